@@ -1,0 +1,169 @@
+"""The files that install, pin and describe the project agree."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import tomllib
+
+import pytest
+from packaging import requirements
+from packaging import version as versions
+
+import mn_jax
+
+ROOT = pathlib.Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.txt").read_text()
+LOCKED_EXTRAS = ("dev", "kaggle")
+
+
+def _entries() -> list[str]:
+  """The entries of requirements.txt, without comments, each on one line."""
+  lines = [line for line in LOCK.splitlines() if not re.match(r"\s*#", line)]
+  return "\n".join(lines).replace("\\\n", " ").strip().splitlines()
+
+
+def _normalized(name: str) -> str:
+  return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _pins() -> dict[str, str]:
+  pins = {}
+  for entry in _entries():
+    name, pin = re.match(r"([\w.-]+)==([^\s;]+)", entry).groups()
+    pins[_normalized(name)] = pin
+  return pins
+
+
+def _declared() -> list[requirements.Requirement]:
+  project = PYPROJECT["project"]
+  extras = project["optional-dependencies"]
+  lines = [*project["dependencies"]]
+  for extra in LOCKED_EXTRAS:
+    lines += extras[extra]
+  return [requirements.Requirement(line) for line in lines]
+
+
+def test_every_locked_entry_is_pinned_and_hashed():
+  entries = _entries()
+  assert len(entries) > len(_declared())
+  form = re.compile(
+    r"[a-z0-9][\w.-]*==[\w.!]+( ; [^-]+?)?(\s+--hash=sha256:[0-9a-f]{64})+"
+  )
+  assert [entry for entry in entries if not form.fullmatch(entry)] == []
+  assert len(_pins()) == len(entries)
+
+
+@pytest.mark.parametrize(
+  "pattern",
+  [
+    pytest.param(r"[a-z+]+://", id="address"),
+    pytest.param(r"^\s*(-e|-f|-i|--(?!hash=))", id="option"),
+    pytest.param(r"(^|[\s'\"=@])(~|\.{0,2})/\w", id="path"),
+    pytest.param(r"==[^\s;]*\+", id="local version"),
+    pytest.param(r"\s@\s", id="direct reference"),
+    pytest.param(r"\b[\w-]+\.(com|dev|io|net|org)\b", id="host"),
+  ],
+)
+def test_lock_says_nothing_of_where_it_was_made(pattern):
+  found = [
+    line
+    for line in LOCK.splitlines()
+    if re.search(pattern, line, re.IGNORECASE)
+  ]
+  assert found == []
+
+
+@pytest.mark.parametrize("requirement", _declared(), ids=str)
+def test_declared_dependency_is_pinned_at_a_version_that_fits(requirement):
+  pin = _pins()[_normalized(requirement.name)]
+  assert requirement.specifier.contains(pin, prereleases=True)
+
+
+def test_version_is_the_packages_and_valid():
+  attribute = PYPROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"]
+  assert attribute == "mn_jax.__version__"
+  assert str(versions.Version(mn_jax.__version__)) == mn_jax.__version__
+
+
+def test_makefile_has_the_commands_and_one_set_up():
+  text = (ROOT / "Makefile").read_text()
+  rules = dict(re.findall(r"^([a-z]+):(.*?)(?:##.*)?$", text, re.MULTILINE))
+  for target in ("setup", "train", "test", "lint"):
+    assert rules[target].split() == ["$(STAMP)"]
+  phony = re.search(r"^\.PHONY:(.*)$", text, re.MULTILINE)[1].split()
+  assert set(rules) <= set(phony)
+
+
+def test_makefile_and_project_accept_the_same_oldest_python():
+  text = (ROOT / "Makefile").read_text()
+  assert PYPROJECT["project"]["requires-python"] == ">=3.12"
+  assert "(3, 12) <= v" in text
+  assert (ROOT / ".python-version").read_text().strip() == "3.12"
+
+
+def test_ci_script_is_executable_bash_that_stops_at_the_first_failure():
+  script = ROOT / ".ci" / "run"
+  assert os.access(script, os.X_OK)
+  text = script.read_text()
+  assert text.startswith("#!/usr/bin/env bash\n")
+  assert "\nset -euo pipefail\n" in text
+  subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_licence_is_the_whole_apache_2():
+  text = (ROOT / "LICENSE").read_text()
+  assert PYPROJECT["project"]["license"] == "Apache-2.0"
+  assert "Version 2.0, January 2004" in text
+  assert "END OF TERMS AND CONDITIONS" in text
+
+
+def _artefacts() -> list[dict]:
+  path = ROOT / "third_party" / "manifest.json"
+  return json.loads(path.read_text())["artefacts"]
+
+
+@pytest.mark.parametrize("artefact", _artefacts(), ids=lambda a: a["name"])
+def test_artefact_is_described(artefact):
+  required = {
+    "name",
+    "title",
+    "kind",
+    "version",
+    "origin",
+    "handle",
+    "upstream",
+    "licence",
+    "licence_note",
+    "sha256",
+    "sha256_reason",
+    "contents",
+    "stored",
+    "citations",
+  }
+  assert set(artefact) == required
+  for field in ("name", "title", "kind", "version", "contents", "stored"):
+    assert artefact[field], field
+  assert re.match(r"https?://", artefact["origin"])
+  assert artefact["licence"] or artefact["licence_note"]
+  if artefact["sha256"] is None:
+    assert artefact["sha256_reason"]
+  else:
+    assert re.fullmatch(r"[0-9a-f]{64}", artefact["sha256"])
+  assert all("doi:" in citation for citation in artefact["citations"])
+
+
+def test_readme_of_third_party_names_every_artefact():
+  text = (ROOT / "third_party" / "README.md").read_text()
+  names = [artefact["name"] for artefact in _artefacts()]
+  assert len(set(names)) == len(names)
+  assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_kaggle_handle_is_pinned_to_a_version():
+  handles = [a["handle"] for a in _artefacts() if a["handle"]]
+  assert handles
+  for handle in handles:
+    assert re.fullmatch(r"[\w-]+/[\w-]+/versions/\d+", handle)
