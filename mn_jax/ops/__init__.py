@@ -1,0 +1,1 @@
+"""Array operations with hand-written gradients; no parameters, no state."""
