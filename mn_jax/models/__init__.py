@@ -1,0 +1,1 @@
+"""Network definitions as Flax modules, and the registry that names them."""

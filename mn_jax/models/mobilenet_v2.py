@@ -1,0 +1,121 @@
+"""MobileNetV2.
+
+Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks",
+arXiv:1801.04381, table 2.
+
+As in the authors' TF-slim code and Keras Applications: the first bottleneck
+(expansion 1) has no expansion layer; the width multiplier rounds channels to
+multiples of 8 and leaves the last convolution at 1280 unless it is above 1.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mn_jax.models import layers
+
+# Expansion t, output channels c at width 1.0, repeats n, first stride s.
+BOTTLENECKS = (
+  (1, 16, 1, 1),
+  (6, 24, 2, 2),
+  (6, 32, 3, 2),
+  (6, 64, 4, 2),
+  (6, 96, 3, 1),
+  (6, 160, 3, 2),
+  (6, 320, 1, 1),
+)
+
+
+class InvertedResidual(nn.Module):
+  """Expand 1x1, depthwise 3x3, project 1x1 (linear bottleneck), add."""
+
+  features: int
+  stride: int
+  expansion: int
+  norm: Any
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """f[batch, h, w, c] -> f[batch, ceil(h / stride), ..., features]."""
+    conv = functools.partial(layers.Conv, window=1, dtype=self.dtype)
+    expand = functools.partial(conv, x.shape[-1] * self.expansion)
+    depthwise = functools.partial(
+      layers.DepthwiseConv, stride=self.stride, dtype=self.dtype
+    )
+    project = functools.partial(conv, self.features)
+    rows = [
+      ("expand", expand, layers.relu6),
+      ("depthwise", depthwise, layers.relu6),
+      ("project", project, None),
+    ]
+    shortcut = x
+    for name, conv, activation in rows[self.expansion == 1 :]:
+      x = layers.ConvBN(conv, self.norm, activation, name=name)(x, train)
+    residual = self.stride == 1 and shortcut.shape[-1] == self.features
+    return x + shortcut if residual else x
+
+
+class MobileNetV2(nn.Module):
+  """MobileNetV2 with a width multiplier.
+
+  Attributes:
+    num_classes: number of logits.
+    width: width multiplier; channels are rounded to multiples of 8.
+    dropout: rate before the classifier.
+    norm_momentum, norm_debias: see `layers.BatchNorm`.
+    dtype: compute type of the convolutions.
+  """
+
+  num_classes: int
+  width: float = 1.0
+  dropout: float = 0.0
+  norm_momentum: float = 0.999
+  norm_debias: bool = True
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Classifies images.
+
+    Args:
+      x: f32[batch, h, w, 3], normalised.
+      train: whether BatchNorm uses and gathers batch statistics and dropout
+        is on (then an rng named 'dropout' is needed unless the rate is 0).
+
+    Returns:
+      Logits f32[batch, num_classes], and the named feature maps: 'stem',
+      'block0' to 'block16', 'top' and 'pooled'.
+    """
+    norm = functools.partial(
+      layers.BatchNorm, momentum=self.norm_momentum, debias=self.norm_debias
+    )
+    features = {}
+    channels = layers.make_divisible(32 * self.width)
+    stem = functools.partial(layers.Conv, channels, stride=2, dtype=self.dtype)
+    x = layers.ConvBN(stem, norm, layers.relu6, name="stem")(x, train)
+    features["stem"] = x
+    index = 0
+    for expansion, width, repeats, first_stride in BOTTLENECKS:
+      channels = layers.make_divisible(width * self.width)
+      for repeat in range(repeats):
+        name = f"block{index}"
+        stride = first_stride if repeat == 0 else 1
+        x = InvertedResidual(
+          channels, stride, expansion, norm, self.dtype, name=name
+        )(x, train)
+        features[name] = x
+        index += 1
+    channels = layers.make_divisible(1280 * max(1.0, self.width))
+    top = functools.partial(layers.Conv, channels, window=1, dtype=self.dtype)
+    x = layers.ConvBN(top, norm, layers.relu6, name="top")(x, train)
+    features["top"] = x
+    x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
+    features["pooled"] = x
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return layers.Dense(self.num_classes, name="head")(x), features

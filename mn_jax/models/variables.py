@@ -1,0 +1,99 @@
+"""Initial values and counts of a network, without compiling it."""
+
+import hashlib
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def shapes(module: nn.Module, resolution: int) -> dict:
+  """Collections of ShapeDtypeStructs for an input of one RGB image."""
+  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
+  return jax.eval_shape(
+    lambda x: module.init(jax.random.key(0), x, False), image
+  )
+
+
+def initial_values(module: nn.Module, resolution: int, seed: int) -> dict:
+  """Draws `module.init`'s values with NumPy.
+
+  Compiling `module.init` takes 5-25 s, tracing it under one. The values follow
+  the distributions that the layers declare, each drawn from (seed, path), and
+  are the same on every backend.
+
+  Args:
+    module: a network of this package.
+    resolution: input height and width in pixels.
+    seed: of all draws.
+
+  Returns:
+    {'params': ..., 'batch_stats': ...}, f32 NumPy arrays.
+  """
+  flat = flax.traverse_util.flatten_dict(shapes(module, resolution))
+  weight = 0.0 if module.norm_debias else 1.0
+  return flax.traverse_util.unflatten_dict(
+    {path: _draw(path, leaf.shape, seed, weight) for path, leaf in flat.items()}
+  )
+
+
+def _draw(
+  path: tuple[str, ...], shape: tuple[int, ...], seed: int, weight: float
+) -> np.ndarray:
+  constants = {
+    "scale": 1.0,
+    "bias": 0.0,
+    "mean": 0.0,
+    "var": 1.0,
+    "weight": weight,
+  }
+  if path[-1] in constants:
+    return np.full(shape, constants[path[-1]], np.float32)
+  # Glorot uniform: see layers.kernel_init.
+  window = int(np.prod(shape[:-2]))
+  limit = np.sqrt(6 / (window * (shape[-2] + shape[-1])))
+  words = hashlib.sha256(f"{seed}\t{'/'.join(path)}".encode()).digest()
+  key = np.frombuffer(words[:16], np.uint64)
+  draw = np.random.Generator(np.random.Philox(key=key))
+  return draw.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def count_params(variables: dict) -> tuple[int, int]:
+  """Trainable parameters, and values of running means and variances.
+
+  Keras and the sources add the two; the weight of the running averages is no
+  parameter and not counted.
+  """
+  params = sum(x.size for x in jax.tree.leaves(variables["params"]))
+  stats = flax.traverse_util.flatten_dict(variables["batch_stats"])
+  return params, sum(x.size for p, x in stats.items() if p[-1] != "weight")
+
+
+def count_macs(module: nn.Module, resolution: int) -> int:
+  """Mult-adds of one forward pass: those of convolutions and dense layers.
+
+  A kernel is applied once per output pixel, so a layer's mult-adds are its
+  kernel's size times its output's height and width.
+  """
+  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
+  variables = shapes(module, resolution)
+  _, captured = jax.eval_shape(
+    lambda v, x: module.apply(
+      v,
+      x,
+      False,
+      capture_intermediates=lambda m, _: m.has_variable("params", "kernel"),
+      mutable=["intermediates"],
+    ),
+    variables,
+    image,
+  )
+  outputs = flax.traverse_util.flatten_dict(captured["intermediates"])
+  params = flax.traverse_util.flatten_dict(variables["params"])
+  total = 0
+  for path, calls in outputs.items():
+    kernel = params[(*path[:-1], "kernel")]
+    total += sum(kernel.size * int(np.prod(out.shape[1:-1])) for out in calls)
+  return total
