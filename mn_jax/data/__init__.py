@@ -1,0 +1,1 @@
+"""Data sets: reading, decoding, packing, splitting and feeding. NumPy only."""

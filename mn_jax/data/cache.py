@@ -1,0 +1,292 @@
+"""The packed cache: every image decoded once, into one file of raw uint8.
+
+A random read of the packed file is some hundred times faster than decoding. A
+cache is built beside its final place and renamed when complete, so whatever
+has the final name is whole; a build that was stopped goes on where it was. Its
+name carries the fingerprint of the listing: changed files make another cache.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import filelock
+import numpy as np
+
+from mn_jax.data import decode
+from mn_jax.data.archive import Files
+from mn_jax.data.listing import Listing
+from mn_jax.errors import InputError
+
+VERSION = 1
+_CHUNK = 4096  # images per checksum, and between two points of resumption
+
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedCache:
+  """A data set in decoded form, memory-mapped.
+
+  Attributes:
+    images: u8[n, size, size, 3], RGB in [0, 255].
+    names: str[n], unique.
+    labels: i32[n], class indices.
+    groups: str[n], what a split keeps together.
+    positions: i32[n, 2], x and y within the slide in pixels.
+    quarantine: (name, reason) of the files that could not be read.
+    dropped: number of images left out for their size.
+    fingerprint: of the listing it was made from.
+  """
+
+  images: np.ndarray
+  names: np.ndarray
+  labels: np.ndarray
+  groups: np.ndarray
+  positions: np.ndarray
+  quarantine: tuple[tuple[str, str], ...]
+  dropped: int
+  fingerprint: str
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+
+def open_or_build(
+  listing: Listing,
+  files: Files,
+  root: pathlib.Path,
+  name: str,
+  *,
+  size: int,
+  edge_patches: str,
+  max_unreadable: float,
+  progress: Progress | None = None,
+) -> PackedCache:
+  """Opens the cache of a listing; builds it first if there is none.
+
+  Two processes may ask at once: one builds, the other waits. A cache that
+  fails its checksums is built anew.
+
+  Args:
+    listing: the images.
+    files: where to read them.
+    root: folder of all caches.
+    name: of the data set, for the cache's folder.
+    size: height and width of the packed images in pixels.
+    edge_patches: 'resize' or 'drop' images of another size.
+    max_unreadable: share of unreadable files above which nothing is built.
+    progress: called while building.
+
+  Raises:
+    InputError: if too many files are unreadable or none is left.
+    OSError: if the folder cannot be written.
+  """
+  fingerprint = listing.fingerprint()
+  final = root / f"{name}-{size}px-{edge_patches}-{fingerprint[:16]}"
+  root.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(root / f"{final.name}.lock"):
+    try:
+      cache = _open(final, fingerprint)
+    except (OSError, ValueError, KeyError):
+      shutil.rmtree(final, ignore_errors=True)
+      partial = final.with_name(f"{final.name}.partial")
+      try:
+        _build(
+          listing, files, partial, size, edge_patches, max_unreadable, progress
+        )
+      except InputError:  # going on could not end otherwise
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+      partial.rename(final)
+      cache = _open(final, fingerprint)
+  _check_share(cache.quarantine, len(listing), max_unreadable)
+  return cache
+
+
+@dataclasses.dataclass
+class _Chunk:
+  """One line of the build's journal."""
+
+  rows: list[int]  # listing rows that were kept
+  sha256: str
+  quarantine: list[tuple[str, str]]
+  dropped: int
+
+
+def _build(
+  listing: Listing,
+  files: Files,
+  partial: pathlib.Path,
+  size: int,
+  edge_patches: str,
+  max_unreadable: float,
+  progress: Progress | None,
+) -> None:
+  partial.mkdir(exist_ok=True)
+  journal, pixels = partial / "journal.jsonl", partial / "images.u8"
+  chunks = _resume(journal, pixels, size)
+  starts = range(0, len(listing), _CHUNK)
+  quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
+
+  def read(row: int) -> np.ndarray | str | None:
+    """The image, None if it is dropped, or why it cannot be read."""
+    try:
+      image = decode.decode(files.read(listing.paths[row]))
+    except (decode.DecodeError, OSError) as error:
+      return str(error)
+    if image.shape[:2] == (size, size):
+      return image
+    return decode.resize(image, size) if edge_patches == "resize" else None
+
+  with (
+    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    journal.open("a") as lines,
+    pixels.open("ab") as out,
+  ):
+    for start in starts[len(chunks) :]:
+      rows = range(start, min(start + _CHUNK, len(listing)))
+      images = list(pool.map(read, rows, chunksize=64))
+      chunk = _Chunk([], "", [], 0)
+      kept = []
+      for row, image in zip(rows, images, strict=True):
+        if isinstance(image, str):
+          chunk.quarantine.append((str(listing.names[row]), image))
+        elif image is None:
+          chunk.dropped += 1
+        else:
+          chunk.rows.append(row)
+          kept.append(image)
+      quarantine += chunk.quarantine
+      _check_share(quarantine, len(listing), max_unreadable)
+      data = b"".join(image.tobytes() for image in kept)
+      chunk.sha256 = hashlib.sha256(data).hexdigest()
+      _write(out, data)
+      _write(lines, json.dumps(dataclasses.asdict(chunk)) + "\n")
+      chunks.append(chunk)
+      if progress:
+        progress(rows.stop, len(listing))
+
+  rows = np.array([r for chunk in chunks for r in chunk.rows], np.int64)
+  if not len(rows):
+    raise InputError(
+      f"no image left of {len(listing)}: {len(quarantine)} unreadable, "
+      f"{sum(c.dropped for c in chunks)} dropped for their size"
+    )
+  index = {
+    key: getattr(listing, key)[rows]
+    for key in ("names", "labels", "groups", "positions")
+  }
+  with (partial / "index.npz").open("wb") as file:
+    np.savez(file, **index)
+    _sync(file)
+  meta = {
+    "version": VERSION,
+    "size": size,
+    "fingerprint": listing.fingerprint(),
+    "index_sha256": _file_sha256(partial / "index.npz"),
+    "chunks": [(len(c.rows), c.sha256) for c in chunks],
+    "quarantine": quarantine,
+    "dropped": sum(c.dropped for c in chunks),
+  }
+  with (partial / "meta.json").open("w") as file:
+    _write(file, json.dumps(meta, indent=1))
+  journal.unlink()
+
+
+def _resume(
+  journal: pathlib.Path, pixels: pathlib.Path, size: int
+) -> list[_Chunk]:
+  """The chunks that a stopped build completed; cuts off what it did not."""
+  chunks: list[_Chunk] = []
+  offset = 0
+  if journal.exists() and pixels.exists():
+    with pixels.open("rb") as file:
+      for line in journal.read_text().splitlines():
+        try:
+          chunk = _Chunk(**json.loads(line))
+        except (ValueError, TypeError):
+          break
+        data = file.read(len(chunk.rows) * size * size * 3)
+        if hashlib.sha256(data).hexdigest() != chunk.sha256:
+          break
+        offset += len(data)
+        chunks.append(chunk)
+  journal.write_text(
+    "".join(json.dumps(dataclasses.asdict(c)) + "\n" for c in chunks)
+  )
+  with pixels.open("ab") as file:
+    file.truncate(offset)
+  return chunks
+
+
+def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
+  """Maps a complete cache after checking every byte of it.
+
+  Raises:
+    OSError, ValueError, KeyError: if it is missing or not what was written.
+  """
+  meta = json.loads((path / "meta.json").read_text())
+  if meta["version"] != VERSION or meta["fingerprint"] != fingerprint:
+    raise ValueError("written by another version or for other files")
+  if _file_sha256(path / "index.npz") != meta["index_sha256"]:
+    raise ValueError("the index is damaged")
+  shape = (
+    sum(rows for rows, _ in meta["chunks"]),
+    meta["size"],
+    meta["size"],
+    3,
+  )
+  images = np.memmap(path / "images.u8", np.uint8, mode="r")
+  if images.size != np.prod(shape):
+    raise ValueError("the pixels are incomplete")
+  images = images.reshape(shape)
+  start = 0
+  for rows, sha256 in meta["chunks"]:
+    if hashlib.sha256(images[start : start + rows]).hexdigest() != sha256:
+      raise ValueError("the pixels are damaged")
+    start += rows
+  with np.load(path / "index.npz", allow_pickle=False) as index:
+    return PackedCache(
+      images=images,
+      names=index["names"],
+      labels=index["labels"],
+      groups=index["groups"],
+      positions=index["positions"],
+      quarantine=tuple((name, why) for name, why in meta["quarantine"]),
+      dropped=meta["dropped"],
+      fingerprint=fingerprint,
+    )
+
+
+def _check_share(
+  quarantine: list[tuple[str, str]] | tuple[tuple[str, str], ...],
+  total: int,
+  max_unreadable: float,
+) -> None:
+  if len(quarantine) > max_unreadable * total:
+    name, reason = quarantine[0]
+    raise InputError(
+      f"{len(quarantine)} of {total} files are unreadable, more than the "
+      f"allowed share of {max_unreadable:g}; the first: {name}: {reason}"
+    )
+
+
+def _write(file, data) -> None:
+  file.write(data)
+  _sync(file)
+
+
+def _sync(file) -> None:
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def _file_sha256(path: pathlib.Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
