@@ -1,0 +1,392 @@
+"""The experiment's configuration: typed sections and their checks.
+
+A config file returns an `ml_collections.ConfigDict` made by `default()`; the
+command line overrides its fields; `from_config_dict` turns it into the frozen
+dataclasses below, which is all that the rest of the package sees. Whatever is
+wrong with a config ends here, as one `InputError` that names the field. Its
+durations become steps in `plan.py`.
+"""
+
+import dataclasses
+import itertools
+import math
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from mn_jax.errors import InputError
+
+
+def _field(
+  default: Any,
+  doc: str,
+  *,
+  choices: tuple[str, ...] | None = None,
+  low: float | None = None,
+  high: float | None = None,
+  result: bool = True,
+):
+  """A documented field.
+
+  Args:
+    default: its default, which also fixes its type.
+    doc: what it means, with its unit.
+    choices: the valid values, if they are few.
+    low, high: the valid range, both ends included.
+    result: whether it can change a run's numbers. A workdir is continued only
+      by a config that agrees in all fields that can.
+  """
+  metadata = {
+    "doc": doc,
+    "choices": choices,
+    "low": low,
+    "high": high,
+    "result": result,
+  }
+  return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Which images, how they are split, and where they are kept."""
+
+  name: str = _field("idc", "data set, a name in data.datasets.DATASETS")
+  path: str = _field(
+    "", "folder or zip archive; empty: where prepare puts it", result=False
+  )
+  cache_dir: str = _field(
+    "",
+    "folder of downloads and packed caches; empty: $MN_JAX_CACHE or "
+    "~/.cache/mn_jax",
+    result=False,
+  )
+  split: str = _field(
+    "grouped",
+    "grouped: by patient; fixed: the published lists; random: by image",
+    choices=("grouped", "fixed", "random"),
+  )
+  split_seed: int = _field(0, "seed of the split, apart from `seed`", low=0)
+  val_fraction: float = _field(
+    0.15, "share of groups or images for validation", low=0.01, high=0.8
+  )
+  test_fraction: float = _field(
+    0.2, "share of groups or images for the test", low=0.01, high=0.8
+  )
+  image_size: int = _field(
+    50, "height and width in the packed cache, pixels", low=8, high=1024
+  )
+  edge_patches: str = _field(
+    "resize",
+    "images of another size: resize them or drop them",
+    choices=("resize", "drop"),
+  )
+  max_unreadable: float = _field(
+    0.01, "share of unreadable files that ends the run", low=0, high=1
+  )
+  placement: str = _field(
+    "host",
+    "host: batches are sent; device: the data set lives on the device",
+    choices=("host", "device"),
+    result=False,
+  )
+  prefetch: int = _field(
+    4, "batches gathered ahead of the step", low=1, high=1024, result=False
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Which network."""
+
+  name: str = _field("mobilenet_v1", "a name in models.registry.MODELS")
+  width: float = _field(1.0, "width multiplier", low=0.05, high=4)
+  resolution: int = _field(
+    0,
+    "input height and width, resized on the device, pixels; 0: as stored",
+    low=0,
+    high=1024,
+  )
+  dropout: float = _field(
+    0.0, "dropout rate before the classifier", low=0, high=0.99
+  )
+  norm_momentum: float = _field(
+    0.99,
+    "share of the old running statistics that a step keeps",
+    low=0,
+    high=0.99999,
+  )
+  norm_debias: bool = _field(
+    True, "correct running statistics for their start; False: as Keras"
+  )
+  dtype: str = _field(
+    "float32",
+    "compute type; parameters and statistics stay float32",
+    choices=("float32", "bfloat16"),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentConfig:
+  """Random changes of training images, made on the device."""
+
+  flip: bool = _field(False, "mirror left-right and up-down, each with 1/2")
+  quarter_turns: bool = _field(False, "turn by 0, 90, 180 or 270 degrees")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+  """The optimizer and its learning rate."""
+
+  name: str = _field("adam", "optimizer", choices=("adam", "adamw", "sgd"))
+  learning_rate: float = _field(1e-4, "peak learning rate", low=0, high=100)
+  schedule: str = _field(
+    "constant",
+    "course after the warm-up",
+    choices=("constant", "cosine", "step"),
+  )
+  warmup_steps: int = _field(0, "linear warm-up from 0, in steps", low=0)
+  warmup_epochs: float = _field(0.0, "the same in epochs", low=0)
+  warmup_examples: int = _field(0, "the same in examples", low=0)
+  decay_at: tuple[float, ...] = _field(
+    (0.5, 0.75), "schedule 'step': shares of the run at which it drops"
+  )
+  decay_factor: float = _field(
+    0.1, "schedule 'step': factor of each drop", low=0, high=1
+  )
+  momentum: float = _field(0.9, "sgd: Nesterov momentum", low=0, high=0.9999)
+  b1: float = _field(0.9, "adam: decay of the mean", low=0, high=0.99999)
+  b2: float = _field(0.999, "adam: decay of the square", low=0, high=0.99999)
+  epsilon: float = _field(1e-7, "adam: added to the root (Keras: 1e-7)", low=0)
+  weight_decay: float = _field(
+    0.0, "adamw: decoupled; sgd: L2; on kernels only", low=0, high=10
+  )
+  clip_norm: float = _field(0.0, "largest gradient norm; 0: no limit", low=0)
+  accumulate: int = _field(
+    1, "micro-batches per step, their gradients averaged", low=1
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How long, in what batches, towards what loss."""
+
+  batch_size: int = _field(32, "images per step over all devices", low=1)
+  steps: int = _field(0, "length of the run in steps", low=0)
+  epochs: float = _field(0.0, "length of the run in epochs", low=0)
+  examples: int = _field(0, "length of the run in examples", low=0)
+  label_smoothing: float = _field(
+    0.0, "share of the target spread over all classes", low=0, high=0.99
+  )
+  class_weights: str = _field(
+    "none",
+    "weight of a class in the loss: 1, or inverse to its share",
+    choices=("none", "balanced"),
+  )
+  ema_decay: float = _field(
+    0.0,
+    "decay of the average of parameters that is evaluated; 0: none",
+    low=0,
+    high=0.999999,
+  )
+  patience: int = _field(
+    0, "evaluations without a better one before stopping; 0: never", low=0
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+  """Validation during training."""
+
+  batch_size: int = _field(256, "images per step over all devices", low=1)
+  every_steps: int = _field(0, "steps between validations", low=0)
+  every_epochs: float = _field(1.0, "epochs between validations", low=0)
+  every_examples: int = _field(0, "examples between validations", low=0)
+  best_metric: str = _field(
+    "balanced_accuracy",
+    "validation metric that chooses the best checkpoint",
+    choices=("balanced_accuracy", "accuracy", "auroc", "f1", "loss"),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """When the state is saved, and how much is kept."""
+
+  every_steps: int = _field(0, "steps between saves", low=0)
+  every_epochs: float = _field(1.0, "epochs between saves", low=0)
+  every_examples: int = _field(0, "examples between saves", low=0)
+  keep_latest: int = _field(2, "newest checkpoints kept", low=1)
+  keep_best: int = _field(1, "best checkpoints kept", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ObserveConfig:
+  """What is written while training; none of it changes the run."""
+
+  log_every_steps: int = _field(20, "steps between training metrics", low=1)
+  profile_at_step: int = _field(
+    0, "step at which a profiler trace begins; 0: none", low=0, result=False
+  )
+  profile_steps: int = _field(5, "steps in the trace", low=1, result=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One experiment."""
+
+  experiment: str = _field("", "its name, for titles and tables", result=False)
+  seed: int = _field(0, "initial values, order, augmentation, dropout", low=0)
+  data: DataConfig = DataConfig()
+  model: ModelConfig = ModelConfig()
+  augment: AugmentConfig = AugmentConfig()
+  optim: OptimConfig = OptimConfig()
+  train: TrainConfig = TrainConfig()
+  eval: EvalConfig = EvalConfig()
+  checkpoint: CheckpointConfig = CheckpointConfig()
+  observe: ObserveConfig = ObserveConfig()
+
+
+def default() -> ml_collections.ConfigDict:
+  """Every field at its default, as a ConfigDict that takes no new keys."""
+  return ml_collections.ConfigDict(dataclasses.asdict(Config()))
+
+
+def variant(
+  config: ml_collections.ConfigDict,
+  arg: str | None,
+  variants: Mapping[str, Mapping[str, Any]],
+) -> ml_collections.ConfigDict:
+  """Applies the argument of `--config=FILE:ARG`.
+
+  Args:
+    config: the full experiment; changed in place.
+    arg: None or '' for the full experiment, or a key of `variants`.
+    variants: argument -> {'section.field': value}.
+
+  Returns:
+    `config`.
+
+  Raises:
+    InputError: if the argument is not one of the variants.
+  """
+  if not arg:
+    return config
+  if arg not in variants:
+    raise InputError(
+      f"config argument: got {arg!r}; valid: {', '.join(sorted(variants))}, "
+      "or none for the full experiment"
+    )
+  config.experiment = f"{config.experiment}_{arg}"
+  config.update_from_flattened_dict(dict(variants[arg]))
+  return config
+
+
+def from_config_dict(values: ml_collections.ConfigDict) -> Config:
+  """Checks every field's name, type and range.
+
+  Raises:
+    InputError: naming the first field that is wrong, what it got and what is
+      valid.
+  """
+  config = _section(Config, values.to_dict(), prefix="")
+  _exactly_one(config.train, "train", "", required=True)
+  _exactly_one(config.optim, "optim", "warmup_", required=False)
+  _exactly_one(config.eval, "eval", "every_", required=True)
+  _exactly_one(config.checkpoint, "checkpoint", "every_", required=True)
+  held_out = config.data.val_fraction + config.data.test_fraction
+  if held_out > 0.9:
+    raise InputError(
+      f"data.val_fraction + data.test_fraction: got {held_out:g}; valid: at "
+      "most 0.9"
+    )
+  if config.train.batch_size % config.optim.accumulate:
+    raise InputError(
+      f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
+      f"train.batch_size, {config.train.batch_size}"
+    )
+  shares = (0.0, *config.optim.decay_at, 1.0)
+  if any(a >= b for a, b in itertools.pairwise(shares)):
+    raise InputError(
+      f"optim.decay_at: got {config.optim.decay_at}; valid: rising shares of "
+      "the run between 0 and 1"
+    )
+  return config
+
+
+def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+  fields = {f.name: f for f in dataclasses.fields(cls)}
+  unknown = sorted(set(values) - set(fields))
+  if unknown:
+    raise InputError(
+      f"{prefix}{unknown[0]}: unknown field; valid: {', '.join(fields)}"
+    )
+  made = {}
+  for name, value in values.items():
+    path = f"{prefix}{name}"
+    if dataclasses.is_dataclass(fields[name].type):
+      if not isinstance(value, Mapping):
+        raise InputError(f"{path}: got {value!r}; valid: a section")
+      made[name] = _section(fields[name].type, value, f"{path}.")
+    else:
+      made[name] = _value(fields[name], path, value)
+  return cls(**made)
+
+
+def _value(field: dataclasses.Field, path: str, value: Any) -> Any:
+  kind = field.type
+  if isinstance(kind, types.GenericAlias):  # tuple[float, ...]
+    if not isinstance(value, list | tuple) or not all(
+      isinstance(v, int | float) and not isinstance(v, bool) for v in value
+    ):
+      raise InputError(f"{path}: got {value!r}; valid: a tuple of numbers")
+    return tuple(float(v) for v in value)
+  if kind is float and type(value) is int:
+    value = float(value)
+  if type(value) is not kind:
+    raise InputError(
+      f"{path}: got {value!r} of type {type(value).__name__}; valid: "
+      f"{kind.__name__}"
+    )
+  choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
+  if choices is not None and value not in choices:
+    raise InputError(f"{path}: got {value!r}; valid: {', '.join(choices)}")
+  if kind is float and not math.isfinite(value):
+    raise InputError(f"{path}: got {value!r}; valid: a finite number")
+  if (low is not None and value < low) or (high is not None and value > high):
+    span = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+    raise InputError(f"{path}: got {value!r}; valid: {span}")
+  return value
+
+
+def _exactly_one(
+  section: Any, name: str, prefix: str, *, required: bool
+) -> None:
+  fields = [f"{prefix}{unit}" for unit in ("steps", "epochs", "examples")]
+  given = {f: getattr(section, f) for f in fields if getattr(section, f)}
+  if len(given) > 1 or (required and not given):
+    got = ", ".join(f"{k}={v:g}" for k, v in given.items()) or "none"
+    number = "exactly one" if required else "at most one"
+    raise InputError(
+      f"{name}: got {got}; valid: {number} of {', '.join(fields)} above 0, "
+      f"the others 0"
+    )
+
+
+def result_fields(config: Config) -> dict[str, Any]:
+  """'section.field' -> value of every field that can change a run's numbers."""
+  flat = {}
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      flat.update(
+        {
+          f"{field.name}.{f.name}": getattr(value, f.name)
+          for f in dataclasses.fields(value)
+          if f.metadata["result"]
+        }
+      )
+    elif field.metadata["result"]:
+      flat[field.name] = value
+  return flat

@@ -1,0 +1,91 @@
+"""Durations of a run resolved to steps, and the one rule of every rhythm."""
+
+import dataclasses
+from typing import Any
+
+from mn_jax.config import Config
+from mn_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Cadence:
+  """Says after which steps something is due. The one rule of every rhythm.
+
+  Attributes:
+    period: examples between two times it is due.
+    batch_size: examples per step.
+    total_steps: the last step of the run, when everything is due.
+  """
+
+  period: int
+  batch_size: int
+  total_steps: int
+
+  def due(self, step: int) -> bool:
+    """Whether it is due once `step` updates are complete."""
+    before = (step - 1) * self.batch_size // self.period
+    return step >= self.total_steps or (
+      step * self.batch_size // self.period > before
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """Every duration of a run, in steps.
+
+  Attributes:
+    total_steps: updates in the run.
+    warmup_steps: of them, those with a rising learning rate.
+    steps_per_epoch: examples of the training split over the batch size; an
+      epoch may end within a batch.
+    log, evaluate, save: when each is due.
+  """
+
+  total_steps: int
+  warmup_steps: int
+  steps_per_epoch: float
+  log: Cadence
+  evaluate: Cadence
+  save: Cadence
+
+
+def resolve(config: Config, num_train_examples: int) -> Plan:
+  """Turns the config's durations into steps.
+
+  Raises:
+    InputError: if the batch is larger than the training split or the warm-up
+      longer than the run.
+  """
+  batch_size = config.train.batch_size
+  if batch_size > num_train_examples:
+    raise InputError(
+      f"train.batch_size: got {batch_size}; valid: at most the "
+      f"{num_train_examples} training examples"
+    )
+
+  def examples(section: Any, prefix: str) -> int:
+    steps, epochs, count = (
+      getattr(section, f"{prefix}{unit}")
+      for unit in ("steps", "epochs", "examples")
+    )
+    return steps * batch_size + round(epochs * num_train_examples) + count
+
+  total_steps = max(1, -(-examples(config.train, "") // batch_size))
+  warmup_steps = -(-examples(config.optim, "warmup_") // batch_size)
+  if warmup_steps >= total_steps:
+    raise InputError(
+      f"optim.warmup: got {warmup_steps} steps; valid: fewer than the run's "
+      f"{total_steps}"
+    )
+
+  def cadence(period: int) -> Cadence:
+    return Cadence(max(1, period), batch_size, total_steps)
+
+  return Plan(
+    total_steps=total_steps,
+    warmup_steps=warmup_steps,
+    steps_per_epoch=num_train_examples / batch_size,
+    log=cadence(config.observe.log_every_steps * batch_size),
+    evaluate=cadence(examples(config.eval, "every_")),
+    save=cadence(examples(config.checkpoint, "every_")),
+  )
