@@ -1,0 +1,161 @@
+"""Checkpoints: the state and the run's position as one atomic item.
+
+Orbax writes them asynchronously. Its errors show at the next save or at
+`close`, and are raised there.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.experimental import multihost_utils
+from orbax.checkpoint import checkpoint_managers
+
+from mn_jax.config import CheckpointConfig
+from mn_jax.state import TrainState
+
+
+@dataclasses.dataclass
+class Position:
+  """Where a run is, besides its state; JSON in the checkpoint.
+
+  Attributes:
+    batch: the number of the next global batch; equals the completed updates.
+    window: float sums of training metrics since the last log.
+    best_score: of the best checkpoint, higher is better; None without one.
+    best_step: its step, or 0.
+    worse: evaluations since then.
+    train: training metrics as last logged.
+    clock: snapshot of the run's `observe.clock.Clock`.
+  """
+
+  batch: int = 0
+  window: dict[str, float] = dataclasses.field(default_factory=dict)
+  best_score: float | None = None
+  best_step: int = 0
+  worse: int = 0
+  train: dict[str, float] = dataclasses.field(default_factory=dict)
+  clock: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Checkpoints:
+  """The checkpoints of one workdir."""
+
+  def __init__(self, workdir: pathlib.Path, config: CheckpointConfig):
+    """Opens or creates `workdir/checkpoints`.
+
+    Args:
+      workdir: of the run.
+      config: how many to keep.
+    """
+    self._path = workdir / "checkpoints"
+    self._damaged = workdir / "checkpoints_damaged"
+    policy = checkpoint_managers.AnyPreservationPolicy(
+      [
+        checkpoint_managers.LatestN(config.keep_latest),
+        checkpoint_managers.BestN(
+          get_metric_fn=_rank,
+          n=config.keep_best,
+          keep_checkpoints_without_metrics=False,
+        ),
+      ]
+    )
+    self._options = ocp.CheckpointManagerOptions(
+      preservation_policy=policy, cleanup_tmp_directories=True
+    )
+    self._manager = ocp.CheckpointManager(
+      self._path.absolute(), options=self._options
+    )
+
+  def save(
+    self, state: TrainState, position: Position, *, score: float | None
+  ) -> None:
+    """Starts to save after a step.
+
+    Args:
+      state: what to save.
+      position: saved beside it.
+      score: higher is better; None if this step was not validated.
+    """
+    step = position.batch
+    saved = self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        position=ocp.args.JsonSave(dataclasses.asdict(position)),
+      ),
+      metrics=None if score is None else {"score": score, "step": step},
+    )
+    if not saved:
+      raise RuntimeError(f"checkpoint {step} was not saved: {self._path}")
+
+  def restore_latest(
+    self, like: TrainState
+  ) -> tuple[TrainState, Position] | None:
+    """The newest checkpoint that can be read, or None.
+
+    Newer ones that cannot are moved to `workdir/checkpoints_damaged`.
+
+    Args:
+      like: arrays of the wanted shapes, types and shardings.
+    """
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        return self.restore(step, like)
+      except Exception as error:  # whatever tensorstore, JSON and Orbax raise
+        logging.warning(
+          "Checkpoint %d cannot be read and is moved to %s: %s",
+          step,
+          self._damaged,
+          str(error).splitlines()[0],
+        )
+        self._set_aside(step)
+    return None
+
+  def restore(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
+    """The checkpoint of a step; raises what Orbax raises if it is damaged."""
+    target = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+      like,
+    )
+    restored = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(target),
+        position=ocp.args.JsonRestore(),
+      ),
+    )
+    return restored.state, Position(**restored.position)
+
+  def latest_step(self) -> int | None:
+    """The newest step on disk, readable or not."""
+    return self._manager.latest_step()
+
+  def wait(self) -> None:
+    """Returns when everything is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits and releases what is open."""
+    self._manager.close()
+
+  def _set_aside(self, step: int) -> None:
+    if jax.process_index() == 0:
+      self._damaged.mkdir(exist_ok=True)
+      target = self._damaged / str(step)
+      number = 1
+      while target.exists():
+        number += 1
+        target = self._damaged / f"{step}.{number}"
+      (self._path / str(step)).rename(target)
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices(f"set aside {step}")
+    self._manager.reload()
+
+
+def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
+  # Of equals the first is the best, as in the training loop.
+  return metrics["score"], -metrics["step"]

@@ -1,0 +1,131 @@
+"""Trains an experiment: `python -m mn_jax.main --config=FILE --workdir=DIR`.
+
+Exit codes: 0 done, or stopped by SIGTERM and saved; 2 something given cannot
+be used; 130 stopped by Ctrl-C and saved; others are failures.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+from mn_jax import allocator
+from mn_jax.errors import InputError
+
+_CONFIG_HELP = "experiment file, with an optional argument: FILE.py[:sample]"
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "folder of the run; an interrupted run continues in it"
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "HOST:PORT of process 0, for runs of several processes"
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "processes in all")
+_PROCESS_ID = flags.DEFINE_integer("process_id", 0, "number of this process")
+_CPU_DEVICES = flags.DEFINE_integer(
+  "cpu_devices", None, "devices to split this process's CPU into"
+)
+
+
+class _Stop:
+  """Remembers a signal that asks the run to stop."""
+
+  def __init__(self):
+    self.signal: int | None = None
+
+  def install(self) -> None:
+    signal.signal(signal.SIGTERM, self._handle)
+    signal.signal(signal.SIGINT, self._handle)
+
+  def _handle(self, number: int, _) -> None:
+    self.signal = number
+    if number == signal.SIGINT:  # a second Ctrl-C ends the run at once
+      signal.signal(signal.SIGINT, signal.default_int_handler)
+
+  def requested(self, step: int) -> bool:
+    """Whether to stop; in runs of several processes, the same for all."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() > 1:
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self.signal is not None
+
+
+def main(argv: Sequence[str]) -> int:
+  """Runs the experiment; returns the exit code."""
+  if len(argv) > 1:
+    raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
+  if _WORKDIR.value is None:
+    raise InputError("--workdir: got nothing; valid: a folder for the run")
+  from mn_jax import config as config_lib
+
+  config = config_lib.from_config_dict(flags.FLAGS.config)
+  allocator.keep_freed_memory()
+  _start_jax(config)
+
+  # Slow imports come last: a wrong flag is answered at once.
+  import jax
+
+  from mn_jax import train
+  from mn_jax.observe.console import Console
+
+  stop = _Stop()
+  stop.install()
+  summary = train.train_and_evaluate(
+    config,
+    pathlib.Path(_WORKDIR.value),
+    console=Console(quiet=jax.process_index() > 0),
+    stop_requested=stop.requested,
+  )
+  return 130 if summary is None and stop.signal == signal.SIGINT else 0
+
+
+def _start_jax(config) -> None:
+  import jax
+
+  from mn_jax.data import datasets
+
+  if _CPU_DEVICES.value:
+    jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
+  if _COORDINATOR.value:
+    jax.distributed.initialize(
+      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+    )
+  compiled = datasets.cache_root(config.data.cache_dir) / "compiled"
+  jax.config.update("jax_compilation_cache_dir", str(compiled))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+  from ml_collections import config_flags
+
+  config_flags.DEFINE_config_file("config", None, _CONFIG_HELP)
+  try:
+    remaining = flags.FLAGS(list(argv))
+    if flags.FLAGS.config is None:
+      raise InputError("--config: got nothing; valid: an experiment file")
+  except (flags.Error, InputError) as error:
+    _refuse(error)
+  return remaining
+
+
+def _refuse(error: Exception) -> None:
+  print(f"mn_jax: {' '.join(str(error).split())}", file=sys.stderr)
+  sys.exit(2)
+
+
+def _run(argv: Sequence[str]) -> None:
+  try:
+    code = main(argv)
+  except InputError as error:
+    _refuse(error)
+  sys.exit(code)
+
+
+if __name__ == "__main__":
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  logging.set_verbosity(logging.WARNING)
+  app.run(_run, flags_parser=_parse_flags)

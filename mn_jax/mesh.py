@@ -1,0 +1,104 @@
+"""The mesh, and how arrays get onto it; the only file that knows devices."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from mn_jax.errors import InputError
+
+# Dense peak in FLOP/s at bfloat16, from the makers' data sheets: NVIDIA A100
+# and H100/H200 SXM; Google Cloud TPU v4, v5e, v5p, v6e.
+PEAK_FLOPS = {
+  "NVIDIA A100": 312e12,
+  "NVIDIA H100": 989e12,
+  "NVIDIA H200": 989e12,
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5p": 459e12,
+  "TPU v6 lite": 918e12,
+}
+
+
+def make_mesh() -> Mesh:
+  """All devices of all processes along one axis, 'data'."""
+  return jax.make_mesh(
+    (jax.device_count(),), ("data",), axis_types=(AxisType.Auto,)
+  )
+
+
+def check_batch_size(field: str, batch_size: int, accumulate: int = 1) -> None:
+  """Refuses a batch that does not divide among the devices.
+
+  Raises:
+    InputError: naming the field.
+  """
+  multiple = jax.device_count() * accumulate
+  if batch_size % multiple:
+    raise InputError(
+      f"{field}: got {batch_size}; valid: a multiple of {multiple} "
+      f"({jax.device_count()} devices x {accumulate} micro-batches)"
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The sharding of what every device holds whole."""
+  return NamedSharding(mesh, P())
+
+
+def by_example(mesh: Mesh) -> NamedSharding:
+  """The sharding of batches: the first axis over the devices."""
+  return NamedSharding(mesh, P("data"))
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+  """Puts host values, equal on all processes, onto every device."""
+  return jax.device_put(tree, replicated(mesh))
+
+
+def device_kind() -> str:
+  """The devices of this run, in words."""
+  return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def peak_flops() -> float | None:
+  """bfloat16 peak of all devices in FLOP/s, or None where it is not known."""
+  kind = jax.devices()[0].device_kind
+  for name, peak in PEAK_FLOPS.items():
+    if kind.startswith(name):
+      return peak * jax.device_count()
+  return None
+
+
+class HostImages:
+  """Sends every batch, pixels included, from the host."""
+
+  def __init__(self, mesh: Mesh):
+    self._sharding = by_example(mesh)
+
+  def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This process's share of a batch -> the global batch on the mesh."""
+    return {
+      key: jax.make_array_from_process_local_data(self._sharding, value)
+      for key, value in batch.items()
+    }
+
+
+class DeviceImages:
+  """Keeps all pixels on every device; batches then carry row numbers."""
+
+  def __init__(self, mesh: Mesh, images: np.ndarray):
+    self._host = HostImages(mesh)
+    self._images = replicate(mesh, np.asarray(images))
+    self._gather = jax.jit(
+      lambda images, rows: jnp.take(images, rows, axis=0),
+      out_shardings=by_example(mesh),
+    )
+
+  def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """As `HostImages.put`, for a batch without 'image'."""
+    batch = self._host.put(batch)
+    return {**batch, "image": self._gather(self._images, batch["id"])}

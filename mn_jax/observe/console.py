@@ -1,0 +1,199 @@
+"""What a person sees in the terminal: progress, one line per event, tables."""
+
+import contextlib
+import math
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import rich.console
+import rich.markup
+import rich.progress
+import rich.table
+
+# Without a terminal, time between two lines that only show progress.
+_QUIET_SECONDS = 10.0
+
+
+class Console:
+  """Prints for the first process; the others are silent."""
+
+  def __init__(self, *, quiet: bool = False):
+    """Prints to standard output, or nowhere if `quiet`."""
+    self._console = rich.console.Console(quiet=quiet, highlight=False)
+
+  def line(self, text: str) -> None:
+    """Prints one line (wrapped if need be); markup is taken literally."""
+    self._console.print(rich.markup.escape(text), soft_wrap=True)
+
+  @contextlib.contextmanager
+  def counting(self, label: str, unit: str) -> Iterator[Callable]:
+    """A bar for work of known size; yields `update(done, total)`.
+
+    It appears with the first update; without a terminal it is one line at the
+    end.
+    """
+    counted = 0
+
+    def update(done: int, total: int) -> None:
+      nonlocal counted
+      counted = done
+      if not bar.tasks:
+        bar.add_task(label, total=total)
+        bar.start()
+      bar.update(bar.task_ids[0], completed=done)
+
+    bar = self._bar(f"{unit}/s")
+    try:
+      yield update
+    finally:
+      bar.stop()
+    if counted and not self._console.is_terminal:
+      self.line(f"{label}: {counted} {unit}")
+
+  @contextlib.contextmanager
+  def training(self, *, done: int, total: int) -> Iterator["Training"]:
+    """The bar of the training loop."""
+    bar = self._bar("images/s")
+    task = bar.add_task("training", completed=done, total=total)
+    if self._console.is_terminal:
+      bar.start()
+    try:
+      yield Training(self, bar, task, total, self._console.is_terminal)
+    finally:
+      bar.stop()
+
+  def table(
+    self, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
+  ) -> None:
+    """Prints a table; all columns but the first are numbers."""
+    table = rich.table.Table(title=title, title_justify="left")
+    for i, column in enumerate(columns):
+      table.add_column(column, justify="right" if i else "left")
+    for row in rows:
+      table.add_row(*map(rich.markup.escape, row))
+    self._console.print(table)
+
+  def _bar(self, unit: str) -> rich.progress.Progress:
+    return rich.progress.Progress(
+      rich.progress.TextColumn("{task.description}"),
+      rich.progress.BarColumn(bar_width=None),
+      rich.progress.MofNCompleteColumn(),
+      _Rate(unit),
+      rich.progress.TimeRemainingColumn(compact=True),
+      console=self._console,
+      transient=True,
+    )
+
+
+class _Rate(rich.progress.ProgressColumn):
+  """Work per second: measured by the bar, or given as field 'rate'."""
+
+  def __init__(self, unit: str):
+    super().__init__()
+    self._unit = unit
+
+  def render(self, task: rich.progress.Task) -> rich.progress.Text:
+    rate = task.fields.get("rate", task.finished_speed or task.speed)
+    shown = "" if rate is None else f"{rate:,.0f} {self._unit}"
+    return rich.progress.Text(shown)
+
+
+class Training:
+  """The terminal's part of the training loop."""
+
+  def __init__(
+    self,
+    console: Console,
+    bar: rich.progress.Progress,
+    task: rich.progress.TaskID,
+    total: int,
+    live: bool,
+  ):
+    """Made by `Console.training`."""
+    self._console, self._bar, self._task = console, bar, task
+    self._total, self._live = total, live
+    self._quiet_until = 0.0
+
+  def step(self, step: int) -> None:
+    """Moves the bar."""
+    self._bar.update(self._task, completed=step)
+
+  def rate(self, step: int, images_per_sec: float, seconds_left: float) -> None:
+    """Shows the throughput; without a bar as a line now and then."""
+    self._bar.update(self._task, rate=images_per_sec)
+    if not self._live and time.monotonic() > self._quiet_until:
+      self.event(step, f"{images_per_sec:,.0f} images/s", seconds_left)
+
+  def event(self, step: int, text: str, seconds_left: float) -> None:
+    """Prints a line above the bar: an evaluation, a stop."""
+    self._quiet_until = time.monotonic() + _QUIET_SECONDS
+    width = len(str(self._total))
+    left = f"  {duration(seconds_left)} left" if seconds_left >= 1 else ""
+    self._console.line(f"step {step:{width}}/{self._total}  {text}{left}")
+
+
+def duration(seconds: float) -> str:
+  """'42 s', '3:05' or '2:03:05'."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f"{seconds} s"
+  hours, rest = divmod(seconds, 3600)
+  minutes, secs = divmod(rest, 60)
+  if hours:
+    return f"{hours}:{minutes:02}:{secs:02}"
+  return f"{minutes}:{secs:02}"
+
+
+def number(value: float) -> str:
+  """Three decimals; '-' for an undefined number."""
+  return "-" if not math.isfinite(value) else f"{value:.3f}"
+
+
+def print_summary(
+  console: Console, summary: Mapping[str, Any], workdir: pathlib.Path
+) -> None:
+  """The closing table of a run, and where to look next."""
+  names = (
+    "loss",
+    "accuracy",
+    "majority_rate",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "precision",
+    "f1",
+    "auroc",
+  )
+  rows = [
+    (
+      name.replace("_", " "),
+      *(
+        number(math.nan if value is None else value)
+        for value in (summary[f"val/{name}"], summary[f"test/{name}"])
+      ),
+    )
+    for name in names
+    if f"test/{name}" in summary
+  ]
+  rows.append(
+    ("images", f"{summary['val/count']:,.0f}", f"{summary['test/count']:,.0f}")
+  )
+  console.table(
+    f"{summary['experiment']}: best checkpoint, step {summary['best_step']}",
+    ("metric", "validation", "test"),
+    rows,
+  )
+  console.line(
+    f"{summary['steps']} steps ({summary['epochs']:g} epochs) in "
+    f"{duration(summary['wall_seconds'])}, "
+    f"{summary['images_per_sec']:,.0f} images/s on {summary['device']}, "
+    f"data wait {summary['data_wait_share']:.1%}"
+  )
+  console.line(f"Results:  {workdir / 'summary.json'}")
+  console.line(f"Figures:  {workdir / 'figures'}")
+  console.line(
+    f"Curves:   tensorboard --logdir {workdir / 'tensorboard'}"
+    "  (then http://localhost:6006)"
+  )

@@ -1,0 +1,107 @@
+"""Figures of a run as RGB arrays: confusion matrix, PR curve, sample images."""
+
+import io
+
+import matplotlib.figure
+import numpy as np
+import sklearn.metrics
+from PIL import Image
+
+_DPI = 110
+
+
+def confusion_matrix(
+  matrix: np.ndarray, classes: tuple[str, ...], title: str
+) -> np.ndarray:
+  """Draws counts and row shares.
+
+  Args:
+    matrix: i64[classes, classes]: rows are true classes.
+    classes: their names.
+    title: above the figure.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  side = 2.6 + 0.6 * len(classes)
+  figure = matplotlib.figure.Figure((side, side), layout="constrained")
+  axes = figure.add_subplot()
+  share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+  axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+  for (row, col), count in np.ndenumerate(matrix):
+    axes.text(
+      col,
+      row,
+      f"{count:,}\n{share[row, col]:.1%}",
+      ha="center",
+      va="center",
+      color="white" if share[row, col] > 0.5 else "black",
+    )
+  axes.set_xticks(range(len(classes)), classes)
+  axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
+  axes.set(xlabel="predicted", ylabel="true", title=title)
+  return _pixels(figure)
+
+
+def pr_curve(
+  positive: np.ndarray, scores: np.ndarray, title: str
+) -> np.ndarray:
+  """Draws precision against recall, with the share of positives as floor.
+
+  Args:
+    positive: bool[n].
+    scores: f[n], higher for the positive class.
+    title: above the figure.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  figure = matplotlib.figure.Figure((4.2, 3.8), layout="constrained")
+  axes = figure.add_subplot()
+  if positive.any():
+    precision, recall, _ = sklearn.metrics.precision_recall_curve(
+      positive, scores
+    )
+    area = sklearn.metrics.average_precision_score(positive, scores)
+    axes.step(recall, precision, where="post", label=f"AP {area:.3f}")
+    share = positive.mean()
+    axes.axhline(share, ls=":", c="gray", label=f"chance {share:.3f}")
+    axes.legend(loc="lower left")
+  axes.set(
+    xlabel="recall (sensitivity)",
+    ylabel="precision",
+    xlim=(0, 1),
+    ylim=(0, 1.02),
+    title=title,
+  )
+  return _pixels(figure)
+
+
+def image_grid(
+  images: np.ndarray, columns: int = 8, scale: int = 2
+) -> np.ndarray:
+  """Lays images out in rows with a white gap.
+
+  Args:
+    images: u8[n, h, w, 3].
+    columns: images per row.
+    scale: enlargement, each pixel repeated.
+
+  Returns:
+    u8[h', w', 3].
+  """
+  images = images.repeat(scale, axis=1).repeat(scale, axis=2)
+  rows = -(-len(images) // columns)
+  height, width = images.shape[1] + 2, images.shape[2] + 2
+  grid = np.full((rows * height + 2, columns * width + 2, 3), 255, np.uint8)
+  for i, image in enumerate(images):
+    top, left = 2 + i // columns * height, 2 + i % columns * width
+    grid[top : top + height - 2, left : left + width - 2] = image
+  return grid
+
+
+def _pixels(figure: matplotlib.figure.Figure) -> np.ndarray:
+  buffer = io.BytesIO()
+  figure.savefig(buffer, dpi=_DPI, format="png")
+  with Image.open(buffer) as image:
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,177 @@
+"""The files of a run beside checkpoints and curves: before it and after it."""
+
+import dataclasses
+import importlib.metadata
+from typing import Any
+
+import clu.parameter_overview
+import numpy as np
+from PIL import Image
+
+from mn_jax import mesh, metrics
+from mn_jax import state as state_lib
+from mn_jax.checkpoint import Position
+from mn_jax.experiment import Data, Experiment
+from mn_jax.observe import figures, writers
+from mn_jax.observe.clock import Clock
+from mn_jax.observe.console import Console
+from mn_jax.workdir import Workdir
+
+
+def print_data(console: Console, data: Data) -> None:
+  """One line per part, and what a reader should know."""
+  for part in data.split.parts:
+    rows = data.part(part)
+    counts = np.bincount(
+      data.cache.labels[rows], minlength=len(data.spec.classes)
+    )
+    shares = ", ".join(
+      f"{name} {count / len(rows):.1%}"
+      for name, count in zip(data.spec.classes, counts, strict=True)
+    )
+    console.line(
+      f"{part:5} {len(rows):7,} images of {len(data.groups(part)):3} "
+      f"{data.spec.group}s: {shares}"
+    )
+  for note in data.split.notes:
+    console.line(f"Note: {note}")
+  if data.cache.quarantine:
+    name, reason = data.cache.quarantine[0]
+    console.line(
+      f"Note: {len(data.cache.quarantine)} unreadable files were left out; "
+      f"split.json lists them; the first: {name}: {reason}"
+    )
+  if data.cache.dropped:
+    console.line(
+      f"Note: {data.cache.dropped} images were dropped for their size"
+    )
+
+
+def write_beginning(
+  experiment: Experiment,
+  folder: Workdir,
+  writer: writers.MetricWriter,
+  console: Console,
+) -> None:
+  """Config, split, parameters and some images, before the first step."""
+  config, data = experiment.config, experiment.data
+  folder.write_config(config)
+  folder.write_json(
+    "split.json",
+    {
+      "sha256": data.split.sha256,
+      "kind": config.data.split,
+      "seed": config.data.split_seed,
+      "notes": data.split.notes,
+      "images": {part: len(data.part(part)) for part in data.split.parts},
+      "groups": {part: data.groups(part) for part in data.split.parts},
+      "quarantine": data.cache.quarantine,
+      "dropped": data.cache.dropped,
+    },
+  )
+  state = experiment.initial_state
+  overview = clu.parameter_overview.get_parameter_overview(
+    {"params": state.params, "batch_stats": state.batch_stats}
+  )
+  (folder.path / "parameters.txt").write_text(f"{overview}\n")
+  writer.write_hparams(dataclasses.asdict(config))
+  writer.write_texts(0, {"parameters": f"```\n{overview}\n```"})
+  first = data.cache.images[experiment.batches.ids(0)[:32]]
+  _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
+  console.line(
+    f"{config.model.name}: {experiment.num_params:,} parameters, "
+    f"{experiment.macs / 1e6:,.1f} M mult-adds per image; "
+    f"{data.plan.total_steps} steps of {config.train.batch_size} on "
+    f"{mesh.device_kind()}"
+  )
+
+
+def write_figures(
+  experiment: Experiment,
+  folder: Workdir,
+  writer: writers.MetricWriter,
+  step: int,
+  part: str,
+  predictions: metrics.Predictions,
+) -> None:
+  """Confusion matrix and, with a positive class, the PR curve of a part."""
+  spec = experiment.data.spec
+  title = f"{experiment.config.experiment} {part}"
+  matrix = metrics.confusion_matrix(
+    predictions.labels, predictions.logits.argmax(1), len(spec.classes)
+  )
+  _write_figure(
+    folder,
+    writer,
+    step,
+    f"{part}/confusion_matrix",
+    figures.confusion_matrix(matrix, spec.classes, title),
+  )
+  if spec.positive is not None:
+    curve = figures.pr_curve(
+      predictions.labels == spec.positive,
+      predictions.probabilities()[:, spec.positive],
+      title,
+    )
+    _write_figure(folder, writer, step, f"{part}/pr_curve", curve)
+
+
+def summarize(
+  experiment: Experiment,
+  state: state_lib.TrainState,
+  position: Position,
+  results: dict[str, float],
+  clock: Clock,
+) -> dict[str, Any]:
+  """The content of `summary.json`.
+
+  Args:
+    experiment: what was run.
+    state: the final one.
+    position: the final one.
+    results: 'val/...' and 'test/...' of the best checkpoint.
+    clock: of the run.
+  """
+  config, data = experiment.config, experiment.data
+  return writers.jsonable(
+    {
+      "experiment": config.experiment,
+      "model": config.model.name,
+      "seed": config.seed,
+      "steps": position.batch,
+      "epochs": round(position.batch / data.plan.steps_per_epoch, 3),
+      "best_step": position.best_step or position.batch,
+      "best_metric": config.eval.best_metric,
+      **{f"train/{name}": value for name, value in position.train.items()},
+      **results,
+      "split": config.data.split,
+      "split_sha256": data.split.sha256,
+      "state_sha256": state_lib.sha256(state),
+      "params": experiment.num_params,
+      "batch_stats": experiment.num_stats,
+      "macs": experiment.macs,
+      "images_per_sec": clock.images_per_sec() or 0.0,
+      "data_wait_share": clock.data_wait_share() or 0.0,
+      "mfu": experiment.mfu(clock.images_per_sec()),
+      "compile_seconds": clock.seconds("compile"),
+      "wall_seconds": clock.wall(),
+      "device": mesh.device_kind(),
+      "versions": {
+        name: importlib.metadata.version(name)
+        for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+      },
+    }
+  )
+
+
+def _write_figure(
+  folder: Workdir,
+  writer: writers.MetricWriter,
+  step: int,
+  name: str,
+  image: np.ndarray,
+) -> None:
+  writer.write_images(step, {name: image})
+  path = folder.path / "figures" / f"{name.replace('/', '_')}.png"
+  path.parent.mkdir(exist_ok=True)
+  Image.fromarray(image).save(path)

@@ -1,0 +1,171 @@
+"""One step of training and one of evaluation: pure, compiled for a mesh."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from mn_jax import augment as augment_lib
+from mn_jax import losses
+from mn_jax import mesh as mesh_lib
+from mn_jax.config import Config
+from mn_jax.models.registry import ModelSpec
+from mn_jax.state import TrainState, eval_variables
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
+EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
+
+
+def make_train_step(
+  module: nn.Module,
+  spec: ModelSpec,
+  tx: optax.GradientTransformation,
+  config: Config,
+  mesh: Mesh,
+  *,
+  class_weights: jax.Array,
+) -> TrainStep:
+  """Compiles `(state, batch) -> (state, sums)`; the state is donated.
+
+  Every random number derives from (config.seed, state.step). `sums` are f32
+  scalars over the batch: 'loss', 'correct' and 'count', which add up over
+  steps, and 'grad_norm' of this step.
+
+  Args:
+    module: the network.
+    spec: its input normalisation.
+    tx: the optimizer.
+    config: sections augment, model, optim, train and the seed.
+    mesh: where the batch is sharded.
+    class_weights: f32[classes], factors of the loss.
+  """
+  micro_batches = config.optim.accumulate
+  ema_decay = config.train.ema_decay
+
+  def loss_fn(params, batch_stats, batch, key):
+    augment_key, dropout_key = jax.random.split(key)
+    images = augment_lib.augment(batch["image"], augment_key, config.augment)
+    x = augment_lib.to_input(
+      images,
+      resolution=config.model.resolution,
+      mean=spec.mean,
+      std=spec.std,
+    )
+    (logits, _), updated = module.apply(
+      {"params": params, "batch_stats": batch_stats},
+      x,
+      True,
+      mutable=["batch_stats"],
+      rngs={"dropout": dropout_key},
+    )
+    weight = batch["mask"] * losses.take_class_weights(
+      class_weights, batch["label"]
+    )
+    per_example = losses.cross_entropy(
+      logits,
+      batch["label"],
+      label_smoothing=config.train.label_smoothing,
+    )
+    loss = jnp.sum(weight * per_example)
+    hits = batch["mask"] * (jnp.argmax(logits, axis=-1) == batch["label"])
+    count = jnp.sum(batch["mask"])
+    sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
+    return loss / count, (updated["batch_stats"], sums)
+
+  gradient = jax.grad(loss_fn, has_aux=True)
+
+  def accumulated(params, batch_stats, batch, key):
+    """Gradients and sums over micro-batches, one after the other."""
+    # Interleaved, so that every device has a share of every micro-batch.
+    parts = jax.tree.map(
+      lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0),
+      batch,
+    )
+
+    def add(carry, part):
+      grads, stats, sums = carry
+      index, micro_batch = part
+      new, (stats, more) = gradient(
+        params, stats, micro_batch, jax.random.fold_in(key, index)
+      )
+      return (
+        jax.tree.map(jnp.add, grads, new),
+        stats,
+        jax.tree.map(jnp.add, sums, more),
+      ), None
+
+    start = (
+      jax.tree.map(jnp.zeros_like, params),
+      batch_stats,
+      {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
+    )
+    (grads, stats, sums), _ = jax.lax.scan(
+      add, start, (jnp.arange(micro_batches), parts)
+    )
+    return jax.tree.map(lambda g: g / micro_batches, grads), (stats, sums)
+
+  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    of = gradient if micro_batches == 1 else accumulated
+    grads, (batch_stats, sums) = of(state.params, state.batch_stats, batch, key)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = state.ema_params
+    if ema_decay:
+      ema_params = jax.tree.map(
+        lambda old, new: ema_decay * old + (1 - ema_decay) * new,
+        ema_params,
+        params,
+      )
+    state = TrainState(
+      step=state.step + 1,
+      params=params,
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      ema_params=ema_params,
+    )
+    return state, {**sums, "grad_norm": optax.tree.norm(grads)}
+
+  return jax.jit(
+    train_step,
+    in_shardings=(mesh_lib.replicated(mesh), mesh_lib.by_example(mesh)),
+    out_shardings=mesh_lib.replicated(mesh),
+    donate_argnums=0,
+  )
+
+
+def make_eval_step(
+  module: nn.Module, spec: ModelSpec, config: Config, mesh: Mesh
+) -> EvalStep:
+  """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
+
+  Logits are f32[batch, classes], losses f32[batch] in nats without class
+  weights or smoothing. All results are whole on every process.
+  """
+
+  def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    x = augment_lib.to_input(
+      batch["image"],
+      resolution=config.model.resolution,
+      mean=spec.mean,
+      std=spec.std,
+    )
+    logits, _ = module.apply(eval_variables(state), x, False)
+    return {
+      "logits": logits,
+      "loss": losses.cross_entropy(logits, batch["label"]),
+      "label": batch["label"],
+      "mask": batch["mask"],
+      "id": batch["id"],
+    }
+
+  return jax.jit(
+    eval_step,
+    in_shardings=(mesh_lib.replicated(mesh), mesh_lib.by_example(mesh)),
+    out_shardings=mesh_lib.replicated(mesh),
+  )

@@ -1,0 +1,120 @@
+"""The folder of a run: who may write to it, and which config it belongs to."""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import filelock
+
+from mn_jax.config import Config, result_fields
+from mn_jax.errors import InputError
+
+
+class Workdir:
+  """A run's folder, held by this process until `close`.
+
+  Attributes:
+    path: the folder.
+  """
+
+  def __init__(self, path: pathlib.Path, *, first_process: bool):
+    """Creates the folder and takes its lock.
+
+    Args:
+      path: the folder.
+      first_process: of several processes of one run only the first locks.
+
+    Raises:
+      InputError: if it cannot be written or another run is using it.
+    """
+    self.path = path
+    self._lock = filelock.FileLock(path / ".lock", blocking=False)
+    try:
+      path.mkdir(parents=True, exist_ok=True)
+      if first_process:
+        self._lock.acquire()
+    except filelock.Timeout:
+      raise InputError(
+        f"--workdir: got {str(path)!r}, in which another process is training; "
+        "valid: another folder, or this one once that process has ended"
+      ) from None
+    except OSError as error:
+      raise InputError(
+        f"--workdir: got {str(path)!r}, which cannot be written "
+        f"({error.strerror}); valid: a folder you may create or write"
+      ) from None
+
+  def check_config(self, config: Config) -> None:
+    """Refuses a folder that was begun with another config.
+
+    Raises:
+      InputError: with the fields that differ.
+    """
+    path = self.path / "config.json"
+    if not path.exists():
+      return
+    try:
+      before = json.loads(path.read_text())["result_fields"]
+    except (ValueError, KeyError, TypeError):
+      raise InputError(
+        f"--workdir: got {str(self.path)!r}, whose config.json cannot be "
+        "read; valid: another folder, or this one without that file"
+      ) from None
+    now = _plain(result_fields(config))
+    differ = [
+      f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
+      for key in sorted(before.keys() | now.keys())
+      if before.get(key) != now.get(key)
+    ]
+    if differ:
+      raise InputError(
+        f"--workdir: got {str(self.path)!r}, which belongs to another config "
+        f"({'; '.join(differ)}); valid: another folder, or the same values"
+      )
+
+  def check_split(self, sha256: str) -> None:
+    """Refuses to go on with other images than the run began with.
+
+    Raises:
+      InputError: with both digests.
+    """
+    path = self.path / "split.json"
+    if path.exists():
+      before = json.loads(path.read_text())["sha256"]
+      if before != sha256:
+        raise InputError(
+          f"data: the split's sha256 is {sha256[:16]}, but "
+          f"{str(self.path)!r} was begun with {before[:16]}; valid: the same "
+          "images, or another --workdir"
+        )
+
+  def write_config(self, config: Config) -> None:
+    """Writes `config.json`: all fields, and those that decide the numbers."""
+    self.write_json(
+      "config.json",
+      {
+        "config": dataclasses.asdict(config),
+        "result_fields": result_fields(config),
+      },
+    )
+
+  def read_json(self, name: str) -> dict[str, Any] | None:
+    """A JSON file of the folder, or None if there is none."""
+    path = self.path / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+  def write_json(self, name: str, value: dict[str, Any]) -> None:
+    """Writes a JSON file at once or not at all."""
+    partial = self.path / f"{name}.partial"
+    partial.write_text(json.dumps(value, indent=2) + "\n")
+    partial.replace(self.path / name)
+
+  def close(self) -> None:
+    """Lets other processes use the folder."""
+    self._lock.release()
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+  """As JSON gives them back: tuples as lists."""
+  return json.loads(json.dumps(values))
