@@ -5,6 +5,7 @@ Orbax writes them asynchronously. Its errors show at the next save or at
 """
 
 import dataclasses
+import math
 import pathlib
 from typing import Any
 
@@ -59,12 +60,15 @@ class Checkpoints:
         checkpoint_managers.BestN(
           get_metric_fn=_rank,
           n=config.keep_best,
-          keep_checkpoints_without_metrics=False,
         ),
       ]
     )
     self._options = ocp.CheckpointManagerOptions(
-      preservation_policy=policy, cleanup_tmp_directories=True
+      preservation_policy=policy,
+      # The policy decides; without this Orbax would not write the scores, and
+      # a continued run would delete the best checkpoint of the earlier one.
+      best_fn=_rank,
+      cleanup_tmp_directories=True,
     )
     self._manager = ocp.CheckpointManager(
       self._path.absolute(), options=self._options
@@ -78,7 +82,8 @@ class Checkpoints:
     Args:
       state: what to save.
       position: saved beside it.
-      score: higher is better; None if this step was not validated.
+      score: higher is better; None if this step was not validated or its
+        metric is undefined.
     """
     step = position.batch
     saved = self._manager.save(
@@ -87,7 +92,7 @@ class Checkpoints:
         state=ocp.args.StandardSave(state),
         position=ocp.args.JsonSave(dataclasses.asdict(position)),
       ),
-      metrics=None if score is None else {"score": score, "step": step},
+      metrics={"score": score, "step": step},
     )
     if not saved:
       raise RuntimeError(f"checkpoint {step} was not saved: {self._path}")
@@ -110,7 +115,8 @@ class Checkpoints:
           "Checkpoint %d cannot be read and is moved to %s: %s",
           step,
           self._damaged,
-          str(error).splitlines()[0],
+          # Those of tensorstore have thousands of characters.
+          f"{type(error).__name__}: {error}".splitlines()[0][:200],
         )
         self._set_aside(step)
     return None
@@ -158,4 +164,5 @@ class Checkpoints:
 
 def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
   # Of equals the first is the best, as in the training loop.
-  return metrics["score"], -metrics["step"]
+  score = metrics["score"]
+  return -math.inf if score is None else score, -metrics["step"]

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 
 from absl import app, flags, logging
 
-from mn_jax import allocator
+from mn_jax import allocator, commandline
 from mn_jax.errors import InputError
 
-_CONFIG_HELP = "experiment file, with an optional argument: FILE.py[:sample]"
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "folder of the run; an interrupted run continues in it"
 )
@@ -99,33 +98,15 @@ def _start_jax(config) -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
-  from ml_collections import config_flags
-
-  config_flags.DEFINE_config_file("config", None, _CONFIG_HELP)
-  try:
-    remaining = flags.FLAGS(list(argv))
-    if flags.FLAGS.config is None:
-      raise InputError("--config: got nothing; valid: an experiment file")
-  except (flags.Error, InputError) as error:
-    _refuse(error)
-  return remaining
-
-
-def _refuse(error: Exception) -> None:
-  print(f"mn_jax: {' '.join(str(error).split())}", file=sys.stderr)
-  sys.exit(2)
-
-
 def _run(argv: Sequence[str]) -> None:
   try:
     code = main(argv)
   except InputError as error:
-    _refuse(error)
+    commandline.refuse(error)
   sys.exit(code)
 
 
 if __name__ == "__main__":
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
   logging.set_verbosity(logging.WARNING)
-  app.run(_run, flags_parser=_parse_flags)
+  app.run(_run, flags_parser=commandline.parse)

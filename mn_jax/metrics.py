@@ -84,10 +84,10 @@ def summarize(
   return metrics
 
 
-def score(metric: str, value: float) -> float:
-  """A metric as something of which more is better; undefined is the worst."""
+def score(metric: str, value: float) -> float | None:
+  """A metric as something of which more is better; None if it is undefined."""
   if np.isnan(value):
-    return -np.inf
+    return None
   return -value if metric == "loss" else value
 
 
@@ -100,6 +100,8 @@ def _auroc(
   labels: np.ndarray, probabilities: np.ndarray, positive: int | None
 ) -> float:
   """Area under the ROC curve; one against the rest, averaged, if macro."""
+  if np.isnan(probabilities).any():
+    return np.nan
   classes = [positive] if positive is not None else np.unique(labels).tolist()
   areas = [
     sklearn.metrics.roc_auc_score(labels == c, probabilities[:, c])

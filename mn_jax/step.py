@@ -72,7 +72,8 @@ def make_train_step(
       label_smoothing=config.train.label_smoothing,
     )
     loss = jnp.sum(weight * per_example)
-    hits = batch["mask"] * (jnp.argmax(logits, axis=-1) == batch["label"])
+    hit = jnp.argmax(logits, axis=-1) == batch["label"]
+    hits = jnp.where(hit, batch["mask"], 0)
     count = jnp.sum(batch["mask"])
     sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
     return loss / count, (updated["batch_stats"], sums)

@@ -231,14 +231,15 @@ class _Loop:
     if rate is not None:
       self._progress.rate(position.batch, rate, self._seconds_left())
 
-  def _validate(self) -> float:
+  def _validate(self) -> float | None:
     """Validates; returns the score of this state, higher is better."""
     self._settle_all()
     position, name = self._position, self._config.eval.best_metric
     with self._clock.section("evaluate"):
       scalars, _ = self._experiment.evaluate("val", self._state)
     score = metrics.score(name, scalars[name])
-    if position.best_score is None or score > position.best_score:
+    best = position.best_score
+    if score is not None and (best is None or score > best):
       position.best_score, position.best_step = score, position.batch
       position.worse = 0
     else:
@@ -251,10 +252,10 @@ class _Loop:
       for k in ("loss", "accuracy", "balanced_accuracy", "auroc")
     )
     epoch = position.batch / self._plan.steps_per_epoch
-    best = "  best" if position.best_step == position.batch else ""
+    mark = "  best" if position.best_step == position.batch else ""
     self._progress.event(
       position.batch,
-      f"epoch {epoch:.1f}  val {shown}{best}",
+      f"epoch {epoch:.1f}  val {shown}{mark}",
       self._seconds_left(),
     )
     return score

@@ -111,8 +111,12 @@ class Workdir:
     partial.replace(self.path / name)
 
   def close(self) -> None:
-    """Lets other processes use the folder."""
-    self._lock.release()
+    """Lets other processes use the folder; leaves none that is empty."""
+    if self._lock.is_locked:
+      (self.path / ".lock").unlink(missing_ok=True)
+      self._lock.release()
+      if not any(self.path.iterdir()):
+        self.path.rmdir()
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import rich.console
-import rich.markup
 import rich.progress
 import rich.table
+import rich.text
 
 # Without a terminal, time between two lines that only show progress.
 _QUIET_SECONDS = 10.0
@@ -21,11 +21,13 @@ class Console:
 
   def __init__(self, *, quiet: bool = False):
     """Prints to standard output, or nowhere if `quiet`."""
-    self._console = rich.console.Console(quiet=quiet, highlight=False)
+    self._console = rich.console.Console(
+      quiet=quiet, highlight=False, markup=False, emoji=False
+    )
 
   def line(self, text: str) -> None:
-    """Prints one line (wrapped if need be); markup is taken literally."""
-    self._console.print(rich.markup.escape(text), soft_wrap=True)
+    """Prints one line, literally, left to the terminal to wrap."""
+    self._console.print(text, soft_wrap=True)
 
   @contextlib.contextmanager
   def counting(self, label: str, unit: str) -> Iterator[Callable]:
@@ -41,14 +43,16 @@ class Console:
       counted = done
       if not bar.tasks:
         bar.add_task(label, total=total)
-        bar.start()
+        if self._console.is_terminal:
+          bar.start()
       bar.update(bar.task_ids[0], completed=done)
 
     bar = self._bar(f"{unit}/s")
     try:
       yield update
     finally:
-      bar.stop()
+      if counted and self._console.is_terminal:
+        bar.stop()
     if counted and not self._console.is_terminal:
       self.line(f"{label}: {counted} {unit}")
 
@@ -62,7 +66,8 @@ class Console:
     try:
       yield Training(self, bar, task, total, self._console.is_terminal)
     finally:
-      bar.stop()
+      if self._console.is_terminal:
+        bar.stop()
 
   def table(
     self, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
@@ -72,12 +77,12 @@ class Console:
     for i, column in enumerate(columns):
       table.add_column(column, justify="right" if i else "left")
     for row in rows:
-      table.add_row(*map(rich.markup.escape, row))
+      table.add_row(*row)
     self._console.print(table)
 
   def _bar(self, unit: str) -> rich.progress.Progress:
     return rich.progress.Progress(
-      rich.progress.TextColumn("{task.description}"),
+      rich.progress.TextColumn("{task.description}", markup=False),
       rich.progress.BarColumn(bar_width=None),
       rich.progress.MofNCompleteColumn(),
       _Rate(unit),
@@ -94,10 +99,10 @@ class _Rate(rich.progress.ProgressColumn):
     super().__init__()
     self._unit = unit
 
-  def render(self, task: rich.progress.Task) -> rich.progress.Text:
+  def render(self, task: rich.progress.Task) -> rich.text.Text:
     rate = task.fields.get("rate", task.finished_speed or task.speed)
     shown = "" if rate is None else f"{rate:,.0f} {self._unit}"
-    return rich.progress.Text(shown)
+    return rich.text.Text(shown)
 
 
 class Training:

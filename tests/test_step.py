@@ -1,0 +1,221 @@
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from mn_jax import losses, optim, step
+from mn_jax import mesh as mesh_lib
+from mn_jax import state as state_lib
+from mn_jax.config import (
+  AugmentConfig,
+  Config,
+  ModelConfig,
+  OptimConfig,
+  TrainConfig,
+)
+from mn_jax.models import layers, registry
+
+
+class Tiny(nn.Module):
+  """A network with every kind of layer that compiles in a second."""
+
+  norm_debias: bool = True
+  dropout: float = 0.0
+
+  @nn.compact
+  def __call__(self, x, train):
+    conv = functools.partial(layers.Conv, 4, stride=2)
+    x = layers.ConvBN(conv, layers.BatchNorm, layers.relu6, name="stem")(
+      x, train
+    )
+    x = layers.DepthwiseConv(name="depthwise")(x)
+    x = jnp.mean(x, axis=(1, 2))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    return layers.Dense(2, name="head")(x), {"pooled": x}
+
+
+def make(config, *, devices=1, module=None, class_weights=(1.0, 1.0)):
+  """(state, train step, eval step, put) on a mesh of some devices."""
+  module = module or Tiny()
+  mesh = jax.make_mesh(
+    (devices,),
+    ("data",),
+    axis_types=(AxisType.Auto,),
+    devices=jax.devices()[:devices],
+  )
+  variables = module.init(jax.random.key(1), jnp.zeros((1, 8, 8, 3)), False)
+  tx = optim.make_optimizer(config.optim, lambda _: config.optim.learning_rate)
+  spec = registry.get("mobilenet_v1")
+  state = mesh_lib.replicate(
+    mesh,
+    state_lib.create(variables, tx, ema=config.train.ema_decay > 0),
+  )
+  weights = np.array(class_weights, np.float32)
+  train = step.make_train_step(
+    module, spec, tx, config, mesh, class_weights=weights
+  )
+  evaluate = step.make_eval_step(module, spec, config, mesh)
+  return state, train, evaluate, mesh_lib.HostImages(mesh).put
+
+
+def batch(size=8, seed=0):
+  draw = np.random.default_rng(seed)
+  return {
+    "image": draw.integers(0, 256, (size, 8, 8, 3), np.uint8),
+    "label": draw.integers(0, 2, size, np.int32),
+    "mask": np.ones(size, np.float32),
+    "id": np.arange(size, dtype=np.int32),
+  }
+
+
+def config(**sections):
+  return dataclasses.replace(Config(), **sections)
+
+
+def run(cfg, batches, **options):
+  state, train, _, put = make(cfg, **options)
+  sums = None
+  for one in batches:
+    state, sums = train(state, put(one))
+  return state, sums
+
+
+def assert_close(a, b, tolerance=1e-5):
+  # Gradients of BatchNorm's input cancel; what is left differs in rounding.
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
+
+
+SGD = OptimConfig(name="sgd", learning_rate=0.1, momentum=0.0)
+
+
+def test_loss_falls_and_sums_are_right():
+  cfg = config(optim=SGD)
+  state, train, evaluate, put = make(cfg)
+  one = put(batch())
+  first = None
+  for _ in range(30):
+    state, sums = train(state, one)
+    first = first if first is not None else sums
+  assert float(sums["loss"]) < 0.9 * float(first["loss"])
+  assert float(sums["count"]) == 8
+  assert float(sums["correct"]) == int(sums["correct"])
+  assert float(sums["grad_norm"]) > 0
+  assert int(state.step) == 30
+  out = evaluate(state, one)
+  assert out["logits"].shape == (8, 2)
+  expected = losses.cross_entropy(out["logits"], one["label"])
+  np.testing.assert_allclose(out["loss"], expected, rtol=1e-6)
+
+
+def test_four_devices_equal_one():
+  cfg = config(optim=SGD, augment=AugmentConfig(flip=True, quarter_turns=True))
+  batches = [batch(seed=s) for s in range(3)]
+  one, sums_one = run(cfg, batches, devices=1)
+  four, sums_four = run(cfg, batches, devices=4)
+  assert_close(one, four)
+  assert_close(sums_one, sums_four)
+
+
+def test_same_seed_same_bits_other_seed_other_numbers():
+  augment = AugmentConfig(flip=True, quarter_turns=True)
+  cfg = config(augment=augment, optim=SGD)
+  batches = [batch(seed=s) for s in range(2)]
+  a, _ = run(cfg, batches)
+  b, _ = run(cfg, batches)
+  assert state_lib.sha256(a) == state_lib.sha256(b)
+  c, _ = run(config(augment=augment, optim=SGD, seed=1), batches)
+  assert state_lib.sha256(a) != state_lib.sha256(c)
+
+
+def test_randomness_changes_with_the_step():
+  cfg = config(optim=OptimConfig(name="sgd", learning_rate=0.0), seed=3)
+  module = Tiny(dropout=0.5)
+  state, train, _, put = make(cfg, module=module)
+  one = put(batch())
+  state, first = train(state, one)
+  state, second = train(state, one)
+  assert float(first["loss"]) != float(second["loss"])
+
+
+def test_accumulation_equals_the_full_batch():
+  # Four times the same micro-batch: BatchNorm sees the same statistics then.
+  part = batch(4)
+  # Rows are dealt to micro-batches in turn, so each image stands four times.
+  whole = {k: np.repeat(v, 4, axis=0) for k, v in part.items()}
+  once, sums_once = run(config(optim=SGD), [part])
+  accumulated = dataclasses.replace(SGD, accumulate=4)
+  many, sums_many = run(config(optim=accumulated), [whole], devices=4)
+  assert_close(once.params, many.params)
+  assert float(sums_many["count"]) == 16
+  np.testing.assert_allclose(
+    sums_many["loss"], 4 * sums_once["loss"], rtol=1e-5
+  )
+  weight = many.batch_stats["stem"]["norm"]["weight"]
+  np.testing.assert_allclose(weight, 1 - 0.99**4, rtol=1e-5)
+
+
+def test_masked_examples_have_no_gradient():
+  masked, other = batch(), batch()
+  masked["mask"][4:] = 0
+  other["mask"][4:] = 0
+  other["label"][4:] = 1 - other["label"][4:]
+  a, sums = run(config(optim=SGD), [masked])
+  b, _ = run(config(optim=SGD), [other])
+  assert float(sums["count"]) == 4
+  assert_close(a.params, b.params, 0)
+
+
+def test_class_weights_scale_the_gradient():
+  only = batch()
+  only["label"][:] = 1
+  plain, sums = run(config(optim=SGD), [only])
+  double, sums_double = run(config(optim=SGD), [only], class_weights=(1.0, 2.0))
+  np.testing.assert_allclose(sums_double["loss"], 2 * sums["loss"], rtol=1e-6)
+  np.testing.assert_allclose(
+    sums_double["grad_norm"], 2 * sums["grad_norm"], rtol=1e-5
+  )
+  assert_close(plain.batch_stats, double.batch_stats, 0)
+
+
+def test_ema_follows_and_is_what_is_evaluated():
+  cfg = config(optim=SGD, train=TrainConfig(ema_decay=0.9))
+  state, train, evaluate, put = make(cfg)
+  start = jax.device_get(state.params)
+  state, _ = train(state, put(batch()))
+  expected = jax.tree.map(
+    lambda old, new: 0.9 * old + 0.1 * np.asarray(new), start, state.params
+  )
+  assert_close(state.ema_params, expected, 1e-6)
+  plain = dataclasses.replace(state, ema_params={})
+  one = put(batch())
+  assert not np.array_equal(
+    evaluate(state, one)["logits"], evaluate(plain, one)["logits"]
+  )
+
+
+def test_resolution_is_resized_on_the_device():
+  cfg = config(model=ModelConfig(resolution=16), optim=SGD)
+  _, sums = run(cfg, [batch()])
+  _, stored = run(config(optim=SGD), [batch()])
+  assert float(sums["loss"]) != float(stored["loss"])
+
+
+@pytest.mark.parametrize("placement", ["host", "device"])
+def test_placements_give_the_same_batch(placement):
+  images = batch(32)["image"]
+  mesh = mesh_lib.make_mesh()
+  rows = np.array([5, 31, 0, 7], np.int32)
+  host = {"id": rows, "label": rows % 2, "mask": np.ones(4, np.float32)}
+  if placement == "host":
+    on_mesh = mesh_lib.HostImages(mesh).put({**host, "image": images[rows]})
+  else:
+    on_mesh = mesh_lib.DeviceImages(mesh, images).put(host)
+  np.testing.assert_array_equal(on_mesh["image"], images[rows])
+  np.testing.assert_array_equal(on_mesh["label"], host["label"])
+  assert len(on_mesh["image"].sharding.device_set) == 4
