@@ -85,9 +85,21 @@ def cache_root(cache_dir: str) -> pathlib.Path:
   return pathlib.Path(chosen).expanduser()
 
 
-def kaggle_path(root: pathlib.Path, handle: str) -> pathlib.Path:
-  """Where kagglehub puts a pinned data set when its cache is `root/kaggle`."""
-  return root / "kaggle" / "datasets" / handle
+def remember(name: str, path: pathlib.Path, root: pathlib.Path) -> None:
+  """Makes `path` what `locate` finds for a data set when nothing is named."""
+  root.mkdir(parents=True, exist_ok=True)
+  partial = root / f"{name}.path.partial"
+  partial.write_text(f"{path.resolve()}\n")
+  partial.replace(root / f"{name}.path")
+
+
+def recall(name: str, root: pathlib.Path) -> pathlib.Path | None:
+  """What `remember` was told, if it is still there."""
+  pointer = root / f"{name}.path"
+  if not pointer.exists():
+    return None
+  path = pathlib.Path(pointer.read_text().strip())
+  return path if path.exists() else None
 
 
 def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
@@ -114,15 +126,15 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
     generated = root / name
     spec.generate(generated)
     return generated
-  downloaded = kaggle_path(root, spec.kaggle)
-  if not downloaded.exists():
+  prepared = recall(name, root)
+  if prepared is None:
     raise InputError(
-      f"data.path: got '' and nothing at {downloaded}; get {name!r} with "
-      f"`python -m mn_jax.tools.prepare {name}`, name your copy with "
-      "--config.data.path=FOLDER_OR_ZIP, or try the embedded sample with "
-      "--config=FILE:sample"
+      f"data.path: got '' and {name!r} is not prepared in {root}; valid: after "
+      f"`python -m mn_jax.tools.prepare {name}` (downloads it), or "
+      "--config.data.path=FOLDER_OR_ZIP (your copy), or --config=FILE:sample "
+      "(the embedded sample)"
     )
-  return downloaded
+  return prepared
 
 
 def load(

@@ -1,0 +1,1 @@
+"""Programs around training: `python -m mn_jax.tools.NAME --help`."""
