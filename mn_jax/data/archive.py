@@ -19,16 +19,26 @@ MAX_MEMBER_BYTES = 1 << 28
 # Photographs hardly deflate at all; text can reach about 20. A member this
 # dense is a bomb.
 MAX_RATIO = 200
+# The others are rare, and zipfile unpacks them without regard to a limit.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class Files(Protocol):
   """Random access to the files of a data set; safe to use from threads."""
 
   def names(self) -> list[tuple[str, int]]:
-    """(name with forward slashes, size in bytes) of every file."""
+    """(name with forward slashes, size in bytes) of every file, in any order.
+
+    Raises:
+      InputError: if they cannot be listed.
+    """
 
   def read(self, name: str) -> bytes:
-    """The bytes of one file; OSError if they cannot be had."""
+    """The bytes of one file.
+
+    Raises:
+      OSError: if they cannot be had.
+    """
 
   def close(self) -> None:
     """Releases what is open."""
@@ -54,6 +64,18 @@ class _Folder:
     self._root = root
 
   def names(self) -> list[tuple[str, int]]:
+    try:
+      return self._scan()
+    except OSError as error:
+      raise InputError(f"{self._root}: cannot be listed ({error})") from None
+
+  def read(self, name: str) -> bytes:
+    return (self._root / name).read_bytes()
+
+  def close(self) -> None:
+    pass
+
+  def _scan(self) -> list[tuple[str, int]]:
     found = []
     pending = [""]
     while pending:
@@ -67,22 +89,15 @@ class _Folder:
             found.append((name, entry.stat(follow_symlinks=False).st_size))
     return found
 
-  def read(self, name: str) -> bytes:
-    return (self._root / name).read_bytes()
-
-  def close(self) -> None:
-    pass
-
 
 class _Zip:
   """The members of a zip archive, read without unpacking it."""
 
   def __init__(self, path: pathlib.Path):
-    self._path = path
     self._lock = threading.Lock()
     try:
       self._zip = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+    except Exception as error:  # zipfile raises whatever a broken file leads to
       raise InputError(
         f"{path}: not a readable zip archive ({error})"
       ) from None
@@ -96,15 +111,13 @@ class _Zip:
     return [(name, info.file_size) for name, info in self._members.items()]
 
   def read(self, name: str) -> bytes:
-    info = self._members[name]
     try:
-      # One thread at a time: a ZipFile shares its file position.
+      info = self._members[name]
+      # One thread at a time: a ZipFile counts its open members without a lock.
       with self._lock, self._zip.open(info) as member:
-        # A header may lie about the size: read no more than it says.
+        # A header may lie about the size: unpack no more than it says.
         data = member.read(info.file_size + 1)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
-      raise OSError(f"{name}: {error}") from None
-    except Exception as error:  # zlib.error, lzma.LZMAError have no common base
+    except Exception as error:  # as above
       raise OSError(f"{name}: cannot be unpacked ({error})") from None
     if len(data) != info.file_size:
       raise OSError(f"{name}: size differs from the archive's directory")
@@ -140,10 +153,12 @@ def _checked_members(
 
 
 def _problem(info: zipfile.ZipInfo) -> str | None:
-  parts = info.filename.replace("\\", "/").split("/")
-  if "\0" in info.orig_filename:
-    return "a name with a null byte"
-  if info.filename.startswith(("/", "\\")) or ":" in parts[0]:
+  """What is wrong with a member by the archive's directory, if anything."""
+  name = info.orig_filename  # before zipfile adapts it to this system
+  parts = name.split("/")
+  if not name or "\0" in name or "\\" in name:
+    return "an empty name, or one with a null byte or backslash"
+  if name.startswith("/") or ":" in parts[0]:
     return "an absolute name"
   if ".." in parts:
     return "a name that leaves the archive"
@@ -152,6 +167,8 @@ def _problem(info: zipfile.ZipInfo) -> str | None:
     return "a link or special file"
   if info.flag_bits & 0x1:
     return "encrypted"
+  if info.compress_type not in _METHODS:
+    return f"compression method {info.compress_type}; valid: stored, deflated"
   if info.file_size > MAX_MEMBER_BYTES:
     return f"{info.file_size} bytes, at most {MAX_MEMBER_BYTES}"
   if info.file_size > MAX_RATIO * max(info.compress_size, 1) + (1 << 16):

@@ -8,12 +8,15 @@ name carries the fingerprint of the listing: changed files make another cache.
 
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from typing import IO
 
 import filelock
 import numpy as np
@@ -23,8 +26,12 @@ from mn_jax.data.archive import Files
 from mn_jax.data.listing import Listing
 from mn_jax.errors import InputError
 
-VERSION = 1
-_CHUNK = 4096  # images per checksum, and between two points of resumption
+_VERSION = 1
+# Pixels in memory while building, per checksum, and between two points of
+# resumption.
+_CHUNK_BYTES = 1 << 26
+# What `_open` raises for a cache that is missing or not what was written.
+_DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -71,7 +78,7 @@ def open_or_build(
   """Opens the cache of a listing; builds it first if there is none.
 
   Two processes may ask at once: one builds, the other waits. A cache that
-  fails its checksums is built anew.
+  fails its checksums is built anew. Opening one needs no right to write.
 
   Args:
     listing: the images.
@@ -84,35 +91,59 @@ def open_or_build(
     progress: called while building.
 
   Raises:
-    InputError: if too many files are unreadable or none is left.
-    OSError: if the folder cannot be written.
+    InputError: if too many files are unreadable, no image is left or the
+      folder cannot be written.
   """
   fingerprint = listing.fingerprint()
   final = root / f"{name}-{size}px-{edge_patches}-{fingerprint[:16]}"
-  root.mkdir(parents=True, exist_ok=True)
-  with filelock.FileLock(root / f"{final.name}.lock"):
+  build = functools.partial(
+    _build,
+    listing,
+    files,
+    size=size,
+    edge_patches=edge_patches,
+    max_unreadable=max_unreadable,
+    progress=progress,
+  )
+  try:
+    cache = _open(final, fingerprint)
+  except _DAMAGED:
     try:
-      cache = _open(final, fingerprint)
-    except (OSError, ValueError, KeyError):
-      shutil.rmtree(final, ignore_errors=True)
-      partial = final.with_name(f"{final.name}.partial")
-      try:
-        _build(
-          listing, files, partial, size, edge_patches, max_unreadable, progress
-        )
-      except InputError:  # going on could not end otherwise
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-      partial.rename(final)
-      cache = _open(final, fingerprint)
+      cache = _replace(final, fingerprint, build)
+    except OSError as error:
+      raise InputError(
+        f"data.cache_dir: cannot write {final} ({error}); valid: a folder with "
+        f"room for {len(listing) * size * size * 3 >> 20} MiB"
+      ) from None
   _check_share(cache.quarantine, len(listing), max_unreadable)
   return cache
+
+
+def _replace(
+  final: pathlib.Path, fingerprint: str, build: Callable[[pathlib.Path], None]
+) -> PackedCache:
+  """Builds a cache in place of a missing or damaged one, once at a time."""
+  final.parent.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(final.with_name(f"{final.name}.lock")):
+    try:
+      return _open(final, fingerprint)  # another process came first
+    except _DAMAGED:
+      shutil.rmtree(final, ignore_errors=True)
+    partial = final.with_name(f"{final.name}.v{_VERSION}.partial")
+    try:
+      build(partial)
+    except InputError:  # going on could not end otherwise
+      shutil.rmtree(partial, ignore_errors=True)
+      raise
+    partial.rename(final)
+    return _open(final, fingerprint)
 
 
 @dataclasses.dataclass
 class _Chunk:
   """One line of the build's journal."""
 
+  stop: int  # listing rows before this one are done
   rows: list[int]  # listing rows that were kept
   sha256: str
   quarantine: list[tuple[str, str]]
@@ -123,15 +154,18 @@ def _build(
   listing: Listing,
   files: Files,
   partial: pathlib.Path,
+  *,
   size: int,
   edge_patches: str,
   max_unreadable: float,
   progress: Progress | None,
 ) -> None:
+  """Decodes what a stopped build left over, and writes the index."""
   partial.mkdir(exist_ok=True)
   journal, pixels = partial / "journal.jsonl", partial / "images.u8"
   chunks = _resume(journal, pixels, size)
-  starts = range(0, len(listing), _CHUNK)
+  done = chunks[-1].stop if chunks else 0
+  step = max(1, _CHUNK_BYTES // (size * size * 3))
   quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
 
   def read(row: int) -> np.ndarray | str | None:
@@ -145,26 +179,29 @@ def _build(
     return decode.resize(image, size) if edge_patches == "resize" else None
 
   with (
+    # Filters belong to the process: no thread may change them on its own.
+    warnings.catch_warnings(),
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     journal.open("a") as lines,
     pixels.open("ab") as out,
   ):
-    for start in starts[len(chunks) :]:
-      rows = range(start, min(start + _CHUNK, len(listing)))
-      images = list(pool.map(read, rows, chunksize=64))
-      chunk = _Chunk([], "", [], 0)
+    # Pillow warns of odd metadata in images that it reads all the same.
+    warnings.filterwarnings("ignore", module="PIL")
+    for start in range(done, len(listing), step):
+      rows = range(start, min(start + step, len(listing)))
+      chunk = _Chunk(rows.stop, [], "", [], 0)
       kept = []
-      for row, image in zip(rows, images, strict=True):
+      for row, image in zip(rows, pool.map(read, rows), strict=True):
         if isinstance(image, str):
           chunk.quarantine.append((str(listing.names[row]), image))
         elif image is None:
           chunk.dropped += 1
         else:
           chunk.rows.append(row)
-          kept.append(image)
+          kept.append(image.tobytes())
       quarantine += chunk.quarantine
       _check_share(quarantine, len(listing), max_unreadable)
-      data = b"".join(image.tobytes() for image in kept)
+      data = b"".join(kept)
       chunk.sha256 = hashlib.sha256(data).hexdigest()
       _write(out, data)
       _write(lines, json.dumps(dataclasses.asdict(chunk)) + "\n")
@@ -175,8 +212,9 @@ def _build(
   rows = np.array([r for chunk in chunks for r in chunk.rows], np.int64)
   if not len(rows):
     raise InputError(
-      f"no image left of {len(listing)}: {len(quarantine)} unreadable, "
-      f"{sum(c.dropped for c in chunks)} dropped for their size"
+      f"data.image_size: got {size}, which leaves no image of {len(listing)}: "
+      f"{len(quarantine)} are unreadable, {sum(c.dropped for c in chunks)} of "
+      "another size (data.edge_patches)"
     )
   index = {
     key: getattr(listing, key)[rows]
@@ -186,7 +224,7 @@ def _build(
     np.savez(file, **index)
     _sync(file)
   meta = {
-    "version": VERSION,
+    "version": _VERSION,
     "size": size,
     "fingerprint": listing.fingerprint(),
     "index_sha256": _file_sha256(partial / "index.npz"),
@@ -207,7 +245,7 @@ def _resume(
   offset = 0
   if journal.exists() and pixels.exists():
     with pixels.open("rb") as file:
-      for line in journal.read_text().splitlines():
+      for line in journal.read_bytes().splitlines():
         try:
           chunk = _Chunk(**json.loads(line))
         except (ValueError, TypeError):
@@ -229,10 +267,11 @@ def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
   """Maps a complete cache after checking every byte of it.
 
   Raises:
-    OSError, ValueError, KeyError: if it is missing or not what was written.
+    OSError, ValueError, KeyError, TypeError: if it is missing or not what was
+      written.
   """
   meta = json.loads((path / "meta.json").read_text())
-  if meta["version"] != VERSION or meta["fingerprint"] != fingerprint:
+  if meta["version"] != _VERSION or meta["fingerprint"] != fingerprint:
     raise ValueError("written by another version or for other files")
   if _file_sha256(path / "index.npz") != meta["index_sha256"]:
     raise ValueError("the index is damaged")
@@ -265,24 +304,23 @@ def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
 
 
 def _check_share(
-  quarantine: list[tuple[str, str]] | tuple[tuple[str, str], ...],
-  total: int,
-  max_unreadable: float,
+  quarantine: Sequence[tuple[str, str]], total: int, max_unreadable: float
 ) -> None:
   if len(quarantine) > max_unreadable * total:
     name, reason = quarantine[0]
     raise InputError(
-      f"{len(quarantine)} of {total} files are unreadable, more than the "
-      f"allowed share of {max_unreadable:g}; the first: {name}: {reason}"
+      f"data.max_unreadable: at least {len(quarantine)} of {total} files are "
+      f"unreadable, more than a share of {max_unreadable:g}; the first: "
+      f"{name}: {reason}"
     )
 
 
-def _write(file, data) -> None:
+def _write(file: IO, data: str | bytes) -> None:
   file.write(data)
   _sync(file)
 
 
-def _sync(file) -> None:
+def _sync(file: IO) -> None:
   file.flush()
   os.fsync(file.fileno())
 

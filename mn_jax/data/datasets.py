@@ -124,7 +124,13 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
     return chosen
   if spec.generate is not None:
     generated = root / name
-    spec.generate(generated)
+    try:
+      spec.generate(generated)
+    except OSError as error:
+      raise InputError(
+        f"data.cache_dir: {name!r} cannot be written to {generated} ({error}); "
+        "valid: a folder with the right to write"
+      ) from None
     return generated
   prepared = recall(name, root)
   if prepared is None:

@@ -1,10 +1,9 @@
 """Image bytes to pixels: few formats, a pixel cap, one kind of error."""
 
 import io
-import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PIXELS = 64 << 20
@@ -15,29 +14,33 @@ class DecodeError(ValueError):
 
 
 def decode(data: bytes) -> np.ndarray:
-  """Decodes one image.
+  """Decodes one image, turned upright as its EXIF orientation says.
+
+  Grey, palette and CMYK images become RGB; transparency is ignored; of 16 bits
+  per channel the upper 8 are kept; of several frames the first is taken.
 
   Args:
     data: a PNG, JPEG, TIFF or BMP file.
 
   Returns:
-    u8[h, w, 3], RGB in [0, 255]. Grey and palette images are converted.
+    u8[h, w, 3], RGB in [0, 255].
 
   Raises:
-    DecodeError: for other formats, broken files and more than MAX_PIXELS.
+    DecodeError: for other formats, pixels without a fixed range (32-bit integer
+      or float), broken files and more than MAX_PIXELS.
   """
   try:
-    with warnings.catch_warnings():
-      # Pillow warns of odd metadata and of large images; the cap is ours.
-      warnings.simplefilter("ignore")
-      with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-          raise DecodeError(
-            f"{image.width}x{image.height} pixels, at most {MAX_PIXELS}"
-          )
-        return np.asarray(image.convert("RGB"))
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+      if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise DecodeError(
+          f"{image.width}x{image.height} pixels; valid: 1 to {MAX_PIXELS}"
+        )
+      ImageOps.exif_transpose(image, in_place=True)
+      return _to_rgb(image)
   except DecodeError:
     raise
+  except UnidentifiedImageError:
+    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
   except Exception as error:  # Pillow's decoders raise whatever they meet
     raise DecodeError(str(error) or type(error).__name__) from None
 
@@ -56,3 +59,13 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     (size, size), Image.Resampling.BILINEAR
   )
   return np.asarray(resized)
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+  if image.mode in ("I", "F"):
+    raise DecodeError(f"pixels of mode {image.mode!r} have no fixed range")
+  if image.mode.startswith("I;16"):
+    # Pillow would clip them to 255; of 16-bit colour it keeps the upper byte.
+    grey = (np.asarray(image) >> 8).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+  return np.asarray(image.convert("RGB"))

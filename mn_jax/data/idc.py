@@ -14,7 +14,7 @@ from mn_jax.data.listing import Listing
 from mn_jax.errors import InputError
 
 _NAME = re.compile(
-  r"(?:.*/)?((\d+)_idx\d+_x(\d+)_y(\d+)_class([01])\.png)", re.ASCII
+  r"(?:.*/)?((\d{1,9})_idx\d+_x(\d{1,9})_y(\d{1,9})_class([01])\.png)", re.ASCII
 )
 
 
@@ -39,7 +39,7 @@ def list_patches(files: Files) -> Listing:
       found[name] = (rank, row)
   if not found:
     raise InputError(
-      "no file named like 8863_idx5_x51_y1251_class0.png among "
+      "data.path: no file named like 8863_idx5_x51_y1251_class0.png among "
       f"{other} files; valid: the layout of the Kaggle archive"
     )
   rows = sorted(row for _, row in found.values())

@@ -30,7 +30,7 @@ class Listing:
     return len(self.paths)
 
   def fingerprint(self) -> str:
-    """Hex SHA-256 of names and sizes: changes when files come, go or change."""
+    """Hex SHA-256 of names and sizes: files that come, go or grow change it."""
     digest = hashlib.sha256()
     for name, size in zip(self.names, self.sizes, strict=True):
       digest.update(f"{name}\t{size}\n".encode())

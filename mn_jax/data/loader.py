@@ -52,19 +52,16 @@ class TrainBatches:
     Raises:
       InputError: if the batch does not divide among the processes.
     """
-    if batch_size % process_count:
-      raise InputError(
-        f"train.batch_size: got {batch_size}; valid: a multiple of the "
-        f"{process_count} processes"
-      )
     self._images, self._labels, self._rows = images, labels, rows
     self._batch_size = batch_size
     self._num_batches = num_batches
     self._seed = seed
-    share = batch_size // process_count
-    self._share = slice(process_index * share, (process_index + 1) * share)
-    # Threads ask for neighbouring batches: two epochs at most are in use.
-    self._permutation = functools.lru_cache(maxsize=4)(self._permute)
+    self._share = _share(
+      "train.batch_size", batch_size, process_index, process_count
+    )
+    # Batches are read in order; one lies in two epochs at most, but for splits
+    # smaller than a batch.
+    self._permutation = functools.lru_cache(maxsize=2)(self._permute)
 
   def __len__(self) -> int:
     return self._num_batches
@@ -85,10 +82,9 @@ class TrainBatches:
     return rows
 
   def iterate(self, *, start: int, prefetch: int) -> Iterator[Batch]:
-    """Batches from number `start` on, gathered ahead by threads, in order."""
-    options = grain.ReadOptions(
-      num_threads=min(2, prefetch), prefetch_buffer_size=prefetch
-    )
+    """Batches from number `start` on, in order, gathered ahead by a thread."""
+    # A second thread only competes for the interpreter: half as many images.
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
     dataset = grain.MapDataset.source(self)[start:]
     return iter(dataset.to_iter_dataset(options))
 
@@ -117,20 +113,36 @@ def eval_batches(
     images: u8[n, h, w, 3], or None to leave them out.
     labels: i32[n].
     rows: i64[m], the rows of the split.
-    batch_size: images per batch over all processes, a multiple of their count.
-    process_index, process_count: which share of every batch to yield.
+    batch_size: images per batch over all processes.
+    process_index, process_count: which contiguous share of every batch to
+      yield.
+
+  Raises:
+    InputError: if the batch does not divide among the processes.
   """
-  share = batch_size // process_count
+  here = _share("eval.batch_size", batch_size, process_index, process_count)
   for start in range(0, len(rows), batch_size):
     chosen = rows[start : start + batch_size]
     mask = np.zeros(batch_size, np.float32)
     mask[: len(chosen)] = 1
     padded = np.full(batch_size, rows[0], np.int64)
     padded[: len(chosen)] = chosen
-    here = slice(process_index * share, (process_index + 1) * share)
     batch = _gather(images, labels, padded[here])
     batch["mask"] = mask[here]
     yield batch
+
+
+def _share(
+  key: str, batch_size: int, process_index: int, process_count: int
+) -> slice:
+  """The positions of a global batch that a process gets."""
+  if batch_size % process_count:
+    raise InputError(
+      f"{key}: got {batch_size}; valid: a multiple of the {process_count} "
+      "processes"
+    )
+  share = batch_size // process_count
+  return slice(process_index * share, (process_index + 1) * share)
 
 
 def _gather(

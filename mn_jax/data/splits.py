@@ -13,7 +13,8 @@ from mn_jax.errors import InputError
 
 PARTS = ("train", "val", "test")
 
-# Patients of similar positive share are dealt out together, this many at once.
+# Groups of similar positive share are dealt out together, at least so many at
+# once unless there are fewer.
 _STRATUM = 20
 
 
@@ -63,14 +64,14 @@ def make(
   """
   notes = ()
   if kind == "random":
-    part_of = _deal(names, seed, val_fraction, test_fraction)
+    everything = np.arange(len(names))
+    parts = _deal(names, [everything], seed, val_fraction, test_fraction)
   elif kind == "grouped":
-    part_of = _grouped(groups, labels, seed, val_fraction, test_fraction)
+    parts = _grouped(groups, labels, seed, val_fraction, test_fraction)
   elif kind == "fixed":
-    part_of, notes = _fixed(groups, case_lists)
+    parts, notes = _fixed(groups, case_lists)
   else:
     raise InputError(f"data.split: got {kind!r}; valid: grouped, fixed, random")
-  parts = {part: np.flatnonzero(part_of == part) for part in PARTS}
   for part, rows in parts.items():
     if not len(rows):
       raise InputError(
@@ -81,8 +82,8 @@ def make(
   leaked = leaks(parts, groups)
   if leaked and kind != "random":
     raise InputError(
-      f"data.split: {kind!r} has {len(leaked)} groups in more than one part: "
-      f"{', '.join(leaked[:5])}"
+      f"data.split: got {kind!r}, which has {len(leaked)} groups in more than "
+      f"one part: {', '.join(leaked[:5])}; valid: each in one"
     )
   if leaked:
     notes += (
@@ -120,16 +121,29 @@ def _order(ids: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _deal(
-  ids: np.ndarray, seed: int, val_fraction: float, test_fraction: float
-) -> np.ndarray:
-  """str[n]: the part of each id, in shuffled order: test, val, train."""
-  order = _order(ids, seed)
-  num_test = round(test_fraction * len(ids))
-  num_val = round((test_fraction + val_fraction) * len(ids)) - num_test
-  part_of = np.full(len(ids), "train", dtype="<U5")
-  part_of[order[:num_test]] = "test"
-  part_of[order[num_test : num_test + num_val]] = "val"
-  return part_of
+  ids: np.ndarray,
+  strata: list[np.ndarray],
+  seed: int,
+  val_fraction: float,
+  test_fraction: float,
+) -> dict[str, np.ndarray]:
+  """Deals each stratum, positions in `ids`, out to the parts at random.
+
+  What a stratum gives is the step of the rounded running total, so that the
+  rounding does not add up over strata.
+  """
+  dealt = {part: [] for part in PARTS}
+  start = 0
+  for stratum in strata:
+    stop = start + len(stratum)
+    shuffled = stratum[_order(ids[stratum], seed)]
+    num_test = round(test_fraction * stop) - round(test_fraction * start)
+    num_val = round(val_fraction * stop) - round(val_fraction * start)
+    test, val, train = np.split(shuffled, [num_test, num_test + num_val])
+    for part, some in (("train", train), ("val", val), ("test", test)):
+      dealt[part].append(some)
+    start = stop
+  return {part: np.sort(np.concatenate(some)) for part, some in dealt.items()}
 
 
 def _grouped(
@@ -138,41 +152,42 @@ def _grouped(
   seed: int,
   val_fraction: float,
   test_fraction: float,
-) -> np.ndarray:
+) -> dict[str, np.ndarray]:
   ids, group_of = np.unique(groups, return_inverse=True)
   share = np.bincount(group_of, labels > 0) / np.bincount(group_of)
   # Equal shares are ordered by the seed, so that strata differ between seeds.
   tie = np.empty(len(ids), np.int64)
   tie[_order(ids, seed)] = np.arange(len(ids))
   by_share = np.lexsort((tie, share))
-  part_of = np.empty(len(ids), dtype="<U5")
-  # The last stratum takes the remainder rather than be a small one.
-  num_strata = max(1, len(ids) // _STRATUM)
-  for stratum in np.array_split(by_share, num_strata):
-    part_of[stratum] = _deal(ids[stratum], seed, val_fraction, test_fraction)
-  return part_of[group_of]
+  strata = np.array_split(by_share, max(1, len(ids) // _STRATUM))
+  dealt = _deal(ids, strata, seed, val_fraction, test_fraction)
+  return {
+    part: np.flatnonzero(np.isin(group_of, chosen))
+    for part, chosen in dealt.items()
+  }
 
 
 def _fixed(
   groups: np.ndarray, case_lists: dict[str, list[str]] | None
-) -> tuple[np.ndarray, tuple[str, ...]]:
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   if case_lists is None:
     raise InputError(
       "data.split: got 'fixed', but this data set has no published lists; "
       "valid: grouped, random"
     )
-  part_of = np.full(len(groups), "", dtype="<U5")
-  notes = []
+  parts, notes = {}, []
   present = set(groups.tolist())
   for part, listed in case_lists.items():
-    part_of[np.isin(groups, listed)] = part
+    parts[part] = np.flatnonzero(np.isin(groups, listed))
     missing = [case for case in listed if case not in present]
     if missing:
       notes.append(
         f"{len(missing)} of {len(listed)} published {part} groups are not in "
         f"the data: {', '.join(missing)}"
       )
-  unlisted = len(present) - len(set(groups[part_of != ""].tolist()))
+  unlisted = present.difference(*case_lists.values())
   if unlisted:
-    notes.append(f"{unlisted} groups are in no published list and not used")
-  return part_of, tuple(notes)
+    notes.append(
+      f"{len(unlisted)} groups are in no published list and not used"
+    )
+  return parts, tuple(notes)

@@ -1,0 +1,263 @@
+"""Tests of the packed cache."""
+
+import io
+import json
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import toy_cache as toy
+from PIL import Image
+
+from mn_jax.data import archive, cache, decode, idc
+from mn_jax.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch):
+  monkeypatch.setattr(cache, "_CHUNK_BYTES", toy.CHUNK_BYTES)
+
+
+def test_rows_are_those_of_the_listing(tmp_path):
+  files = toy.make_files()
+  listing = toy.make_listing(files)
+  packed = toy.build(files, tmp_path)
+  assert len(packed) == 18
+  np.testing.assert_array_equal(packed.images, toy.make_images(18))
+  assert packed.images.dtype == np.uint8
+  for field in ("names", "labels", "groups", "positions"):
+    found, expected = getattr(packed, field), getattr(listing, field)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == expected.dtype
+  assert packed.quarantine == ()
+  assert packed.dropped == 0
+  assert packed.fingerprint == listing.fingerprint()
+  contents = {path.name for path in toy.only_folder(tmp_path).iterdir()}
+  assert contents == {"images.u8", "index.npz", "meta.json"}
+
+
+def test_images_cannot_be_written_to(tmp_path):
+  packed = toy.build(toy.make_files(), tmp_path)
+  with pytest.raises(ValueError, match="read-only"):
+    packed.images[0] = 0
+
+
+def test_second_call_reads_no_file(tmp_path):
+  files = toy.make_files()
+  first = toy.build(files, tmp_path)
+  assert len(files.reads) == 18
+  toy.assert_same(toy.build(files, tmp_path), first)
+  assert len(files.reads) == 18
+
+
+def test_opening_needs_no_lock(tmp_path, monkeypatch):
+  files = toy.make_files()
+  first = toy.build(files, tmp_path)
+
+  def refuse(*_):
+    raise PermissionError("read-only")
+
+  monkeypatch.setattr(cache.filelock, "FileLock", refuse)
+  toy.assert_same(toy.build(files, tmp_path), first)
+
+
+@pytest.mark.parametrize("edge_patches", ["resize", "drop"])
+def test_images_of_another_size(tmp_path, edge_patches):
+  # Edge patches of a slide are down to one pixel wide.
+  odd = [
+    toy.make_images(1, 50)[0][:, :1],
+    toy.make_images(1, 50)[0],
+    toy.make_images(1)[0][:3],
+  ]
+  files = toy.make_files(6)
+  for i, image in zip((1, 4, 5), odd, strict=True):
+    files.content[f"{i:02}.png"] = toy.png(image)
+  packed = toy.build(files, tmp_path, edge_patches=edge_patches)
+  if edge_patches == "resize":
+    assert packed.dropped == 0
+    assert len(packed) == 6
+    for i, image in zip((1, 4, 5), odd, strict=True):
+      expected = decode.resize(np.ascontiguousarray(image), toy.SIZE)
+      np.testing.assert_array_equal(packed.images[i], expected)
+  else:
+    assert packed.dropped == 3
+    assert packed.names.tolist() == ["00.png", "02.png", "03.png"]
+    assert packed.positions[:, 0].tolist() == [0, 2, 3]
+    np.testing.assert_array_equal(packed.images, toy.make_images(6)[[0, 2, 3]])
+
+
+def test_unreadable_files_are_named_and_left_out(tmp_path):
+  files = toy.make_files()
+  files.content |= {"03.png": b"no image", "11.png": b"missing"}
+  for _ in range(2):  # built, opened
+    packed = toy.build(files, tmp_path, max_unreadable=2 / 18)
+    assert len(packed) == 16
+    assert [name for name, _ in packed.quarantine] == ["03.png", "11.png"]
+    assert "PNG" in packed.quarantine[0][1]
+    assert "gone" in packed.quarantine[1][1]
+    kept = np.setdiff1d(np.arange(18), [3, 11])
+    np.testing.assert_array_equal(packed.images, toy.make_images(18)[kept])
+    np.testing.assert_array_equal(packed.labels, kept % 3)
+
+
+def test_too_many_unreadable_files(tmp_path):
+  files = toy.make_files()
+  files.content |= {"03.png": b"no image", "11.png": b"missing"}
+  with pytest.raises(InputError) as caught:
+    toy.build(files, tmp_path, max_unreadable=0.1)
+  message = str(caught.value)
+  assert "data.max_unreadable" in message
+  assert "at least 2 of 18" in message
+  assert "03.png" in message
+  assert "\n" not in message
+  assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
+  # It stops early: what comes after the chunk that settles it is not read.
+  assert "12.png" not in files.reads
+  toy.build(files, tmp_path, max_unreadable=0.2)
+  with pytest.raises(InputError, match=r"data\.max_unreadable"):
+    toy.build(files, tmp_path, max_unreadable=0.1)  # the cache is there
+
+
+def test_nothing_left(tmp_path):
+  with pytest.raises(InputError, match=r"data.image_size: got 9, .* 18:"):
+    toy.build(toy.make_files(), tmp_path, size=9, edge_patches="drop")
+  assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
+
+
+@pytest.mark.parametrize("name", ["images.u8", "index.npz", "meta.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "delete"])
+def test_damaged_cache_is_built_anew(tmp_path, name, damage):
+  files = toy.make_files()
+  whole = toy.build(files, tmp_path / "whole")
+  # A copy, because the pixels of the whole one are still mapped.
+  shutil.copytree(tmp_path / "whole", tmp_path / "root")
+  path = toy.only_folder(tmp_path / "root") / name
+  data = bytearray(path.read_bytes())
+  if damage == "delete":
+    path.unlink()
+  else:
+    data[len(data) // 3] ^= 1
+    size = {"flip": len(data), "truncate": len(data) // 2, "empty": 0}[damage]
+    path.write_bytes(data[:size])
+  toy.assert_same(toy.build(files, tmp_path / "root"), whole)
+  assert len(files.reads) == 36
+
+
+def test_any_flipped_byte_of_the_pixels_is_found(tmp_path):
+  files = toy.make_files(6)
+  toy.build(files, tmp_path)
+  path = toy.only_folder(tmp_path) / "images.u8"
+  whole = path.read_bytes()
+  for i, position in enumerate((0, len(whole) // 2, len(whole) - 1)):
+    data = bytearray(whole)
+    data[position] ^= 0x80
+    path.write_bytes(data)
+    toy.build(files, tmp_path)
+    assert len(files.reads) == 6 * (i + 2)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+  "change", [{"version": 0}, {"fingerprint": "0"}, {"size": 4.0}, {"chunks": 1}]
+)
+def test_foreign_index_is_built_anew(tmp_path, change):
+  files = toy.make_files()
+  first = toy.build(files, tmp_path)
+  path = toy.only_folder(tmp_path) / "meta.json"
+  path.write_text(json.dumps(json.loads(path.read_text()) | change))
+  toy.assert_same(toy.build(files, tmp_path), first)
+  assert len(files.reads) == 36
+
+
+def test_progress_counts_up_to_all_images(tmp_path):
+  seen = []
+  toy.build(
+    toy.make_files(), tmp_path, progress=lambda *done: seen.append(done)
+  )
+  assert seen == [(4, 18), (8, 18), (12, 18), (16, 18), (18, 18)]
+
+
+def test_every_choice_has_a_cache_of_its_own(tmp_path):
+  files = toy.make_files()
+  toy.build(files, tmp_path)
+  toy.build(files, tmp_path, edge_patches="drop")
+  toy.build(files, tmp_path, size=4)
+  changed = toy.Memory(
+    files.content | {"05.png": toy.png(toy.make_images(1, 9)[0])}
+  )
+  packed = toy.build(changed, tmp_path)
+  np.testing.assert_array_equal(
+    packed.images[5], decode.resize(toy.make_images(1, 9)[0], toy.SIZE)
+  )
+  fewer = toy.Memory(dict(list(files.content.items())[:-1]))
+  assert len(toy.build(fewer, tmp_path)) == 17
+  assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 5
+  assert len(files.reads) == 3 * 18
+  toy.build(files, tmp_path)
+  assert len(files.reads) == 3 * 18
+
+
+@pytest.mark.parametrize("place", [".", "below"])
+def test_folder_that_cannot_be_written(tmp_path, place):
+  blocked = tmp_path / "file"
+  blocked.write_text("not a folder")
+  with pytest.raises(InputError, match=r"data\.cache_dir: cannot") as caught:
+    toy.build(toy.make_files(), blocked / place)
+  assert "\n" not in str(caught.value)
+
+
+def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
+  files = toy.make_files()
+  writes = iter(range(5))
+  real = cache._write
+
+  def write(file, data):
+    if next(writes, None) is None:
+      raise OSError(28, "No space left on device")
+    real(file, data)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(cache, "_write", write)
+    with pytest.raises(InputError, match=r"data.cache_dir: .* No space left"):
+      toy.build(files, tmp_path)
+  files.reads.clear()
+  np.testing.assert_array_equal(
+    toy.build(files, tmp_path).images, toy.make_images(18)
+  )
+  assert len(files.reads) == 10
+
+
+def test_warnings_of_the_decoder_are_silent_and_stay_settable(tmp_path):
+  image = Image.fromarray(toy.make_images(1)[0]).quantize(4)
+  buffer = io.BytesIO()
+  image.save(buffer, "PNG", transparency=b"\0\x80\xff")
+  files = toy.Memory({f"{i}.png": buffer.getvalue() for i in range(40)})
+  with pytest.raises(decode.DecodeError, match="Transparency"):
+    decode.decode(buffer.getvalue())  # a warning is an error in tests
+  before = list(warnings.filters)
+  assert len(toy.build(files, tmp_path)) == 40
+  assert warnings.filters == before
+
+
+def test_the_real_set(shared_data, tmp_path, monkeypatch):
+
+  monkeypatch.undo()  # chunks of their usual size
+  files = archive.open_files(shared_data / "breast-histopathology-images.zip")
+  listing = idc.list_patches(files)
+  packed = cache.open_or_build(
+    listing,
+    files,
+    tmp_path,
+    "idc",
+    size=50,
+    edge_patches="resize",
+    max_unreadable=0.0,
+  )
+  assert packed.images.shape == (11_081, 50, 50, 3)
+  for row in np.random.default_rng(0).integers(0, 11_081, 50):
+    pixels = decode.decode(files.read(listing.paths[row]))
+    if pixels.shape == (50, 50, 3):
+      np.testing.assert_array_equal(packed.images[row], pixels)
+  files.close()
+  shutil.rmtree(tmp_path)

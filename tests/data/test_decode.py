@@ -1,0 +1,261 @@
+"""Tests of decoding images."""
+
+import io
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax.data import archive, decode
+
+_RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+_GREY = _RGB[..., 0]
+
+
+def _save(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
+  if isinstance(image, np.ndarray):
+    image = Image.fromarray(image)
+  buffer = io.BytesIO()
+  image.save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def _smooth() -> np.ndarray:
+  """u8[40, 32, 3] that JPEG hardly changes."""
+  y, x = np.mgrid[:40, :32]
+  return np.stack([4 * x, 4 * y, 100 + x], -1).astype(np.uint8)
+
+
+def _png_header(width: int, height: int) -> bytes:
+  """A PNG that promises such a size, and has next to no data."""
+
+  def chunk(kind: bytes, body: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + body))
+    return struct.pack(">I", len(body)) + kind + body + checksum
+
+  return (
+    b"\x89PNG\r\n\x1a\n"
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    + chunk(b"IDAT", zlib.compress(bytes(100)))
+    + chunk(b"IEND", b"")
+  )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_lossless_formats_are_exact(kind):
+  pixels = decode.decode(_save(_RGB, kind))
+  assert pixels.dtype == np.uint8
+  np.testing.assert_array_equal(pixels, _RGB)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
+def test_compressed_tiff(compression):
+  data = _save(_RGB, "TIFF", compression=compression)
+  np.testing.assert_array_equal(decode.decode(data), _RGB)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg(progressive):
+  data = _save(_smooth(), "JPEG", quality=95, progressive=progressive)
+  pixels = decode.decode(data)
+  assert pixels.shape == (40, 32, 3)
+  assert np.abs(pixels.astype(int) - _smooth()).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
+def test_grey_becomes_three_equal_channels(kind):
+  pixels = decode.decode(_save(_GREY, kind))
+  np.testing.assert_array_equal(pixels, np.stack([_GREY] * 3, -1))
+
+
+def test_black_and_white():
+  pixels = decode.decode(_save(Image.fromarray(_GREY > 127), "PNG"))
+  np.testing.assert_array_equal(pixels[..., 1], np.where(_GREY > 127, 255, 0))
+
+
+def test_palette():
+  image = Image.fromarray(_RGB).quantize(16)
+  pixels = decode.decode(_save(image, "PNG"))
+  np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
+
+
+def test_transparency_is_ignored():
+  alpha = _GREY[..., None]
+  pixels = decode.decode(_save(np.concatenate([_RGB, alpha], -1), "PNG"))
+  np.testing.assert_array_equal(pixels, _RGB)
+  pixels = decode.decode(_save(np.stack([_GREY, alpha[..., 0]], -1), "PNG"))
+  np.testing.assert_array_equal(pixels[..., 2], _GREY)
+
+
+def test_cmyk_jpeg():
+  image = Image.fromarray(_smooth()).convert("CMYK")
+  pixels = decode.decode(_save(image, "JPEG", quality=98))
+  assert np.abs(pixels.astype(int) - _smooth()).max() <= 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_grey_keeps_its_upper_byte(kind):
+  deep = np.array([[0, 255, 256], [0x1234, 0x8000, 0xFFFF]], np.uint16)
+  pixels = decode.decode(_save(deep, kind))
+  assert pixels.dtype == np.uint8
+  assert pixels[..., 0].tolist() == [[0, 0, 1], [0x12, 0x80, 0xFF]]
+  np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_without_a_fixed_range_are_refused(dtype):
+  with pytest.raises(decode.DecodeError, match="no fixed range"):
+    decode.decode(_save(_GREY.astype(dtype), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_the_first_of_several_frames_is_taken(kind):
+  more = [Image.fromarray(255 - _RGB)]
+  data = _save(_RGB, kind, save_all=True, append_images=more)
+  assert Image.open(io.BytesIO(data)).n_frames == 2
+  np.testing.assert_array_equal(decode.decode(data), _RGB)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(kind, orientation):
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  options = {"quality": 95} if kind == "JPEG" else {}
+  data = _save(_smooth(), kind, exif=exif, **options)
+  # What each value asks for, by the EXIF standard.
+  upright = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+  }[orientation](_smooth())
+  pixels = decode.decode(data)
+  assert pixels.shape == upright.shape
+  assert np.abs(pixels.astype(int) - upright).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PPM", "ICO", "JPEG2000"])
+def test_other_formats_are_refused(kind):
+  with pytest.raises(decode.DecodeError, match="no readable PNG, JPEG, TIFF"):
+    decode.decode(_save(_RGB, kind))
+
+
+@pytest.mark.parametrize(
+  "data", [b"", b"\0", b"no image\n" * 50, b"\x89PNG\r\n\x1a\n", b"BM"]
+)
+def test_what_is_no_image_is_refused(data):
+  with pytest.raises(decode.DecodeError) as caught:
+    decode.decode(data)
+  # Nothing that changes between runs, such as an address.
+  assert " at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_truncated_images_are_refused(kind, share):
+  pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+  data = _save(pixels, kind)
+  with pytest.raises(decode.DecodeError, match=r"\w"):
+    decode.decode(data[: int(share * len(data))])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
+def test_damage_is_never_another_error(kind):
+  data = _save(_smooth(), kind)
+  rng = np.random.default_rng(0)
+  outcomes = set()
+  for _ in range(300):
+    damaged = bytearray(data)
+    for _ in range(rng.integers(1, 6)):
+      damaged[rng.integers(min(len(data), 400))] = rng.integers(256)
+    try:
+      pixels = decode.decode(bytes(damaged))
+    except decode.DecodeError:
+      outcomes.add("refused")
+    else:
+      assert pixels.dtype == np.uint8
+      assert pixels.ndim == 3
+      assert pixels.shape[2] == 3
+      outcomes.add("decoded")
+  assert "refused" in outcomes
+
+
+@pytest.mark.parametrize(
+  ("width", "height"), [(8193, 8192), (60_000, 60_000), (1 << 30, 1)]
+)
+def test_pixel_bomb_is_refused_without_memory(width, height):
+  tracemalloc.start()
+  try:
+    with pytest.raises(decode.DecodeError, match=r"pixels|exceeds"):
+      decode.decode(_png_header(width, height))
+    _, peak = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert peak < 1 << 20
+
+
+def test_pixel_bomb_is_never_loaded(monkeypatch):
+  def load(self):
+    raise AssertionError("loaded")
+
+  monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+  with pytest.raises(decode.DecodeError, match="8193x8192 pixels; valid"):
+    decode.decode(_png_header(8193, 8192))
+
+
+def test_image_without_pixels_is_refused():
+  data = bytearray(_save(_RGB, "BMP"))
+  data[18:22] = bytes(4)  # the width
+  with pytest.raises(decode.DecodeError):
+    decode.decode(bytes(data))
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 1), (1, 50), (23, 50)])
+def test_resize_fills_the_square(height, width):
+  constant = np.full((height, width, 3), (10, 20, 30), np.uint8)
+  resized = decode.resize(constant, 50)
+  assert resized.shape == (50, 50, 3)
+  assert resized.dtype == np.uint8
+  assert (resized == (10, 20, 30)).all()
+
+
+def test_resize_is_antialiased():
+  stripes = np.zeros((64, 64, 3), np.uint8)
+  stripes[:, ::2] = 200
+  inner = decode.resize(stripes, 8)[1:-1, 1:-1]
+  assert np.abs(inner.astype(int) - 100).max() < 9
+
+
+def test_resize_keeps_the_order_of_axes():
+  ramp = np.zeros((60, 20, 3), np.uint8)
+  ramp += np.arange(60, dtype=np.uint8)[:, None, None]
+  resized = decode.resize(ramp, 30).astype(int)
+  assert (np.diff(resized[:, 0, 0]) > 0).all()
+  assert np.ptp(resized[15]) == 0
+
+
+def test_real_images_decode(shared_data):
+  for name, count, size in (
+    ("colorectal-histology-24-tiles.zip", 24, 150),
+    ("chest-xray-original-size-sample.zip", 24, None),
+  ):
+    files = archive.open_files(shared_data / name)
+    images = [
+      decode.decode(files.read(path))
+      for path, _ in files.names()
+      if path.lower().endswith((".tif", ".tiff", ".jpeg", ".jpg"))
+    ]
+    files.close()
+    assert len(images) == count
+    if size:
+      assert {image.shape for image in images} == {(size, size, 3)}
+    assert all(len(np.unique(image)) > 20 for image in images)

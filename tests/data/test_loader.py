@@ -1,0 +1,228 @@
+"""Tests of the order and the content of batches."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from mn_jax.data import loader
+from mn_jax.errors import InputError
+
+_NUM_IMAGES = 60
+_IMAGES = np.random.default_rng(0).integers(
+  0, 256, (_NUM_IMAGES, 3, 2, 3), np.uint8
+)
+_LABELS = (np.arange(_NUM_IMAGES) % 3).astype(np.int32)
+# A split need not be in order, nor hold all rows.
+_ROWS = np.random.default_rng(1).permutation(_NUM_IMAGES)[:23].astype(np.int64)
+
+
+def _train(**options) -> loader.TrainBatches:
+  values = {
+    "images": _IMAGES,
+    "labels": _LABELS,
+    "rows": _ROWS,
+    "batch_size": 8,
+    "num_batches": 12,
+    "seed": 0,
+    **options,
+  }
+  positional = [values.pop(key) for key in ("images", "labels", "rows")]
+  return loader.TrainBatches(*positional, **values)
+
+
+def _ids(batches: loader.TrainBatches) -> np.ndarray:
+  return np.concatenate([batches.ids(k) for k in range(len(batches))])
+
+
+def _eval(rows=_ROWS, images=_IMAGES, **options) -> list[loader.Batch]:
+  values = {"batch_size": 8, **options}
+  return list(loader.eval_batches(images, _LABELS, rows, **values))
+
+
+def _assert_equal(one: loader.Batch, other: loader.Batch) -> None:
+  assert one.keys() == other.keys()
+  for key in one:
+    np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 23, 50])
+def test_every_row_once_per_epoch(batch_size):
+  num_batches = -(-5 * len(_ROWS) // batch_size)
+  ids = _ids(_train(batch_size=batch_size, num_batches=num_batches))
+  epochs = ids[: 5 * len(_ROWS)].reshape(5, len(_ROWS))
+  for epoch in epochs:
+    np.testing.assert_array_equal(np.sort(epoch), np.sort(_ROWS))
+  assert len({tuple(epoch) for epoch in epochs.tolist()}) == 5
+
+
+def test_batches_are_full_and_straddle_epochs():
+  batches = _train()
+  assert len(batches) == 12
+  assert all(len(batches.ids(k)) == 8 for k in range(12))
+  # 23 rows: batch 2 has the last 7 of epoch 0 and the first of epoch 1.
+  first_two = np.concatenate([batches.ids(0), batches.ids(1)])
+  left = np.setdiff1d(_ROWS, first_two)
+  np.testing.assert_array_equal(np.sort(batches.ids(2)[:7]), left)
+  whole = _train(batch_size=23, num_batches=2)
+  assert batches.ids(2)[7] == whole.ids(1)[0]
+
+
+def test_order_depends_on_seed_and_epoch_alone():
+  expected = _ids(_train(num_batches=24))
+  for options in (
+    {"batch_size": 16, "num_batches": 12},
+    {"batch_size": 2, "num_batches": 96},
+    {"images": None, "num_batches": 24},
+    {"process_index": 1, "process_count": 2, "num_batches": 24},
+    {"labels": _LABELS[::-1], "num_batches": 24},
+  ):
+    np.testing.assert_array_equal(_ids(_train(**options)), expected)
+  assert not np.array_equal(_ids(_train(seed=1, num_batches=24)), expected)
+
+
+def test_order_of_asking_does_not_matter():
+  expected = [_train().ids(k) for k in range(12)]
+  batches = _train()
+  for k in np.random.default_rng(0).permutation(np.repeat(np.arange(12), 3)):
+    np.testing.assert_array_equal(batches.ids(int(k)), expected[k])
+
+
+def test_order_never_changes():
+  # A run may go on with another version of NumPy.
+  batches = _train(rows=np.arange(9), batch_size=9, num_batches=2, seed=3)
+  assert [batches.ids(k).tolist() for k in range(2)] == [
+    [6, 1, 8, 5, 2, 7, 4, 3, 0],
+    [7, 8, 3, 5, 6, 4, 0, 2, 1],
+  ]
+
+
+def test_order_is_not_biased():
+  # Each row is first about equally often: 46 times, give or take 7.
+  first = [
+    int(_train(seed=seed, rows=np.arange(10)).ids(0)[0]) for seed in range(460)
+  ]
+  counts = np.bincount(first, minlength=10)
+  assert counts.min() > 20
+  assert counts.max() < 80
+
+
+def test_batch_is_rows_of_the_cache():
+  for k in range(12):
+    batch = _train()[k]
+    ids = _train().ids(k)
+    np.testing.assert_array_equal(batch["id"], ids)
+    np.testing.assert_array_equal(batch["label"], _LABELS[ids])
+    np.testing.assert_array_equal(batch["image"], _IMAGES[ids])
+    np.testing.assert_array_equal(batch["mask"], np.ones(8))
+    dtypes = {key: values.dtype for key, values in batch.items()}
+    assert dtypes == {
+      "id": np.int32,
+      "label": np.int32,
+      "image": np.uint8,
+      "mask": np.float32,
+    }
+
+
+@pytest.mark.parametrize("start", range(13))
+def test_iteration_from_any_batch_is_the_tail(start):
+  whole = list(_train().iterate(start=0, prefetch=4))
+  assert len(whole) == 12
+  tail = list(_train().iterate(start=start, prefetch=4))
+  assert len(tail) == 12 - start
+  for batch, expected in zip(tail, whole[start:], strict=True):
+    _assert_equal(batch, expected)
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 16, 100])
+def test_prefetch_does_not_change_the_order(prefetch):
+  batches = _train(num_batches=40)
+  seen = list(batches.iterate(start=0, prefetch=prefetch))
+  assert len(seen) == 40
+  for k, batch in enumerate(seen):
+    _assert_equal(batch, batches[k])
+
+
+def test_batches_are_gathered_ahead_and_not_all(monkeypatch):
+  calls, ahead = [], threading.Event()
+  real = loader._gather
+
+  def gather(*args):
+    calls.append(args)
+    if len(calls) == 4:
+      ahead.set()
+    return real(*args)
+
+  monkeypatch.setattr(loader, "_gather", gather)
+  iterator = _train().iterate(start=0, prefetch=4)
+  next(iterator)
+  assert ahead.wait(timeout=30)
+  assert len(calls) < 10
+  assert len(list(iterator)) == 11
+  assert len(calls) == 12
+
+
+@pytest.mark.parametrize("process_count", [1, 2, 4, 8])
+def test_shares_of_processes_make_the_batch(process_count):
+  shares = [
+    _train(process_index=i, process_count=process_count)
+    for i in range(process_count)
+  ]
+  for k in range(12):
+    parts = [share[k] for share in shares]
+    together = {
+      key: np.concatenate([part[key] for part in parts]) for key in parts[0]
+    }
+    _assert_equal(together, _train()[k])
+
+
+def test_images_on_the_device_are_left_out():
+  for k in range(12):
+    batch, with_images = _train(images=None)[k], _train()[k]
+    del with_images["image"]
+    _assert_equal(batch, with_images)
+  for batch, with_images in zip(_eval(images=None), _eval(), strict=True):
+    del with_images["image"]
+    _assert_equal(batch, with_images)
+
+
+def test_batch_that_does_not_divide_is_refused():
+  with pytest.raises(
+    InputError, match=r"train\.batch_size: got 8; .* of the 3"
+  ):
+    _train(process_count=3)
+  with pytest.raises(InputError, match=r"eval\.batch_size: got 8; .* of the 3"):
+    _eval(process_count=3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 23])
+@pytest.mark.parametrize("process_count", [1, 2, 4])
+def test_evaluation_sees_each_row_once(size, process_count):
+  rows = _ROWS[:size]
+  shares = [
+    _eval(rows, process_index=i, process_count=process_count)
+    for i in range(process_count)
+  ]
+  # As many batches of one shape for everyone, or the others would wait.
+  assert {len(share) for share in shares} == {-(-size // 8)}
+  for share in shares:
+    for batch in share:
+      assert batch["image"].shape == (8 // process_count, 3, 2, 3)
+      ids = batch["id"]
+      np.testing.assert_array_equal(batch["image"], _IMAGES[ids])
+      np.testing.assert_array_equal(batch["label"], _LABELS[ids])
+      assert batch["mask"].dtype == np.float32
+      assert set(batch["mask"].tolist()) <= {0, 1}
+  seen = [
+    batch["id"][batch["mask"] > 0]
+    for step in zip(*shares, strict=True)
+    for batch in step
+  ]
+  np.testing.assert_array_equal(np.concatenate(seen), rows)
+
+
+def test_evaluation_pads_the_last_batch_only():
+  masks = [batch["mask"].tolist() for batch in _eval()]
+  assert masks == [[1] * 8, [1] * 8, [1] * 7 + [0]]
+  assert _eval()[-1]["id"][-1] == _ROWS[0]
+  assert _eval(_ROWS[:16])[-1]["mask"].tolist() == [1] * 8

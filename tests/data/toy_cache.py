@@ -1,0 +1,95 @@
+"""A small packed cache and the files it is made from, for tests."""
+
+import io
+import pathlib
+import threading
+
+import numpy as np
+from PIL import Image
+
+from mn_jax.data import cache
+from mn_jax.data.listing import Listing
+
+SIZE = 8
+CHUNK = 4  # images
+CHUNK_BYTES = CHUNK * SIZE * SIZE * 3
+
+
+def png(pixels: np.ndarray) -> bytes:
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, "PNG")
+  return buffer.getvalue()
+
+
+class Memory:
+  """Files in memory that remember what was read."""
+
+  def __init__(self, content: dict[str, bytes]):
+    self.content = content
+    self.reads: list[str] = []
+    self._lock = threading.Lock()
+
+  def names(self) -> list[tuple[str, int]]:
+    return [(name, len(data)) for name, data in self.content.items()]
+
+  def read(self, name: str) -> bytes:
+    with self._lock:
+      self.reads.append(name)
+    data = self.content[name]
+    if data == b"missing":
+      raise OSError(f"{name}: gone")
+    return data
+
+  def close(self) -> None:
+    pass
+
+
+def make_listing(files: Memory) -> Listing:
+  names, sizes = zip(*files.names(), strict=True)
+  rows = np.arange(len(names))
+  return Listing(
+    paths=list(names),
+    names=np.array(names),
+    sizes=np.array(sizes, np.int64),
+    labels=(rows % 3).astype(np.int32),
+    groups=np.array([f"g{row // 2}" for row in rows]),
+    positions=np.stack([rows, 10 * rows], 1).astype(np.int32),
+  )
+
+
+def make_images(count: int, size: int = SIZE) -> np.ndarray:
+  shape = (count, size, size, 3)
+  return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def make_files(count: int = 18) -> Memory:
+  return Memory(
+    {f"{i:02}.png": png(image) for i, image in enumerate(make_images(count))}
+  )
+
+
+def build(files: Memory, root: pathlib.Path, **options) -> cache.PackedCache:
+  values = {
+    "size": SIZE,
+    "edge_patches": "resize",
+    "max_unreadable": 0.0,
+    **options,
+  }
+  return cache.open_or_build(make_listing(files), files, root, "toy", **values)
+
+
+def only_folder(root: pathlib.Path) -> pathlib.Path:
+  """The one cache below `root`; there is nothing else but locks."""
+  (folder,) = (path for path in root.iterdir() if path.suffix != ".lock")
+  assert folder.is_dir()
+  return folder
+
+
+def assert_same(one: cache.PackedCache, other: cache.PackedCache) -> None:
+  for field in ("images", "names", "labels", "groups", "positions"):
+    np.testing.assert_array_equal(
+      getattr(one, field), getattr(other, field), err_msg=field
+    )
+  assert one.quarantine == other.quarantine
+  assert one.dropped == other.dropped
+  assert one.fingerprint == other.fingerprint
