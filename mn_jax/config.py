@@ -249,7 +249,7 @@ class Config:
 
 
 def default() -> ml_collections.ConfigDict:
-  """Every field at its default, as a ConfigDict that takes no new keys."""
+  """Every field at its default, for a config file to change."""
   return ml_collections.ConfigDict(dataclasses.asdict(Config()))
 
 
@@ -306,8 +306,13 @@ def from_config_dict(values: ml_collections.ConfigDict) -> Config:
       f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
       f"train.batch_size, {config.train.batch_size}"
     )
+  if config.optim.weight_decay and config.optim.name == "adam":
+    raise InputError(
+      f"optim.weight_decay: got {config.optim.weight_decay:g} with optim.name "
+      "'adam'; valid: 0, or optim.name adamw or sgd"
+    )
   shares = (0.0, *config.optim.decay_at, 1.0)
-  if any(a >= b for a, b in itertools.pairwise(shares)):
+  if not all(a < b for a, b in itertools.pairwise(shares)):
     raise InputError(
       f"optim.decay_at: got {config.optim.decay_at}; valid: rising shares of "
       "the run between 0 and 1"

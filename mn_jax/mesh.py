@@ -18,7 +18,7 @@ PEAK_FLOPS = {
   "NVIDIA H200": 989e12,
   "TPU v4": 275e12,
   "TPU v5 lite": 197e12,
-  "TPU v5p": 459e12,
+  "TPU v5": 459e12,  # v5p
   "TPU v6 lite": 918e12,
 }
 

@@ -20,10 +20,11 @@ def make_schedule(
   elif config.schedule == "cosine":
     course = optax.cosine_decay_schedule(peak, total_steps - warmup_steps)
   else:
-    drops = {
-      round(share * total_steps) - warmup_steps: config.decay_factor
-      for share in config.decay_at
-    }
+    drops: dict[int, float] = {}
+    for share in config.decay_at:
+      step = round(share * total_steps) - warmup_steps
+      # Short runs can have two drops at one step.
+      drops[step] = drops.get(step, 1.0) * config.decay_factor
     course = optax.piecewise_constant_schedule(peak, drops)
   if not warmup_steps:
     return course

@@ -62,7 +62,7 @@ def eval_variables(state: TrainState) -> dict:
 
 
 def sha256(state: TrainState) -> str:
-  """Digest of parameters, statistics and optimizer state: paths and bits."""
+  """Digest of the whole state: every array's path, type, shape and bits."""
   digest = hashlib.sha256()
   leaves = jax.tree_util.tree_leaves_with_path(state)
   for path, leaf in leaves:

@@ -50,8 +50,18 @@ def run(lines: Sequence[Sequence[str]]) -> int:
       for child in children:
         child.terminate()
 
-  signal.signal(signal.SIGTERM, forward)
-  signal.signal(signal.SIGINT, forward)
+  before = {
+    number: signal.signal(number, forward)
+    for number in (signal.SIGTERM, signal.SIGINT)
+  }
+  try:
+    return _wait(children)
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _wait(children: Sequence[subprocess.Popen]) -> int:
   failed = 0
   while any(child.poll() is None for child in children):
     codes = [child.poll() for child in children]

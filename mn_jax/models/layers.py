@@ -146,8 +146,8 @@ class BatchNorm(nn.Module):
       if not self.is_initializing():
         gathered = self.momentum * weight.value + (1 - self.momentum)
         rate = (1 - self.momentum) / gathered
-        mean.value += rate * (batch_mean - mean.value)
-        var.value += rate * (batch_var - var.value)
+        mean.value = (1 - rate) * mean.value + rate * batch_mean
+        var.value = (1 - rate) * var.value + rate * batch_var
         weight.value = gathered
     else:
       batch_mean, batch_var = mean.value, var.value

@@ -24,7 +24,7 @@ def confusion_matrix(
     u8[h, w, 3].
   """
   side = 2.6 + 0.6 * len(classes)
-  figure = matplotlib.figure.Figure((side, side), layout="constrained")
+  figure = matplotlib.figure.Figure((side + 0.8, side), layout="constrained")
   axes = figure.add_subplot()
   share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
   axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -37,8 +37,15 @@ def confusion_matrix(
       va="center",
       color="white" if share[row, col] > 0.5 else "black",
     )
-  axes.set_xticks(range(len(classes)), classes)
-  axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
+  # Aslant, or long names of many classes overlap.
+  axes.set_xticks(
+    range(len(classes)),
+    classes,
+    rotation=30,
+    ha="right",
+    rotation_mode="anchor",
+  )
+  axes.set_yticks(range(len(classes)), classes)
   axes.set(xlabel="predicted", ylabel="true", title=title)
   return _pixels(figure)
 
@@ -50,7 +57,7 @@ def pr_curve(
 
   Args:
     positive: bool[n].
-    scores: f[n], higher for the positive class.
+    scores: f[n], higher for the positive class; no curve if one is NaN.
     title: above the figure.
 
   Returns:
@@ -58,7 +65,7 @@ def pr_curve(
   """
   figure = matplotlib.figure.Figure((4.2, 3.8), layout="constrained")
   axes = figure.add_subplot()
-  if positive.any():
+  if positive.any() and not np.isnan(scores).any():
     precision, recall, _ = sklearn.metrics.precision_recall_curve(
       positive, scores
     )

@@ -2,8 +2,8 @@
 
 `clu.metric_writers` imports TensorFlow for one class, its SummaryWriter. A
 stand-in for that module, registered before the package is first imported,
-keeps TensorFlow out of training; it holds this file's writer, which writes the
-same event files through tensorboardX.
+keeps TensorFlow out of training. This file's own writer writes the same event
+files through tensorboardX.
 """
 
 import json
@@ -15,13 +15,21 @@ from collections.abc import Mapping
 from typing import Any, override
 
 import numpy as np
-import tensorboardX
 
 _stand_in = types.ModuleType("clu.metric_writers.summary_writer")
 _stand_in.SummaryWriter = object
 sys.modules.setdefault(_stand_in.__name__, _stand_in)
 
 from clu import metric_writers  # noqa: E402  (after the stand-in)
+
+# tensorboardX imports PyTorch where it is installed, for tensors that never
+# come here. An entry of None says that there is none; a PyTorch that is loaded
+# already stays.
+_torch_was_absent = sys.modules.setdefault("torch", None) is None
+import tensorboardX  # noqa: E402
+
+if _torch_was_absent:
+  del sys.modules["torch"]
 
 MetricWriter = metric_writers.MetricWriter
 
@@ -47,7 +55,8 @@ class TensorBoardWriter(MetricWriter):
   @override
   def write_scalars(self, step: int, scalars: Mapping[str, Any]):
     for name, value in scalars.items():
-      self._writer.add_scalar(name, float(value), step)
+      if math.isfinite(value):  # an undefined number leaves a gap
+        self._writer.add_scalar(name, float(value), step)
 
   @override
   def write_images(self, step: int, images: Mapping[str, Any]):

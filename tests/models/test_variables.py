@@ -1,0 +1,134 @@
+"""Tests of initial values and counts."""
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mn_jax.models import registry, variables
+
+_networks = pytest.mark.parametrize("name", registry.MODELS)
+
+
+def _build(name: str = "mobilenet_v1", **changes):
+  arguments = {"num_classes": 3, "width": 0.25, "norm_momentum": 0.9}
+  return registry.build(name, **(arguments | changes))
+
+
+def _kernels(values: dict) -> dict[str, np.ndarray]:
+  flat = flax.traverse_util.flatten_dict(values["params"], sep="/")
+  return {path: x for path, x in flat.items() if path.endswith("kernel")}
+
+
+def _glorot_limit(shape: tuple[int, ...]) -> float:
+  """Of a kernel [kh, kw, in, out] or [in, out]."""
+  window = np.prod(shape[:-2])
+  return np.sqrt(6 / (window * shape[-2] + window * shape[-1]))
+
+
+@_networks
+def test_same_structure_as_the_modules_own_init(name):
+  module = _build(name)
+  values = variables.initial_values(module, 32, 0)
+  expected = variables.shapes(module, 32)
+  assert jax.tree.structure(values) == jax.tree.structure(expected)
+  for a, b in zip(
+    jax.tree.leaves(values), jax.tree.leaves(expected), strict=True
+  ):
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    assert isinstance(a, np.ndarray)
+
+
+def test_values_are_distributed_like_the_modules_own():
+  module = _build()
+  values = variables.initial_values(module, 32, 0)
+  # The default generator takes four times as long to compile.
+  key = jax.random.key(0, impl="unsafe_rbg")
+  own = jax.jit(lambda key, x: module.init(key, x, False))(
+    key, jnp.zeros((1, 32, 32, 3))
+  )
+  own = flax.traverse_util.flatten_dict(own, sep="/")
+  for path, x in flax.traverse_util.flatten_dict(values, sep="/").items():
+    if path.endswith("kernel"):
+      # Within four standard errors of the uniform distribution's moments.
+      n, limit = x.size, _glorot_limit(x.shape)
+      for drawn in (x, np.asarray(own[path])):
+        assert np.abs(drawn).max() <= limit
+        assert abs(drawn.mean()) < 4 * limit / np.sqrt(3 * n), path
+        assert abs(drawn.var() * 3 / limit**2 - 1) < 4 / np.sqrt(n), path
+    else:
+      np.testing.assert_array_equal(x, own[path], err_msg=path)
+
+
+def test_kernels_reach_their_glorot_limit():
+  for path, x in _kernels(variables.initial_values(_build(), 32, 0)).items():
+    limit = _glorot_limit(x.shape)
+    # The largest of n draws is within 10 / n of the limit, but for e^-10.
+    assert limit * (1 - 10 / x.size) < np.abs(x).max() <= limit, path
+
+
+def test_values_are_pinned():
+  """The drawn numbers are part of a result: they may not change unseen."""
+  values = variables.initial_values(_build(), 32, 7)
+  kernel = values["params"]["stem"]["conv"]["kernel"]
+  np.testing.assert_array_equal(
+    kernel[0, 0, 0, :3], np.float32([0.06345604, -0.14549969, -0.22616467])
+  )
+
+
+def test_seeds_and_paths_draw_different_values():
+  first, again, other = (
+    _kernels(variables.initial_values(_build(), 32, seed)) for seed in (0, 0, 1)
+  )
+  for path, x in first.items():
+    np.testing.assert_array_equal(x, again[path])
+    assert not np.any(x == other[path]), path
+  # Two kernels of equal shape.
+  a, b = (first[f"block{i}/pointwise/conv/kernel"] for i in (6, 7))
+  assert a.shape == b.shape
+  assert not np.any(a == b)
+
+
+def test_values_do_not_depend_on_the_resolution():
+  small, large = (variables.initial_values(_build(), n, 0) for n in (32, 96))
+  jax.tree.map(np.testing.assert_array_equal, small, large)
+
+
+@pytest.mark.parametrize(("debias", "weight"), [(True, 0), (False, 1)])
+def test_weight_of_the_running_averages(debias, weight):
+  module = _build(norm_debias=debias)
+  stats = variables.initial_values(module, 32, 0)["batch_stats"]
+  flat = flax.traverse_util.flatten_dict(stats)
+  weights = [x for path, x in flat.items() if path[-1] == "weight"]
+  assert len(weights) == 27
+  assert all(x.shape == () and x == weight for x in weights)
+
+
+def test_count_params_leaves_the_weight_out():
+  values = {
+    "params": {"a": {"kernel": np.zeros((3, 3, 1, 4)), "bias": np.zeros(4)}},
+    "batch_stats": {
+      "n": {"mean": np.zeros(4), "var": np.zeros(4), "weight": np.zeros(())}
+    },
+  }
+  assert variables.count_params(values) == (40, 8)
+
+
+@_networks
+def test_count_macs_agrees_with_the_compiler(name):
+  """XLA counts the elementwise work of BatchNorm and activations too."""
+  # Wide, so that this is a few percent.
+  module = _build(name, width=1.0)
+  values = variables.shapes(module, 64)
+  x = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+  # Lowered for a GPU, where a depthwise convolution stays one.
+  cost = (
+    jax.jit(lambda v, x: module.apply(v, x, False)[0])
+    .trace(values, x)
+    .lower(lowering_platforms=("cuda",))
+    .cost_analysis()
+  )
+  assert 2 * variables.count_macs(module, 64) == pytest.approx(
+    cost["flops"], rel=0.05
+  )

@@ -1,0 +1,89 @@
+"""Tests of the figures as arrays."""
+
+import numpy as np
+import pytest
+
+from mn_jax.observe import figures
+
+
+def _assert_rgb(image: np.ndarray) -> None:
+  assert image.dtype == np.uint8
+  assert image.ndim == 3
+  assert image.shape[2] == 3
+  assert min(image.shape[:2]) > 200
+  # White paper with something dark on it.
+  assert image[0, 0].tolist() == [255, 255, 255]
+  assert image.min() < 100
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_confusion_matrix(classes):
+  matrix = np.random.default_rng(0).integers(0, 5000, (classes, classes))
+  names = tuple(f"class {i}" for i in range(classes))
+  _assert_rgb(figures.confusion_matrix(matrix, names, "idc_v1 val"))
+
+
+def test_confusion_matrix_without_images_of_a_class():
+  matrix = np.array([[0, 0], [3, 1]])
+  _assert_rgb(figures.confusion_matrix(matrix, ("a", "b"), "title"))
+  empty = np.zeros((2, 2), np.int64)
+  _assert_rgb(figures.confusion_matrix(empty, ("a", "b"), "title"))
+
+
+def test_confusion_matrix_is_dark_where_the_share_is_large():
+  """Rows are true classes: a full first column means all predicted class 0."""
+  image = figures.confusion_matrix(
+    np.array([[9, 0], [1000, 0]]), ("a", "b"), ""
+  )
+  dark = (image[..., 0].astype(int) < 60) & (image[..., 2] > 90)
+  rows, cols = np.nonzero(dark)
+  # Both cells of one column, whatever their counts.
+  assert np.ptp(rows) > 1.5 * np.ptp(cols)
+
+
+def test_pr_curve():
+  rng = np.random.default_rng(0)
+  positive = rng.random(200) < 0.3
+  scores = positive + rng.normal(size=200)
+  _assert_rgb(figures.pr_curve(positive, scores, "idc_v1 val"))
+
+
+@pytest.mark.parametrize(
+  ("positive", "scores"),
+  [
+    ([False] * 4, [0.1, 0.2, 0.3, 0.4]),
+    ([True] * 4, [0.1, 0.2, 0.3, 0.4]),
+    ([True, False, True, False], [0.5] * 4),
+    ([True, False, True, False], [np.nan] * 4),
+  ],
+)
+def test_pr_curve_that_is_not_defined_is_still_a_figure(positive, scores):
+  _assert_rgb(figures.pr_curve(np.array(positive), np.array(scores), "title"))
+
+
+def test_image_grid_lays_out_in_rows_with_a_gap():
+  images = np.random.default_rng(0).integers(0, 255, (5, 3, 4, 3), np.uint8)
+  grid = figures.image_grid(images, columns=2, scale=2)
+  # Three rows of 6 pixels and two columns of 8, with gaps of 2.
+  assert grid.shape == (3 * 6 + 4 * 2, 2 * 8 + 3 * 2, 3)
+  assert grid.dtype == np.uint8
+  for i, image in enumerate(images):
+    top, left = 2 + 8 * (i // 2), 2 + 10 * (i % 2)
+    enlarged = np.kron(image, np.ones((2, 2, 1), np.uint8))
+    np.testing.assert_array_equal(
+      grid[top : top + 6, left : left + 8], enlarged
+    )
+  # All else is white: the gaps, and where a sixth image would be.
+  assert (grid == 255).sum() >= grid.size - images.size * 4
+  assert (grid[-8:, -10:] == 255).all()
+
+
+def test_image_grid_of_fewer_images_than_columns():
+  images = np.zeros((1, 5, 5, 3), np.uint8)
+  assert figures.image_grid(images, columns=8, scale=1).shape == (9, 58, 3)
+
+
+def test_images_are_left_unchanged():
+  images = np.zeros((2, 3, 3, 3), np.uint8)
+  figures.image_grid(images)
+  assert not images.any()

@@ -1,0 +1,231 @@
+"""Tests of the metric writers; TensorBoard's own reader is the oracle."""
+
+import io
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
+
+from mn_jax.observe import writers
+
+
+def _tensorboard(logdir) -> event_accumulator.EventAccumulator:
+  events = event_accumulator.EventAccumulator(
+    str(logdir),
+    size_guidance={
+      event_accumulator.SCALARS: 0,
+      event_accumulator.IMAGES: 0,
+      event_accumulator.TENSORS: 0,
+    },
+  )
+  return events.Reload()
+
+
+def _scalars(logdir, name: str) -> list[tuple[int, float]]:
+  return [(e.step, e.value) for e in _tensorboard(logdir).Scalars(name)]
+
+
+def _strict(text: str) -> list[dict]:
+  """Lines of JSON as its standard has it, without NaN."""
+
+  def refuse(constant):
+    raise AssertionError(f"{constant} is no JSON")
+
+  return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def _write_steps(path, steps, *, resume_step: int = 0) -> None:
+  writer = writers.JsonLinesWriter(path, resume_step=resume_step)
+  for step in steps:
+    writer.write_scalars(step, {"a": step / 2})
+  writer.close()
+
+
+def test_json_lines_are_in_the_file_before_the_call_returns(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  writer = writers.JsonLinesWriter(path, resume_step=0)
+  writer.write_scalars(1, {"train/loss": np.float32(0.5), "n": 3})
+  assert path.read_text() == '{"step": 1, "train/loss": 0.5, "n": 3.0}\n'
+  writer.write_scalars(np.int64(2), {"train/loss": 1.0})
+  assert _strict(path.read_text())[1] == {"step": 2, "train/loss": 1.0}
+  writer.close()
+
+
+def test_undefined_numbers_are_null(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  writer = writers.JsonLinesWriter(path, resume_step=0)
+  writer.write_scalars(
+    1, {"a": math.nan, "b": np.float32(np.inf), "c": -np.inf, "d": 0.0}
+  )
+  writer.close()
+  assert _strict(path.read_text()) == [
+    {"step": 1, "a": None, "b": None, "c": None, "d": 0.0}
+  ]
+
+
+def test_a_continued_run_drops_the_lines_after_its_step(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  _write_steps(path, [1, 2, 2, 3, 4])
+  _write_steps(path, [3], resume_step=2)
+  assert [line["step"] for line in writers.read_lines(path)] == [1, 2, 2, 3]
+  assert {p.name for p in tmp_path.iterdir()} == {"metrics.jsonl"}
+
+
+def test_a_run_that_begins_anew_drops_all_lines(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  _write_steps(path, [1, 2])
+  _write_steps(path, [], resume_step=0)
+  assert path.read_text() == ""
+
+
+@pytest.mark.parametrize("torn", ['{"step": 3, "a"', "{", '{"step": 3}{'])
+def test_a_torn_line_is_dropped(tmp_path, torn):
+  path = tmp_path / "metrics.jsonl"
+  _write_steps(path, [1, 2])
+  with path.open("a") as file:
+    file.write(torn)
+  assert [line["step"] for line in writers.read_lines(path)] == [1, 2]
+  _write_steps(path, [3], resume_step=2)
+  assert [line["step"] for line in _strict(path.read_text())] == [1, 2, 3]
+
+
+def test_what_follows_a_torn_line_is_dropped(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1}\n{"st\n{"step": 2}\n')
+  assert writers.read_lines(path) == [{"step": 1}]
+
+
+def test_a_whole_line_without_its_end_is_kept(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1}\n{"step": 2}')
+  _write_steps(path, [3], resume_step=2)
+  assert [line["step"] for line in _strict(path.read_text())] == [1, 2, 3]
+
+
+def test_no_file_has_no_lines(tmp_path):
+  assert writers.read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_jsonable_keeps_what_json_can_hold():
+  values = {"a": 1.5, "b": math.nan, "c": "nan", "d": None, "e": {"f": 1}}
+  assert writers.jsonable(values) == {**values, "b": None}
+
+
+def test_tensorboard_reads_the_scalars(tmp_path):
+  writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
+  writer.write_scalars(1, {"train/loss": 0.5, "val/auroc": np.float32(0.25)})
+  # Undefined numbers leave a gap.
+  writer.write_scalars(2, {"train/loss": math.nan, "val/auroc": np.inf})
+  writer.write_scalars(3, {"train/loss": 0.125})
+  writer.close()
+  assert _scalars(tmp_path, "val/auroc") == [(1, 0.25)]
+  assert _scalars(tmp_path, "train/loss") == [(1, 0.5), (3, 0.125)]
+
+
+def test_tensorboard_hides_the_steps_that_are_done_again(tmp_path):
+  for steps, resume_step, value in (
+    ([1, 2, 3, 4], 0, 1.0),
+    ([3, 4, 5], 2, 2.0),
+  ):
+    writer = writers.TensorBoardWriter(tmp_path, resume_step=resume_step)
+    for step in steps:
+      writer.write_scalars(step, {"a": value})
+    writer.close()
+    if not resume_step:
+      # The name is the time in seconds, which is the same for both here.
+      (path,) = tmp_path.iterdir()
+      path.rename(path.with_name("events.out.tfevents.1000000000.host"))
+  assert _scalars(tmp_path, "a") == [
+    (1, 1.0),
+    (2, 1.0),
+    (3, 2.0),
+    (4, 2.0),
+    (5, 2.0),
+  ]
+
+
+def test_tensorboard_reads_the_images(tmp_path):
+  image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+  writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
+  writer.write_images(4, {"one": image, "many": np.stack([image, image])})
+  writer.close()
+  events = _tensorboard(tmp_path)
+  (event,) = events.Images("one")
+  assert event.step == 4
+  with Image.open(io.BytesIO(event.encoded_image_string)) as read:
+    np.testing.assert_array_equal(read, image)
+  assert events.Images("many")[0].height >= 5
+
+
+def test_tensorboard_reads_texts_and_the_config(tmp_path):
+  writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
+  writer.write_texts(0, {"parameters": "12 of them"})
+  writer.write_hparams({"seed": 3, "model": {"width": 0.5}})
+  writer.close()
+  events = _tensorboard(tmp_path)
+  (text,) = events.Tensors("parameters/text_summary")
+  assert text.tensor_proto.string_val == [b"12 of them"]
+  (config,) = events.Tensors("config/text_summary")
+  table = config.tensor_proto.string_val[0].decode()
+  assert table.startswith("|field|value|\n|-|-|\n")
+  assert "|`seed`|`3`|" in table
+
+
+def test_tensorboard_reads_histograms(tmp_path):
+  writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
+  writer.write_histograms(1, {"weights": np.arange(10.0)}, {"weights": 5})
+  writer.close()
+  (event,) = _tensorboard(tmp_path).Histograms("weights")
+  assert (event.histogram_value.min, event.histogram_value.max) == (0, 9)
+  assert event.histogram_value.num == 10
+
+
+def test_what_is_never_written_is_refused(tmp_path):
+  writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
+  for write in (
+    lambda: writer.write_summaries(0, {}),
+    lambda: writer.write_videos(0, {}),
+    lambda: writer.write_audios(0, {}, sample_rate=1),
+  ):
+    with pytest.raises(ValueError, match="written"):
+      write()
+  writer.close()
+
+
+def test_a_runs_writer_writes_both(tmp_path):
+  writer = writers.make_writer(tmp_path, resume_step=0, first_process=True)
+  writer.write_scalars(1, {"a": 1.0})
+  writer.write_images(1, {"i": np.zeros((2, 2, 3), np.uint8)})
+  writer.write_texts(1, {"t": "text"})
+  writer.write_hparams({"seed": 1})
+  writer.write_histograms(1, {"h": np.zeros(3)})
+  writer.flush()
+  writer.close()
+  assert _strict((tmp_path / "metrics.jsonl").read_text()) == [
+    {"step": 1, "a": 1.0}
+  ]
+  assert _scalars(tmp_path / "tensorboard", "a") == [(1, 1.0)]
+
+
+def test_other_processes_write_nothing(tmp_path):
+  writer = writers.make_writer(tmp_path, resume_step=0, first_process=False)
+  writer.write_scalars(1, {"a": 1.0})
+  writer.flush()
+  writer.close()
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorflow_and_pytorch_are_not_imported():
+  program = (
+    "import sys; from mn_jax.observe import writers; "
+    "print([m for m in ('tensorflow', 'torch') if m in sys.modules])"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program], capture_output=True, text=True, check=True
+  )
+  assert done.stdout == "[]\n"

@@ -1,0 +1,247 @@
+"""The program as a user starts it, in processes of its own."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mn_jax.observe.writers import read_lines
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Small enough to be quick, long enough to be interrupted.
+RUN = (
+  "--config=configs/idc_v1.py:test",
+  "--config.data.image_size=16",
+  "--config.train.epochs=4",
+  "--config.checkpoint.every_epochs=0.5",
+)
+
+
+def command(workdir, *arguments):
+  return [
+    sys.executable,
+    "-m",
+    "mn_jax.main",
+    *RUN,
+    f"--workdir={workdir}",
+    *arguments,
+  ]
+
+
+def run(workdir, *arguments, **environment):
+  return subprocess.run(
+    command(workdir, *arguments),
+    cwd=ROOT,
+    env={**os.environ, **environment},
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+
+
+def interrupted(workdir, number, *, after_step):
+  """Starts a run, sends a signal once a step is logged; the exit code."""
+  child = subprocess.Popen(
+    command(workdir),
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 200
+  while child.poll() is None and time.monotonic() < deadline:
+    lines = read_lines(workdir / "metrics.jsonl")
+    if lines and lines[-1]["step"] >= after_step:
+      child.send_signal(number)
+      break
+    time.sleep(0.005)
+  try:
+    _, errors = child.communicate(timeout=60)
+  finally:
+    child.kill()
+  return child.returncode, errors
+
+
+def logged(workdir):
+  """The lines of metrics.jsonl without the speed."""
+  return [
+    {k: v for k, v in line.items() if not k.startswith("speed/")}
+    for line in read_lines(workdir / "metrics.jsonl")
+  ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+  """(workdir, the finished process, files that named unwanted imports)."""
+  root = tmp_path_factory.mktemp("main")
+  # Stand-ins that leave a trace when something imports them.
+  for name in ("tensorflow", "torch"):
+    (root / "fakes" / name).mkdir(parents=True)
+    (root / "fakes" / name / "__init__.py").write_text(
+      f"import pathlib\npathlib.Path({str(root / name)!r}).touch()\n"
+      "raise ImportError('not here')\n"
+    )
+  done = run(root / "run", PYTHONPATH=str(root / "fakes"))
+  assert done.returncode == 0, done.stderr
+  return root / "run", done, [p for p in root.iterdir() if p.is_file()]
+
+
+def test_training_imports_neither_tensorflow_nor_torch(whole):
+  assert whole[2] == []
+
+
+def test_run_leaves_what_it_promises(whole):
+  workdir, done, _ = whole
+  summary = json.loads((workdir / "summary.json").read_text())
+  for key in (
+    "steps",
+    "epochs",
+    "seed",
+    "split_sha256",
+    "params",
+    "images_per_sec",
+    "wall_seconds",
+    "state_sha256",
+    "val/balanced_accuracy",
+    "test/auroc",
+    "test/majority_rate",
+    "train/loss",
+  ):
+    assert key in summary
+  assert summary["steps"] == 163
+  assert "balanced accuracy" in done.stdout
+  assert "summary.json" in done.stdout
+  assert "left" in done.stdout
+  assert done.stderr == ""
+  assert max(map(len, done.stdout.splitlines())) < 130
+  assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
+  again = run(workdir)
+  assert again.returncode == 0
+  assert "complete" in again.stdout
+
+
+@pytest.mark.parametrize("after_step", [20, 100])
+def test_killed_run_continues_to_the_same_end(whole, tmp_path, after_step):
+  workdir = tmp_path / "run"
+  code, _ = interrupted(workdir, signal.SIGKILL, after_step=after_step)
+  assert code == -signal.SIGKILL
+  # What a kill in the middle of a line leaves behind.
+  with (workdir / "metrics.jsonl").open("a") as file:
+    file.write('{"step": 1')
+  done = run(workdir)
+  assert done.returncode == 0, done.stderr
+  same_end(workdir, whole[0])
+
+
+@pytest.mark.parametrize(
+  ("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
+)
+def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
+  workdir = tmp_path / "run"
+  code, errors = interrupted(workdir, number, after_step=30)
+  assert (code, errors) == (expected, "")
+  last = logged(workdir)[-1]["step"]
+  saved = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
+  # Saved where it stopped, not at the last regular save.
+  assert saved >= last
+  done = run(workdir)
+  assert f"from step {saved} of 163" in done.stdout
+  same_end(workdir, whole[0])
+
+
+def same_end(workdir, other):
+  mine, theirs = (
+    json.loads((path / "summary.json").read_text()) for path in (workdir, other)
+  )
+  assert mine["state_sha256"] == theirs["state_sha256"]
+  assert mine["test/loss"] == theirs["test/loss"]
+  assert logged(workdir) == logged(other)
+  assert not (workdir / "checkpoints_damaged").exists()
+
+
+def test_two_processes_on_loopback(whole, tmp_path):
+  """Also ends at what one process computes, up to the order of sums."""
+  arguments = (
+    "--config.train.epochs=0",
+    "--config.train.steps=4",
+    "--config.optim.learning_rate=1e-5",
+  )
+  alone, two = tmp_path / "alone", tmp_path / "two"
+  assert run(alone, *arguments).returncode == 0
+  line = [
+    sys.executable,
+    "launch/local/launch.py",
+    "--processes=2",
+    "--",
+    *RUN,
+    *arguments,
+    f"--workdir={two}",
+  ]
+  done = subprocess.run(
+    line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  assert "2 x cpu" in done.stdout
+  assert done.stdout.count("Results:") == 1
+  a, b = (
+    json.loads((path / "summary.json").read_text()) for path in (alone, two)
+  )
+  assert a["split_sha256"] == b["split_sha256"]
+  for key in ("train/loss", "val/loss", "test/loss"):
+    assert b[key] == pytest.approx(a[key], rel=2e-3)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--config.model.nme=x"], "model.nme: unknown field; valid: name, width"),
+    (["--config.optim.learning_rate=big"], "got 'big'; valid: float"),
+    (["--config.model.width=9"], "model.width: got 9.0; valid: 0.05 to 4"),
+    (["--config.train.steps=3"], "train: got steps=3, epochs=4; valid:"),
+    (["--config.model.name=vgg"], "model.name: got 'vgg'; valid: mobilenet"),
+    (["--config.data.name=idc"], "python -m mn_jax.tools.prepare idc"),
+    (["--config.data.path=/no/such"], "data.path: got '/no/such'"),
+    (["--config.train.batch_size=5000"], "at most the 1300 training"),
+    (["--config=configs/none.py"], "--config: got 'configs/none.py'"),
+    (["--config=configs/idc_v1.py:big"], "got 'big'; valid: sample, source, test"),
+    (["surplus"], "got 'surplus'"),
+  ],
+)
+def test_wrong_input_is_one_line(tmp_path, arguments, message):
+  done = run(tmp_path / "run", *arguments)
+  assert done.returncode == 2
+  assert message in done.stderr
+  assert done.stderr.count("\n") == 1
+  assert not (tmp_path / "run").exists()
+
+
+def test_unwritable_workdir_is_one_line(tmp_path):
+  (tmp_path / "file").touch()
+  done = run(tmp_path / "file" / "run")
+  assert done.returncode == 2
+  assert "--workdir: got" in done.stderr
+  assert done.stderr.count("\n") == 1
+
+
+def test_workdir_of_another_config_is_refused(whole):
+  done = run(whole[0], "--config.seed=7")
+  assert done.returncode == 2
+  assert "seed: 0 there, 7 now" in done.stderr
+
+
+def test_import_of_the_package_is_light():
+  line = "import sys, mn_jax; print([m for m in sys.modules if 'jax' in m])"
+  done = subprocess.run(
+    [sys.executable, "-c", line],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.strip() == "['mn_jax']"
