@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from absl import flags
-from ml_collections import config_flags
 
 from mn_jax import config as config_lib
 from mn_jax.errors import InputError
-
-_HELP = "experiment file, with an optional argument: FILE.py[:sample]"
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -30,12 +27,18 @@ def parse(argv: Sequence[str]) -> list[str]:
   Returns:
     The program's name and what is no flag.
   """
-  config_flags.DEFINE_config_file("config", None, _HELP)
   try:
-    _check_config_flags(argv)
-    return flags.FLAGS(list(argv))
+    if not any(arg.lstrip("-").startswith("help") for arg in argv[1:]):
+      _check_config_flags(argv)
+    # The flag library wants the file before the overrides; people need not.
+    rest = sorted(argv[1:], key=lambda arg: not _is_config_file(arg))
+    return flags.FLAGS([argv[0], *rest])
   except (flags.Error, InputError) as error:
     refuse(error)
+
+
+def _is_config_file(argument: str) -> bool:
+  return argument.lstrip("-").startswith("config=")
 
 
 def _check_config_flags(argv: Sequence[str]) -> None:

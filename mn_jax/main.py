@@ -11,10 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from absl import app, flags, logging
+from ml_collections import config_flags
 
 from mn_jax import allocator, commandline
 from mn_jax.errors import InputError
 
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "experiment file with an optional argument: FILE.py[:sample]"
+)
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "folder of the run; an interrupted run continues in it"
 )
@@ -61,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     raise InputError("--workdir: got nothing; valid: a folder for the run")
   from mn_jax import config as config_lib
 
-  config = config_lib.from_config_dict(flags.FLAGS.config)
+  config = config_lib.from_config_dict(_CONFIG.value)
   allocator.keep_freed_memory()
   _start_jax(config)
 

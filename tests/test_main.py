@@ -211,6 +211,8 @@ def test_two_processes_on_loopback(whole, tmp_path):
     (["--config=configs/none.py"], "--config: got 'configs/none.py'"),
     (["--config=configs/idc_v1.py:big"], "got 'big'; valid: sample, source, test"),
     (["surplus"], "got 'surplus'"),
+    (["--config.train.epochs"], "got no value; valid: --config.train.epochs="),
+    (["--bogus=1"], "Unknown command line flag 'bogus'"),
   ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, message):

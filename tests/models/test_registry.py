@@ -186,6 +186,12 @@ def test_training(name):
   np.testing.assert_allclose(alone[0], eval_logits[0], rtol=1e-5, atol=1e-5)
 
 
+def test_v1_rounds_channels_down():
+  _, features = _output_shapes(_build("mobilenet_v1", width=0.3), 32)
+  channels = [features[name].shape[-1] for name in ("stem", "block0", "block1")]
+  assert channels == [9, 19, 38]
+
+
 def test_v2_rounds_channels_and_keeps_the_last_layer():
   _, features = _output_shapes(_build("mobilenet_v2", width=0.35), 32)
   assert features["stem"].shape[-1] == 16
@@ -195,17 +201,17 @@ def test_v2_rounds_channels_and_keeps_the_last_layer():
   assert features["top"].shape[-1] == 1792
 
 
-def test_v2_adds_the_shortcut_where_shapes_agree():
-  """With all projections 0, a block is its shortcut or nothing."""
+def test_v2_adds_the_shortcut_to_linear_bottlenecks_where_shapes_agree():
+  """With all projections -1, a block is -1 or one less than the last."""
   module, x = _build("mobilenet_v2", width=0.5), _images(1, 32, 32, 3)
   values = variables.initial_values(module, 32, 0)
   for name, block in values["params"].items():
     if name.startswith("block"):
       block["project"]["norm"]["scale"][:] = 0
-      block["project"]["norm"]["bias"][:] = 1
+      block["project"]["norm"]["bias"][:] = -1
   _, features = jax.jit(lambda v, x: module.apply(v, x, False))(values, x)
   # The first block of a stage changes the size or the channels.
-  levels = [float(features[f"block{i}"].max()) for i in range(17)]
+  levels = [-float(features[f"block{i}"].min()) for i in range(17)]
   assert levels == [1, 1, 2, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 2, 3, 1]
 
 
