@@ -37,24 +37,36 @@ class _Stop:
 
   def __init__(self):
     self.signal: int | None = None
+    self._alone = True
 
   def install(self) -> None:
-    signal.signal(signal.SIGTERM, self._handle)
+    """Takes over Ctrl-C and SIGTERM.
+
+    With several processes SIGTERM stays with JAX, which lets all of them agree
+    on a step to stop at.
+    """
+    import jax
+
+    self._alone = jax.process_count() == 1
     signal.signal(signal.SIGINT, self._handle)
+    if self._alone:
+      signal.signal(signal.SIGTERM, self._handle)
 
   def _handle(self, number: int, _) -> None:
     self.signal = number
-    if number == signal.SIGINT:  # a second Ctrl-C ends the run at once
+    if number == signal.SIGINT:
+      # A second Ctrl-C ends the run at once.
       signal.signal(signal.SIGINT, signal.default_int_handler)
+      if not self._alone:
+        signal.raise_signal(signal.SIGTERM)
 
   def requested(self, step: int) -> bool:
     """Whether to stop; in runs of several processes, the same for all."""
-    import jax
     from jax.experimental import multihost_utils
 
-    if jax.process_count() > 1:
-      return multihost_utils.reached_preemption_sync_point(step)
-    return self.signal is not None
+    if self._alone:
+      return self.signal is not None
+    return multihost_utils.reached_preemption_sync_point(step)
 
 
 def main(argv: Sequence[str]) -> int:

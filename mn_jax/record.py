@@ -80,7 +80,7 @@ def write_beginning(
   _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
   console.line(
     f"{config.model.name}: {experiment.num_params:,} parameters, "
-    f"{experiment.macs / 1e6:,.1f} M mult-adds per image; "
+    f"{experiment.macs / 1e6:,.1f} M mult-adds; "
     f"{data.plan.total_steps} steps of {config.train.batch_size} on "
     f"{mesh.device_kind()}"
   )

@@ -109,6 +109,7 @@ class _Loop:
       record.write_beginning(experiment, folder, self._writer, console)
     self._pending: collections.deque = collections.deque()
     self._compiled = False
+    self._profiling = False
 
   def run(self, stop_requested: Callable[[int], bool]) -> bool:
     """Trains; returns whether the end was reached."""
@@ -173,6 +174,7 @@ class _Loop:
   def close(self) -> None:
     """Ends background work; errors of asynchronous saves show here."""
     try:
+      self._stop_profile()
       self._checkpoints.close()
     finally:
       self._writer.close()
@@ -248,14 +250,19 @@ class _Loop:
       position.batch, {f"val/{k}": v for k, v in scalars.items()}
     )
     shown = "  ".join(
-      f"{k.replace('_', ' ')} {console_lib.number(scalars[k])}"
-      for k in ("loss", "accuracy", "balanced_accuracy", "auroc")
+      f"{title} {console_lib.number(scalars[k])}"
+      for title, k in (
+        ("val loss", "loss"),
+        ("acc", "accuracy"),
+        ("balanced", "balanced_accuracy"),
+        ("auroc", "auroc"),
+      )
     )
     epoch = position.batch / self._plan.steps_per_epoch
     mark = "  best" if position.best_step == position.batch else ""
     self._progress.event(
       position.batch,
-      f"epoch {epoch:.1f}  val {shown}{mark}",
+      f"epoch {epoch:.1f}  {shown}{mark}",
       self._seconds_left(),
     )
     return score
@@ -286,9 +293,15 @@ class _Loop:
       return
     if number == observe.profile_at_step:
       jax.profiler.start_trace(str(self._folder.path / "tensorboard"))
+      self._profiling = True
     if number == observe.profile_at_step + observe.profile_steps:
       self._settle_all()
+      self._stop_profile()
+
+  def _stop_profile(self) -> None:
+    if self._profiling:
       jax.profiler.stop_trace()
+      self._profiling = False
 
   def _seconds_left(self) -> float:
     rate = self._clock.images_per_sec()

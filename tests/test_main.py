@@ -165,11 +165,12 @@ def same_end(workdir, other):
   assert not (workdir / "checkpoints_damaged").exists()
 
 
-def test_two_processes_on_loopback(whole, tmp_path):
-  """Also ends at what one process computes, up to the order of sums."""
+def test_two_processes_stop_together_and_end_as_one(tmp_path):
+  """SIGTERM in the middle, the same command again, and one process alone."""
   arguments = (
     "--config.train.epochs=0",
-    "--config.train.steps=4",
+    "--config.train.steps=8",
+    "--config.observe.log_every_steps=1",
     "--config.optim.learning_rate=1e-5",
   )
   alone, two = tmp_path / "alone", tmp_path / "two"
@@ -183,16 +184,28 @@ def test_two_processes_on_loopback(whole, tmp_path):
     *arguments,
     f"--workdir={two}",
   ]
+  child = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
+  deadline = time.monotonic() + 200
+  while child.poll() is None and time.monotonic() < deadline:
+    if read_lines(two / "metrics.jsonl"):
+      child.terminate()
+      break
+    time.sleep(0.05)
+  assert child.wait(timeout=120) == 0
+  assert not (two / "summary.json").exists()
   done = subprocess.run(
     line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
   )
   assert done.returncode == 0, done.stderr
+  assert "Continuing" in done.stdout
   assert "2 x cpu" in done.stdout
   assert done.stdout.count("Results:") == 1
   a, b = (
     json.loads((path / "summary.json").read_text()) for path in (alone, two)
   )
   assert a["split_sha256"] == b["split_sha256"]
+  assert [x["step"] for x in logged(alone)] == [x["step"] for x in logged(two)]
+  # The same up to the order of sums, which eight steps amplify.
   for key in ("train/loss", "val/loss", "test/loss"):
     assert b[key] == pytest.approx(a[key], rel=2e-3)
 
@@ -209,7 +222,10 @@ def test_two_processes_on_loopback(whole, tmp_path):
     (["--config.data.path=/no/such"], "data.path: got '/no/such'"),
     (["--config.train.batch_size=5000"], "at most the 1300 training"),
     (["--config=configs/none.py"], "--config: got 'configs/none.py'"),
-    (["--config=configs/idc_v1.py:big"], "got 'big'; valid: sample, source, test"),
+    (
+      ["--config=configs/idc_v1.py:big"],
+      "got 'big'; valid: sample, source",
+    ),
     (["surplus"], "got 'surplus'"),
     (["--config.train.epochs"], "got no value; valid: --config.train.epochs="),
     (["--bogus=1"], "Unknown command line flag 'bogus'"),

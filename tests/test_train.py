@@ -234,5 +234,5 @@ def test_every_config_trains_a_step(name, tmp_path):
 
 
 def test_unknown_config_argument_lists_the_valid_ones():
-  with pytest.raises(InputError, match="got 'smaple'; valid: sample, source, test"):
+  with pytest.raises(InputError, match="got 'smaple'; valid: sample, source"):
     load(arg="smaple")

@@ -60,7 +60,8 @@ class Console:
   def training(self, *, done: int, total: int) -> Iterator["Training"]:
     """The bar of the training loop."""
     bar = self._bar("images/s")
-    task = bar.add_task("training", completed=done, total=total)
+    # The first step waits for the compiler; `Training.step` renames the bar.
+    task = bar.add_task("compiling", completed=done, total=total)
     if self._console.is_terminal:
       bar.start()
     try:
@@ -123,7 +124,7 @@ class Training:
 
   def step(self, step: int) -> None:
     """Moves the bar."""
-    self._bar.update(self._task, completed=step)
+    self._bar.update(self._task, completed=step, description="training")
 
   def rate(self, step: int, images_per_sec: float, seconds_left: float) -> None:
     """Shows the throughput; without a bar as a line now and then."""
@@ -135,8 +136,10 @@ class Training:
     """Prints a line above the bar: an evaluation, a stop."""
     self._quiet_until = time.monotonic() + _QUIET_SECONDS
     width = len(str(self._total))
-    left = f"  {duration(seconds_left)} left" if seconds_left >= 1 else ""
-    self._console.line(f"step {step:{width}}/{self._total}  {text}{left}")
+    line = f"{step:{width}}/{self._total}  {text}"
+    if not self._live and seconds_left >= 1:  # the bar shows it otherwise
+      line += f"  {duration(seconds_left)} left"
+    self._console.line(line)
 
 
 def duration(seconds: float) -> str:

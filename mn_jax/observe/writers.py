@@ -45,7 +45,7 @@ class TensorBoardWriter(MetricWriter):
       resume_step: TensorBoard hides what an earlier attempt wrote after it.
     """
     self._writer = tensorboardX.SummaryWriter(
-      str(logdir), purge_step=resume_step + 1 if resume_step else None
+      str(logdir), purge_step=resume_step + 1
     )
 
   @override

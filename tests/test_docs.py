@@ -1,0 +1,93 @@
+"""What the documents promise exists: commands, files, fields, links."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from mn_jax import commandline
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [
+  ROOT / name
+  for name in (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/design.md",
+    "launch/README.md",
+    "third_party/README.md",
+  )
+]
+TEXT = {page.relative_to(ROOT).as_posix(): page.read_text() for page in PAGES}
+
+
+def commands() -> list[str]:
+  """The lines of all shell blocks, continuations joined."""
+  found = []
+  for text in TEXT.values():
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+      found += block.replace("\\\n", " ").splitlines()
+  return [line.split("#")[0].strip() for line in found if line.strip()]
+
+
+@pytest.mark.parametrize("page", TEXT)
+def test_links_lead_somewhere(page):
+  folder = (ROOT / page).parent
+  for target in re.findall(r"\]\(([^)#]+)\)", TEXT[page]):
+    if "://" not in target:
+      assert (folder / target).exists(), target
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "make " in c])
+def test_make_targets_exist(command):
+  target = shlex.split(command)[1]
+  assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if "-m mn_jax" in c])
+def test_programs_and_their_arguments_exist(command):
+  words = shlex.split(command)
+  module = words[words.index("-m") + 1]
+  assert (ROOT / f"{module.replace('.', '/')}.py").exists()
+  for word in words:
+    name, _, value = word.removeprefix("--").partition("=")
+    if name == "config" and value.startswith("configs/"):
+      assert (ROOT / value.partition(":")[0]).exists()
+    elif name.startswith("config.") and "FIELD" not in name:
+      commandline.check_override(name.removeprefix("config."), value)
+
+
+def test_fields_named_in_the_readme_exist():
+  for name, value in re.findall(
+    r"`--config\.(\S+?)=(\S+?)`", TEXT["README.md"]
+  ):
+    if value.isupper():  # a word that stands for a path
+      value = "x"
+    commandline.check_override(name, value)
+
+
+@pytest.mark.parametrize("module", ["main", "tools.prepare", "tools.bench"])
+def test_help_is_given(module):
+  done = subprocess.run(
+    [sys.executable, "-m", f"mn_jax.{module}", "--help"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=False,
+  )
+  assert "Traceback" not in done.stderr
+  assert len(done.stdout) > 300
+
+
+def test_every_file_of_the_package_is_on_the_map():
+  design = TEXT["docs/design.md"]
+  for path in (ROOT / "mn_jax").iterdir():
+    if path.suffix == ".py" and path.stem != "__init__":
+      assert f"  {path.name} " in design, path.name
+    elif path.is_dir() and path.name != "__pycache__":
+      assert f"  {path.name}/ " in design, path.name
