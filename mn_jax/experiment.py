@@ -13,7 +13,7 @@ from mn_jax import plan as plan_lib
 from mn_jax import state as state_lib
 from mn_jax.config import Config
 from mn_jax.data import cache, datasets, loader, splits
-from mn_jax.models import registry, variables
+from mn_jax.models import counting, registry, variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +163,7 @@ def build(config: Config, data: Data) -> Experiment:
   )
   resolution = config.model.resolution or config.data.image_size
   values = variables.initial_values(module, resolution, config.seed)
-  num_params, num_stats = variables.count_params(values)
+  num_params, num_stats = counting.count_params(values)
   schedule = optim.make_schedule(
     config.optim, data.plan.total_steps, data.plan.warmup_steps
   )
@@ -203,5 +203,5 @@ def build(config: Config, data: Data) -> Experiment:
     put=images.put,
     num_params=num_params,
     num_stats=num_stats,
-    macs=variables.count_macs(module, resolution),
+    macs=counting.count_macs(module, resolution),
   )

@@ -1,4 +1,4 @@
-"""Initial values and counts of a network, without compiling it."""
+"""Shapes and initial values of a network, without compiling it."""
 
 import hashlib
 
@@ -58,42 +58,3 @@ def _draw(
   key = np.frombuffer(words[:16], np.uint64)
   draw = np.random.Generator(np.random.Philox(key=key))
   return draw.uniform(-limit, limit, shape).astype(np.float32)
-
-
-def count_params(variables: dict) -> tuple[int, int]:
-  """Trainable parameters, and values of running means and variances.
-
-  Keras and the sources add the two; the weight of the running averages is no
-  parameter and not counted.
-  """
-  params = sum(x.size for x in jax.tree.leaves(variables["params"]))
-  stats = flax.traverse_util.flatten_dict(variables["batch_stats"])
-  return params, sum(x.size for p, x in stats.items() if p[-1] != "weight")
-
-
-def count_macs(module: nn.Module, resolution: int) -> int:
-  """Mult-adds of one forward pass: those of convolutions and dense layers.
-
-  A kernel is applied once per output pixel, so a layer's mult-adds are its
-  kernel's size times its output's height and width.
-  """
-  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  variables = shapes(module, resolution)
-  _, captured = jax.eval_shape(
-    lambda v, x: module.apply(
-      v,
-      x,
-      False,
-      capture_intermediates=lambda m, _: m.has_variable("params", "kernel"),
-      mutable=["intermediates"],
-    ),
-    variables,
-    image,
-  )
-  outputs = flax.traverse_util.flatten_dict(captured["intermediates"])
-  params = flax.traverse_util.flatten_dict(variables["params"])
-  total = 0
-  for path, calls in outputs.items():
-    kernel = params[(*path[:-1], "kernel")]
-    total += sum(kernel.size * int(np.prod(out.shape[1:-1])) for out in calls)
-  return total

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.models import registry, variables
+from mn_jax.models import counting, registry, variables
 
 _networks = pytest.mark.parametrize("name", registry.MODELS)
 
@@ -66,7 +66,7 @@ def _output_shapes(module, size: int, batch: int = 2):
 @pytest.mark.parametrize(("name", "width", "total"), _KERAS_TOTALS)
 def test_parameters_are_those_of_keras(name, width, total):
   module = _build(name, num_classes=1000, width=width)
-  assert sum(variables.count_params(variables.shapes(module, 224))) == total
+  assert sum(counting.count_params(variables.shapes(module, 224))) == total
 
 
 @pytest.mark.parametrize(
@@ -75,13 +75,13 @@ def test_parameters_are_those_of_keras(name, width, total):
 def test_parameters_without_the_head_are_those_of_keras(name, total):
   values = variables.shapes(_build(name, width=1.0), 224)
   del values["params"]["head"]
-  assert sum(variables.count_params(values)) == total
+  assert sum(counting.count_params(values)) == total
 
 
 @pytest.mark.parametrize(("name", "width", "millions"), _PUBLISHED_MACS)
 def test_mult_adds_are_the_published_ones(name, width, millions):
   module = _build(name, num_classes=1000, width=width)
-  counted = {size: variables.count_macs(module, size) for size in millions}
+  counted = {size: counting.count_macs(module, size) for size in millions}
   assert {size: round(n / 1e6) for size, n in counted.items()} == millions
 
 
@@ -89,9 +89,9 @@ def test_mult_adds_are_the_published_ones(name, width, millions):
 def test_spec_states_its_counts(name):
   spec = registry.get(name)
   module = _build(name, num_classes=1000, width=1.0)
-  params, _ = variables.count_params(variables.shapes(module, 224))
+  params, _ = counting.count_params(variables.shapes(module, 224))
   assert params == spec.params
-  assert variables.count_macs(module, 224) == spec.macs
+  assert counting.count_macs(module, 224) == spec.macs
   assert re.fullmatch(r"arXiv:\d{4}\.\d{5}", spec.paper)
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mn_jax.models import registry, variables
+from mn_jax.models import counting, registry, variables
 
 _networks = pytest.mark.parametrize("name", registry.MODELS)
 
@@ -112,7 +112,7 @@ def test_count_params_leaves_the_weight_out():
       "n": {"mean": np.zeros(4), "var": np.zeros(4), "weight": np.zeros(())}
     },
   }
-  assert variables.count_params(values) == (40, 8)
+  assert counting.count_params(values) == (40, 8)
 
 
 @_networks
@@ -129,6 +129,6 @@ def test_count_macs_agrees_with_the_compiler(name):
     .lower(lowering_platforms=("cuda",))
     .cost_analysis()
   )
-  assert 2 * variables.count_macs(module, 64) == pytest.approx(
+  assert 2 * counting.count_macs(module, 64) == pytest.approx(
     cost["flops"], rel=0.05
   )
