@@ -17,7 +17,7 @@ help:  ## show this list
 
 setup: $(STAMP)  ## create .venv with the pinned requirements
 
-train: $(STAMP)  ## train on the embedded sample (ARGS="--config.seed=1")
+train: $(STAMP)  ## train on the embedded sample (ARGS="--workdir=DIR ...")
 	$(PYTHON) -m mn_jax.main --config=configs/idc_v1.py:sample \
 	  --workdir=runs/idc_v1_sample $(ARGS)
 

@@ -10,12 +10,14 @@ import pathlib
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from mn_jax.config import CheckpointConfig
+from mn_jax.errors import InputError
 from mn_jax.state import TrainState
 
 
@@ -50,7 +52,7 @@ class Checkpoints:
 
     Args:
       workdir: of the run.
-      config: how many to keep.
+      config: how many of the newest to keep; the best is kept beside them.
     """
     self._path = workdir / "checkpoints"
     self._damaged = workdir / "checkpoints_damaged"
@@ -59,7 +61,7 @@ class Checkpoints:
         checkpoint_managers.LatestN(config.keep_latest),
         checkpoint_managers.BestN(
           get_metric_fn=_rank,
-          n=config.keep_best,
+          n=1,
         ),
       ]
     )
@@ -100,26 +102,55 @@ class Checkpoints:
   def restore_latest(
     self, like: TrainState
   ) -> tuple[TrainState, Position] | None:
-    """The newest checkpoint that can be read, or None.
+    """The newest checkpoint that can be read, or None if there is none at all.
 
     Newer ones that cannot are moved to `workdir/checkpoints_damaged`.
 
     Args:
       like: arrays of the wanted shapes, types and shardings.
+
+    Raises:
+      InputError: if there are checkpoints and none can be read: to start over
+        is for the user to decide.
     """
+    unreadable: dict[int, str] = {}
     for step in sorted(self._manager.all_steps(), reverse=True):
+      restored, problem = None, ""
       try:
-        return self.restore(step, like)
+        restored = self.restore(step, like)
       except Exception as error:  # whatever tensorstore, JSON and Orbax raise
-        logging.warning(
-          "Checkpoint %d cannot be read and is moved to %s: %s",
-          step,
-          self._damaged,
-          # Those of tensorstore have thousands of characters.
-          f"{type(error).__name__}: {error}".splitlines()[0][:200],
-        )
-        self._set_aside(step)
+        problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+      if _all_processes(restored is not None):
+        for damaged, why in unreadable.items():
+          self._set_aside(damaged, why)
+        return restored
+      unreadable[step] = problem
+    if unreadable:
+      step, why = next(iter(unreadable.items()))
+      raise InputError(
+        f"--workdir: none of the checkpoints in {str(self._path)!r} can be "
+        f"read; the newest, {step}: {why}; valid: intact checkpoints of this "
+        "config and these versions, or another folder to start over"
+      )
     return None
+
+  def restore_best(
+    self, step: int, like: TrainState
+  ) -> tuple[TrainState, Position]:
+    """The checkpoint that validation chose.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    try:
+      return self.restore(step, like)
+    except Exception as error:  # as above
+      why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+      raise InputError(
+        f"--workdir: the best checkpoint, {str(self._path / str(step))!r}, "
+        f"cannot be read ({why}); valid: that folder from a backup, or another "
+        "workdir to start over"
+      ) from None
 
   def restore(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
     """The checkpoint of a step; raises what Orbax raises if it is damaged."""
@@ -148,7 +179,13 @@ class Checkpoints:
     """Waits and releases what is open."""
     self._manager.close()
 
-  def _set_aside(self, step: int) -> None:
+  def _set_aside(self, step: int, why: str) -> None:
+    logging.warning(
+      "Checkpoint %d cannot be read and is moved to %s: %s",
+      step,
+      self._damaged,
+      why,
+    )
     if jax.process_index() == 0:
       self._damaged.mkdir(exist_ok=True)
       target = self._damaged / str(step)
@@ -160,6 +197,13 @@ class Checkpoints:
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"set aside {step}")
     self._manager.reload()
+
+
+def _all_processes(ok: bool) -> bool:
+  """Whether it is so on all processes."""
+  if jax.process_count() == 1:
+    return ok
+  return bool(multihost_utils.process_allgather(np.array(ok)).all())
 
 
 def _rank(metrics: dict[str, Any]) -> tuple[float, int]:

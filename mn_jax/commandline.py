@@ -8,7 +8,6 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from absl import flags
 
@@ -34,7 +33,8 @@ def parse(argv: Sequence[str]) -> list[str]:
     rest = sorted(argv[1:], key=lambda arg: not _is_config_file(arg))
     return flags.FLAGS([argv[0], *rest])
   except (flags.Error, InputError) as error:
-    refuse(error)
+    report(error)
+    sys.exit(2)
 
 
 def _is_config_file(argument: str) -> bool:
@@ -53,7 +53,9 @@ def _check_config_flags(argv: Sequence[str]) -> None:
     raise InputError("--config: got nothing; valid: --config=FILE.py[:ARG]")
   path = files[-1].partition(":")[0]
   if not pathlib.Path(path).is_file():
-    raise InputError(f"--config: got {path!r}; valid: an existing file")
+    raise InputError(
+      f"--config: got {path!r}; valid: --config=FILE with an existing file"
+    )
   for name, equals, value in given:
     if name.startswith("config."):
       if not equals:
@@ -61,14 +63,13 @@ def _check_config_flags(argv: Sequence[str]) -> None:
       check_override(name.removeprefix("config."), value)
 
 
-def refuse(error: Exception) -> NoReturn:
-  """Prints one line and exits with 2."""
+def report(error: Exception) -> None:
+  """Prints what is wrong as one line."""
   text = str(error).strip()
   if "Traceback (most recent call last)" in text:
     # The flag library quotes what `get_config` raised; its last line says it.
     text = text.splitlines()[-1].removeprefix("mn_jax.errors.InputError: ")
   print(f"mn_jax: {' '.join(text.split())}", file=sys.stderr)
-  sys.exit(2)
 
 
 def check_override(path: str, text: str) -> None:

@@ -1,16 +1,12 @@
-"""The experiment's configuration: typed sections and their checks.
+"""The experiment's configuration: typed sections.
 
 A config file returns an `ml_collections.ConfigDict` made by `default()`; the
-command line overrides its fields; `from_config_dict` turns it into the frozen
-dataclasses below, which is all that the rest of the package sees. Whatever is
-wrong with a config ends here, as one `InputError` that names the field. Its
+command line overrides its fields; `validate.from_config_dict` turns it into the
+frozen dataclasses below, which is all that the rest of the package sees. Its
 durations become steps in `plan.py`.
 """
 
 import dataclasses
-import itertools
-import math
-import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -67,7 +63,9 @@ class DataConfig:
     "grouped: by patient; fixed: the published lists; random: by image",
     choices=("grouped", "fixed", "random"),
   )
-  split_seed: int = _field(0, "seed of the split, apart from `seed`", low=0)
+  split_seed: int = _field(
+    0, "seed of the split, apart from `seed`", low=0, high=2**31 - 1
+  )
   val_fraction: float = _field(
     0.15, "share of groups or images for validation", low=0.01, high=0.8
   )
@@ -83,7 +81,11 @@ class DataConfig:
     choices=("resize", "drop"),
   )
   max_unreadable: float = _field(
-    0.01, "share of unreadable files that ends the run", low=0, high=1
+    0.01,
+    "share of unreadable files that ends the run",
+    low=0,
+    high=1,
+    result=False,
   )
   placement: str = _field(
     "host",
@@ -113,7 +115,7 @@ class ModelConfig:
   )
   norm_momentum: float = _field(
     0.99,
-    "share of the old running statistics that a step keeps",
+    "share of the old running statistics that a micro-batch keeps",
     low=0,
     high=0.99999,
   )
@@ -186,7 +188,8 @@ class TrainConfig:
   )
   ema_decay: float = _field(
     0.0,
-    "decay of the average of parameters that is evaluated; 0: none",
+    "decay of the average of parameters that is evaluated, rising from 0.1 "
+    "over the first steps; 0: none",
     low=0,
     high=0.999999,
   )
@@ -212,18 +215,19 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-  """When the state is saved, and how much is kept."""
+  """When the state is saved, beside every new best, and how much is kept."""
 
-  every_steps: int = _field(0, "steps between saves", low=0)
-  every_epochs: float = _field(1.0, "epochs between saves", low=0)
-  every_examples: int = _field(0, "examples between saves", low=0)
-  keep_latest: int = _field(2, "newest checkpoints kept", low=1)
-  keep_best: int = _field(1, "best checkpoints kept", low=1)
+  every_steps: int = _field(0, "steps between saves", low=0, result=False)
+  every_epochs: float = _field(1.0, "epochs between saves", low=0, result=False)
+  every_examples: int = _field(0, "examples between saves", low=0, result=False)
+  keep_latest: int = _field(
+    2, "newest checkpoints kept, beside the best", low=1, result=False
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class ObserveConfig:
-  """What is written while training; none of it changes the run."""
+  """What is written while training; none of it changes what is trained."""
 
   log_every_steps: int = _field(20, "steps between training metrics", low=1)
   profile_at_step: int = _field(
@@ -237,7 +241,9 @@ class Config:
   """One experiment."""
 
   experiment: str = _field("", "its name, for titles and tables", result=False)
-  seed: int = _field(0, "initial values, order, augmentation, dropout", low=0)
+  seed: int = _field(
+    0, "initial values, order, augmentation, dropout", low=0, high=2**31 - 1
+  )
   data: DataConfig = DataConfig()
   model: ModelConfig = ModelConfig()
   augment: AugmentConfig = AugmentConfig()
@@ -281,102 +287,6 @@ def variant(
   config.experiment = f"{config.experiment}_{arg}"
   config.update_from_flattened_dict(dict(variants[arg]))
   return config
-
-
-def from_config_dict(values: ml_collections.ConfigDict) -> Config:
-  """Checks every field's name, type and range.
-
-  Raises:
-    InputError: naming the first field that is wrong, what it got and what is
-      valid.
-  """
-  config = _section(Config, values.to_dict(), prefix="")
-  _exactly_one(config.train, "train", "", required=True)
-  _exactly_one(config.optim, "optim", "warmup_", required=False)
-  _exactly_one(config.eval, "eval", "every_", required=True)
-  _exactly_one(config.checkpoint, "checkpoint", "every_", required=True)
-  held_out = config.data.val_fraction + config.data.test_fraction
-  if held_out > 0.9:
-    raise InputError(
-      f"data.val_fraction + data.test_fraction: got {held_out:g}; valid: at "
-      "most 0.9"
-    )
-  if config.train.batch_size % config.optim.accumulate:
-    raise InputError(
-      f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
-      f"train.batch_size, {config.train.batch_size}"
-    )
-  if config.optim.weight_decay and config.optim.name == "adam":
-    raise InputError(
-      f"optim.weight_decay: got {config.optim.weight_decay:g} with optim.name "
-      "'adam'; valid: 0, or optim.name adamw or sgd"
-    )
-  shares = (0.0, *config.optim.decay_at, 1.0)
-  if not all(a < b for a, b in itertools.pairwise(shares)):
-    raise InputError(
-      f"optim.decay_at: got {config.optim.decay_at}; valid: rising shares of "
-      "the run between 0 and 1"
-    )
-  return config
-
-
-def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
-  fields = {f.name: f for f in dataclasses.fields(cls)}
-  unknown = sorted(set(values) - set(fields))
-  if unknown:
-    raise InputError(
-      f"{prefix}{unknown[0]}: unknown field; valid: {', '.join(fields)}"
-    )
-  made = {}
-  for name, value in values.items():
-    path = f"{prefix}{name}"
-    if dataclasses.is_dataclass(fields[name].type):
-      if not isinstance(value, Mapping):
-        raise InputError(f"{path}: got {value!r}; valid: a section")
-      made[name] = _section(fields[name].type, value, f"{path}.")
-    else:
-      made[name] = _value(fields[name], path, value)
-  return cls(**made)
-
-
-def _value(field: dataclasses.Field, path: str, value: Any) -> Any:
-  kind = field.type
-  if isinstance(kind, types.GenericAlias):  # tuple[float, ...]
-    if not isinstance(value, list | tuple) or not all(
-      isinstance(v, int | float) and not isinstance(v, bool) for v in value
-    ):
-      raise InputError(f"{path}: got {value!r}; valid: a tuple of numbers")
-    return tuple(float(v) for v in value)
-  if kind is float and type(value) is int:
-    value = float(value)
-  if type(value) is not kind:
-    raise InputError(
-      f"{path}: got {value!r} of type {type(value).__name__}; valid: "
-      f"{kind.__name__}"
-    )
-  choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
-  if choices is not None and value not in choices:
-    raise InputError(f"{path}: got {value!r}; valid: {', '.join(choices)}")
-  if kind is float and not math.isfinite(value):
-    raise InputError(f"{path}: got {value!r}; valid: a finite number")
-  if (low is not None and value < low) or (high is not None and value > high):
-    span = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-    raise InputError(f"{path}: got {value!r}; valid: {span}")
-  return value
-
-
-def _exactly_one(
-  section: Any, name: str, prefix: str, *, required: bool
-) -> None:
-  fields = [f"{prefix}{unit}" for unit in ("steps", "epochs", "examples")]
-  given = {f: getattr(section, f) for f in fields if getattr(section, f)}
-  if len(given) > 1 or (required and not given):
-    got = ", ".join(f"{k}={v:g}" for k, v in given.items()) or "none"
-    number = "exactly one" if required else "at most one"
-    raise InputError(
-      f"{name}: got {got}; valid: {number} of {', '.join(fields)} above 0, "
-      f"the others 0"
-    )
 
 
 def result_fields(config: Config) -> dict[str, Any]:

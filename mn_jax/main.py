@@ -8,7 +8,9 @@ import os
 import pathlib
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -28,7 +30,10 @@ _COORDINATOR = flags.DEFINE_string(
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "processes in all")
 _PROCESS_ID = flags.DEFINE_integer("process_id", 0, "number of this process")
 _CPU_DEVICES = flags.DEFINE_integer(
-  "cpu_devices", None, "devices to split this process's CPU into"
+  "cpu_devices",
+  None,
+  "devices to split this process's CPU into",
+  lower_bound=1,
 )
 
 
@@ -38,6 +43,7 @@ class _Stop:
   def __init__(self):
     self.signal: int | None = None
     self._alone = True
+    self._asked = 0
 
   def install(self) -> None:
     """Takes over Ctrl-C and SIGTERM.
@@ -59,14 +65,25 @@ class _Stop:
       signal.signal(signal.SIGINT, signal.default_int_handler)
       if not self._alone:
         signal.raise_signal(signal.SIGTERM)
+    if self._alone and not self._asked:
+      # Before the loop there is nothing to save: what was decoded is kept.
+      raise SystemExit(self.exit_code())
 
   def requested(self, step: int) -> bool:
     """Whether to stop; in runs of several processes, the same for all."""
+    del step
     from jax.experimental import multihost_utils
 
+    # JAX agrees on a number of calls yet to come, so a continued run must
+    # count from 0 as a new one does.
+    self._asked += 1
     if self._alone:
       return self.signal is not None
-    return multihost_utils.reached_preemption_sync_point(step)
+    return multihost_utils.reached_preemption_sync_point(self._asked)
+
+  def exit_code(self) -> int:
+    """That of a run which a signal has ended."""
+    return 130 if self.signal == signal.SIGINT else 0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,9 +92,10 @@ def main(argv: Sequence[str]) -> int:
     raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
   if _WORKDIR.value is None:
     raise InputError("--workdir: got nothing; valid: a folder for the run")
-  from mn_jax import config as config_lib
+  _check_processes()
+  from mn_jax import validate
 
-  config = config_lib.from_config_dict(_CONFIG.value)
+  config = validate.from_config_dict(_CONFIG.value)
   allocator.keep_freed_memory()
   _start_jax(config)
 
@@ -91,11 +109,25 @@ def main(argv: Sequence[str]) -> int:
   stop.install()
   summary = train.train_and_evaluate(
     config,
-    pathlib.Path(_WORKDIR.value),
+    pathlib.Path(_WORKDIR.value).expanduser(),
     console=Console(quiet=jax.process_index() > 0),
     stop_requested=stop.requested,
   )
-  return 130 if summary is None and stop.signal == signal.SIGINT else 0
+  return 0 if summary is not None else stop.exit_code()
+
+
+def _check_processes() -> None:
+  count, index = _NUM_PROCESSES.value, _PROCESS_ID.value
+  if count < 1 or not 0 <= index < count:
+    raise InputError(
+      f"--process_id, --num_processes: got {index} of {count}; valid: 0 to "
+      "the number of processes less one"
+    )
+  if count > 1 and not _COORDINATOR.value:
+    raise InputError(
+      f"--coordinator: got nothing with --num_processes={count}; valid: "
+      "HOST:PORT of process 0"
+    )
 
 
 def _start_jax(config) -> None:
@@ -103,11 +135,17 @@ def _start_jax(config) -> None:
 
   from mn_jax.data import datasets
 
-  if _CPU_DEVICES.value:
+  if _CPU_DEVICES.value is not None:
     jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
   if _COORDINATOR.value:
+    address = _COORDINATOR.value
+    local = address.startswith(("127.0.0.1:", "localhost:"))
     jax.distributed.initialize(
-      _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+      address,
+      _NUM_PROCESSES.value,
+      _PROCESS_ID.value,
+      # By default the service listens on every address of the machine.
+      coordinator_bind_address=address if local else None,
     )
   compiled = datasets.cache_root(config.data.cache_dir) / "compiled"
   jax.config.update("jax_compilation_cache_dir", str(compiled))
@@ -116,9 +154,26 @@ def _start_jax(config) -> None:
 
 def _run(argv: Sequence[str]) -> None:
   try:
-    code = main(argv)
+    sys.exit(main(argv))
   except InputError as error:
-    commandline.refuse(error)
+    commandline.report(error)
+    _leave(2)
+  except Exception:
+    if not _COORDINATOR.value:
+      raise
+    traceback.print_exc()
+    _leave(1)
+
+
+def _leave(code: int) -> NoReturn:
+  """Exits; of several processes, without waiting for the others.
+
+  They would wait for this one in turn; whoever started them ends them.
+  """
+  if _COORDINATOR.value:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
   sys.exit(code)
 
 

@@ -52,7 +52,8 @@ def summarize(
   Returns:
     'loss', 'accuracy', 'balanced_accuracy', 'majority_rate' (the accuracy of
     always answering the commonest class), 'precision', 'sensitivity', 'f1',
-    'auroc', 'count'; with a positive class also 'specificity'.
+    'auroc', 'count'; with a positive class also 'specificity'. All but the
+    count and the majority rate are NaN if a logit is not finite.
   """
   labels, classes = predictions.labels, predictions.logits.shape[1]
   matrix = confusion_matrix(labels, predictions.logits.argmax(1), classes)
@@ -81,6 +82,9 @@ def summarize(
     metrics["sensitivity"] = float(recall[positive])
     metrics["specificity"] = float(_ratio(others - false_positives, others))
     metrics["f1"] = float(f1[positive])
+  if not np.isfinite(predictions.logits).all():
+    kept = ("count", "majority_rate")
+    metrics = {k: v if k in kept else np.nan for k, v in metrics.items()}
   return metrics
 
 
@@ -100,7 +104,7 @@ def _auroc(
   labels: np.ndarray, probabilities: np.ndarray, positive: int | None
 ) -> float:
   """Area under the ROC curve; one against the rest, averaged, if macro."""
-  if np.isnan(probabilities).any():
+  if not np.isfinite(probabilities).all():
     return np.nan
   classes = [positive] if positive is not None else np.unique(labels).tolist()
   areas = [

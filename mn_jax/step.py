@@ -118,10 +118,11 @@ def make_train_step(
     params = optax.apply_updates(state.params, updates)
     ema_params = state.ema_params
     if ema_decay:
+      # Rising, or short runs would be judged by their initial values.
+      done = state.step.astype(jnp.float32)
+      decay = jnp.minimum(ema_decay, (1 + done) / (10 + done))
       ema_params = jax.tree.map(
-        lambda old, new: ema_decay * old + (1 - ema_decay) * new,
-        ema_params,
-        params,
+        lambda old, new: decay * old + (1 - decay) * new, ema_params, params
       )
     state = TrainState(
       step=state.step + 1,

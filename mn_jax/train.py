@@ -63,7 +63,7 @@ def train_and_evaluate(
     with console.counting("decoding", "images") as progress:
       data = experiment_lib.load_data(config, progress)
     record.print_data(console, data)
-    folder.check_split(data.split.sha256)
+    folder.check_data(data.split.sha256, data.cache.sha256)
     loop = _Loop(experiment_lib.build(config, data), folder, console)
     try:
       done = loop.run(stop_requested)
@@ -143,7 +143,9 @@ class _Loop:
     position, experiment = self._position, self._experiment
     best_state = self._state
     if position.best_step not in (0, position.batch):
-      best_state, _ = self._checkpoints.restore(position.best_step, self._state)
+      best_state, _ = self._checkpoints.restore_best(
+        position.best_step, self._state
+      )
     results = {}
     for part in ("val", "test"):
       with self._clock.section("evaluate"):
@@ -220,6 +222,8 @@ class _Loop:
       "learning_rate": float(self._experiment.schedule(position.batch - 1)),
       "epoch": position.batch / self._plan.steps_per_epoch,
     }
+    if not np.isfinite(position.train["loss"]):
+      self._progress.event(position.batch, "the training loss is not finite", 0)
     speed = {
       "images_per_sec": rate,
       "data_wait_share": self._clock.data_wait_share(),

@@ -51,16 +51,15 @@ class Workdir:
     Raises:
       InputError: with the fields that differ.
     """
-    path = self.path / "config.json"
-    if not path.exists():
+    saved = self.read_json("config.json", "result_fields")
+    if saved is None:
+      if any((self.path / "checkpoints").glob("*")):
+        raise InputError(
+          f"--workdir: got {str(self.path)!r}, which has checkpoints but no "
+          "config.json to tell of what; valid: another folder"
+        )
       return
-    try:
-      before = json.loads(path.read_text())["result_fields"]
-    except (ValueError, KeyError, TypeError):
-      raise InputError(
-        f"--workdir: got {str(self.path)!r}, whose config.json cannot be "
-        "read; valid: another folder, or this one without that file"
-      ) from None
+    before = saved["result_fields"]
     now = _plain(result_fields(config))
     differ = [
       f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
@@ -73,20 +72,24 @@ class Workdir:
         f"({'; '.join(differ)}); valid: another folder, or the same values"
       )
 
-  def check_split(self, sha256: str) -> None:
+  def check_data(self, split_sha256: str, images_sha256: str) -> None:
     """Refuses to go on with other images than the run began with.
 
     Raises:
       InputError: with both digests.
     """
-    path = self.path / "split.json"
-    if path.exists():
-      before = json.loads(path.read_text())["sha256"]
-      if before != sha256:
+    saved = self.read_json("split.json", "sha256", "images_sha256")
+    if saved is None:
+      return
+    for what, key, now in (
+      ("split", "sha256", split_sha256),
+      ("images", "images_sha256", images_sha256),
+    ):
+      if saved[key] != now:
         raise InputError(
-          f"data: the split's sha256 is {sha256[:16]}, but "
-          f"{str(self.path)!r} was begun with {before[:16]}; valid: the same "
-          "images, or another --workdir"
+          f"data: the sha256 of the {what} is {now[:16]}, but "
+          f"{str(self.path)!r} was begun with {saved[key][:16]}; valid: the "
+          "same images, or another --workdir"
         )
 
   def write_config(self, config: Config) -> None:
@@ -99,10 +102,29 @@ class Workdir:
       },
     )
 
-  def read_json(self, name: str) -> dict[str, Any] | None:
-    """A JSON file of the folder, or None if there is none."""
+  def read_json(self, name: str, *keys: str) -> dict[str, Any] | None:
+    """A JSON object of the folder, or None if there is no such file.
+
+    Args:
+      name: of the file.
+      keys: that it must have.
+
+    Raises:
+      InputError: if it is not what `write_json` wrote.
+    """
     path = self.path / name
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+      return None
+    try:
+      value = json.loads(path.read_text())
+    except ValueError:
+      value = None
+    if not isinstance(value, dict) or not value.keys() >= set(keys):
+      raise InputError(
+        f"--workdir: got {str(self.path)!r}, whose {name} cannot be read; "
+        "valid: another folder"
+      )
+    return value
 
   def write_json(self, name: str, value: dict[str, Any]) -> None:
     """Writes a JSON file at once or not at all."""

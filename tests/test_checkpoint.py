@@ -15,6 +15,7 @@ from mn_jax import checkpoint as checkpoint_lib
 from mn_jax import mesh as mesh_lib
 from mn_jax import state as state_lib
 from mn_jax.config import CheckpointConfig
+from mn_jax.errors import InputError
 
 # Orbax leaves the other reads running when one has failed; asyncio says so when
 # they end, which can be during the next test.
@@ -167,11 +168,6 @@ def test_restore_onto_another_sharding(tmp_path):
     ({1: 0.1, 2: 0.9, 3: 0.2, 4: 0.3}, {}, {2, 3, 4}),
     ({1: 0.9, 2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4}, {}, {1, 4, 5}),
     ({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}, {"keep_latest": 1}, {4}),
-    (
-      {1: 0.8, 2: 0.9, 3: 0.1, 4: 0.2},
-      {"keep_latest": 1, "keep_best": 2},
-      {1, 2, 4},
-    ),
     # Of equals the first is the best.
     ({1: 0.1, 2: 0.5, 3: 0.5, 4: 0.5, 5: 0.5}, {"keep_latest": 1}, {2, 5}),
     # Not validated, or undefined: kept while among the newest.
@@ -223,11 +219,13 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, caplog):
 
 
 def test_a_step_damaged_twice_is_set_aside_twice(tmp_path):
+  _save(tmp_path, {1: None})
   for _ in range(2):
     _save(tmp_path, {2: None})
     _truncate(tmp_path / "checkpoints" / "2")
     checkpoints = _open(tmp_path)
-    assert checkpoints.restore_latest(_state()) is None
+    _, position = checkpoints.restore_latest(_state())
+    assert position.batch == 1
     checkpoints.close()
   assert {p.name for p in (tmp_path / "checkpoints_damaged").iterdir()} == {
     "2",
@@ -258,16 +256,24 @@ def test_a_checkpoint_without_a_part_is_damaged(tmp_path, part):
   checkpoints.close()
 
 
-def test_every_checkpoint_damaged_begins_anew_and_loses_nothing(tmp_path):
+def test_every_checkpoint_damaged_is_for_the_user_to_decide(tmp_path):
   _save(tmp_path, {1: 0.5, 2: 0.4})
   for step in (1, 2):
     _truncate(tmp_path / "checkpoints" / str(step))
   checkpoints = _open(tmp_path)
-  assert checkpoints.restore_latest(_state()) is None
+  with pytest.raises(InputError, match=r"none of the checkpoints.* newest, 2"):
+    checkpoints.restore_latest(_state())
   checkpoints.close()
-  assert _steps(tmp_path) == set()
-  damaged = tmp_path / "checkpoints_damaged"
-  assert {p.name for p in damaged.iterdir()} == {"1", "2"}
+  assert _steps(tmp_path) == {1, 2}
+
+
+def test_a_damaged_best_checkpoint_is_named(tmp_path):
+  _save(tmp_path, {1: 0.5, 2: 0.4})
+  _truncate(tmp_path / "checkpoints" / "1")
+  checkpoints = _open(tmp_path)
+  with pytest.raises(InputError, match=r"best checkpoint, '\S+/1', cannot"):
+    checkpoints.restore_best(1, _state())
+  checkpoints.close()
 
 
 def test_an_unfinished_save_is_no_checkpoint(tmp_path):

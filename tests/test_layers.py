@@ -12,6 +12,7 @@ FLOORS = {
   "errors": 0,
   "config": 0,
   "plan": 0,
+  "validate": 0,
   "allocator": 0,
   "ops": 0,
   "models": 0,

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import filelock
 import pytest
 
 from mn_jax.observe.writers import read_lines
@@ -155,6 +156,46 @@ def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
   same_end(workdir, whole[0])
 
 
+@pytest.mark.parametrize(
+  ("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
+)
+def test_asked_to_stop_before_the_first_step(tmp_path, number, expected):
+  workdir = tmp_path / "run"
+  child = subprocess.Popen(
+    command(workdir),
+    cwd=ROOT,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  deadline = time.monotonic() + 100
+  while not (workdir / ".lock").exists() and time.monotonic() < deadline:
+    time.sleep(0.005)
+  child.send_signal(number)
+  _, errors = child.communicate(timeout=100)
+  assert (child.returncode, errors) == (expected, "")
+
+
+def test_workdir_in_use_is_refused_by_all_processes(tmp_path):
+  workdir = tmp_path / "run"
+  workdir.mkdir()
+  line = [
+    sys.executable,
+    "launch/local/launch.py",
+    "--processes=2",
+    "--",
+    *RUN,
+    f"--workdir={workdir}",
+  ]
+  with filelock.FileLock(workdir / ".lock"):
+    done = subprocess.run(
+      line, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+  assert done.returncode == 2
+  assert "in which another process is training" in done.stderr
+  assert not (workdir / "config.json").exists()
+
+
 def same_end(workdir, other):
   mine, theirs = (
     json.loads((path / "summary.json").read_text()) for path in (workdir, other)
@@ -229,6 +270,8 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
     (["surplus"], "got 'surplus'"),
     (["--config.train.epochs"], "got no value; valid: --config.train.epochs="),
     (["--bogus=1"], "Unknown command line flag 'bogus'"),
+    (["--num_processes=2"], "--coordinator: got nothing"),
+    (["--process_id=1"], "got 1 of 1; valid: 0 to"),
   ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, message):

@@ -7,6 +7,7 @@ import pytest
 
 from mn_jax import config as config_lib
 from mn_jax import plan as plan_lib
+from mn_jax import validate
 from mn_jax.data import loader
 from mn_jax.errors import InputError
 
@@ -17,7 +18,7 @@ def _config(**changes) -> config_lib.Config:
   for path, value in changes.items():
     section, field = path.split("__")
     values[section][field] = value
-  return config_lib.from_config_dict(values)
+  return validate.from_config_dict(values)
 
 
 def _due_steps(cadence: plan_lib.Cadence) -> list[int]:

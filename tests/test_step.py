@@ -188,10 +188,19 @@ def test_ema_follows_and_is_what_is_evaluated():
   state, train, evaluate, put = make(cfg)
   start = jax.device_get(state.params)
   state, _ = train(state, put(batch()))
+  # The decay rises from 1 / 10 to its value.
   expected = jax.tree.map(
-    lambda old, new: 0.9 * old + 0.1 * np.asarray(new), start, state.params
+    lambda old, new: 0.1 * old + 0.9 * np.asarray(new), start, state.params
   )
   assert_close(state.ema_params, expected, 1e-6)
+  late = dataclasses.replace(state, step=state.step + 10_000)
+  before = jax.device_get(late.ema_params)
+  late, _ = train(late, put(batch()))
+  expected = jax.tree.map(
+    lambda old, new: 0.9 * old + 0.1 * np.asarray(new), before, late.params
+  )
+  assert_close(late.ema_params, expected, 1e-6)
+  state, _ = train(make(cfg)[0], put(batch()))
   plain = dataclasses.replace(state, ema_params={})
   one = put(batch())
   assert not np.array_equal(

@@ -7,8 +7,7 @@ import runpy
 import numpy as np
 import pytest
 
-from mn_jax import config as config_lib
-from mn_jax import losses, train
+from mn_jax import losses, train, validate
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -41,7 +40,7 @@ def load(name="idc_v1", arg="test", **overrides):
   made = runpy.run_path(str(path))["get_config"](arg)
   fields = {key.replace("__", "."): value for key, value in overrides.items()}
   made.update_from_flattened_dict({**TINY, **fields})
-  return config_lib.from_config_dict(made)
+  return validate.from_config_dict(made)
 
 
 def run(config, workdir, stop_at=None):
@@ -218,7 +217,7 @@ def test_a_run_may_move_between_placements(finished, tmp_path):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_trains_a_step(name, tmp_path):
-  full = config_lib.from_config_dict(
+  full = validate.from_config_dict(
     runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
   )
   assert full.experiment == name

@@ -153,6 +153,9 @@ def test_a_field_of_another_version_is_a_difference(folder):
   assert "model.width: None there, 1.0 now" in str(error.value)
 
 
+SPLIT = {"sha256": "a" * 64, "images_sha256": "c" * 64}
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}}'])
 def test_a_config_that_cannot_be_read_is_refused(folder, text):
   (folder.path / "config.json").write_text(text)
@@ -161,17 +164,30 @@ def test_a_config_that_cannot_be_read_is_refused(folder, text):
 
 
 def test_the_split_that_began_it_is_accepted(folder):
-  folder.check_split("a" * 64)
-  folder.write_json("split.json", {"sha256": "a" * 64})
-  folder.check_split("a" * 64)
+  folder.check_data("a" * 64, "c" * 64)
+  folder.write_json("split.json", SPLIT)
+  folder.check_data("a" * 64, "c" * 64)
 
 
-def test_other_images_are_refused_with_both_digests(folder):
-  folder.write_json("split.json", {"sha256": "a" * 64})
-  with pytest.raises(InputError) as error:
-    folder.check_split("b" * 64)
-  assert f"sha256 is {'b' * 16}," in str(error.value)
-  assert f"begun with {'a' * 16};" in str(error.value)
+@pytest.mark.parametrize(
+  ("split", "images", "shown"),
+  [
+    ("b", "c", "the split is b{16},.* with a{16};"),
+    ("a", "d", "the images is d{16},.* with c{16};"),
+  ],
+)
+def test_other_images_are_refused_with_both_digests(
+  folder, split, images, shown
+):
+  folder.write_json("split.json", SPLIT)
+  with pytest.raises(InputError, match=shown):
+    folder.check_data(split * 64, images * 64)
+
+
+def test_checkpoints_without_a_config_are_refused(folder):
+  (folder.path / "checkpoints" / "3").mkdir(parents=True)
+  with pytest.raises(InputError, match=r"checkpoints but no config\.json"):
+    folder.check_config(_config())
 
 
 def test_json_is_written_at_once_or_not_at_all(folder):

@@ -49,6 +49,7 @@ class PackedCache:
     quarantine: (name, reason) of the files that could not be read.
     dropped: number of images left out for their size.
     fingerprint: of the listing it was made from.
+    sha256: of the pixels, through the digests of their chunks.
   """
 
   images: np.ndarray
@@ -59,6 +60,7 @@ class PackedCache:
   quarantine: tuple[tuple[str, str], ...]
   dropped: int
   fingerprint: str
+  sha256: str
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -300,6 +302,7 @@ def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
       quarantine=tuple((name, why) for name, why in meta["quarantine"]),
       dropped=meta["dropped"],
       fingerprint=fingerprint,
+      sha256=hashlib.sha256(json.dumps(meta["chunks"]).encode()).hexdigest(),
     )
 
 

@@ -193,11 +193,13 @@ def print_summary(
     ("metric", "validation", "test"),
     rows,
   )
+  rate = summary["images_per_sec"]
   console.line(
     f"{summary['steps']} steps ({summary['epochs']:g} epochs) in "
     f"{duration(summary['wall_seconds'])}, "
-    f"{summary['images_per_sec']:,.0f} images/s on {summary['device']}, "
-    f"data wait {summary['data_wait_share']:.1%}"
+    + (f"{rate:,.0f} images/s on " if rate else "")
+    + summary["device"]
+    + (f", data wait {summary['data_wait_share']:.1%}" if rate else "")
   )
   console.line(f"Results:  {workdir / 'summary.json'}")
   console.line(f"Figures:  {workdir / 'figures'}")

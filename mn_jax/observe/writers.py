@@ -114,7 +114,14 @@ class JsonLinesWriter(MetricWriter):
       path: of the file.
       resume_step: lines of later steps, and a torn last line, are removed.
     """
-    kept = [line for line in read_lines(path) if line["step"] <= resume_step]
+    # A run that is opened has not ended, so its test, the last thing it does,
+    # is repeated too.
+    kept = [
+      line
+      for line in read_lines(path)
+      if line["step"] <= resume_step
+      and not any(name.startswith("test/") for name in line)
+    ]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(_dump(line) for line in kept))
     partial.replace(path)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from mn_jax import config as config_lib
+from mn_jax import validate
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -95,8 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   root = datasets.cache_root(args.data_dir)
   try:
     spec = datasets.get(args.dataset)
+    validate.check_fields("data", defaults, image_size=args.image_size)
     if args.source != "kaggle":
-      path = pathlib.Path(args.source)
+      path = pathlib.Path(args.source).expanduser()
     elif spec.generate is not None:
       path = None
     else:
@@ -115,6 +117,13 @@ def main(argv: Sequence[str] | None = None) -> int:
       datasets.remember(args.dataset, path, root)
   except InputError as error:
     print(f"prepare: {error}", file=sys.stderr)
+    return 2
+  except OSError as error:
+    print(
+      f"prepare: --data_dir: got {str(root)!r}, which cannot be written "
+      f"({error.strerror}); valid: a folder you may create or write",
+      file=sys.stderr,
+    )
     return 2
   console.line(f"{args.dataset}: {spec.title}; licence: {spec.licence}")
   console.line(

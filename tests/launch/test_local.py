@@ -1,7 +1,6 @@
 import pathlib
 import runpy
 import sys
-import time
 
 ROOT = pathlib.Path(__file__).parents[2]
 LAUNCH = runpy.run_path(str(ROOT / "launch" / "local" / "launch.py"))
@@ -26,14 +25,23 @@ def test_success_of_all_is_success():
   assert LAUNCH["run"]([python("pass"), python("pass")]) == 0
 
 
-def test_a_failure_ends_the_others_and_is_returned():
-  begun = time.monotonic()
-  code = LAUNCH["run"](
-    [python("import time; time.sleep(60)"), python("raise SystemExit(2)")]
+def test_a_failure_ends_the_others_and_is_returned(tmp_path):
+  # The first says that it was asked to end; nobody else would wake it.
+  waits = (
+    "import pathlib, signal, sys, time\n"
+    f"mark = pathlib.Path({str(tmp_path / 'ended')!r})\n"
+    "signal.signal(15, lambda *_: (mark.touch(), sys.exit(0)))\n"
+    f"pathlib.Path({str(tmp_path / 'ready')!r}).touch()\n"
+    "time.sleep(600)\n"
   )
-  assert code == 2
-  # Not a measure of speed: the other would have slept on.
-  assert time.monotonic() - begun < 30
+  fails = (
+    "import pathlib, sys, time\n"
+    f"while not pathlib.Path({str(tmp_path / 'ready')!r}).exists():\n"
+    "  time.sleep(0.01)\n"
+    "sys.exit(2)\n"
+  )
+  assert LAUNCH["run"]([python(waits), python(fails)]) == 2
+  assert (tmp_path / "ended").exists()
 
 
 def test_a_killed_process_is_a_failure():

@@ -1,0 +1,124 @@
+"""From the loose values of a config file to the typed ones, or one clear line.
+
+Whatever is wrong with a config ends here, as an `InputError` that names the
+field, what it got and what is valid.
+"""
+
+import dataclasses
+import itertools
+import math
+import types
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from mn_jax import config as config_lib
+from mn_jax.errors import InputError
+
+
+def from_config_dict(values: ml_collections.ConfigDict) -> config_lib.Config:
+  """Checks every field's name, type and range.
+
+  Raises:
+    InputError: naming the first field that is wrong, what it got and what is
+      valid.
+  """
+  config = _section(config_lib.Config, values.to_dict(), prefix="")
+  _exactly_one(config.train, "train", "", required=True)
+  _exactly_one(config.optim, "optim", "warmup_", required=False)
+  _exactly_one(config.eval, "eval", "every_", required=True)
+  _exactly_one(config.checkpoint, "checkpoint", "every_", required=True)
+  held_out = config.data.val_fraction + config.data.test_fraction
+  if held_out > 0.9:
+    raise InputError(
+      f"data.val_fraction + data.test_fraction: got {held_out:g}; valid: at "
+      "most 0.9"
+    )
+  if config.train.batch_size % config.optim.accumulate:
+    raise InputError(
+      f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
+      f"train.batch_size, {config.train.batch_size}"
+    )
+  if config.optim.weight_decay and config.optim.name == "adam":
+    raise InputError(
+      f"optim.weight_decay: got {config.optim.weight_decay:g} with optim.name "
+      "'adam'; valid: 0, or optim.name adamw or sgd"
+    )
+  shares = (0.0, *config.optim.decay_at, 1.0)
+  if not all(a < b for a, b in itertools.pairwise(shares)):
+    raise InputError(
+      f"optim.decay_at: got {config.optim.decay_at}; valid: rising shares of "
+      "the run between 0 and 1"
+    )
+  return config
+
+
+def check_fields(prefix: str, section: Any, **values: Any) -> None:
+  """Checks values for fields of a section, as `from_config_dict` does.
+
+  Raises:
+    InputError: naming the first field that is wrong.
+  """
+  fields = {f.name: f for f in dataclasses.fields(section)}
+  for name, value in values.items():
+    _value(fields[name], f"{prefix}.{name}", value)
+
+
+def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
+  fields = {f.name: f for f in dataclasses.fields(cls)}
+  unknown = sorted(set(values) - set(fields))
+  if unknown:
+    raise InputError(
+      f"{prefix}{unknown[0]}: unknown field; valid: {', '.join(fields)}"
+    )
+  made = {}
+  for name, value in values.items():
+    path = f"{prefix}{name}"
+    if dataclasses.is_dataclass(fields[name].type):
+      if not isinstance(value, Mapping):
+        raise InputError(f"{path}: got {value!r}; valid: a section")
+      made[name] = _section(fields[name].type, value, f"{path}.")
+    else:
+      made[name] = _value(fields[name], path, value)
+  return cls(**made)
+
+
+def _value(field: dataclasses.Field, path: str, value: Any) -> Any:
+  kind = field.type
+  if isinstance(kind, types.GenericAlias):  # tuple[float, ...]
+    if not isinstance(value, list | tuple) or not all(
+      isinstance(v, int | float) and not isinstance(v, bool) for v in value
+    ):
+      raise InputError(f"{path}: got {value!r}; valid: a tuple of numbers")
+    return tuple(float(v) for v in value)
+  if kind is float and type(value) is int:
+    value = float(value)
+  if type(value) is not kind:
+    raise InputError(
+      f"{path}: got {value!r} of type {type(value).__name__}; valid: "
+      f"{kind.__name__}"
+    )
+  choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
+  if choices is not None and value not in choices:
+    raise InputError(f"{path}: got {value!r}; valid: {', '.join(choices)}")
+  if kind is float and not math.isfinite(value):
+    raise InputError(f"{path}: got {value!r}; valid: a finite number")
+  if (low is not None and value < low) or (high is not None and value > high):
+    span = f"at least {low}" if high is None else f"{low} to {high}"
+    raise InputError(f"{path}: got {value!r}; valid: {span}")
+  return value
+
+
+def _exactly_one(
+  section: Any, name: str, prefix: str, *, required: bool
+) -> None:
+  fields = [f"{prefix}{unit}" for unit in ("steps", "epochs", "examples")]
+  given = {f: getattr(section, f) for f in fields if getattr(section, f)}
+  if len(given) > 1 or (required and not given):
+    got = ", ".join(f"{k}={v:g}" for k, v in given.items()) or "none"
+    number = "exactly one" if required else "at most one"
+    raise InputError(
+      f"{name}: got {got}; valid: {number} of {', '.join(fields)} above 0, "
+      f"the others 0"
+    )
