@@ -6,7 +6,8 @@ Arguments (`--config=configs/idc_v2.py:ARG`): `source` trains as the study of
 V1 against V2 did (random split, Adam 1e-4, 5 epochs, Keras's BatchNorm);
 `sample` and `test` run on the embedded sample.
 
-Expected: RESULTS2
+Expected on 11,081 of the 277,524 patches: balanced accuracy 0.85 +- 0.01 and
+AUROC 0.92 on test patients, four minutes on two CPU cores.
 One override: --config.data.split=fixed uses the published 84/29/49 cases.
 """
 

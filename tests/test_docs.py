@@ -1,5 +1,6 @@
 """What the documents promise exists: commands, files, fields, links."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -82,6 +83,27 @@ def test_help_is_given(module):
   )
   assert "Traceback" not in done.stderr
   assert len(done.stdout) > 300
+
+
+def test_no_placeholder_is_left():
+  for page, text in TEXT.items():
+    left = re.findall(r"\b(?:TODO|TBD|RESULTS|BENCH|TABLE)\d*\b", text)
+    assert not left, page
+
+
+def test_results_of_the_readme_are_those_of_the_runs():
+  for path in sorted((ROOT / "docs" / "results" / "idc").glob("*.json")):
+    summary = json.loads(path.read_text())
+    if "seed" in path.stem:  # in the table as a mean
+      continue
+    shown = [
+      f"{summary[f'test/{name}']:.3f}".removeprefix("0")
+      for name in ("accuracy", "balanced_accuracy", "auroc")
+    ]
+    rows = [line.split("|") for line in TEXT["README.md"].splitlines()]
+    assert any(
+      all(value in map(str.strip, row) for value in shown) for row in rows
+    ), path.name
 
 
 def test_every_file_of_the_package_is_on_the_map():
