@@ -19,6 +19,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/design.md",
+    "docs/playbooks.md",
     "launch/README.md",
     "third_party/README.md",
   )
