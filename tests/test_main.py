@@ -210,9 +210,11 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
   """SIGTERM in the middle, the same command again, and one process alone."""
   arguments = (
     "--config.train.epochs=0",
-    "--config.train.steps=8",
+    # Enough of them that processes which need a second to agree on a stop do
+    # not reach the end before it.
+    "--config.train.steps=120",
     "--config.observe.log_every_steps=1",
-    "--config.optim.learning_rate=1e-5",
+    "--config.optim.learning_rate=1e-6",
   )
   alone, two = tmp_path / "alone", tmp_path / "two"
   assert run(alone, *arguments).returncode == 0
@@ -246,9 +248,9 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
   )
   assert a["split_sha256"] == b["split_sha256"]
   assert [x["step"] for x in logged(alone)] == [x["step"] for x in logged(two)]
-  # The same up to the order of sums, which eight steps amplify.
+  # The same up to the order of sums, which every step amplifies a little.
   for key in ("train/loss", "val/loss", "test/loss"):
-    assert b[key] == pytest.approx(a[key], rel=2e-3)
+    assert b[key] == pytest.approx(a[key], rel=1e-3)
 
 
 @pytest.mark.parametrize(
