@@ -59,13 +59,10 @@ class Checkpoints:
     policy = checkpoint_managers.AnyPreservationPolicy(
       [
         checkpoint_managers.LatestN(config.keep_latest),
-        checkpoint_managers.BestN(
-          get_metric_fn=_rank,
-          n=1,
-        ),
+        checkpoint_managers.BestN(get_metric_fn=_rank, n=1),
       ]
     )
-    self._options = ocp.CheckpointManagerOptions(
+    options = ocp.CheckpointManagerOptions(
       preservation_policy=policy,
       # The policy decides; without this Orbax would not write the scores, and
       # a continued run would delete the best checkpoint of the earlier one.
@@ -73,7 +70,7 @@ class Checkpoints:
       cleanup_tmp_directories=True,
     )
     self._manager = ocp.CheckpointManager(
-      self._path.absolute(), options=self._options
+      self._path.absolute(), options=options
     )
 
   def save(
@@ -119,7 +116,7 @@ class Checkpoints:
       try:
         restored = self.restore(step, like)
       except Exception as error:  # whatever tensorstore, JSON and Orbax raise
-        problem = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        problem = _reason(error)
       if _all_processes(restored is not None):
         for damaged, why in unreadable.items():
           self._set_aside(damaged, why)
@@ -145,11 +142,10 @@ class Checkpoints:
     try:
       return self.restore(step, like)
     except Exception as error:  # as above
-      why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
       raise InputError(
         f"--workdir: the best checkpoint, {str(self._path / str(step))!r}, "
-        f"cannot be read ({why}); valid: that folder from a backup, or another "
-        "workdir to start over"
+        f"cannot be read ({_reason(error)}); valid: that folder from a "
+        "backup, or another workdir to start over"
       ) from None
 
   def restore(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
@@ -197,6 +193,11 @@ class Checkpoints:
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"set aside {step}")
     self._manager.reload()
+
+
+def _reason(error: Exception) -> str:
+  """One short line: messages of tensorstore have thousands of characters."""
+  return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 
 def _all_processes(ok: bool) -> bool:

@@ -51,6 +51,8 @@ class Experiment:
     initial_state: the state before the first step, on the mesh.
     schedule: learning rate by completed updates.
     train_step, eval_step: see `step`.
+    images: the pixels that batches carry, u8[n, h, w, 3]; None where they
+      live on the device.
     batches: training batches by number.
     put: host batch -> batch on the mesh.
     num_params: trainable parameters.
@@ -64,6 +66,7 @@ class Experiment:
   schedule: optax.Schedule
   train_step: step.TrainStep
   eval_step: step.EvalStep
+  images: np.ndarray | None
   batches: loader.TrainBatches
   put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]]
   num_params: int
@@ -78,7 +81,7 @@ class Experiment:
       self.eval_step,
       state,
       loader.eval_batches(
-        self.data.cache.images if self._sends_images() else None,
+        self.images,
         self.data.cache.labels,
         self.data.part(part),
         batch_size=self.config.eval.batch_size,
@@ -97,9 +100,6 @@ class Experiment:
       return None
     # A mult-add is two FLOPs; the backward pass costs two forward passes.
     return 6 * self.macs * images_per_sec / peak
-
-  def _sends_images(self) -> bool:
-    return self.config.data.placement == "host"
 
 
 def check(config: Config) -> None:
@@ -173,12 +173,10 @@ def build(config: Config, data: Data) -> Experiment:
     weights = losses.balanced_class_weights(
       data.cache.labels[data.part("train")], classes
     )
-  on_device = config.data.placement == "device"
-  images = (
-    mesh.DeviceImages(the_mesh, data.cache.images)
-    if on_device
-    else mesh.HostImages(the_mesh)
-  )
+  if config.data.placement == "device":
+    images, placement = None, mesh.DeviceImages(the_mesh, data.cache.images)
+  else:
+    images, placement = data.cache.images, mesh.HostImages(the_mesh)
   return Experiment(
     config=config,
     data=data,
@@ -190,8 +188,9 @@ def build(config: Config, data: Data) -> Experiment:
       module, model_spec, tx, config, the_mesh, class_weights=weights
     ),
     eval_step=step.make_eval_step(module, model_spec, config, the_mesh),
+    images=images,
     batches=loader.TrainBatches(
-      None if on_device else data.cache.images,
+      images,
       data.cache.labels,
       data.part("train"),
       batch_size=config.train.batch_size,
@@ -200,7 +199,7 @@ def build(config: Config, data: Data) -> Experiment:
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     ),
-    put=images.put,
+    put=placement.put,
     num_params=num_params,
     num_stats=num_stats,
     macs=counting.count_macs(module, resolution),

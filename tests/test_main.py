@@ -46,15 +46,31 @@ def run(workdir, *arguments, **environment):
   )
 
 
-def interrupted(workdir, number, *, after_step):
-  """Starts a run, sends a signal once a step is logged; the exit code."""
-  child = subprocess.Popen(
+def start(workdir):
+  return subprocess.Popen(
     command(workdir),
     cwd=ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
     text=True,
   )
+
+
+def two_processes(workdir, *arguments):
+  return [
+    sys.executable,
+    "launch/local/launch.py",
+    "--processes=2",
+    "--",
+    *RUN,
+    *arguments,
+    f"--workdir={workdir}",
+  ]
+
+
+def interrupted(workdir, number, *, after_step):
+  """Starts a run, sends a signal once a step is logged; the exit code."""
+  child = start(workdir)
   deadline = time.monotonic() + 200
   while child.poll() is None and time.monotonic() < deadline:
     lines = read_lines(workdir / "metrics.jsonl")
@@ -161,13 +177,7 @@ def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
 )
 def test_asked_to_stop_before_the_first_step(tmp_path, number, expected):
   workdir = tmp_path / "run"
-  child = subprocess.Popen(
-    command(workdir),
-    cwd=ROOT,
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
+  child = start(workdir)
   deadline = time.monotonic() + 100
   while not (workdir / ".lock").exists() and time.monotonic() < deadline:
     time.sleep(0.005)
@@ -179,17 +189,14 @@ def test_asked_to_stop_before_the_first_step(tmp_path, number, expected):
 def test_workdir_in_use_is_refused_by_all_processes(tmp_path):
   workdir = tmp_path / "run"
   workdir.mkdir()
-  line = [
-    sys.executable,
-    "launch/local/launch.py",
-    "--processes=2",
-    "--",
-    *RUN,
-    f"--workdir={workdir}",
-  ]
   with filelock.FileLock(workdir / ".lock"):
     done = subprocess.run(
-      line, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+      two_processes(workdir),
+      cwd=ROOT,
+      capture_output=True,
+      text=True,
+      timeout=200,
+      check=False,
     )
   assert done.returncode == 2
   assert "in which another process is training" in done.stderr
@@ -218,15 +225,7 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
   )
   alone, two = tmp_path / "alone", tmp_path / "two"
   assert run(alone, *arguments).returncode == 0
-  line = [
-    sys.executable,
-    "launch/local/launch.py",
-    "--processes=2",
-    "--",
-    *RUN,
-    *arguments,
-    f"--workdir={two}",
-  ]
+  line = two_processes(two, *arguments)
   child = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
   deadline = time.monotonic() + 200
   while child.poll() is None and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mn_jax.models import layers, variables
+from mn_jax.models import layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,6 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
     resolution: input height and width in pixels.
   """
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  shapes = variables.shapes(module, resolution)
   kinds: dict[tuple[str, ...], str] = {}
 
   def keep(child: nn.Module, _: str) -> bool:
@@ -71,14 +70,14 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
       kinds[child.path] = kind
     return kind is not None
 
-  _, captured = jax.eval_shape(
-    lambda v, x: module.apply(
-      v, x, False, capture_intermediates=keep, mutable=["intermediates"]
+  # One trace gives the parameters and what each layer returns.
+  shapes = jax.eval_shape(
+    lambda x: module.init(
+      jax.random.key(0), x, False, capture_intermediates=keep, mutable=True
     ),
-    shapes,
     image,
   )
-  outputs = flax.traverse_util.flatten_dict(captured["intermediates"])
+  outputs = flax.traverse_util.flatten_dict(shapes["intermediates"])
   params = flax.traverse_util.flatten_dict(shapes["params"])
   stats = flax.traverse_util.flatten_dict(shapes["batch_stats"])
   found = []
