@@ -134,7 +134,6 @@ def test_run_leaves_what_it_promises(whole):
   assert summary["steps"] == 163
   assert "balanced accuracy" in done.stdout
   assert "summary.json" in done.stdout
-  assert "left" in done.stdout
   assert done.stderr == ""
   assert max(map(len, done.stdout.splitlines())) < 130
   assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
