@@ -8,6 +8,14 @@ import dataclasses
 import numpy as np
 import sklearn.metrics
 
+from mn_jax.errors import InputError
+
+# What can choose a checkpoint: of any data set, of one with a class that is
+# looked for, and of one without.
+_CHOICES = ("balanced_accuracy", "accuracy", "loss")
+_OF_POSITIVE = ("auroc", "f1")
+_MACRO = ("macro_auroc", "macro_f1")
+
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
@@ -47,13 +55,16 @@ def summarize(
 
   Args:
     predictions: of the whole split.
-    positive: the class that is looked for; None gives macro averages.
+    positive: the class that is looked for, or None.
 
   Returns:
-    'loss', 'accuracy', 'balanced_accuracy', 'majority_rate' (the accuracy of
-    always answering the commonest class), 'precision', 'sensitivity', 'f1',
-    'auroc', 'count'; with a positive class also 'specificity'. All but the
-    count and the majority rate are NaN if a logit is not finite.
+    'loss', 'accuracy' (also known as top-1), 'balanced_accuracy' (the mean
+    recall), 'majority_rate' (the accuracy of always answering the commonest
+    class), 'count'; with a positive class its 'precision', 'sensitivity',
+    'specificity', 'f1' and 'auroc'; without one 'macro_precision', 'macro_f1'
+    and 'macro_auroc' (one class against the rest), plain means over the
+    classes that occur. All but the count and the majority rate are NaN if a
+    logit is not finite.
   """
   labels, classes = predictions.labels, predictions.logits.shape[1]
   matrix = confusion_matrix(labels, predictions.logits.argmax(1), classes)
@@ -69,12 +80,13 @@ def summarize(
     "balanced_accuracy": float(recall[present].mean()),
     "majority_rate": float(true.max() / true.sum()),
     "count": float(true.sum()),
-    "auroc": _auroc(labels, predictions.probabilities(), positive),
   }
+  probabilities = predictions.probabilities()
   if positive is None:
-    metrics["precision"] = float(precision[present].mean())
-    metrics["sensitivity"] = float(recall[present].mean())
-    metrics["f1"] = float(f1[present].mean())
+    areas = [_auroc(labels, probabilities, i) for i in np.flatnonzero(present)]
+    metrics["macro_precision"] = float(precision[present].mean())
+    metrics["macro_f1"] = float(f1[present].mean())
+    metrics["macro_auroc"] = float(np.mean(areas))
   else:
     others = true.sum() - true[positive]
     false_positives = found[positive] - hits[positive]
@@ -82,10 +94,30 @@ def summarize(
     metrics["sensitivity"] = float(recall[positive])
     metrics["specificity"] = float(_ratio(others - false_positives, others))
     metrics["f1"] = float(f1[positive])
+    metrics["auroc"] = _auroc(labels, probabilities, positive)
   if not np.isfinite(predictions.logits).all():
     kept = ("count", "majority_rate")
     metrics = {k: v if k in kept else np.nan for k, v in metrics.items()}
   return metrics
+
+
+def check_choice(metric: str, *, positive: int | None) -> None:
+  """Refuses a metric to choose checkpoints by that a data set does not have.
+
+  Args:
+    metric: `eval.best_metric`.
+    positive: the data set's class that is looked for, or None.
+
+  Raises:
+    InputError: naming those it has.
+  """
+  valid = _CHOICES + (_MACRO if positive is None else _OF_POSITIVE)
+  if metric not in valid:
+    number = "no" if positive is None else "a"
+    raise InputError(
+      f"eval.best_metric: got {metric!r} for a data set with {number} positive "
+      f"class; valid: {', '.join(valid)}"
+    )
 
 
 def score(metric: str, value: float) -> float | None:
@@ -100,17 +132,9 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.asarray(numerator, np.float64) / denominator
 
 
-def _auroc(
-  labels: np.ndarray, probabilities: np.ndarray, positive: int | None
-) -> float:
-  """Area under the ROC curve; one against the rest, averaged, if macro."""
-  if not np.isfinite(probabilities).all():
+def _auroc(labels: np.ndarray, probabilities: np.ndarray, label: int) -> float:
+  """Area under the ROC curve of a class against all others."""
+  hits = labels == label
+  if not np.isfinite(probabilities).all() or hits.all() or not hits.any():
     return np.nan
-  classes = [positive] if positive is not None else np.unique(labels).tolist()
-  areas = [
-    sklearn.metrics.roc_auc_score(labels == c, probabilities[:, c])
-    if 0 < (labels == c).sum() < len(labels)
-    else np.nan
-    for c in classes
-  ]
-  return float(np.mean(areas))
+  return float(sklearn.metrics.roc_auc_score(hits, probabilities[:, label]))

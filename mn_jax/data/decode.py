@@ -61,6 +61,33 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
   return np.asarray(resized)
 
 
+def resize_and_crop(
+  image: np.ndarray, size: int, *, share: float, interpolation: str
+) -> np.ndarray:
+  """The middle of a photograph, as classifiers of ImageNet are tested.
+
+  The short side is resized to `size / share`, with antialiasing and the aspect
+  kept; of that the middle square is taken.
+
+  Args:
+    image: u8[h, w, 3].
+    size: height and width of the result in pixels.
+    share: of the short side that is kept, above 0 and at most 1.
+    interpolation: 'bilinear' or 'bicubic'.
+
+  Returns:
+    u8[size, size, 3].
+  """
+  height, width = image.shape[:2]
+  scale = int(size / share) / min(height, width)
+  shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+  resized = Image.fromarray(image)
+  if shape != (width, height):
+    resized = resized.resize(shape, Image.Resampling[interpolation.upper()])
+  left, top = (shape[0] - size) // 2, (shape[1] - size) // 2
+  return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
 def _to_rgb(image: Image.Image) -> np.ndarray:
   if image.mode in ("I", "F"):
     raise DecodeError(f"pixels of mode {image.mode!r} have no fixed range")

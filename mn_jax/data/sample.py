@@ -16,21 +16,17 @@ are faint or only touch the patch, and some patches of class 0 catch a few
 tumour nuclei, so no classifier can be perfect.
 """
 
-import contextlib
 import dataclasses
-import json
 import pathlib
-import shutil
-import uuid
 
 import numpy as np
 from numpy.random import Generator, Philox
 from PIL import Image
 
+from mn_jax.data import generated
+
 _SIZE = 50  # Pixels per side of a patch.
 _VERSION = 1  # To be raised whenever the same parameters give other pixels.
-_MARKER = "SAMPLE.json"
-_STALE_SECONDS = 3600  # Work that was left for so long is abandoned.
 _FIRST_CASE = 90001  # Real case ids are below 20000.
 _MAX_PATIENTS = 9999  # Case ids have five digits.
 
@@ -105,52 +101,13 @@ def write_sample(
   marker = {"sample": "mn_jax", "version": _VERSION, "seed": seed}
   marker["num_patients"] = num_patients
   marker["patches_per_patient"] = patches_per_patient
-  num_patches = num_patients * patches_per_patient
-  root = root.resolve()
-  if _is_written(root, marker):
-    return num_patches
-  root.parent.mkdir(parents=True, exist_ok=True)
-  # A sibling, because a rename is atomic only within one file system.
-  prefix = f".{root.name}.tmp-"
-  temp = root.parent / f"{prefix}{uuid.uuid4().hex}"
-  try:
-    temp.mkdir()
-    _remove_stale(temp, prefix)
+
+  def write(folder: pathlib.Path) -> None:
     for case in range(_FIRST_CASE, _FIRST_CASE + num_patients):
-      _write_case(temp, seed, case, patches_per_patient)
-    (temp / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
-    temp.rename(root)
-  except OSError:
-    if not _is_written(root, marker):  # Else another process came first.
-      raise
-  finally:
-    shutil.rmtree(temp, ignore_errors=True)
-  return num_patches
+      _write_case(folder, seed, case, patches_per_patient)
 
-
-def _is_written(root: pathlib.Path, marker: dict[str, object]) -> bool:
-  """Whether `root` is this sample; raises if it is anything but free."""
-  if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-    return False
-  try:
-    found = json.loads((root / _MARKER).read_text())
-  except (OSError, ValueError):
-    raise FileExistsError(f"{root} exists and is not a sample") from None
-  if found != marker:
-    raise FileExistsError(f"{root} is another sample: {found}, not {marker}")
-  return True
-
-
-def _remove_stale(temp: pathlib.Path, prefix: str) -> None:
-  """Removes what dead processes left beside the new folder `temp`."""
-  # Its time comes from the file server, whose clock need not be this machine's.
-  now = temp.stat().st_mtime
-  for path in temp.parent.iterdir():
-    if path.name.startswith(prefix):
-      # A live process may finish, and its folder vanish, at any time.
-      with contextlib.suppress(FileNotFoundError):
-        if now - path.stat().st_mtime > _STALE_SECONDS:
-          shutil.rmtree(path, ignore_errors=True)
+  generated.write_once(root, marker, write)
+  return num_patients * patches_per_patient
 
 
 def _write_case(root: pathlib.Path, seed: int, case: int, count: int) -> None:

@@ -49,29 +49,35 @@ def make(
   Args:
     kind: 'grouped' (all images of a group in one part, groups stratified by
       the share of their images above class 0), 'fixed' (the published lists of
-      groups) or 'random' (by image, groups ignored).
+      groups), 'stratified' (by image, groups ignored, every class in
+      proportion) or 'random' (by image, groups and classes ignored).
     names: str[n], unique.
     groups: str[n].
     labels: i32[n].
-    seed: of 'grouped' and 'random'.
+    seed: of all kinds but 'fixed'.
     val_fraction, test_fraction: shares of groups ('grouped') or images
-      ('random').
+      ('stratified', 'random').
     case_lists: groups of each part, for 'fixed'.
 
   Raises:
-    InputError: if a part would be empty, there are no published lists, or a
-      split by group leaks.
+    InputError: if a part would be empty, there are no groups or published
+      lists to go by, or a split by group leaks.
   """
   notes = ()
   if kind == "random":
     everything = np.arange(len(names))
     parts = _deal(names, [everything], seed, val_fraction, test_fraction)
+  elif kind == "stratified":
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    parts = _deal(names, classes, seed, val_fraction, test_fraction)
   elif kind == "grouped":
     parts = _grouped(groups, labels, seed, val_fraction, test_fraction)
   elif kind == "fixed":
     parts, notes = _fixed(groups, case_lists)
   else:
-    raise InputError(f"data.split: got {kind!r}; valid: grouped, fixed, random")
+    raise InputError(
+      f"data.split: got {kind!r}; valid: grouped, fixed, stratified, random"
+    )
   for part, rows in parts.items():
     if not len(rows):
       raise InputError(
@@ -80,7 +86,7 @@ def make(
         f"{len(set(groups))}, or other fractions"
       )
   leaked = leaks(parts, groups)
-  if leaked and kind != "random":
+  if leaked and kind in ("grouped", "fixed"):
     raise InputError(
       f"data.split: got {kind!r}, which has {len(leaked)} groups in more than "
       f"one part: {', '.join(leaked[:5])}; valid: each in one"
@@ -88,7 +94,7 @@ def make(
   if leaked:
     notes += (
       f"{len(leaked)} of {len(set(groups))} groups are in more than one part: "
-      "the numbers of a random split are inflated",
+      f"the numbers of a {kind} split are inflated",
     )
   return Split(parts, _sha256(parts, names), notes)
 
@@ -154,6 +160,11 @@ def _grouped(
   test_fraction: float,
 ) -> dict[str, np.ndarray]:
   ids, group_of = np.unique(groups, return_inverse=True)
+  if len(ids) == len(groups) > 1:
+    raise InputError(
+      f"data.split: got 'grouped', but each of the {len(ids)} images is a "
+      "group of its own; valid: stratified, random"
+    )
   share = np.bincount(group_of, labels > 0) / np.bincount(group_of)
   # Equal shares are ordered by the seed, so that strata differ between seeds.
   tie = np.empty(len(ids), np.int64)
@@ -173,7 +184,7 @@ def _fixed(
   if case_lists is None:
     raise InputError(
       "data.split: got 'fixed', but this data set has no published lists; "
-      "valid: grouped, random"
+      "valid: grouped where groups are known, stratified, random"
     )
   parts, notes = {}, []
   present = set(groups.tolist())

@@ -74,7 +74,10 @@ class Console:
     self, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
   ) -> None:
     """Prints a table; all columns but the first are numbers."""
-    table = rich.table.Table(title=title, title_justify="left")
+    # As wide as its title, which would be broken otherwise.
+    table = rich.table.Table(
+      title=title, title_justify="left", min_width=len(title)
+    )
     for i, column in enumerate(columns):
       table.add_column(column, justify="right" if i else "left")
     for row in rows:
@@ -173,6 +176,9 @@ def print_summary(
     "precision",
     "f1",
     "auroc",
+    "macro_precision",
+    "macro_f1",
+    "macro_auroc",
   )
   rows = [
     (

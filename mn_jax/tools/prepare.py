@@ -1,7 +1,8 @@
 """Downloads and packs a data set: `python -m mn_jax.tools.prepare idc`.
 
 With `--source=PATH` it packs a copy that is already there. Training packs on
-its own too; this program does it beforehand, and gets the data from Kaggle.
+its own too; this program does it beforehand, and gets the data from Kaggle
+where it is pinned there.
 """
 
 import argparse
@@ -27,11 +28,12 @@ def download(name: str, root: pathlib.Path) -> pathlib.Path:
   Raises:
     InputError: saying what went wrong and what to do.
   """
-  handle = datasets.get(name).kaggle
+  spec = datasets.get(name)
+  handle = spec.kaggle
   if handle is None:
     raise InputError(
-      f"dataset: got {name!r}, which is not on Kaggle; valid: "
-      + ", ".join(n for n, s in datasets.DATASETS.items() if s.kaggle)
+      f"--source: {name!r} is not downloaded by this program; valid: "
+      f"--source=FOLDER_OR_ZIP with a copy from {spec.page}"
     )
   root.mkdir(parents=True, exist_ok=True)
   free = shutil.disk_usage(root).free
@@ -76,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("dataset", help=f"one of: {', '.join(datasets.DATASETS)}")
   parser.add_argument(
-    "--source", default="kaggle", help="kaggle, or a folder or zip archive"
+    "--source",
+    default="kaggle",
+    help="a folder or zip archive (default: kaggle, for what is there)",
   )
   parser.add_argument(
     "--data_dir",
@@ -84,19 +88,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     help="folder of downloads and packed data (default: $MN_JAX_CACHE or "
     "~/.cache/mn_jax; training takes it as --config.data.cache_dir)",
   )
-  defaults = config_lib.DataConfig()
   parser.add_argument(
     "--image_size",
     type=int,
-    default=defaults.image_size,
-    help="height and width in pixels (default: %(default)s)",
+    default=None,
+    help="height and width in pixels (default: those of the data set's images)",
   )
   args = parser.parse_args(argv)
+  defaults = config_lib.DataConfig()
   console = Console()
   root = datasets.cache_root(args.data_dir)
   try:
     spec = datasets.get(args.dataset)
-    validate.check_fields("data", defaults, image_size=args.image_size)
+    size = spec.image_size if args.image_size is None else args.image_size
+    validate.check_fields("data", defaults, image_size=size)
     if args.source != "kaggle":
       path = pathlib.Path(args.source).expanduser()
     elif spec.generate is not None:
@@ -108,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.dataset,
         path="" if path is None else str(path),
         root=root,
-        image_size=args.image_size,
+        image_size=size,
         edge_patches=defaults.edge_patches,
         max_unreadable=defaults.max_unreadable,
         progress=progress,
@@ -126,10 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     return 2
   console.line(f"{args.dataset}: {spec.title}; licence: {spec.licence}")
-  console.line(
-    f"{len(packed):,} images of {len(set(packed.groups.tolist())):,} "
-    f"{spec.group}s; fingerprint {packed.fingerprint[:16]}"
-  )
+  count = f"{len(packed):,} images"
+  if spec.group is not None:
+    count += f" of {len(set(packed.groups.tolist())):,} {spec.group}s"
+  console.line(f"{count}; fingerprint {packed.fingerprint[:16]}")
   for index, name in enumerate(spec.classes):
     console.line(f"  {name}: {(packed.labels == index).sum():,}")
   for name, reason in packed.quarantine:

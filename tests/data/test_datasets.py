@@ -34,13 +34,30 @@ def test_specs_are_complete(name):
   spec = datasets.get(name)
   assert len(set(spec.classes)) == len(spec.classes) >= 2
   assert spec.positive is None or 0 <= spec.positive < len(spec.classes)
-  for text in (spec.title, spec.group, spec.origin, spec.licence):
+  for text in (spec.title, spec.origin, spec.licence):
     assert text
     assert "\n" not in text
+  assert spec.group is None or spec.group.isalpha()
   # There is one way to get it.
-  assert (spec.kaggle is None) != (spec.generate is None)
+  ways = [w for w in (spec.kaggle, spec.generate, spec.page) if w is not None]
+  assert len(ways) == 1
   if spec.kaggle:
     assert "/versions/" in spec.kaggle
+  if spec.page:
+    assert spec.page.startswith("https://")
+
+
+@pytest.mark.parametrize("name", ["idc", "eurosat"])
+def test_a_sample_is_described_as_what_it_stands_for(name):
+  real, sample = datasets.get(name), datasets.get(f"{name}_sample")
+  for field in ("classes", "positive", "group", "image_size", "list_images"):
+    assert getattr(real, field) == getattr(sample, field), field
+
+
+def test_classes_of_eurosat_are_in_the_order_of_the_alphabet():
+  classes = datasets.get("eurosat").classes
+  assert len(classes) == 10
+  assert list(classes) == sorted(classes)
 
 
 @pytest.mark.parametrize("name", datasets.DATASETS)
@@ -79,6 +96,17 @@ def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
   message = str(caught.value)
   assert "data.path" in message
   assert "python -m mn_jax.tools.prepare idc" in message
+  assert "\n" not in message
+
+
+def test_data_that_is_not_downloaded_says_where_it_is(tmp_path):
+  with pytest.raises(InputError) as caught:
+    datasets.locate("eurosat", "", tmp_path)
+  message = str(caught.value)
+  assert "prepare eurosat --source=FOLDER_OR_ZIP" in message
+  assert "--config.data.path=" in message
+  assert "https://zenodo.org/records/7711810" in message
+  assert "(downloads it)" not in message
   assert "\n" not in message
 
 
@@ -144,6 +172,25 @@ def test_place_that_cannot_be_written(tmp_path):
   with pytest.raises(InputError, match=r"data\.cache_dir: .* is not a sample"):
     _load("idc_sample", tmp_path)
   assert (tmp_path / "idc_sample/mine.txt").exists()
+
+
+def test_tiles_are_generated_listed_and_decoded(monkeypatch, tmp_path):
+  spec = datasets.get("eurosat_sample")
+  generate = functools.partial(spec.generate, tiles_per_class=2)
+  small = dataclasses.replace(spec, generate=generate)
+  monkeypatch.setitem(datasets.DATASETS, "eurosat_sample", small)
+  packed = _load("eurosat_sample", tmp_path, image_size=64)
+  assert packed.images.shape == (20, 64, 64, 3)
+  assert np.bincount(packed.labels).tolist() == [2] * 10
+  assert packed.names[3] == "Forest/Forest_2.jpg"
+  # The same files serve as a copy of the real set; its other half is ignored.
+  bands = tmp_path / "eurosat_sample" / "bands" / "Forest"
+  bands.mkdir(parents=True)
+  (bands / "Forest_2.tif").write_bytes(b"13 bands")
+  copy = _load(
+    "eurosat", tmp_path, path=str(tmp_path / "eurosat_sample"), image_size=64
+  )
+  np.testing.assert_array_equal(copy.images, packed.images)
 
 
 def test_refused_archive_leaves_nothing(tmp_path):

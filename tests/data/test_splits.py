@@ -68,7 +68,7 @@ def test_grouped_fractions_do_not_drift(num_groups, val, test):
   assert sum(counts.values()) == num_groups
 
 
-@pytest.mark.parametrize("kind", ["grouped", "random"])
+@pytest.mark.parametrize("kind", ["grouped", "stratified", "random"])
 @pytest.mark.parametrize("seed", range(5))
 def test_order_of_rows_does_not_matter(kind, seed):
   table = _table(60)
@@ -79,7 +79,7 @@ def test_order_of_rows_does_not_matter(kind, seed):
   assert split.sha256 == other.sha256
 
 
-@pytest.mark.parametrize("kind", ["grouped", "random"])
+@pytest.mark.parametrize("kind", ["grouped", "stratified", "random"])
 def test_seed_decides(kind):
   table = _table(60)
   first, again, other = (_make(kind, table, seed=seed) for seed in (1, 1, 2))
@@ -142,18 +142,80 @@ def test_random_fractions_are_exact(seed):
   assert [len(split.parts[part]) for part in _PARTS] == [260, 60, 80]
 
 
-def test_random_split_says_that_it_leaks():
-  split = _make("random", _table(30))
+@pytest.mark.parametrize("kind", ["stratified", "random"])
+def test_split_by_image_says_that_it_leaks(kind):
+  split = _make(kind, _table(30))
   (note,) = split.notes
   leaked = splits.leaks(split.parts, _table(30)["groups"])
   assert note.startswith(
     f"{len(leaked)} of 30 groups are in more than one part"
   )
+  assert note.endswith(f"a {kind} split are inflated")
 
 
-def test_random_split_without_groups_has_no_note():
+@pytest.mark.parametrize("kind", ["stratified", "random"])
+def test_split_by_image_without_groups_has_no_note(kind):
   table = _table(30)
-  assert _make("random", table | {"groups": table["names"]}).notes == ()
+  assert _make(kind, table | {"groups": table["names"]}).notes == ()
+
+
+def test_grouped_split_needs_groups():
+  table = _table(30)
+  with pytest.raises(InputError) as caught:
+    _make("grouped", table | {"groups": table["names"]})
+  message = str(caught.value)
+  assert f"each of the {len(table['names'])} images is a group" in message
+  assert message.endswith("valid: stratified, random")
+  assert "\n" not in message
+
+
+def _classes(*counts: int) -> dict[str, np.ndarray]:
+  """Images without groups, so many of each class, in no order."""
+  labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+  labels = np.random.default_rng(0).permutation(labels)
+  names = np.array([f"n{i}" for i in range(len(labels))])
+  return {"names": names, "groups": names, "labels": labels}
+
+
+def _per_class(split: splits.Split, table) -> np.ndarray:
+  """i64[parts, classes]: images of each part and class."""
+  count = table["labels"].max() + 1
+  return np.array(
+    [
+      np.bincount(table["labels"][split.parts[part]], minlength=count)
+      for part in _PARTS
+    ]
+  )
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("counts", [(600,) * 10, (900, 90, 13, 1), (50, 0, 7)])
+def test_stratified_split_gives_every_class_its_share(counts, seed):
+  table = _classes(*counts)
+  split = _make("stratified", table, seed=seed)
+  _assert_partition(split, sum(counts))
+  expected = np.outer((0.65, 0.15, 0.2), counts)
+  got = _per_class(split, table)
+  assert np.abs(got - expected).max() <= 1.5
+  # The roundings of the classes do not add up.
+  total = [len(split.parts[part]) for part in ("val", "test")]
+  assert total == [round(0.15 * sum(counts)), round(0.2 * sum(counts))]
+
+
+def test_random_split_does_not_know_classes():
+  table = _classes(*(60,) * 5)
+  spread = [
+    np.ptp(_per_class(_make(kind, table), table)[0])
+    for kind in ("stratified", "random")
+  ]
+  assert spread[0] == 0
+  assert spread[1] > 2
+
+
+def test_stratified_split_does_not_know_groups():
+  table = _table(60)
+  alone = table | {"groups": table["names"]}
+  assert _make("stratified", table).sha256 == _make("stratified", alone).sha256
 
 
 def test_leaks_finds_what_is_injected():
@@ -226,6 +288,7 @@ def test_fixed_split_with_an_empty_part(part):
 @pytest.mark.parametrize(
   ("kind", "num_groups", "options"),
   [
+    ("stratified", 20, {"test_fraction": 0.0001}),
     ("grouped", 1, {}),
     ("grouped", 2, {}),
     ("grouped", 20, {"val_fraction": 0.01}),
@@ -266,8 +329,10 @@ def test_splits_never_change():
   labels = (np.arange(200) % 7 == 0).astype(np.int32)
   table = {"names": names, "groups": groups, "labels": labels}
   assert {
-    kind: _make(kind, table).sha256[:32] for kind in ("grouped", "random")
+    kind: _make(kind, table).sha256[:32]
+    for kind in ("grouped", "stratified", "random")
   } == {
+    "stratified": "88a17fae29c7c8ef21bd10d458a42399",
     "grouped": "f44c56ce7e7d36efa10523ee4a4126dd",
     "random": "39560888032bf6cfdfc1bd3e3334060b",
   }

@@ -79,6 +79,12 @@ def test_a_table_fits_80_columns(capsys):
   assert "    1 " in out
 
 
+def test_a_table_is_as_wide_as_its_title(capsys):
+  title = "a title that is " * 4
+  console_lib.Console().table(title, ("metric",), [("a",)])
+  assert capsys.readouterr().out.splitlines()[0].rstrip() == title.rstrip()
+
+
 def test_counting_without_a_terminal_is_one_line(capsys):
   with console_lib.Console().counting("decoding", "images") as update:
     for done in (10, 20, 35):
@@ -203,6 +209,20 @@ def test_summary_is_a_table_and_where_to_look(capsys):
   ) in out
   assert f"{workdir / 'summary.json'}\n" in out
   assert f"tensorboard --logdir {workdir / 'tensorboard'}" in out
+
+
+def test_summary_of_many_classes_has_macro_averages(capsys):
+  macro = {
+    f"{part}/macro_{name}": 0.25
+    for part in ("val", "test")
+    for name in ("precision", "f1", "auroc")
+  }
+  console_lib.print_summary(
+    console_lib.Console(), _summary(**macro), pathlib.Path("runs")
+  )
+  lines = capsys.readouterr().out.replace("│", " ").splitlines()
+  for name in ("precision", "f1", "auroc"):
+    assert ["macro", name, "0.250", "0.250"] in [line.split() for line in lines]
 
 
 def test_summary_with_an_odd_name_is_literal(capsys):

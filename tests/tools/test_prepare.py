@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from mn_jax.data import datasets, sample
+from mn_jax.data import datasets, sample, sample_tiles
 from mn_jax.tools import prepare
 
 HANDLE = "paultimothymooney/breast-histopathology-images/versions/1"
@@ -52,6 +52,20 @@ def test_a_copy_is_packed_counted_and_remembered(copy, tmp_path, capsys):
   code, again, _ = run(capsys, "idc", "--data_dir", tmp_path)
   assert code == 0
   assert "20 images of 4 patients" in again
+
+
+def test_a_copy_without_groups_is_packed_at_its_own_size(tmp_path, capsys):
+  copy = tmp_path / "copy"
+  sample_tiles.write_tiles(copy, tiles_per_class=1)
+  options = ("--source", copy, "--data_dir", tmp_path)
+  code, out, err = run(capsys, "eurosat", *options)
+  assert (code, err) == (0, "")
+  assert "10 images; fingerprint" in out
+  assert "None" not in out
+  assert "SeaLake: 1" in out
+  assert list((tmp_path / "packed").glob("eurosat-64px-*/meta.json"))
+  run(capsys, "eurosat", *options, "--image_size=32")
+  assert list((tmp_path / "packed").glob("eurosat-32px-*/meta.json"))
 
 
 def test_download_is_pinned_and_kept_in_the_data_folder(
@@ -119,6 +133,9 @@ def test_too_little_space_is_said_before_the_download(
   [
     (["nothing"], "got 'nothing'; valid: idc, idc_sample"),
     (["idc", "--source", "/no/such"], "got '/no/such'"),
+    (["idc", "--source", "/", "--image_size=2000"], "got 2000; valid: 8 to"),
+    (["eurosat"], "'eurosat' is not downloaded by this program; valid: --sou"),
+    (["eurosat"], "a copy from https://zenodo.org/records/7711810"),
   ],
 )
 def test_wrong_input_is_one_line(tmp_path, capsys, arguments, message):
