@@ -16,8 +16,9 @@ class Layer:
   """One layer of a network, for one image.
 
   Attributes:
-    path: its name, 'block3/depthwise/conv'.
-    kind: 'conv 1x1', 'conv 3x3', 'depthwise 3x3', 'dense' or 'norm'.
+    path: its name, 'backbone/block3/depthwise/conv'.
+    kind: 'conv 1x1', 'conv 1x7' (height, width), 'depthwise 3x3', 'dense' or
+      'norm'.
     output: shape of its output without the batch.
     kernel: weights of its kernel; 0 for a norm.
     params: its trainable parameters.
@@ -45,6 +46,9 @@ def count_params(variables: dict) -> tuple[int, int]:
 
   Keras and the sources add the two; the weight of the running averages is no
   parameter and not counted.
+
+  Args:
+    variables: 'params' and 'batch_stats' of arrays or their shapes.
   """
   params = sum(x.size for x in jax.tree.leaves(variables["params"]))
   stats = flax.traverse_util.flatten_dict(variables["batch_stats"])
@@ -79,7 +83,7 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
   )
   outputs = flax.traverse_util.flatten_dict(shapes["intermediates"])
   params = flax.traverse_util.flatten_dict(shapes["params"])
-  stats = flax.traverse_util.flatten_dict(shapes["batch_stats"])
+  stats = flax.traverse_util.flatten_dict(shapes.get("batch_stats", {}))
   found = []
   for path, kind in kinds.items():
     (output,) = outputs[(*path, "__call__")]
@@ -111,9 +115,11 @@ def count_macs(module: nn.Module, resolution: int) -> int:
 def _kind(module: nn.Module) -> str | None:
   """The kind of a layer that has parameters of its own; None for others."""
   if isinstance(module, layers.Conv):
-    return f"conv {module.window}x{module.window}"
+    height, width = layers.as_pair(module.window)
+    return f"conv {height}x{width}"
   if isinstance(module, layers.DepthwiseConv):
     return f"depthwise {module.window}x{module.window}"
   if isinstance(module, layers.Dense):
     return "dense"
-  return "norm" if isinstance(module, layers.BatchNorm) else None
+  norms = (layers.BatchNorm, layers.FoldedNorm)
+  return "norm" if isinstance(module, norms) else None

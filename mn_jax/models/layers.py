@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mn_jax.ops import depthwise, padding, pointwise
+from mn_jax.ops import depthwise, pointwise
+from mn_jax.ops import padding as padding_lib
 
 # Keras draws every kernel from Glorot and Bengio's uniform distribution
 # (keras.layers.Conv2D, DepthwiseConv2D and Dense, `kernel_initializer`). The
@@ -28,6 +29,16 @@ def relu6(x: jax.Array) -> jax.Array:
   return jnp.minimum(jnp.maximum(x, 0), 6)
 
 
+def hard_sigmoid(x: jax.Array) -> jax.Array:
+  """Hard sigmoid: relu6(x + 3) / 6."""
+  return relu6(x + 3) / 6
+
+
+def hard_swish(x: jax.Array) -> jax.Array:
+  """Hard swish: x * relu6(x + 3) / 6."""
+  return x * hard_sigmoid(x)
+
+
 def make_divisible(channels: float, divisor: int = 8) -> int:
   """Rounds to a multiple of `divisor`, never below 90 % of `channels`.
 
@@ -38,64 +49,95 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
 
 
 class Conv(nn.Module):
-  """Convolution with TensorFlow's 'SAME' padding; 1x1 as a matrix product."""
+  """Convolution; 1x1 as a matrix product.
+
+  Attributes:
+    features: output channels.
+    window: kernel height and width in pixels, or one number for both.
+    stride: in both directions.
+    padding: a rule of `ops.padding`.
+    use_bias: whether a bias is added.
+    dtype: compute type.
+  """
 
   features: int
-  window: int = 3
+  window: int | tuple[int, int] = 3
   stride: int = 1
+  padding: str = "same"
+  use_bias: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, h, w, c] -> dtype[batch, ceil(h / stride), ..., features]."""
-    window = (self.window, self.window)
+    """f[batch, h, w, c] -> dtype[batch, oh, ow, features]."""
+    window = as_pair(self.window)
     shape = (*window, x.shape[-1], self.features)
     kernel = self.param("kernel", kernel_init, shape).astype(self.dtype)
     x = x.astype(self.dtype)
-    if window == (1, 1) and self.stride == 1:
-      return pointwise.pointwise_conv(x, kernel[0, 0])
-    return lax.conv_general_dilated(
-      x,
-      kernel,
-      (self.stride, self.stride),
-      padding.same(x.shape[1:3], window, self.stride),
-      dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    if window == (1, 1):
+      # Without padding a stride only picks pixels.
+      x = x[:, :: self.stride, :: self.stride]
+      out = pointwise.pointwise_conv(x, kernel[0, 0])
+    else:
+      out = lax.conv_general_dilated(
+        x,
+        kernel,
+        (self.stride, self.stride),
+        padding_lib.resolve(
+          self.padding, (x.shape[1], x.shape[2]), window, self.stride
+        ),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      )
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, (self.features,))
+      out = out + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+    return out
 
 
 class DepthwiseConv(nn.Module):
-  """Depthwise convolution with TensorFlow's 'SAME' padding."""
+  """Depthwise convolution; attributes as those of `Conv`."""
 
   window: int = 3
   stride: int = 1
+  padding: str = "same"
+  use_bias: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, h, w, c] -> dtype[batch, ceil(h / stride), ..., c]."""
-    window = (self.window, self.window)
+    """f[batch, h, w, c] -> dtype[batch, oh, ow, c]."""
+    window = as_pair(self.window)
     shape = (*window, 1, x.shape[-1])
     kernel = self.param("kernel", kernel_init, shape).astype(self.dtype)
-    return depthwise.depthwise_conv(
+    out = depthwise.depthwise_conv(
       x.astype(self.dtype),
       kernel,
       stride=self.stride,
-      padding=padding.same(x.shape[1:3], window, self.stride),
+      padding=padding_lib.resolve(
+        self.padding, (x.shape[1], x.shape[2]), window, self.stride
+      ),
     )
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+      out = out + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+    return out
 
 
 class Dense(nn.Module):
-  """x @ kernel + bias, in float32: the classifier head."""
+  """x @ kernel + bias, in float32: the layers of a head."""
 
   features: int
+  use_bias: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """f[batch, c] -> f32[batch, features]."""
     kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
-    bias = self.param("bias", nn.initializers.zeros, (self.features,))
     x = pointwise.pointwise_conv(x.astype(jnp.float32), kernel)
-    return x + bias.reshape(1, self.features)
+    if self.use_bias:
+      bias = self.param("bias", nn.initializers.zeros, (self.features,))
+      x = x + bias.reshape(1, self.features)
+    return x
 
 
 class BatchNorm(nn.Module):
@@ -116,17 +158,24 @@ class BatchNorm(nn.Module):
     momentum: share of the old running average that a step keeps.
     epsilon: added to the variance.
     debias: whether the averages are corrected for their start.
+    use_scale: whether there is a factor to learn.
+    frozen: tells by the layer's path ('backbone/block3/expand/norm') whether
+      its statistics are used and kept as they are even in training.
   """
 
   momentum: float = 0.99
   epsilon: float = 1e-3
   debias: bool = True
+  use_scale: bool = True
+  frozen: Callable[[str], bool] | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Normalises over all axes but the last; returns the dtype of `x`."""
     channels = x.shape[-1]
-    scale = self.param("scale", nn.initializers.ones, (channels,))
+    factor = 1.0
+    if self.use_scale:
+      factor = self.param("scale", nn.initializers.ones, (channels,))
     bias = self.param("bias", nn.initializers.zeros, (channels,))
     zeros = functools.partial(jnp.zeros, (channels,))
     ones = functools.partial(jnp.ones, (channels,))
@@ -135,7 +184,7 @@ class BatchNorm(nn.Module):
     var = self.variable("batch_stats", "var", ones)
     weight = self.variable("batch_stats", "weight", start, ())
 
-    if train:
+    if train and not (self.frozen and self.frozen("/".join(self.path))):
       axes = tuple(range(x.ndim - 1))
       x32 = x.astype(jnp.float32)
       batch_mean = jnp.mean(x32, axis=axes)
@@ -152,15 +201,28 @@ class BatchNorm(nn.Module):
     else:
       batch_mean, batch_var = mean.value, var.value
 
-    factor = scale * lax.rsqrt(batch_var + self.epsilon)
+    factor = factor * lax.rsqrt(batch_var + self.epsilon)
     offset = bias - batch_mean * factor
     shape = (1,) * (x.ndim - 1) + (channels,)
     out = x.astype(jnp.float32) * factor.reshape(shape) + offset.reshape(shape)
     return out.astype(x.dtype)
 
 
+class FoldedNorm(nn.Module):
+  """What is left of a BatchNorm that was folded into its convolution."""
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Adds the bias; returns the dtype of `x`."""
+    if train:
+      raise ValueError("a network with folded BatchNorm cannot be trained")
+    bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+    shape = (1,) * (x.ndim - 1) + (x.shape[-1],)
+    return x + bias.astype(x.dtype).reshape(shape)
+
+
 class ConvBN(nn.Module):
-  """A convolution without bias, BatchNorm, and an activation or none.
+  """A convolution, BatchNorm, and an activation or none.
 
   Attributes:
     conv: makes the convolution, `Conv` or `DepthwiseConv` with its arguments.
@@ -178,3 +240,30 @@ class ConvBN(nn.Module):
     x = self.conv(name="conv")(x)
     x = self.norm(name="norm")(x, train)
     return x if self.activation is None else self.activation(x)
+
+
+class SqueezeExcite(nn.Module):
+  """Squeeze and excitation: channels weighted by what the image holds.
+
+  Hu et al., arXiv:1709.01507, with the hard sigmoid of MobileNetV3.
+
+  Attributes:
+    hidden: channels between the two dense layers.
+    dtype: compute type.
+  """
+
+  hidden: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """f[batch, h, w, c] -> f[batch, h, w, c]."""
+    conv = functools.partial(Conv, window=1, use_bias=True, dtype=self.dtype)
+    mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+    squeezed = jax.nn.relu(conv(self.hidden, name="reduce")(mean))
+    return x * hard_sigmoid(conv(x.shape[-1], name="expand")(squeezed))
+
+
+def as_pair(window: int | tuple[int, int]) -> tuple[int, int]:
+  """Height and width of a window that may be one number for both."""
+  return (window, window) if isinstance(window, int) else window

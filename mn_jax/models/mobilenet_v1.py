@@ -1,21 +1,20 @@
 """MobileNetV1.
 
 Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile
-Vision Applications", arXiv:1704.04861, table 1.
+Vision Applications", arXiv:1704.04861, table 1; its shallow network (table 5)
+and its network of full convolutions (table 4).
 
 As in the authors' TF-slim code and Keras Applications, where the paper is
 silent or differs: activations are ReLU6; BatchNorm has epsilon 0.001; the last
 block has stride 1 (the table's "s2" would give a 4x4 map, not its 7x7).
-Padding is 'SAME' at every size, as in TF-slim; Keras Applications pads only
-the bottom and right of strided layers, which differs at odd sizes.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mn_jax.models import layers
 
@@ -35,6 +34,8 @@ BLOCKS = (
   (1024, 2),
   (1024, 1),
 )
+# The shallow network lacks the five blocks of 14x14 pixels and 512 channels.
+SHALLOW_BLOCKS = (*BLOCKS[:6], *BLOCKS[11:])
 
 
 class SeparableBlock(nn.Module):
@@ -42,17 +43,27 @@ class SeparableBlock(nn.Module):
 
   features: int
   stride: int
-  norm: Any
+  norm: Callable[..., nn.Module]
+  padding: str
+  conv_bias: bool
   dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, ceil(h / stride), ..., features]."""
+    """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
     depthwise = functools.partial(
-      layers.DepthwiseConv, stride=self.stride, dtype=self.dtype
+      layers.DepthwiseConv,
+      stride=self.stride,
+      padding=self.padding,
+      use_bias=self.conv_bias,
+      dtype=self.dtype,
     )
     pointwise = functools.partial(
-      layers.Conv, self.features, window=1, dtype=self.dtype
+      layers.Conv,
+      self.features,
+      window=1,
+      use_bias=self.conv_bias,
+      dtype=self.dtype,
     )
     for name, conv in (("depthwise", depthwise), ("pointwise", pointwise)):
       x = layers.ConvBN(conv, self.norm, layers.relu6, name=name)(x, train)
@@ -60,54 +71,63 @@ class SeparableBlock(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-  """MobileNetV1 with a width multiplier.
+  """The backbone of MobileNetV1.
 
   Attributes:
-    num_classes: number of logits.
     width: width multiplier; channels are rounded down as in Keras.
-    dropout: rate before the classifier.
-    norm_momentum, norm_debias: see `layers.BatchNorm`.
+    norm: makes a BatchNorm, given its name.
+    padding: a rule of `ops.padding`.
     dtype: compute type of the convolutions.
+    shallow: leave five of the thirteen blocks out.
+    separable: False replaces every separable block by a full 3x3 convolution.
+    block_dropout: rate after every block.
+    conv_bias: whether convolutions have biases, which the BatchNorm after
+      them makes redundant.
   """
 
-  num_classes: int
-  width: float = 1.0
-  dropout: float = 0.0
-  norm_momentum: float = 0.99
-  norm_debias: bool = True
-  dtype: Any = jnp.float32
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
+  shallow: bool = False
+  separable: bool = True
+  block_dropout: float = 0.0
+  conv_bias: bool = False
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Classifies images.
-
-    Args:
-      x: f32[batch, h, w, 3], normalised.
-      train: whether BatchNorm uses and gathers batch statistics and dropout
-        is on (then an rng named 'dropout' is needed unless the rate is 0).
-
-    Returns:
-      Logits f32[batch, num_classes], and the named feature maps: 'stem',
-      'block0' to 'block12' and 'pooled'.
-    """
-    norm = functools.partial(
-      layers.BatchNorm, momentum=self.norm_momentum, debias=self.norm_debias
+    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ...)."""
+    conv = functools.partial(
+      layers.Conv,
+      padding=self.padding,
+      use_bias=self.conv_bias,
+      dtype=self.dtype,
     )
     features = {}
-    stem = functools.partial(
-      layers.Conv, int(32 * self.width), stride=2, dtype=self.dtype
-    )
-    x = layers.ConvBN(stem, norm, layers.relu6, name="stem")(x, train)
+    # Keras's own padding begins with the blocks.
+    rule = "same" if self.padding == "end" else self.padding
+    stem = functools.partial(conv, int(32 * self.width), stride=2, padding=rule)
+    x = layers.ConvBN(stem, self.norm, layers.relu6, name="stem")(x, train)
     features["stem"] = x
-    for i, (channels, stride) in enumerate(BLOCKS):
-      name = f"block{i}"
-      x = SeparableBlock(
-        int(channels * self.width), stride, norm, self.dtype, name=name
-      )(x, train)
-      features[name] = x
-    x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-    features["pooled"] = x
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return layers.Dense(self.num_classes, name="head")(x), features
+    blocks = SHALLOW_BLOCKS if self.shallow else BLOCKS
+    for i, (channels, stride) in enumerate(blocks):
+      channels = int(channels * self.width)
+      if self.separable:
+        block = SeparableBlock(
+          channels,
+          stride,
+          self.norm,
+          self.padding,
+          self.conv_bias,
+          self.dtype,
+          name=f"block{i}",
+        )
+      else:
+        full = functools.partial(conv, channels, stride=stride)
+        block = layers.ConvBN(full, self.norm, layers.relu6, name=f"block{i}")
+      x = block(x, train)
+      x = nn.Dropout(self.block_dropout, deterministic=not train)(x)
+      features[f"block{i}"] = x
+    return x, features

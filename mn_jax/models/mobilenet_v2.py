@@ -9,11 +9,11 @@ multiples of 8 and leaves the last convolution at 1280 unless it is above 1.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from mn_jax.models import layers
 
@@ -35,16 +35,20 @@ class InvertedResidual(nn.Module):
   features: int
   stride: int
   expansion: int
-  norm: Any
+  norm: Callable[..., nn.Module]
+  padding: str
   dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, ceil(h / stride), ..., features]."""
+    """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
     conv = functools.partial(layers.Conv, window=1, dtype=self.dtype)
     expand = functools.partial(conv, x.shape[-1] * self.expansion)
     depthwise = functools.partial(
-      layers.DepthwiseConv, stride=self.stride, dtype=self.dtype
+      layers.DepthwiseConv,
+      stride=self.stride,
+      padding=self.padding,
+      dtype=self.dtype,
     )
     project = functools.partial(conv, self.features)
     rows = [
@@ -60,62 +64,51 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-  """MobileNetV2 with a width multiplier.
+  """The backbone of MobileNetV2.
 
   Attributes:
-    num_classes: number of logits.
-    width: width multiplier; channels are rounded to multiples of 8.
-    dropout: rate before the classifier.
-    norm_momentum, norm_debias: see `layers.BatchNorm`.
+    width: width multiplier.
+    norm: makes a BatchNorm, given its name.
+    padding: a rule of `ops.padding`.
     dtype: compute type of the convolutions.
   """
 
-  num_classes: int
-  width: float = 1.0
-  dropout: float = 0.0
-  norm_momentum: float = 0.999
-  norm_debias: bool = True
-  dtype: Any = jnp.float32
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Classifies images.
-
-    Args:
-      x: f32[batch, h, w, 3], normalised.
-      train: whether BatchNorm uses and gathers batch statistics and dropout
-        is on (then an rng named 'dropout' is needed unless the rate is 0).
-
-    Returns:
-      Logits f32[batch, num_classes], and the named feature maps: 'stem',
-      'block0' to 'block16', 'top' and 'pooled'.
-    """
-    norm = functools.partial(
-      layers.BatchNorm, momentum=self.norm_momentum, debias=self.norm_debias
+    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ..., 'top')."""
+    conv = functools.partial(
+      layers.Conv, padding=self.padding, dtype=self.dtype
     )
     features = {}
     channels = layers.make_divisible(32 * self.width)
-    stem = functools.partial(layers.Conv, channels, stride=2, dtype=self.dtype)
-    x = layers.ConvBN(stem, norm, layers.relu6, name="stem")(x, train)
+    stem = functools.partial(conv, channels, stride=2)
+    x = layers.ConvBN(stem, self.norm, layers.relu6, name="stem")(x, train)
     features["stem"] = x
     index = 0
     for expansion, width, repeats, first_stride in BOTTLENECKS:
       channels = layers.make_divisible(width * self.width)
       for repeat in range(repeats):
         name = f"block{index}"
-        stride = first_stride if repeat == 0 else 1
         x = InvertedResidual(
-          channels, stride, expansion, norm, self.dtype, name=name
+          channels,
+          first_stride if repeat == 0 else 1,
+          expansion,
+          self.norm,
+          self.padding,
+          self.dtype,
+          name=name,
         )(x, train)
         features[name] = x
         index += 1
     channels = layers.make_divisible(1280 * max(1.0, self.width))
-    top = functools.partial(layers.Conv, channels, window=1, dtype=self.dtype)
-    x = layers.ConvBN(top, norm, layers.relu6, name="top")(x, train)
+    top = functools.partial(conv, channels, window=1)
+    x = layers.ConvBN(top, self.norm, layers.relu6, name="top")(x, train)
     features["top"] = x
-    x = jnp.mean(x.astype(jnp.float32), axis=(1, 2))
-    features["pooled"] = x
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    return layers.Dense(self.num_classes, name="head")(x), features
+    return x, features

@@ -10,11 +10,21 @@ import numpy as np
 
 
 def shapes(module: nn.Module, resolution: int) -> dict:
-  """Collections of ShapeDtypeStructs for an input of one RGB image."""
+  """The variables of a network, without their values.
+
+  Args:
+    module: a network of this package.
+    resolution: input height and width in pixels.
+
+  Returns:
+    {'params': ..., 'batch_stats': ...} of ShapeDtypeStructs; without BatchNorm
+    the second is empty.
+  """
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  return jax.eval_shape(
+  made = jax.eval_shape(
     lambda x: module.init(jax.random.key(0), x, False), image
   )
+  return {"batch_stats": {}, **made}
 
 
 def initial_values(module: nn.Module, resolution: int, seed: int) -> dict:
@@ -30,13 +40,15 @@ def initial_values(module: nn.Module, resolution: int, seed: int) -> dict:
     seed: of all draws.
 
   Returns:
-    {'params': ..., 'batch_stats': ...}, f32 NumPy arrays.
+    {'params': ..., 'batch_stats': ...}, f32 NumPy arrays; without BatchNorm
+    the second is empty.
   """
   flat = flax.traverse_util.flatten_dict(shapes(module, resolution))
   weight = 0.0 if module.norm_debias else 1.0
-  return flax.traverse_util.unflatten_dict(
+  drawn = flax.traverse_util.unflatten_dict(
     {path: _draw(path, leaf.shape, seed, weight) for path, leaf in flat.items()}
   )
+  return {"batch_stats": {}, **drawn}
 
 
 def _draw(

@@ -1,27 +1,50 @@
-"""Padding rules of convolutions, resolved to explicit amounts."""
+"""Padding rules of convolutions and pooling, resolved to explicit amounts."""
 
 # ((top, bottom), (left, right)) in pixels.
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
+# The rules that `resolve` knows by name.
+RULES = ("same", "symmetric", "end", "valid")
 
-def same(
-  size: tuple[int, int], window: tuple[int, int], stride: int
+
+def resolve(
+  rule: str, size: tuple[int, int], window: tuple[int, int], stride: int
 ) -> Padding:
-  """TensorFlow's 'SAME': output size ceil(size / stride), odd pixel at the end.
+  """The padding of a rule for one input size.
+
+  'same' is TensorFlow's: output size ceil(size / stride), and an odd pixel goes
+  to the end. 'symmetric' is PyTorch's usual padding, (window - 1) // 2 on all
+  sides. 'end' is that of MobileNetV1's blocks in Keras Applications: strided
+  layers are padded at the bottom and right alone, others as by 'same'. 'valid'
+  is none.
+  'same' and 'end' agree for even sizes, 'same' and 'symmetric' without a
+  stride.
 
   Args:
+    rule: one of RULES.
     size: input height and width in pixels.
     window: kernel height and width in pixels.
     stride: the same stride in both directions.
 
   Returns:
     The padding of both directions.
+
+  Raises:
+    ValueError: for another rule.
   """
 
   def one(n: int, k: int) -> tuple[int, int]:
+    if rule == "valid":
+      return 0, 0
+    if rule == "symmetric":
+      return (k - 1) // 2, (k - 1) // 2
+    if rule == "end" and stride > 1:
+      return 0, (k - 1) // 2
     total = max((-(-n // stride) - 1) * stride + k - n, 0)
     return total // 2, total - total // 2
 
+  if rule not in RULES:
+    raise ValueError(f"got padding {rule!r}; valid: {', '.join(RULES)}")
   return one(size[0], window[0]), one(size[1], window[1])
 
 

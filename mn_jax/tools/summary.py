@@ -12,7 +12,11 @@ from typing import Any
 
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
+from mn_jax.models.classifier import HEADS
 from mn_jax.observe.console import Console
+
+# As in the config.
+_MIN_WIDTH, _MAX_WIDTH = 0.05, 4
 
 
 def summarize(layers: Sequence[counting.Layer]) -> dict[str, Any]:
@@ -54,18 +58,9 @@ def _print(
   console: Console, layers: Sequence[counting.Layer], total: dict[str, Any]
 ) -> None:
   console.table(
-    "Layers",
+    "Layers (3x3: convolution, dw: depthwise)",
     ("layer", "kind", "output", "parameters", "mult-adds"),
-    [
-      (
-        layer.path,
-        layer.kind,
-        "x".join(map(str, layer.output)),
-        f"{layer.params:,}",
-        f"{layer.macs:,}" if layer.macs else "",
-      )
-      for layer in layers
-    ],
+    _layer_rows(layers, total),
   )
   console.table(
     "By kind of layer",
@@ -91,41 +86,122 @@ def _print(
   )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
+def _layer_rows(
+  layers: Sequence[counting.Layer], total: dict[str, Any]
+) -> list[tuple[str, ...]]:
+  """A row with the shares of every block, then one for each of its layers.
+
+  Whole paths would not fit into 80 columns; a layer's is its block's and its
+  own together.
+  """
+  blocks: dict[str, list[counting.Layer]] = {}
+  for layer in layers:
+    parts = layer.path.split("/")
+    block = "/".join(parts[: 2 if len(parts) > 2 else 1])
+    blocks.setdefault(f"{block}/", []).append(layer)
+  rows = []
+  for block, inside in blocks.items():
+    params = sum(layer.params for layer in inside) / total["trainable"]
+    macs = sum(layer.macs for layer in inside) / total["macs"]
+    rows.append((block, "", "", f"{params:.2%}", f"{macs:.2%}"))
+    rows += [
+      (
+        f" {layer.path.removeprefix(block)}",
+        layer.kind.replace("depthwise", "dw").removeprefix("conv "),
+        "x".join(map(str, layer.output)),
+        f"{layer.params:,}",
+        f"{layer.macs:,}" if layer.macs else "",
+      )
+      for layer in inside
+    ]
+  return rows
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog="python -m mn_jax.tools.summary",
     description="Count a network's parameters, mult-adds and activations.",
   )
-  parser.add_argument("--model", required=True, help=", ".join(registry.MODELS))
-  parser.add_argument("--width", type=float, default=1.0, help="multiplier")
-  parser.add_argument(
-    "--resolution", type=int, default=224, help="input size in pixels"
+  add = parser.add_argument
+  add("--model", required=True, help=", ".join(registry.MODELS))
+  add("--width", type=float, default=1.0, help="multiplier (default: 1)")
+  add("--resolution", type=int, help="input size in pixels (default: its own)")
+  add("--classes", type=int, default=1000, help="logits (default: 1000)")
+  add("--head", default="own", help=f"own (default), {', '.join(HEADS)}")
+  add("--shallow", action="store_true", help="mobilenet_v1: 8 of 13 blocks")
+  add(
+    "--full_convolutions",
+    action="store_true",
+    help="mobilenet_v1: full instead of separable convolutions",
   )
-  parser.add_argument("--classes", type=int, default=1000, help="logits")
-  parser.add_argument("--json", action="store_true", help="print JSON")
-  args = parser.parse_args(argv)
-  try:
-    if not (args.width > 0 and args.resolution > 0 and args.classes > 0):
-      raise InputError(
-        f"got width {args.width:g}, resolution {args.resolution}, classes "
-        f"{args.classes}; valid: numbers above 0"
-      )
-    module = registry.build(
-      args.model,
-      num_classes=args.classes,
-      width=args.width,
-      norm_momentum=0.99,  # has no part in what is counted
+  add(
+    "--conv_bias",
+    action="store_true",
+    help="mobilenet_v1: biases before BatchNorm",
+  )
+  add(
+    "--minimalistic",
+    action="store_true",
+    help="mobilenet_v3: no squeeze-excite, hard swish and 5x5 kernels",
+  )
+  add(
+    "--stride_in_1x1",
+    action="store_true",
+    help="resnet50, resnet152: strides where the paper and Keras have them",
+  )
+  add("--json", action="store_true", help="print JSON")
+  return parser.parse_args(argv)
+
+
+def _describe(args: argparse.Namespace) -> registry.Network:
+  """The network that the flags ask for.
+
+  Raises:
+    InputError: for a value out of range or a network that there is not.
+  """
+  if not (_MIN_WIDTH <= args.width <= _MAX_WIDTH and args.classes > 0):
+    raise InputError(
+      f"got width {args.width:g}, classes {args.classes}; valid: a width from "
+      f"{_MIN_WIDTH} to {_MAX_WIDTH}, one class or more"
     )
+  network = registry.describe(
+    args.model,
+    num_classes=args.classes,
+    width=args.width,
+    head=args.head,
+    options=registry.Options(
+      shallow=args.shallow,
+      separable=not args.full_convolutions,
+      conv_bias=args.conv_bias,
+      minimalistic=args.minimalistic,
+      stride_in_1x1=args.stride_in_1x1,
+    ),
+  )
+  if args.resolution is not None:
+    registry.check_resolution(args.model, args.resolution)
+  return network
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  args = _parse(argv)
+  try:
+    network = _describe(args)
   except InputError as error:
     print(f"summary: {error}", file=sys.stderr)
     return 2
-  layers = counting.list_layers(module, args.resolution)
+  resolution = args.resolution or network.conventions.resolution
+  layers = counting.list_layers(registry.build(network), resolution)
   total = summarize(layers)
   if args.json:
-    print(json.dumps(total))
-  else:
-    _print(Console(), layers, total)
+    print(json.dumps({"resolution": resolution, **total}))
+    return 0
+  console = Console()
+  console.line(f"{args.model}: {registry.get(args.model).paper}")
+  console.line(
+    f"width {args.width:g}, {resolution} pixels, {args.classes} classes"
+  )
+  _print(console, layers, total)
   return 0
 
 

@@ -11,9 +11,9 @@ from mn_jax.models import counting, registry, variables
 _networks = pytest.mark.parametrize("name", registry.MODELS)
 
 
-def _build(name: str = "mobilenet_v1", **changes):
-  arguments = {"num_classes": 3, "width": 0.25, "norm_momentum": 0.9}
-  return registry.build(name, **(arguments | changes))
+def _build(name: str = "mobilenet_v1", width: float = 0.25, **build):
+  network = registry.describe(name, num_classes=3, width=width)
+  return registry.build(network, **build)
 
 
 def _kernels(values: dict) -> dict[str, np.ndarray]:
@@ -30,8 +30,10 @@ def _glorot_limit(shape: tuple[int, ...]) -> float:
 @_networks
 def test_same_structure_as_the_modules_own_init(name):
   module = _build(name)
-  values = variables.initial_values(module, 32, 0)
-  expected = variables.shapes(module, 32)
+  size = max(32, registry.get(name).min_resolution)
+  values = variables.initial_values(module, size, 0)
+  expected = variables.shapes(module, size)
+  assert set(values) == {"params", "batch_stats"}
   assert jax.tree.structure(values) == jax.tree.structure(expected)
   for a, b in zip(
     jax.tree.leaves(values), jax.tree.leaves(expected), strict=True
@@ -71,9 +73,9 @@ def test_kernels_reach_their_glorot_limit():
 def test_values_are_pinned():
   """The drawn numbers are part of a result: they may not change unseen."""
   values = variables.initial_values(_build(), 32, 7)
-  kernel = values["params"]["stem"]["conv"]["kernel"]
+  kernel = values["params"]["backbone"]["stem"]["conv"]["kernel"]
   np.testing.assert_array_equal(
-    kernel[0, 0, 0, :3], np.float32([0.06345604, -0.14549969, -0.22616467])
+    kernel[0, 0, 0, :3], np.float32([0.24223909, -0.0101738535, -0.22138473])
   )
 
 
@@ -85,7 +87,7 @@ def test_seeds_and_paths_draw_different_values():
     np.testing.assert_array_equal(x, again[path])
     assert not np.any(x == other[path]), path
   # Two kernels of equal shape.
-  a, b = (first[f"block{i}/pointwise/conv/kernel"] for i in (6, 7))
+  a, b = (first[f"backbone/block{i}/pointwise/conv/kernel"] for i in (6, 7))
   assert a.shape == b.shape
   assert not np.any(a == b)
 
@@ -115,7 +117,12 @@ def test_count_params_leaves_the_weight_out():
   assert counting.count_params(values) == (40, 8)
 
 
-@_networks
+@pytest.mark.parametrize(
+  "name",
+  # Elsewhere the 3x3 windows that hang over small maps count: to the compiler
+  # what is outside costs nothing, in papers it does.
+  [name for name in registry.MODELS if name.startswith("mobilenet")],
+)
 def test_count_macs_agrees_with_the_compiler(name):
   """XLA counts the elementwise work of BatchNorm and activations too."""
   # Wide, so that this is a few percent.

@@ -39,7 +39,7 @@ _FORMS = {"shifted": depthwise.shifted, "grouped": depthwise.grouped}
 def _case(name: str):
   size, window, stride, pad = _CASES[name]
   if pad == "same":
-    pad = padding.same(size, window, stride)
+    pad = padding.resolve("same", size, window, stride)
   return size, window, stride, pad
 
 
@@ -181,7 +181,7 @@ def test_bfloat16_sums_the_kernel_gradient_in_float32(name):
   """2,000 terms: a bfloat16 sum stalls far below, a float32 one rounds once."""
   _, window, stride, _ = _case(name)
   size = (32, 32)
-  pad = padding.same(size, window, stride)
+  pad = padding.resolve("same", size, window, stride)
   arrays = [
     # Positive, so that nothing cancels; exact in bfloat16.
     np.asarray(jnp.asarray(np.abs(a), jnp.bfloat16), np.float64)

@@ -23,7 +23,7 @@ def _documented(n: int, k: int, stride: int) -> tuple[int, int]:
 @_strides
 def test_same_is_tensorflows_formula(k, stride):
   for n in _SIZES:
-    rows, cols = padding.same((n, n + 1), (k, k), stride)
+    rows, cols = padding.resolve("same", (n, n + 1), (k, k), stride)
     assert rows == _documented(n, k, stride)
     assert cols == _documented(n + 1, k, stride)
 
@@ -33,17 +33,17 @@ def test_same_is_tensorflows_formula(k, stride):
 def test_same_gives_the_size_over_the_stride(k, stride):
   for n in _SIZES:
     size, window = (n, n + 3), (k, 3)
-    pad = padding.same(size, window, stride)
+    pad = padding.resolve("same", size, window, stride)
     out = padding.out_size(size, window, stride, pad)
     assert out == (math.ceil(n / stride), math.ceil((n + 3) / stride))
 
 
 def test_same_puts_the_odd_pixel_at_the_end():
-  assert padding.same((50, 25), (3, 3), 2) == ((0, 1), (1, 1))
+  assert padding.resolve("same", (50, 25), (3, 3), 2) == ((0, 1), (1, 1))
 
 
 def test_same_treats_rows_and_columns_apart():
-  assert padding.same((8, 9), (5, 3), 1) == ((2, 2), (1, 1))
+  assert padding.resolve("same", (8, 9), (5, 3), 1) == ((2, 2), (1, 1))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])

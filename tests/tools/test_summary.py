@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mn_jax.models import counting, registry
+from mn_jax.models import counting, registry, variables
 from mn_jax.tools import summary
 
 
@@ -11,17 +11,20 @@ def run(capsys, *arguments):
   return code, *capsys.readouterr()
 
 
-def test_json_of_mobilenet_v1(capsys):
-  code, out, _ = run(
-    capsys,
-    "--model=mobilenet_v1",
-    "--width=1.0",
-    "--resolution=224",
-    "--classes=1000",
-    "--json",
-  )
-  total = json.loads(out)
+def totals(capsys, *arguments):
+  code, out, _ = run(capsys, *arguments, "--json")
   assert code == 0
+  return json.loads(out)
+
+
+def build(name, **describe):
+  network = registry.describe(name, num_classes=7, width=0.25, **describe)
+  return registry.build(network)
+
+
+def test_json_of_mobilenet_v1(capsys):
+  total = totals(capsys, "--model=mobilenet_v1")
+  assert total["resolution"] == 224
   assert total["params"] == 4_253_864
   assert total["trainable"] == 4_231_976
   assert total["macs"] == 568_740_352
@@ -39,32 +42,156 @@ def test_json_of_mobilenet_v1(capsys):
   }
 
 
-@pytest.mark.parametrize("name", registry.MODELS)
-def test_layers_are_in_the_order_of_calls_and_complete(name):
-  module = registry.build(name, num_classes=7, width=0.5, norm_momentum=0.9)
-  layers = counting.list_layers(module, 64)
-  assert layers[0].path == "stem/conv"
-  assert layers[0].output[:2] == (32, 32)
-  assert layers[-1].path == "head"
-  assert layers[-1].output == (7,)
-  paths = [layer.path for layer in layers]
-  assert paths.index("block2/depthwise/conv") < paths.index(
-    "block10/depthwise/conv"
-  )
+@pytest.mark.parametrize(
+  ("arguments", "params", "macs"),
+  [
+    (
+      ["mobilenet_v1", "--width=0.5", "--resolution=160"],
+      1_342_536,
+      76_525_568,
+    ),
+    (["mobilenet_v1", "--shallow"], 2_899_624, 307_323_392),
+    (["mobilenet_v1", "--full_convolutions"], 29_306_056, 4_867_293_184),
+    (["mobilenet_v1", "--conv_bias", "--classes=10"], 3_250_058, 567_726_592),
+    (
+      ["mobilenet_v2", "--head=gap_128_64", "--classes=8"],
+      2_431_496,
+      299_666_816,
+    ),
+    (["mobilenet_v3_small", "--minimalistic"], 2_056_848, 52_288_448),
+    (["resnet50", "--stride_in_1x1"], 25_610_152, 3_857_973_248),
+    (["simple_cnn", "--classes=8"], 670_056, 457_523_456),
+  ],
+)
+def test_flags(capsys, arguments, params, macs):
+  """Counts that another value of the flag would not give."""
+  name, *flags = arguments
+  total = totals(capsys, f"--model={name}", *flags)
+  assert (total["params"], total["macs"]) == (params, macs)
+
+
+def test_resolution_is_the_networks_own_unless_it_is_given(capsys):
+  name = "--model=simple_cnn"
+  assert totals(capsys, name)["resolution"] == 160
+  assert totals(capsys, name, "--resolution=32")["resolution"] == 32
+
+
+@pytest.mark.parametrize(
+  ("name", "describe"),
+  [
+    *((name, {}) for name in registry.MODELS),
+    ("mobilenet_v1", {"options": registry.Options(conv_bias=True)}),
+    ("mobilenet_v2", {"head": "gap_128_64"}),
+    ("vgg16", {"head": "flatten_4096_1024"}),
+  ],
+)
+def test_nothing_is_left_out(name, describe):
+  module = build(name, **describe)
+  size = max(64, registry.get(name).min_resolution)
+  layers = counting.list_layers(module, size)
   total = summary.summarize(layers)
-  assert total["trainable"] == sum(layer.params for layer in layers)
-  assert total["macs"] == counting.count_macs(module, 64)
+  params, stats = counting.count_params(variables.shapes(module, size))
+  assert total["trainable"] == params
+  assert total["params"] == params + stats
+  assert total["macs"] == counting.count_macs(module, size)
   for share in ("macs_percent", "params_percent"):
     assert sum(
       row[share] for row in total["by_type"].values()
     ) == pytest.approx(100)
 
 
-def test_tables_name_every_layer(capsys):
-  code, out, _ = run(capsys, "--model=mobilenet_v2", "--resolution=32")
+def test_layers_are_in_the_order_of_calls():
+  layers = counting.list_layers(build("mobilenet_v3_small"), 64)
+  assert layers[0].path == "backbone/stem/conv"
+  assert layers[0].output == (32, 32, 16)
+  assert layers[-1].path == "head/logits"
+  assert layers[-1].output == (7,)
+  paths = [layer.path for layer in layers]
+  # Not the alphabetical one.
+  block = [p.split("/", 2)[2] for p in paths if "/block10/" in p]
+  assert block == [
+    "expand/conv",
+    "expand/norm",
+    "depthwise/conv",
+    "depthwise/norm",
+    "squeeze_excite/reduce",
+    "squeeze_excite/expand",
+    "project/conv",
+    "project/norm",
+  ]
+  assert paths.index("backbone/block2/expand/conv") < paths.index(
+    "backbone/block10/expand/conv"
+  )
+
+
+def test_mult_adds_and_sizes_of_every_kind_of_layer():
+  layers = counting.list_layers(
+    build("mobilenet_v3_small", head="gap_128_64"), 64
+  )
+  rows = {
+    layer.path: (layer.kind, layer.output, layer.params, layer.macs)
+    for layer in layers
+  }
+  assert rows["backbone/block3/depthwise/conv"] == (
+    "depthwise 5x5",
+    (4, 4, 32),
+    25 * 32,
+    25 * 32 * 16,
+  )
+  # Squeeze and excitation works on one pixel, with biases.
+  assert rows["backbone/block3/squeeze_excite/reduce"] == (
+    "conv 1x1",
+    (1, 1, 8),
+    32 * 8 + 8,
+    32 * 8,
+  )
+  assert rows["head/dense0"][::2] == ("dense", 48 * 128 + 128)
+  assert rows["head/dense0"][3] == 48 * 128
+  assert rows["head/norm0"] == ("norm", (128,), 256, 0)
+
+
+def test_a_folded_network_has_its_biases_counted():
+  network = registry.describe("mobilenet_v2", num_classes=7, width=0.25)
+  module = registry.build(network, folded=True)
+  values = variables.shapes(module, 32)
+  assert values["batch_stats"] == {}
+  layers = counting.list_layers(module, 32)
+  params, _ = counting.count_params(values)
+  assert sum(layer.params for layer in layers) == params
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_tables_fit_and_name_every_layer(capsys, monkeypatch, name):
+  monkeypatch.setenv("COLUMNS", "80")
+  code, out, _ = run(capsys, f"--model={name}")
   assert code == 0
-  assert "block16/project/norm" in out
-  assert "3,538,984 parameters, 3,504,872 of them trainable" in out
+  assert max(map(len, out.splitlines())) <= 80
+  assert "…" not in out
+  spec = registry.get(name)
+  assert f"{name}: {spec.paper}\n" in out
+  # A layer's path is its block's and its own.
+  cells = [line.split("│")[1] for line in out.splitlines() if "│" in line]
+  block, paths = "", []
+  for cell in cells:
+    if cell.endswith("/ ") or cell.rstrip().endswith("/"):
+      block = cell.strip()
+    elif cell.startswith("  "):
+      paths.append(block + cell.strip())
+  network = registry.describe(name, num_classes=1000)
+  size = spec.conventions.resolution
+  layers = counting.list_layers(registry.build(network), size)
+  assert paths == [layer.path for layer in layers]
+  assert f"{spec.params:,} of them trainable" in out
+  assert f"\n{spec.macs:,} mult-adds per image\n" in out
+
+
+def test_shares_of_blocks(capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "80")
+  _, out, _ = run(capsys, "--model=simple_cnn", "--classes=8")
+  (head,) = (line for line in out.splitlines() if "head/" in line)
+  cells = [cell.strip() for cell in head.split("│")[1:-1]]
+  # 409,896 of 670,056 parameters, 409,856 of 457,523,456 mult-adds.
+  assert cells == ["head/", "", "", "61.17%", "0.09%"]
 
 
 @pytest.mark.parametrize(
@@ -72,11 +199,20 @@ def test_tables_name_every_layer(capsys):
   [
     (["--model=alexnet"], "got 'alexnet'; valid: mobilenet_v1"),
     (["--model=mobilenet_v1", "--width=0"], "got width 0"),
+    (["--model=mobilenet_v1", "--width=nan"], "got width nan"),
     (["--model=mobilenet_v1", "--classes=-1"], "classes -1; valid"),
+    (["--model=mobilenet_v1", "--head=none"], "got 'none'; valid: own, plain"),
+    (["--model=vgg16", "--shallow"], "model.shallow: got True for 'vgg16'"),
+    (
+      ["--model=vgg16", "--resolution=31"],
+      "got 31 pixels for 'vgg16'; valid: 32 or more",
+    ),
+    (["--model=mobilenet_v1", "--resolution=0"], "got 0 pixels"),
   ],
 )
 def test_wrong_input_is_one_line(capsys, arguments, message):
-  code, _, err = run(capsys, *arguments)
+  code, out, err = run(capsys, *arguments)
   assert code == 2
+  assert out == ""
   assert message in err
   assert err.count("\n") == 1

@@ -1,0 +1,133 @@
+"""A backbone and a head: what every network of this package is."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mn_jax.models import layers
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSpec:
+  """What follows the backbone's last feature map, before the logits.
+
+  Attributes:
+    pool: whether the map is averaged over its pixels first, or flattened.
+    hidden: features of the dense layers before the logits.
+    activation: after each of them.
+    norm: BatchNorm 'before' the activation (the dense layer then keeps its
+      bias only where `hidden_bias`), 'after' it, or 'none'.
+    hidden_bias: whether hidden layers have a bias.
+  """
+
+  pool: bool = True
+  hidden: tuple[int, ...] = ()
+  activation: layers.Activation = jax.nn.relu
+  norm: str = "none"
+  hidden_bias: bool = True
+
+
+# Heads that the studies put on pretrained backbones, for any network.
+HEADS = {
+  "plain": HeadSpec(),
+  "gap_128_64": HeadSpec(hidden=(128, 64), norm="after"),
+  "gap_1024": HeadSpec(hidden=(1024,)),
+  "flatten_4096_1024": HeadSpec(pool=False, hidden=(4096, 1024)),
+}
+
+
+class Head(nn.Module):
+  """Dense layers on a pooled or flattened feature map, in float32.
+
+  Attributes:
+    num_classes: number of logits.
+    spec: its layers.
+    dropout: rate after every hidden layer; without one, before the logits.
+    norm: makes a BatchNorm.
+  """
+
+  num_classes: int
+  spec: HeadSpec
+  dropout: float
+  norm: Callable[..., nn.Module]
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """f32[batch, c] (pooled) or f[batch, h, w, c] -> f32[batch, classes]."""
+    x = x.astype(jnp.float32).reshape(x.shape[0], -1)
+    dropout = nn.Dropout(self.dropout, deterministic=not train)
+    if not self.spec.hidden:
+      x = dropout(x)
+    for i, features in enumerate(self.spec.hidden):
+      dense = layers.Dense(
+        features, use_bias=self.spec.hidden_bias, name=f"dense{i}"
+      )
+      x = dense(x)
+      if self.spec.norm == "before":
+        x = self.norm(name=f"norm{i}")(x, train)
+      x = self.spec.activation(x)
+      if self.spec.norm == "after":
+        x = self.norm(name=f"norm{i}")(x, train)
+      x = dropout(x)
+    return layers.Dense(self.num_classes, name="logits")(x)
+
+
+class Classifier(nn.Module):
+  """A backbone and its head; their parameters are 'backbone' and 'head'.
+
+  Attributes:
+    backbone: images -> (last feature map, named feature maps).
+    head: last feature map -> logits.
+    frozen: whether the backbone stays in evaluation mode during training:
+      its running statistics are used and kept, its dropout is off.
+    norm_debias: see `layers.BatchNorm`; here for the initial values.
+  """
+
+  backbone: nn.Module
+  head: Head
+  frozen: bool = False
+  norm_debias: bool = True
+
+  def __call__(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Classifies images.
+
+    Args:
+      x: f32[batch, h, w, 3], normalised.
+      train: whether BatchNorm uses and gathers batch statistics and dropout
+        is on (then an rng named 'dropout' is needed unless all rates are 0).
+
+    Returns:
+      Logits f32[batch, num_classes], and the named feature maps of the
+      backbone with 'pooled', f32[batch, c], the mean of the last.
+    """
+    last, features = self._maps(x, train)
+    features["pooled"] = jnp.mean(last.astype(jnp.float32), axis=(1, 2))
+    x = features["pooled"] if self.head.spec.pool else last
+    return self.head(x, train), features
+
+  def extract(self, x: jax.Array) -> jax.Array:
+    """What the head sees of images in evaluation.
+
+    Args:
+      x: f32[batch, h, w, 3], normalised.
+
+    Returns:
+      f32[batch, c] for a head that pools, else f32[batch, h, w, c].
+    """
+    last, _ = self._maps(x, False)
+    last = last.astype(jnp.float32)
+    return jnp.mean(last, axis=(1, 2)) if self.head.spec.pool else last
+
+  def classify(self, extracted: jax.Array, train: bool) -> jax.Array:
+    """Logits of what `extract` returned."""
+    return self.head(extracted, train)
+
+  def _maps(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    return self.backbone(x, train and not self.frozen)

@@ -1,0 +1,42 @@
+"""BatchNorm folded into the convolutions before it, for inference.
+
+With running statistics a BatchNorm multiplies every channel by a factor and
+adds an offset, which the convolution's kernel and a bias can do as well.
+"""
+
+import flax.traverse_util
+import numpy as np
+
+
+def fold(variables: dict, *, epsilon: float) -> dict:
+  """Variables for `registry.build(..., folded=True)`.
+
+  Every 'norm' of the backbone goes into the 'conv' beside it; the head is left
+  as it is.
+
+  Args:
+    variables: 'params' and 'batch_stats' of a network.
+    epsilon: of its BatchNorm.
+
+  Returns:
+    The folded network's variables, f32 NumPy arrays.
+  """
+  params = flax.traverse_util.flatten_dict(variables["params"])
+  stats = flax.traverse_util.flatten_dict(variables["batch_stats"])
+  norms = {p[:-1] for p in stats if p[0] == "backbone"}
+  folded = {p: np.asarray(x) for p, x in params.items() if p[:-1] not in norms}
+  for norm in norms:
+    conv = (*norm[:-1], "conv")
+    factor = 1 / np.sqrt(np.asarray(stats[*norm, "var"]) + epsilon)
+    if (*norm, "scale") in params:
+      factor = factor * np.asarray(params[*norm, "scale"])
+    offset = np.asarray(params[*norm, "bias"]) - stats[*norm, "mean"] * factor
+    for name in ("kernel", "bias"):
+      if (*conv, name) in folded:
+        folded[*conv, name] = folded[*conv, name] * factor
+    folded[*norm, "bias"] = np.asarray(offset, np.float32)
+  rest = {p: x for p, x in stats.items() if p[0] != "backbone"}
+  return {
+    "params": flax.traverse_util.unflatten_dict(folded),
+    "batch_stats": flax.traverse_util.unflatten_dict(rest),
+  }

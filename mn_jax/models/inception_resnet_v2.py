@@ -1,0 +1,139 @@
+"""Inception-ResNet-v2.
+
+Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual
+Connections on Learning", arXiv:1602.07261, figures 15 to 19.
+
+As in the authors' TF-slim code and Keras Applications, where the figures
+differ: the stem is that of InceptionV3 and one block more; there are 10, 20 and
+10 residual blocks, not 5, 10 and 5; channels are the code's. Residuals are
+scaled down, see the paper's section 3.3, but for the last, which has no ReLU
+either. Without the auxiliary head, which only matters in training. The paper
+has no width multiplier.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from mn_jax.models import inception, layers
+from mn_jax.models.inception import Branch
+
+_MIXED_5B = (
+  Branch("branch1x1", ((96, 1),)),
+  Branch("branch5x5", ((48, 1), (64, 5))),
+  Branch("branch3x3dbl", ((64, 1), (96, 3), (96, 3))),
+  Branch("branch_pool", ((64, 1),), pool="avg"),
+)
+_BLOCK_35 = (
+  Branch("branch1x1", ((32, 1),)),
+  Branch("branch3x3", ((32, 1), (32, 3))),
+  Branch("branch3x3dbl", ((32, 1), (48, 3), (64, 3))),
+)
+_MIXED_6A = (
+  Branch("branch3x3", ((384, 3, 2),)),
+  Branch("branch3x3dbl", ((256, 1), (256, 3), (384, 3, 2))),
+  Branch("branch_pool", pool="max"),
+)
+_BLOCK_17 = (
+  Branch("branch1x1", ((192, 1),)),
+  Branch("branch7x7", ((128, 1), (160, (1, 7)), (192, (7, 1)))),
+)
+_MIXED_7A = (
+  Branch("branch3x3", ((256, 1), (384, 3, 2))),
+  Branch("branch3x3less", ((256, 1), (288, 3, 2))),
+  Branch("branch3x3dbl", ((256, 1), (288, 3), (320, 3, 2))),
+  Branch("branch_pool", pool="max"),
+)
+_BLOCK_8 = (
+  Branch("branch1x1", ((192, 1),)),
+  Branch("branch3x3", ((192, 1), (224, (1, 3)), (256, (3, 1)))),
+)
+# Three blocks without a residual connection, each with its name and table; then
+# name, table and number of those with one that follow it, and the scale of
+# their residuals.
+STAGES = (
+  ("mixed_5b", _MIXED_5B, "block35", _BLOCK_35, 10, 0.17),
+  ("mixed_6a", _MIXED_6A, "block17", _BLOCK_17, 20, 0.1),
+  ("mixed_7a", _MIXED_7A, "block8", _BLOCK_8, 10, 0.2),
+)
+
+
+class ResidualBlock(nn.Module):
+  """x + scale * up(branches), then ReLU.
+
+  `up` is a 1x1 convolution with a bias, without BatchNorm or ReLU.
+
+  Attributes:
+    branches: the block's table.
+    scale: of the residual.
+    relu: whether there is a ReLU at the end.
+    unit: `inception.conv_unit` with width, norm and dtype.
+    dtype: compute type.
+  """
+
+  branches: tuple[Branch, ...]
+  scale: float
+  relu: bool
+  unit: Callable[..., nn.Module]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """f[batch, h, w, c] -> f[batch, h, w, c]."""
+    mixed = inception.apply_branches(
+      self.branches, x, train, unit=self.unit, count_padding=False
+    )
+    up = layers.Conv(
+      x.shape[-1], window=1, use_bias=True, dtype=self.dtype, name="up"
+    )
+    x = x + self.scale * up(mixed)
+    return jax.nn.relu(x) if self.relu else x
+
+
+class InceptionResNetV2(nn.Module):
+  """The backbone of Inception-ResNet-v2.
+
+  Attributes:
+    width: factor of all channels, which are rounded down.
+    norm: makes a BatchNorm, given its name.
+    padding: a rule of `ops.padding`. Nothing asks for it: convolutions with a
+      stride have none, and average pooling never counts its padding, here
+      also in timm.
+    dtype: compute type of the convolutions.
+  """
+
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """f32[batch, h, w, 3] -> (last map, maps 'stem', ..., 'top')."""
+    unit = functools.partial(
+      inception.conv_unit, width=self.width, norm=self.norm, dtype=self.dtype
+    )
+    x, features = inception.apply_stem(x, train, unit)
+    for mixed, mixed_table, block, block_table, repeats, scale in STAGES:
+      x = inception.Mixed(mixed_table, unit, False, name=mixed)(x, train)
+      features[mixed] = x
+      for i in range(1, repeats + 1):
+        last = block == "block8" and i == repeats
+        name = f"{block}_{i}"
+        x = ResidualBlock(
+          block_table,
+          1.0 if last else scale,
+          not last,
+          unit,
+          self.dtype,
+          name=name,
+        )(x, train)
+        features[name] = x
+    x = unit(1536, 1, name="top")(x, train)
+    features["top"] = x
+    return x, features

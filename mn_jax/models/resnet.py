@@ -1,0 +1,142 @@
+"""ResNet.
+
+He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385,
+table 1. Shortcuts that change the shape are projections (the paper's option B).
+
+The paper, Caffe and Keras Applications halve the map in the first 1x1
+convolution of a bottleneck; torchvision and timm do so in its 3x3 convolution,
+which is more precise at more mult-adds (Goyal et al., arXiv:1706.02677,
+section 5.1). Here the second is the default, and an option gives the first.
+
+The paper has no width multiplier; here it multiplies all channels, rounded
+down.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from mn_jax.models import layers
+from mn_jax.ops import pooling
+
+# By the network's depth: residual blocks in each of the four stages, conv2_x to
+# conv5_x.
+STAGES = {
+  18: (2, 2, 2, 2),
+  34: (3, 4, 6, 3),
+  50: (3, 4, 6, 3),
+  152: (3, 8, 36, 3),
+}
+# Networks of this depth and more have bottlenecks.
+_BOTTLENECK_DEPTH = 50
+# Channels of the first stage, at width 1.0; every further stage doubles them.
+_CHANNELS = 64
+# A bottleneck's output has four times the channels of its 3x3 convolution.
+_EXPANSION = 4
+
+
+class ResidualBlock(nn.Module):
+  """Two 3x3 convolutions, or the bottleneck 1x1, 3x3, 1x1; then the addition.
+
+  Attributes:
+    features: channels of the 3x3 convolutions.
+    stride: of one convolution and of the shortcut.
+    bottleneck: whether it is one, with four times the channels at its end.
+    stride_in_1x1: whether a bottleneck's stride is in its first convolution.
+    norm: makes a BatchNorm.
+    dtype: compute type.
+  """
+
+  features: int
+  stride: int
+  bottleneck: bool
+  stride_in_1x1: bool
+  norm: Callable[..., nn.Module]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """f[batch, h, w, c] -> f[batch, oh, ow, out]."""
+    conv = functools.partial(layers.Conv, padding="symmetric", dtype=self.dtype)
+    if self.bottleneck:
+      out = self.features * _EXPANSION
+      strides = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
+      rows = [
+        (self.features, 1, strides[0]),
+        (self.features, 3, strides[1]),
+        (out, 1, 1),
+      ]
+    else:
+      out = self.features
+      rows = [(out, 3, self.stride), (out, 3, 1)]
+    shortcut = x
+    for i, (channels, window, stride) in enumerate(rows):
+      unit = functools.partial(conv, channels, window=window, stride=stride)
+      activation = jax.nn.relu if i < len(rows) - 1 else None
+      x = layers.ConvBN(unit, self.norm, activation, name=f"conv{i}")(x, train)
+    if self.stride > 1 or shortcut.shape[-1] != out:
+      unit = functools.partial(conv, out, window=1, stride=self.stride)
+      shortcut = layers.ConvBN(unit, self.norm, name="shortcut")(
+        shortcut, train
+      )
+    return jax.nn.relu(x + shortcut)
+
+
+class ResNet(nn.Module):
+  """The backbone of a ResNet.
+
+  Attributes:
+    depth: number of layers, one of STAGES.
+    width: factor of all channels.
+    norm: makes a BatchNorm, given its name.
+    padding: not used: Caffe, torchvision and Keras Applications all pad
+      symmetrically.
+    dtype: compute type of the convolutions.
+    stride_in_1x1: whether the first 1x1 convolution of a bottleneck, not its
+      3x3 convolution, has the stride.
+  """
+
+  depth: int
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
+  stride_in_1x1: bool = False
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ...).
+
+    'stem' is the map before the max-pooling.
+    """
+    stem = functools.partial(
+      layers.Conv,
+      int(_CHANNELS * self.width),
+      window=7,
+      stride=2,
+      padding="symmetric",
+      dtype=self.dtype,
+    )
+    x = layers.ConvBN(stem, self.norm, jax.nn.relu, name="stem")(x, train)
+    features = {"stem": x}
+    x = pooling.max_pool(x, 3, stride=2, padding="symmetric")
+    index = 0
+    for stage, count in enumerate(STAGES[self.depth]):
+      for i in range(count):
+        x = ResidualBlock(
+          int(_CHANNELS * 2**stage * self.width),
+          2 if stage > 0 and i == 0 else 1,
+          self.depth >= _BOTTLENECK_DEPTH,
+          self.stride_in_1x1,
+          self.norm,
+          self.dtype,
+          name=f"block{index}",
+        )(x, train)
+        features[f"block{index}"] = x
+        index += 1
+    return x, features

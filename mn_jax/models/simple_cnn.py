@@ -1,0 +1,63 @@
+"""Four convolutions: what a network without any refinement reaches.
+
+No paper defines it. Each convolution is 3x3 with a bias and ReLU, and followed
+by a pooling of 2x2 pixels; the head flattens the map and has one hidden layer.
+The width multiplies the channels and that layer, rounded down.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from mn_jax.models import layers
+from mn_jax.models.classifier import HeadSpec
+from mn_jax.ops import pooling
+
+# Channels at width 1.0.
+CHANNELS = (64, 64, 128, 128)
+
+# Each pooling halves the map, and an odd row or column is lost.
+MIN_RESOLUTION = 16
+
+
+def head(width: float) -> HeadSpec:
+  """The head: the map flattened, and one hidden layer, at a width."""
+  return HeadSpec(pool=False, hidden=(int(32 * width),))
+
+
+class SimpleCNN(nn.Module):
+  """The backbone of the simple network.
+
+  Attributes:
+    width: factor of all channels.
+    norm: not used, there is no BatchNorm.
+    padding: a rule of `ops.padding`; all but 'valid' agree without a stride.
+    dtype: compute type of the convolutions.
+  """
+
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """f32[batch, h, w, 3] -> (last map, maps 'block0', ..., after pooling)."""
+    del train  # nothing differs
+    features = {}
+    for i, channels in enumerate(CHANNELS):
+      conv = layers.Conv(
+        int(channels * self.width),
+        padding=self.padding,
+        use_bias=True,
+        dtype=self.dtype,
+        name=f"conv{i}",
+      )
+      x = jax.nn.relu(conv(x))
+      x = pooling.max_pool(x, 2, stride=2, padding="valid")
+      features[f"block{i}"] = x
+    return x, features

@@ -1,0 +1,88 @@
+"""VGG16.
+
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", arXiv:1409.1556, table 1, column D. Convolutions have biases and
+no BatchNorm. The paper has no width multiplier; here it multiplies the
+channels and the hidden layers of the head, rounded down.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from mn_jax.models import layers
+from mn_jax.models.classifier import HeadSpec
+from mn_jax.ops import pooling
+
+# Channels at width 1.0 and number of convolutions of the five blocks.
+VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+
+# Each block halves the map, and an odd row or column is lost.
+MIN_RESOLUTION = 32
+
+
+def head(width: float) -> HeadSpec:
+  """The head: the map flattened, and two hidden layers, at a width."""
+  hidden = int(4096 * width)
+  return HeadSpec(pool=False, hidden=(hidden, hidden))
+
+
+class Block(nn.Module):
+  """Convolutions 3x3 with ReLU, then the largest of every 2x2 pixels."""
+
+  features: int
+  count: int
+  padding: str
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """f[batch, h, w, c] -> f[batch, h // 2, w // 2, features]."""
+    for i in range(self.count):
+      conv = layers.Conv(
+        self.features,
+        padding=self.padding,
+        use_bias=True,
+        dtype=self.dtype,
+        name=f"conv{i}",
+      )
+      x = jax.nn.relu(conv(x))
+    return pooling.max_pool(x, 2, stride=2, padding="valid")
+
+
+class VGG(nn.Module):
+  """The backbone of VGG16.
+
+  Attributes:
+    blocks: channels at width 1.0 and number of convolutions of each.
+    width: factor of all channels.
+    norm: not used, there is no BatchNorm.
+    padding: a rule of `ops.padding`; all but 'valid' agree without a stride.
+    dtype: compute type of the convolutions.
+  """
+
+  blocks: tuple[tuple[int, int], ...]
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
+
+  @nn.compact
+  def __call__(
+    self, x: jax.Array, train: bool
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """f32[batch, h, w, 3] -> (last map, maps 'block0', ..., after pooling)."""
+    del train  # nothing differs
+    features = {}
+    for i, (channels, count) in enumerate(self.blocks):
+      x = Block(
+        int(channels * self.width),
+        count,
+        self.padding,
+        self.dtype,
+        name=f"block{i}",
+      )(x)
+      features[f"block{i}"] = x
+    return x, features

@@ -1,0 +1,84 @@
+"""Tests of MobileNetV2."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mn_jax.models import counting, registry, variables
+
+# By width: parameters with running means and variances, 1000 classes, of Keras
+# Applications; millions of mult-adds at 224 px in the table of TF-slim's
+# README, which gives width 1.0, 300.8, without its fraction.
+_PUBLISHED = {
+  1.4: (6_156_712, 582),
+  1.3: (5_431_048, 509),
+  1.0: (3_538_984, 301),
+  0.75: (2_663_064, 209),
+  0.5: (1_987_224, 97),
+  0.35: (1_691_208, 59),
+}
+
+
+def _build(classes: int = 3, width: float = 0.25):
+  network = registry.describe("mobilenet_v2", num_classes=classes, width=width)
+  return registry.build(network)
+
+
+def _maps(module, size: int) -> dict[str, tuple[int, ...]]:
+  x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  values = variables.shapes(module, size)
+  _, features = jax.eval_shape(
+    lambda v, x: module.apply(v, x, False), values, x
+  )
+  return {name: x.shape[1:] for name, x in features.items()}
+
+
+@pytest.mark.parametrize("width", _PUBLISHED)
+def test_parameters_and_mult_adds_are_the_published_ones(width):
+  total, millions = _PUBLISHED[width]
+  layers = counting.list_layers(_build(1000, width), 224)
+  assert sum(layer.params + layer.stats for layer in layers) == total
+  assert round(sum(layer.macs for layer in layers) / 1e6) == millions
+
+
+def test_parameters_without_the_head_are_those_of_keras():
+  values = variables.shapes(_build(width=1.0), 224)
+  del values["params"]["head"]
+  assert sum(counting.count_params(values)) == 2_257_984
+
+
+@pytest.mark.parametrize("size", [32, 33, 224])
+def test_feature_maps(size):
+  maps = _maps(_build(), size)
+  blocks = [f"block{i}" for i in range(17)]
+  assert set(maps) == {"stem", *blocks, "top", "pooled"}
+  halved = [-(-size // 2**i) for i in range(1, 6)]
+  # The first map of every resolution, and the last.
+  for n, i in zip(halved, (0, 1, 3, 6, 13), strict=True):
+    assert maps[f"block{i}"][:2] == (n, n)
+  assert maps["stem"][:2] == (halved[0],) * 2
+  assert maps["block12"][:2] == (halved[3],) * 2
+  assert maps["top"] == (halved[4], halved[4], 1280)
+
+
+def test_width_rounds_channels_and_keeps_the_last_layer():
+  maps = _maps(_build(width=0.35), 32)
+  channels = [maps[name][-1] for name in ("stem", "block0", "block1", "top")]
+  assert channels == [16, 8, 8, 1280]
+  assert _maps(_build(width=1.4), 32)["top"][-1] == 1792
+
+
+def test_shortcut_of_linear_bottlenecks_where_shapes_agree():
+  """With all projections -1, a block is -1 or one less than the last."""
+  module = _build(width=0.5)
+  x = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
+  values = variables.initial_values(module, 32, 0)
+  for name, block in values["params"]["backbone"].items():
+    if name.startswith("block"):
+      block["project"]["norm"]["scale"][:] = 0
+      block["project"]["norm"]["bias"][:] = -1
+  _, features = jax.jit(lambda v, x: module.apply(v, x, False))(values, x)
+  # The first block of a stage changes the size or the channels.
+  levels = [-float(features[f"block{i}"].min()) for i in range(17)]
+  assert levels == [1, 1, 2, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 2, 3, 1]

@@ -1,0 +1,63 @@
+"""Tests of the simple network."""
+
+import numpy as np
+
+from mn_jax.models import counting, registry, variables
+
+
+def _build(classes: int = 3, width: float = 0.05, head: str = "own"):
+  network = registry.describe(
+    "simple_cnn", num_classes=classes, width=width, head=head
+  )
+  return registry.build(network)
+
+
+def test_layers_at_160_pixels_with_8_classes():
+  layers = counting.list_layers(_build(8, 1.0), 160)
+  assert sum(layer.params for layer in layers) == 670_056
+  assert [(x.path, x.kind, x.output) for x in layers] == [
+    ("backbone/conv0", "conv 3x3", (160, 160, 64)),
+    ("backbone/conv1", "conv 3x3", (80, 80, 64)),
+    ("backbone/conv2", "conv 3x3", (40, 40, 128)),
+    ("backbone/conv3", "conv 3x3", (20, 20, 128)),
+    ("head/dense0", "dense", (32,)),
+    ("head/logits", "dense", (8,)),
+  ]
+  flattened = variables.shapes(_build(8, 1.0), 160)["params"]["head"]["dense0"]
+  assert flattened["kernel"].shape == (10 * 10 * 128, 32)
+
+
+def test_convolution_bias_activation_and_pooling():
+  """The first map, of a convolution with windows counted by hand."""
+  module = _build()
+  values = variables.initial_values(module, 17, 0)
+  conv = values["params"]["backbone"]["conv0"]
+  conv["kernel"][:] = 1
+  conv["bias"][:] = [-20, 1, -30]
+  x = np.zeros((1, 17, 17, 3), np.float32)
+  x[0, :4, :4] = 1
+  x[0, 16] = 100  # an odd row is lost but for the windows that reach it
+  _, features = module.apply(values, x, False)
+  y = np.asarray(features["block0"])[0]
+  assert y.shape == (8, 8, 3)
+  # Of 2x2 windows with 9 ones each, three channels; at the border less.
+  np.testing.assert_array_equal(
+    y[:3, :3, 1], [[28, 28, 10]] * 2 + [[10, 10, 4]]
+  )
+  np.testing.assert_array_equal(y[:3, :3, 0], [[7, 7, 0]] * 2 + [[0, 0, 0]])
+  assert np.all(y[..., 2][:7] == 0)
+  assert np.all(y[3:7, :, 1] == 1)
+
+
+def test_there_are_no_statistics():
+  values = variables.initial_values(_build(), 16, 0)
+  assert values["batch_stats"] == {}
+
+
+def test_below_the_smallest_resolution_nothing_is_left():
+  smallest = registry.get("simple_cnn").min_resolution
+  module = _build(head="plain")
+  for size, left in ((smallest, 1), (smallest - 1, 0)):
+    layers = counting.list_layers(module, size)
+    # The last convolution, before the last pooling.
+    assert layers[3].output[0] // 2 == left

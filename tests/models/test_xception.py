@@ -1,0 +1,187 @@
+"""Tests of Xception: counts, maps, blocks."""
+
+import dataclasses
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mn_jax.models import counting, layers, registry, variables, xception
+from mn_jax.models.classifier import Classifier
+from mn_jax.ops import pooling
+
+# Output channels of 'block2' to 'block13': figure 5.
+_CHANNELS = (128, 256, *(728,) * 9, 1024)
+_STRIDED = (2, 3, 4, 13)
+
+
+def _build(*, classes=3, width=1.0, padding="same") -> Classifier:
+  usual = registry.get("xception").conventions
+  return registry.build(
+    registry.describe(
+      "xception",
+      num_classes=classes,
+      width=width,
+      conventions=dataclasses.replace(usual, padding=padding),
+    )
+  )
+
+
+def _maps(module: Classifier, size: int) -> dict:
+  """Shapes of the named feature maps of one image."""
+  x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+  (_, maps), _ = jax.eval_shape(
+    lambda x: module.init_with_output(jax.random.key(0), x, False), x
+  )
+  return maps
+
+
+def test_counts_are_those_of_keras_and_the_paper():
+  module = _build(classes=1000)
+  params, stats = counting.count_params(variables.shapes(module, 32))
+  assert params == 22_855_952  # the paper's table 3
+  assert params + stats == 22_910_480
+  assert counting.count_macs(module, 299) == 8_357_403_496
+
+
+def test_counts_without_the_head():
+  values = variables.shapes(_build(), 32)
+  del values["params"]["head"]
+  assert sum(counting.count_params(values)) == 20_861_480
+
+
+@pytest.mark.parametrize(
+  ("size", "padding", "pixels"),
+  [
+    (299, "same", (149, 147, 74, 37, 19, 10)),
+    (72, "same", (35, 33, 17, 9, 5, 3)),
+    (72, "symmetric", (35, 33, 17, 9, 5, 3)),
+    (7, "same", (3, 1, 1, 1, 1, 1)),
+  ],
+)
+def test_feature_maps(size, padding, pixels):
+  maps = _maps(_build(padding=padding), size)
+  stem, conv2, *entry, last = pixels
+  expected = {"stem": (1, stem, stem, 32), "conv2": (1, conv2, conv2, 64)}
+  rows = (*entry, *(entry[-1],) * 8, last)
+  for i, (n, channels) in enumerate(zip(rows, _CHANNELS, strict=True)):
+    expected[f"block{i + 2}"] = (1, n, n, channels)
+  expected |= {
+    "top1": (1, last, last, 1536),
+    "top2": (1, last, last, 2048),
+    "pooled": (1, 2048),
+  }
+  assert {name: x.shape for name, x in maps.items()} == expected
+
+
+def test_smallest_resolution():
+  assert registry.get("xception").min_resolution == 7
+  with pytest.raises(ValueError, match="does not fit"):
+    _maps(_build(width=0.25), 6)
+
+
+def test_width_rounds_channels_down():
+  maps = _maps(_build(width=0.3), 32)
+  names = ("stem", "conv2", "block2", "block12", "block13", "top2")
+  channels = [maps[name].shape[-1] for name in names]
+  assert channels == [9, 19, 38, 218, 307, 614]
+
+
+@pytest.mark.parametrize("padding", ["same", "symmetric"])
+def test_only_max_pooling_asks_for_the_rule(padding, monkeypatch):
+  resolve, calls = layers.padding_lib.resolve, []
+
+  def record(rule, size, window, stride):
+    calls.append((rule, window, stride))
+    return resolve(rule, size, window, stride)
+
+  monkeypatch.setattr(layers.padding_lib, "resolve", record)
+  _maps(_build(padding=padding), 32)
+  depthwise = ("same", (3, 3), 1)
+  pool = (padding, (3, 3), 2)
+  assert calls == [
+    ("valid", (3, 3), 2),
+    ("valid", (3, 3), 1),
+    *((depthwise, depthwise, pool) * 3),
+    *((depthwise,) * 24),
+    *(depthwise, depthwise, pool),
+    *((depthwise,) * 2),
+  ]
+
+
+def test_units():
+  """Nothing between depthwise and pointwise; a shortcut where there is pooling.
+
+  The one of 'block13' has its second convolution's channels.
+  """
+  params = variables.shapes(_build(), 32)["params"]["backbone"]
+  for i in range(2, 14):
+    block = params[f"block{i}"]
+    assert ("shortcut" in block) == (i in _STRIDED)
+    count = 2 if i in _STRIDED else 3
+    names = {f"separable{j}" for j in range(1, count + 1)}
+    assert names == set(block) - {"shortcut"}
+  for unit in (params["block5"]["separable1"], params["top1"]):
+    assert set(unit) == {"depthwise", "pointwise"}
+    assert set(unit["depthwise"]) == {"kernel"}
+    assert set(unit["pointwise"]) == {"conv", "norm"}
+    assert set(unit["pointwise"]["norm"]) == {"scale", "bias"}
+  block = params["block13"]
+  units = [block[f"separable{i}"]["pointwise"] for i in (1, 2)]
+  shapes = [
+    unit["conv"]["kernel"].shape for unit in (*units, block["shortcut"])
+  ]
+  assert shapes == [(1, 1, 728, 728), (1, 1, 728, 1024), (1, 1, 728, 1024)]
+
+
+def test_blocks_add_what_is_before_their_relu():
+  module = _build(width=0.125)
+  values = variables.initial_values(module, 32, 0)
+  x = np.random.default_rng(0).normal(size=(2, 40, 40, 3)).astype(np.float32)
+  kinds = (xception.SeparableUnit, xception.ResidualBlock, layers.ConvBN)
+  kinds = (*kinds, layers.DepthwiseConv)
+  (_, features), kept = jax.jit(
+    lambda v, x: module.apply(
+      v,
+      x,
+      False,
+      capture_intermediates=lambda child, _: isinstance(child, kinds),
+      mutable=["intermediates"],
+    )
+  )(values, x)
+  flat = flax.traverse_util.flatten_dict(kept["intermediates"]["backbone"])
+  maps = {"/".join(path[:-1]): np.asarray(x) for path, (x,) in flat.items()}
+  params = values["params"]["backbone"]
+
+  def depthwise(path, x):
+    """Of the unit at a path."""
+    block, unit = path.split("/")
+    kernel = params[block][unit]["depthwise"]["kernel"]
+    conv = layers.DepthwiseConv()
+    return conv.apply({"params": {"kernel": kernel}}, np.maximum(x, 0))
+
+  close = {"rtol": 1e-4, "atol": 1e-5}
+  before = maps["conv2"]
+  for i in range(2, 14):
+    name, main = f"block{i}", before
+    units = ("separable1", "separable2", "separable3")
+    for unit in units[: 2 if i in _STRIDED else 3]:
+      path = f"{name}/{unit}"
+      expected = depthwise(path, main)
+      np.testing.assert_allclose(maps[f"{path}/depthwise"], expected, **close)
+      main = maps[path]
+    assert main.min() < 0
+    if i in _STRIDED:
+      kernel = params[name]["shortcut"]["conv"]["kernel"][0, 0]
+      # The running statistics are still 0 and 1.
+      before = before[:, ::2, ::2] @ kernel / np.sqrt(np.float32(1.001))
+      np.testing.assert_allclose(maps[f"{name}/shortcut"], before, **close)
+      main = pooling.max_pool(main, 3, stride=2, padding="same")
+    np.testing.assert_allclose(maps[name], before + main, **close)
+    before = maps[name]
+  assert before.min() < 0
+  for name in ("top1", "top2"):
+    assert maps[name].min() < 0
+    np.testing.assert_array_equal(features[name], np.maximum(maps[name], 0))
