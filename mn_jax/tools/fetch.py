@@ -1,0 +1,188 @@
+"""Gets published weights: `python -m mn_jax.tools.fetch resnet50`.
+
+Without a name it lists what there is. A stopped download continues with the
+same command, and a file is used only if it has the expected checksum.
+"""
+
+import argparse
+import pathlib
+import re
+import shlex
+import sys
+import urllib.parse
+from collections.abc import Sequence
+
+from mn_jax.data import datasets
+from mn_jax.errors import InputError
+from mn_jax.observe.console import Console
+from mn_jax.weights import address, manifest
+from mn_jax.weights.download import Checksum, download
+
+# Pickles (.pth, .pt, .bin, .ckpt) run code when they are read.
+_SUFFIXES = (".h5", ".hdf5", ".safetensors", ".json")
+
+
+def list_weights(console: Console, folder: pathlib.Path) -> None:
+  """Prints a table of the published weights and which of them are here."""
+  rows = []
+  for weights in manifest.load().values():
+    here = [
+      label
+      for label, file in (("top", weights.top), ("no top", weights.no_top))
+      if (folder / file.name).exists()
+    ]
+    rows.append(
+      (
+        weights.name,
+        f"{weights.top.megabytes:.0f}/{weights.no_top.megabytes:.0f}",
+        weights.licence or "not stated",
+        "md5" if weights.top.md5 else "none",
+        "both" if len(here) == 2 else "".join(here) or "-",
+      )
+    )
+  console.table(
+    f"Weights of Keras Applications, trained on ImageNet; in {folder}",
+    ("network and variant", "MB/no top", "licence", "checksum", "here"),
+    rows,
+  )
+  console.line(
+    "For a file whose publisher states no checksum, give --sha256=HEX of a "
+    "copy that you trust."
+  )
+
+
+def fetch_named(
+  console: Console, args: argparse.Namespace, folder: pathlib.Path
+) -> None:
+  """Fetches a file of the manifest and says what it is and how to use it.
+
+  Raises:
+    InputError: if it cannot be had.
+  """
+  weights = manifest.get(args.name)
+  file = weights.no_top if args.no_top else weights.top
+  if args.sha256:
+    digest = Checksum("sha256", args.sha256.lower())
+  elif file.md5 is not None:
+    digest = Checksum("md5", file.md5)
+  else:
+    raise InputError(
+      f"--sha256: got nothing, and the publisher of {file.name} states no "
+      "checksum; valid: --sha256=HEX of a copy that you trust"
+    )
+  path = args.output or folder / file.name
+  _download(console, file.url, path, digest)
+  licence = weights.licence or "licence not stated"
+  console.line(f"{weights.name}: {licence}. {weights.licence_note}")
+  console.line(f"From {weights.origin}")
+  stated = "as given" if args.sha256 else "as its publisher states it"
+  console.line(f"{digest.kind} {digest.value}, {stated}")
+  console.line(
+    f"Trained on images of {weights.resolution}x{weights.resolution} pixels"
+  )
+  _print_use(console, path, {"name": weights.network, **dict(weights.options)})
+
+
+def fetch_other(
+  console: Console, args: argparse.Namespace, folder: pathlib.Path
+) -> None:
+  """Fetches any file of weights.
+
+  Raises:
+    InputError: if it cannot be had.
+  """
+  address.check(args.url)
+  if not args.sha256:
+    raise InputError("--sha256: got nothing; valid: with --url, --sha256=HEX")
+  name = urllib.parse.urlsplit(args.url).path.rpartition("/")[2]
+  path = args.output or folder / name
+  if not args.output and not re.fullmatch(r"\w[\w.-]*", name):
+    raise InputError(
+      f"--url: got an address that ends in {name!r}; valid: with such an "
+      "address, --output=FILE"
+    )
+  if path.suffix not in _SUFFIXES:
+    raise InputError(
+      f"--url: got {path.name!r}; valid: a file of {', '.join(_SUFFIXES)}"
+    )
+  _download(console, args.url, path, Checksum("sha256", args.sha256.lower()))
+  if path.suffix != ".json":
+    _print_use(console, path, {})
+
+
+def _download(
+  console: Console, url: str, path: pathlib.Path, digest: Checksum
+) -> None:
+  with console.counting("fetched", "MB") as update:
+
+    def progress(done: int, total: int | None) -> None:
+      update(_megabytes(done), _megabytes(total or done))
+
+    download(url, path, digest=digest, progress=progress)
+  console.line(str(path))
+
+
+def _megabytes(size: int) -> int:
+  return -(-size // 1_000_000)
+
+
+def _print_use(
+  console: Console, path: pathlib.Path, model: dict[str, str | float | bool]
+) -> None:
+  model |= {"weights": shlex.quote(str(path)), "transfer": "fine_tune"}
+  flags = (f"--config.model.{field}={value}" for field, value in model.items())
+  console.line(f"Use: {' '.join(flags)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    prog="python -m mn_jax.tools.fetch",
+    description="Fetch published weights for transfer learning.",
+  )
+  parser.add_argument(
+    "name", nargs="?", help="of the weights; without it they are listed"
+  )
+  parser.add_argument(
+    "--no-top", action="store_true", help="the file without the classifier"
+  )
+  parser.add_argument("--url", help="of any other file of weights")
+  parser.add_argument("--sha256", help="what the file must have, in hex")
+  parser.add_argument(
+    "--output",
+    type=pathlib.Path,
+    help="where to put the file (default: its own name in the folder "
+    "'weights' of --data_dir)",
+  )
+  parser.add_argument(
+    "--data_dir",
+    default="",
+    help="folder of downloads (default: $MN_JAX_CACHE or ~/.cache/mn_jax)",
+  )
+  args = parser.parse_args(argv)
+  folder = datasets.cache_root(args.data_dir) / "weights"
+  console = Console()
+  try:
+    if args.name and args.url:
+      raise InputError(
+        f"--url: got one for {args.name!r} too; valid: a name or --url"
+      )
+    if args.no_top and not args.name:
+      raise InputError("--no-top: got no name; valid: NAME --no-top")
+    if args.name:
+      fetch_named(console, args, folder)
+    elif args.url:
+      fetch_other(console, args, folder)
+    else:
+      list_weights(console, folder)
+  except InputError as error:
+    print(f"fetch: {error}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("fetch: stopped; the same command continues", file=sys.stderr)
+    return 130
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

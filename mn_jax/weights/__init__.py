@@ -1,0 +1,1 @@
+"""Weights that others trained: fetched, read and put into networks."""

@@ -1,0 +1,196 @@
+"""Files of weights to arrays: Keras's legacy HDF5 layout, and safetensors.
+
+Files are hostile input: nothing outside the file is opened, sizes are checked
+before anything is read, and whatever is wrong ends in one InputError.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+import safetensors
+
+from mn_jax.errors import InputError
+
+# The largest network here, VGG16, has 0.14 G weights of 4 bytes.
+_MAX_BYTES = 4 << 30
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasLayer:
+  """A layer of a Keras file that has weights.
+
+  Attributes:
+    name: of the layer.
+    weights: name of each, without the layer's ('kernel', 'gamma') -> array.
+  """
+
+  name: str
+  weights: dict[str, np.ndarray]
+
+
+def check_path(path: str) -> pathlib.Path:
+  """The path of a file that exists.
+
+  Raises:
+    InputError: if it does not, or cannot be opened.
+  """
+  try:
+    found = pathlib.Path(path).expanduser()
+    reason = "" if found.is_file() else "is no file"
+    if not reason:
+      found.open("rb").close()
+  except (OSError, RuntimeError) as error:
+    reason = f"cannot be opened ({_line(error)})"
+  if reason:
+    raise InputError(
+      f"model.weights: got {path!r}, which {reason}; valid: a .h5 file of "
+      "Keras Applications or a .safetensors file of timm or torchvision"
+    )
+  return found
+
+
+def is_keras(path: pathlib.Path) -> bool:
+  """Whether a file begins as HDF5 files do; others are taken as safetensors."""
+  with path.open("rb") as file:
+    return file.read(len(_HDF5)) == _HDF5
+
+
+def sha256(path: pathlib.Path) -> str:
+  """Hex digest of a file's bytes."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_keras(path: pathlib.Path) -> list[KerasLayer]:
+  """The layers with weights of a legacy Keras file, in the model's order.
+
+  Args:
+    path: weights alone, or a whole model saved as .h5.
+
+  Raises:
+    InputError: if it cannot be read, or is HDF5 of another kind.
+  """
+  try:
+    with h5py.File(path, "r") as file:
+      whole = file.get("model_weights", getlink=True) is not None
+      root = _child(file, "model_weights", h5py.Group) if whole else file
+      names = _strings(root, "layer_names")
+      if not names:
+        raise ValueError("HDF5 without layer_names, perhaps a .weights.h5")
+      if len(set(names)) < len(names):
+        raise ValueError("two layers have the same name")
+      layers = [(name, _data_sets(root, name)) for name in names]
+      # Data sets can be packed or left out: a small file may promise a lot.
+      _check_size(
+        sum(data.size * 4 for _, sets in layers for data in sets.values())
+      )
+      return [
+        KerasLayer(
+          name, {kind: _as_float32(data[()]) for kind, data in sets.items()}
+        )
+        for name, sets in layers
+        if sets
+      ]
+  except Exception as error:  # what damage makes h5py raise is not documented
+    raise _unreadable(path, error) from None
+
+
+def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The tensors of a safetensors file by name, floats as float32.
+
+  Raises:
+    InputError: if it cannot be read.
+  """
+  try:
+    _check_size(path.stat().st_size)
+    with safetensors.safe_open(path, framework="numpy") as file:
+      tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+  except Exception as error:  # what the Rust library raises is not documented
+    raise _unreadable(path, error) from None
+  return {
+    name: _as_float32(x)
+    if x.dtype.kind == "f" or x.dtype.name == "bfloat16"
+    else x
+    for name, x in tensors.items()
+  }
+
+
+def _data_sets(root: h5py.Group, name: str) -> dict[str, h5py.Dataset]:
+  """A layer's data sets by the names of `KerasLayer.weights`."""
+  group = _child(root, name, h5py.Group)
+  found = {}
+  for path in _strings(group, "weight_names"):
+    kind = path.rsplit("/", 1)[-1].removesuffix(":0")
+    if kind in found:
+      raise ValueError(f"layer {name!r} has two weights named {kind!r}")
+    data = _child(group, path, h5py.Dataset)
+    if data.dtype.kind != "f" or data.shape is None:
+      raise ValueError(f"{data.name!r} is no array of floats")
+    # A data set can name other files for its values.
+    if data.is_virtual or data.external:
+      raise ValueError(f"{data.name!r} refers to other data")
+    found[kind] = data
+  return found
+
+
+def _child[T: (h5py.Group, h5py.Dataset)](
+  group: h5py.Group, path: str, kind: type[T]
+) -> T:
+  """`group[path]`, following no link that could leave the file."""
+  found = group
+  for part in path.split("/"):
+    if not isinstance(found, h5py.Group):
+      raise ValueError(f"{found.name!r} is no group")
+    link = found.get(part, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+      problem = "there is no" if link is None else "a link is refused:"
+      raise ValueError(f"{problem} {part!r} in {found.name!r}")
+    found = found[part]
+  if not isinstance(found, kind):
+    raise ValueError(f"{found.name!r} is no {kind.__name__.lower()}")
+  return found
+
+
+def _strings(group: h5py.Group, name: str) -> list[str]:
+  """An attribute of texts, which Keras splits into numbered ones if long."""
+
+  def pieces() -> Iterator[np.ndarray]:
+    if name in group.attrs:
+      yield group.attrs[name]
+    number = 0
+    while f"{name}{number}" in group.attrs:
+      yield group.attrs[f"{name}{number}"]
+      number += 1
+
+  return [
+    text.decode() if isinstance(text, bytes) else str(text)
+    for piece in pieces()
+    for text in np.asarray(piece).ravel().tolist()
+  ]
+
+
+def _as_float32(value: np.ndarray) -> np.ndarray:
+  """Values that are too large become infinite, and are refused as such."""
+  with np.errstate(over="ignore"):
+    return value.astype(np.float32)
+
+
+def _check_size(size: int) -> None:
+  if size > _MAX_BYTES:
+    raise ValueError(f"{size:,} bytes, more than {_MAX_BYTES:,}")
+
+
+def _unreadable(path: pathlib.Path, error: Exception) -> InputError:
+  return InputError(
+    f"model.weights: got {str(path)!r}, which cannot be read ({_line(error)}); "
+    "valid: a whole .h5 file of Keras Applications or a .safetensors file"
+  )
+
+
+def _line(error: Exception) -> str:
+  return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,171 @@
+"""Pretrained weights into a network: read, matched, checked, converted.
+
+Keras files are matched by the order of the model's layers, because released
+files name them differently; torch files by name. Every tensor's kind and shape
+is compared, and all that differ are reported at once. With the weights come
+the conventions of those who trained them: see `sources`.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping
+
+import flax.traverse_util
+import numpy as np
+
+from mn_jax.errors import InputError
+from mn_jax.models import registry
+from mn_jax.weights import files, keras_layout, sources, torch_layout
+from mn_jax.weights import units as units_lib
+
+Tensors = dict[str, np.ndarray]  # 'backbone/stem/conv/kernel' -> value
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+  """What a run's weights came from.
+
+  Attributes:
+    file: name of the file.
+    sha256: of its bytes.
+    source: 'keras', 'timm' or 'torchvision'.
+    num_classes: of its classifier; 0 if it has none.
+  """
+
+  file: str
+  sha256: str
+  source: str
+  num_classes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """The content of a file of weights.
+
+  Attributes:
+    network: the network that was asked for, with the conventions of the file.
+    tensors: parameters and running statistics by path.
+    origin: of them.
+  """
+
+  network: registry.Network
+  tensors: Tensors
+  origin: Origin
+
+
+def load(path: str, network: registry.Network) -> Pretrained:
+  """Reads the weights of a network.
+
+  Args:
+    path: of a .h5 file of Keras Applications, or a .safetensors file of timm
+      or torchvision; where a config.json of timm lies beside it, that says
+      how the weights want their input.
+    network: what they are for. Its classes and its head may be others than
+      the file's.
+
+  Raises:
+    InputError: if the file cannot be read or does not fit.
+  """
+  file = files.check_path(path)
+  if files.is_keras(file):
+    layers = files.read_keras(file)
+    described = sources.keras(network)
+    num_classes, source = keras_layout.num_classes(layers), "keras"
+    convert = functools.partial(
+      keras_layout.convert, network.name, layers=layers
+    )
+  else:
+    raw = files.read_safetensors(file)
+    layout = torch_layout.recognise(network.name, raw, str(file))
+    source = layout.source
+    described = sources.torch(network, source, _timm_config(file))
+    num_classes = torch_layout.num_classes(layout, raw)
+    convert = functools.partial(torch_layout.convert, layout, raw=raw)
+  # The network as the file has it: with its own head, if the file has one.
+  published = dataclasses.replace(
+    described, head="own", num_classes=num_classes or 1
+  )
+  units = units_lib.list_units(
+    registry.build(published), published.conventions.resolution
+  )
+  if not num_classes:
+    units = [unit for unit in units if unit.path.startswith("backbone/")]
+  tensors, problems = convert(units=units)
+  problems += [
+    f"{name} has values that are not finite"
+    for name, value in tensors.items()
+    if not np.isfinite(value).all()
+  ]
+  if problems:
+    raise InputError(
+      f"model.weights: got {str(file)!r}, which does not fit {network.name} at "
+      f"width {network.width:g}, {len(problems)} times: {'; '.join(problems)}; "
+      "valid: weights of this network"
+    )
+  origin = Origin(file.name, files.sha256(file), source, num_classes)
+  return Pretrained(described, tensors, origin)
+
+
+def insert(pretrained: Pretrained, values: dict) -> dict:
+  """Puts weights in the place of initial values.
+
+  The head is taken over if the network keeps its own head, and of that the
+  last layer if the classes are as many. Everything else must be there.
+
+  Args:
+    pretrained: from `load`.
+    values: 'params' and 'batch_stats' of the network.
+
+  Returns:
+    The same tree with new values.
+
+  Raises:
+    InputError: if the head's input has another size than the file's.
+  """
+  flat = flax.traverse_util.flatten_dict(values, sep="/")
+  keep = "" if pretrained.network.head == "own" else "backbone/"
+  fresh = (
+    "head/logits/"
+    if pretrained.origin.num_classes != pretrained.network.num_classes
+    else None
+  )
+  problems = []
+  for name, tensor in pretrained.tensors.items():
+    collection = "batch_stats" if _is_statistic(name) else "params"
+    place = f"{collection}/{name}"
+    if not name.startswith(keep) or (fresh and name.startswith(fresh)):
+      continue
+    if flat[place].shape != tensor.shape:
+      problems.append(f"{name}: {tensor.shape}, {flat[place].shape} here")
+    flat[place] = tensor
+    if name.endswith("/mean"):
+      # Averages over a whole training: their start is long forgotten.
+      flat[place.removesuffix("mean") + "weight"] = np.ones((), np.float32)
+  if problems:
+    raise InputError(
+      f"model.head: got 'own', for which the weights have another size "
+      f"({'; '.join(problems)}); valid: model.resolution="
+      f"{pretrained.network.conventions.resolution}, or another head"
+    )
+  return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _is_statistic(name: str) -> bool:
+  return name.endswith(("/mean", "/var"))
+
+
+def _timm_config(file: pathlib.Path) -> Mapping[str, object] | None:
+  """The `pretrained_cfg` and `architecture` beside a file, if there are."""
+  path = file.with_name("config.json")
+  if not path.is_file():
+    return None
+  try:
+    content = json.loads(path.read_text())
+    return {
+      "architecture": str(content["architecture"]),
+      **content["pretrained_cfg"],
+    }
+  except (OSError, ValueError, KeyError, TypeError):
+    return None  # some other program's config.json

@@ -1,0 +1,131 @@
+"""The conventions that come with weights, by who trained them.
+
+Sources: `preprocess_input` and the layers of Keras Applications 3.15; the
+default weights' metadata of torchvision 0.28; timm 1.0.31's default tags.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from mn_jax.errors import InputError
+from mn_jax.models import registry
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+# Caffe's: the mean of every channel is subtracted from values of 0 to 255.
+_CAFFE = {
+  "mean": (123.68 / 255, 116.779 / 255, 103.939 / 255),
+  "std": (1 / 255, 1 / 255, 1 / 255),
+}
+
+# By network; what is not said is as in training from scratch.
+_KERAS = {
+  "mobilenet_v1": {**_HALF, "padding": "end"},
+  "mobilenet_v2": _HALF,
+  "mobilenet_v3_large": _HALF,
+  "mobilenet_v3_small": _HALF,
+  "resnet50": {**_CAFFE, "epsilon": 1.001e-5},
+  "resnet152": {**_CAFFE, "epsilon": 1.001e-5},
+  "vgg16": _CAFFE,
+  "inception_v3": {**_HALF, "norm_scale": False},
+  "xception": _HALF,
+  "inception_resnet_v2": {**_HALF, "norm_scale": False},
+}
+_TORCH = {"padding": "symmetric", "norm_scale": True, "epsilon": 1e-5}
+_TORCHVISION = {
+  **dict.fromkeys(
+    ("mobilenet_v2", "resnet18", "resnet34", "resnet50", "resnet152", "vgg16"),
+    _IMAGENET,
+  ),
+  **dict.fromkeys(
+    ("mobilenet_v3_large", "mobilenet_v3_small"), _IMAGENET | {"epsilon": 1e-3}
+  ),
+  # The published program turns ImageNet's normalisation into this one.
+  "inception_v3": {**_HALF, "epsilon": 1e-3},
+}
+_TIMM = {
+  "mobilenet_v1": _HALF,
+  "mobilenet_v2": _IMAGENET,
+  "mobilenet_v3_large": _IMAGENET,
+  "mobilenet_v3_small": _IMAGENET,
+  "mobilenet_v4_conv_small": _IMAGENET,
+  "mobilenet_v4_conv_medium": _IMAGENET | {"resolution": 256, "crop": 0.95},
+  "vgg16": _IMAGENET,
+}
+
+
+def keras(network: registry.Network) -> registry.Network:
+  """A network as Keras Applications has it.
+
+  Raises:
+    InputError: if it does not have it.
+  """
+  if network.name not in _KERAS:
+    raise InputError(
+      f"model.weights: got a Keras file for {network.name!r}; valid: a "
+      f".safetensors file, or a model of Keras Applications: "
+      f"{', '.join(_KERAS)}"
+    )
+  options = network.options
+  if network.name.startswith("resnet"):
+    options = dataclasses.replace(options, stride_in_1x1=True)
+  return dataclasses.replace(
+    network,
+    options=options,
+    conventions=dataclasses.replace(
+      network.conventions, **_KERAS[network.name]
+    ),
+  )
+
+
+def torch(
+  network: registry.Network, source: str, config: Mapping[str, object] | None
+) -> registry.Network:
+  """A network as timm or torchvision has it.
+
+  Args:
+    network: what was asked for.
+    source: 'timm' or 'torchvision'.
+    config: timm's own description of the weights, where there is one:
+      'architecture', 'mean', 'std', 'input_size', 'crop_pct', 'interpolation'.
+  """
+  timm = source == "timm"
+  changes = _TORCH | (_TIMM if timm else _TORCHVISION)[network.name]
+  changes["interpolation"] = (
+    "bicubic" if timm and network.name != "vgg16" else "bilinear"
+  )
+  if config is not None:
+    changes |= _described(config)
+  return dataclasses.replace(
+    network,
+    conventions=dataclasses.replace(network.conventions, **changes),
+  )
+
+
+def _described(config: Mapping[str, object]) -> dict[str, object]:
+  """What timm's description says of the input and the network.
+
+  Raises:
+    InputError: if it cannot be understood.
+  """
+  changes: dict[str, object] = {}
+  try:
+    for key in ("mean", "std"):
+      if key in config:
+        red, green, blue = map(float, config[key])
+        changes[key] = (red, green, blue)
+    if "input_size" in config:
+      changes["resolution"] = int(config["input_size"][-1])
+    if "crop_pct" in config:
+      changes["crop"] = float(config["crop_pct"])
+    if config.get("interpolation") in ("bilinear", "bicubic"):
+      changes["interpolation"] = config["interpolation"]
+    if str(config["architecture"]).startswith("tf_"):
+      # Google's own weights, as TensorFlow pads and normalises.
+      changes |= {"padding": "same", "epsilon": 1e-3}
+  except (TypeError, ValueError, IndexError, KeyError) as error:
+    raise InputError(
+      f"model.weights: got a config.json beside it that cannot be understood "
+      f"({error}); valid: timm's, or none"
+    ) from None
+  return changes

@@ -1,0 +1,363 @@
+"""The names of timm and torchvision for our layers, and their tensors' axes.
+
+Source: the state dictionaries of timm 1.0.31 and torchvision 0.28.0. Where
+both name a network's layers alike, the layout is called 'torchvision'.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from mn_jax.errors import InputError
+from mn_jax.weights.units import Unit
+
+Name = Callable[
+  [str, Sequence[str]], str
+]  # (our path, all our paths) -> theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How one library names the layers of one network.
+
+  Attributes:
+    source: 'timm' or 'torchvision'.
+    first: name of a layer by which a file is recognised.
+    last: name of the layer that gives the logits.
+    name: our path of a layer, and the list of all, to the library's name.
+  """
+
+  source: str
+  first: str
+  last: str
+  name: Name
+
+
+# Blocks in each of timm's stages.
+_TIMM_STAGES = {
+  "mobilenet_v1": (1, 2, 2, 6, 2),
+  "mobilenet_v2": (1, 2, 3, 4, 3, 3, 1),
+  "mobilenet_v3_large": (1, 2, 3, 4, 2, 3),
+  "mobilenet_v3_small": (1, 2, 3, 2, 3),
+  "mobilenet_v4_conv_small": (2, 2, 6, 6),
+  "mobilenet_v4_conv_medium": (1, 2, 8, 11),
+}
+# Of a block with an expansion: the convolution and the BatchNorm after it.
+_TIMM_INVERTED = {
+  "expand": ("conv_pw", "bn1"),
+  "depthwise": ("conv_dw", "bn2"),
+  "project": ("conv_pwl", "bn3"),
+}
+# Of one without.
+_TIMM_SEPARABLE = {
+  "depthwise": ("conv_dw", "bn1"),
+  "pointwise": ("conv_pw", "bn2"),
+  "project": ("conv_pw", "bn2"),
+}
+_TIMM_V4 = {
+  "start_depthwise": ("dw_start.conv", "dw_start.bn"),
+  "expand": ("pw_exp.conv", "pw_exp.bn"),
+  "depthwise": ("dw_mid.conv", "dw_mid.bn"),
+  "project": ("pw_proj.conv", "pw_proj.bn"),
+}
+_TIMM_V4_FUSED = {
+  "expand": ("conv_exp", "bn1"),
+  "project": ("conv_pwl", "bn2"),
+}
+
+
+def _timm_mobilenet(model: str) -> Name:
+  """Timm's names for the MobileNets."""
+  stages = [
+    f"blocks.{stage}.{i}"
+    for stage, count in enumerate(_TIMM_STAGES[model])
+    for i in range(count)
+  ]
+  v4 = model.startswith("mobilenet_v4")
+  # V3 and V4 have their last convolution as a stage of its own.
+  last = f"blocks.{len(_TIMM_STAGES[model])}.0"
+  fixed = {
+    "backbone/stem/conv": "conv_stem",
+    "backbone/stem/norm": "bn1",
+    "backbone/top/conv": "conv_head" if "v2" in model else f"{last}.conv",
+    "backbone/top/norm": "bn2" if "v2" in model else f"{last}.bn1",
+    "head/dense0": "conv_head",
+    "head/norm0": "norm_head",
+    "head/logits": "classifier",
+  }
+
+  def name(path: str, paths: Sequence[str]) -> str:
+    if path in fixed:
+      return fixed[path]
+    block, *inner, part = path.removeprefix("backbone/block").split("/")
+    prefix = stages[int(block)]
+    if inner == ["squeeze_excite"]:
+      return f"{prefix}.se.conv_{part}"
+    if not inner:  # a full convolution of V4
+      return f"{prefix}.{'conv' if part == 'conv' else 'bn1'}"
+    expands = f"backbone/block{block}/expand/conv" in paths
+    units = _TIMM_INVERTED if expands else _TIMM_SEPARABLE
+    if v4:
+      fused = model.endswith("medium") and block == "0"
+      units = _TIMM_V4_FUSED if fused else _TIMM_V4
+    return f"{prefix}.{units[inner[0]][part == 'norm']}"
+
+  return name
+
+
+def _torchvision_v2(path: str, paths: Sequence[str]) -> str:
+  """`features.B.conv.J`, where the last convolution has no group of its own."""
+  if path == "head/logits":
+    return "classifier.1"
+  block, *inner, part = path.split("/")[1:]
+  number = {"conv": 0, "norm": 1}[part]
+  if block in ("stem", "top"):
+    return f"features.{0 if block == 'stem' else 18}.{number}"
+  index = int(block.removeprefix("block"))
+  units = _children(f"backbone/{block}", paths)
+  place = units.index(inner[0])
+  group = f"features.{index + 1}.conv"
+  if inner[0] == "project":
+    return f"{group}.{place + number}"
+  return f"{group}.{place}.{number}"
+
+
+def _torchvision_v3(path: str, paths: Sequence[str]) -> str:
+  """`features.B.block.J`; squeeze and excitation has fc1 and fc2."""
+  if path.startswith("head/"):
+    return {"head/dense0": "classifier.0", "head/logits": "classifier.3"}[path]
+  block, *inner, part = path.split("/")[1:]
+  if block in ("stem", "top"):
+    blocks = {p.split("/")[1] for p in paths if "/block" in p}
+    place = 0 if block == "stem" else len(blocks) + 1
+    return f"features.{place}.{0 if part == 'conv' else 1}"
+  index = int(block.removeprefix("block"))
+  place = _children(f"backbone/{block}", paths).index(inner[0])
+  leaf = {"conv": "0", "norm": "1", "reduce": "fc1", "expand": "fc2"}[part]
+  return f"features.{index + 1}.block.{place}.{leaf}"
+
+
+def _resnet(depths: Sequence[int]) -> Name:
+  """`layerS.I.convJ`, the shortcut as `downsample`; timm's names too."""
+  blocks = [
+    f"layer{stage}.{i}"
+    for stage, count in enumerate(depths, start=1)
+    for i in range(count)
+  ]
+
+  def name(path: str, paths: Sequence[str]) -> str:
+    del paths
+    if path == "head/logits":
+      return "fc"
+    block, *inner, part = path.split("/")[1:]
+    if block == "stem":
+      return {"conv": "conv1", "norm": "bn1"}[part]
+    prefix = blocks[int(block.removeprefix("block"))]
+    if inner == ["shortcut"]:
+      return f"{prefix}.downsample.{0 if part == 'conv' else 1}"
+    number = int(inner[0].removeprefix("conv")) + 1
+    return f"{prefix}.{'conv' if part == 'conv' else 'bn'}{number}"
+
+  return name
+
+
+def _vgg(dense: Mapping[str, str]) -> Name:
+  """`features.I`, counting ReLU and pooling; the head has names of its own."""
+
+  def name(path: str, paths: Sequence[str]) -> str:
+    if path in dense:
+      return dense[path]
+    convs = [p for p in paths if p.startswith("backbone/")]
+    before = convs[: convs.index(path)]
+    block = path.split("/")[1]
+    pools = int(block.removeprefix("block"))
+    return f"features.{2 * len(before) + pools}"
+
+  return name
+
+
+# InceptionV3's units outside of the blocks, and the names of the blocks.
+_INCEPTION_STEM = {
+  "stem": "Conv2d_1a_3x3",
+  "conv_2a": "Conv2d_2a_3x3",
+  "conv_2b": "Conv2d_2b_3x3",
+  "conv_3b": "Conv2d_3b_1x1",
+  "conv_4a": "Conv2d_4a_3x3",
+}
+_INCEPTION_BLOCKS = (
+  *(f"5{letter}" for letter in "bcd"),
+  *(f"6{letter}" for letter in "abcde"),
+  *(f"7{letter}" for letter in "abc"),
+)
+
+
+def _inception_v3(path: str, paths: Sequence[str]) -> str:
+  """`Mixed_B.branch`; the other names here are torchvision's too."""
+  del paths
+  if path == "head/logits":
+    return "fc"
+  block, *inner, part = path.split("/")[1:]
+  leaf = "conv" if part == "conv" else "bn"
+  if block in _INCEPTION_STEM:
+    return f"{_INCEPTION_STEM[block]}.{leaf}"
+  letter = _INCEPTION_BLOCKS[int(block.removeprefix("mixed"))]
+  return f"Mixed_{letter}.{inner[0]}.{leaf}"
+
+
+def _children(parent: str, paths: Sequence[str]) -> list[str]:
+  """Names of what lies directly below a path, in order."""
+  depth = parent.count("/") + 1
+  inside = [p for p in paths if p.startswith(f"{parent}/")]
+  return list(dict.fromkeys(p.split("/")[depth] for p in inside))
+
+
+def _both(first: str, last: str, name: Name) -> tuple[Layout]:
+  return (Layout("torchvision", first, last, name),)
+
+
+def _timm(model: str) -> Layout:
+  return Layout("timm", "conv_stem", "classifier", _timm_mobilenet(model))
+
+
+LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
+  "mobilenet_v1": (_timm("mobilenet_v1"),),
+  "mobilenet_v2": (
+    _timm("mobilenet_v2"),
+    Layout("torchvision", "features.0.0", "classifier.1", _torchvision_v2),
+  ),
+  "mobilenet_v3_large": (
+    _timm("mobilenet_v3_large"),
+    Layout("torchvision", "features.0.0", "classifier.3", _torchvision_v3),
+  ),
+  "mobilenet_v3_small": (
+    _timm("mobilenet_v3_small"),
+    Layout("torchvision", "features.0.0", "classifier.3", _torchvision_v3),
+  ),
+  "mobilenet_v4_conv_small": (_timm("mobilenet_v4_conv_small"),),
+  "mobilenet_v4_conv_medium": (_timm("mobilenet_v4_conv_medium"),),
+  "resnet18": _both("conv1", "fc", _resnet((2, 2, 2, 2))),
+  "resnet34": _both("conv1", "fc", _resnet((3, 4, 6, 3))),
+  "resnet50": _both("conv1", "fc", _resnet((3, 4, 6, 3))),
+  "resnet152": _both("conv1", "fc", _resnet((3, 8, 36, 3))),
+  "vgg16": (
+    Layout(
+      "timm",
+      "pre_logits.fc1",
+      "head.fc",
+      _vgg(
+        {
+          "head/dense0": "pre_logits.fc1",
+          "head/dense1": "pre_logits.fc2",
+          "head/logits": "head.fc",
+        }
+      ),
+    ),
+    Layout(
+      "torchvision",
+      "features.0",
+      "classifier.6",
+      _vgg(
+        {
+          "head/dense0": "classifier.0",
+          "head/dense1": "classifier.3",
+          "head/logits": "classifier.6",
+        }
+      ),
+    ),
+  ),
+  "inception_v3": _both("Conv2d_1a_3x3.conv", "fc", _inception_v3),
+}
+
+# Of a BatchNorm, and of everything else.
+_NORM = {
+  "scale": "weight",
+  "bias": "bias",
+  "mean": "running_mean",
+  "var": "running_var",
+}
+_OTHER = {"kernel": "weight", "bias": "bias"}
+# In files of training: counters of BatchNorm, the head beside InceptionV3's.
+_IGNORED = re.compile(r".*\.num_batches_tracked|AuxLogits\..*")
+
+
+def recognise(model: str, raw: Mapping[str, np.ndarray], file: str) -> Layout:
+  """The layout of a file.
+
+  Raises:
+    InputError: if it is of no library that has this network.
+  """
+  layouts = LAYOUTS.get(model, ())
+  for layout in layouts:
+    if f"{layout.first}.weight" in raw:
+      return layout
+  known = " or ".join(f"{a.first}.weight ({a.source})" for a in layouts)
+  raise InputError(
+    f"model.weights: got {file!r}, which has none of the names of {model}; "
+    f"valid: a file with {known or 'weights of Keras Applications (.h5)'}"
+  )
+
+
+def num_classes(layout: Layout, raw: Mapping[str, np.ndarray]) -> int:
+  """Logits of a file's classifier, or 0 if it has none."""
+  name = f"{layout.last}.weight"
+  return raw[name].shape[0] if name in raw and raw[name].ndim else 0
+
+
+def convert(
+  layout: Layout, units: Sequence[Unit], raw: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], list[str]]:
+  """A file's tensors by our paths, and everything that does not fit.
+
+  Args:
+    layout: of the file.
+    units: that are needed.
+    raw: the file's content.
+  """
+  paths = [unit.path for unit in units]
+  tensors, problems, used = {}, [], set()
+  for unit in units:
+    theirs = layout.name(unit.path, paths)
+    for name, shape in unit.shapes.items():
+      suffix = (_NORM if unit.kind == "norm" else _OTHER)[name]
+      key = f"{theirs}.{suffix}"
+      if key not in raw:
+        problems.append(f"{key} is missing")
+        continue
+      used.add(key)
+      value = _reorder(unit, name, raw[key], shape)
+      if value is None:
+        problems.append(
+          f"{key} is {raw[key].shape}, {unit.path}/{name} here {shape}"
+        )
+      else:
+        tensors[f"{unit.path}/{name}"] = value
+  problems += [
+    f"{key} is one too many"
+    for key in raw
+    if key not in used and not _IGNORED.fullmatch(key)
+  ]
+  return tensors, problems
+
+
+def _reorder(
+  unit: Unit, name: str, value: np.ndarray, shape: tuple[int, ...]
+) -> np.ndarray | None:
+  """A tensor with our order of axes; None if its shape is another."""
+  if name != "kernel":
+    return value if value.shape == shape else None
+  if unit.kind == "dense":
+    # Channels before pixels: [out, channels * h * w] or [out, channels, h, w].
+    if value.ndim == 2 and len(shape) == 2 and unit.flattens > 1:
+      if value.shape[1] % unit.flattens**2:
+        return None
+      value = value.reshape(len(value), -1, unit.flattens, unit.flattens)
+    if value.ndim == 4:
+      value = value.transpose(2, 3, 1, 0).reshape(-1, len(value))
+    else:
+      value = value.T
+  elif value.ndim == 4:
+    # [out, in, h, w]; of a depthwise convolution [channels, 1, h, w].
+    value = value.transpose(2, 3, 1, 0)
+  return np.ascontiguousarray(value) if value.shape == shape else None
