@@ -1,16 +1,13 @@
-"""What the configs of one data set share."""
+"""What the configs of one data set share, and what all of them do."""
 
 import ml_collections
 
 from mn_jax import config as config_lib
 
 
-def idc() -> ml_collections.ConfigDict:
-  """IDC patches at 50x50, split by patient; a recipe for minutes on a CPU."""
+def _recipe() -> ml_collections.ConfigDict:
+  """From scratch on small images without an upside; for minutes on a CPU."""
   config = config_lib.default()
-  config.data.name = "idc"
-  config.data.split = "grouped"
-  config.data.image_size = 50
   # A run has about a hundred steps per epoch: averages over the last ten
   # follow the weights, Keras's over the last hundred or thousand do not.
   config.model.norm_momentum = 0.9
@@ -26,21 +23,51 @@ def idc() -> ml_collections.ConfigDict:
   return config
 
 
-# The whole job on the embedded sample, in about a minute on two CPU cores.
-IDC_SAMPLE = {
-  "data.name": "idc_sample",
-  "optim.learning_rate": 3e-3,
-  "observe.log_every_steps": 10,
-}
+def idc() -> ml_collections.ConfigDict:
+  """IDC patches at 50x50, split by patient."""
+  config = _recipe()
+  config.data.name = "idc"
+  config.data.split = "grouped"
+  config.data.image_size = 50
+  return config
+
+
+def eurosat() -> ml_collections.ConfigDict:
+  """EuroSAT RGB tiles at 64x64, split by image, every class in proportion."""
+  config = _recipe()
+  config.data.name = "eurosat"
+  config.data.split = "stratified"
+  config.data.image_size = 64
+  return config
+
+
+# The whole job on an embedded sample, in about a minute on two CPU cores.
+_SAMPLE = {"optim.learning_rate": 3e-3, "observe.log_every_steps": 10}
 
 # The same in seconds, with several checkpoints.
-IDC_TEST = {
-  **IDC_SAMPLE,
+_TEST = {
+  **_SAMPLE,
   "model.width": 0.25,
   "train.batch_size": 32,
   "train.epochs": 6.0,
   "optim.learning_rate": 1e-3,
   "optim.warmup_epochs": 0.0,
+}
+
+IDC_SAMPLE = {"data.name": "idc_sample", **_SAMPLE}
+IDC_TEST = {"data.name": "idc_sample", **_TEST}
+
+EUROSAT_SAMPLE = {"data.name": "eurosat_sample", **_SAMPLE}
+EUROSAT_TEST = {"data.name": "eurosat_sample", **_TEST}
+
+# From pretrained weights, --config.model.weights=FILE: all of it trained, with
+# running statistics of the new images from the start; or a head on fixed
+# features, which are computed once and therefore without augmentation.
+FINE_TUNE = {"model.transfer": "fine_tune", "model.match_statistics": 2048}
+FROZEN = {
+  "model.transfer": "frozen",
+  "augment.flip": False,
+  "augment.quarter_turns": False,
 }
 
 # How the study of MobileNetV1 against V2 trained: patients on both sides of

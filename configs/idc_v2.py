@@ -4,7 +4,8 @@
 
 Arguments (`--config=configs/idc_v2.py:ARG`): `source` trains as the study of
 V1 against V2 did (random split, Adam 1e-4, 5 epochs, Keras's BatchNorm);
-`sample` and `test` run on the embedded sample.
+`fine_tune` (3 epochs) and `frozen` begin with --config.model.weights=FILE of a
+MobileNetV2 trained on ImageNet; `sample` and `test` run on the embedded sample.
 
 Expected on 11,081 of the 277,524 patches: balanced accuracy 0.85 +- 0.01 and
 AUROC 0.92 on test patients, four minutes on two CPU cores.
@@ -25,5 +26,11 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return config_lib.variant(
     config,
     arg,
-    {"sample": base.IDC_SAMPLE, "test": base.IDC_TEST, "source": source},
+    {
+      "sample": base.IDC_SAMPLE,
+      "test": base.IDC_TEST,
+      "source": source,
+      "fine_tune": {**base.FINE_TUNE, "train.epochs": 3.0},
+      "frozen": base.FROZEN,
+    },
   )

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
@@ -193,6 +194,58 @@ class Checkpoints:
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"set aside {step}")
     self._manager.reload()
+
+
+def read_variables(workdir: pathlib.Path, step: int | None) -> dict:
+  """What a checkpoint's network is evaluated with, without the optimizer.
+
+  Args:
+    workdir: of the run.
+    step: of the checkpoint; None for the newest.
+
+  Returns:
+    'params' (their average, if the run kept one) and 'batch_stats', f32 NumPy
+    arrays.
+
+  Raises:
+    InputError: if there is none or it cannot be read.
+  """
+  path = (workdir / "checkpoints").absolute()
+  steps = [int(p.name) for p in path.glob("*") if p.name.isdigit()]
+  if not steps:
+    raise InputError(
+      f"--workdir: got {str(workdir)!r}, which has no checkpoint; valid: the "
+      "folder of a run"
+    )
+  chosen = path / str(max(steps) if step is None else step) / "state"
+  try:
+    handler = ocp.PyTreeCheckpointHandler()
+    with ocp.Checkpointer(handler) as reader:
+      tree = handler.metadata(epath.Path(chosen)).tree
+      wanted = {
+        key: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree[key])
+        for key in ("params", "ema_params", "batch_stats")
+        if tree.get(key)
+      }
+      state = reader.restore(
+        chosen,
+        ocp.args.PyTreeRestore(
+          wanted,
+          restore_args=jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
+          ),
+          partial_restore=True,
+        ),
+      )
+  except Exception as error:  # whatever tensorstore and Orbax raise
+    raise InputError(
+      f"--workdir: the checkpoint {str(chosen.parent)!r} cannot be read "
+      f"({_reason(error)}); valid: an intact one of these versions"
+    ) from None
+  return {
+    "params": state["ema_params" if "ema_params" in state else "params"],
+    "batch_stats": state.get("batch_stats", {}),
+  }
 
 
 def _reason(error: Exception) -> str:

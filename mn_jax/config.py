@@ -60,8 +60,9 @@ class DataConfig:
   )
   split: str = _field(
     "grouped",
-    "grouped: by patient; fixed: the published lists; random: by image",
-    choices=("grouped", "fixed", "random"),
+    "grouped: by patient; fixed: the published lists; stratified: by image, "
+    "each class in proportion; random: by image",
+    choices=("grouped", "fixed", "stratified", "random"),
   )
   split_seed: int = _field(
     0, "seed of the split, apart from `seed`", low=0, high=2**31 - 1
@@ -104,14 +105,54 @@ class ModelConfig:
 
   name: str = _field("mobilenet_v1", "a name in models.registry.MODELS")
   width: float = _field(1.0, "width multiplier", low=0.05, high=4)
+  head: str = _field(
+    "own",
+    "layers after the last feature map: the network's own, or a name in "
+    "models.classifier.HEADS",
+  )
+  weights: str = _field(
+    "",
+    "file of pretrained weights, .h5 or .safetensors; empty: none",
+    result=False,
+  )
+  transfer: str = _field(
+    "scratch",
+    "scratch: initial values are drawn; fine_tune: they are pretrained and "
+    "all trained; frozen: the backbone is a fixed feature extractor",
+    choices=("scratch", "fine_tune", "frozen"),
+  )
+  match_statistics: int = _field(
+    0,
+    "fine_tune: training images from which pretrained running statistics are "
+    "taken anew, the network's function unchanged; 0: keep the file's",
+    low=0,
+  )
+  cache_features: bool = _field(
+    True,
+    "compute a frozen backbone's features once, where no augmentation changes "
+    "the images",
+    result=False,
+  )
   resolution: int = _field(
     0,
     "input height and width, resized on the device, pixels; 0: as stored",
     low=0,
     high=1024,
   )
-  dropout: float = _field(
-    0.0, "dropout rate before the classifier", low=0, high=0.99
+  dropout: float = _field(0.0, "dropout rate in the head", low=0, high=0.99)
+  shallow: bool = _field(False, "mobilenet_v1: without five of its blocks")
+  separable: bool = _field(
+    True, "mobilenet_v1: False has full instead of separable convolutions"
+  )
+  block_dropout: float = _field(
+    0.0, "mobilenet_v1: dropout rate after every block", low=0, high=0.99
+  )
+  conv_bias: bool = _field(False, "mobilenet_v1: biases before BatchNorm")
+  minimalistic: bool = _field(
+    False, "mobilenet_v3: without squeeze-excite, hard swish and 5x5 kernels"
+  )
+  stride_in_1x1: bool = _field(
+    False, "resnet50, resnet152: strides where the paper and Keras have them"
   )
   norm_momentum: float = _field(
     0.99,
@@ -157,12 +198,17 @@ class OptimConfig:
   decay_factor: float = _field(
     0.1, "schedule 'step': factor of each drop", low=0, high=1
   )
-  momentum: float = _field(0.9, "sgd: Nesterov momentum", low=0, high=0.9999)
+  momentum: float = _field(0.9, "sgd: momentum", low=0, high=0.9999)
+  nesterov: bool = _field(True, "sgd: whether the momentum is Nesterov's")
   b1: float = _field(0.9, "adam: decay of the mean", low=0, high=0.99999)
   b2: float = _field(0.999, "adam: decay of the square", low=0, high=0.99999)
   epsilon: float = _field(1e-7, "adam: added to the root (Keras: 1e-7)", low=0)
   weight_decay: float = _field(
-    0.0, "adamw: decoupled; sgd: L2; on kernels only", low=0, high=10
+    0.0, "adamw: decoupled; sgd: L2; see rules", low=0, high=10
+  )
+  rules: tuple[str, ...] = _field(
+    (".*/kernel", ".* wd=0"),
+    "factors by parameter path, the first that matches; see mn_jax/rules.py",
   )
   clip_norm: float = _field(0.0, "largest gradient norm; 0: no limit", low=0)
   accumulate: int = _field(
@@ -209,7 +255,15 @@ class EvalConfig:
   best_metric: str = _field(
     "balanced_accuracy",
     "validation metric that chooses the best checkpoint",
-    choices=("balanced_accuracy", "accuracy", "auroc", "f1", "loss"),
+    choices=(
+      "balanced_accuracy",
+      "accuracy",
+      "auroc",
+      "f1",
+      "macro_auroc",
+      "macro_f1",
+      "loss",
+    ),
   )
 
 

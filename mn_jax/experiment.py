@@ -8,12 +8,16 @@ import numpy as np
 import optax
 
 from mn_jax import evaluate as evaluate_lib
-from mn_jax import losses, mesh, metrics, optim, step
+from mn_jax import features, losses, mesh, metrics, optim, recalibrate, step
 from mn_jax import plan as plan_lib
 from mn_jax import state as state_lib
 from mn_jax.config import Config
 from mn_jax.data import cache, datasets, loader, splits
+from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
+from mn_jax.rules import FREEZE_BACKBONE, Rules
+from mn_jax.weights import files as weight_files
+from mn_jax.weights import pretrained as pretrained_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +52,26 @@ class Experiment:
   Attributes:
     config: what was asked for.
     data: what it trains on.
+    network: the network's definition.
+    pretrained: what its weights came from; None without.
+    cached_features: whether batches carry extracted features.
     initial_state: the state before the first step, on the mesh.
     schedule: learning rate by completed updates.
     train_step, eval_step: see `step`.
-    images: the pixels that batches carry, u8[n, h, w, 3]; None where they
-      live on the device.
+    images: what batches carry, pixels u8[n, h, w, 3] or features; None where
+      they live on the device.
     batches: training batches by number.
     put: host batch -> batch on the mesh.
-    num_params: trainable parameters.
+    num_params: parameters, frozen ones included.
     num_stats: running means and variances.
     macs: mult-adds of one image's forward pass.
   """
 
   config: Config
   data: Data
+  network: registry.Network
+  pretrained: pretrained_lib.Origin | None
+  cached_features: bool
   initial_state: state_lib.TrainState
   schedule: optax.Schedule
   train_step: step.TrainStep
@@ -96,20 +106,37 @@ class Experiment:
   def mfu(self, images_per_sec: float | None) -> float | None:
     """Model FLOP/s over the devices' bfloat16 peak, where that is known."""
     peak = mesh.peak_flops()
-    if peak is None or images_per_sec is None:
+    if peak is None or images_per_sec is None or self.cached_features:
       return None
-    # A mult-add is two FLOPs; the backward pass costs two forward passes.
-    return 6 * self.macs * images_per_sec / peak
+    # A mult-add is two FLOPs; the backward pass costs two forward passes, and
+    # a frozen backbone has none.
+    passes = 1 if self.config.model.transfer == "frozen" else 3
+    return 2 * passes * self.macs * images_per_sec / peak
 
 
 def check(config: Config) -> None:
   """Refuses what can be refused before any data is read.
 
   Raises:
-    InputError: for an unknown name or a batch that does not divide.
+    InputError: for an unknown name, sections that contradict each other or a
+      batch that does not divide.
   """
-  registry.get(config.model.name)
-  datasets.get(config.data.name)
+  model = config.model
+  _describe(config, num_classes=1)
+  spec = datasets.get(config.data.name)
+  metrics.check_choice(config.eval.best_metric, positive=spec.positive)
+  registry.check_resolution(
+    model.name, model.resolution or config.data.image_size
+  )
+  if bool(model.weights) != (model.transfer != "scratch"):
+    raise InputError(
+      f"model.transfer: got {model.transfer!r} with model.weights "
+      f"{model.weights!r}; valid: 'scratch' without weights, 'fine_tune' or "
+      "'frozen' with the path of a file"
+    )
+  if model.weights:
+    weight_files.check_path(model.weights)
+  Rules(config.optim.rules)
   mesh.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate
   )
@@ -147,47 +174,97 @@ def load_data(config: Config, progress: cache.Progress) -> Data:
   return Data(spec, packed, split, plan)
 
 
-def build(config: Config, data: Data) -> Experiment:
-  """Makes network, optimizer, steps and loader; compiles nothing yet."""
+def build(
+  config: Config, data: Data, progress: Callable[[int, int], None]
+) -> Experiment:
+  """Makes network, optimizer, steps and loader.
+
+  Args:
+    config: what was asked for.
+    data: from `load_data`.
+    progress: called while features are computed.
+
+  Raises:
+    InputError: for weights or rules that do not fit the network.
+  """
   the_mesh = mesh.make_mesh()
-  classes = len(data.spec.classes)
-  model_spec = registry.get(config.model.name)
+  model, classes = config.model, len(data.spec.classes)
+  resolution = model.resolution or config.data.image_size
+  network, loaded = _describe(config, classes), None
+  if model.weights:
+    loaded = pretrained_lib.load(model.weights, network)
+    network = loaded.network
+    _check_padding(network, resolution)
+  frozen = model.transfer == "frozen"
+  rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
   module = registry.build(
-    config.model.name,
-    num_classes=classes,
-    width=config.model.width,
-    dropout=config.model.dropout,
-    norm_momentum=config.model.norm_momentum,
-    norm_debias=config.model.norm_debias,
-    dtype=config.model.dtype,
+    network,
+    dropout=model.dropout,
+    norm_momentum=model.norm_momentum,
+    norm_debias=model.norm_debias,
+    dtype=model.dtype,
+    keeps_norm=rules.keeps_norm,
+    freeze_backbone=frozen,
   )
-  resolution = config.model.resolution or config.data.image_size
   values = variables.initial_values(module, resolution, config.seed)
+  rules.check(values["params"])
+  if loaded is not None:
+    values = pretrained_lib.insert(loaded, values)
+    if model.match_statistics:
+      values = _match_statistics(config, data, module, network, values)
   num_params, num_stats = counting.count_params(values)
+
+  images = data.cache.images
+  cached = frozen and model.cache_features and not _augments(config)
+  if cached:
+    images = features.open_or_extract(
+      module,
+      network,
+      values,
+      images,
+      images_sha256=data.cache.sha256,
+      resolution=model.resolution,
+      batch_size=config.eval.batch_size,
+      root=datasets.cache_root(config.data.cache_dir) / "features",
+      progress=progress,
+    )
   schedule = optim.make_schedule(
     config.optim, data.plan.total_steps, data.plan.warmup_steps
   )
-  tx = optim.make_optimizer(config.optim, schedule)
+  tx = optim.make_optimizer(config.optim, schedule, rules)
   weights = np.ones(classes, np.float32)
   if config.train.class_weights == "balanced":
     weights = losses.balanced_class_weights(
       data.cache.labels[data.part("train")], classes
     )
   if config.data.placement == "device":
-    images, placement = None, mesh.DeviceImages(the_mesh, data.cache.images)
+    images, placement = None, mesh.DeviceImages(the_mesh, images)
   else:
-    images, placement = data.cache.images, mesh.HostImages(the_mesh)
+    placement = mesh.HostImages(the_mesh)
   return Experiment(
     config=config,
     data=data,
+    network=network,
+    pretrained=loaded.origin if loaded is not None else None,
+    cached_features=cached,
     initial_state=mesh.replicate(
-      the_mesh, state_lib.create(values, tx, ema=config.train.ema_decay > 0)
+      the_mesh,
+      state_lib.create(values, tx, rules, ema=config.train.ema_decay > 0),
     ),
     schedule=schedule,
     train_step=step.make_train_step(
-      module, model_spec, tx, config, the_mesh, class_weights=weights
+      module,
+      network.conventions,
+      tx,
+      config,
+      the_mesh,
+      rules=rules,
+      class_weights=weights,
+      extracted=cached,
     ),
-    eval_step=step.make_eval_step(module, model_spec, config, the_mesh),
+    eval_step=step.make_eval_step(
+      module, network.conventions, config, the_mesh, extracted=cached
+    ),
     images=images,
     batches=loader.TrainBatches(
       images,
@@ -204,3 +281,61 @@ def build(config: Config, data: Data) -> Experiment:
     num_stats=num_stats,
     macs=counting.count_macs(module, resolution),
   )
+
+
+def _describe(config: Config, num_classes: int) -> registry.Network:
+  model = config.model
+  return registry.describe(
+    model.name,
+    num_classes=num_classes,
+    width=model.width,
+    head=model.head,
+    options=registry.Options(
+      **{
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(registry.Options)
+      }
+    ),
+  )
+
+
+def _match_statistics(
+  config: Config,
+  data: Data,
+  module: registry.Classifier,
+  network: registry.Network,
+  values: dict,
+) -> dict:
+  """Running statistics of training images, in whole batches."""
+  size, rows = config.eval.batch_size, data.part("train")
+  count = max(1, min(config.model.match_statistics, len(rows)) // size)
+  # Evenly spread: neighbours in the list are often of one group and class.
+  spread = np.linspace(0, len(rows) - 1, count * size).round().astype(int)
+  chosen = rows[spread].reshape(size, count).T
+  return recalibrate.match_statistics(
+    module,
+    network.conventions,
+    values,
+    (data.cache.images[batch] for batch in chosen),
+    resolution=config.model.resolution,
+  )
+
+
+def _check_padding(network: registry.Network, resolution: int) -> None:
+  """Refuses images of which the padding of Keras's weights leaves nothing.
+
+  Raises:
+    InputError: naming the smallest that will do.
+  """
+  # MobileNetV1's stem halves, rounding up; the four other strides round down.
+  smallest = 31
+  if network.conventions.padding == "end" and resolution < smallest:
+    raise InputError(
+      f"model.resolution: got {resolution} pixels for {network.name!r} with "
+      f"weights of Keras; valid: {smallest} or more"
+    )
+
+
+def _augments(config: Config) -> bool:
+  """Whether training images differ from epoch to epoch."""
+  return any(dataclasses.asdict(config.augment).values())

@@ -1,5 +1,6 @@
 """The mesh, and how arrays get onto it; the only file that knows devices."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -23,10 +24,14 @@ PEAK_FLOPS = {
 }
 
 
-def make_mesh() -> Mesh:
-  """All devices of all processes along one axis, 'data'."""
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """Devices along one axis, 'data'; by default all of all processes."""
+  devices = jax.devices() if devices is None else devices
   return jax.make_mesh(
-    (jax.device_count(),), ("data",), axis_types=(AxisType.Auto,)
+    (len(devices),),
+    ("data",),
+    axis_types=(AxisType.Auto,),
+    devices=devices,
   )
 
 

@@ -4,6 +4,7 @@ import jax
 import optax
 
 from mn_jax.config import OptimConfig
+from mn_jax.rules import Rules
 
 
 def make_schedule(
@@ -33,39 +34,55 @@ def make_schedule(
 
 
 def make_optimizer(
-  config: OptimConfig, schedule: optax.Schedule
+  config: OptimConfig, schedule: optax.Schedule, rules: Rules
 ) -> optax.GradientTransformation:
   """The chain: clipping, L2 (sgd), the optimizer, decoupled decay (adamw).
 
-  Weight decay is for kernels; BatchNorm's scale and bias and the biases of
-  dense layers are left alone.
+  Args:
+    config: which, with its numbers.
+    schedule: learning rate by completed updates.
+    rules: factors of learning rate and weight decay by parameter path. Frozen
+      parameters are not given to the optimizer; see `Rules.split`.
   """
   parts = []
   if config.clip_norm:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   if config.name == "sgd":
-    if config.weight_decay:
-      parts.append(optax.add_decayed_weights(config.weight_decay, _kernels))
-    parts.append(optax.sgd(schedule, momentum=config.momentum, nesterov=True))
-  elif config.name == "adam":
-    parts.append(
-      optax.adam(schedule, b1=config.b1, b2=config.b2, eps=config.epsilon)
-    )
+    parts += [
+      _decay(config.weight_decay, rules),
+      optax.trace(config.momentum, nesterov=config.nesterov),
+    ]
   else:
     parts.append(
-      optax.adamw(
-        schedule,
-        b1=config.b1,
-        b2=config.b2,
-        eps=config.epsilon,
-        weight_decay=config.weight_decay,
-        mask=_kernels,
-      )
+      optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.epsilon)
     )
+  if config.name == "adamw":
+    parts.append(_decay(config.weight_decay, rules))
+  parts += [_multiply_rates(rules), optax.scale_by_learning_rate(schedule)]
   return optax.chain(*parts)
 
 
-def _kernels(params: dict) -> dict:
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == "kernel", params
-  )
+def _decay(weight_decay: float, rules: Rules) -> optax.GradientTransformation:
+  """Adds every parameter, times the weight decay and its factor."""
+
+  def add(updates: dict, params: dict) -> dict:
+    factors = rules.factors(params, "decay")
+    return jax.tree.map(
+      lambda u, p, f: u + weight_decay * f * p if f else u,
+      updates,
+      params,
+      factors,
+    )
+
+  return optax.stateless(add) if weight_decay else optax.identity()
+
+
+def _multiply_rates(rules: Rules) -> optax.GradientTransformation:
+  """Multiplies every update by the factor of its learning rate."""
+
+  def multiply(updates: dict, params: dict) -> dict:
+    del params
+    factors = rules.factors(updates, "lr")
+    return jax.tree.map(lambda u, f: u * f, updates, factors)
+
+  return optax.stateless(multiply)

@@ -17,6 +17,9 @@ from mn_jax.observe.clock import Clock
 from mn_jax.observe.console import Console
 from mn_jax.workdir import Workdir
 
+# So many fit a line of a terminal one by one.
+_FEW_CLASSES = 4
+
 
 def print_data(console: Console, data: Data) -> None:
   """One line per part, and what a reader should know."""
@@ -25,13 +28,12 @@ def print_data(console: Console, data: Data) -> None:
     counts = np.bincount(
       data.cache.labels[rows], minlength=len(data.spec.classes)
     )
-    shares = ", ".join(
-      f"{name} {count / len(rows):.1%}"
-      for name, count in zip(data.spec.classes, counts, strict=True)
-    )
+    groups = ""
+    if data.spec.group is not None:
+      groups = f" of {len(data.groups(part)):3} {data.spec.group}s"
     console.line(
-      f"{part:5} {len(rows):7,} images of {len(data.groups(part)):3} "
-      f"{data.spec.group}s: {shares}"
+      f"{part:5} {len(rows):7,} images{groups}: "
+      + _shares(data.spec.classes, counts)
     )
   for note in data.split.notes:
     console.line(f"Note: {note}")
@@ -70,6 +72,18 @@ def write_beginning(
       "dropped": data.cache.dropped,
     },
   )
+  origin = experiment.pretrained
+  folder.write_json(
+    "network.json",
+    {
+      "network": dataclasses.asdict(experiment.network),
+      "classes": data.spec.classes,
+      "image_size": config.data.image_size,
+      "resolution": config.model.resolution or config.data.image_size,
+      "dtype": config.model.dtype,
+      "weights": None if origin is None else dataclasses.asdict(origin),
+    },
+  )
   state = experiment.initial_state
   overview = clu.parameter_overview.get_parameter_overview(
     {"params": state.params, "batch_stats": state.batch_stats}
@@ -79,6 +93,16 @@ def write_beginning(
   writer.write_texts(0, {"parameters": f"```\n{overview}\n```"})
   first = data.cache.images[experiment.batches.ids(0)[:32]]
   _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
+  if origin is not None:
+    reused = origin.num_classes == len(data.spec.classes)
+    head = experiment.network.head
+    console.line(
+      f"Weights: {origin.file} ({origin.source}, sha256 "
+      f"{origin.sha256[:16]}), {config.model.transfer}; head: {head}, "
+      f"{'its last layer too' if head == 'own' and reused else 'new logits'}"
+    )
+  if experiment.cached_features:
+    console.line("The backbone's features are computed once and kept.")
   console.line(
     f"{config.model.name}: {experiment.num_params:,} parameters, "
     f"{experiment.macs / 1e6:,.1f} M mult-adds; "
@@ -151,6 +175,11 @@ def summarize(
       "state_sha256": state_lib.sha256(state),
       "params": experiment.num_params,
       "batch_stats": experiment.num_stats,
+      "transfer": config.model.transfer,
+      "weights_sha256": (
+        None if experiment.pretrained is None else experiment.pretrained.sha256
+      ),
+      "cached_features": experiment.cached_features,
       "macs": experiment.macs,
       "images_per_sec": clock.images_per_sec(),
       "data_wait_share": clock.data_wait_share(),
@@ -164,6 +193,18 @@ def summarize(
       },
     }
   )
+
+
+def _shares(classes: tuple[str, ...], counts: np.ndarray) -> str:
+  """The share of each class, from i64[classes]; of many the extremes."""
+  shares = counts / counts.sum()
+  shown = [f"{c} {s:.1%}" for c, s in zip(classes, shares, strict=True)]
+  if len(classes) <= _FEW_CLASSES:
+    return ", ".join(shown)
+  low, high = counts.argmin(), counts.argmax()
+  if counts[low] == counts[high]:
+    return f"{len(classes)} classes of {shares[low]:.1%} each"
+  return f"{len(classes)} classes, {shown[low]} to {shown[high]}"
 
 
 def _write_figure(

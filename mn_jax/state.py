@@ -1,12 +1,15 @@
 """The training state: arrays only, no functions, no random keys."""
 
 import hashlib
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+from mn_jax.rules import Rules
 
 
 @flax.struct.dataclass
@@ -32,13 +35,18 @@ class TrainState:
 
 
 def create(
-  variables: dict, tx: optax.GradientTransformation, *, ema: bool
+  variables: dict,
+  tx: optax.GradientTransformation,
+  rules: Rules,
+  *,
+  ema: bool,
 ) -> TrainState:
   """The state before the first step.
 
   Args:
     variables: 'params' and 'batch_stats'.
     tx: the optimizer.
+    rules: tell which parameters are trained; the optimizer knows no others.
     ema: whether an average of the parameters is kept.
   """
   params = jax.tree.map(jnp.asarray, variables["params"])
@@ -46,7 +54,7 @@ def create(
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=jax.tree.map(jnp.asarray, variables["batch_stats"]),
-    opt_state=tx.init(params),
+    opt_state=tx.init(rules.split(params)[0]),
     # A copy: the train step donates its arguments, and one buffer cannot be
     # donated twice.
     ema_params=jax.tree.map(jnp.copy, params) if ema else {},
@@ -61,8 +69,8 @@ def eval_variables(state: TrainState) -> dict:
   }
 
 
-def sha256(state: TrainState) -> str:
-  """Digest of the whole state: every array's path, type, shape and bits."""
+def sha256(state: Any) -> str:
+  """Digest of a tree of arrays: every one's path, type, shape and bits."""
   digest = hashlib.sha256()
   leaves = jax.tree_util.tree_leaves_with_path(state)
   for path, leaf in leaves:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -12,7 +11,9 @@ from mn_jax import augment as augment_lib
 from mn_jax import losses
 from mn_jax import mesh as mesh_lib
 from mn_jax.config import Config
-from mn_jax.models.registry import ModelSpec
+from mn_jax.models.classifier import Classifier
+from mn_jax.models.registry import Conventions
+from mn_jax.rules import Rules, merge
 from mn_jax.state import TrainState, eval_variables
 
 Batch = dict[str, jax.Array]
@@ -22,13 +23,15 @@ EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 
 def make_train_step(
-  module: nn.Module,
-  spec: ModelSpec,
+  module: Classifier,
+  conventions: Conventions,
   tx: optax.GradientTransformation,
   config: Config,
   mesh: Mesh,
   *,
+  rules: Rules,
   class_weights: jax.Array,
+  extracted: bool = False,
 ) -> TrainStep:
   """Compiles `(state, batch) -> (state, sums)`; the state is donated.
 
@@ -38,31 +41,36 @@ def make_train_step(
 
   Args:
     module: the network.
-    spec: its input normalisation.
+    conventions: its input normalisation.
     tx: the optimizer.
     config: sections augment, model, optim, train and the seed.
     mesh: where the batch is sharded.
+    rules: tell which parameters are trained; gradients of others are not
+      computed.
     class_weights: f32[classes], factors of the loss.
+    extracted: whether a batch's 'image' is what `Classifier.extract` made of
+      the images.
   """
   micro_batches = config.optim.accumulate
   ema_decay = config.train.ema_decay
 
-  def loss_fn(params, batch_stats, batch, key):
-    augment_key, dropout_key = jax.random.split(key)
-    images = augment_lib.augment(batch["image"], augment_key, config.augment)
+  def forward(variables, images, augment_key, dropout_key):
+    rest = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
+    if extracted:
+      return module.apply(variables, images, True, method="classify", **rest)
+    images = augment_lib.augment(images, augment_key, config.augment)
     x = augment_lib.to_input(
       images,
       resolution=config.model.resolution,
-      mean=spec.mean,
-      std=spec.std,
+      mean=conventions.mean,
+      std=conventions.std,
     )
-    (logits, _), updated = module.apply(
-      {"params": params, "batch_stats": batch_stats},
-      x,
-      True,
-      mutable=["batch_stats"],
-      rngs={"dropout": dropout_key},
-    )
+    (logits, _), updated = module.apply(variables, x, True, **rest)
+    return logits, updated
+
+  def loss_fn(trained, frozen, batch_stats, batch, key):
+    variables = {"params": merge(trained, frozen), "batch_stats": batch_stats}
+    logits, updated = forward(variables, batch["image"], *jax.random.split(key))
     weight = batch["mask"] * losses.take_class_weights(
       class_weights, batch["label"]
     )
@@ -76,11 +84,13 @@ def make_train_step(
     hits = jnp.where(hit, batch["mask"], 0)
     count = jnp.sum(batch["mask"])
     sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
-    return loss / count, (updated["batch_stats"], sums)
+    # Networks without BatchNorm have no statistics.
+    stats = updated["batch_stats"] if batch_stats else {}
+    return loss / count, (stats, sums)
 
   gradient = jax.grad(loss_fn, has_aux=True)
 
-  def accumulated(params, batch_stats, batch, key):
+  def accumulated(trained, frozen, batch_stats, batch, key):
     """Gradients and sums over micro-batches, one after the other."""
     # Interleaved, so that every device has a share of every micro-batch.
     parts = jax.tree.map(
@@ -92,7 +102,7 @@ def make_train_step(
       grads, stats, sums = carry
       index, micro_batch = part
       new, (stats, more) = gradient(
-        params, stats, micro_batch, jax.random.fold_in(key, index)
+        trained, frozen, stats, micro_batch, jax.random.fold_in(key, index)
       )
       return (
         jax.tree.map(jnp.add, grads, new),
@@ -101,7 +111,7 @@ def make_train_step(
       ), None
 
     start = (
-      jax.tree.map(jnp.zeros_like, params),
+      jax.tree.map(jnp.zeros_like, trained),
       batch_stats,
       {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
     )
@@ -113,16 +123,20 @@ def make_train_step(
   def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
     key = jax.random.fold_in(jax.random.key(config.seed), state.step)
     of = gradient if micro_batches == 1 else accumulated
-    grads, (batch_stats, sums) = of(state.params, state.batch_stats, batch, key)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    trained, frozen = rules.split(state.params)
+    grads, (batch_stats, sums) = of(
+      trained, frozen, state.batch_stats, batch, key
+    )
+    updates, opt_state = tx.update(grads, state.opt_state, trained)
+    params = merge(optax.apply_updates(trained, updates), frozen)
     ema_params = state.ema_params
     if ema_decay:
       # Rising, or short runs would be judged by their initial values.
       done = state.step.astype(jnp.float32)
       decay = jnp.minimum(ema_decay, (1 + done) / (10 + done))
+      # Written so that what stays is its own average to the last bit.
       ema_params = jax.tree.map(
-        lambda old, new: decay * old + (1 - decay) * new, ema_params, params
+        lambda old, new: old + (1 - decay) * (new - old), ema_params, params
       )
     state = TrainState(
       step=state.step + 1,
@@ -142,22 +156,33 @@ def make_train_step(
 
 
 def make_eval_step(
-  module: nn.Module, spec: ModelSpec, config: Config, mesh: Mesh
+  module: Classifier,
+  conventions: Conventions,
+  config: Config,
+  mesh: Mesh,
+  *,
+  extracted: bool = False,
 ) -> EvalStep:
   """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
 
   Logits are f32[batch, classes], losses f32[batch] in nats without class
-  weights or smoothing. All results are whole on every process.
+  weights or smoothing. All results are whole on every process. Arguments are
+  those of `make_train_step`.
   """
 
-  def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+  def forward(variables, images):
+    if extracted:
+      return module.apply(variables, images, False, method="classify")
     x = augment_lib.to_input(
-      batch["image"],
+      images,
       resolution=config.model.resolution,
-      mean=spec.mean,
-      std=spec.std,
+      mean=conventions.mean,
+      std=conventions.std,
     )
-    logits, _ = module.apply(eval_variables(state), x, False)
+    return module.apply(variables, x, False)[0]
+
+  def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    logits = forward(eval_variables(state), batch["image"])
     return {
       "logits": logits,
       "loss": losses.cross_entropy(logits, batch["label"]),

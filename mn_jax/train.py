@@ -64,7 +64,11 @@ def train_and_evaluate(
       data = experiment_lib.load_data(config, progress)
     record.print_data(console, data)
     folder.check_data(data.split.sha256, data.cache.sha256)
-    loop = _Loop(experiment_lib.build(config, data), folder, console)
+    with console.counting("extracting features", "images") as progress:
+      experiment = experiment_lib.build(config, data, progress)
+    if experiment.pretrained is not None:
+      folder.check_weights(experiment.pretrained.sha256)
+    loop = _Loop(experiment, folder, console)
     try:
       done = loop.run(stop_requested)
       return loop.finish() if done else None
@@ -260,7 +264,9 @@ class _Loop:
         ("acc", "accuracy"),
         ("balanced", "balanced_accuracy"),
         ("auroc", "auroc"),
+        ("macro f1", "macro_f1"),
       )
+      if k in scalars
     )
     epoch = position.batch / self._plan.steps_per_epoch
     mark = "  best" if position.best_step == position.batch else ""

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import types
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,12 +87,8 @@ def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
 
 def _value(field: dataclasses.Field, path: str, value: Any) -> Any:
   kind = field.type
-  if isinstance(kind, types.GenericAlias):  # tuple[float, ...]
-    if not isinstance(value, list | tuple) or not all(
-      isinstance(v, int | float) and not isinstance(v, bool) for v in value
-    ):
-      raise InputError(f"{path}: got {value!r}; valid: a tuple of numbers")
-    return tuple(float(v) for v in value)
+  if isinstance(kind, types.GenericAlias):  # tuple[float, ...], tuple[str, ...]
+    return _tuple(path, value, str if str in typing.get_args(kind) else float)
   if kind is float and type(value) is int:
     value = float(value)
   if type(value) is not kind:
@@ -108,6 +105,16 @@ def _value(field: dataclasses.Field, path: str, value: Any) -> Any:
     span = f"at least {low}" if high is None else f"{low} to {high}"
     raise InputError(f"{path}: got {value!r}; valid: {span}")
   return value
+
+
+def _tuple(path: str, value: Any, kind: type) -> tuple:
+  valid = str if kind is str else int | float
+  if not isinstance(value, list | tuple) or not all(
+    isinstance(v, valid) and not isinstance(v, bool) for v in value
+  ):
+    what = "texts" if kind is str else "numbers"
+    raise InputError(f"{path}: got {value!r}; valid: a tuple of {what}")
+  return tuple(kind(v) for v in value)
 
 
 def _exactly_one(

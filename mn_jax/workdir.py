@@ -92,6 +92,20 @@ class Workdir:
           "same images, or another --workdir"
         )
 
+  def check_weights(self, sha256: str) -> None:
+    """Refuses to go on with other pretrained weights than the run began with.
+
+    Raises:
+      InputError: with both digests.
+    """
+    saved = self.read_json("network.json", "weights")
+    if saved is not None and saved["weights"]["sha256"] != sha256:
+      raise InputError(
+        f"model.weights: got a file with sha256 {sha256[:16]}, but "
+        f"{str(self.path)!r} was begun with {saved['weights']['sha256'][:16]}; "
+        "valid: the same file, or another --workdir"
+      )
+
   def write_config(self, config: Config) -> None:
     """Writes `config.json`: all fields, and those that decide the numbers."""
     self.write_json(

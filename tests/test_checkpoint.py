@@ -16,6 +16,7 @@ from mn_jax import mesh as mesh_lib
 from mn_jax import state as state_lib
 from mn_jax.config import CheckpointConfig
 from mn_jax.errors import InputError
+from mn_jax.rules import Rules
 
 # Orbax leaves the other reads running when one has failed; asyncio says so when
 # they end, which can be during the next test.
@@ -32,7 +33,7 @@ def _state(step: int = 0, *, ema: bool = True) -> state_lib.TrainState:
     "params": {"head": {"kernel": draw(8, 4), "bias": draw(4)}},
     "batch_stats": {"norm": {"mean": draw(8), "weight": np.float32(0.5)}},
   }
-  state = state_lib.create(variables, optax.adam(1e-3), ema=ema)
+  state = state_lib.create(variables, optax.adam(1e-3), Rules([".*"]), ema=ema)
   state = jax.tree.map(lambda x: x + jnp.asarray(step, x.dtype), state)
   return mesh_lib.replicate(mesh_lib.make_mesh(), state)
 

@@ -79,7 +79,7 @@ def test_every_field_is_documented_and_its_default_in_range(section, field):
   doc = field.metadata["doc"]
   assert doc
   assert not doc.endswith(".")
-  expected = tuple if field.name == "decay_at" else field.type
+  expected = tuple if field.name in ("decay_at", "rules") else field.type
   assert type(field.default) is expected
   choices = field.metadata["choices"]
   assert choices is None or field.default in choices
@@ -260,6 +260,8 @@ def test_result_fields_leave_out_what_changes_no_number():
     "data.cache_dir",
     "data.placement",
     "data.prefetch",
+    "model.weights",
+    "model.cache_features",
     "data.max_unreadable",
     "checkpoint.every_steps",
     "checkpoint.every_epochs",

@@ -17,14 +17,19 @@ FLOORS = {
   "ops": 0,
   "models": 0,
   "data": 0,
+  "rules": 1,
   "state": 1,
   "optim": 1,
   "mesh": 1,
   "losses": 1,
   "metrics": 1,
   "augment": 1,
+  "weights": 1,
   "step": 2,
   "evaluate": 2,
+  "features": 2,
+  "predictor": 2,
+  "recalibrate": 2,
   "checkpoint": 2,
   "observe": 2,
   "workdir": 2,
@@ -38,7 +43,7 @@ FLOORS = {
 
 # What the rooms of the lowest floor may import besides the standard library.
 ROOMS = {
-  "ops": {"jax", "mn_jax.ops"},
+  "ops": {"jax", "numpy", "mn_jax.ops"},
   "models": {"jax", "flax", "numpy", "mn_jax.ops", "mn_jax.models"}
   | {"mn_jax.errors"},
   "data": {"numpy", "grain", "PIL", "filelock", "mn_jax.data"}

@@ -10,6 +10,7 @@ import pytest
 
 from mn_jax import optim
 from mn_jax.config import OptimConfig
+from mn_jax.rules import Rules, merge
 
 _PARAMS = {
   "block": {
@@ -31,26 +32,35 @@ def _gradients(count: int) -> list[dict]:
 def _optimize(config: OptimConfig, gradients: list[dict], rate=None) -> dict:
   """Parameters after one update per gradient."""
   schedule = rate or optax.constant_schedule(config.learning_rate)
-  tx = optim.make_optimizer(config, schedule)
+  rules = Rules(config.rules)
+  return _apply(optim.make_optimizer(config, schedule, rules), rules, gradients)
 
+
+def _apply(tx, rules: Rules, gradients: list[dict]) -> dict:
   @jax.jit
   def update(grads, opt_state, params):
     updates, opt_state = tx.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 
+  params, frozen = rules.split(_PARAMS)
   # Optax takes Adam's bias correction to an integer power.
   with jax.numpy_dtype_promotion("standard"):
-    params, opt_state = _PARAMS, tx.init(_PARAMS)
+    opt_state = tx.init(params)
     for grads in gradients:
-      params, opt_state = update(grads, opt_state, params)
-  return params
+      params, opt_state = update(rules.split(grads)[0], opt_state, params)
+  return merge(params, frozen)
+
+
+def _usual(path: str) -> tuple[float, float]:
+  """Factors of learning rate and weight decay without other rules."""
+  return 1.0, float(path.endswith("kernel"))
 
 
 def _reference(gradients: list[dict], update) -> dict:
   """The same in float64; `update` makes a function (p, g, t) per parameter."""
 
   def one(path, p, *grads):
-    step = update(path[-1].key)
+    step = update("/".join(key.key for key in path))
     p = np.float64(p)
     for t, g in enumerate(grads, 1):
       p = step(p, np.float64(g), t)
@@ -59,37 +69,36 @@ def _reference(gradients: list[dict], update) -> dict:
   return jax.tree_util.tree_map_with_path(one, _PARAMS, *gradients)
 
 
-def _adam(*, rate, b1, b2, epsilon, decay=0.0):
-  """Algorithm 1 of Kingma & Ba 2015, with decoupled decay of kernels."""
+def _adam(*, rate, b1, b2, epsilon, decay=0.0, factors=_usual):
+  """Algorithm 1 of Kingma & Ba 2015, with decoupled decay."""
 
-  def update(name):
+  def update(path):
     m = v = 0.0
+    lr, wd = factors(path)
 
     def step(p, g, t):
       nonlocal m, v
       m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
       direction = (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + epsilon)
-      if name == "kernel":
-        direction = direction + decay * p
-      return p - rate * direction
+      return p - rate * lr * (direction + decay * wd * p)
 
     return step
 
   return update
 
 
-def _sgd(*, rate, momentum, l2):
-  """Nesterov's momentum as Sutskever et al. 2013 rewrite it."""
+def _sgd(*, rate, momentum, l2, nesterov=True, factors=_usual):
+  """Momentum: Polyak's, or Nesterov's as Sutskever et al. 2013 rewrite it."""
 
-  def update(name):
+  def update(path):
     trace = 0.0
+    lr, wd = factors(path)
 
     def step(p, g, t):
       nonlocal trace
-      if name == "kernel":
-        g = g + l2 * p
+      g = g + l2 * wd * p
       trace = g + momentum * trace
-      return p - rate * (g + momentum * trace)
+      return p - rate * lr * (g + momentum * trace if nesterov else trace)
 
     return step
 
@@ -182,13 +191,131 @@ def test_adamw_decays_kernels_apart_from_the_gradient():
   _assert_close(_optimize(config, gradients), expected)
 
 
+@pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("l2", [0.0, 0.3])
-def test_sgd_is_nesterovs_with_l2_on_kernels(l2):
+def test_sgd_has_momentum_and_l2_on_kernels(l2, nesterov):
   config = OptimConfig(
-    name="sgd", learning_rate=0.1, momentum=0.8, weight_decay=l2
+    name="sgd",
+    learning_rate=0.1,
+    momentum=0.8,
+    nesterov=nesterov,
+    weight_decay=l2,
   )
   gradients = _gradients(5)
-  expected = _reference(gradients, _sgd(rate=0.1, momentum=0.8, l2=l2))
+  expected = _reference(
+    gradients, _sgd(rate=0.1, momentum=0.8, l2=l2, nesterov=nesterov)
+  )
+  _assert_close(_optimize(config, gradients), expected)
+
+
+_RULES = (
+  "block/norm/.* lr=3",
+  "block/.*/kernel lr=0.5 wd=2",
+  "head/bias lr=0",
+  "head/.* wd=0.25",
+)
+_FACTORS = {
+  "block/norm/scale": (3.0, 1.0),
+  "block/norm/bias": (3.0, 1.0),
+  "block/conv/kernel": (0.5, 2.0),
+  "head/bias": (0.0, 1.0),
+  "head/kernel": (1.0, 0.25),
+}
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_factors_of_the_rate_are_of_the_whole_update(name):
+  """The decay inside it too; that of the decay is in each parameter's own."""
+  decay = 0.0 if name == "adam" else 0.3
+  config = OptimConfig(
+    name=name,
+    learning_rate=0.1,
+    b2=0.95,
+    epsilon=0.01,
+    weight_decay=decay,
+    rules=_RULES,
+  )
+  factors = _FACTORS.__getitem__
+  if name == "sgd":
+    update = _sgd(rate=0.1, momentum=0.9, l2=decay, factors=factors)
+  else:
+    update = _adam(
+      rate=0.1, b1=0.9, b2=0.95, epsilon=0.01, decay=decay, factors=factors
+    )
+  gradients = _gradients(4)
+  got = _optimize(config, gradients)
+  _assert_close(got, _reference(gradients, update))
+  np.testing.assert_array_equal(got["head"]["bias"], _PARAMS["head"]["bias"])
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_what_is_frozen_stays_and_has_no_optimizer_state(name):
+  decay = 0.0 if name == "adam" else 0.3
+  some = OptimConfig(
+    name=name,
+    learning_rate=0.1,
+    weight_decay=decay,
+    rules=("block/.* frozen", ".*"),
+  )
+  rules = Rules(some.rules)
+  tx = optim.make_optimizer(some, optax.constant_schedule(0.1), rules)
+  opt_state = tx.init(rules.split(_PARAMS)[0])
+  paths = [
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(opt_state)
+  ]
+  assert not any("block" in path for path in paths)
+  moments = 1 if name == "sgd" else 2
+  assert sum("kernel" in path for path in paths) == moments
+  gradients = _gradients(3)
+  got = _optimize(some, gradients)
+  jax.tree.map(np.testing.assert_array_equal, got["block"], _PARAMS["block"])
+  every = dataclasses.replace(some, rules=(".*",))
+  _assert_close(got["head"], _optimize(every, gradients)["head"])
+
+
+def test_frozen_gradients_are_not_in_the_norm_that_is_clipped():
+  config = OptimConfig(
+    name="sgd",
+    learning_rate=0.1,
+    momentum=0.0,
+    clip_norm=0.5,
+    rules=("block/.* frozen", ".*"),
+  )
+  (gradient,) = _gradients(1)
+  norm = np.sqrt(sum((g**2).sum() for g in gradient["head"].values()))
+  assert norm > 0.6
+  moved = jax.tree.map(
+    lambda p, g: p - 0.1 * g * np.float32(0.5 / norm),
+    _PARAMS["head"],
+    gradient["head"],
+  )
+  _assert_close(_optimize(config, [gradient])["head"], moved)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_the_usual_rules_are_optaxs_decay_of_kernels(name):
+  config = OptimConfig(
+    name=name, learning_rate=0.1, weight_decay=0.3, clip_norm=1.0
+  )
+
+  def kernels(params):
+    return jax.tree_util.tree_map_with_path(
+      lambda path, _: path[-1].key == "kernel", params
+    )
+
+  if name == "adamw":
+    theirs = [
+      optax.adamw(0.1, 0.9, 0.999, 1e-7, weight_decay=0.3, mask=kernels)
+    ]
+  else:
+    theirs = [
+      optax.add_decayed_weights(0.3, kernels),
+      optax.sgd(0.1, momentum=0.9, nesterov=True),
+    ]
+  gradients = _gradients(4)
+  chain = optax.chain(optax.clip_by_global_norm(1.0), *theirs)
+  expected = _apply(chain, Rules([".*"]), gradients)
   _assert_close(_optimize(config, gradients), expected)
 
 

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from mn_jax import state as state_lib
+from mn_jax.rules import Rules
 
 _VARIABLES = {
   "params": {
@@ -18,7 +19,7 @@ _VARIABLES = {
 
 
 def _state(*, ema: bool = False) -> state_lib.TrainState:
-  return state_lib.create(_VARIABLES, optax.adam(1e-3), ema=ema)
+  return state_lib.create(_VARIABLES, optax.adam(1e-3), Rules([".*"]), ema=ema)
 
 
 def _buffers(tree) -> list[int]:

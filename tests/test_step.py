@@ -19,6 +19,7 @@ from mn_jax.config import (
   TrainConfig,
 )
 from mn_jax.models import layers, registry
+from mn_jax.rules import Rules
 
 
 class Tiny(nn.Module):
@@ -49,17 +50,26 @@ def make(config, *, devices=1, module=None, class_weights=(1.0, 1.0)):
     devices=jax.devices()[:devices],
   )
   variables = module.init(jax.random.key(1), jnp.zeros((1, 8, 8, 3)), False)
-  tx = optim.make_optimizer(config.optim, lambda _: config.optim.learning_rate)
-  spec = registry.get("mobilenet_v1")
+  rules = Rules(config.optim.rules)
+  tx = optim.make_optimizer(
+    config.optim, lambda _: config.optim.learning_rate, rules
+  )
+  conventions = registry.get("mobilenet_v1").conventions
   state = mesh_lib.replicate(
     mesh,
-    state_lib.create(variables, tx, ema=config.train.ema_decay > 0),
+    state_lib.create(variables, tx, rules, ema=config.train.ema_decay > 0),
   )
   weights = np.array(class_weights, np.float32)
   train = step.make_train_step(
-    module, spec, tx, config, mesh, class_weights=weights
+    module,
+    conventions,
+    tx,
+    config,
+    mesh,
+    rules=rules,
+    class_weights=weights,
   )
-  evaluate = step.make_eval_step(module, spec, config, mesh)
+  evaluate = step.make_eval_step(module, conventions, config, mesh)
   return state, train, evaluate, mesh_lib.HostImages(mesh).put
 
 

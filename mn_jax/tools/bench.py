@@ -19,6 +19,7 @@ from mn_jax.config import Config, ModelConfig, OptimConfig
 from mn_jax.models import registry, variables
 from mn_jax.observe.console import Console
 from mn_jax.ops import depthwise
+from mn_jax.rules import Rules
 
 _MODEL = flags.DEFINE_enum(
   "model", "mobilenet_v1", list(registry.MODELS), "network"
@@ -44,14 +45,18 @@ def make_step(
     formulation: the depthwise convolution to use.
   """
   config = Config(model=ModelConfig(name=model), optim=OptimConfig())
-  spec = registry.get(model)
-  module = registry.build(model, num_classes=2, norm_momentum=0.99)
-  tx = optim.make_optimizer(config.optim, lambda _: 1e-4)
+  network = registry.describe(model, num_classes=2)
+  module = registry.build(network)
+  rules = Rules(config.optim.rules)
+  tx = optim.make_optimizer(config.optim, lambda _: 1e-4, rules)
   devices = mesh.make_mesh()
   current = mesh.replicate(
     devices,
     state.create(
-      variables.initial_values(module, resolution, seed=0), tx, ema=False
+      variables.initial_values(module, resolution, seed=0),
+      tx,
+      rules,
+      ema=False,
     ),
   )
   draw = np.random.default_rng(0)
@@ -64,7 +69,13 @@ def make_step(
     }
   )
   train_step = step.make_train_step(
-    module, spec, tx, config, devices, class_weights=np.ones(2, np.float32)
+    module,
+    network.conventions,
+    tx,
+    config,
+    devices,
+    rules=rules,
+    class_weights=np.ones(2, np.float32),
   )
   chosen = dict(depthwise.FORMULATIONS)
   depthwise.FORMULATIONS.update(dict.fromkeys(chosen, formulation))

@@ -1,0 +1,144 @@
+"""A trained network for images that come one by one, BatchNorm folded."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from mn_jax import augment as augment_lib
+from mn_jax import checkpoint
+from mn_jax.data import decode
+from mn_jax.errors import InputError
+from mn_jax.models import folding, registry, variables
+from mn_jax.weights import imagenet
+from mn_jax.weights import pretrained as pretrained_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """What classifies images.
+
+  Attributes:
+    classes: their names, in the order of the logits.
+    prepare: u8[h, w, 3] of any size -> u8[r, r, 3], the same size for all.
+    probabilities: u8[batch, r, r, 3] -> f32[batch, classes].
+  """
+
+  classes: tuple[str, ...]
+  prepare: Callable[[np.ndarray], np.ndarray]
+  probabilities: Callable[[np.ndarray], np.ndarray]
+
+
+def from_weights(path: str, network: registry.Network) -> Predictor:
+  """A network with published weights, which sees the middle of the image.
+
+  Args:
+    path: see `weights.pretrained.load`.
+    network: which; its number of classes is taken from the file.
+
+  Raises:
+    InputError: if the file does not fit, or has no classifier.
+  """
+  loaded = pretrained_lib.load(path, network)
+  count = loaded.origin.num_classes
+  if not count:
+    raise InputError(
+      f"model.weights: got {path!r}, which has no classifier; valid: a file "
+      "with the top layers"
+    )
+  network = dataclasses.replace(loaded.network, num_classes=count, head="own")
+  conventions = network.conventions
+  values = variables.initial_values(
+    registry.build(network), conventions.resolution, seed=0
+  )
+  values = pretrained_lib.insert(
+    dataclasses.replace(loaded, network=network), values
+  )
+  names = imagenet.names()
+  if count != len(names):
+    names = [f"class {i}" for i in range(count)]
+
+  def prepare(image: np.ndarray) -> np.ndarray:
+    return decode.resize_and_crop(
+      image,
+      conventions.resolution,
+      share=conventions.crop,
+      interpolation=conventions.interpolation,
+    )
+
+  return Predictor(
+    classes=tuple(names),
+    prepare=prepare,
+    probabilities=_compile(network, values, 0, "float32"),
+  )
+
+
+def from_workdir(path: pathlib.Path) -> Predictor:
+  """The best checkpoint of a run, which sees whole images, as in training.
+
+  Raises:
+    InputError: if the folder is not that of a run, or has no checkpoint.
+  """
+  described = _read(path / "network.json")
+  summary = path / "summary.json"
+  step = _read(summary)["best_step"] if summary.exists() else None
+  try:
+    network = registry.Network(
+      **{
+        **described["network"],
+        "options": registry.Options(**described["network"]["options"]),
+        "conventions": registry.Conventions(
+          **described["network"]["conventions"]
+        ),
+      }
+    )
+    size, resolution = described["image_size"], described["resolution"]
+    classes, dtype = tuple(described["classes"]), described["dtype"]
+  except (KeyError, TypeError) as error:
+    raise InputError(
+      f"--workdir: got {str(path)!r}, whose network.json cannot be understood "
+      f"({error}); valid: the folder of a run of this version"
+    ) from None
+  values = checkpoint.read_variables(path, step)
+  return Predictor(
+    classes=classes,
+    prepare=lambda image: decode.resize(image, size),
+    probabilities=_compile(network, values, resolution, dtype),
+  )
+
+
+def _compile(
+  network: registry.Network, values: dict, resolution: int, dtype: str
+) -> Callable[[np.ndarray], np.ndarray]:
+  conventions = network.conventions
+  module = registry.build(network, dtype=dtype, folded=True)
+  folded = jax.device_put(folding.fold(values, epsilon=conventions.epsilon))
+
+  @jax.jit
+  def apply(values: dict, images: jax.Array) -> jax.Array:
+    x = augment_lib.to_input(
+      images,
+      resolution=resolution,
+      mean=conventions.mean,
+      std=conventions.std,
+    )
+    return jax.nn.softmax(module.apply(values, x, False)[0])
+
+  return lambda images: np.asarray(apply(folded, images))
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    value = json.loads(path.read_text())
+  except (OSError, ValueError):
+    value = None
+  if not isinstance(value, dict):
+    raise InputError(
+      f"--workdir: got {str(path.parent)!r}, which has no {path.name} that can "
+      "be read; valid: the folder of a run"
+    )
+  return value

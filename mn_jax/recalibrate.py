@@ -1,0 +1,104 @@
+"""Running statistics matched to new images, without changing the network.
+
+Pretrained running statistics describe other images; in some files, exported
+with BatchNorm folded into the convolutions, they describe none at all. Training
+normalises by the batch, so a network that begins with such statistics forgets
+at the first step what it knew. Here every BatchNorm gets the mean and variance
+that its input has on the new images, and the scale and bias with which it
+computes exactly what it did before.
+"""
+
+from collections.abc import Iterator
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mn_jax import augment as augment_lib
+from mn_jax import mesh as mesh_lib
+from mn_jax.models import layers, registry
+from mn_jax.models.classifier import Classifier
+
+
+def match_statistics(
+  module: Classifier,
+  conventions: registry.Conventions,
+  variables: dict,
+  batches: Iterator[np.ndarray],
+  *,
+  resolution: int,
+) -> dict:
+  """New variables of the same function, for the images of some batches.
+
+  Args:
+    module: the network; every BatchNorm of its backbone needs a scale.
+    conventions: its normalisation and epsilon.
+    variables: its parameters and statistics.
+    batches: u8[batch, h, w, 3], all of one shape.
+    resolution: the network's input in pixels; 0: as stored.
+
+  Returns:
+    'params' and 'batch_stats'; those of the head are left as they are.
+  """
+  mesh = mesh_lib.make_mesh(jax.local_devices())
+  put = mesh_lib.HostImages(mesh).put
+  moments = jax.jit(
+    lambda v, images: _moments(module, conventions, v, images, resolution),
+    out_shardings=mesh_lib.replicated(mesh),
+  )
+  sums, count = None, 0
+  for images in batches:
+    found = jax.device_get(moments(variables, put({"image": images})["image"]))
+    found = jax.tree.map(np.float64, found)
+    sums = found if sums is None else jax.tree.map(np.add, sums, found)
+    count += 1
+  params = flax.traverse_util.flatten_dict(variables["params"], sep="/")
+  stats = flax.traverse_util.flatten_dict(variables["batch_stats"], sep="/")
+  for path, (total, squares) in sums.items():
+    mean = total / count
+    var = np.maximum(squares / count - mean**2, 0)
+    old = np.sqrt(np.float64(stats[f"{path}/var"]) + conventions.epsilon)
+    factor = params[f"{path}/scale"] / old
+    shift = params[f"{path}/bias"] + factor * (mean - stats[f"{path}/mean"])
+    values = {
+      "scale": factor * np.sqrt(var + conventions.epsilon),
+      "bias": shift,
+    }
+    params |= {f"{path}/{k}": np.float32(v) for k, v in values.items()}
+    stats[f"{path}/mean"], stats[f"{path}/var"] = (
+      np.float32(mean),
+      np.float32(var),
+    )
+  return {
+    "params": flax.traverse_util.unflatten_dict(params, sep="/"),
+    "batch_stats": flax.traverse_util.unflatten_dict(stats, sep="/"),
+  }
+
+
+def _moments(
+  module: Classifier,
+  conventions: registry.Conventions,
+  variables: dict,
+  images: jax.Array,
+  resolution: int,
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+  """Mean and mean square of every BatchNorm's input, by its path."""
+  found = {}
+
+  def look(next_function, args, kwargs, context):
+    path = "/".join(context.module.path)
+    norm = isinstance(context.module, layers.BatchNorm)
+    if norm and path.startswith("backbone/"):
+      x = args[0].astype(jnp.float32)
+      axes = tuple(range(x.ndim - 1))
+      found[path] = (jnp.mean(x, axes), jnp.mean(jnp.square(x), axes))
+    return next_function(*args, **kwargs)
+
+  x = augment_lib.to_input(
+    images, resolution=resolution, mean=conventions.mean, std=conventions.std
+  )
+  with nn.intercept_methods(look):
+    module.apply(variables, x, method="extract")
+  return found

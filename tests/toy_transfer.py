@@ -1,0 +1,85 @@
+"""Tiny runs on pretrained weights, for tests."""
+
+import json
+import pathlib
+import runpy
+
+from mn_jax import config as config_lib
+from mn_jax import experiment as experiment_lib
+from mn_jax import train, validate
+from mn_jax.models import registry
+from mn_jax.observe.console import Console
+from mn_jax.observe.writers import read_lines
+from tests.weights import toy_h5
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Six steps of a small network on the sample's images, which nothing changes.
+TINY = {
+  "data.image_size": 32,
+  "model.width": 0.25,
+  "model.shallow": True,
+  "augment.flip": False,
+  "augment.quarter_turns": False,
+  "train.batch_size": 32,
+  "train.epochs": 0.0,
+  "train.steps": 6,
+  "eval.batch_size": 64,
+  "eval.every_epochs": 0.0,
+  "eval.every_steps": 3,
+  "checkpoint.every_epochs": 0.0,
+  "checkpoint.every_steps": 2,
+  "observe.log_every_steps": 2,
+}
+
+
+def load(**overrides) -> config_lib.Config:
+  """A config; `model__head="plain"` overrides model.head."""
+  path = ROOT / "configs" / "idc_v1.py"
+  made = runpy.run_path(str(path))["get_config"]("test")
+  fields = {key.replace("__", "."): value for key, value in overrides.items()}
+  made.update_from_flattened_dict({**TINY, **fields})
+  return validate.from_config_dict(made)
+
+
+def write_weights(path: pathlib.Path, *, seed: int = 0) -> dict:
+  """Writes a file of the tiny network, of five classes; its tensors by path."""
+  network = registry.describe(
+    "mobilenet_v1",
+    num_classes=5,
+    width=TINY["model.width"],
+    options=registry.Options(shallow=True),
+  )
+  values = toy_h5.tensors(network, seed)
+  toy_h5.write(path, network, values)
+  return values
+
+
+def build(config: config_lib.Config) -> experiment_lib.Experiment:
+  """What a run makes before its first step."""
+  ignore = lambda done, total: None  # noqa: E731
+  return experiment_lib.build(
+    config, experiment_lib.load_data(config, ignore), ignore
+  )
+
+
+def run(config, workdir, *, stop_at=None, quiet=True):
+  """The summary of a run, or None if it was stopped."""
+  return train.train_and_evaluate(
+    config,
+    workdir,
+    console=Console(quiet=quiet),
+    stop_requested=lambda step: step == stop_at,
+  )
+
+
+def logged(workdir: pathlib.Path) -> list[dict]:
+  """The lines of metrics.jsonl without the speed."""
+  return [
+    {k: v for k, v in line.items() if not k.startswith("speed/")}
+    for line in read_lines(workdir / "metrics.jsonl")
+  ]
+
+
+def read(workdir: pathlib.Path, name: str) -> dict:
+  """A JSON file of a run."""
+  return json.loads((workdir / name).read_text())
