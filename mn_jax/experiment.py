@@ -1,6 +1,7 @@
 """What a run is made of: data, split, plan, network and compiled steps."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -8,16 +9,14 @@ import numpy as np
 import optax
 
 from mn_jax import evaluate as evaluate_lib
-from mn_jax import features, losses, mesh, metrics, optim, recalibrate, step
+from mn_jax import features, losses, mesh, metrics, optim, step
+from mn_jax import initial as initial_lib
 from mn_jax import plan as plan_lib
 from mn_jax import state as state_lib
 from mn_jax.config import Config
 from mn_jax.data import cache, datasets, loader, splits
-from mn_jax.errors import InputError
-from mn_jax.models import counting, registry, variables
-from mn_jax.rules import FREEZE_BACKBONE, Rules
-from mn_jax.weights import files as weight_files
-from mn_jax.weights import pretrained as pretrained_lib
+from mn_jax.models import counting, registry
+from mn_jax.weights.pretrained import Origin
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Experiment:
   config: Config
   data: Data
   network: registry.Network
-  pretrained: pretrained_lib.Origin | None
+  pretrained: Origin | None
   cached_features: bool
   initial_state: state_lib.TrainState
   schedule: optax.Schedule
@@ -118,25 +117,12 @@ def check(config: Config) -> None:
   """Refuses what can be refused before any data is read.
 
   Raises:
-    InputError: for an unknown name, sections that contradict each other or a
+    InputError: for an unknown name, fields that contradict each other or a
       batch that does not divide.
   """
-  model = config.model
-  _describe(config, num_classes=1)
   spec = datasets.get(config.data.name)
   metrics.check_choice(config.eval.best_metric, positive=spec.positive)
-  registry.check_resolution(
-    model.name, model.resolution or config.data.image_size
-  )
-  if bool(model.weights) != (model.transfer != "scratch"):
-    raise InputError(
-      f"model.transfer: got {model.transfer!r} with model.weights "
-      f"{model.weights!r}; valid: 'scratch' without weights, 'fine_tune' or "
-      "'frozen' with the path of a file"
-    )
-  if model.weights:
-    weight_files.check_path(model.weights)
-  Rules(config.optim.rules)
+  initial_lib.check(config)
   mesh.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate
   )
@@ -188,42 +174,27 @@ def build(
     InputError: for weights or rules that do not fit the network.
   """
   the_mesh = mesh.make_mesh()
-  model, classes = config.model, len(data.spec.classes)
-  resolution = model.resolution or config.data.image_size
-  network, loaded = _describe(config, classes), None
-  if model.weights:
-    loaded = pretrained_lib.load(model.weights, network)
-    network = loaded.network
-    _check_padding(network, resolution)
-  frozen = model.transfer == "frozen"
-  rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
-  module = registry.build(
-    network,
-    dropout=model.dropout,
-    norm_momentum=model.norm_momentum,
-    norm_debias=model.norm_debias,
-    dtype=model.dtype,
-    keeps_norm=rules.keeps_norm,
-    freeze_backbone=frozen,
+  classes = len(data.spec.classes)
+  initial = initial_lib.build(
+    config, classes, functools.partial(_spread, config, data)
   )
-  values = variables.initial_values(module, resolution, config.seed)
-  rules.check(values["params"])
-  if loaded is not None:
-    values = pretrained_lib.insert(loaded, values)
-    if model.match_statistics:
-      values = _match_statistics(config, data, module, network, values)
-  num_params, num_stats = counting.count_params(values)
+  module, network, rules = initial.module, initial.network, initial.rules
+  num_params, num_stats = counting.count_params(initial.values)
 
   images = data.cache.images
-  cached = frozen and model.cache_features and not _augments(config)
+  cached = (
+    config.model.transfer == "frozen"
+    and config.model.cache_features
+    and not _augments(config)
+  )
   if cached:
     images = features.open_or_extract(
       module,
       network,
-      values,
+      initial.values,
       images,
       images_sha256=data.cache.sha256,
-      resolution=model.resolution,
+      resolution=config.model.resolution,
       batch_size=config.eval.batch_size,
       root=datasets.cache_root(config.data.cache_dir) / "features",
       progress=progress,
@@ -245,11 +216,13 @@ def build(
     config=config,
     data=data,
     network=network,
-    pretrained=loaded.origin if loaded is not None else None,
+    pretrained=initial.origin,
     cached_features=cached,
     initial_state=mesh.replicate(
       the_mesh,
-      state_lib.create(values, tx, rules, ema=config.train.ema_decay > 0),
+      state_lib.create(
+        initial.values, tx, rules, ema=config.train.ema_decay > 0
+      ),
     ),
     schedule=schedule,
     train_step=step.make_train_step(
@@ -279,61 +252,23 @@ def build(
     put=placement.put,
     num_params=num_params,
     num_stats=num_stats,
-    macs=counting.count_macs(module, resolution),
-  )
-
-
-def _describe(config: Config, num_classes: int) -> registry.Network:
-  model = config.model
-  return registry.describe(
-    model.name,
-    num_classes=num_classes,
-    width=model.width,
-    head=model.head,
-    options=registry.Options(
-      **{
-        field.name: getattr(model, field.name)
-        for field in dataclasses.fields(registry.Options)
-      }
+    macs=counting.count_macs(
+      module, config.model.resolution or config.data.image_size
     ),
   )
 
 
-def _match_statistics(
-  config: Config,
-  data: Data,
-  module: registry.Classifier,
-  network: registry.Network,
-  values: dict,
-) -> dict:
-  """Running statistics of training images, in whole batches."""
-  size, rows = config.eval.batch_size, data.part("train")
-  count = max(1, min(config.model.match_statistics, len(rows)) // size)
-  # Evenly spread: neighbours in the list are often of one group and class.
-  spread = np.linspace(0, len(rows) - 1, count * size).round().astype(int)
-  chosen = rows[spread].reshape(size, count).T
-  return recalibrate.match_statistics(
-    module,
-    network.conventions,
-    values,
-    (data.cache.images[batch] for batch in chosen),
-    resolution=config.model.resolution,
-  )
+def _spread(config: Config, data: Data, count: int) -> np.ndarray:
+  """About so many training images, in whole batches of the evaluation's size.
 
-
-def _check_padding(network: registry.Network, resolution: int) -> None:
-  """Refuses images of which the padding of Keras's weights leaves nothing.
-
-  Raises:
-    InputError: naming the smallest that will do.
+  Returns:
+    u8[batches, batch, h, w, 3].
   """
-  # MobileNetV1's stem halves, rounding up; the four other strides round down.
-  smallest = 31
-  if network.conventions.padding == "end" and resolution < smallest:
-    raise InputError(
-      f"model.resolution: got {resolution} pixels for {network.name!r} with "
-      f"weights of Keras; valid: {smallest} or more"
-    )
+  size, rows = config.eval.batch_size, data.part("train")
+  batches = max(1, min(count, len(rows)) // size)
+  # Evenly spread: neighbours in the list are often of one group and class.
+  spread = np.linspace(0, len(rows) - 1, batches * size).round().astype(int)
+  return data.cache.images[rows[spread].reshape(size, batches).T]
 
 
 def _augments(config: Config) -> bool:

@@ -14,6 +14,7 @@ from mn_jax import checkpoint
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
+from mn_jax.models.classifier import Classifier
 from mn_jax.weights import imagenet
 from mn_jax.weights import pretrained as pretrained_lib
 
@@ -73,7 +74,9 @@ def from_weights(path: str, network: registry.Network) -> Predictor:
   return Predictor(
     classes=tuple(names),
     prepare=prepare,
-    probabilities=_compile(network, values, 0, "float32"),
+    probabilities=_compile(
+      registry.build(network, folded=True), conventions, values, resolution=0
+    ),
   )
 
 
@@ -84,8 +87,8 @@ def from_workdir(path: pathlib.Path) -> Predictor:
     InputError: if the folder is not that of a run, or has no checkpoint.
   """
   described = _read(path / "network.json")
-  summary = path / "summary.json"
-  step = _read(summary)["best_step"] if summary.exists() else None
+  finished = (path / "summary.json").exists()
+  summary = _read(path / "summary.json") if finished else {"best_step": None}
   try:
     network = registry.Network(
       **{
@@ -96,26 +99,42 @@ def from_workdir(path: pathlib.Path) -> Predictor:
         ),
       }
     )
+    module = registry.build(network, dtype=described["dtype"], folded=True)
     size, resolution = described["image_size"], described["resolution"]
-    classes, dtype = tuple(described["classes"]), described["dtype"]
-  except (KeyError, TypeError) as error:
+    classes, step = tuple(described["classes"]), summary["best_step"]
+  except (KeyError, TypeError, ValueError) as error:
     raise InputError(
-      f"--workdir: got {str(path)!r}, whose network.json cannot be understood "
-      f"({error}); valid: the folder of a run of this version"
+      f"--workdir: got {str(path)!r}, whose network.json or summary.json "
+      f"cannot be understood ({error}); valid: the folder of a run of this "
+      "version"
     ) from None
-  values = checkpoint.read_variables(path, step)
   return Predictor(
     classes=classes,
     prepare=lambda image: decode.resize(image, size),
-    probabilities=_compile(network, values, resolution, dtype),
+    probabilities=_compile(
+      module,
+      network.conventions,
+      checkpoint.read_variables(path, step),
+      resolution=resolution,
+    ),
   )
 
 
 def _compile(
-  network: registry.Network, values: dict, resolution: int, dtype: str
+  module: Classifier,
+  conventions: registry.Conventions,
+  values: dict,
+  *,
+  resolution: int,
 ) -> Callable[[np.ndarray], np.ndarray]:
-  conventions = network.conventions
-  module = registry.build(network, dtype=dtype, folded=True)
+  """`Predictor.probabilities` of a network for folded BatchNorm.
+
+  Args:
+    module: the network.
+    conventions: its input's.
+    values: its variables, not folded yet.
+    resolution: of its input in pixels; 0: as the images are.
+  """
   folded = jax.device_put(folding.fold(values, epsilon=conventions.epsilon))
 
   @jax.jit

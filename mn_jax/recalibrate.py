@@ -18,8 +18,27 @@ import numpy as np
 
 from mn_jax import augment as augment_lib
 from mn_jax import mesh as mesh_lib
+from mn_jax.errors import InputError
 from mn_jax.models import layers, registry
+from mn_jax.models import variables as variables_lib
 from mn_jax.models.classifier import Classifier
+
+
+def check(network: registry.Network) -> None:
+  """Refuses networks without the scale that would take up a new variance.
+
+  Raises:
+    InputError: if it is one.
+  """
+  backbone = variables_lib.shapes(
+    registry.build(network), network.conventions.resolution
+  )["params"]["backbone"]
+  paths = flax.traverse_util.flatten_dict(backbone)
+  if not any(path[-1] == "scale" for path in paths):
+    raise InputError(
+      f"model.match_statistics: got a number above 0 for {network.name!r}, "
+      "which has no BatchNorm with a scale; valid: 0"
+    )
 
 
 def match_statistics(

@@ -1,5 +1,6 @@
 """What the documents promise exists: commands, files, fields, links."""
 
+import collections
 import json
 import pathlib
 import re
@@ -7,9 +8,11 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mn_jax import commandline
+from mn_jax.models import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [
@@ -19,6 +22,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/design.md",
+    "docs/models.md",
     "docs/playbooks.md",
     "launch/README.md",
     "third_party/README.md",
@@ -72,7 +76,10 @@ def test_fields_named_in_the_readme_exist():
     commandline.check_override(name, value)
 
 
-@pytest.mark.parametrize("module", ["main", "tools.prepare", "tools.bench"])
+@pytest.mark.parametrize(
+  "module",
+  ["main", "tools.prepare", "tools.bench", "tools.fetch", "tools.predict"],
+)
 def test_help_is_given(module):
   done = subprocess.run(
     [sys.executable, "-m", f"mn_jax.{module}", "--help"],
@@ -105,6 +112,41 @@ def test_results_of_the_readme_are_those_of_the_runs():
     assert any(
       all(value in map(str.strip, row) for value in shown) for row in rows
     ), path.name
+
+
+def test_results_of_transfer_are_the_means_of_the_runs():
+  groups = collections.defaultdict(list)
+  for path in (ROOT / "docs" / "results" / "transfer").glob("*.json"):
+    groups[path.stem.partition("_seed")[0]].append(json.loads(path.read_text()))
+  assert groups
+  rows = [line.split("|") for line in TEXT["README.md"].splitlines()]
+  for name, runs in groups.items():
+    for metric in ("accuracy", "balanced_accuracy", "auroc"):
+      key = f"test/{metric}"
+      if key not in runs[0]:
+        key = f"test/macro_{metric}"
+      mean = np.mean([run[key] for run in runs])
+      shown = f"{mean:.3f}".removeprefix("0")
+      assert any(
+        cell.strip().split(" ")[0].strip("*") == shown
+        for row in rows
+        for cell in row
+      ), (name, metric, shown)
+
+
+def test_the_table_of_networks_is_that_of_the_registry():
+  rows = {
+    line.split("|")[1].strip(" `"): line
+    for line in TEXT["docs/models.md"].splitlines()
+    if line.startswith("| `") and line.count("|") == 9
+  }
+  assert list(rows) == list(registry.MODELS)
+  for name, spec in registry.MODELS.items():
+    cells = [cell.strip() for cell in rows[name].split("|")]
+    assert cells[2] == str(spec.conventions.resolution)
+    assert cells[3] == f"{spec.params:,}"
+    assert cells[5] == f"{spec.macs:,}"
+    assert spec.paper in TEXT["docs/models.md"]
 
 
 def test_every_file_of_the_package_is_on_the_map():

@@ -33,6 +33,7 @@ FLOORS = {
   "checkpoint": 2,
   "observe": 2,
   "workdir": 2,
+  "initial": 3,
   "experiment": 3,
   "record": 3,
   "train": 3,

@@ -1,8 +1,13 @@
 """Tiny runs on pretrained weights, for tests."""
 
+import contextlib
+import io
 import json
 import pathlib
 import runpy
+
+import jax
+import jax.numpy as jnp
 
 from mn_jax import config as config_lib
 from mn_jax import experiment as experiment_lib
@@ -41,11 +46,17 @@ def load(**overrides) -> config_lib.Config:
   return validate.from_config_dict(made)
 
 
-def write_weights(path: pathlib.Path, *, seed: int = 0) -> dict:
-  """Writes a file of the tiny network, of five classes; its tensors by path."""
+def write_weights(path: pathlib.Path, *, classes: int, seed: int = 0) -> dict:
+  """Writes a file of the tiny network in Keras's layout; its tensors by path.
+
+  Args:
+    path: of the file.
+    classes: of its classifier.
+    seed: of its values.
+  """
   network = registry.describe(
     "mobilenet_v1",
-    num_classes=5,
+    num_classes=classes,
     width=TINY["model.width"],
     options=registry.Options(shallow=True),
   )
@@ -56,20 +67,37 @@ def write_weights(path: pathlib.Path, *, seed: int = 0) -> dict:
 
 def build(config: config_lib.Config) -> experiment_lib.Experiment:
   """What a run makes before its first step."""
-  ignore = lambda done, total: None  # noqa: E731
+
+  def ignore(done: int, total: int) -> None:
+    del done, total
+
   return experiment_lib.build(
     config, experiment_lib.load_data(config, ignore), ignore
   )
 
 
-def run(config, workdir, *, stop_at=None, quiet=True):
-  """The summary of a run, or None if it was stopped."""
-  return train.train_and_evaluate(
-    config,
-    workdir,
-    console=Console(quiet=quiet),
-    stop_requested=lambda step: step == stop_at,
-  )
+def steps(experiment: experiment_lib.Experiment, count: int) -> tuple:
+  """The state after the first steps, and the sums of each as numbers."""
+  state, sums = experiment.initial_state, []
+  # The step donates its argument.
+  state = jax.tree.map(jnp.copy, state)
+  for number in range(count):
+    batch = experiment.put(experiment.batches[number])
+    state, found = experiment.train_step(state, batch)
+    sums.append({name: float(value) for name, value in found.items()})
+  return jax.device_get(state), sums
+
+
+def run(config, workdir, *, stop_at=None) -> tuple[dict | None, str]:
+  """The summary of a run, None if it was stopped, and what it printed."""
+  with contextlib.redirect_stdout(io.StringIO()) as printed:
+    summary = train.train_and_evaluate(
+      config,
+      workdir,
+      console=Console(),
+      stop_requested=lambda step: step == stop_at,
+    )
+  return summary, printed.getvalue()
 
 
 def logged(workdir: pathlib.Path) -> list[dict]:

@@ -67,7 +67,8 @@ def resize_and_crop(
   """The middle of a photograph, as classifiers of ImageNet are tested.
 
   The short side is resized to `size / share`, with antialiasing and the aspect
-  kept; of that the middle square is taken.
+  kept; of that the middle square is taken. Sizes are rounded as torchvision
+  rounds them in `Resize` and `CenterCrop`.
 
   Args:
     image: u8[h, w, 3].
@@ -78,13 +79,16 @@ def resize_and_crop(
   Returns:
     u8[size, size, 3].
   """
-  height, width = image.shape[:2]
-  scale = int(size / share) / min(height, width)
-  shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-  resized = Image.fromarray(image)
-  if shape != (width, height):
-    resized = resized.resize(shape, Image.Resampling[interpolation.upper()])
-  left, top = (shape[0] - size) // 2, (shape[1] - size) // 2
+  short = min(image.shape[:2])
+  # The far ends of a narrow image are not seen, but resizing them may cost
+  # gigabytes.
+  y, x = (max(0, n - 8 * short) // 2 for n in image.shape[:2])
+  image = image[y : image.shape[0] - y, x : image.shape[1] - x]
+  height, width = (int(size / share) * n // short for n in image.shape[:2])
+  resized = Image.fromarray(image).resize(
+    (width, height), Image.Resampling[interpolation.upper()]
+  )
+  left, top = round((width - size) / 2), round((height - size) / 2)
   return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 

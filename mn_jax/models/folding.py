@@ -11,8 +11,8 @@ import numpy as np
 def fold(variables: dict, *, epsilon: float) -> dict:
   """Variables for `registry.build(..., folded=True)`.
 
-  Every 'norm' of the backbone goes into the 'conv' beside it; the head is left
-  as it is.
+  Every 'norm' of the backbone goes into the 'conv' beside it, which every one
+  must have; the head is left as it is.
 
   Args:
     variables: 'params' and 'batch_stats' of a network.
@@ -31,9 +31,9 @@ def fold(variables: dict, *, epsilon: float) -> dict:
     if (*norm, "scale") in params:
       factor = factor * np.asarray(params[*norm, "scale"])
     offset = np.asarray(params[*norm, "bias"]) - stats[*norm, "mean"] * factor
-    for name in ("kernel", "bias"):
-      if (*conv, name) in folded:
-        folded[*conv, name] = folded[*conv, name] * factor
+    folded[*conv, "kernel"] = folded[*conv, "kernel"] * factor
+    if (*conv, "bias") in folded:
+      folded[*conv, "bias"] = folded[*conv, "bias"] * factor
     folded[*norm, "bias"] = np.asarray(offset, np.float32)
   rest = {p: x for p, x in stats.items() if p[0] != "backbone"}
   return {

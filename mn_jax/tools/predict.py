@@ -10,9 +10,13 @@ import argparse
 import csv
 import itertools
 import json
+import math
+import os
 import pathlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -28,19 +32,24 @@ def find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
   """The images that are named or lie in folders that are, in order.
 
   Raises:
-    InputError: for a path that does not exist.
+    InputError: for a path that is neither a file nor a folder.
   """
   for path in map(pathlib.Path, paths):
-    if path.is_dir():
+    try:
+      is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError:  # no permission, or a name that is too long
+      is_folder = is_file = False
+    if is_folder:
       inside = path.rglob("*")
       yield from sorted(
         p for p in inside if p.suffix.lower() in _SUFFIXES and p.is_file()
       )
-    elif path.exists():
+    elif is_file:
       yield path
     else:
       raise InputError(
-        f"got {str(path)!r}, which does not exist; valid: images and folders"
+        f"got {str(path)!r}, which is neither a file nor a folder; valid: "
+        "images and folders of images"
       )
 
 
@@ -101,62 +110,113 @@ def _write_json(results: Iterator) -> int:
     for name, best in results
   ]
   json.dump(rows, sys.stdout, indent=2)
-  print()
+  print(flush=True)
   return len(rows)
 
 
+class _Parser(argparse.ArgumentParser):
+  """Whose errors are one line, as those of the other arguments."""
+
+  def error(self, message: str) -> NoReturn:
+    raise InputError(message)
+
+
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
     prog="python -m mn_jax.tools.predict",
-    description="Classify images with a trained network.",
+    description="Classify images with a trained network: that of a run "
+    "(--workdir), or one with published weights (--model and --weights).",
   )
-  parser.add_argument("paths", nargs="+", help="images and folders of images")
-  parser.add_argument("--workdir", help="folder of a run")
-  parser.add_argument("--model", help="with --weights: the network's name")
-  parser.add_argument("--weights", help="a .h5 or .safetensors file")
-  parser.add_argument("--width", type=float, default=1.0, help="multiplier")
   parser.add_argument(
-    "--minimalistic", action="store_true", help="of mobilenet_v3"
+    "paths", nargs="+", metavar="PATH", help="images and folders of images"
   )
-  parser.add_argument("--format", choices=("csv", "json"), default="csv")
-  parser.add_argument("--top", type=int, default=5, help="classes per image")
-  parser.add_argument("--batch", type=int, default=32, help="images at once")
+  parser.add_argument(
+    "--workdir",
+    metavar="DIR",
+    help="of a run: its best checkpoint, or the newest if it is unfinished",
+  )
+  parser.add_argument("--model", metavar="NAME", help="of the network")
+  parser.add_argument(
+    "--weights",
+    metavar="FILE",
+    help="its weights: .h5 of Keras Applications, or .safetensors of timm or "
+    "torchvision",
+  )
+  parser.add_argument(
+    "--width",
+    metavar="FACTOR",
+    type=float,
+    help="width multiplier of these weights (default: 1)",
+  )
+  parser.add_argument(
+    "--minimalistic",
+    action="store_true",
+    help="the weights are of a minimalistic mobilenet_v3",
+  )
+  parser.add_argument(
+    "--format", choices=("csv", "json"), default="csv", help="default: csv"
+  )
+  parser.add_argument(
+    "--top",
+    metavar="COUNT",
+    type=int,
+    default=5,
+    help="classes per image, likeliest first (default: 5)",
+  )
+  parser.add_argument(
+    "--batch",
+    metavar="SIZE",
+    type=int,
+    default=32,
+    help="images at once (default: 32)",
+  )
   return parser.parse_args(argv)
 
 
 def _load(args: argparse.Namespace) -> predictor.Predictor:
-  if bool(args.workdir) == bool(args.model and args.weights):
+  of_weights = {
+    f"--{name}": getattr(args, name)
+    for name in ("model", "weights", "width", "minimalistic")
+    if getattr(args, name)
+  }
+  complete = not of_weights if args.workdir else args.model and args.weights
+  if not complete:
+    given = {"--workdir": args.workdir} if args.workdir else {}
+    listed = ", ".join(f"{k}={v}" for k, v in (given | of_weights).items())
     raise InputError(
-      f"got --workdir={args.workdir}, --model={args.model}, "
-      f"--weights={args.weights}; valid: --workdir, or --model and --weights"
+      f"got {listed or 'no network'}; valid: --workdir=DIR, or --model=NAME "
+      "and --weights=FILE"
     )
-  for name in ("top", "batch"):
-    if getattr(args, name) < 1:
-      raise InputError(f"--{name}: got {getattr(args, name)}; valid: 1 or more")
   if args.workdir:
     return predictor.from_workdir(pathlib.Path(args.workdir).expanduser())
   network = registry.describe(
     args.model,
     num_classes=1,
-    width=args.width,
+    width=1.0 if args.width is None else args.width,
     options=registry.Options(minimalistic=args.minimalistic),
   )
   return predictor.from_weights(args.weights, network)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  args = _parse(argv)
-  allocator.keep_freed_memory()
-  try:
-    paths = list(find(args.paths))
-    chosen = _load(args)
-  except InputError as error:
-    print(f"predict: {error}", file=sys.stderr)
-    return 2
+def _check_numbers(args: argparse.Namespace) -> None:
+  for name in ("top", "batch"):
+    if getattr(args, name) < 1:
+      raise InputError(f"--{name}: got {getattr(args, name)}; valid: 1 or more")
+  if args.width is not None and not 0 < args.width < math.inf:
+    raise InputError(f"--width: got {args.width:g}; valid: above 0")
+
+
+def _predict(args: argparse.Namespace) -> int:
+  """Classifies what was asked for; returns the exit code."""
+  _check_numbers(args)
+  paths = list(find(args.paths))
+  chosen = _load(args)
   top = min(args.top, len(chosen.classes))
   results = classify(
-    read(paths, chosen), chosen, batch_size=args.batch, top=top
+    read(paths, chosen),
+    chosen,
+    batch_size=min(args.batch, len(paths) or 1),
+    top=top,
   )
   count = (
     _write_json(results) if args.format == "json" else _write_csv(results, top)
@@ -167,6 +227,27 @@ def main(argv: Sequence[str] | None = None) -> int:
       file=sys.stderr,
     )
   return 0 if count else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  # Names of files need not be texts; what was read as such is written again.
+  sys.stdout.reconfigure(errors="surrogateescape")
+  # Pillow warns of odd metadata in images that it reads all the same.
+  warnings.filterwarnings("ignore", module="PIL")
+  allocator.keep_freed_memory()
+  try:
+    return _predict(_parse(argv))
+  except InputError as error:
+    print(f"predict: {error}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("predict: stopped", file=sys.stderr)
+    return 130
+  except BrokenPipeError:
+    # Whoever reads has seen enough. Python writes what is left when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 if __name__ == "__main__":

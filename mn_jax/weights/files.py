@@ -6,8 +6,8 @@ before anything is read, and whatever is wrong ends in one InputError.
 
 import dataclasses
 import hashlib
+import itertools
 import pathlib
-from collections.abc import Iterator
 
 import h5py
 import numpy as np
@@ -158,20 +158,18 @@ def _child[T: (h5py.Group, h5py.Dataset)](
 
 def _strings(group: h5py.Group, name: str) -> list[str]:
   """An attribute of texts, which Keras splits into numbered ones if long."""
-
-  def pieces() -> Iterator[np.ndarray]:
-    if name in group.attrs:
-      yield group.attrs[name]
-    number = 0
-    while f"{name}{number}" in group.attrs:
-      yield group.attrs[f"{name}{number}"]
-      number += 1
-
-  return [
-    text.decode() if isinstance(text, bytes) else str(text)
-    for piece in pieces()
-    for text in np.asarray(piece).ravel().tolist()
-  ]
+  numbered = (f"{name}{i}" for i in itertools.count())
+  pieces = itertools.takewhile(group.attrs.__contains__, numbered)
+  found = []
+  for piece in [name] if name in group.attrs else pieces:
+    attribute = group.attrs.get_id(piece)
+    if not attribute.shape or 0 in attribute.shape:
+      continue  # an empty list is saved as one of floats
+    # Looked at first: the library crashes on some damaged types.
+    if h5py.check_string_dtype(attribute.dtype) is None:
+      raise ValueError(f"{piece} of {group.name!r} has no texts")
+    found += group.attrs[piece].ravel().tolist()
+  return [x.decode() if isinstance(x, bytes) else str(x) for x in found]
 
 
 def _as_float32(value: np.ndarray) -> np.ndarray:

@@ -33,8 +33,9 @@ def num_classes(layers: Sequence[KerasLayer]) -> int:
   last = layers[-1].weights if layers else {}
   if "bias" not in last or "kernel" not in last:
     return 0
-  kernel = last["kernel"]
-  return kernel.shape[-1] if kernel.ndim == 2 or kernel.shape[0] == 1 else 0
+  shape = last["kernel"].shape
+  dense = len(shape) == 2 or (len(shape) == 4 and shape[:2] == (1, 1))
+  return shape[-1] if dense else 0
 
 
 def convert(
@@ -69,7 +70,7 @@ def convert(
 
 def _separate(layer: KerasLayer) -> list[KerasLayer]:
   """A separable convolution as its two."""
-  if "pointwise_kernel" not in layer.weights:
+  if not layer.weights.keys() >= {"depthwise_kernel", "pointwise_kernel"}:
     return [layer]
   rest = dict(layer.weights)
   depthwise = {"depthwise_kernel": rest.pop("depthwise_kernel")}
@@ -102,7 +103,7 @@ def _convert_layer(
     value = weights.pop(key)
     if unit.kind == "depthwise" and value.ndim == 4:
       fitting = value.transpose(0, 1, 3, 2)
-    elif unit.kind == "dense" and value.shape[:2] == (1, 1):
+    elif unit.kind == "dense" and value.ndim == 4 and value.shape[:2] == (1, 1):
       fitting = value[0, 0]  # a 1x1 convolution on a pooled map
     else:
       fitting = value
@@ -112,7 +113,13 @@ def _convert_layer(
       )
     tensors[f"{unit.path}/{name}"] = fitting
   if "bias" in weights and unit.path.endswith("/conv"):
-    biases[f"{unit.path.removesuffix('conv')}norm"] = weights.pop("bias")
+    bias = weights.pop("bias")
+    if bias.shape != unit.shapes["kernel"][-1:]:
+      problems.append(
+        f"{layer.name}/bias is {bias.shape}, {unit.path} has "
+        f"{unit.shapes['kernel'][-1]} channels here"
+      )
+    biases[f"{unit.path.removesuffix('conv')}norm"] = bias
   problems += [
     f"{layer.name}/{key} is one too many for {unit.path}" for key in weights
   ]

@@ -8,9 +8,6 @@ the conventions of those who trained them: see `sources`.
 
 import dataclasses
 import functools
-import json
-import pathlib
-from collections.abc import Mapping
 
 import flax.traverse_util
 import numpy as np
@@ -80,7 +77,7 @@ def load(path: str, network: registry.Network) -> Pretrained:
     raw = files.read_safetensors(file)
     layout = torch_layout.recognise(network.name, raw, str(file))
     source = layout.source
-    described = sources.torch(network, source, _timm_config(file))
+    described = sources.torch(network, source, file.with_name("config.json"))
     num_classes = torch_layout.num_classes(layout, raw)
     convert = functools.partial(torch_layout.convert, layout, raw=raw)
   # The network as the file has it: with its own head, if the file has one.
@@ -93,11 +90,11 @@ def load(path: str, network: registry.Network) -> Pretrained:
   if not num_classes:
     units = [unit for unit in units if unit.path.startswith("backbone/")]
   tensors, problems = convert(units=units)
-  problems += [
-    f"{name} has values that are not finite"
-    for name, value in tensors.items()
-    if not np.isfinite(value).all()
-  ]
+  for name, value in tensors.items():
+    if not np.isfinite(value).all():
+      problems.append(f"{name} has values that are not finite")
+    elif name.endswith("/var") and (value < 0).any():
+      problems.append(f"{name} has negative values")
   if problems:
     raise InputError(
       f"model.weights: got {str(file)!r}, which does not fit {network.name} at "
@@ -149,23 +146,9 @@ def insert(pretrained: Pretrained, values: dict) -> dict:
       f"({'; '.join(problems)}); valid: model.resolution="
       f"{pretrained.network.conventions.resolution}, or another head"
     )
-  return flax.traverse_util.unflatten_dict(flat, sep="/")
+  changed = flax.traverse_util.unflatten_dict(flat, sep="/")
+  return {"batch_stats": {}, **changed}  # there may be none
 
 
 def _is_statistic(name: str) -> bool:
   return name.endswith(("/mean", "/var"))
-
-
-def _timm_config(file: pathlib.Path) -> Mapping[str, object] | None:
-  """The `pretrained_cfg` and `architecture` beside a file, if there are."""
-  path = file.with_name("config.json")
-  if not path.is_file():
-    return None
-  try:
-    content = json.loads(path.read_text())
-    return {
-      "architecture": str(content["architecture"]),
-      **content["pretrained_cfg"],
-    }
-  except (OSError, ValueError, KeyError, TypeError):
-    return None  # some other program's config.json

@@ -5,6 +5,9 @@ default weights' metadata of torchvision 0.28; timm 1.0.31's default tags.
 """
 
 import dataclasses
+import json
+import math
+import pathlib
 from collections.abc import Mapping
 
 from mn_jax.errors import InputError
@@ -17,6 +20,9 @@ _CAFFE = {
   "mean": (123.68 / 255, 116.779 / 255, 103.939 / 255),
   "std": (1 / 255, 1 / 255, 1 / 255),
 }
+
+# Of what timm's config.json may ask for, in pixels.
+_MAX_RESOLUTION = 4096
 
 # By network; what is not said is as in training from scratch.
 _KERAS = {
@@ -79,53 +85,89 @@ def keras(network: registry.Network) -> registry.Network:
 
 
 def torch(
-  network: registry.Network, source: str, config: Mapping[str, object] | None
+  network: registry.Network, source: str, described: pathlib.Path
 ) -> registry.Network:
   """A network as timm or torchvision has it.
 
   Args:
     network: what was asked for.
     source: 'timm' or 'torchvision'.
-    config: timm's own description of the weights, where there is one:
-      'architecture', 'mean', 'std', 'input_size', 'crop_pct', 'interpolation'.
+    described: timm's config.json of the weights, where there is one.
+
+  Raises:
+    InputError: if that is of another network or cannot be understood.
   """
   timm = source == "timm"
   changes = _TORCH | (_TIMM if timm else _TORCHVISION)[network.name]
   changes["interpolation"] = (
     "bicubic" if timm and network.name != "vgg16" else "bilinear"
   )
-  if config is not None:
-    changes |= _described(config)
   return dataclasses.replace(
     network,
-    conventions=dataclasses.replace(network.conventions, **changes),
+    conventions=dataclasses.replace(
+      network.conventions, **changes | _described(network.name, described)
+    ),
   )
 
 
-def _described(config: Mapping[str, object]) -> dict[str, object]:
-  """What timm's description says of the input and the network.
+def _described(model: str, path: pathlib.Path) -> dict[str, object]:
+  """What timm's config.json says of the input and the network.
+
+  Nothing if there is no such file, or one of another program.
 
   Raises:
-    InputError: if it cannot be understood.
+    InputError: if it is of another network or cannot be understood.
+  """
+  try:
+    content = json.loads(path.read_text())
+    architecture = str(content["architecture"])
+    config = dict(content["pretrained_cfg"])
+  except (OSError, ValueError, KeyError, TypeError):
+    return {}
+  if model.replace("_", "") not in architecture.replace("_", ""):
+    raise InputError(
+      f"model.weights: got weights beside {str(path)!r}, which is of "
+      f"{architecture!r}; valid: for {model!r}, its own or none"
+    )
+  try:
+    return _conventions(model, architecture, config)
+  except (TypeError, ValueError, LookupError) as error:
+    raise InputError(
+      f"model.weights: got weights beside {str(path)!r}, which cannot be "
+      f"understood ({error}); valid: timm's own, or none"
+    ) from None
+
+
+def _conventions(
+  model: str, architecture: str, config: Mapping[str, object]
+) -> dict[str, object]:
+  """The conventions that timm's `pretrained_cfg` states.
+
+  Raises:
+    TypeError, ValueError, LookupError: if it states them in another way.
   """
   changes: dict[str, object] = {}
-  try:
-    for key in ("mean", "std"):
-      if key in config:
-        red, green, blue = map(float, config[key])
-        changes[key] = (red, green, blue)
-    if "input_size" in config:
-      changes["resolution"] = int(config["input_size"][-1])
-    if "crop_pct" in config:
-      changes["crop"] = float(config["crop_pct"])
-    if config.get("interpolation") in ("bilinear", "bicubic"):
-      changes["interpolation"] = config["interpolation"]
-    if str(config["architecture"]).startswith("tf_"):
-      # Google's own weights, as TensorFlow pads and normalises.
-      changes |= {"padding": "same", "epsilon": 1e-3}
-  except (TypeError, ValueError, IndexError, KeyError) as error:
-    raise InputError(
-      f"model.weights: got a config.json beside it that cannot be understood "
-      f"({error}); valid: timm's, or none"
-    ) from None
+  for key in ("mean", "std"):
+    if key in config:
+      red, green, blue = map(float, config[key])
+      changes[key] = (red, green, blue)
+      if not all(map(math.isfinite, changes[key])):
+        raise ValueError(f"{key} is {config[key]}")
+  if 0 in changes.get("std", ()):
+    raise ValueError(f"std is {config['std']}")
+  if "input_size" in config:
+    _, height, width = map(int, config["input_size"])
+    registry.check_resolution(model, height)
+    if height != width or height > _MAX_RESOLUTION:
+      raise ValueError(f"input_size is {config['input_size']}")
+    changes["resolution"] = height
+  if "crop_pct" in config:
+    changes["crop"] = float(config["crop_pct"])
+    if not 0.1 <= changes["crop"] <= 1:
+      raise ValueError(f"crop_pct is {config['crop_pct']}")
+  if config.get("interpolation") in ("bilinear", "bicubic"):
+    changes["interpolation"] = config["interpolation"]
+  if architecture.startswith("tf_"):
+    # Google's own weights, as TensorFlow pads and normalises.
+    changes |= {"padding": "same", "epsilon": 1e-3}
   return changes

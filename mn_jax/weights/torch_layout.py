@@ -5,6 +5,7 @@ both name a network's layers alike, the layout is called 'torchvision'.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -326,6 +327,9 @@ def convert(
         problems.append(f"{key} is missing")
         continue
       used.add(key)
+      if raw[key].dtype != np.float32:
+        problems.append(f"{key} has values of type {raw[key].dtype}")
+        continue
       value = _reorder(unit, name, raw[key], shape)
       if value is None:
         problems.append(
@@ -345,11 +349,13 @@ def _reorder(
   unit: Unit, name: str, value: np.ndarray, shape: tuple[int, ...]
 ) -> np.ndarray | None:
   """A tensor with our order of axes; None if its shape is another."""
+  if value.size != math.prod(shape):
+    return None
   if name != "kernel":
     return value if value.shape == shape else None
   if unit.kind == "dense":
     # Channels before pixels: [out, channels * h * w] or [out, channels, h, w].
-    if value.ndim == 2 and len(shape) == 2 and unit.flattens > 1:
+    if value.ndim == 2 and unit.flattens > 1:
       if value.shape[1] % unit.flattens**2:
         return None
       value = value.reshape(len(value), -1, unit.flattens, unit.flattens)

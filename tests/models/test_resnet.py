@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from mn_jax.models import counting, registry, resnet, variables
+from mn_jax.models import counting, layers, registry, resnet, variables
 
 # Trainable parameters, running means and variances, and mult-adds at 224 pixels
 # of torchvision, 1000 classes.
@@ -51,11 +52,11 @@ def _maps(module, size: int) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", _TORCHVISION)
 def test_counts_are_those_of_torchvision(name):
-  layers = counting.list_layers(_build(name, classes=1000, width=1.0), 224)
+  rows = counting.list_layers(_build(name, classes=1000, width=1.0), 224)
   counts = (
-    sum(layer.params for layer in layers),
-    sum(layer.stats for layer in layers),
-    sum(layer.macs for layer in layers),
+    sum(layer.params for layer in rows),
+    sum(layer.stats for layer in rows),
+    sum(layer.macs for layer in rows),
   )
   assert counts == _TORCHVISION[name]
 
@@ -64,14 +65,14 @@ def test_counts_are_those_of_torchvision(name):
 def test_counts_are_those_of_keras_but_for_biases(name):
   total, biases, without_top, macs = _KERAS[name]
   module = _build(name, classes=1000, width=1.0, stride_in_1x1=True)
-  layers = counting.list_layers(module, 224)
-  count = sum(layer.params + layer.stats for layer in layers)
+  rows = counting.list_layers(module, 224)
+  count = sum(layer.params + layer.stats for layer in rows)
   assert count + biases == total
-  head = sum(x.params for x in layers if x.path.startswith("head/"))
+  head = sum(x.params for x in rows if x.path.startswith("head/"))
   assert count - head + biases == without_top
-  assert sum(layer.macs for layer in layers) == macs
+  assert sum(layer.macs for layer in rows) == macs
   # A bias for every channel that is normalised.
-  assert sum(x.output[-1] for x in layers if x.kind == "norm") == biases
+  assert sum(x.output[-1] for x in rows if x.kind == "norm") == biases
 
 
 @pytest.mark.parametrize("size", [64, 65, 224])
@@ -144,16 +145,71 @@ def test_shortcut_and_activations(name, last, projected):
   assert all(np.min(features[f"block{i}"]) == 0 for i in range(3))
 
 
-def test_padding_is_symmetric_at_even_sizes():
+@pytest.mark.parametrize(
+  ("bottleneck", "stride_in_1x1"), [(False, False), (True, False), (True, True)]
+)
+def test_block_written_out(bottleneck, stride_in_1x1):
+  """At an even size, where symmetric padding is not TensorFlow's."""
+  block = resnet.ResidualBlock(
+    4, 2, bottleneck, stride_in_1x1, layers.BatchNorm, jnp.float32
+  )
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
+  values = jax.tree.map(
+    lambda v: (
+      rng.uniform(0.5, 1.5, v.shape).astype(np.float32)
+      * (rng.choice([-1, 1], v.shape).astype(np.float32) if v.ndim > 1 else 1)
+    ),
+    jax.eval_shape(lambda x: block.init(jax.random.key(0), x, False), x),
+  )
+
+  def unit(name, x, stride):
+    params, stats = (values[k][name] for k in ("params", "batch_stats"))
+    kernel, norm = params["conv"]["kernel"], params["norm"]
+    pad = kernel.shape[0] // 2
+    y = lax.conv_general_dilated(
+      x,
+      kernel,
+      (stride, stride),
+      ((pad, pad), (pad, pad)),
+      dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    stats = stats["norm"]
+    y = (np.asarray(y) - stats["mean"]) / np.sqrt(stats["var"] + 1e-3)
+    return y * norm["scale"] + norm["bias"]
+
+  strides = (2, 1) if stride_in_1x1 or not bottleneck else (1, 2)
+  y = np.maximum(unit("conv0", x, strides[0]), 0)
+  y = unit("conv1", y, strides[1])
+  if bottleneck:
+    y = unit("conv2", np.maximum(y, 0), 1)
+  expected = np.maximum(y + unit("shortcut", x, 2), 0)
+  assert expected.shape == (2, 4, 4, 16 if bottleneck else 4)
+  assert (expected == 0).any()
+  got = jax.jit(lambda v, x: block.apply(v, x, False))(values, x)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_of_the_stem_is_symmetric_at_even_sizes():
   """The first 7x7 window has three rows and columns of padding, not two."""
   module = _build("resnet18")
   values = variables.initial_values(module, 32, 0)
-  stem = values["params"]["backbone"]["stem"]
-  stem["conv"]["kernel"][:] = 1
-  x = np.ones((1, 32, 32, 3), np.float32)
-  _, features = module.apply(values, x, False)
-  y = np.asarray(features["stem"])[0, :, :, 0]
+  backbone = values["params"]["backbone"]
+  rng = np.random.default_rng(0)
+  backbone["stem"]["conv"]["kernel"][..., 0] = 1
+  # The first block answers with its input, which is the pooled stem.
+  backbone["block0"]["conv1"]["norm"]["scale"][:] = 0
+  x = np.ones((2, 32, 32, 3), np.float32)
+  x[1] = rng.normal(size=(32, 32, 3))
+  _, features = jax.jit(lambda v, x: module.apply(v, x, False))(values, x)
+  stem = np.asarray(features["stem"])
   taps = np.array([4, 6, *(7,) * 13, 5])
   np.testing.assert_allclose(
-    y, 3 * np.outer(taps, taps) / np.sqrt(1 + 1e-5), rtol=1e-5
+    stem[0, ..., 0], 3 * np.outer(taps, taps) / np.sqrt(1 + 1e-5), rtol=1e-5
   )
+  pads = ((0, 0), (1, 1), (1, 1), (0, 0))
+  pooled = np.pad(stem, pads, constant_values=-1)
+  windows = [
+    pooled[:, i:, j:][:, :16:2, :16:2] for i in range(3) for j in range(3)
+  ]
+  np.testing.assert_array_equal(features["block0"], np.max(windows, axis=0))

@@ -1,11 +1,11 @@
 """Runs networks of Keras Applications, in a process of its own.
 
-`python keras_oracle.py FOLDER` writes for every row of CASES
+`python keras_oracle.py FOLDER CASE...` writes for every case of CASES
 
-  NAME.h5         random weights, in the legacy layout, by Keras itself
-  NAME_after.h5   the same after a training pass at the first size: other
-                  running statistics; for networks in TRAINED
-  NAME.npz        for every size the images ('x64') and the logits ('y64')
+  CASE.h5         random weights, in the legacy layout, by Keras itself
+  CASE_after.h5   the same after a training pass: other running statistics;
+                  for cases in TRAINED
+  CASE.npz        images ('x') and logits ('y')
 """
 
 import os
@@ -15,46 +15,54 @@ import sys
 os.environ["KERAS_BACKEND"] = "numpy"  # it compiles nothing
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-# Our name, Keras's, arguments, two sizes: odd maps show how it pads.
-CASES = (
-  ("mobilenet_v1", "MobileNet", {"alpha": 0.5}, (64, 65)),
-  ("mobilenet_v2", "MobileNetV2", {"alpha": 0.35}, (64, 50)),
-  (
-    "mobilenet_v3_large",
-    "MobileNetV3Large",
-    {"include_preprocessing": False},
-    (64, 50),
-  ),
-  (
-    "mobilenet_v3_small",
+_V3 = {"include_preprocessing": False}
+# Our name and the size in pixels -> Keras's name and arguments. Where the size
+# of a map decides how it is padded, the first size of a network has odd and
+# even ones.
+CASES = {
+  "mobilenet_v1-65": ("MobileNet", {"alpha": 0.5}),
+  "mobilenet_v2-50": ("MobileNetV2", {"alpha": 0.35}),
+  "mobilenet_v3_large-50": ("MobileNetV3Large", _V3),
+  "mobilenet_v3_small-50": ("MobileNetV3Small", _V3),
+  "mobilenet_v3_small_minimalistic-50": (
     "MobileNetV3Small",
-    {"include_preprocessing": False},
-    (64, 50),
+    {**_V3, "minimalistic": True},
   ),
-  (
-    "mobilenet_v3_small_minimalistic",
-    "MobileNetV3Small",
-    {"include_preprocessing": False, "minimalistic": True},
-    (64, 50),
-  ),
-  ("resnet50", "ResNet50", {}, (64, 50)),
-  ("resnet152", "ResNet152", {}, (64, 50)),
-  ("vgg16", "VGG16", {"include_top": False, "pooling": "avg"}, (64, 50)),
-  ("inception_v3", "InceptionV3", {}, (96, 75)),
-  ("xception", "Xception", {}, (96, 71)),
-  ("inception_resnet_v2", "InceptionResNetV2", {}, (96, 75)),
-)
+  "resnet50-64": ("ResNet50", {}),
+  "vgg16-50": ("VGG16", {"include_top": False, "pooling": "avg"}),
+  "inception_v3-75": ("InceptionV3", {}),
+  "xception-96": ("Xception", {}),
+  "inception_resnet_v2-75": ("InceptionResNetV2", {}),
+}
+# The same networks at other sizes, and the largest.
+MORE_CASES = {
+  "mobilenet_v1-64": CASES["mobilenet_v1-65"],
+  "mobilenet_v2-64": CASES["mobilenet_v2-50"],
+  "mobilenet_v3_large-64": CASES["mobilenet_v3_large-50"],
+  "mobilenet_v3_small-64": CASES["mobilenet_v3_small-50"],
+  "resnet50-50": CASES["resnet50-64"],
+  "resnet152-64": ("ResNet152", {}),
+  "vgg16-64": CASES["vgg16-50"],
+  "inception_v3-96": CASES["inception_v3-75"],
+  "xception-71": CASES["xception-96"],
+  "inception_resnet_v2-96": CASES["inception_resnet_v2-75"],
+}
 CLASSES = 10
-# Networks whose running statistics are compared after a training pass.
-TRAINED = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet50")
+# Cases whose running statistics are compared after a training pass.
+TRAINED = (
+  "mobilenet_v1-65",
+  "mobilenet_v2-50",
+  "mobilenet_v3_small-50",
+  "resnet50-64",
+)
 # Of these, what Keras gives a momentum of 0.999 instead of 0.99.
-SLOW = ("mobilenet_v2", "mobilenet_v3_small")
+SLOW = ("mobilenet_v2-50", "mobilenet_v3_small-50")
 # Variance of a kernel times its fan-in, where sums of many residuals would
 # grow with that of He et al.
 GAINS = {"resnet50": 0.7, "resnet152": 0.7, "xception": 0.7}
 
 
-def main(folder: pathlib.Path) -> None:
+def main(folder: pathlib.Path, cases: list[str]) -> None:
   import h5py
   import keras
   import numpy as np
@@ -99,22 +107,19 @@ def main(folder: pathlib.Path) -> None:
     with h5py.File(path, "w") as file:
       legacy_h5_format.save_weights_to_hdf5_group(file, model)
 
-  for name, keras_name, options, sizes in CASES:
+  for case in cases:
+    keras_name, options = (CASES | MORE_CASES)[case]
+    name, size = case.split("-")
     draw = np.random.default_rng(len(name))
-    model = build(keras_name, options, sizes[0])
+    model = build(keras_name, options, int(size))
     randomize(model, name, draw)
-    x = images(draw, sizes[0])
-    save(model, folder / f"{name}.h5")
-    found = {f"x{sizes[0]}": x, f"y{sizes[0]}": np.asarray(model(x))}
-    other = build(keras_name, options, sizes[1])
-    other.set_weights(model.get_weights())
-    x1 = images(draw, sizes[1])
-    found |= {f"x{sizes[1]}": x1, f"y{sizes[1]}": np.asarray(other(x1))}
-    np.savez(folder / f"{name}.npz", **found)
-    if name in TRAINED:
+    x = images(draw, int(size))
+    save(model, folder / f"{case}.h5")
+    np.savez(folder / f"{case}.npz", x=x, y=np.asarray(model(x)))
+    if case in TRAINED:
       model(x, training=True)
-      save(model, folder / f"{name}_after.h5")
+      save(model, folder / f"{case}_after.h5")
 
 
 if __name__ == "__main__":
-  main(pathlib.Path(sys.argv[1]))
+  main(pathlib.Path(sys.argv[1]), sys.argv[2:])
