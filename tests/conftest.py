@@ -40,6 +40,15 @@ def shared_data() -> pathlib.Path:
   return folder
 
 
+@pytest.fixture(scope="session")
+def shared_weights() -> pathlib.Path:
+  """A folder of published weights beside the checkout; skips without one."""
+  folder = SHARED / "weights"
+  if not folder.is_dir():
+    pytest.skip(f"no published weights at {folder}")
+  return folder
+
+
 @pytest.fixture
 def standard_promotion():
   """For code that runs Optax's Adam, which multiplies integers by floats."""

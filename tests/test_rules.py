@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mn_jax import rules as rules_lib
+from mn_jax.config import OptimConfig
 from mn_jax.errors import InputError
 from mn_jax.rules import Rules, Treatment
 
@@ -18,6 +19,20 @@ PARAMS = {
   },
   "head": {"logits": {"kernel": np.ones(5), "bias": np.ones(1)}},
 }
+
+
+def test_the_usual_rules_decay_kernels_only():
+  rules = Rules(OptimConfig().rules)
+  rules.check(PARAMS)
+  assert rules.factors(PARAMS, "decay") == {
+    "backbone": {
+      "stem": {"conv": {"kernel": 1}, "norm": {"scale": 0, "bias": 0}},
+      "block1": {"conv": {"kernel": 1}},
+    },
+    "head": {"logits": {"kernel": 1, "bias": 0}},
+  }
+  assert set(jax.tree.leaves(rules.factors(PARAMS, "lr"))) == {1}
+  assert not any(jax.tree.leaves(rules.factors(PARAMS, "frozen")))
 
 
 def test_first_match_decides():
@@ -48,22 +63,26 @@ def test_a_pattern_is_for_the_whole_path():
     ".* wd=inf",
     ".* decay=1",
     ".* frozen=1",
+    ".* frozen lr=1",
+    ".* frozen frozen",
+    ".* lr=1 lr=1",
+    "a{99999999999999999999}",
   ],
 )
 def test_a_line_that_is_no_rule_is_named(line):
-  with pytest.raises(InputError, match="optim.rules: got ") as caught:
+  with pytest.raises(InputError, match=r"optim\.rules: got ") as caught:
     Rules([".*", line])
   assert repr(line) in str(caught.value)
   assert "\n" not in str(caught.value)
 
 
 def test_every_parameter_must_be_covered():
-  with pytest.raises(InputError, match="none for 2 of 6 .*head/logits/bias"):
+  with pytest.raises(InputError, match=r"none for 2 of 6 .*head/logits/bias"):
     Rules(["backbone/.*"]).check(PARAMS)
 
 
 def test_every_rule_must_match_something():
-  with pytest.raises(InputError, match="'backbones/.* lr=2', which matches no"):
+  with pytest.raises(InputError, match=r"'backbones/.* lr=2', which match"):
     Rules(["backbones/.* lr=2", ".*"]).check(PARAMS)
 
 

@@ -4,11 +4,11 @@ import flax.traverse_util
 import jax
 import numpy as np
 import pytest
+import toy_transfer as toy
 
 from mn_jax import mesh
 from mn_jax import state as state_lib
 from mn_jax.models import registry, variables
-from tests import toy_transfer as toy
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -158,7 +158,12 @@ def test_interrupted_fine_tuning_ends_the_same(ruled, tmp_path):
 
 
 HEADS = {
-  "plain": {"train__ema_decay": 0.5, "optim__accumulate": 2},
+  "plain": {
+    "train__ema_decay": 0.5,
+    "optim__accumulate": 2,
+    # Of the backbone: it is off.
+    "model__block_dropout": 0.5,
+  },
   "gap_128_64": {"model__dropout": 0.5, "data__placement": "device"},
   "flatten_4096_1024": {
     "model__resolution": 64,

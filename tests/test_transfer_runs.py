@@ -4,12 +4,12 @@ import pathlib
 
 import jax
 import pytest
+import toy_transfer as toy
 
 from mn_jax import state as state_lib
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.weights import files
-from tests import toy_transfer as toy
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

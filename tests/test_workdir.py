@@ -184,6 +184,25 @@ def test_other_images_are_refused_with_both_digests(
     folder.check_data(split * 64, images * 64)
 
 
+def test_the_weights_that_began_it_are_accepted(folder):
+  folder.check_weights("e" * 64)
+  folder.write_json("network.json", {"weights": {"sha256": "e" * 64}})
+  folder.check_weights("e" * 64)
+
+
+def test_other_weights_are_refused_with_both_digests(folder):
+  folder.write_json("network.json", {"weights": {"sha256": "e" * 64}})
+  with pytest.raises(InputError, match=r"sha256 f{16}, but .* with e{16};"):
+    folder.check_weights("f" * 64)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_network_that_cannot_be_read_is_refused(folder, text):
+  (folder.path / "network.json").write_text(text)
+  with pytest.raises(InputError, match=r"whose network\.json cannot be read"):
+    folder.check_weights("e" * 64)
+
+
 def test_checkpoints_without_a_config_are_refused(folder):
   (folder.path / "checkpoints" / "3").mkdir(parents=True)
   with pytest.raises(InputError, match=r"checkpoints but no config\.json"):

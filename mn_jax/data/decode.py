@@ -67,8 +67,8 @@ def resize_and_crop(
   """The middle of a photograph, as classifiers of ImageNet are tested.
 
   The short side is resized to `size / share`, with antialiasing and the aspect
-  kept; of that the middle square is taken. Sizes are rounded as torchvision
-  rounds them in `Resize` and `CenterCrop`.
+  kept; of that the middle square is taken. Sizes and the crop's corner are
+  rounded down.
 
   Args:
     image: u8[h, w, 3].
@@ -88,7 +88,7 @@ def resize_and_crop(
   resized = Image.fromarray(image).resize(
     (width, height), Image.Resampling[interpolation.upper()]
   )
-  left, top = round((width - size) / 2), round((height - size) / 2)
+  left, top = (width - size) // 2, (height - size) // 2
   return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 

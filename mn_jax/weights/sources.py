@@ -122,7 +122,7 @@ def _described(model: str, path: pathlib.Path) -> dict[str, object]:
     content = json.loads(path.read_text())
     architecture = str(content["architecture"])
     config = dict(content["pretrained_cfg"])
-  except (OSError, ValueError, KeyError, TypeError):
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     return {}
   if model.replace("_", "") not in architecture.replace("_", ""):
     raise InputError(

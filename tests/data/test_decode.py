@@ -243,6 +243,95 @@ def test_resize_keeps_the_order_of_axes():
   assert np.ptp(resized[15]) == 0
 
 
+def _photograph(height, width, size=224, share=0.875, kind="bilinear"):
+  rng = np.random.default_rng(height * width)
+  image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+  made = decode.resize_and_crop(image, size, share=share, interpolation=kind)
+  return image, made
+
+
+@pytest.mark.parametrize(
+  ("height", "width", "top", "left"),
+  [(256, 256, 16, 16), (256, 341, 16, 58), (343, 256, 59, 16)],
+)
+def test_crop_takes_the_middle(height, width, top, left):
+  image, made = _photograph(height, width)
+  np.testing.assert_array_equal(made, image[top : top + 224, left : left + 224])
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+  ("image_size", "size", "share", "resized", "corner"),
+  # Worked out by hand.
+  [
+    ((500, 375), 224, 0.875, (341, 256), (58, 16)),
+    ((90, 200), 64, 0.95, (67, 148), (1, 42)),
+    ((41, 40), 75, 0.875, (87, 85), (6, 5)),
+  ],
+)
+def test_crop_is_of_the_whole_image_resized(
+  image_size, size, share, resized, corner, kind
+):
+  width, height = image_size
+  image, made = _photograph(height, width, size, share, kind)
+  method = Image.Resampling[kind.upper()]
+  whole = np.asarray(Image.fromarray(image).resize(resized, method))
+  left, top = corner
+  np.testing.assert_array_equal(
+    made, whole[top : top + size, left : left + size]
+  )
+
+
+@pytest.mark.parametrize(
+  ("height", "width"), [(1, 1), (2, 1), (1, 40), (3, 900), (400, 224)]
+)
+@pytest.mark.parametrize("share", [0.875, 1.0])
+def test_crop_fills_the_square(height, width, share):
+  image = np.full((height, width, 3), (10, 20, 30), np.uint8)
+  made = decode.resize_and_crop(
+    image, 224, share=share, interpolation="bicubic"
+  )
+  assert made.shape == (224, 224, 3)
+  assert made.dtype == np.uint8
+  assert (made == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_crop_of_a_narrow_image_is_not_resized_as_a_whole(turned):
+  # As a whole it would have 256 times 512 million pixels.
+  image = np.zeros((2, 4_000_000, 3), np.uint8)
+  image[:, 1_999_999:2_000_001] = 200
+  if turned:
+    image = image.swapaxes(0, 1)
+  made = decode.resize_and_crop(
+    image, 224, share=0.875, interpolation="bilinear"
+  )
+  assert (made[112, 112] == 200).all()
+  edge = made[112, 0] if not turned else made[0, 112]
+  assert (edge < 200).all()
+
+
+def test_crop_interpolates_as_told():
+  image = np.full((8, 8, 3), 50, np.uint8)
+  image[:, 4:] = 200
+  linear, cubic = (
+    decode.resize_and_crop(image, 64, share=1.0, interpolation=kind)
+    for kind in ("bilinear", "bicubic")
+  )
+  assert (linear.min(), linear.max()) == (50, 200)
+  assert cubic.min() < 50
+  assert cubic.max() > 200
+
+
+def test_crop_is_antialiased():
+  stripes = np.zeros((512, 512, 3), np.uint8)
+  stripes[:, ::2] = 200
+  made = decode.resize_and_crop(
+    stripes, 28, share=0.875, interpolation="bilinear"
+  )
+  assert np.abs(made.astype(int) - 100).max() < 9
+
+
 def test_real_images_decode(shared_data):
   for name, count, size in (
     ("colorectal-histology-24-tiles.zip", 24, 150),

@@ -1,5 +1,7 @@
 """Tests of BatchNorm folded into convolutions."""
 
+import functools
+
 import flax.traverse_util
 import jax
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 
 from mn_jax.models import folding, registry, variables
 
-SIZES = {"inception_v3": 75, "inception_resnet_v2": 75, "xception": 71}
+# The compiler takes twice as long to optimise.
+_jit = functools.partial(
+  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
 
 
 def _random(values, seed=0):
@@ -40,22 +45,43 @@ def test_logits_stay_the_same(name, options, head):
     options=registry.Options(**options),
     head=head,
   )
-  size = SIZES.get(name, 32)
+  size = max(32, registry.get(name).min_resolution)
   module = registry.build(network)
   values = _random(variables.initial_values(module, size, 0))
   folded_module = registry.build(network, folded=True)
   epsilon = network.conventions.epsilon
   folded = folding.fold(values, epsilon=epsilon)
-  expected_shapes = variables.shapes(folded_module, size)
-  assert jax.tree.map(np.shape, folded["params"]) == jax.tree.map(
-    lambda x: x.shape, expected_shapes["params"]
-  )
   x = np.random.default_rng(1).normal(size=(2, size, size, 3))
   x = x.astype(np.float32)
-  logits, _ = jax.jit(lambda v, x: module.apply(v, x, False))(values, x)
-  again, _ = jax.jit(lambda v, x: folded_module.apply(v, x, False))(folded, x)
+  logits, _ = _jit(lambda v, x: module.apply(v, x, False))(values, x)
+  again, _ = _jit(lambda v, x: folded_module.apply(v, x, False))(folded, x)
   assert np.std(logits) > 1e-2
   np.testing.assert_allclose(again, logits, atol=1e-4 * np.abs(logits).max())
+
+
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_every_network_folds(name):
+  network = registry.describe(name, num_classes=3, width=0.125)
+  size = max(32, registry.get(name).min_resolution)
+  values = variables.initial_values(registry.build(network), size, 0)
+  folded = folding.fold(values, epsilon=1e-3)
+  shapes = variables.shapes(registry.build(network, folded=True), size)
+  assert jax.tree.map(np.shape, folded) == jax.tree.map(
+    lambda x: x.shape, shapes
+  )
+  assert {np.asarray(x).dtype for x in jax.tree.leaves(folded)} == {
+    np.dtype(np.float32)
+  }
+
+
+def test_a_norm_without_convolution_is_refused():
+  norm = {name: np.ones(3, np.float32) for name in ("mean", "var")}
+  values = {
+    "params": {"backbone": {"a": {"norm": {"bias": np.ones(3, np.float32)}}}},
+    "batch_stats": {"backbone": {"a": {"norm": norm}}},
+  }
+  with pytest.raises(KeyError):
+    folding.fold(values, epsilon=1e-3)
 
 
 def test_a_folded_network_cannot_be_trained():

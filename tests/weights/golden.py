@@ -22,11 +22,30 @@ one of the two resolutions.
 """
 
 import hashlib
+import json
 import math
+import pathlib
 
 import numpy as np
 
+FILES = sorted((pathlib.Path(__file__).parent / "torch").glob("*.json"))
+# Ours by the libraries' name, where that is another one.
+_NAMES = {
+  "mobilenetv1_100": "mobilenet_v1",
+  "mobilenetv2_100": "mobilenet_v2",
+  "mobilenetv3_large_100": "mobilenet_v3_large",
+  "mobilenetv3_small_100": "mobilenet_v3_small",
+  "mobilenetv4_conv_small": "mobilenet_v4_conv_small",
+  "mobilenetv4_conv_medium": "mobilenet_v4_conv_medium",
+}
 _CHUNK = 2**16  # values made at a time; even, and its words fit a cache
+
+
+def read(path: pathlib.Path) -> tuple[str, dict]:
+  """Returns our name of a file's network, and the file's content."""
+  content = json.loads(path.read_text())
+  network = content["network"]
+  return _NAMES.get(network, network), content
 
 
 def tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:

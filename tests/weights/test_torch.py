@@ -3,27 +3,15 @@
 `golden.py` says how the logits were made; nothing of torch is needed here.
 """
 
-import json
-import pathlib
-
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from golden import image, tensor
+from golden import FILES, image, read, tensor
 
 from mn_jax.models import registry, variables
 from mn_jax.weights import pretrained
 
-FOLDER = pathlib.Path(__file__).parent / "torch"
-NAMES = {
-  "mobilenetv1_100": "mobilenet_v1",
-  "mobilenetv2_100": "mobilenet_v2",
-  "mobilenetv3_large_100": "mobilenet_v3_large",
-  "mobilenetv3_small_100": "mobilenet_v3_small",
-  "mobilenetv4_conv_small": "mobilenet_v4_conv_small",
-  "mobilenetv4_conv_medium": "mobilenet_v4_conv_medium",
-}
 # Both libraries name and compute these alike, so one file of each is enough;
 # the others are the largest.
 LONG = (
@@ -44,16 +32,9 @@ TOLERANCES = {
 }
 
 
-def read(path):
-  """(our name, the golden file's content)."""
-  golden = json.loads(path.read_text())
-  network = golden["network"]
-  return NAMES.get(network, network), golden
-
-
 def cases():
   """Each file at its first size, which shows every wrong padding."""
-  for path in sorted(FOLDER.glob("*.json")):
+  for path in FILES:
     for i, resolution in enumerate(read(path)[1]["logits"]):
       slow = i > 0 or path.stem in LONG
       yield pytest.param(

@@ -1,5 +1,8 @@
 """Writes files in the layout of Keras Applications, with random values."""
 
+import pathlib
+from collections.abc import Mapping, Sequence
+
 import h5py
 import numpy as np
 
@@ -13,15 +16,21 @@ NORM = {
   "var": "moving_variance",
 }
 
+Layers = Sequence[tuple[str, Mapping[str, np.ndarray]]]
+
+
+def list_units(network):
+  """The layers of a network as it was published."""
+  return units.list_units(
+    registry.build(network), network.conventions.resolution
+  )
+
 
 def tensors(network, seed=0):
   """{'backbone/stem/conv/kernel': f32[...]}, fit for a deep network."""
   draw = np.random.default_rng(seed)
   made = {}
-  listed = units.list_units(
-    registry.build(network), network.conventions.resolution
-  )
-  for unit in listed:
+  for unit in list_units(network):
     for name, shape in unit.shapes.items():
       if name == "kernel":
         fan_in = np.prod(shape[:-1])
@@ -34,31 +43,43 @@ def tensors(network, seed=0):
   return made
 
 
-def write(path, network, values, *, prefix="layer", skip_head=False):
-  """Writes values in Keras's order of layers, under names of no release."""
-  listed = units.list_units(
-    registry.build(network), network.conventions.resolution
-  )
-  ordered = keras_order.in_keras_order(network.name, listed)
-  names = []
+def keras_layers(network, values, *, prefix="layer", skip_head=False):
+  """[(name of no release, {'kernel': ...})], in Keras's order of layers."""
+  ordered = keras_order.in_keras_order(network.name, list_units(network))
+  made = []
+  for i, unit in enumerate(ordered):
+    if skip_head and unit.path.startswith("head/"):
+      continue
+    weights = {}
+    for key in unit.shapes:
+      value = values[f"{unit.path}/{key}"]
+      if unit.kind == "norm":
+        weights[NORM[key]] = value
+      elif unit.kind == "depthwise" and key == "kernel":
+        weights["depthwise_kernel"] = value.transpose(0, 1, 3, 2)
+      else:
+        weights[key] = value
+    made.append((f"{prefix}_{i}", weights))
+  return made
+
+
+def write_layers(path: pathlib.Path, layers: Layers, *, root="") -> str:
+  """Writes layers as Keras does, in a group if `root` is its name.
+
+  The first one, of the input, has no weights; its list of them is empty.
+  """
   with h5py.File(path, "w") as file:
-    for i, unit in enumerate(ordered):
-      if skip_head and unit.path.startswith("head/"):
-        continue
-      name = f"{prefix}_{i}"
-      names.append(name.encode())
-      group = file.create_group(name)
-      weights = []
-      for key in unit.shapes:
-        value = values[f"{unit.path}/{key}"]
-        if unit.kind == "norm":
-          theirs = NORM[key]
-        elif unit.kind == "depthwise":
-          theirs, value = "depthwise_kernel", value.transpose(0, 1, 3, 2)
-        else:
-          theirs = key
-        group.create_dataset(f"{name}/{theirs}:0", data=value)
-        weights.append(f"{name}/{theirs}:0".encode())
-      group.attrs["weight_names"] = weights
-    file.attrs["layer_names"] = names
+    whole = file.require_group(root) if root else file
+    for name, weights in [("input", {}), *layers]:
+      group = whole.create_group(name)
+      for key, value in weights.items():
+        group.create_dataset(f"{name}/{key}:0", data=value)
+      group.attrs["weight_names"] = [f"{name}/{k}:0".encode() for k in weights]
+    whole.attrs["layer_names"] = [b"input", *(n.encode() for n, _ in layers)]
   return str(path)
+
+
+def write(path, network, values, *, prefix="layer", skip_head=False):
+  """Writes a network's values; returns the path as text."""
+  layers = keras_layers(network, values, prefix=prefix, skip_head=skip_head)
+  return write_layers(path, layers)

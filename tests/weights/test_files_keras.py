@@ -1,0 +1,246 @@
+"""Files in Keras's layout: what is read of them, and what is refused."""
+
+import h5py
+import numpy as np
+import pytest
+import toy_h5
+from broken import refuses
+
+from mn_jax.weights import files
+
+_RNG = np.random.default_rng(0)
+_KERNEL = _RNG.normal(size=(3, 3, 2, 4)).astype(np.float32)
+_BIAS = _RNG.normal(size=4).astype(np.float32)
+_LAYERS = [
+  ("conv", {"kernel": _KERNEL, "bias": _BIAS}),
+  ("relu", {}),
+  ("norm", {"gamma": _BIAS + 1, "beta": _BIAS - 1}),
+]
+
+
+def _check(layers):
+  assert [layer.name for layer in layers] == ["conv", "norm"]
+  conv, norm = (layer.weights for layer in layers)
+  assert list(conv) == ["kernel", "bias"]
+  np.testing.assert_array_equal(conv["kernel"], _KERNEL)
+  np.testing.assert_array_equal(norm["beta"], _BIAS - 1)
+
+
+@pytest.mark.parametrize("root", ["", "model_weights"])
+def test_layers_with_weights_are_read_in_order(root, tmp_path):
+  path = tmp_path / "a.h5"
+  # Alphabetically, as HDF5 lists them, the last would come first.
+  layers = [*_LAYERS, ("a", {"kernel": _BIAS})]
+  toy_h5.write_layers(path, layers, root=root)
+  read = files.read_keras(path)
+  assert [layer.name for layer in read] == ["conv", "norm", "a"]
+  _check(read[:2])
+
+
+def test_numbered_attributes_are_joined(tmp_path):
+  path = tmp_path / "a.h5"
+  toy_h5.write_layers(path, _LAYERS)
+  with h5py.File(path, "a") as file:
+    names = file.attrs["layer_names"]
+    del file.attrs["layer_names"]
+    file.attrs["layer_names0"], file.attrs["layer_names1"] = (
+      names[:2],
+      names[2:],
+    )
+    weights = file["conv"].attrs["weight_names"]
+    del file["conv"].attrs["weight_names"]
+    file["conv"].attrs["weight_names0"] = weights
+  _check(files.read_keras(path))
+
+
+def test_texts_of_fixed_length_are_read(tmp_path):
+  path = tmp_path / "a.h5"
+  toy_h5.write_layers(path, _LAYERS)
+  with h5py.File(path, "a") as file:
+    for group in (file, *file.values()):
+      for name in group.attrs:
+        if group.attrs[name].size:
+          group.attrs[name] = np.array(group.attrs[name], "S30")
+  _check(files.read_keras(path))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.longdouble])
+def test_all_floats_become_float32(dtype, tmp_path):
+  path = tmp_path / "a.h5"
+  toy_h5.write_layers(path, [("conv", {"kernel": _KERNEL.astype(dtype)})])
+  (layer,) = files.read_keras(path)
+  assert layer.weights["kernel"].dtype == np.float32
+  np.testing.assert_allclose(layer.weights["kernel"], _KERNEL, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.bool_, np.complex64])
+def test_other_numbers_are_refused(dtype, tmp_path):
+  path = tmp_path / "a.h5"
+  toy_h5.write_layers(path, [("conv", {"kernel": np.ones((2, 2), dtype)})])
+  refuses(files.read_keras, path, "'/conv/conv/kernel:0' is no array of float")
+
+
+def _change(path, change):
+  toy_h5.write_layers(path, _LAYERS)
+  with h5py.File(path, "a") as file:
+    change(file)
+
+
+def _no_names(file):
+  del file.attrs["layer_names"]
+  file.create_group("layers/conv2d/vars")["0"] = _KERNEL
+
+
+def _number_names(file):
+  file.attrs["layer_names"] = np.arange(3)
+
+
+def _odd_names(file):
+  file.attrs["layer_names"] = np.array([b"\xff\xfe"])
+
+
+def _scalar_names(file):
+  file.attrs["layer_names"] = "conv"
+
+
+def _absent_layer(file):
+  file.attrs["layer_names"] = [b"conv", b"con\nv2"]
+
+
+def _repeated_layer(file):
+  file.attrs["layer_names"] = [b"conv", b"conv"]
+
+
+def _repeated_weight(file):
+  group = file["conv"]
+  group["other/kernel:0"] = _KERNEL
+  group.attrs["weight_names"] = [b"conv/kernel:0", b"other/kernel:0"]
+
+
+def _group_as_weight(file):
+  file["conv"].attrs["weight_names"] = [b"conv"]
+
+
+def _weight_as_layer(file):
+  file["data"] = _KERNEL
+  file.attrs["layer_names"] = [b"data"]
+
+
+def _weight_in_weight(file):
+  file["conv"].attrs["weight_names"] = [b"conv/kernel:0/kernel"]
+
+
+def _absent_weight(file):
+  del file["conv/conv/kernel:0"]
+
+
+def _without_values(file):
+  del file["conv/conv/kernel:0"]
+  file["conv/conv/kernel:0"] = h5py.Empty("f")
+
+
+def _weights_as_root(file):
+  file["model_weights"] = _KERNEL
+
+
+_WRONG = [
+  (_no_names, r"HDF5 without layer_names, perhaps a \.weights\.h5"),
+  (_number_names, "layer_names of '/' has no texts"),
+  (_odd_names, "can't decode"),
+  (_scalar_names, "HDF5 without layer_names"),
+  (_absent_layer, r"there is no 'con\\nv2' in '/'"),
+  (_repeated_layer, "two layers have the same name"),
+  (_repeated_weight, "layer 'conv' has two weights named 'kernel'"),
+  (_group_as_weight, "'/conv/conv' is no dataset"),
+  (_weight_as_layer, "'/data' is no group"),
+  (_weight_in_weight, "'/conv/conv/kernel:0' is no group"),
+  (_absent_weight, "there is no 'kernel:0' in '/conv/conv'"),
+  (_without_values, "'/conv/conv/kernel:0' is no array of floats"),
+  (_weights_as_root, "'/model_weights' is no group"),
+]
+
+
+@pytest.mark.parametrize(
+  ("change", "message"), _WRONG, ids=lambda x: getattr(x, "__name__", "")
+)
+def test_hdf5_of_another_kind_is_refused(change, message, tmp_path):
+  path = tmp_path / "a.h5"
+  _change(path, change)
+  refuses(files.read_keras, path, message)
+
+
+def _replace(file, name, link):
+  del file[name]
+  file[name] = link
+
+
+_OUTSIDE = {
+  "soft": lambda file: _replace(
+    file, "conv/conv/kernel:0", h5py.SoftLink("/conv/conv/bias:0")
+  ),
+  "array": lambda file: _replace(
+    file, "conv/conv/kernel:0", h5py.ExternalLink("other.h5", "/x")
+  ),
+  "group": lambda file: _replace(
+    file, "conv", h5py.ExternalLink("other.h5", "/")
+  ),
+  "root": lambda file: file.__setitem__(
+    "model_weights", h5py.ExternalLink("other.h5", "/")
+  ),
+}
+
+
+@pytest.mark.parametrize("kind", _OUTSIDE)
+def test_links_are_refused(kind, tmp_path):
+  with h5py.File(tmp_path / "other.h5", "w") as other:
+    other["x"] = _KERNEL
+    other.attrs["layer_names"] = [b"x"]
+  path = tmp_path / "a.h5"
+  _change(path, _OUTSIDE[kind])
+  refuses(files.read_keras, path, "a link is refused: ")
+
+
+def test_values_in_other_files_are_refused(tmp_path):
+  path = tmp_path / "a.h5"
+  (tmp_path / "secret").write_bytes(_KERNEL.tobytes())
+
+  def external(file):
+    del file["conv/conv/kernel:0"]
+    file["conv/conv"].create_dataset(
+      "kernel:0",
+      shape=_KERNEL.shape,
+      dtype="f4",
+      external=[(str(tmp_path / "secret"), 0, _KERNEL.nbytes)],
+    )
+
+  _change(path, external)
+  refuses(files.read_keras, path, "kernel:0' refers to other data")
+
+  def virtual(file):
+    del file["conv/conv/kernel:0"]
+    layout = h5py.VirtualLayout(shape=(4,), dtype="f4")
+    layout[:] = h5py.VirtualSource("other.h5", "x", shape=(4,))
+    file["conv/conv"].create_virtual_dataset("kernel:0", layout)
+
+  with h5py.File(tmp_path / "other.h5", "w") as other:
+    other["x"] = _BIAS
+  _change(path, virtual)
+  refuses(files.read_keras, path, "kernel:0' refers to other data")
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_promises_of_many_values_are_refused_unread(parts, tmp_path):
+  """A file of a few kilobytes, one array or some that add up."""
+  path = tmp_path / "a.h5"
+
+  def promise(file):
+    names = [f"big{i}" for i in range(parts)]
+    for name in names:
+      file["conv"].create_dataset(
+        name, shape=(6 << 20, 256 // parts), dtype="f2", chunks=(1024, 8)
+      )
+    file["conv"].attrs["weight_names"] = [name.encode() for name in names]
+
+  _change(path, promise)
+  assert path.stat().st_size < 1 << 20
+  refuses(files.read_keras, path, r"6,4\d\d,\d\d\d,\d\d\d bytes, more than")
