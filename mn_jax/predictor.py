@@ -102,6 +102,8 @@ def from_workdir(path: pathlib.Path) -> Predictor:
     module = registry.build(network, dtype=described["dtype"], folded=True)
     size, resolution = described["image_size"], described["resolution"]
     classes, step = tuple(described["classes"]), summary["best_step"]
+    if len(classes) != network.num_classes:
+      raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
   except (KeyError, TypeError, ValueError) as error:
     raise InputError(
       f"--workdir: got {str(path)!r}, whose network.json or summary.json "

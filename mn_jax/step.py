@@ -84,9 +84,7 @@ def make_train_step(
     hits = jnp.where(hit, batch["mask"], 0)
     count = jnp.sum(batch["mask"])
     sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
-    # Networks without BatchNorm have no statistics.
-    stats = updated["batch_stats"] if batch_stats else {}
-    return loss / count, (stats, sums)
+    return loss / count, (updated["batch_stats"], sums)
 
   gradient = jax.grad(loss_fn, has_aux=True)
 

@@ -1,0 +1,321 @@
+"""Tests of the program that classifies images."""
+
+import csv
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax import predictor
+from mn_jax.data import decode
+from mn_jax.models import registry
+from mn_jax.tools import predict
+from tests.weights import toy_h5
+
+ROOT = pathlib.Path(__file__).parents[2]
+CLASSES = ("red, dark", 'the "green"', "blue")
+COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200)}
+
+
+@pytest.fixture
+def batches(monkeypatch):
+  """Sizes of the batches that a stand-in for a trained network was given.
+
+  Its probabilities are the shares of the colours.
+  """
+  given = []
+
+  def probabilities(images):
+    assert images.dtype == np.uint8
+    assert images.shape[1:] == (4, 4, 3)
+    given.append(len(images))
+    total = images.astype(np.float32).sum((1, 2))
+    return total / total.sum(1, keepdims=True)
+
+  stand_in = predictor.Predictor(
+    classes=CLASSES,
+    prepare=lambda image: decode.resize(image, 4),
+    probabilities=probabilities,
+  )
+  monkeypatch.setattr(predictor, "from_workdir", lambda path: stand_in)
+  return given
+
+
+def save(path, colour="red", size=(8, 8), mode="RGB"):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if mode == "I;16":
+    image = Image.fromarray(np.full(size, 0x8000, np.uint16))
+  else:
+    image = Image.new("RGB", size, COLOURS[colour]).convert(mode)
+  image.save(path)
+  return path
+
+
+@pytest.fixture
+def images(tmp_path):
+  """A folder with three images, one of them further inside, and a text."""
+  folder = tmp_path / "images"
+  save(folder / "b.png", "green")
+  save(folder / "a" / "z.JPG", "red")
+  save(folder / "c.tiff", "blue")
+  (folder / "notes.txt").write_text("no image")
+  (folder / "folder.png").mkdir()
+  return folder
+
+
+def run(capsys, *arguments, workdir="run"):
+  code = predict.main([f"--workdir={workdir}", *map(str, arguments)])
+  captured = capsys.readouterr()
+  return code, captured.out, captured.err
+
+
+def rows(out):
+  return list(csv.reader(io.StringIO(out)))
+
+
+def test_csv_has_a_header_and_a_row_per_image(capsys, batches, images):
+  code, out, err = run(capsys, images / "b.png")
+  assert (code, err) == (0, "")
+  columns = [
+    f"top{k}_{c}" for k in (1, 2, 3) for c in ("index", "name", "probability")
+  ]
+  red = blue = f"{20 / 240:.6f}"
+  assert rows(out) == [
+    ["file", *columns],
+    [
+      *(str(images / "b.png"), "1", CLASSES[1], f"{200 / 240:.6f}"),
+      *("0", CLASSES[0], red),
+      *("2", CLASSES[2], blue),
+    ],
+  ]
+  # Names with commas and quotes survive.
+  assert '"red, dark"' in out
+  assert '"the ""green"""' in out
+  assert "\r" not in out
+
+
+def test_json_is_valid(capsys, batches, images):
+  code, out, err = run(
+    capsys, "--format=json", "--top=1", images / "c.tiff", images / "b.png"
+  )
+  assert (code, err) == (0, "")
+  found = json.loads(out)
+  assert [row["file"] for row in found] == [
+    str(images / "c.tiff"),
+    str(images / "b.png"),
+  ]
+  ((blue,), (green,)) = (row["top"] for row in found)
+  assert (blue["index"], blue["name"]) == (2, "blue")
+  assert green["probability"] == pytest.approx(200 / 240)
+  assert run(capsys, "--format=json", images / "notes.txt")[1] == "[]\n"
+
+
+def test_folders_are_searched_in_order(capsys, batches, images):
+  code, out, err = run(capsys, "--top=1", images, images / "b.png")
+  assert (code, err) == (0, "")
+  assert [row[:3] for row in rows(out)[1:]] == [
+    [str(images / "a" / "z.JPG"), "0", CLASSES[0]],
+    [str(images / "b.png"), "1", CLASSES[1]],
+    [str(images / "c.tiff"), "2", CLASSES[2]],
+    [str(images / "b.png"), "1", CLASSES[1]],
+  ]
+
+
+def test_unreadable_images_are_listed_and_skipped(capsys, batches, images):
+  data = (images / "b.png").read_bytes()
+  (images / "cut.png").write_bytes(data[: len(data) // 2])
+  (images / "empty.jpg").write_bytes(b"")
+  code, out, err = run(capsys, "--top=1", images, images / "notes.txt")
+  assert code == 0
+  assert len(rows(out)) == 4
+  lines = err.splitlines()
+  assert [line.split(": ")[:2] for line in lines] == [
+    ["predict", str(images / "cut.png")],
+    ["predict", str(images / "empty.jpg")],
+    ["predict", str(images / "notes.txt")],
+  ]
+  assert lines[2].endswith("no readable PNG, JPEG, TIFF, BMP file")
+
+
+@pytest.mark.parametrize("what", ["unreadable", "empty"])
+def test_no_image_at_all_is_1(capsys, batches, images, what, tmp_path):
+  folder = tmp_path / "none"
+  folder.mkdir()
+  path = images / "notes.txt" if what == "unreadable" else folder
+  code, out, err = run(capsys, path)
+  assert code == 1
+  assert len(rows(out)) == 1
+  count = int(what == "unreadable")
+  last = err.splitlines()[-1]
+  assert last == f"predict: none of {count} images could be classified"
+
+
+def test_the_last_batch_is_padded(capsys, batches, tmp_path):
+  for i in range(7):
+    save(tmp_path / f"{i}.png", list(COLOURS)[i % 3])
+  (tmp_path / "1.png").write_bytes(b"")
+  code, out, _ = run(capsys, "--batch=4", "--top=1", tmp_path)
+  assert code == 0
+  assert batches == [4, 4]
+  assert [row[1] for row in rows(out)[1:]] == ["0", "2", "0", "1", "2", "0"]
+  batches.clear()
+  run(capsys, tmp_path / "0.png")
+  assert batches == [1]
+
+
+@pytest.mark.parametrize(
+  ("name", "size", "mode"),
+  [
+    ("wide.png", (300, 2), "RGB"),
+    ("tall.bmp", (2, 300), "RGB"),
+    ("tiny.png", (1, 1), "RGB"),
+    ("grey.png", (9, 7), "L"),
+    ("deep.tif", (9, 7), "I;16"),
+    ("palette.png", (9, 7), "P"),
+    ("alpha.png", (9, 7), "RGBA"),
+    ("cmyk.jpg", (9, 7), "CMYK"),
+  ],
+)
+def test_odd_images_are_classified(capsys, batches, name, size, mode, tmp_path):
+  path = save(tmp_path / name, "blue", size, mode)
+  code, out, err = run(capsys, "--top=1", path)
+  assert (code, err) == (0, "")
+  probability = float(rows(out)[1][3])
+  grey = mode in ("L", "I;16")
+  assert probability == pytest.approx(1 / 3 if grey else 200 / 240, abs=0.02)
+
+
+def test_huge_images_are_skipped(capsys, batches, tmp_path):
+  path = tmp_path / "huge.png"
+  Image.new("1", (8193, 8192)).save(path)
+  code, _, err = run(capsys, path)
+  assert code == 1
+  assert err.startswith(f"predict: {path}: 8193x8192 pixels; valid: 1 to ")
+
+
+def test_odd_metadata_is_no_warning(capsys, batches, tmp_path):
+  path = tmp_path / "a.png"
+  image = Image.new("P", (4, 4))
+  image.putpalette([0, 0, 255] * 256)
+  # Pillow warns of this one.
+  image.save(path, transparency=bytes(range(200)))
+  code, _, err = run(capsys, path)
+  assert (code, err) == (0, "")
+
+
+def test_top_is_at_most_the_classes(capsys, batches, images):
+  _, out, _ = run(capsys, "--top=100", images / "b.png")
+  assert len(rows(out)[1]) == 1 + 3 * 3
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ([], "the following arguments are required: PATH"),
+    (["."], "got no network; valid: --workdir=DIR, or --model=NAME and"),
+    ([".", "--model=vgg16"], "got --model=vgg16; valid: --workdir=DIR, or"),
+    ([".", "--weights=x"], "got --weights=x; valid: --workdir=DIR, or"),
+    ([".", "--workdir=x", "--model=y"], "got --workdir=x, --model=y; valid"),
+    ([".", "--workdir=x", "--width=2"], "got --workdir=x, --width=2.0; valid"),
+    ([".", "--workdir=x", "--minimalistic"], "--minimalistic=True; valid: --"),
+    ([".", "--workdir=x"], "got 'x', which has no network.json that can be"),
+    ([".", "--workdir=x", "--top=0"], "--top: got 0; valid: 1 or more"),
+    ([".", "--workdir=x", "--batch=-1"], "--batch: got -1; valid: 1 or more"),
+    ([".", "--workdir=x", "--top=a"], "argument --top: invalid int value: 'a'"),
+    ([".", "--workdir=x", "--format=xml"], "invalid choice: 'xml'"),
+    ([".", "--wokdir=x"], "unrecognized arguments: --wokdir=x"),
+    ([".", "--model=x", "--weights=y"], "model.name: got 'x'; valid: mobile"),
+    ([".", "--model=vgg16", "--weights=y"], "got 'y', which is no file; valid"),
+    (
+      [".", "--model=vgg16", "--weights=y", "--width=0"],
+      "--width: got 0; valid: above 0",
+    ),
+    (
+      [".", "--model=vgg16", "--weights=y", "--width=nan"],
+      "--width: got nan; valid: above 0",
+    ),
+    (
+      [".", "--model=vgg16", "--weights=y", "--minimalistic"],
+      "model.minimalistic: got True for 'vgg16'; valid",
+    ),
+    (["nothing.png", "--workdir=x"], "got 'nothing.png', which is neither a "),
+    (["x" * 5000, "--workdir=x"], "which is neither a file nor a folder"),
+    ([os.devnull, "--workdir=x"], "which is neither a file nor a folder"),
+  ],
+)
+def test_mistakes_are_one_line_and_2(
+  capsys, arguments, message, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  assert predict.main(arguments) == 2
+  out, err = capsys.readouterr()
+  assert out == ""
+  assert err.startswith("predict: ")
+  assert message in err
+  assert err.count("\n") == 1
+
+
+def test_stopping_is_one_line(capsys, batches, images, monkeypatch):
+  def interrupt(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(decode, "decode", interrupt)
+  code, _, err = run(capsys, images)
+  assert (code, err) == (130, "predict: stopped\n")
+
+
+def test_help_fits_a_terminal(capsys, monkeypatch):
+  monkeypatch.setenv("COLUMNS", "80")
+  with pytest.raises(SystemExit) as end:
+    predict.main(["--help"])
+  assert end.value.code == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert max(map(len, lines)) <= 80
+  for flag in ("--workdir DIR", "--weights FILE", "--top COUNT"):
+    assert any(line.strip().startswith(flag) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+  """The program with a file of weights, for images of any size."""
+  network = registry.describe("mobilenet_v1", num_classes=4, width=0.25)
+  path = tmp_path_factory.mktemp("weights") / "toy.h5"
+  toy_h5.write(path, network, toy_h5.tensors(network))
+  program = [sys.executable, "-m", "mn_jax.tools.predict"]
+  return [*program, "--model=mobilenet_v1", f"--weights={path}", "--width=0.25"]
+
+
+@pytest.mark.skipif(
+  not sys.platform.startswith("linux"), reason="names need to be texts"
+)
+def test_the_program_is_quiet_and_takes_any_name(command, images):
+  odd = os.fsencode(images) + b"/\xff\xfe, \xc3\xa9.png"
+  pathlib.Path(os.fsdecode(odd)).write_bytes((images / "b.png").read_bytes())
+  done = subprocess.run(
+    [*command, "--top=2", images], cwd=ROOT, capture_output=True
+  )
+  assert (done.returncode, done.stderr) == (0, b"")
+  lines = done.stdout.splitlines()
+  assert lines[0].startswith(b"file,top1_index,top1_name,top1_probability,top2")
+  assert len(lines) == 5
+  assert lines[4].startswith(b'"' + odd + b'",')
+  assert b",class " in lines[1]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(command, images):
+  with subprocess.Popen(
+    [*command, "--batch=1", *[images] * 20],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+  ) as program:
+    assert program.stdout.readline().startswith(b"file,top1_index,")
+    program.stdout.close()
+    assert program.stderr.read() == b""
+    assert program.wait() == 0
