@@ -55,3 +55,26 @@ def test_out_size_counts_the_windows_that_fit(stride, pad):
     rows, cols = padding.out_size((n, 20), (k, 1), stride, (pad, (0, 0)))
     assert max(rows, 0) == fitting
     assert cols == len(range(0, 20, stride))
+
+
+@pytest.mark.parametrize("k", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_symmetric_is_half_the_window_at_any_size(k, stride):
+  for n in _SIZES:
+    pad = padding.resolve("symmetric", (n, n), (k, k), stride)
+    assert pad == ((k // 2, k // 2),) * 2
+
+
+def test_end_pads_strided_layers_at_the_end_alone():
+  for n in (8, 9):
+    assert padding.resolve("end", (n, n), (3, 3), 2) == ((0, 1),) * 2
+    assert padding.resolve("end", (n, n), (3, 3), 1) == ((1, 1),) * 2
+
+
+def test_valid_is_none():
+  assert padding.resolve("valid", (9, 9), (3, 5), 2) == ((0, 0),) * 2
+
+
+def test_another_rule_is_refused():
+  with pytest.raises(ValueError, match="got padding 'full'; valid: same, sym"):
+    padding.resolve("full", (9, 9), (3, 3), 1)
