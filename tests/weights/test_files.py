@@ -5,6 +5,7 @@ import json
 import pathlib
 import struct
 
+import h5py
 import ml_dtypes
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_truncated_files_are_refused(share, tmp_path):
   refuses(files.read_safetensors, cut, "cannot be read")
 
 
-@pytest.mark.parametrize("path", ["", "nothing.h5", ".", "~nobody/x.h5"])
+@pytest.mark.parametrize("path", ["", "nothing.h5", ".", "~no one/x.h5"])
 def test_a_path_that_is_no_file_is_refused(path, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   refuses(files.check_path, path, "is no file|cannot be opened")
@@ -68,6 +69,15 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr(pathlib.Path, "open", refuse)
   with pytest.raises(InputError, match=r"opened .*Permission denied"):
     files.check_path(str(path))
+
+
+def test_reasons_of_several_lines_are_joined(tmp_path, monkeypatch):
+  def fail(*_):
+    raise OSError("cannot open\n  (the file\n  is bad)")
+
+  monkeypatch.setattr(h5py, "File", fail)
+  reason = r"\(cannot open \(the file is bad\)\)"
+  refuses(files.read_keras, tmp_path / "a.h5", reason)
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):

@@ -185,7 +185,7 @@ _OUTSIDE = {
     file, "conv", h5py.ExternalLink("other.h5", "/")
   ),
   "root": lambda file: file.__setitem__(
-    "model_weights", h5py.ExternalLink("other.h5", "/")
+    "model_weights", h5py.ExternalLink("none.h5", "/")
   ),
 }
 
