@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "mn_jax"
 FLOORS = {
   "errors": 0,
   "config": 0,
+  "sections": 0,
   "plan": 0,
   "validate": 0,
   "allocator": 0,

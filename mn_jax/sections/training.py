@@ -1,0 +1,71 @@
+"""Sections `optim` and `train`."""
+
+import dataclasses
+
+from mn_jax.sections.field import field
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+  """The optimizer and its learning rate."""
+
+  name: str = field("adam", "optimizer", choices=("adam", "adamw", "sgd"))
+  learning_rate: float = field(1e-4, "peak learning rate", low=0, high=100)
+  schedule: str = field(
+    "constant",
+    "course after the warm-up",
+    choices=("constant", "cosine", "step"),
+  )
+  warmup_steps: int = field(0, "linear warm-up from 0, in steps", low=0)
+  warmup_epochs: float = field(0.0, "the same in epochs", low=0)
+  warmup_examples: int = field(0, "the same in examples", low=0)
+  decay_at: tuple[float, ...] = field(
+    (0.5, 0.75), "schedule 'step': shares of the run at which it drops"
+  )
+  decay_factor: float = field(
+    0.1, "schedule 'step': factor of each drop", low=0, high=1
+  )
+  momentum: float = field(0.9, "sgd: momentum", low=0, high=0.9999)
+  nesterov: bool = field(True, "sgd: whether the momentum is Nesterov's")
+  b1: float = field(0.9, "adam: decay of the mean", low=0, high=0.99999)
+  b2: float = field(0.999, "adam: decay of the square", low=0, high=0.99999)
+  epsilon: float = field(1e-7, "adam: added to the root (Keras: 1e-7)", low=0)
+  weight_decay: float = field(
+    0.0, "adamw: decoupled; sgd: L2; see rules", low=0, high=10
+  )
+  rules: tuple[str, ...] = field(
+    (".*/kernel", ".* wd=0"),
+    "factors by parameter path, the first that matches; see mn_jax/rules.py",
+  )
+  clip_norm: float = field(0.0, "largest gradient norm; 0: no limit", low=0)
+  accumulate: int = field(
+    1, "micro-batches per step, their gradients averaged", low=1
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """How long, in what batches, towards what loss."""
+
+  batch_size: int = field(32, "images per step over all devices", low=1)
+  steps: int = field(0, "length of the run in steps", low=0)
+  epochs: float = field(0.0, "length of the run in epochs", low=0)
+  examples: int = field(0, "length of the run in examples", low=0)
+  label_smoothing: float = field(
+    0.0, "share of the target spread over all classes", low=0, high=0.99
+  )
+  class_weights: str = field(
+    "none",
+    "weight of a class in the loss: 1, or inverse to its share",
+    choices=("none", "balanced"),
+  )
+  ema_decay: float = field(
+    0.0,
+    "decay of the average of parameters that is evaluated, rising from 0.1 "
+    "over the first steps; 0: none",
+    low=0,
+    high=0.999999,
+  )
+  patience: int = field(
+    0, "evaluations without a better one before stopping; 0: never", low=0
+  )
