@@ -28,6 +28,7 @@ class Position:
 
   Attributes:
     batch: the number of the next global batch; equals the completed updates.
+    data: sha256 of the split and of the images.
     window: float sums of training metrics since the last log.
     best_score: of the best checkpoint, higher is better; None without one.
     best_step: its step, or 0.
@@ -37,6 +38,7 @@ class Position:
   """
 
   batch: int = 0
+  data: dict[str, str] = dataclasses.field(default_factory=dict)
   window: dict[str, float] = dataclasses.field(default_factory=dict)
   best_score: float | None = None
   best_step: int = 0

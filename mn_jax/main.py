@@ -133,7 +133,7 @@ def _check_processes() -> None:
 def _start_jax(config) -> None:
   import jax
 
-  from mn_jax.data import datasets
+  from mn_jax.data import store
 
   if _CPU_DEVICES.value is not None:
     jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
@@ -147,7 +147,7 @@ def _start_jax(config) -> None:
       # By default the service listens on every address of the machine.
       coordinator_bind_address=address if local else None,
     )
-  compiled = datasets.cache_root(config.data.cache_dir) / "compiled"
+  compiled = store.cache_root(config.data.cache_dir) / "compiled"
   jax.config.update("jax_compilation_cache_dir", str(compiled))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 

@@ -25,15 +25,13 @@ def print_data(console: Console, data: Data) -> None:
   """One line per part, and what a reader should know."""
   for part in data.split.parts:
     rows = data.part(part)
-    counts = np.bincount(
-      data.cache.labels[rows], minlength=len(data.spec.classes)
-    )
+    counts = np.bincount(data.cache.labels[rows], minlength=len(data.classes))
     groups = ""
     if data.spec.group is not None:
       groups = f" of {len(data.groups(part)):3} {data.spec.group}s"
     console.line(
       f"{part:5} {len(rows):7,} images{groups}: "
-      + _shares(data.spec.classes, counts)
+      + _shares(data.classes, counts)
     )
   for note in data.split.notes:
     console.line(f"Note: {note}")
@@ -77,7 +75,7 @@ def write_beginning(
     "network.json",
     {
       "network": dataclasses.asdict(experiment.network),
-      "classes": data.spec.classes,
+      "classes": data.classes,
       "image_size": config.data.image_size,
       "resolution": config.model.resolution or config.data.image_size,
       "dtype": config.model.dtype,
@@ -94,7 +92,7 @@ def write_beginning(
   first = data.cache.images[experiment.batches.ids(0)[:32]]
   _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
   if origin is not None:
-    reused = origin.num_classes == len(data.spec.classes)
+    reused = origin.num_classes == len(data.classes)
     head = experiment.network.head
     console.line(
       f"Weights: {origin.file} ({origin.source}, sha256 "
@@ -120,22 +118,22 @@ def write_figures(
   predictions: metrics.Predictions,
 ) -> None:
   """Confusion matrix and, with a positive class, the PR curve of a part."""
-  spec = experiment.data.spec
+  classes, positive = experiment.data.classes, experiment.data.spec.positive
   title = f"{experiment.config.experiment} {part}"
   matrix = metrics.confusion_matrix(
-    predictions.labels, predictions.logits.argmax(1), len(spec.classes)
+    predictions.labels, predictions.logits.argmax(1), len(classes)
   )
   _write_figure(
     folder,
     writer,
     step,
     f"{part}/confusion_matrix",
-    figures.confusion_matrix(matrix, spec.classes, title),
+    figures.confusion_matrix(matrix, classes, title),
   )
-  if spec.positive is not None:
+  if positive is not None:
     curve = figures.pr_curve(
-      predictions.labels == spec.positive,
-      predictions.probabilities()[:, spec.positive],
+      predictions.labels == positive,
+      predictions.probabilities()[:, positive],
       title,
     )
     _write_figure(folder, writer, step, f"{part}/pr_curve", curve)

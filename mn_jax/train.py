@@ -63,7 +63,7 @@ def train_and_evaluate(
     with console.counting("decoding", "images") as progress:
       data = experiment_lib.load_data(config, progress)
     record.print_data(console, data)
-    folder.check_data(data.split.sha256, data.cache.sha256)
+    folder.check_data(data.digests())
     with console.counting("extracting features", "images") as progress:
       experiment = experiment_lib.build(config, data, progress)
     if experiment.pretrained is not None:
@@ -94,9 +94,10 @@ class _Loop:
       folder.path, self._config.checkpoint
     )
     self._state = experiment.initial_state
-    self._position = checkpoint_lib.Position()
+    self._position = checkpoint_lib.Position(data=experiment.data.digests())
     restored = self._checkpoints.restore_latest(self._state)
     if restored is not None:
+      folder.check_data(self._position.data, restored[1].data)
       self._state, self._position = restored
       console.line(
         f"Continuing {folder.path} from step {self._position.batch} of "

@@ -72,23 +72,29 @@ class Workdir:
         f"({'; '.join(differ)}); valid: another folder, or the same values"
       )
 
-  def check_data(self, split_sha256: str, images_sha256: str) -> None:
+  def check_data(
+    self, now: dict[str, str], before: dict[str, str] | None = None
+  ) -> None:
     """Refuses to go on with other images than the run began with.
+
+    Args:
+      now: sha256 of 'split' and 'images'.
+      before: those that a checkpoint was made with; None for those that
+        `split.json` has.
 
     Raises:
       InputError: with both digests.
     """
-    saved = self.read_json("split.json", "sha256", "images_sha256")
-    if saved is None:
-      return
-    for what, key, now in (
-      ("split", "sha256", split_sha256),
-      ("images", "images_sha256", images_sha256),
-    ):
-      if saved[key] != now:
+    if before is None:
+      saved = self.read_json("split.json", "sha256", "images_sha256")
+      if saved is None:
+        return
+      before = {"split": saved["sha256"], "images": saved["images_sha256"]}
+    for what, digest in now.items():
+      if before[what] != digest:
         raise InputError(
-          f"data: the sha256 of the {what} is {now[:16]}, but "
-          f"{str(self.path)!r} was begun with {saved[key][:16]}; valid: the "
+          f"data: the sha256 of the {what} is {digest[:16]}, but "
+          f"{str(self.path)!r} was begun with {before[what][:16]}; valid: the "
           "same images, or another --workdir"
         )
 

@@ -14,10 +14,12 @@ def _lines(capsys, name: str, *counts: int) -> list[str]:
   labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
   names = np.array([f"n{i}" for i in range(len(labels))])
   packed = cache.PackedCache(
+    classes=datasets.get(name).classes,
     images=np.zeros((len(labels), 8, 8, 3), np.uint8),
     names=names,
     labels=labels,
     groups=np.array([f"g{i // 2}" for i in range(len(labels))]),
+    parts=np.full(len(labels), ""),
     positions=np.zeros((len(labels), 2), np.int32),
     quarantine=(("n0", "broken"),),
     dropped=3,
@@ -26,7 +28,7 @@ def _lines(capsys, name: str, *counts: int) -> list[str]:
   )
   rows = np.arange(len(labels))
   split = splits.Split({"train": rows}, "", ("a note",))
-  data = Data(datasets.get(name), packed, split, plan=None)
+  data = Data(datasets.get(name), packed, packed.classes, split, plan=None)
   record.print_data(Console(), data)
   return capsys.readouterr().out.splitlines()
 

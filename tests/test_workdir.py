@@ -154,6 +154,7 @@ def test_a_field_of_another_version_is_a_difference(folder):
 
 
 SPLIT = {"sha256": "a" * 64, "images_sha256": "c" * 64}
+DIGESTS = {"split": "a" * 64, "images": "c" * 64}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"config": {}}'])
@@ -164,9 +165,9 @@ def test_a_config_that_cannot_be_read_is_refused(folder, text):
 
 
 def test_the_split_that_began_it_is_accepted(folder):
-  folder.check_data("a" * 64, "c" * 64)
+  folder.check_data(DIGESTS)
   folder.write_json("split.json", SPLIT)
-  folder.check_data("a" * 64, "c" * 64)
+  folder.check_data(DIGESTS)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,14 @@ def test_other_images_are_refused_with_both_digests(
 ):
   folder.write_json("split.json", SPLIT)
   with pytest.raises(InputError, match=shown):
-    folder.check_data(split * 64, images * 64)
+    folder.check_data({"split": split * 64, "images": images * 64})
+
+
+def test_a_checkpoint_knows_its_split_whatever_the_file_says(folder):
+  folder.write_json("split.json", SPLIT)
+  folder.check_data(DIGESTS, DIGESTS)
+  with pytest.raises(InputError, match=r"split is a{16},.* with b{16};"):
+    folder.check_data(DIGESTS, {"split": "b" * 64, "images": "c" * 64})
 
 
 def test_the_weights_that_began_it_are_accepted(folder):

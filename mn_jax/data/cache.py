@@ -22,14 +22,17 @@ import filelock
 import numpy as np
 
 from mn_jax.data import decode
-from mn_jax.data.archive import Files
-from mn_jax.data.listing import Listing
+from mn_jax.data.source import Source
 from mn_jax.errors import InputError
 
-_VERSION = 1
+_VERSION = 2
 # Pixels in memory while building, per checksum, and between two points of
 # resumption.
 _CHUNK_BYTES = 1 << 26
+# Left free on the disk beyond what a cache needs.
+_SPARE_BYTES = 1 << 28
+# What of a listing is kept.
+_INDEX = ("names", "labels", "groups", "parts", "positions")
 # What `_open` raises for a cache that is missing or not what was written.
 _DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
@@ -41,10 +44,12 @@ class PackedCache:
   """A data set in decoded form, memory-mapped.
 
   Attributes:
+    classes: class names in the order of the labels.
     images: u8[n, size, size, 3], RGB in [0, 255].
     names: str[n], unique.
     labels: i32[n], class indices.
     groups: str[n], what a split keeps together.
+    parts: str[n], the publisher's part, or ''.
     positions: i32[n, 2], x and y within the slide in pixels.
     quarantine: (name, reason) of the files that could not be read.
     dropped: number of images left out for their size.
@@ -52,10 +57,12 @@ class PackedCache:
     sha256: of the pixels, through the digests of their chunks.
   """
 
+  classes: tuple[str, ...]
   images: np.ndarray
   names: np.ndarray
   labels: np.ndarray
   groups: np.ndarray
+  parts: np.ndarray
   positions: np.ndarray
   quarantine: tuple[tuple[str, str], ...]
   dropped: int
@@ -66,44 +73,63 @@ class PackedCache:
     return len(self.labels)
 
 
-def open_or_build(
-  listing: Listing,
-  files: Files,
+def open_built(
+  fingerprint: str,
   root: pathlib.Path,
   name: str,
   *,
   size: int,
-  edge_patches: str,
+  other_sizes: str,
+) -> PackedCache | None:
+  """Opens the cache of what has this fingerprint, or None if there is none.
+
+  Args are those of `open_or_build`; one that is damaged counts as none.
+  """
+  try:
+    return _open(
+      _folder(root, name, size, other_sizes, fingerprint), fingerprint
+    )
+  except _DAMAGED:
+    return None
+
+
+def open_or_build(
+  source: Source,
+  root: pathlib.Path,
+  name: str,
+  *,
+  size: int,
+  other_sizes: str,
   max_unreadable: float,
   progress: Progress | None = None,
 ) -> PackedCache:
-  """Opens the cache of a listing; builds it first if there is none.
+  """Opens the cache of a data set; builds it first if there is none.
 
   Two processes may ask at once: one builds, the other waits. A cache that
   fails its checksums is built anew. Opening one needs no right to write.
 
   Args:
-    listing: the images.
-    files: where to read them.
+    source: the images.
     root: folder of all caches.
     name: of the data set, for the cache's folder.
     size: height and width of the packed images in pixels.
-    edge_patches: 'resize' or 'drop' images of another size.
+    other_sizes: what becomes of images of another size: 'resize' squeezes them
+      to the square, 'crop' takes the middle square, 'drop' leaves them out.
     max_unreadable: share of unreadable files above which nothing is built.
     progress: called while building.
 
   Raises:
-    InputError: if too many files are unreadable, no image is left or the
-      folder cannot be written.
+    InputError: if too many files are unreadable, no image is left, or the
+      folder cannot be written or has no room.
   """
+  listing = source.listing
   fingerprint = listing.fingerprint()
-  final = root / f"{name}-{size}px-{edge_patches}-{fingerprint[:16]}"
+  final = _folder(root, name, size, other_sizes, fingerprint)
   build = functools.partial(
     _build,
-    listing,
-    files,
+    source,
     size=size,
-    edge_patches=edge_patches,
+    other_sizes=other_sizes,
     max_unreadable=max_unreadable,
     progress=progress,
   )
@@ -119,6 +145,12 @@ def open_or_build(
       ) from None
   _check_share(cache.quarantine, len(listing), max_unreadable)
   return cache
+
+
+def _folder(
+  root: pathlib.Path, name: str, size: int, other_sizes: str, fingerprint: str
+) -> pathlib.Path:
+  return root / f"{name}-{size}px-{other_sizes}-{fingerprint[:16]}"
 
 
 def _replace(
@@ -153,32 +185,39 @@ class _Chunk:
 
 
 def _build(
-  listing: Listing,
-  files: Files,
+  source: Source,
   partial: pathlib.Path,
   *,
   size: int,
-  edge_patches: str,
+  other_sizes: str,
   max_unreadable: float,
   progress: Progress | None,
 ) -> None:
   """Decodes what a stopped build left over, and writes the index."""
+  listing = source.listing
   partial.mkdir(exist_ok=True)
   journal, pixels = partial / "journal.jsonl", partial / "images.u8"
   chunks = _resume(journal, pixels, size)
   done = chunks[-1].stop if chunks else 0
+  _check_room(partial, (len(listing) - done) * size * size * 3)
   step = max(1, _CHUNK_BYTES // (size * size * 3))
   quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
 
   def read(row: int) -> np.ndarray | str | None:
     """The image, None if it is dropped, or why it cannot be read."""
     try:
-      image = decode.decode(files.read(listing.paths[row]))
+      image = source.read(row, 0 if other_sizes == "drop" else size)
     except (decode.DecodeError, OSError) as error:
       return str(error)
     if image.shape[:2] == (size, size):
       return image
-    return decode.resize(image, size) if edge_patches == "resize" else None
+    if other_sizes == "resize":
+      return decode.resize(image, size)
+    if other_sizes == "crop":
+      return decode.resize_and_crop(
+        image, size, share=1.0, interpolation="bilinear"
+      )
+    return None
 
   with (
     # Filters belong to the process: no thread may change them on its own.
@@ -216,18 +255,16 @@ def _build(
     raise InputError(
       f"data.image_size: got {size}, which leaves no image of {len(listing)}: "
       f"{len(quarantine)} are unreadable, {sum(c.dropped for c in chunks)} of "
-      "another size (data.edge_patches)"
+      "another size (data.other_sizes)"
     )
-  index = {
-    key: getattr(listing, key)[rows]
-    for key in ("names", "labels", "groups", "positions")
-  }
+  index = {key: getattr(listing, key)[rows] for key in _INDEX}
   with (partial / "index.npz").open("wb") as file:
     np.savez(file, **index)
     _sync(file)
   meta = {
     "version": _VERSION,
     "size": size,
+    "classes": listing.classes,
     "fingerprint": listing.fingerprint(),
     "index_sha256": _file_sha256(partial / "index.npz"),
     "chunks": [(len(c.rows), c.sha256) for c in chunks],
@@ -294,15 +331,27 @@ def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
     start += rows
   with np.load(path / "index.npz", allow_pickle=False) as index:
     return PackedCache(
+      classes=tuple(meta["classes"]),
       images=images,
-      names=index["names"],
-      labels=index["labels"],
-      groups=index["groups"],
-      positions=index["positions"],
+      **{key: index[key] for key in _INDEX},
       quarantine=tuple((name, why) for name, why in meta["quarantine"]),
       dropped=meta["dropped"],
       fingerprint=fingerprint,
       sha256=hashlib.sha256(json.dumps(meta["chunks"]).encode()).hexdigest(),
+    )
+
+
+def _check_room(folder: pathlib.Path, needed: int) -> None:
+  """Refuses to begin what the disk has no room for.
+
+  Raises:
+    InputError: with what is there and what is needed, in bytes.
+  """
+  free = shutil.disk_usage(folder).free
+  if free < needed + _SPARE_BYTES:
+    raise InputError(
+      f"data.cache_dir: {folder.parent} has {free >> 20} MiB free; valid: a "
+      f"folder with {needed + _SPARE_BYTES >> 20} MiB"
     )
 
 

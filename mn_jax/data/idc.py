@@ -13,6 +13,8 @@ from mn_jax.data.archive import Files
 from mn_jax.data.listing import Listing
 from mn_jax.errors import InputError
 
+CLASSES = ("no_idc", "idc")
+
 _NAME = re.compile(
   r"(?:.*/)?((\d{1,9})_idx\d+_x(\d{1,9})_y(\d{1,9})_class([01])\.png)", re.ASCII
 )
@@ -45,10 +47,12 @@ def list_patches(files: Files) -> Listing:
   rows = sorted(row for _, row in found.values())
   _, x, y, names, paths, sizes, cases, labels = zip(*rows, strict=True)
   return Listing(
+    classes=CLASSES,
     paths=list(paths),
     names=np.array(names),
-    sizes=np.array(sizes, np.int64),
+    stamps=np.array(sizes, np.int64),
     labels=np.array(labels, np.int32),
     groups=np.array(cases),
+    parts=np.full(len(rows), ""),
     positions=np.stack([np.array(x), np.array(y)], axis=1).astype(np.int32),
   )

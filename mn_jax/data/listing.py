@@ -5,33 +5,41 @@ import hashlib
 
 import numpy as np
 
+PARTS = ("train", "val", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
   """The images of a data set, one row each, in a fixed order.
 
   Attributes:
-    paths: where `archive.Files.read` finds the image.
+    classes: class names in the order of the labels.
+    paths: where a `source.Source` finds the image.
     names: str[n], unique, the same wherever the data set lies.
-    sizes: i64[n], file sizes in bytes.
+    stamps: i64[n], file sizes in bytes; where images are no files, a checksum
+      of their pixels.
     labels: i32[n], class indices.
     groups: str[n], patient, slide or person; what a split keeps together.
+    parts: str[n], the publisher's part, one of PARTS, or '' where there is
+      none.
     positions: i32[n, 2], x and y within the slide in pixels.
   """
 
+  classes: tuple[str, ...]
   paths: list[str]
   names: np.ndarray
-  sizes: np.ndarray
+  stamps: np.ndarray
   labels: np.ndarray
   groups: np.ndarray
+  parts: np.ndarray
   positions: np.ndarray
 
   def __len__(self) -> int:
     return len(self.paths)
 
   def fingerprint(self) -> str:
-    """Hex SHA-256 of names and sizes: files that come, go or grow change it."""
+    """Hex SHA-256 of names and stamps: what comes, goes or grows changes it."""
     digest = hashlib.sha256()
-    for name, size in zip(self.names, self.sizes, strict=True):
-      digest.update(f"{name}\t{size}\n".encode())
+    for name, stamp in zip(self.names, self.stamps, strict=True):
+      digest.update(f"{name}\t{stamp}\n".encode())
     return digest.hexdigest()

@@ -5,6 +5,10 @@ batch k holds its positions k * batch_size to (k + 1) * batch_size. So every
 image is seen once per epoch, a batch may span two epochs, and the global batch
 number is the whole state of the input: a run goes on from batch k by asking
 for batch k. A batch is gathered by one fancy index into the packed cache.
+
+Balanced sampling keeps all of this but draws every class equally often: an
+epoch is as long, each class has an endless sequence of its own permutations,
+and the epoch takes of each the next equal share.
 """
 
 import functools
@@ -34,6 +38,7 @@ class TrainBatches:
     batch_size: int,
     num_batches: int,
     seed: int,
+    balanced: bool = False,
     process_index: int = 0,
     process_count: int = 1,
   ):
@@ -46,6 +51,7 @@ class TrainBatches:
       batch_size: images per batch over all processes.
       num_batches: length of the run.
       seed: of the order.
+      balanced: draw every class equally often, not every image.
       process_index, process_count: which contiguous share of every batch this
         process gets.
 
@@ -59,9 +65,13 @@ class TrainBatches:
     self._share = _share(
       "train.batch_size", batch_size, process_index, process_count
     )
+    self._classes = [
+      np.flatnonzero(labels[rows] == label) for label in np.unique(labels[rows])
+    ]
     # Batches are read in order; one lies in two epochs at most, but for splits
     # smaller than a batch.
-    self._permutation = functools.lru_cache(maxsize=2)(self._permute)
+    order = self._balance if balanced else self._permute
+    self._order = functools.lru_cache(maxsize=2)(order)
 
   def __len__(self) -> int:
     return self._num_batches
@@ -78,7 +88,7 @@ class TrainBatches:
     rows = np.empty(self._batch_size, np.int64)
     for e in np.unique(epoch).tolist():
       here = epoch == e
-      rows[here] = self._rows[self._permutation(e)[offset[here]]]
+      rows[here] = self._rows[self._order(e)[offset[here]]]
     return rows
 
   def iterate(self, *, start: int, prefetch: int) -> Iterator[Batch]:
@@ -89,10 +99,25 @@ class TrainBatches:
     return iter(dataset.to_iter_dataset(options))
 
   def _permute(self, epoch: int) -> np.ndarray:
-    # Philox's raw words are fixed by its definition; NumPy's own shuffles may
-    # change between versions.
-    bits = np.random.Philox(key=np.array([self._seed, epoch], np.uint64))
-    return np.argsort(bits.random_raw(len(self._rows)), kind="stable")
+    """i64[rows]: positions in the split in the order of an epoch."""
+    return _permutation(self._seed, epoch, len(self._rows))
+
+  def _balance(self, epoch: int) -> np.ndarray:
+    """The same with as many of every class as of the others."""
+    count, size = len(self._classes), len(self._rows)
+    # Position i of the sequence before shuffling is of class i % count.
+    drawn = np.arange(epoch * size, (epoch + 1) * size)
+    positions = np.empty(size, np.int64)
+    for label, members in enumerate(self._classes):
+      mine = drawn % count == label
+      turn, place = np.divmod(drawn[mine] // count, len(members))
+      chosen = np.empty(mine.sum(), np.int64)
+      for t in np.unique(turn).tolist():
+        here = turn == t
+        order = _permutation(self._seed, t, len(members), stream=label + 1)
+        chosen[here] = members[order[place[here]]]
+      positions[mine] = chosen
+    return positions[self._permute(epoch)]
 
 
 def eval_batches(
@@ -130,6 +155,21 @@ def eval_batches(
     batch = _gather(images, labels, padded[here])
     batch["mask"] = mask[here]
     yield batch
+
+
+def _permutation(
+  seed: int, number: int, size: int, *, stream: int = 0
+) -> np.ndarray:
+  """i64[size]: a permutation that three numbers decide.
+
+  Philox's raw words are fixed by its definition; NumPy's own shuffles may
+  change between versions.
+  """
+  bits = np.random.Philox(
+    key=np.array([seed, number], np.uint64),
+    counter=np.array([0, 0, 0, stream], np.uint64),
+  )
+  return np.argsort(bits.random_raw(size), kind="stable")
 
 
 def _share(

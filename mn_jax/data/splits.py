@@ -1,6 +1,6 @@
 """Splits of a data set into training, validation and test.
 
-A split depends on names, groups, labels and a seed alone, through SHA-256, so
+A split depends on names, groups, labels, published parts and a seed alone, so
 it is the same on every machine and with every library version.
 """
 
@@ -9,13 +9,79 @@ import hashlib
 
 import numpy as np
 
+from mn_jax.data import dealing
+from mn_jax.data.listing import PARTS
 from mn_jax.errors import InputError
 
-PARTS = ("train", "val", "test")
+KINDS = ("grouped", "fixed", "stratified", "random", "kfold")
 
-# Groups of similar positive share are dealt out together, at least so many at
-# once unless there are fewer.
-_STRATUM = 20
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """What a split goes by, a row for each image.
+
+  Attributes:
+    names: str[n], unique.
+    groups: str[n], what belongs together; each its own where nothing is known.
+    labels: i32[n].
+    parts: str[n], the publisher's part, or '' for none.
+  """
+
+  names: np.ndarray
+  groups: np.ndarray
+  labels: np.ndarray
+  parts: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def has_groups(self) -> bool:
+    """Whether any two images are known to belong together."""
+    return len(np.unique(self.groups)) < len(self) or len(self) == 1
+
+  def take(self, rows: np.ndarray) -> "Table":
+    """The table of some rows, i64[m]."""
+    return Table(
+      **{
+        field.name: getattr(self, field.name)[rows]
+        for field in dataclasses.fields(self)
+      }
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """How to split.
+
+  Attributes:
+    kind: 'grouped' (all images of a group in one part, groups stratified by
+      the share of their images above class 0), 'fixed' (the publisher's parts;
+      where there is no validation it is drawn from training, by group where
+      groups are known), 'stratified' (by image, groups ignored, every class in
+      proportion), 'random' (by image, groups and classes ignored) or 'kfold'
+      (one of several disjoint tests, by group where groups are known, classes
+      in proportion).
+    seed: of everything that is drawn.
+    val_fraction, test_fraction: shares of groups, or of images where no group
+      is known or heeded.
+    folds: of 'kfold'; 0: one per group.
+    fold: of 'kfold', which of them is the test.
+    train_fraction: share of the training part that is used, drawn by group
+      where the split heeds groups; a smaller share is part of a larger one.
+    shared_groups: of 'fixed', 'keep' or 'drop' images of the training and
+      validation part whose group is in the test part too.
+    classes: only images of the first so many classes; 0: of all.
+  """
+
+  kind: str
+  seed: int = 0
+  val_fraction: float = 0.15
+  test_fraction: float = 0.2
+  folds: int = 5
+  fold: int = 0
+  train_fraction: float = 1.0
+  shared_groups: str = "keep"
+  classes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,70 +99,45 @@ class Split:
   notes: tuple[str, ...] = ()
 
 
-def make(
-  kind: str,
-  *,
-  names: np.ndarray,
-  groups: np.ndarray,
-  labels: np.ndarray,
-  seed: int,
-  val_fraction: float,
-  test_fraction: float,
-  case_lists: dict[str, list[str]] | None = None,
-) -> Split:
+def make(rule: Rule, table: Table) -> Split:
   """Splits a data set.
-
-  Args:
-    kind: 'grouped' (all images of a group in one part, groups stratified by
-      the share of their images above class 0), 'fixed' (the published lists of
-      groups), 'stratified' (by image, groups ignored, every class in
-      proportion) or 'random' (by image, groups and classes ignored).
-    names: str[n], unique.
-    groups: str[n].
-    labels: i32[n].
-    seed: of all kinds but 'fixed'.
-    val_fraction, test_fraction: shares of groups ('grouped') or images
-      ('stratified', 'random').
-    case_lists: groups of each part, for 'fixed'.
 
   Raises:
     InputError: if a part would be empty, there are no groups or published
-      lists to go by, or a split by group leaks.
+      parts to go by, or a split by group leaks.
   """
-  notes = ()
-  if kind == "random":
-    everything = np.arange(len(names))
-    parts = _deal(names, [everything], seed, val_fraction, test_fraction)
-  elif kind == "stratified":
-    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    parts = _deal(names, classes, seed, val_fraction, test_fraction)
-  elif kind == "grouped":
-    parts = _grouped(groups, labels, seed, val_fraction, test_fraction)
-  elif kind == "fixed":
-    parts, notes = _fixed(groups, case_lists)
-  else:
-    raise InputError(
-      f"data.split: got {kind!r}; valid: grouped, fixed, stratified, random"
-    )
+  chosen = np.arange(len(table))
+  if rule.classes:
+    chosen = np.flatnonzero(table.labels < rule.classes)
+  whole, table = table, table.take(chosen)
+  parts, notes = _make(rule, table)
+  if rule.train_fraction < 1 and len(parts["train"]):
+    parts["train"] = _thin(rule, table, parts["train"])
   for part, rows in parts.items():
     if not len(rows):
       raise InputError(
-        f"data.split: got {kind!r}, which leaves no image for {part!r}; "
-        f"valid: more images or groups than {len(names)} and "
-        f"{len(set(groups))}, or other fractions"
+        f"data.split: got {rule.kind!r}, which leaves no image for {part!r}; "
+        f"valid: more images or groups than {len(table)} and "
+        f"{len(set(table.groups))}, or other fractions"
       )
-  leaked = leaks(parts, groups)
-  if leaked and kind in ("grouped", "fixed"):
+  leaked = leaks(parts, table.groups)
+  if leaked and rule.kind in ("grouped", "kfold") and table.has_groups():
     raise InputError(
-      f"data.split: got {kind!r}, which has {len(leaked)} groups in more than "
-      f"one part: {', '.join(leaked[:5])}; valid: each in one"
+      f"data.split: got {rule.kind!r}, which has {len(leaked)} groups in more "
+      f"than one part: {', '.join(leaked[:5])}; valid: each in one"
     )
-  if leaked:
+  if leaked and rule.kind == "fixed":
     notes += (
-      f"{len(leaked)} of {len(set(groups))} groups are in more than one part: "
-      f"the numbers of a {kind} split are inflated",
+      f"{len(leaked)} of {len(set(table.groups))} groups are in more than one "
+      "published part; data.shared_groups=drop leaves them out of training",
     )
-  return Split(parts, _sha256(parts, names), notes)
+  elif leaked:
+    notes += (
+      f"{len(leaked)} of {len(set(table.groups))} groups are in more than one "
+      f"part: the numbers of a {rule.kind} split are inflated",
+    )
+  parts = {part: chosen[parts[part]] for part in PARTS}
+  return Split(parts, _sha256(parts, whole.names), notes)
 
 
 def leaks(parts: dict[str, np.ndarray], groups: np.ndarray) -> list[str]:
@@ -110,95 +151,134 @@ def leaks(parts: dict[str, np.ndarray], groups: np.ndarray) -> list[str]:
   return sorted(leaked)
 
 
+def _make(
+  rule: Rule, table: Table
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  """The parts, and notes."""
+  shares = {"test": rule.test_fraction, "val": rule.val_fraction}
+  everything = np.arange(len(table))
+  if rule.kind == "random":
+    return dealing.deal(table.names, [everything], rule.seed, shares), ()
+  if rule.kind == "stratified":
+    return _by_class(table, everything, rule.seed, shares), ()
+  if rule.kind == "grouped":
+    if not table.has_groups():
+      raise InputError(
+        f"data.split: got 'grouped', but each of the {len(table)} images is a "
+        "group of its own; valid: stratified, random, kfold"
+      )
+    return _by_group(table, everything, rule.seed, shares), ()
+  if rule.kind == "fixed":
+    return _fixed(rule, table)
+  if rule.kind == "kfold":
+    return _kfold(rule, table), ()
+  raise InputError(f"data.split: got {rule.kind!r}; valid: {', '.join(KINDS)}")
+
+
+def _by_class(
+  table: Table, rows: np.ndarray, seed: int, shares: dict[str, float]
+) -> dict[str, np.ndarray]:
+  """Some rows, i64[m], dealt out by image."""
+  dealt = dealing.deal(
+    table.names[rows], dealing.by_class(table.labels[rows]), seed, shares
+  )
+  return {part: rows[some] for part, some in dealt.items()}
+
+
+def _by_group(
+  table: Table, rows: np.ndarray, seed: int, shares: dict[str, float]
+) -> dict[str, np.ndarray]:
+  """Some rows, i64[m], dealt out by group."""
+  ids, group_of, strata = dealing.by_share(
+    table.groups[rows], table.labels[rows], seed
+  )
+  dealt = dealing.deal(ids, strata, seed, shares)
+  return {
+    part: rows[np.isin(group_of, chosen)] for part, chosen in dealt.items()
+  }
+
+
+def _draw(
+  table: Table, rows: np.ndarray, seed: int, shares: dict[str, float]
+) -> dict[str, np.ndarray]:
+  """Some rows, i64[m], dealt out by group where groups are known."""
+  deal = _by_group if table.has_groups() else _by_class
+  return deal(table, rows, seed, shares)
+
+
+def _fixed(
+  rule: Rule, table: Table
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  parts = {part: np.flatnonzero(table.parts == part) for part in PARTS}
+  if not len(parts["test"]):
+    raise InputError(
+      "data.split: got 'fixed', but no test part is published for this data "
+      "set; valid: grouped where groups are known, stratified, random, kfold"
+    )
+  notes = []
+  unlisted = table.groups[table.parts == ""]
+  if len(unlisted):
+    notes.append(
+      f"{len(set(unlisted))} groups are in no published part and not used"
+    )
+  if rule.shared_groups == "drop":
+    tested = np.unique(table.groups[parts["test"]])
+    for part in ("train", "val"):
+      shared = np.isin(table.groups[parts[part]], tested)
+      if shared.any():
+        notes.append(
+          f"{shared.sum()} {part} images are left out: their groups are in "
+          "the test"
+        )
+      parts[part] = parts[part][~shared]
+  if not len(parts["val"]) and len(parts["train"]):
+    shares = {"val": rule.val_fraction}
+    parts |= _draw(table, parts["train"], rule.seed, shares)
+  return parts, tuple(notes)
+
+
+def _kfold(rule: Rule, table: Table) -> dict[str, np.ndarray]:
+  if table.has_groups():
+    fold = dealing.folds_by_group(
+      table.groups, table.labels, rule.seed, rule.folds
+    )
+  elif rule.folds:
+    fold = dealing.folds_by_class(
+      table.names, table.labels, rule.seed, rule.folds
+    )
+  else:
+    raise InputError(
+      "data.folds: got 0, one fold per group, but each image is a group of its "
+      "own; valid: 2 or more"
+    )
+  count = fold.max() + 1
+  if rule.fold >= count:
+    raise InputError(f"data.fold: got {rule.fold}; valid: 0 to {count - 1}")
+  rest = np.flatnonzero(fold != rule.fold)
+  parts = _draw(table, rest, rule.seed, {"val": rule.val_fraction})
+  return {**parts, "test": np.flatnonzero(fold == rule.fold)}
+
+
+def _thin(rule: Rule, table: Table, rows: np.ndarray) -> np.ndarray:
+  """A share of the training rows, so that smaller ones are part of larger."""
+  labels = table.labels[rows]
+  if rule.kind not in ("stratified", "random") and table.has_groups():
+    ids, group_of, strata = dealing.by_share(
+      table.groups[rows], labels, rule.seed
+    )
+  else:
+    ids, group_of = table.names[rows], np.arange(len(rows))
+    strata = dealing.by_class(labels)
+  kept = []
+  for stratum in strata:
+    count = max(1, round(rule.train_fraction * len(stratum)))
+    kept.append(stratum[dealing.order(ids[stratum], rule.seed)][:count])
+  return rows[np.isin(group_of, np.concatenate(kept))]
+
+
 def _sha256(parts: dict[str, np.ndarray], names: np.ndarray) -> str:
   digest = hashlib.sha256()
   for part in PARTS:
     for name in sorted(names[parts[part]].tolist()):
       digest.update(f"{part}\t{name}\n".encode())
   return digest.hexdigest()
-
-
-def _order(ids: np.ndarray, seed: int) -> np.ndarray:
-  """A shuffle of rows that depends on each id and the seed alone."""
-  keys = [
-    hashlib.sha256(f"{seed}\t{i}".encode()).digest() for i in ids.tolist()
-  ]
-  return np.array(sorted(range(len(ids)), key=keys.__getitem__), np.int64)
-
-
-def _deal(
-  ids: np.ndarray,
-  strata: list[np.ndarray],
-  seed: int,
-  val_fraction: float,
-  test_fraction: float,
-) -> dict[str, np.ndarray]:
-  """Deals each stratum, positions in `ids`, out to the parts at random.
-
-  What a stratum gives is the step of the rounded running total, so that the
-  rounding does not add up over strata.
-  """
-  dealt = {part: [] for part in PARTS}
-  start = 0
-  for stratum in strata:
-    stop = start + len(stratum)
-    shuffled = stratum[_order(ids[stratum], seed)]
-    num_test = round(test_fraction * stop) - round(test_fraction * start)
-    num_val = round(val_fraction * stop) - round(val_fraction * start)
-    test, val, train = np.split(shuffled, [num_test, num_test + num_val])
-    for part, some in (("train", train), ("val", val), ("test", test)):
-      dealt[part].append(some)
-    start = stop
-  return {part: np.sort(np.concatenate(some)) for part, some in dealt.items()}
-
-
-def _grouped(
-  groups: np.ndarray,
-  labels: np.ndarray,
-  seed: int,
-  val_fraction: float,
-  test_fraction: float,
-) -> dict[str, np.ndarray]:
-  ids, group_of = np.unique(groups, return_inverse=True)
-  if len(ids) == len(groups) > 1:
-    raise InputError(
-      f"data.split: got 'grouped', but each of the {len(ids)} images is a "
-      "group of its own; valid: stratified, random"
-    )
-  share = np.bincount(group_of, labels > 0) / np.bincount(group_of)
-  # Equal shares are ordered by the seed, so that strata differ between seeds.
-  tie = np.empty(len(ids), np.int64)
-  tie[_order(ids, seed)] = np.arange(len(ids))
-  by_share = np.lexsort((tie, share))
-  strata = np.array_split(by_share, max(1, len(ids) // _STRATUM))
-  dealt = _deal(ids, strata, seed, val_fraction, test_fraction)
-  return {
-    part: np.flatnonzero(np.isin(group_of, chosen))
-    for part, chosen in dealt.items()
-  }
-
-
-def _fixed(
-  groups: np.ndarray, case_lists: dict[str, list[str]] | None
-) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-  if case_lists is None:
-    raise InputError(
-      "data.split: got 'fixed', but this data set has no published lists; "
-      "valid: grouped where groups are known, stratified, random"
-    )
-  parts, notes = {}, []
-  present = set(groups.tolist())
-  for part, listed in case_lists.items():
-    parts[part] = np.flatnonzero(np.isin(groups, listed))
-    missing = [case for case in listed if case not in present]
-    if missing:
-      notes.append(
-        f"{len(missing)} of {len(listed)} published {part} groups are not in "
-        f"the data: {', '.join(missing)}"
-      )
-  unlisted = present.difference(*case_lists.values())
-  if unlisted:
-    notes.append(
-      f"{len(unlisted)} groups are in no published list and not used"
-    )
-  return parts, tuple(notes)

@@ -12,11 +12,12 @@ import sys
 import urllib.parse
 from collections.abc import Sequence
 
-from mn_jax.data import datasets
+from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.weights import address, manifest
-from mn_jax.weights.download import Checksum, download
+from mn_jax.web import address
+from mn_jax.web.download import Checksum, download
+from mn_jax.weights import manifest
 
 # Pickles (.pth, .pt, .bin, .ckpt) run code when they are read.
 _SUFFIXES = (".h5", ".hdf5", ".safetensors", ".json")
@@ -160,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     help="folder of downloads (default: $MN_JAX_CACHE or ~/.cache/mn_jax)",
   )
   args = parser.parse_args(argv)
-  folder = datasets.cache_root(args.data_dir) / "weights"
+  folder = store.cache_root(args.data_dir) / "weights"
   console = Console()
   try:
     if args.name and args.url:

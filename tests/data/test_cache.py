@@ -11,6 +11,7 @@ import toy_cache as toy
 from PIL import Image
 
 from mn_jax.data import archive, cache, decode, idc
+from mn_jax.data.source import of_files
 from mn_jax.errors import InputError
 
 
@@ -62,8 +63,8 @@ def test_opening_needs_no_lock(tmp_path, monkeypatch):
   toy.assert_same(toy.build(files, tmp_path), first)
 
 
-@pytest.mark.parametrize("edge_patches", ["resize", "drop"])
-def test_images_of_another_size(tmp_path, edge_patches):
+@pytest.mark.parametrize("other_sizes", ["resize", "drop"])
+def test_images_of_another_size(tmp_path, other_sizes):
   # Edge patches of a slide are down to one pixel wide.
   odd = [
     toy.make_images(1, 50)[0][:, :1],
@@ -73,8 +74,8 @@ def test_images_of_another_size(tmp_path, edge_patches):
   files = toy.make_files(6)
   for i, image in zip((1, 4, 5), odd, strict=True):
     files.content[f"{i:02}.png"] = toy.png(image)
-  packed = toy.build(files, tmp_path, edge_patches=edge_patches)
-  if edge_patches == "resize":
+  packed = toy.build(files, tmp_path, other_sizes=other_sizes)
+  if other_sizes == "resize":
     assert packed.dropped == 0
     assert len(packed) == 6
     for i, image in zip((1, 4, 5), odd, strict=True):
@@ -121,7 +122,7 @@ def test_too_many_unreadable_files(tmp_path):
 
 def test_nothing_left(tmp_path):
   with pytest.raises(InputError, match=r"data.image_size: got 9, .* 18:"):
-    toy.build(toy.make_files(), tmp_path, size=9, edge_patches="drop")
+    toy.build(toy.make_files(), tmp_path, size=9, other_sizes="drop")
   assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
 
 
@@ -181,7 +182,7 @@ def test_progress_counts_up_to_all_images(tmp_path):
 def test_every_choice_has_a_cache_of_its_own(tmp_path):
   files = toy.make_files()
   toy.build(files, tmp_path)
-  toy.build(files, tmp_path, edge_patches="drop")
+  toy.build(files, tmp_path, other_sizes="drop")
   toy.build(files, tmp_path, size=4)
   changed = toy.Memory(
     files.content | {"05.png": toy.png(toy.make_images(1, 9)[0])}
@@ -241,17 +242,16 @@ def test_warnings_of_the_decoder_are_silent_and_stay_settable(tmp_path):
 
 
 def test_the_real_set(shared_data, tmp_path, monkeypatch):
-
   monkeypatch.undo()  # chunks of their usual size
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")
-  listing = idc.list_patches(files)
+  source = of_files(idc.list_patches)(files)
+  listing = source.listing
   packed = cache.open_or_build(
-    listing,
-    files,
+    source,
     tmp_path,
     "idc",
     size=50,
-    edge_patches="resize",
+    other_sizes="resize",
     max_unreadable=0.0,
   )
   assert packed.images.shape == (11_081, 50, 50, 3)

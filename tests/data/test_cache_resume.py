@@ -20,10 +20,10 @@ def _stop_build(files, root, monkeypatch, after: int) -> None:
   calls = iter(range(after))
   real = decode.decode
 
-  def stopping(data: bytes) -> np.ndarray:
+  def stopping(data: bytes, **options) -> np.ndarray:
     if next(calls, None) is None:
       raise KeyboardInterrupt
-    return real(data)
+    return real(data, **options)
 
   with monkeypatch.context() as patch:
     # In order, so that it is known which chunks are complete.
@@ -109,25 +109,26 @@ _BUILDER = """
 import pathlib, sys, time
 from mn_jax.data import archive, decode, idc
 from mn_jax.data import cache as cache_lib
+from mn_jax.data.source import of_files
 
 me, root = sys.argv[1], pathlib.Path(sys.argv[2])
 real = decode.decode
 
-def slow(data):
+def slow(data, **options):
   # Not before both are at work, and the other waits for the lock.
   while len(list(root.glob("started-*"))) < 2:
     time.sleep(0.01)
   with (root / f"decoded-{me}").open("a") as file:
     file.write("x")
   time.sleep(0.02)
-  return real(data)
+  return real(data, **options)
 
 decode.decode = slow
 files = archive.open_files(root / "data")
-listing = idc.list_patches(files)
+source = of_files(idc.list_patches)(files)
 (root / f"started-{me}").touch()
 packed = cache_lib.open_or_build(
-  listing, files, root / "packed", "toy", size=8, edge_patches="resize",
+  source, root / "packed", "toy", size=8, other_sizes="resize",
   max_unreadable=0.0,
 )
 print(packed.images[:].sum(), len(packed))

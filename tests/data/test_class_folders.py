@@ -42,10 +42,10 @@ def test_class_and_name_come_from_the_path():
   assert listing.paths == list(_GOOD)
   assert listing.labels.tolist() == [0, 1, 1]
   assert listing.groups.tolist() == listing.names.tolist()
-  assert listing.sizes.tolist() == [107, 105, 106]
+  assert listing.stamps.tolist() == [107, 105, 106]
   assert listing.positions.tolist() == [[0, 0]] * 3
   assert listing.labels.dtype == listing.positions.dtype == np.int32
-  assert listing.sizes.dtype == np.int64
+  assert listing.stamps.dtype == np.int64
 
 
 def test_order_is_not_that_of_the_files():
@@ -153,7 +153,7 @@ def test_names_that_cannot_be_printed_are_refused(name):
 
 def test_the_real_tiles(shared_data):
   files = archive.open_files(shared_data / "EuroSAT.zip")
-  listing = datasets.get("eurosat").list_images(files)
+  listing = datasets.get("eurosat").open(files).listing
   classes = datasets.get("eurosat").classes
   assert np.bincount(listing.labels).tolist() == [600] * 10
   assert len(set(listing.names.tolist())) == 6_000

@@ -33,10 +33,10 @@ def test_everything_is_in_the_name():
   assert listing.labels.tolist() == [1]
   assert listing.groups.tolist() == ["8863"]
   assert listing.positions.tolist() == [[51, 1251]]
-  assert listing.sizes.tolist() == [100]
+  assert listing.stamps.tolist() == [100]
   assert listing.labels.dtype == np.int32
   assert listing.positions.dtype == np.int32
-  assert listing.sizes.dtype == np.int64
+  assert listing.stamps.dtype == np.int64
 
 
 def test_order_is_numeric_and_not_that_of_the_files():
@@ -123,8 +123,8 @@ def test_fingerprint_follows_names_and_sizes():
     idc.list_patches(_Names(*names[:2])),
     idc.list_patches(_Names(*names, _patch("1", 3, 1, 0))),
     idc.list_patches(_Names(*names[:2], _patch("1", 2, 1, 1))),
-    dataclasses.replace(listing, sizes=np.array([100, 100, 101])),
-    dataclasses.replace(listing, sizes=np.array([100, 101, 100])),
+    dataclasses.replace(listing, stamps=np.array([100, 100, 101])),
+    dataclasses.replace(listing, stamps=np.array([100, 101, 100])),
   ]
   prints = {other.fingerprint() for other in [listing, *others]}
   assert len(prints) == 1 + len(others)

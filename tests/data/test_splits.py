@@ -23,9 +23,18 @@ def _table(num_groups: int, seed: int = 0) -> dict[str, np.ndarray]:
   return {"names": names, "groups": groups, "labels": labels}
 
 
-def _make(kind: str, table: dict[str, np.ndarray], **options) -> splits.Split:
-  values = {"seed": 0, "val_fraction": 0.15, "test_fraction": 0.2, **options}
-  return splits.make(kind, **table, **values)
+def _make(
+  kind: str,
+  table: dict[str, np.ndarray],
+  lists: dict[str, list[str]] | None = None,
+  **options,
+) -> splits.Split:
+  """A split; `lists` has the groups of each published part."""
+  parts = np.full(len(table["names"]), "", "U5")
+  for part, listed in (lists or {}).items():
+    parts[np.isin(table["groups"], listed)] = part
+  full = splits.Table(**{"parts": parts, **table})
+  return splits.make(splits.Rule(kind, **options), full)
 
 
 def _names(split: splits.Split, table) -> dict[str, set[str]]:
@@ -165,7 +174,7 @@ def test_grouped_split_needs_groups():
     _make("grouped", table | {"groups": table["names"]})
   message = str(caught.value)
   assert f"each of the {len(table['names'])} images is a group" in message
-  assert message.endswith("valid: stratified, random")
+  assert message.endswith("valid: stratified, random, kfold")
   assert "\n" not in message
 
 
@@ -244,45 +253,33 @@ def _lists(**changes) -> dict[str, list[str]]:
 
 def test_fixed_split_honours_the_lists():
   table = _table(5)
-  split = _make("fixed", table, case_lists=_lists())
+  split = _make("fixed", table, _lists())
   _assert_partition(split, len(table["names"]))
   for part, listed in _lists().items():
     assert set(table["groups"][split.parts[part]].tolist()) == set(listed)
   assert split.notes == ()
   # Neither seed nor fractions have a say.
-  other = _make("fixed", table, case_lists=_lists(), seed=5, val_fraction=0.5)
+  other = _make("fixed", table, _lists(), seed=5, val_fraction=0.5)
   assert other.sha256 == split.sha256
 
 
-def test_fixed_split_reports_missing_and_unlisted_groups():
+def test_fixed_split_reports_unlisted_groups():
   table = _table(7)  # 100 to 106
-  lists = _lists(train=["100", "900", "103"], val=["101", "901", "902"])
-  split = _make("fixed", table, case_lists=lists)
-  assert split.notes == (
-    "1 of 3 published train groups are not in the data: 900",
-    "2 of 3 published val groups are not in the data: 901, 902",
-    "2 groups are in no published list and not used",
-  )
+  split = _make("fixed", table, _lists())
+  assert split.notes == ("2 groups are in no published part and not used",)
   used = np.concatenate(list(split.parts.values()))
   assert not np.isin(table["groups"][used], ["105", "106"]).any()
 
 
-def test_fixed_lists_that_overlap_are_refused():
-  lists = _lists(val=["101", "102"], train=["100", "103", "104"])
-  with pytest.raises(InputError, match=r"2 groups .* one part: 102, 104;"):
-    _make("fixed", _table(5), case_lists=lists)
+def test_fixed_split_needs_a_published_test():
+  for lists in (None, _lists(test=[])):
+    with pytest.raises(InputError, match="no test part is published"):
+      _make("fixed", _table(5), lists)
 
 
-def test_fixed_split_needs_lists():
-  with pytest.raises(InputError, match="no published lists; valid: grouped"):
-    _make("fixed", _table(5), case_lists=None)
-
-
-@pytest.mark.parametrize("part", _PARTS)
-def test_fixed_split_with_an_empty_part(part):
-  for listed in ([], ["900"]):
-    with pytest.raises(InputError, match=f"no image for '{part}'"):
-      _make("fixed", _table(5), case_lists=_lists(**{part: listed}))
+def test_fixed_split_without_training_images():
+  with pytest.raises(InputError, match="no image for 'train'"):
+    _make("fixed", _table(5), _lists(train=[]))
 
 
 @pytest.mark.parametrize(
@@ -304,14 +301,14 @@ def test_empty_part_is_refused(kind, num_groups, options):
 
 
 def test_unknown_kind():
-  with pytest.raises(InputError, match="got 'kfold'; valid: grouped, fixed"):
-    _make("kfold", _table(5))
+  with pytest.raises(InputError, match="got 'k-fold'; valid: grouped, fixed"):
+    _make("k-fold", _table(5))
 
 
 def test_sha256_follows_the_parts():
   table = _table(5)
   seen = {
-    _make("fixed", table, case_lists=_lists(**changes)).sha256
+    _make("fixed", table, _lists(**changes)).sha256
     for changes in (
       {},
       {"train": ["100"]},
@@ -338,13 +335,6 @@ def test_splits_never_change():
   }
 
 
-def test_published_lists():
-  lists = datasets.case_lists("idc")
-  assert [len(lists[part]) for part in _PARTS] == [84, 29, 49]
-  assert len(set().union(*lists.values())) == 84 + 29 + 49
-  assert all(case.isdecimal() for cases in lists.values() for case in cases)
-
-
 def test_the_real_set(shared_data):
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")
   listing = idc.list_patches(files)
@@ -354,20 +344,21 @@ def test_the_real_set(shared_data):
     "groups": listing.groups,
     "labels": listing.labels,
   }
+  parts, notes = datasets.published_parts("idc", listing.groups, listing.parts)
   lists = datasets.case_lists("idc")
-  split = _make("fixed", table, case_lists=lists)
   present = set(listing.groups.tolist())
   missing = {p: [c for c in lists[p] if c not in present] for p in _PARTS}
-  notes = [
+  assert notes == tuple(
     f"{len(missing[p])} of {len(lists[p])} published {p} groups are not in "
     f"the data: {', '.join(missing[p])}"
     for p in _PARTS
     if missing[p]
-  ]
-  assert notes
+  )
+  split = splits.make(splits.Rule("fixed"), splits.Table(parts=parts, **table))
   unlisted = len(present) - sum(len(set(lists[p]) & present) for p in _PARTS)
-  notes.append(f"{unlisted} groups are in no published list and not used")
-  assert split.notes == tuple(notes)
+  assert split.notes == (
+    f"{unlisted} groups are in no published part and not used",
+  )
 
   split = _make("grouped", table)
   assert _count_groups(split, table) == {"train": 155, "val": 36, "test": 48}

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mn_jax.data import cache
 from mn_jax.data.listing import Listing
+from mn_jax.data.source import ImageFiles
 
 SIZE = 8
 CHUNK = 4  # images
@@ -48,11 +49,13 @@ def make_listing(files: Memory) -> Listing:
   names, sizes = zip(*files.names(), strict=True)
   rows = np.arange(len(names))
   return Listing(
+    classes=("a", "b", "c"),
     paths=list(names),
     names=np.array(names),
-    sizes=np.array(sizes, np.int64),
+    stamps=np.array(sizes, np.int64),
     labels=(rows % 3).astype(np.int32),
     groups=np.array([f"g{row // 2}" for row in rows]),
+    parts=np.array([("train", "test")[row % 2] for row in rows]),
     positions=np.stack([rows, 10 * rows], 1).astype(np.int32),
   )
 
@@ -71,11 +74,12 @@ def make_files(count: int = 18) -> Memory:
 def build(files: Memory, root: pathlib.Path, **options) -> cache.PackedCache:
   values = {
     "size": SIZE,
-    "edge_patches": "resize",
+    "other_sizes": "resize",
     "max_unreadable": 0.0,
     **options,
   }
-  return cache.open_or_build(make_listing(files), files, root, "toy", **values)
+  source = ImageFiles(make_listing(files), files)
+  return cache.open_or_build(source, root, "toy", **values)
 
 
 def only_folder(root: pathlib.Path) -> pathlib.Path:
@@ -86,10 +90,11 @@ def only_folder(root: pathlib.Path) -> pathlib.Path:
 
 
 def assert_same(one: cache.PackedCache, other: cache.PackedCache) -> None:
-  for field in ("images", "names", "labels", "groups", "positions"):
+  for field in ("images", "names", "labels", "groups", "parts", "positions"):
     np.testing.assert_array_equal(
       getattr(one, field), getattr(other, field), err_msg=field
     )
+  assert one.classes == other.classes
   assert one.quarantine == other.quarantine
   assert one.dropped == other.dropped
   assert one.fingerprint == other.fingerprint

@@ -1,0 +1,71 @@
+"""Where the images of a data set come from: rows of a listing to pixels."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from mn_jax.data import decode
+from mn_jax.data.archive import Files
+from mn_jax.data.listing import Listing
+
+
+class Source(Protocol):
+  """Random access to the images of a data set; safe to use from threads.
+
+  Attributes:
+    listing: what is known of them.
+  """
+
+  listing: Listing
+
+  def read(self, row: int, min_size: int) -> np.ndarray:
+    """One image.
+
+    Args:
+      row: of the listing.
+      min_size: pixels per side that are wanted in the end, so that a larger
+        image may be decoded at a fraction of its size; 0: all there are.
+
+    Returns:
+      u8[h, w, 3], RGB in [0, 255].
+
+    Raises:
+      OSError, DecodeError: if it cannot be had.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFiles:
+  """A source whose images are files in one of the formats of `decode`."""
+
+  listing: Listing
+  files: Files
+
+  def read(self, row: int, min_size: int) -> np.ndarray:
+    """As `Source` says."""
+    data = self.files.read(self.listing.paths[row])
+    return decode.decode(data, min_size=min_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pixels:
+  """A source whose images are in memory, u8[n, h, w, 3]."""
+
+  listing: Listing
+  images: np.ndarray
+
+  def read(self, row: int, min_size: int) -> np.ndarray:
+    """As `Source` says."""
+    del min_size  # these are small
+    return self.images[row]
+
+
+def of_files(list_images: Callable[[Files], Listing]) -> Callable:
+  """What opens a data set of image files, by what lists them."""
+
+  def open_source(files: Files) -> ImageFiles:
+    return ImageFiles(list_images(files), files)
+
+  return open_source

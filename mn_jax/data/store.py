@@ -1,0 +1,167 @@
+"""Where data sets are kept, and how training finds and opens them.
+
+`prepare` leaves `NAME.json` in the root: what was packed, from where, with
+counts and hashes. Training opens the packed images that it speaks of; what they
+were made from is needed again only for another image size.
+"""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+from mn_jax.data import archive, datasets, tfds_files
+from mn_jax.data import cache as cache_lib
+from mn_jax.errors import InputError
+
+_SCHEMA = 1
+
+
+def cache_root(cache_dir: str) -> pathlib.Path:
+  """The folder of downloads, packed caches and compiled programs."""
+  chosen = cache_dir or os.environ.get("MN_JAX_CACHE") or "~/.cache/mn_jax"
+  return pathlib.Path(chosen).expanduser()
+
+
+def write_manifest(
+  name: str, root: pathlib.Path, manifest: dict[str, Any]
+) -> None:
+  """Makes a data set what `load` opens when no path is named.
+
+  Args:
+    name: of the data set.
+    root: see `cache_root`.
+    manifest: has at least 'path', what it was packed from, and 'fingerprint'.
+  """
+  root.mkdir(parents=True, exist_ok=True)
+  partial = root / f"{name}.json.partial"
+  text = json.dumps({"schema": _SCHEMA, **manifest}, indent=2)
+  partial.write_text(f"{text}\n")
+  partial.replace(root / f"{name}.json")
+
+
+def read_manifest(name: str, root: pathlib.Path) -> dict[str, Any] | None:
+  """What `write_manifest` wrote; None without, or if it is damaged."""
+  try:
+    manifest = json.loads((root / f"{name}.json").read_text())
+    valid = manifest["schema"] == _SCHEMA and all(
+      isinstance(manifest[key], str) for key in ("path", "fingerprint")
+    )
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+  return manifest if valid else None
+
+
+def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
+  """The folder or archive of a data set; generates it where that is the way.
+
+  Args:
+    name: of the data set.
+    path: the user's choice, or ''.
+    root: see `cache_root`.
+
+  Raises:
+    InputError: if it is not there; the message says how to get it.
+  """
+  spec = datasets.get(name)
+  if path:
+    chosen = pathlib.Path(path).expanduser()
+    if not chosen.exists():
+      raise InputError(
+        f"data.path: got {path!r}, which does not exist; valid: the folder or "
+        f"archive of {name!r}"
+      )
+    return chosen
+  if spec.generate is not None:
+    generated = root / name
+    try:
+      spec.generate(generated)
+    except OSError as error:
+      raise InputError(
+        f"data.cache_dir: {name!r} cannot be written to {generated} ({error}); "
+        "valid: a folder with the right to write"
+      ) from None
+    return generated
+  manifest = read_manifest(name, root)
+  if manifest is None:
+    raise InputError(
+      f"data.path: got '' and {name!r} is not prepared in {root}; valid: after "
+      f"{_how_to_prepare(name)}, or --config=FILE:sample (the embedded sample)"
+    )
+  prepared = pathlib.Path(manifest["path"])
+  if not prepared.exists():
+    raise InputError(
+      f"data.image_size: {name!r} is not packed in this size, and {prepared}, "
+      "which it was packed from, is gone; valid: the size that was prepared, "
+      f"or after {_how_to_prepare(name)}"
+    )
+  return prepared
+
+
+def load(
+  name: str,
+  *,
+  path: str,
+  root: pathlib.Path,
+  image_size: int,
+  other_sizes: str,
+  max_unreadable: float,
+  progress: cache_lib.Progress | None = None,
+) -> cache_lib.PackedCache:
+  """A data set in packed form, decoded on the first call.
+
+  Args:
+    name: of the data set.
+    path: folder or archive, or '' for what `prepare` packed.
+    root: see `cache_root`.
+    image_size, other_sizes, max_unreadable, progress: see
+      `cache.open_or_build`.
+
+  Raises:
+    InputError: if it is missing, refused or too much of it is unreadable.
+  """
+  packed_root = root / "packed"
+  manifest = None if path else read_manifest(name, root)
+  if manifest is not None:
+    packed = cache_lib.open_built(
+      manifest["fingerprint"],
+      packed_root,
+      name,
+      size=image_size,
+      other_sizes=other_sizes,
+    )
+    if packed is not None:
+      return packed
+  spec = datasets.get(name)
+  place = locate(name, path, root)
+  if spec.tfds is not None and tfds_files.is_prepared(place):
+    files = tfds_files.open_files(place, spec.tfds)
+  else:
+    files = archive.open_files(place)
+  try:
+    return cache_lib.open_or_build(
+      spec.open(files),
+      packed_root,
+      name,
+      size=image_size,
+      other_sizes=other_sizes,
+      max_unreadable=max_unreadable,
+      progress=progress,
+    )
+  finally:
+    files.close()
+
+
+def _how_to_prepare(name: str) -> str:
+  """The commands that get a data set, as words of a message."""
+  spec = datasets.get(name)
+  command = f"`python -m mn_jax.tools.prepare {name}`"
+  if spec.sources():
+    return (
+      f"{command} (downloads it), or --config.data.path=FOLDER_OR_ARCHIVE "
+      "(your copy)"
+    )
+  return (
+    f"{command[:-1]} --source=FOLDER_OR_ARCHIVE`, or --config.data.path="
+    f"FOLDER_OR_ARCHIVE (both with a copy from {spec.page})"
+  )

@@ -1,0 +1,262 @@
+"""Tests of folds, published parts, shares of the training part, classes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mn_jax.data import archive, chest_xray, splits
+from mn_jax.errors import InputError
+
+_PARTS = ("train", "val", "test")
+
+
+def _table(num_groups: int, classes: int = 2, seed: int = 0) -> splits.Table:
+  """Groups of different sizes, each with classes of its own."""
+  rng = np.random.default_rng(seed)
+  sizes = rng.integers(4, 40, num_groups)
+  groups = np.repeat([f"g{i:03}" for i in range(num_groups)], sizes)
+  odds = rng.dirichlet(np.ones(classes), num_groups)
+  labels = np.concatenate(
+    [
+      rng.choice(classes, size, p=p)
+      for size, p in zip(sizes, odds, strict=True)
+    ]
+  )
+  names = np.array([f"{group}_{i}" for i, group in enumerate(groups)])
+  return splits.Table(
+    names, groups, labels.astype(np.int32), np.full(len(names), "", "U5")
+  )
+
+
+def _alone(table: splits.Table) -> splits.Table:
+  """The same with each image on its own."""
+  return dataclasses.replace(table, groups=table.names)
+
+
+def _assert_partition(split: splits.Split, count: int) -> None:
+  together = np.concatenate([split.parts[part] for part in _PARTS])
+  np.testing.assert_array_equal(np.sort(together), np.arange(count))
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+@pytest.mark.parametrize("folds", [2, 5, 10])
+def test_folds_are_disjoint_tests_of_everything(folds, grouped):
+  table = _table(40, classes=3)
+  table = table if grouped else _alone(table)
+  seen = []
+  for fold in range(folds):
+    split = splits.make(splits.Rule("kfold", folds=folds, fold=fold), table)
+    _assert_partition(split, len(table))
+    assert splits.leaks(split.parts, table.groups) == []
+    seen.append(split.parts["test"])
+  np.testing.assert_array_equal(
+    np.sort(np.concatenate(seen)), np.arange(len(table))
+  )
+
+
+def test_folds_by_image_are_even_to_one_image_of_each_class():
+  table = _alone(_table(40, classes=4))
+  counts = np.array(
+    [
+      np.bincount(
+        table.labels[
+          splits.make(splits.Rule("kfold", folds=5, fold=f), table).parts[
+            "test"
+          ]
+        ]
+      )
+      for f in range(5)
+    ]
+  )
+  assert (np.ptp(counts, axis=0) <= 1).all()
+  assert np.ptp(counts.sum(1)) <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_folds_by_group_have_similar_sizes_and_classes(seed):
+  table = _table(200, classes=3, seed=seed)
+  total = np.bincount(table.labels)
+  for fold in range(5):
+    rule = splits.Rule("kfold", folds=5, fold=fold, seed=seed)
+    test = splits.make(rule, table).parts["test"]
+    share = np.bincount(table.labels[test]) / total
+    np.testing.assert_allclose(share, 0.2, atol=0.02)
+
+
+def test_one_fold_per_group_leaves_one_out():
+  table = _table(10)
+  for fold in range(10):
+    rule = splits.Rule("kfold", folds=0, fold=fold)
+    split = splits.make(rule, table)
+    assert set(table.groups[split.parts["test"]]) == {f"g{fold:03}"}
+    assert len(set(table.groups[split.parts["val"]])) >= 1
+
+
+@pytest.mark.parametrize(
+  ("options", "alone", "message"),
+  [
+    ({"folds": 11}, False, "data.folds: got 11 for 10 groups; valid: 2 to 10"),
+    ({"folds": 5, "fold": 5}, False, "data.fold: got 5; valid: 0 to 4"),
+    ({"folds": 0, "fold": 10}, False, "data.fold: got 10; valid: 0 to 9"),
+    ({"folds": 0}, True, "data.folds: got 0, one fold per group, but each"),
+  ],
+)
+def test_folds_that_are_not_there(options, alone, message):
+  table = _table(10)
+  with pytest.raises(InputError) as caught:
+    splits.make(
+      splits.Rule("kfold", **options), _alone(table) if alone else table
+    )
+  assert message in str(caught.value)
+
+
+def test_folds_follow_the_seed_and_not_the_order_of_rows():
+  table = _table(30)
+  rule = splits.Rule("kfold", fold=2)
+  first = splits.make(rule, table)
+  order = np.random.default_rng(0).permutation(len(table))
+  assert splits.make(rule, table.take(order)).sha256 == first.sha256
+  other = splits.make(dataclasses.replace(rule, seed=1), table)
+  assert other.sha256 != first.sha256
+
+
+def _published(table: splits.Table, *cuts: float) -> splits.Table:
+  """The first groups are published as training, the others as a test."""
+  place = np.unique(table.groups, return_inverse=True)[1] / 1.0
+  parts = np.where(place < cuts[0] * (place.max() + 1), "train", "test")
+  return dataclasses.replace(table, parts=parts)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_missing_validation_is_drawn_from_training(grouped):
+  table = _published(_table(60), 0.7)
+  table = table if grouped else _alone(table)
+  split = splits.make(splits.Rule("fixed", val_fraction=0.25), table)
+  _assert_partition(split, len(table))
+  np.testing.assert_array_equal(
+    split.parts["test"], np.flatnonzero(table.parts == "test")
+  )
+  assert splits.leaks(split.parts, table.groups) == []
+  share = len(split.parts["val"]) / (table.parts == "train").sum()
+  assert abs(share - 0.25) < 0.06
+  other = splits.make(splits.Rule("fixed", val_fraction=0.25, seed=1), table)
+  np.testing.assert_array_equal(split.parts["test"], other.parts["test"])
+  assert other.sha256 != split.sha256
+
+
+def test_groups_in_training_and_test_are_told_of_or_dropped():
+  table = _published(_table(20), 0.5)
+  groups = table.groups.copy()
+  groups[np.flatnonzero(table.parts == "train")[:30]] = table.groups[-1]
+  table = dataclasses.replace(table, groups=groups)
+  kept = splits.make(splits.Rule("fixed"), table)
+  assert splits.leaks(kept.parts, table.groups) == [table.groups[-1]]
+  (note,) = kept.notes
+  assert note.startswith("1 of ")
+  assert "shared_groups=drop" in note
+  rule = splits.Rule("fixed", shared_groups="drop")
+  dropped = splits.make(rule, table)
+  assert splits.leaks(dropped.parts, table.groups) == []
+  assert dropped.notes == (
+    "30 train images are left out: their groups are in the test",
+  )
+  np.testing.assert_array_equal(dropped.parts["test"], kept.parts["test"])
+
+
+@pytest.mark.parametrize(
+  ("kind", "by_group"),
+  [
+    ("grouped", True),
+    ("kfold", True),
+    ("stratified", False),
+    ("random", False),
+  ],
+)
+def test_smaller_shares_of_training_are_part_of_larger_ones(kind, by_group):
+  table = _table(80, classes=3)
+  whole = splits.make(splits.Rule(kind), table)
+  inner: set[int] = set()
+  for share in (0.05, 0.1, 0.25, 0.5, 0.9):
+    split = splits.make(splits.Rule(kind, train_fraction=share), table)
+    for part in ("val", "test"):
+      np.testing.assert_array_equal(split.parts[part], whole.parts[part])
+    rows = set(split.parts["train"].tolist())
+    assert inner <= rows <= set(whole.parts["train"].tolist())
+    inner = rows
+    if by_group:
+      used = np.isin(
+        table.groups[whole.parts["train"]], table.groups[list(rows)]
+      )
+      assert used.sum() == len(rows)  # groups are whole
+      count = len(set(table.groups[list(rows)]))
+      expected = share * len(set(table.groups[whole.parts["train"]]))
+    else:
+      count, expected = len(rows), share * len(whole.parts["train"])
+    assert abs(count - expected) <= 3
+
+
+def test_a_share_by_image_keeps_every_class():
+  table = _alone(_table(50, classes=4))
+  split = splits.make(splits.Rule("stratified", train_fraction=0.001), table)
+  assert np.bincount(table.labels[split.parts["train"]]).tolist() == [1] * 4
+
+
+def test_first_classes_only():
+  table = _table(40, classes=6)
+  split = splits.make(splits.Rule("stratified", classes=2), table)
+  rows = np.concatenate([split.parts[part] for part in _PARTS])
+  np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(table.labels < 2))
+  # The other classes have no say.
+  few = table.take(np.flatnonzero(table.labels < 2))
+  assert splits.make(splits.Rule("stratified"), few).sha256 == split.sha256
+
+
+def test_kinds_never_change():
+  # A published number belongs to a split: these may not move between versions.
+  names = np.array([f"{i // 5}_{i}" for i in range(200)])
+  groups = np.array([f"{i // 5}" for i in range(200)])
+  labels = (np.arange(200) % 7 % 3).astype(np.int32)
+  parts = np.where(np.arange(200) < 150, "train", "test")
+  table = splits.Table(names, groups, labels, parts)
+  rules = {
+    "kfold": splits.Rule("kfold", fold=1),
+    "leave one out": splits.Rule("kfold", folds=0, fold=7),
+    "kfold by image": splits.Rule("kfold", fold=1),
+    "fixed": splits.Rule("fixed"),
+    "share": splits.Rule("grouped", train_fraction=0.3),
+    "share by image": splits.Rule("stratified", train_fraction=0.3),
+  }
+  found = {
+    name: splits.make(
+      rule, _alone(table) if name == "kfold by image" else table
+    ).sha256[:16]
+    for name, rule in rules.items()
+  }
+  assert found == {
+    "kfold": "8b282e36d323792c",
+    "leave one out": "ab85930e6c6b6b2c",
+    "kfold by image": "77cdcf9d23642f47",
+    "fixed": "6549f8feb22567ee",
+    "share": "10e885dcfbe33ccb",
+    "share by image": "db7ac1cda303563a",
+  }
+
+
+def test_real_xrays_have_a_validation_part_of_use(shared_data):
+  files = archive.open_files(shared_data / "chest-xray-pneumonia.zip")
+  listing = chest_xray.list_images(files)
+  files.close()
+  table = splits.Table(
+    listing.names, listing.groups, listing.labels, listing.parts
+  )
+  for seed in range(5):
+    split = splits.make(splits.Rule("fixed", seed=seed), table)
+    assert len(split.parts["test"]) == 624
+    assert len(split.parts["val"]) >= 500
+    names = listing.names[split.parts["val"]]
+    assert sum(name.startswith("val/") for name in names) < 17
+    train = set(listing.groups[split.parts["train"]])
+    assert train.isdisjoint(listing.groups[split.parts["val"]])
+    share = [listing.labels[split.parts[p]].mean() for p in ("train", "val")]
+    assert abs(share[0] - share[1]) < 0.06
