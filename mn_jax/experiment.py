@@ -14,34 +14,10 @@ from mn_jax import initial as initial_lib
 from mn_jax import plan as plan_lib
 from mn_jax import state as state_lib
 from mn_jax.config import Config
-from mn_jax.data import cache, datasets, loader, splits
+from mn_jax.data import datasets, loader, store
 from mn_jax.models import counting, registry
+from mn_jax.split_data import SplitData
 from mn_jax.weights.pretrained import Origin
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-  """A data set, split.
-
-  Attributes:
-    spec: what it is.
-    cache: all its images.
-    split: rows of the parts.
-    plan: the run's durations for a training part of this size.
-  """
-
-  spec: datasets.DatasetSpec
-  cache: cache.PackedCache
-  split: splits.Split
-  plan: plan_lib.Plan
-
-  def part(self, name: str) -> np.ndarray:
-    """i64[n]: the rows of a part."""
-    return self.split.parts[name]
-
-  def groups(self, name: str) -> list[str]:
-    """The groups of a part, in order."""
-    return np.unique(self.cache.groups[self.part(name)]).tolist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +27,7 @@ class Experiment:
   Attributes:
     config: what was asked for.
     data: what it trains on.
+    plan: its durations.
     network: the network's definition.
     pretrained: what its weights came from; None without.
     cached_features: whether batches carry extracted features.
@@ -67,7 +44,8 @@ class Experiment:
   """
 
   config: Config
-  data: Data
+  data: SplitData
+  plan: plan_lib.Plan
   network: registry.Network
   pretrained: Origin | None
   cached_features: bool
@@ -129,52 +107,22 @@ def check(config: Config) -> None:
   mesh.check_batch_size("eval.batch_size", config.eval.batch_size)
 
 
-def load_data(config: Config, progress: cache.Progress) -> Data:
-  """Loads and splits the data; decodes it on the first call.
-
-  Raises:
-    InputError: for data or a split that cannot be used.
-  """
-  section = config.data
-  spec = datasets.get(section.name)
-  packed = datasets.load(
-    section.name,
-    path=section.path,
-    root=datasets.cache_root(section.cache_dir),
-    image_size=section.image_size,
-    edge_patches=section.edge_patches,
-    max_unreadable=section.max_unreadable,
-    progress=progress,
-  )
-  split = splits.make(
-    section.split,
-    names=packed.names,
-    groups=packed.groups,
-    labels=packed.labels,
-    seed=section.split_seed,
-    val_fraction=section.val_fraction,
-    test_fraction=section.test_fraction,
-    case_lists=datasets.case_lists(section.name),
-  )
-  plan = plan_lib.resolve(config, len(split.parts["train"]))
-  return Data(spec, packed, split, plan)
-
-
 def build(
-  config: Config, data: Data, progress: Callable[[int, int], None]
+  config: Config, data: SplitData, progress: Callable[[int, int], None]
 ) -> Experiment:
   """Makes network, optimizer, steps and loader.
 
   Args:
     config: what was asked for.
-    data: from `load_data`.
+    data: from `split_data.load`.
     progress: called while features are computed.
 
   Raises:
     InputError: for weights or rules that do not fit the network.
   """
+  plan = plan_lib.resolve(config, len(data.part("train")))
   the_mesh = mesh.make_mesh()
-  classes = len(data.spec.classes)
+  classes = len(data.classes)
   initial = initial_lib.build(
     config, classes, functools.partial(_spread, config, data)
   )
@@ -196,11 +144,11 @@ def build(
       images_sha256=data.cache.sha256,
       resolution=config.model.resolution,
       batch_size=config.eval.batch_size,
-      root=datasets.cache_root(config.data.cache_dir) / "features",
+      root=store.cache_root(config.data.cache_dir) / "features",
       progress=progress,
     )
   schedule = optim.make_schedule(
-    config.optim, data.plan.total_steps, data.plan.warmup_steps
+    config.optim, plan.total_steps, plan.warmup_steps
   )
   tx = optim.make_optimizer(config.optim, schedule, rules)
   weights = np.ones(classes, np.float32)
@@ -215,6 +163,7 @@ def build(
   return Experiment(
     config=config,
     data=data,
+    plan=plan,
     network=network,
     pretrained=initial.origin,
     cached_features=cached,
@@ -244,8 +193,9 @@ def build(
       data.cache.labels,
       data.part("train"),
       batch_size=config.train.batch_size,
-      num_batches=data.plan.total_steps,
+      num_batches=plan.total_steps,
       seed=config.seed,
+      balanced=config.data.sampling == "balanced",
       process_index=jax.process_index(),
       process_count=jax.process_count(),
     ),
@@ -258,7 +208,7 @@ def build(
   )
 
 
-def _spread(config: Config, data: Data, count: int) -> np.ndarray:
+def _spread(config: Config, data: SplitData, count: int) -> np.ndarray:
   """About so many training images, in whole batches of the evaluation's size.
 
   Returns:

@@ -11,17 +11,18 @@ from PIL import Image
 from mn_jax import mesh, metrics
 from mn_jax import state as state_lib
 from mn_jax.checkpoint import Position
-from mn_jax.experiment import Data, Experiment
+from mn_jax.experiment import Experiment
 from mn_jax.observe import figures, writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.console import Console
+from mn_jax.split_data import SplitData
 from mn_jax.workdir import Workdir
 
 # So many fit a line of a terminal one by one.
 _FEW_CLASSES = 4
 
 
-def print_data(console: Console, data: Data) -> None:
+def print_data(console: Console, data: SplitData) -> None:
   """One line per part, and what a reader should know."""
   for part in data.split.parts:
     rows = data.part(part)
@@ -104,7 +105,7 @@ def write_beginning(
   console.line(
     f"{config.model.name}: {experiment.num_params:,} parameters, "
     f"{experiment.macs / 1e6:,.1f} M mult-adds; "
-    f"{data.plan.total_steps} steps of {config.train.batch_size} on "
+    f"{experiment.plan.total_steps} steps of {config.train.batch_size} on "
     f"{mesh.device_kind()}"
   )
 
@@ -162,7 +163,7 @@ def summarize(
       "model": config.model.name,
       "seed": config.seed,
       "steps": position.batch,
-      "epochs": round(position.batch / data.plan.steps_per_epoch, 3),
+      "epochs": round(position.batch / experiment.plan.steps_per_epoch, 3),
       "best_step": position.best_step or position.batch,
       "best_metric": config.eval.best_metric,
       **{f"train/{name}": value for name, value in position.train.items()},

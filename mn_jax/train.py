@@ -17,7 +17,7 @@ from absl import logging
 
 from mn_jax import checkpoint as checkpoint_lib
 from mn_jax import experiment as experiment_lib
-from mn_jax import metrics, record
+from mn_jax import metrics, record, split_data
 from mn_jax.config import Config
 from mn_jax.observe import clock as clock_lib
 from mn_jax.observe import console as console_lib
@@ -61,7 +61,7 @@ def train_and_evaluate(
       console_lib.print_summary(console, summary, workdir)
       return summary
     with console.counting("decoding", "images") as progress:
-      data = experiment_lib.load_data(config, progress)
+      data = split_data.load(config.data, progress)
     record.print_data(console, data)
     folder.check_data(data.digests())
     with console.counting("extracting features", "images") as progress:
@@ -89,7 +89,7 @@ class _Loop:
   ):
     self._experiment, self._folder = experiment, folder
     self._console = console
-    self._config, self._plan = experiment.config, experiment.data.plan
+    self._config, self._plan = experiment.config, experiment.plan
     self._checkpoints = checkpoint_lib.Checkpoints(
       folder.path, self._config.checkpoint
     )

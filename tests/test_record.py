@@ -5,8 +5,8 @@ import pytest
 
 from mn_jax import record
 from mn_jax.data import cache, datasets, splits
-from mn_jax.experiment import Data
 from mn_jax.observe.console import Console
+from mn_jax.split_data import SplitData
 
 
 def _lines(capsys, name: str, *counts: int) -> list[str]:
@@ -28,7 +28,7 @@ def _lines(capsys, name: str, *counts: int) -> list[str]:
   )
   rows = np.arange(len(labels))
   split = splits.Split({"train": rows}, "", ("a note",))
-  data = Data(datasets.get(name), packed, packed.classes, split, plan=None)
+  data = SplitData(datasets.get(name), packed, packed.classes, split)
   record.print_data(Console(), data)
   return capsys.readouterr().out.splitlines()
 

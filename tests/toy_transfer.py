@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from mn_jax import config as config_lib
 from mn_jax import experiment as experiment_lib
-from mn_jax import train, validate
+from mn_jax import split_data, train, validate
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
@@ -72,7 +72,7 @@ def build(config: config_lib.Config) -> experiment_lib.Experiment:
     del done, total
 
   return experiment_lib.build(
-    config, experiment_lib.load_data(config, ignore), ignore
+    config, split_data.load(config.data, ignore), ignore
   )
 
 

@@ -1,0 +1,89 @@
+"""A data set as an experiment uses it: packed and split."""
+
+import dataclasses
+
+import numpy as np
+
+from mn_jax.data import cache, datasets, splits, store
+from mn_jax.data.spec import DatasetSpec
+from mn_jax.errors import InputError
+from mn_jax.sections.data import DataConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitData:
+  """A data set, split.
+
+  Attributes:
+    spec: what it is.
+    cache: all its images.
+    classes: the classes that are used, in the order of the labels.
+    split: rows of the parts.
+  """
+
+  spec: DatasetSpec
+  cache: cache.PackedCache
+  classes: tuple[str, ...]
+  split: splits.Split
+
+  def part(self, name: str) -> np.ndarray:
+    """i64[n]: the rows of a part."""
+    return self.split.parts[name]
+
+  def digests(self) -> dict[str, str]:
+    """Sha256 of the split and of the images."""
+    return {"split": self.split.sha256, "images": self.cache.sha256}
+
+  def groups(self, name: str) -> list[str]:
+    """The groups of a part, in order."""
+    return np.unique(self.cache.groups[self.part(name)]).tolist()
+
+
+def load(section: DataConfig, progress: cache.Progress) -> SplitData:
+  """Loads and splits a data set; decodes it on the first call.
+
+  Args:
+    section: which data, and how to split it.
+    progress: called while images are decoded.
+
+  Raises:
+    InputError: for data or a split that cannot be used.
+  """
+  packed = store.load(
+    section.name,
+    path=section.path,
+    root=store.cache_root(section.cache_dir),
+    image_size=section.image_size,
+    other_sizes=section.other_sizes,
+    max_unreadable=section.max_unreadable,
+    progress=progress,
+  )
+  if section.classes > len(packed.classes):
+    raise InputError(
+      f"data.classes: got {section.classes} of {section.name!r}; valid: at "
+      f"most {len(packed.classes)}"
+    )
+  parts, notes = datasets.published_parts(
+    section.name, packed.groups, packed.parts
+  )
+  rule = splits.Rule(
+    kind=section.split,
+    seed=section.split_seed,
+    val_fraction=section.val_fraction,
+    test_fraction=section.test_fraction,
+    folds=section.folds,
+    fold=section.fold,
+    train_fraction=section.train_fraction,
+    shared_groups=section.shared_groups,
+    classes=section.classes,
+  )
+  table = splits.Table(packed.names, packed.groups, packed.labels, parts)
+  split = splits.make(rule, table)
+  if section.split == "fixed":
+    split = dataclasses.replace(split, notes=notes + split.notes)
+  return SplitData(
+    spec=datasets.get(section.name),
+    cache=packed,
+    classes=packed.classes[: section.classes or None],
+    split=split,
+  )
