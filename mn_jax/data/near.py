@@ -1,0 +1,150 @@
+"""Images that are the same, or nearly: by content, and by perceptual hash.
+
+The hash is the pHash of Zauner 2010 ("Implementation and benchmarking of
+perceptual image hash functions"): the lowest 8 x 8 frequencies of a grey
+thumbnail of 32 x 32, each above their median or not. Photographs of one kind,
+X-rays above all, have similar hashes anyway, so a pair counts only if its
+thumbnails of a third of the size correlate as well. Blank images look alike
+without being copies: they are compared by content only.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+_HASHED_SIDE = 32
+_FREQUENCIES = 8
+# Standard deviation of a thumbnail, in grey levels, below which it is blank.
+_BLANK = 4.0
+_BATCH = 1024
+_PAIRS = 1 << 22  # compared at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Prints:
+  """What images are compared by, a row for each.
+
+  Attributes:
+    digests: S32[n], sha256 of the pixels.
+    hashes: u64[n].
+    thumbnails: f32[n, d], grey, of mean 0 and norm 1; 0 where blank.
+    blank: bool[n].
+  """
+
+  digests: np.ndarray
+  hashes: np.ndarray
+  thumbnails: np.ndarray
+  blank: np.ndarray
+
+
+def fingerprints(
+  images: np.ndarray,
+  rows: np.ndarray,
+  progress: Callable[[int, int], None] | None = None,
+) -> Prints:
+  """Fingerprints of some images.
+
+  Args:
+    images: u8[m, h, w, 3].
+    rows: i64[n], of `images`.
+    progress: called with images done and images in all.
+  """
+  height, width = images.shape[1:3]
+  cosines = _cosines()
+  waved = [cosines @ _shrink(size, _HASHED_SIDE) for size in (height, width)]
+  shrunk = [_shrink(size, min(size // 3 + 1, 64)) for size in (height, width)]
+  digests, hashes, thumbnails = [], [], []
+  for start in range(0, len(rows), _BATCH):
+    some = images[rows[start : start + _BATCH]]
+    digests += [hashlib.sha256(image).digest() for image in some]
+    grey = some @ np.array([0.299, 0.587, 0.114], np.float32)
+    waves = (waved[0] @ grey @ waved[1].T).reshape(len(some), -1)
+    bits = waves > np.median(waves, axis=1, keepdims=True)
+    hashes.append(np.packbits(bits, axis=1).view(np.uint64)[:, 0])
+    small = shrunk[0] @ grey @ shrunk[1].T
+    thumbnails.append(small.reshape(len(some), -1))
+    if progress:
+      progress(min(start + _BATCH, len(rows)), len(rows))
+  small = np.concatenate(thumbnails)
+  small -= small.mean(1, keepdims=True)
+  blank = small.std(1) < _BLANK
+  norm = np.linalg.norm(small, axis=1, keepdims=True)
+  return Prints(
+    digests=np.array(digests, "S32"),
+    hashes=np.concatenate(hashes),
+    thumbnails=np.where(blank[:, None], 0, small / np.maximum(norm, 1e-6)),
+    blank=blank,
+  )
+
+
+def exact(one: Prints, other: Prints) -> np.ndarray:
+  """i64[k, 2]: pairs of rows of equal pixels, by the row of the second."""
+  where: dict[bytes, list[int]] = {}
+  for row, digest in enumerate(one.digests.tolist()):
+    where.setdefault(digest, []).append(row)
+  pairs = [
+    (first, row)
+    for row, digest in enumerate(other.digests.tolist())
+    for first in where.get(digest, ())
+  ]
+  return np.array(pairs, np.int64).reshape(-1, 2)
+
+
+def near(
+  one: Prints,
+  other: Prints,
+  *,
+  max_distance: int,
+  min_correlation: float,
+  progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+  """Pairs that look alike and are not equal.
+
+  Args:
+    one, other: the two sets.
+    max_distance: largest number of bits, of 64, in which hashes may differ.
+    min_correlation: least correlation of the thumbnails, in [-1, 1].
+    progress: called with rows of `other` done and in all.
+
+  Returns:
+    i64[k, 2]: pairs of rows, by the row of the second.
+  """
+  found = []
+  first_rows = np.flatnonzero(~one.blank)
+  for rows in _blocks(np.flatnonzero(~other.blank), len(first_rows)):
+    differ = one.hashes[first_rows, None] ^ other.hashes[None, rows]
+    close = np.bitwise_count(differ) <= max_distance
+    a, b = close.nonzero()
+    a, b = first_rows[a], rows[b]
+    alike = np.einsum("nd,nd->n", one.thumbnails[a], other.thumbnails[b])
+    same = one.digests[a] == other.digests[b]
+    kept = (alike >= min_correlation) & ~same
+    found.append(np.stack([a[kept], b[kept]], axis=1))
+    if progress:
+      progress(int(rows[-1]) + 1, len(other.blank))
+  pairs = np.concatenate([np.zeros((0, 2), np.int64), *found])
+  return pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
+
+
+def _blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+  """The rows in blocks of about _PAIRS pairs with `width` others."""
+  step = max(1, _PAIRS // max(1, width))
+  for start in range(0, len(rows), step):
+    yield rows[start : start + step]
+
+
+def _shrink(size: int, side: int) -> np.ndarray:
+  """f32[side, size]: a line of pixels to fewer, bilinear, antialiased."""
+  scale = max(1.0, size / side)
+  centers = (np.arange(side) + 0.5) * size / side
+  distance = np.abs(np.arange(size) + 0.5 - centers[:, None]) / scale
+  weights = np.maximum(0, 1 - distance)
+  return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _cosines() -> np.ndarray:
+  """f32[8, 32]: the lowest frequencies of the type-II cosine transform."""
+  angles = np.outer(np.arange(_FREQUENCIES), np.arange(_HASHED_SIDE) + 0.5)
+  return np.cos(angles * np.pi / _HASHED_SIDE).astype(np.float32)
