@@ -106,14 +106,15 @@ def near(
     one, other: the two sets.
     max_distance: largest number of bits, of 64, in which hashes may differ.
     min_correlation: least correlation of the thumbnails, in [-1, 1].
-    progress: called with rows of `other` done and in all.
+    progress: called with images of `other` done and in all.
 
   Returns:
     i64[k, 2]: pairs of rows, by the row of the second.
   """
   found = []
-  first_rows = np.flatnonzero(~one.blank)
-  for rows in _blocks(np.flatnonzero(~other.blank), len(first_rows)):
+  done = 0
+  first_rows, second_rows = (np.flatnonzero(~p.blank) for p in (one, other))
+  for rows in _blocks(second_rows, len(first_rows)):
     differ = one.hashes[first_rows, None] ^ other.hashes[None, rows]
     close = np.bitwise_count(differ) <= max_distance
     a, b = close.nonzero()
@@ -122,8 +123,9 @@ def near(
     same = one.digests[a] == other.digests[b]
     kept = (alike >= min_correlation) & ~same
     found.append(np.stack([a[kept], b[kept]], axis=1))
+    done += len(rows)
     if progress:
-      progress(int(rows[-1]) + 1, len(other.blank))
+      progress(done, len(second_rows))
   pairs = np.concatenate([np.zeros((0, 2), np.int64), *found])
   return pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
 

@@ -14,7 +14,8 @@ _LIMITS = {"max_distance": 6, "min_correlation": 0.97}
 def _scenes(count: int, size: int = 64, seed: int = 0) -> np.ndarray:
   """Smooth random colour fields with some grain, u8[count, size, size, 3]."""
   rng = np.random.default_rng(seed)
-  small = rng.integers(40, 200, (count, 7, 7, 3), np.uint8)
+  light = rng.integers(40, 200, (count, 7, 7, 1))
+  small = (light + rng.integers(-20, 20, (count, 1, 1, 3))).astype(np.uint8)
   large = [
     np.asarray(
       Image.fromarray(s).resize((size, size), Image.Resampling.BICUBIC)
