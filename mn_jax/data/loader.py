@@ -11,6 +11,7 @@ epoch is as long, each class has an endless sequence of its own permutations,
 and the epoch takes of each the next equal share.
 """
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -20,6 +21,12 @@ import numpy as np
 from mn_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
+
+
+# To hand an element from thread to thread costs grain as much as to gather a
+# batch of 64 small images: they go in spans of about so many bytes.
+_SPAN_BYTES = 8 << 20
+_MAX_SPAN = 32
 
 
 class TrainBatches:
@@ -77,26 +84,60 @@ class TrainBatches:
     return self._num_batches
 
   def __getitem__(self, number: int) -> Batch:
-    rows = self.ids(number)[self._share]
-    return _gather(self._images, self._labels, rows)
+    (batch,) = self.span(number, 1)
+    return batch
 
-  def ids(self, number: int) -> np.ndarray:
-    """i64[batch_size]: rows of the cache in a global batch, in order."""
+  def ids(self, number: int, count: int = 1) -> np.ndarray:
+    """Rows of the cache in some global batches, in order.
+
+    Args:
+      number: of the first batch.
+      count: of batches.
+
+    Returns:
+      i64[count * batch_size].
+    """
     start = number * self._batch_size
-    position = np.arange(start, start + self._batch_size)
-    epoch, offset = np.divmod(position, len(self._rows))
-    rows = np.empty(self._batch_size, np.int64)
-    for e in np.unique(epoch).tolist():
-      here = epoch == e
-      rows[here] = self._rows[self._order(e)[offset[here]]]
-    return rows
+    stop = start + count * self._batch_size
+    rows = []
+    while start < stop:
+      epoch, offset = divmod(start, len(self._rows))
+      some = self._order(epoch)[offset : offset + stop - start]
+      rows.append(self._rows[some])
+      start += len(some)
+    return np.concatenate(rows)
+
+  def span(self, number: int, count: int) -> list[Batch]:
+    """Batches `number` to `number + count`, gathered at once."""
+    rows = self.ids(number, count).reshape(count, -1)[:, self._share]
+    gathered = _gather(self._images, self._labels, rows.ravel())
+    size = rows.shape[1]
+    return [
+      {name: x[i * size : (i + 1) * size] for name, x in gathered.items()}
+      for i in range(count)
+    ]
 
   def iterate(self, *, start: int, prefetch: int) -> Iterator[Batch]:
-    """Batches from number `start` on, in order, gathered ahead by a thread."""
+    """Batches from number `start` on, in order, gathered ahead by a thread.
+
+    Args:
+      start: number of the first batch.
+      prefetch: batches to have ready; more where they are small.
+    """
+    spans = _Spans(self, start, self._span_length())
     # A second thread only competes for the interpreter: half as many images.
-    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=prefetch)
-    dataset = grain.MapDataset.source(self)[start:]
-    return iter(dataset.to_iter_dataset(options))
+    options = grain.ReadOptions(
+      num_threads=1, prefetch_buffer_size=-(-prefetch // spans.length)
+    )
+    for span in grain.MapDataset.source(spans).to_iter_dataset(options):
+      yield from span
+
+  def _span_length(self) -> int:
+    """So many batches are handed over at once."""
+    if self._images is None:
+      return _MAX_SPAN
+    size = self._batch_size * self._images[:1].nbytes
+    return min(max(1, _SPAN_BYTES // size), _MAX_SPAN)
 
   def _permute(self, epoch: int) -> np.ndarray:
     """i64[rows]: positions in the split in the order of an epoch."""
@@ -118,6 +159,23 @@ class TrainBatches:
         chosen[here] = members[order[place[here]]]
       positions[mine] = chosen
     return positions[self._permute(epoch)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spans:
+  """The batches from one on in spans, as a source for grain."""
+
+  batches: TrainBatches
+  start: int
+  length: int
+
+  def __len__(self) -> int:
+    return -(-(len(self.batches) - self.start) // self.length)
+
+  def __getitem__(self, index: int) -> list[Batch]:
+    first = self.start + index * self.length
+    count = min(self.length, len(self.batches) - first)
+    return self.batches.span(first, count)
 
 
 def eval_batches(

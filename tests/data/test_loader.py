@@ -154,12 +154,27 @@ def test_batches_are_gathered_ahead_and_not_all(monkeypatch):
     return real(*args)
 
   monkeypatch.setattr(loader, "_gather", gather)
+  monkeypatch.setattr(loader, "_SPAN_BYTES", 1)  # batches go one by one
   iterator = _train().iterate(start=0, prefetch=4)
   next(iterator)
   assert ahead.wait(timeout=30)
   assert len(calls) < 10
   assert len(list(iterator)) == 11
   assert len(calls) == 12
+
+
+@pytest.mark.parametrize("images", [_IMAGES, None])
+@pytest.mark.parametrize("span", [1, 2, 5, 32])
+@pytest.mark.parametrize("start", [0, 7, 39, 40])
+def test_spans_do_not_change_the_batches(monkeypatch, span, start, images):
+  monkeypatch.setattr(loader, "_MAX_SPAN", span)
+  batches = _train(
+    num_batches=40, images=images, process_index=1, process_count=2
+  )
+  seen = list(batches.iterate(start=start, prefetch=3))
+  assert len(seen) == 40 - start
+  for k, batch in enumerate(seen, start):
+    _assert_equal(batch, batches[k])
 
 
 @pytest.mark.parametrize("process_count", [1, 2, 4, 8])
