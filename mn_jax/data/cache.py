@@ -14,7 +14,6 @@ import json
 import os
 import pathlib
 import shutil
-import warnings
 from collections.abc import Callable, Sequence
 from typing import IO
 
@@ -206,13 +205,13 @@ def _build(
   def read(row: int) -> np.ndarray | str | None:
     """The image, None if it is dropped, or why it cannot be read."""
     try:
-      image = source.read(row, 0 if other_sizes == "drop" else size)
+      if other_sizes == "resize":
+        return source.read_resized(row, size)
+      image = source.read(row)
     except (decode.DecodeError, OSError) as error:
       return str(error)
     if image.shape[:2] == (size, size):
       return image
-    if other_sizes == "resize":
-      return decode.resize(image, size)
     if other_sizes == "crop":
       return decode.resize_and_crop(
         image, size, share=1.0, interpolation="bilinear"
@@ -220,14 +219,10 @@ def _build(
     return None
 
   with (
-    # Filters belong to the process: no thread may change them on its own.
-    warnings.catch_warnings(),
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     journal.open("a") as lines,
     pixels.open("ab") as out,
   ):
-    # Pillow warns of odd metadata in images that it reads all the same.
-    warnings.filterwarnings("ignore", module="PIL")
     for start in range(done, len(listing), step):
       rows = range(start, min(start + step, len(listing)))
       chunk = _Chunk(rows.stop, [], "", [], 0)

@@ -20,16 +20,15 @@ class Source(Protocol):
 
   listing: Listing
 
-  def read(self, row: int, min_size: int) -> np.ndarray:
-    """One image.
+  def read(self, row: int) -> np.ndarray:
+    """The image of a row, u8[h, w, 3], RGB in [0, 255].
 
-    Args:
-      row: of the listing.
-      min_size: pixels per side that are wanted in the end, so that a larger
-        image may be decoded at a fraction of its size; 0: all there are.
+    Raises:
+      OSError, DecodeError: if it cannot be had.
+    """
 
-    Returns:
-      u8[h, w, 3], RGB in [0, 255].
+  def read_resized(self, row: int, size: int) -> np.ndarray:
+    """The image of a row squeezed to u8[size, size, 3].
 
     Raises:
       OSError, DecodeError: if it cannot be had.
@@ -43,10 +42,14 @@ class ImageFiles:
   listing: Listing
   files: Files
 
-  def read(self, row: int, min_size: int) -> np.ndarray:
+  def read(self, row: int) -> np.ndarray:
+    """As `Source` says."""
+    return decode.decode(self.files.read(self.listing.paths[row]))
+
+  def read_resized(self, row: int, size: int) -> np.ndarray:
     """As `Source` says."""
     data = self.files.read(self.listing.paths[row])
-    return decode.decode(data, min_size=min_size)
+    return decode.decode_resized(data, size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +59,13 @@ class Pixels:
   listing: Listing
   images: np.ndarray
 
-  def read(self, row: int, min_size: int) -> np.ndarray:
+  def read(self, row: int) -> np.ndarray:
     """As `Source` says."""
-    del min_size  # these are small
     return self.images[row]
+
+  def read_resized(self, row: int, size: int) -> np.ndarray:
+    """As `Source` says."""
+    return decode.resize(self.images[row], size)
 
 
 def of_files(list_images: Callable[[Files], Listing]) -> Callable:

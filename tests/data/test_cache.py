@@ -1,14 +1,11 @@
 """Tests of the packed cache."""
 
-import io
 import json
 import shutil
-import warnings
 
 import numpy as np
 import pytest
 import toy_cache as toy
-from PIL import Image
 
 from mn_jax.data import archive, cache, decode, idc
 from mn_jax.data.source import of_files
@@ -227,18 +224,6 @@ def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
     toy.build(files, tmp_path).images, toy.make_images(18)
   )
   assert len(files.reads) == 10
-
-
-def test_warnings_of_the_decoder_are_silent_and_stay_settable(tmp_path):
-  image = Image.fromarray(toy.make_images(1)[0]).quantize(4)
-  buffer = io.BytesIO()
-  image.save(buffer, "PNG", transparency=b"\0\x80\xff")
-  files = toy.Memory({f"{i}.png": buffer.getvalue() for i in range(40)})
-  with pytest.raises(decode.DecodeError, match="Transparency"):
-    decode.decode(buffer.getvalue())  # a warning is an error in tests
-  before = list(warnings.filters)
-  assert len(toy.build(files, tmp_path)) == 40
-  assert warnings.filters == before
 
 
 def test_the_real_set(shared_data, tmp_path, monkeypatch):

@@ -18,17 +18,17 @@ def _small_chunks(monkeypatch):
 def _stop_build(files, root, monkeypatch, after: int) -> None:
   """Builds until the decoder was called so often, then is interrupted."""
   calls = iter(range(after))
-  real = decode.decode
+  real = decode.decode_resized
 
-  def stopping(data: bytes, **options) -> np.ndarray:
+  def stopping(data: bytes, size: int) -> np.ndarray:
     if next(calls, None) is None:
       raise KeyboardInterrupt
-    return real(data, **options)
+    return real(data, size)
 
   with monkeypatch.context() as patch:
     # In order, so that it is known which chunks are complete.
     patch.setattr(cache.os, "cpu_count", lambda: 1)
-    patch.setattr(decode, "decode", stopping)
+    patch.setattr(decode, "decode_resized", stopping)
     with pytest.raises(KeyboardInterrupt):
       toy.build(files, root, max_unreadable=0.5)
   files.reads.clear()
@@ -112,18 +112,18 @@ from mn_jax.data import cache as cache_lib
 from mn_jax.data.source import of_files
 
 me, root = sys.argv[1], pathlib.Path(sys.argv[2])
-real = decode.decode
+real = decode.decode_resized
 
-def slow(data, **options):
+def slow(data, size):
   # Not before both are at work, and the other waits for the lock.
   while len(list(root.glob("started-*"))) < 2:
     time.sleep(0.01)
   with (root / f"decoded-{me}").open("a") as file:
     file.write("x")
   time.sleep(0.02)
-  return real(data, **options)
+  return real(data, size)
 
-decode.decode = slow
+decode.decode_resized = slow
 files = archive.open_files(root / "data")
 source = of_files(idc.list_patches)(files)
 (root / f"started-{me}").touch()

@@ -65,7 +65,7 @@ def test_pixels_and_names_belong_together():
     assert name == cifar.CLASSES[labels[number]]
     assert listing.labels[row] == labels[number]
     expected = pixels[number].reshape(3, 32, 32).transpose(1, 2, 0)
-    np.testing.assert_array_equal(source.read(row, 0), expected)
+    np.testing.assert_array_equal(source.read(row), expected)
 
 
 def test_changed_pixels_change_the_fingerprint():
@@ -89,7 +89,7 @@ def test_copies_as_image_files_are_listed():
   )
   source = cifar.open_source(files)
   assert len(source.listing) == 200
-  assert (source.read(7, 0) == source.listing.labels[7]).all()
+  assert (source.read(7) == source.listing.labels[7]).all()
 
 
 @pytest.mark.parametrize(

@@ -142,53 +142,6 @@ def test_exif_orientation_is_applied(kind, orientation):
   assert np.abs(pixels.astype(int) - upright).max() <= 8
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PPM", "ICO", "JPEG2000"])
-def test_other_formats_are_refused(kind):
-  with pytest.raises(decode.DecodeError, match="no readable PNG, JPEG, TIFF"):
-    decode.decode(_save(_RGB, kind))
-
-
-@pytest.mark.parametrize(
-  "data", [b"", b"\0", b"no image\n" * 50, b"\x89PNG\r\n\x1a\n", b"BM"]
-)
-def test_what_is_no_image_is_refused(data):
-  with pytest.raises(decode.DecodeError) as caught:
-    decode.decode(data)
-  # Nothing that changes between runs, such as an address.
-  assert " at 0x" not in str(caught.value)
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_truncated_images_are_refused(kind, share):
-  pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
-  data = _save(pixels, kind)
-  with pytest.raises(decode.DecodeError, match=r"\w"):
-    decode.decode(data[: int(share * len(data))])
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP"])
-def test_damage_is_never_another_error(kind):
-  data = _save(_smooth(), kind)
-  rng = np.random.default_rng(0)
-  outcomes = set()
-  for _ in range(300):
-    damaged = bytearray(data)
-    for _ in range(rng.integers(1, 6)):
-      damaged[rng.integers(min(len(data), 400))] = rng.integers(256)
-    try:
-      pixels = decode.decode(bytes(damaged))
-    except decode.DecodeError:
-      outcomes.add("refused")
-    else:
-      assert pixels.dtype == np.uint8
-      assert pixels.ndim == 3
-      assert pixels.shape[2] == 3
-      outcomes.add("decoded")
-  assert "refused" in outcomes
-
-
 @pytest.mark.parametrize(
   ("width", "height"), [(8193, 8192), (60_000, 60_000), (1 << 30, 1)]
 )
@@ -210,13 +163,6 @@ def test_pixel_bomb_is_never_loaded(monkeypatch):
   monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
   with pytest.raises(decode.DecodeError, match="8193x8192 pixels; valid"):
     decode.decode(_png_header(8193, 8192))
-
-
-def test_image_without_pixels_is_refused():
-  data = bytearray(_save(_RGB, "BMP"))
-  data[18:22] = bytes(4)  # the width
-  with pytest.raises(decode.DecodeError):
-    decode.decode(bytes(data))
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 1), (1, 50), (23, 50)])

@@ -1,0 +1,264 @@
+"""Image files, plain, odd and hostile, made in memory with their results."""
+
+import dataclasses
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+PNG_START = b"\x89PNG\r\n\x1a\n"
+RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+GREY = RGB[..., 0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One file.
+
+  Attributes:
+    name: what is special about it.
+    data: the file.
+    refusal: part of the reason why it is refused; None if it is decoded.
+    pixels: u8[h, w, 3], the result; None if it is refused.
+    error: largest difference from `pixels` that lossy compression may make.
+  """
+
+  name: str
+  data: bytes
+  refusal: str | None = None
+  pixels: np.ndarray | None = None
+  error: int = 0
+
+
+def save(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
+  if isinstance(image, np.ndarray):
+    image = Image.fromarray(image)
+  buffer = io.BytesIO()
+  image.save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def smooth(height: int = 40, width: int = 32) -> np.ndarray:
+  """u8[height, width, 3] that JPEG hardly changes."""
+  y, x = np.mgrid[:height, :width]
+  return np.stack([4 * x, 4 * y, 100 + x], -1).clip(0, 255).astype(np.uint8)
+
+
+def chunk(kind: bytes, body: bytes = b"") -> bytes:
+  checksum = struct.pack(">I", zlib.crc32(kind + body))
+  return struct.pack(">I", len(body)) + kind + body + checksum
+
+
+def png_header(
+  width: int, height: int, depth: int = 8, color: int = 2, interlace: int = 0
+) -> bytes:
+  fields = (width, height, depth, color, 0, 0, interlace)
+  return PNG_START + chunk(b"IHDR", struct.pack(">IIBBBBB", *fields))
+
+
+def png(rows: bytes, *, before: bytes = b"", header: bytes | None = None):
+  """A PNG of the size of RGB, of any rows and chunks before them."""
+  header = header or png_header(5, 7)
+  return header + before + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND")
+
+
+def promise(width: int, height: int) -> bytes:
+  """A PNG that promises such a size, and has next to no data."""
+  return png(bytes(100), header=png_header(width, height))
+
+
+def grey3(grey: np.ndarray) -> np.ndarray:
+  return np.repeat(grey[..., None], 3, -1)
+
+
+def _rows(pixels: np.ndarray) -> bytes:
+  """Rows of a PNG, without a filter."""
+  return b"".join(b"\0" + row.tobytes() for row in pixels)
+
+
+def _exif(orientation: int) -> Image.Exif:
+  exif = Image.Exif()
+  exif[0x0112] = orientation
+  return exif
+
+
+def cases() -> list[Case]:
+  return [*_decoded(), *_odd_jpegs(), *_refused()]
+
+
+def _decoded() -> list[Case]:
+  def exact(name, data, pixels=RGB):
+    return Case(name, data, pixels=pixels)
+
+  plain = png(_rows(RGB))
+  idat = zlib.compress(_rows(RGB))
+  header = png_header(5, 7)
+  pieces = b"".join(chunk(b"IDAT", idat[i : i + 9]) for i in range(0, 200, 9))
+  rgba = np.concatenate([RGB, GREY[..., None]], -1)
+  palette = Image.fromarray(RGB).quantize(16)
+  bits = Image.fromarray(GREY > 127)
+  black = grey3(np.where(GREY > 127, 255, 0).astype(np.uint8))
+  deep = np.array([[0, 255, 256], [0x1234, 0x8000, 0xFFFF]], np.uint16)
+  upper = grey3((deep >> 8).astype(np.uint8))
+  other = [Image.fromarray(255 - RGB)]
+  many = {"save_all": True, "append_images": other}
+  date = chunk(b"tIME", bytes((7, 230, 1, 1, 0, 0, 0)))
+  made = [
+    exact("png", plain),
+    exact("png by Pillow", save(RGB, "PNG")),
+    exact("png with a date", png(_rows(RGB), before=date)),
+    exact("png with a density", save(RGB, "PNG", dpi=(96, 96))),
+    exact("png in pieces", header + pieces + chunk(b"IEND")),
+    exact(
+      "png with a comment", png(_rows(RGB), before=chunk(b"tEXt", b"a\0b"))
+    ),
+    exact("png with what is unknown", png(_rows(RGB), before=chunk(b"quIx"))),
+    exact("png with more behind", plain + b"more"),
+    exact("png of one pixel", save(RGB[:1, :1], "PNG"), RGB[:1, :1]),
+    exact("png of one column", save(RGB[:, :1], "PNG"), RGB[:, :1]),
+    exact("grey png", save(GREY, "PNG"), grey3(GREY)),
+    exact("png with alpha", save(rgba, "PNG")),
+    exact(
+      "grey png with alpha", save(rgba[..., 2:], "PNG"), grey3(RGB[..., 2])
+    ),
+    exact(
+      "png with a transparent colour", save(RGB, "PNG", transparency=(1, 2, 3))
+    ),
+    exact("palette", save(palette, "PNG"), np.asarray(palette.convert("RGB"))),
+    exact("1-bit png", save(bits, "PNG"), black),
+    exact("16-bit png", save(deep, "PNG"), upper),
+    exact("png of two frames", save(RGB, "PNG", **many)),
+    exact("turned png", save(RGB, "PNG", exif=_exif(6)), np.rot90(RGB, -1)),
+    exact("bmp", save(RGB, "BMP")),
+    exact("grey bmp", save(GREY, "BMP"), grey3(GREY)),
+    exact("tiff", save(RGB, "TIFF")),
+    exact("tiff of two frames", save(RGB, "TIFF", **many)),
+    exact("16-bit tiff", save(deep, "TIFF"), upper),
+    exact("turned tiff", save(RGB, "TIFF", exif=_exif(3)), RGB[::-1, ::-1]),
+    exact("1-bit tiff", save(bits, "TIFF", compression="group4"), black),
+  ]
+  for name in ("tiff_lzw", "tiff_deflate", "packbits", "lzma", "zstd"):
+    made.append(exact(name, save(RGB, "TIFF", compression=name)))
+  return made
+
+
+def _odd_jpegs() -> list[Case]:
+  def near(name, data, pixels, error=8):
+    return Case(name, data, pixels=pixels, error=error)
+
+  image, best = smooth(), {"quality": 95}
+  grey = image[..., 0]
+  turned = save(image, "JPEG", exif=_exif(8), **best)
+  cmyk = save(Image.fromarray(image).convert("CMYK"), "JPEG", quality=98)
+  two = save(
+    image, "MPO", save_all=True, append_images=[Image.new("L", (9, 9))]
+  )
+  made = [
+    near("grey jpeg", save(grey, "JPEG", **best), grey3(grey)),
+    near("cmyk jpeg", cmyk, image, 12),
+    near("turned jpeg", turned, np.rot90(image)),
+    near("upright jpeg", save(image, "JPEG", exif=_exif(1), **best), image),
+    near(
+      "jpeg with a profile",
+      save(image, "JPEG", icc_profile=b"x" * 200, **best),
+      image,
+    ),
+    near(
+      "jpeg with a comment",
+      save(image, "JPEG", comment=b"hello", **best),
+      image,
+    ),
+    near("jpeg of two", two, image, 30),
+    near("rgb jpeg", save(image, "JPEG", keep_rgb=True, **best), image),
+    near("jpeg and more", save(image, "JPEG", **best) + b"more", image),
+  ]
+  for progressive in (False, True):
+    for subsampling in (0, 1, 2):
+      for restart in (0, 1):
+        data = save(
+          image,
+          "JPEG",
+          progressive=progressive,
+          subsampling=subsampling,
+          restart_marker_blocks=restart,
+          **best,
+        )
+        name = f"jpeg {progressive=} {subsampling=} {restart=}"
+        made.append(near(name, data, image))
+  return made
+
+
+def _refused() -> list[Case]:
+  rows = _rows(RGB)
+  noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+  unit = "JPEG, TIFF"
+  no_pixels = bytearray(save(RGB, "BMP"))
+  no_pixels[18:22] = bytes(4)  # the width
+  tall = bytearray(save(RGB, "BMP"))
+  tall[18:26] = struct.pack("<ii", 60_000, 60_000)
+  jpeg = save(smooth(), "JPEG")
+  frame = jpeg.index(b"\xff\xc0")
+  wide = jpeg[: frame + 5] + b"\xff\xff" * 2 + jpeg[frame + 9 :]
+  flat = jpeg[: frame + 5] + bytes(4) + jpeg[frame + 9 :]
+  deep = jpeg[: frame + 4] + b"\x10" + jpeg[frame + 5 :]
+  tables = jpeg[:2] + jpeg[frame:]
+  made = [
+    Case("nothing", b"", unit),
+    Case("a byte", b"\0", unit),
+    Case("text", b"no image\n" * 50, unit),
+    Case("start of a png", PNG_START, unit),
+    Case("start of a bmp", b"BM", unit),
+    Case("start of a jpeg", b"\xff\xd8\xff", unit),
+    Case("svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>", unit),
+    Case("postscript", b"%!PS-Adobe-3.0 EPSF-3.0\n", unit),
+    Case("bomb", promise(8193, 8192), "8193x8192 pixels; valid"),
+    Case("larger bomb", promise(60_000, 60_000), "exceeds"),
+    Case("long bomb", promise(1 << 30, 1), "exceeds"),
+    Case("wide bomb", promise(10_000, 10_000), "10000x10000 pixels"),
+    Case("wide jpeg", wide, "exceeds"),
+    Case("bmp of a bomb", bytes(tall), "exceeds"),
+    Case("bmp without pixels", bytes(no_pixels), unit),
+    Case("png without width", promise(0, 5), unit),
+    Case("jpeg without size", flat, unit),
+    Case("12-bit jpeg", deep, unit),
+    Case("jpeg without tables", tables, "broken data"),
+    Case("png without data", png_header(5, 7) + chunk(b"IEND"), "cannot load"),
+    Case("png of few rows", png(rows[:40]), "truncated"),
+    Case(
+      "png of no deflate",
+      png_header(5, 7) + chunk(b"IDAT", b"x" * 50),
+      "broken data",
+    ),
+    Case(
+      "png with a filter that is none", png(b"\7" + rows[1:]), "unrecognized"
+    ),
+    Case("wrong header checksum", png_header(5, 7)[:-4] + bytes(60), unit),
+    Case("png of 3 bits", png(rows, header=png_header(5, 7, depth=3)), unit),
+    Case("png of colour 5", png(rows, header=png_header(5, 7, color=5)), unit),
+    Case("32-bit tiff", save(GREY.astype(np.int32), "TIFF"), "no fixed range"),
+    Case("float tiff", save(GREY.astype(np.float32), "TIFF"), "no fixed range"),
+  ]
+  for kind in ("GIF", "WEBP", "PPM", "ICO", "JPEG2000", "TGA", "PCX", "SGI"):
+    made.append(Case(kind, save(RGB, kind), "no readable PNG, JPEG, TIFF"))
+  for kind in ("PNG", "JPEG", "TIFF", "BMP"):
+    for tenths in (1, 5, 9):
+      data = save(noise, kind)
+      data = data[: tenths * len(data) // 10]
+      made.append(Case(f"{tenths}/10 of a {kind}", data, "runcated"))
+  made.append(
+    Case(
+      "half a progressive jpeg",
+      _half(save(noise, "JPEG", progressive=True)),
+      "truncated",
+    )
+  )
+  for name in ("tiff_lzw", "tiff_deflate", "jpeg"):
+    half = _half(save(noise, "TIFF", compression=name))
+    made.append(Case(f"half a {name} tiff", half, "no readable"))
+  return made
+
+
+def _half(data: bytes) -> bytes:
+  return data[: len(data) // 2]
