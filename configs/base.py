@@ -11,7 +11,7 @@ def _recipe() -> ml_collections.ConfigDict:
   # A run has about a hundred steps per epoch: averages over the last ten
   # follow the weights, Keras's over the last hundred or thousand do not.
   config.model.norm_momentum = 0.9
-  config.augment.flip = True
+  config.augment.flip = "both"
   config.augment.quarter_turns = True
   config.optim.name = "adamw"
   config.optim.learning_rate = 1e-3
@@ -41,6 +41,66 @@ def eurosat() -> ml_collections.ConfigDict:
   return config
 
 
+def chest_xray() -> ml_collections.ConfigDict:
+  """Chest X-rays at 224x224: the published test, validation by person."""
+  config = _recipe()
+  config.data.name = "chest_xray"
+  config.data.split = "fixed"
+  config.data.image_size = 224
+  # The heart lies on one side, and the head is up.
+  config.augment.flip = "none"
+  config.augment.quarter_turns = False
+  config.augment.crop_scale = 0.8
+  config.augment.brightness = 0.2
+  config.augment.contrast = 0.2
+  # One in four training images is normal, three in eight of the test.
+  config.train.class_weights = "balanced"
+  config.train.batch_size = 32
+  config.train.epochs = 10.0
+  return config
+
+
+def colorectal() -> ml_collections.ConfigDict:
+  """Colorectal tiles at 150x150, one slide left out for the test."""
+  config = _recipe()
+  config.data.name = "colorectal_histology"
+  config.data.split = "kfold"
+  config.data.folds = 0  # one per slide
+  config.data.image_size = 150
+  config.augment.stain = 0.05
+  config.train.batch_size = 32
+  config.train.epochs = 30.0
+  return config
+
+
+def cifar100() -> ml_collections.ConfigDict:
+  """Classes 0 to 9 of CIFAR-100, enlarged to 64x64; the published test."""
+  config = _recipe()
+  config.data.name = "cifar100"
+  config.data.classes = 10
+  config.data.split = "fixed"
+  config.data.val_fraction = 0.1
+  config.data.image_size = 32
+  config.model.resolution = 64
+  config.augment.flip = "horizontal"
+  config.augment.quarter_turns = False
+  config.augment.crop_padding = 4
+  config.train.epochs = 60.0
+  return config
+
+
+def photographs() -> ml_collections.ConfigDict:
+  """Photographs, the middle square at 224x224."""
+  config = _recipe()
+  config.data.image_size = 224
+  config.data.other_sizes = "crop"
+  config.augment.flip = "horizontal"
+  config.augment.quarter_turns = False
+  config.augment.crop_scale = 0.35
+  config.train.label_smoothing = 0.1
+  return config
+
+
 # The whole job on an embedded sample, in about a minute on two CPU cores.
 _SAMPLE = {"optim.learning_rate": 3e-3, "observe.log_every_steps": 10}
 
@@ -60,13 +120,45 @@ IDC_TEST = {"data.name": "idc_sample", **_TEST}
 EUROSAT_SAMPLE = {"data.name": "eurosat_sample", **_SAMPLE}
 EUROSAT_TEST = {"data.name": "eurosat_sample", **_TEST}
 
+XRAY_SAMPLE = {
+  "data.name": "chest_xray_sample",
+  "data.image_size": 64,
+  "train.epochs": 15.0,
+  **_SAMPLE,
+}
+XRAY_TEST = {**XRAY_SAMPLE, **_TEST}
+
+COLORECTAL_SAMPLE = {
+  "data.name": "colorectal_histology_sample",
+  "data.image_size": 64,
+  **_SAMPLE,
+}
+COLORECTAL_TEST = {**COLORECTAL_SAMPLE, **_TEST}
+
+CIFAR_SAMPLE = {
+  "data.name": "cifar100_sample",
+  "train.epochs": 30.0,
+  **_SAMPLE,
+}
+CIFAR_TEST = {**CIFAR_SAMPLE, "model.resolution": 0, **_TEST}
+
+# Tiles in folders by class stand in for photographs.
+FOLDER_SAMPLE = {
+  "data.name": "eurosat_sample",
+  "data.split": "stratified",
+  "data.image_size": 64,
+  "train.epochs": 15.0,
+  **_SAMPLE,
+}
+FOLDER_TEST = {**FOLDER_SAMPLE, **_TEST}
+
 # From pretrained weights, --config.model.weights=FILE: all of it trained, with
 # running statistics of the new images from the start; or a head on fixed
 # features, which are computed once and therefore without augmentation.
 FINE_TUNE = {"model.transfer": "fine_tune", "model.match_statistics": 2048}
 FROZEN = {
   "model.transfer": "frozen",
-  "augment.flip": False,
+  "augment.flip": "none",
   "augment.quarter_turns": False,
 }
 
@@ -76,7 +168,7 @@ FROZEN = {
 IDC_SOURCE = {
   "data.split": "random",
   "model.norm_debias": False,
-  "augment.flip": False,
+  "augment.flip": "none",
   "augment.quarter_turns": False,
   "optim.name": "adam",
   "optim.learning_rate": 1e-4,

@@ -13,7 +13,7 @@ from mn_jax import features, losses, mesh, metrics, optim, step
 from mn_jax import initial as initial_lib
 from mn_jax import plan as plan_lib
 from mn_jax import state as state_lib
-from mn_jax.config import Config
+from mn_jax.config import AugmentConfig, Config
 from mn_jax.data import datasets, loader, store
 from mn_jax.models import counting, registry
 from mn_jax.split_data import SplitData
@@ -151,11 +151,10 @@ def build(
     config.optim, plan.total_steps, plan.warmup_steps
   )
   tx = optim.make_optimizer(config.optim, schedule, rules)
+  train_labels = data.cache.labels[data.part("train")]
   weights = np.ones(classes, np.float32)
   if config.train.class_weights == "balanced":
-    weights = losses.balanced_class_weights(
-      data.cache.labels[data.part("train")], classes
-    )
+    weights = losses.balanced_class_weights(train_labels, classes)
   if config.data.placement == "device":
     images, placement = None, mesh.DeviceImages(the_mesh, images)
   else:
@@ -182,6 +181,7 @@ def build(
       the_mesh,
       rules=rules,
       class_weights=weights,
+      log_prior=losses.log_prior(train_labels, classes),
       extracted=cached,
     ),
     eval_step=step.make_eval_step(
@@ -223,4 +223,4 @@ def _spread(config: Config, data: SplitData, count: int) -> np.ndarray:
 
 def _augments(config: Config) -> bool:
   """Whether training images differ from epoch to epoch."""
-  return any(dataclasses.asdict(config.augment).values())
+  return config.augment != AugmentConfig()

@@ -17,9 +17,9 @@ import filelock
 import jax
 import numpy as np
 
-from mn_jax import augment as augment_lib
 from mn_jax import mesh as mesh_lib
 from mn_jax import state as state_lib
+from mn_jax.augment import inputs
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
@@ -113,7 +113,7 @@ def _extract(
   """Yields the features of all images, batch by batch."""
 
   def apply(batch: dict[str, jax.Array]) -> jax.Array:
-    x = augment_lib.to_input(
+    x = inputs.to_input(
       batch["image"],
       resolution=resolution,
       mean=network.conventions.mean,

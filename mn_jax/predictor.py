@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mn_jax import augment as augment_lib
 from mn_jax import checkpoint
+from mn_jax.augment import inputs
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
@@ -141,7 +141,7 @@ def _compile(
 
   @jax.jit
   def apply(values: dict, images: jax.Array) -> jax.Array:
-    x = augment_lib.to_input(
+    x = inputs.to_input(
       images,
       resolution=resolution,
       mean=conventions.mean,

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mn_jax import augment as augment_lib
 from mn_jax import mesh as mesh_lib
+from mn_jax.augment import inputs
 from mn_jax.errors import InputError
 from mn_jax.models import layers, registry
 from mn_jax.models import variables as variables_lib
@@ -115,7 +115,7 @@ def _moments(
       found[path] = (jnp.mean(x, axes), jnp.mean(jnp.square(x), axes))
     return next_function(*args, **kwargs)
 
-  x = augment_lib.to_input(
+  x = inputs.to_input(
     images, resolution=resolution, mean=conventions.mean, std=conventions.std
   )
   with nn.intercept_methods(look):

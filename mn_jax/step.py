@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from mn_jax import augment as augment_lib
 from mn_jax import losses
 from mn_jax import mesh as mesh_lib
+from mn_jax.augment import inputs, mix, pipeline
 from mn_jax.config import Config
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.registry import Conventions
@@ -31,6 +31,7 @@ def make_train_step(
   *,
   rules: Rules,
   class_weights: jax.Array,
+  log_prior: jax.Array,
   extracted: bool = False,
 ) -> TrainStep:
   """Compiles `(state, batch) -> (state, sums)`; the state is donated.
@@ -38,6 +39,12 @@ def make_train_step(
   Every random number derives from (config.seed, state.step). `sums` are f32
   scalars over the batch: 'loss', 'correct' and 'count', which add up over
   steps, and 'grad_norm' of this step.
+
+  'correct' counts predictions of an image's own label, without logit
+  adjustment. A mixed image counts for its own label too, even if it is the
+  smaller part of the mixture: such counts are lower than any accuracy of images
+  as they are, and can be compared only with each other. Images are mixed within
+  a micro-batch.
 
   Args:
     module: the network.
@@ -48,18 +55,20 @@ def make_train_step(
     rules: tell which parameters are trained; gradients of others are not
       computed.
     class_weights: f32[classes], factors of the loss.
+    log_prior: f32[classes], logarithms of the classes' shares, for logit
+      adjustment.
     extracted: whether a batch's 'image' is what `Classifier.extract` made of
-      the images.
+      the images; these are neither changed nor mixed.
   """
+  num_classes = len(class_weights)
   micro_batches = config.optim.accumulate
   ema_decay = config.train.ema_decay
 
-  def forward(variables, images, augment_key, dropout_key):
+  def forward(variables, images, dropout_key):
     rest = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
     if extracted:
       return module.apply(variables, images, True, method="classify", **rest)
-    images = augment_lib.augment(images, augment_key, config.augment)
-    x = augment_lib.to_input(
+    x = inputs.to_input(
       images,
       resolution=config.model.resolution,
       mean=conventions.mean,
@@ -70,14 +79,26 @@ def make_train_step(
 
   def loss_fn(trained, frozen, batch_stats, batch, key):
     variables = {"params": merge(trained, frozen), "batch_stats": batch_stats}
-    logits, updated = forward(variables, batch["image"], *jax.random.split(key))
-    weight = batch["mask"] * losses.take_class_weights(
-      class_weights, batch["label"]
-    )
+    augment_key, dropout_key, mix_key = jax.random.split(key, 3)
+    images = batch["image"]
+    targets = jax.nn.one_hot(batch["label"], num_classes)
+    if not extracted:
+      images = pipeline.augment(images, augment_key, config.augment)
+      images, targets = mix.mix(
+        images, targets, mix_key, config.augment, mask=batch["mask"]
+      )
+    logits, updated = forward(variables, images, dropout_key)
+    weight = batch["mask"] * losses.target_weights(class_weights, targets)
+    adjusted = logits
+    if config.train.logit_adjustment:
+      adjusted = losses.adjust_logits(
+        logits, log_prior, tau=config.train.logit_adjustment
+      )
     per_example = losses.cross_entropy(
-      logits,
-      batch["label"],
+      adjusted,
+      targets,
       label_smoothing=config.train.label_smoothing,
+      focal_gamma=config.train.focal_gamma,
     )
     loss = jnp.sum(weight * per_example)
     hit = jnp.argmax(logits, axis=-1) == batch["label"]
@@ -163,15 +184,16 @@ def make_eval_step(
 ) -> EvalStep:
   """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
 
-  Logits are f32[batch, classes], losses f32[batch] in nats without class
-  weights or smoothing. All results are whole on every process. Arguments are
-  those of `make_train_step`.
+  Logits are f32[batch, classes], losses f32[batch] in nats: the cross-entropy,
+  whatever was trained with. No image is changed at random, no logit adjusted.
+  All results are whole on every process. Arguments are those of
+  `make_train_step`.
   """
 
   def forward(variables, images):
     if extracted:
       return module.apply(variables, images, False, method="classify")
-    x = augment_lib.to_input(
+    x = inputs.to_input(
       images,
       resolution=config.model.resolution,
       mean=conventions.mean,
@@ -181,9 +203,10 @@ def make_eval_step(
 
   def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     logits = forward(eval_variables(state), batch["image"])
+    targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
     return {
       "logits": logits,
-      "loss": losses.cross_entropy(logits, batch["label"]),
+      "loss": losses.cross_entropy(logits, targets),
       "label": batch["label"],
       "mask": batch["mask"],
       "id": batch["id"],

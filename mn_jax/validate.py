@@ -36,6 +36,11 @@ def from_config_dict(values: ml_collections.ConfigDict) -> config_lib.Config:
       f"data.val_fraction + data.test_fraction: got {held_out:g}; valid: at "
       "most 0.9"
     )
+  if config.data.classes == 1:
+    raise InputError("data.classes: got 1; valid: 0 for all, or 2 and more")
+  if config.data.folds == 1:
+    raise InputError("data.folds: got 1; valid: 0 for one per group, or 2 on")
+  _once_at_most(config)
   if config.train.batch_size % config.optim.accumulate:
     raise InputError(
       f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
@@ -45,6 +50,18 @@ def from_config_dict(values: ml_collections.ConfigDict) -> config_lib.Config:
     raise InputError(
       f"optim.weight_decay: got {config.optim.weight_decay:g} with optim.name "
       "'adam'; valid: 0, or optim.name adamw or sgd"
+    )
+  if config.augment.crop_padding >= config.data.image_size:
+    raise InputError(
+      f"augment.crop_padding: got {config.augment.crop_padding} pixels with "
+      f"data.image_size {config.data.image_size}; valid: less than the image"
+    )
+  mixing = config.augment.mixup or config.augment.cutmix
+  if mixing and config.train.batch_size == config.optim.accumulate:
+    raise InputError(
+      "augment.mixup, augment.cutmix: got one above 0 with one image per "
+      "micro-batch, which leaves none to mix it with; valid: 0, or "
+      "train.batch_size above optim.accumulate"
     )
   shares = (0.0, *config.optim.decay_at, 1.0)
   if not all(a < b for a, b in itertools.pairwise(shares)):
@@ -64,6 +81,23 @@ def check_fields(prefix: str, section: Any, **values: Any) -> None:
   fields = {f.name: f for f in dataclasses.fields(section)}
   for name, value in values.items():
     _value(fields[name], f"{prefix}.{name}", value)
+
+
+def _once_at_most(config: config_lib.Config) -> None:
+  """Refuses to count the imbalance of classes more than once."""
+  ways = {
+    "data.sampling='balanced'": config.data.sampling == "balanced",
+    "train.class_weights='balanced'": config.train.class_weights == "balanced",
+    f"train.logit_adjustment={config.train.logit_adjustment:g}": (
+      config.train.logit_adjustment > 0
+    ),
+  }
+  given = [way for way, chosen in ways.items() if chosen]
+  if len(given) > 1:
+    raise InputError(
+      f"{given[-1]}: got it with {given[0]}, which counts the imbalance twice; "
+      "valid: one of them"
+    )
 
 
 def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:

@@ -119,7 +119,14 @@ def test_every_range_includes_its_ends_and_nothing_beyond(path, bound, sign):
     ),
     ({"seed": True}, "seed: got True of type bool; valid: int"),
     ({"seed": 1.0}, "seed: got 1.0 of type float; valid: int"),
-    ({"augment__flip": 1}, "augment.flip: got 1 of type int; valid: bool"),
+    (
+      {"augment__quarter_turns": 1},
+      "augment.quarter_turns: got 1 of type int; valid: bool",
+    ),
+    (
+      {"augment__flip": "vertical"},
+      "augment.flip: got 'vertical'; valid: none, horizontal, both",
+    ),
     ({"model__width": True}, "model.width: got True of type bool; valid: fl"),
     (
       {"optim__name": "Adam"},
@@ -173,6 +180,28 @@ def test_every_range_includes_its_ends_and_nothing_beyond(path, bound, sign):
     (
       {"optim__weight_decay": 0.1},
       "optim.weight_decay: got 0.1 with optim.name 'adam'; valid: 0, or optim",
+    ),
+    (
+      {"train__logit_adjustment": 1.0, "train__class_weights": "balanced"},
+      "train.logit_adjustment=1: got it with train.class_weights='balanced', w",
+    ),
+    (
+      {"data__sampling": "balanced", "train__class_weights": "balanced"},
+      "train.class_weights='balanced': got it with data.sampling='balanced', w",
+    ),
+    (
+      {"data__sampling": "balanced", "train__logit_adjustment": 0.5},
+      "train.logit_adjustment=0.5: got it with data.sampling='balanced', which",
+    ),
+    ({"data__classes": 1}, "data.classes: got 1; valid: 0 for all, or 2 and m"),
+    ({"data__folds": 1}, "data.folds: got 1; valid: 0 for one per group, or 2"),
+    (
+      {"augment__crop_padding": 32, "data__image_size": 32},
+      "augment.crop_padding: got 32 pixels with data.image_size 32; valid: les",
+    ),
+    (
+      {"augment__cutmix": 1.0, "train__batch_size": 4, "optim__accumulate": 4},
+      "augment.mixup, augment.cutmix: got one above 0 with one image per micro",
     ),
   ],
 )

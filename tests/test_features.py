@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mn_jax import augment, features
+from mn_jax import features
+from mn_jax.augment import inputs
 from mn_jax.errors import InputError
 from mn_jax.models import layers, registry, variables
 from mn_jax.models.classifier import HEADS, Classifier, Head
@@ -104,7 +105,7 @@ def asked(tmp_path):
 
 def _expected(module, values, images=None, resolution=0):
   conventions = _network().conventions
-  x = augment.to_input(
+  x = inputs.to_input(
     jnp.asarray(_images() if images is None else images),
     resolution=resolution,
     mean=conventions.mean,

@@ -40,7 +40,14 @@ class Tiny(nn.Module):
     return layers.Dense(2, name="head")(x), {"pooled": x}
 
 
-def make(config, *, devices=1, module=None, class_weights=(1.0, 1.0)):
+def make(
+  config,
+  *,
+  devices=1,
+  module=None,
+  class_weights=(1.0, 1.0),
+  prior=(0.5, 0.5),
+):
   """(state, train step, eval step, put) on a mesh of some devices."""
   module = module or Tiny()
   mesh = jax.make_mesh(
@@ -68,6 +75,7 @@ def make(config, *, devices=1, module=None, class_weights=(1.0, 1.0)):
     mesh,
     rules=rules,
     class_weights=weights,
+    log_prior=np.log(np.array(prior, np.float32)),
   )
   evaluate = step.make_eval_step(module, conventions, config, mesh)
   return state, train, evaluate, mesh_lib.HostImages(mesh).put
@@ -119,12 +127,14 @@ def test_loss_falls_and_sums_are_right():
   assert int(state.step) == 30
   out = evaluate(state, one)
   assert out["logits"].shape == (8, 2)
-  expected = losses.cross_entropy(out["logits"], one["label"])
+  targets = jax.nn.one_hot(one["label"], 2)
+  expected = losses.cross_entropy(out["logits"], targets)
   np.testing.assert_allclose(out["loss"], expected, rtol=1e-6)
 
 
 def test_four_devices_equal_one():
-  cfg = config(optim=SGD, augment=AugmentConfig(flip=True, quarter_turns=True))
+  augment = AugmentConfig(flip="both", quarter_turns=True)
+  cfg = config(optim=SGD, augment=augment)
   batches = [batch(seed=s) for s in range(3)]
   one, sums_one = run(cfg, batches, devices=1)
   four, sums_four = run(cfg, batches, devices=4)
@@ -133,7 +143,7 @@ def test_four_devices_equal_one():
 
 
 def test_same_seed_same_bits_other_seed_other_numbers():
-  augment = AugmentConfig(flip=True, quarter_turns=True)
+  augment = AugmentConfig(flip="both", quarter_turns=True)
   cfg = config(augment=augment, optim=SGD)
   batches = [batch(seed=s) for s in range(2)]
   a, _ = run(cfg, batches)
@@ -238,3 +248,117 @@ def test_placements_give_the_same_batch(placement):
   np.testing.assert_array_equal(on_mesh["image"], images[rows])
   np.testing.assert_array_equal(on_mesh["label"], host["label"])
   assert len(on_mesh["image"].sharding.device_set) == 4
+
+
+MIXING = AugmentConfig(flip="both", mixup=0.4, cutmix=1.0)
+
+
+def test_mixing_on_four_devices_equals_one_and_compiles_once():
+  cfg = config(optim=SGD, augment=MIXING)
+  batches = [batch(seed=s) for s in range(4)]
+  one, sums_one = run(cfg, batches, devices=1)
+  state, train, _, put = make(cfg, devices=4)
+  for each in batches:
+    state, sums = train(state, put(each))
+  assert train._cache_size() == 1
+  assert_close(one, state)
+  assert_close(sums_one, sums)
+
+
+def test_targets_that_nothing_mixed_are_hard_to_the_bit():
+  # The next image of every image that counts is one that does not.
+  sparse = batch()
+  sparse["mask"][1::2] = 0
+  # The others get a rectangle of their own pixels, and no label counts.
+  sparse["image"][1::2] = np.roll(sparse["image"][0::2], -1, axis=0)
+  a, sums = run(config(optim=SGD), [sparse], class_weights=(0.3, 1.7))
+  mixing = config(optim=SGD, augment=AugmentConfig(cutmix=1.0))
+  b, sums_mixed = run(mixing, [sparse], class_weights=(0.3, 1.7))
+  for name in sums:
+    assert float(sums[name]) == float(sums_mixed[name])
+  assert state_lib.sha256(a) == state_lib.sha256(b)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_images_are_mixed_within_their_micro_batch(accumulate):
+  """Two classes in two micro-batches have nothing to mix."""
+  black_and_white = batch()
+  label = np.arange(8, dtype=np.int32) % 2
+  black_and_white["label"] = label
+  black_and_white["image"][:] = 255 * label.reshape(-1, 1, 1, 1)
+  optimizer = dataclasses.replace(SGD, accumulate=accumulate)
+  losses_found = [
+    float(
+      run(
+        config(optim=optimizer, augment=augment),
+        [black_and_white],
+        class_weights=(1.0, 0.0),
+      )[1]["loss"]
+    )
+    for augment in (AugmentConfig(), AugmentConfig(mixup=1.0))
+  ]
+  same = losses_found[0] == pytest.approx(losses_found[1], rel=1e-6)
+  assert same == (accumulate == 2)
+
+
+def test_steps_have_pixels_of_their_own_and_the_same_again():
+  augment = AugmentConfig(crop_scale=0.5, stain=0.1, erasing=0.5)
+  still = OptimConfig(name="sgd", learning_rate=0.0)
+  found = []
+  for _ in range(2):
+    state, train, _, put = make(config(optim=still, augment=augment))
+    one = put(batch())
+    for _ in range(3):
+      state, sums = train(state, one)
+      found.append(float(sums["loss"]))
+  assert found[:3] == found[3:]
+  assert len(set(found)) == 3
+
+
+def test_evaluation_changes_no_image_and_adjusts_no_logit():
+  everything = config(
+    optim=SGD,
+    augment=AugmentConfig(
+      flip="both",
+      quarter_turns=True,
+      crop_padding=2,
+      crop_scale=0.5,
+      brightness=0.5,
+      stain=0.2,
+      erasing=1.0,
+      mixup=1.0,
+      cutmix=1.0,
+      randaugment=3,
+    ),
+    train=TrainConfig(
+      label_smoothing=0.1, focal_gamma=2.0, logit_adjustment=1.0
+    ),
+  )
+  outs = []
+  for cfg in (everything, config(optim=SGD)):
+    state, _, evaluate, put = make(cfg, prior=(0.9, 0.1))
+    outs.append(evaluate(state, put(batch())))
+  for name in outs[0]:
+    np.testing.assert_array_equal(outs[0][name], outs[1][name])
+
+
+def test_logits_are_adjusted_in_training_alone():
+  cfg = config(optim=SGD, train=TrainConfig(logit_adjustment=2.0))
+  one = batch()
+  _, even = run(cfg, [one])
+  _, plain = run(config(optim=SGD), [one])
+  # The same number on every logit changes no loss.
+  np.testing.assert_allclose(even["loss"], plain["loss"], rtol=1e-5)
+  _, skewed = run(cfg, [one], prior=(0.99, 0.01))
+  counts = np.bincount(one["label"], minlength=2)
+  # Nothing is known yet: a prior this strong decides.
+  expected = -(counts * np.log([0.99**2, 0.01**2])).sum()
+  assert float(skewed["loss"]) == pytest.approx(expected, rel=0.3)
+  assert float(skewed["correct"]) == float(plain["correct"])
+
+
+def test_focal_loss_is_smaller():
+  focal = config(optim=SGD, train=TrainConfig(focal_gamma=2.0))
+  _, less = run(focal, [batch()])
+  _, plain = run(config(optim=SGD), [batch()])
+  assert float(less["loss"]) < 0.6 * float(plain["loss"])

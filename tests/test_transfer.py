@@ -228,8 +228,10 @@ def test_cached_features_train_the_same_head(weights, head):
 @pytest.mark.parametrize(
   "changes",
   [
-    {"augment__flip": True},
+    {"augment__flip": "horizontal"},
     {"augment__quarter_turns": True},
+    {"augment__crop_scale": 0.5},
+    {"augment__mixup": 0.2},
     {"model__cache_features": False},
     {"model__transfer": "fine_tune"},
   ],

@@ -23,7 +23,7 @@ TINY = {
   "data.image_size": 32,
   "model.width": 0.25,
   "model.shallow": True,
-  "augment.flip": False,
+  "augment.flip": "none",
   "augment.quarter_turns": False,
   "train.batch_size": 32,
   "train.epochs": 0.0,

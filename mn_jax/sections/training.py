@@ -59,6 +59,20 @@ class TrainConfig:
     "weight of a class in the loss: 1, or inverse to its share",
     choices=("none", "balanced"),
   )
+  focal_gamma: float = field(
+    0.0,
+    "exponent of the focal loss, by which examples count less the better they "
+    "are predicted; 0: cross-entropy",
+    low=0,
+    high=10,
+  )
+  logit_adjustment: float = field(
+    0.0,
+    "tau: so many logarithms of the classes' shares are added to the logits "
+    "in training, not in evaluation; 1 balances; 0: none",
+    low=0,
+    high=10,
+  )
   ema_decay: float = field(
     0.0,
     "decay of the average of parameters that is evaluated, rising from 0.1 "

@@ -76,6 +76,7 @@ def make_step(
     devices,
     rules=rules,
     class_weights=np.ones(2, np.float32),
+    log_prior=np.log(np.full(2, 0.5, np.float32)),
   )
   chosen = dict(depthwise.FORMULATIONS)
   depthwise.FORMULATIONS.update(dict.fromkeys(chosen, formulation))

@@ -1,0 +1,1 @@
+"""Images on the device: uint8 to network input, and random changes."""

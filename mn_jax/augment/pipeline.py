@@ -1,0 +1,89 @@
+"""The order in which training images are changed."""
+
+import jax
+import jax.numpy as jnp
+
+from mn_jax.augment import colour, erasing, geometry, randaugment, stain
+from mn_jax.sections.augment import AugmentConfig
+
+
+def augment(
+  images: jax.Array, key: jax.Array, config: AugmentConfig
+) -> jax.Array:
+  """Changes every image at random, independently of the others.
+
+  1. Whole pixels move, as bytes: flips, quarter turns, padded crop.
+  2. Bytes become f32, and are resampled once: random crop, RandAugment's
+     geometry.
+  3. Colours, each in [0, 255] again: stains, brightness, contrast, saturation,
+     hue, RandAugment's.
+  4. Random erasing.
+
+  What `config` leaves out costs nothing. Mixing, in `mix`, comes after it.
+
+  Args:
+    images: u8[batch, h, w, 3].
+    key: the only source of randomness.
+    config: what to do, and how strongly.
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+
+  Raises:
+    ValueError: for quarter turns of images that are not square.
+  """
+  (
+    flip_key,
+    turn_key,
+    padding_key,
+    crop_key,
+    stain_key,
+    brightness_key,
+    contrast_key,
+    saturation_key,
+    hue_key,
+    choice_key,
+    erasing_key,
+  ) = jax.random.split(key, 11)
+  count, *size, _ = images.shape
+  if config.flip != "none":
+    images = geometry.flip(images, flip_key, config.flip)
+  if config.quarter_turns:
+    images = geometry.quarter_turns(images, turn_key)
+  if config.crop_padding:
+    images = geometry.padded_crop(images, padding_key, config.crop_padding)
+  x = images.astype(jnp.float32)
+
+  maps = None
+  if config.crop_scale < 1:
+    maps = geometry.random_crops(
+      crop_key, count, size=tuple(size), min_area=config.crop_scale
+    )
+  if config.randaugment:
+    strengths = randaugment.draw(
+      choice_key,
+      count,
+      choices=config.randaugment,
+      magnitude=config.randaugment_magnitude,
+    )
+    more = randaugment.maps(strengths, tuple(size))
+    maps = more if maps is None else geometry.compose(more, maps)
+  if maps is not None:
+    x = geometry.warp(x, maps)
+
+  if config.stain:
+    x = stain.jitter(x, stain_key, config.stain)
+  for change, change_key, strength in (
+    (colour.brightness, brightness_key, config.brightness),
+    (colour.contrast, contrast_key, config.contrast),
+    (colour.saturation, saturation_key, config.saturation),
+  ):
+    if strength:
+      x = change(x, 1 + colour.random_changes(change_key, count, strength))
+  if config.hue:
+    x = colour.hue(x, colour.random_changes(hue_key, count, config.hue))
+  if config.randaugment:
+    x = randaugment.recolour(x, strengths)
+  if config.erasing:
+    x = erasing.erase(x, erasing_key, config.erasing)
+  return x

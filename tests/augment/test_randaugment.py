@@ -1,0 +1,155 @@
+"""Tests of the random choice of changes."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from mn_jax.augment import colour, geometry, randaugment
+from mn_jax.sections.augment import AugmentConfig
+
+_COUNT = len(randaugment.OPERATIONS)
+
+
+def _draw(count=60, choices=2, magnitude=6.0, seed=0):
+  return randaugment.draw(
+    jax.random.key(seed), count, choices=choices, magnitude=magnitude
+  )
+
+
+def _only(name: str | None, value: float, count: int = 1):
+  """Strengths of one operation, the others not chosen."""
+  return {
+    key: jnp.full(count, value if key == name else 0.0)
+    for key in randaugment.OPERATIONS
+  }
+
+
+def _images(count=3, low=0, high=256) -> np.ndarray:
+  return np.random.default_rng(0).integers(
+    low, high, (count, 8, 8, 3), np.uint8
+  )
+
+
+@pytest.mark.parametrize("choices", [1, 2, 5, _COUNT])
+def test_every_image_gets_so_many_different_operations(choices):
+  strengths = np.stack(list(_draw(choices=choices).values()))
+  np.testing.assert_array_equal((strengths != 0).sum(0), choices)
+  np.testing.assert_allclose(abs(strengths[strengths != 0]), 0.6)
+
+
+def test_operations_and_directions_are_drawn_evenly():
+  strengths = np.stack(list(_draw(6000, choices=3).values()))
+  expected = 6000 * 3 / _COUNT
+  spread = 5 * np.sqrt(expected)
+  assert (abs((strengths != 0).sum(1) - expected) < spread).all()
+  assert (abs((strengths > 0).sum(1) - expected / 2) < spread).all()
+  # Any two are chosen together.
+  together = (strengths != 0).astype(int) @ (strengths != 0).astype(int).T
+  assert together.min() > 100
+
+
+def test_the_config_allows_as_many_as_there_are():
+  (field,) = (
+    f for f in dataclasses.fields(AugmentConfig) if f.name == "randaugment"
+  )
+  assert field.metadata["high"] == _COUNT
+
+
+def test_magnitude_0_leaves_every_bit():
+  images = jnp.asarray(_images(60), jnp.float32)
+  strengths = _draw(choices=_COUNT, magnitude=0.0)
+  warped = geometry.warp(images, randaugment.maps(strengths, (8, 8)))
+  np.testing.assert_array_equal(warped, images)
+  np.testing.assert_array_equal(randaugment.recolour(images, strengths), images)
+
+
+@pytest.mark.parametrize("magnitude", [1.0, 10.0])
+@pytest.mark.parametrize("value", [0, 128, 255, None])
+def test_all_operations_at_once_stay_in_range(value, magnitude):
+  images = _images(60) if value is None else np.full((60, 8, 8, 3), value)
+  changed = randaugment.recolour(
+    jnp.asarray(images, jnp.float32), _draw(60, _COUNT, magnitude)
+  )
+  assert np.isfinite(changed).all()
+  assert changed.min() >= 0
+  assert changed.max() <= 255
+
+
+@pytest.mark.parametrize(
+  ("name", "expected"),
+  [
+    ("rotate", [[np.cos(np.pi / 6), -0.5, 0], [0.5, np.cos(np.pi / 6), 0]]),
+    ("shear_rows", [[1, 0.3, 0], [0, 1, 0]]),
+    ("shear_columns", [[1, 0, 0], [0.3, 1, 0]]),
+    ("translate_rows", [[1, 0, 10 * 150 / 331], [0, 1, 0]]),
+    ("translate_columns", [[1, 0, 0], [0, 1, 20 * 150 / 331]]),
+    ("brightness", [[1, 0, 0], [0, 1, 0]]),
+  ],
+)
+def test_maps_of_single_operations(name, expected):
+  (found,) = np.asarray(randaugment.maps(_only(name, 1.0), (10, 20)))
+  np.testing.assert_allclose(found, [*expected, [0, 0, 1]], atol=1e-6)
+
+
+def test_maps_keep_the_area_whatever_is_chosen():
+  found = np.asarray(randaugment.maps(_draw(60, _COUNT, 10.0), (10, 20)))
+  np.testing.assert_allclose(
+    np.linalg.det(found.astype(np.float64)), 1, rtol=0.1
+  )
+
+
+@pytest.mark.parametrize("name", ["brightness", "contrast", "saturation"])
+def test_colours_get_a_factor_or_its_inverse(name):
+  images = jnp.asarray(_images(1, 100, 140), jnp.float32)
+  change = getattr(colour, name)
+  for strength, factor in ((1.0, 1.9), (-1.0, 1 / 1.9), (0.5, 1.45)):
+    found = randaugment.recolour(images, _only(name, strength))
+    expected = change(images, jnp.full(1, factor))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [4, 5, 6, 7])
+def test_posterize_is_pillows(bits):
+  images = _images()
+  strength = jnp.full(3, (8 - bits) / 4)
+  found = randaugment.posterize(jnp.asarray(images, jnp.float32), strength)
+  for image, got in zip(images, np.asarray(found), strict=True):
+    expected = ImageOps.posterize(Image.fromarray(image), bits)
+    np.testing.assert_array_equal(got, np.asarray(expected))
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5, 1.0])
+def test_solarize_is_pillows(strength):
+  images = _images(3, 1)  # 0 is above no threshold of 0.
+  found = randaugment.solarize(
+    jnp.asarray(images, jnp.float32), jnp.full(3, strength)
+  )
+  threshold = int(255 * (1 - strength)) + 1
+  for image, got in zip(images, np.asarray(found), strict=True):
+    expected = ImageOps.solarize(Image.fromarray(image), threshold)
+    np.testing.assert_array_equal(got, np.asarray(expected))
+
+
+def test_autocontrast_is_pillows():
+  images = _images(3, 60, 180)
+  found = randaugment.autocontrast(
+    jnp.asarray(images, jnp.float32), jnp.ones(3)
+  )
+  assert (found.min(), found.max()) == (0, 255)
+  for image, got in zip(images, np.asarray(found), strict=True):
+    expected = ImageOps.autocontrast(Image.fromarray(image))
+    # Pillow cuts fractions off.
+    np.testing.assert_allclose(got, np.asarray(expected), atol=1.001)
+
+
+@pytest.mark.parametrize("name", randaugment.OPERATIONS)
+def test_every_operation_but_the_identity_changes_something(name):
+  images = jnp.asarray(_images(1, 20, 200), jnp.float32)
+  strengths = _only(name, -0.7)
+  warped = geometry.warp(images, randaugment.maps(strengths, (8, 8)))
+  changed = randaugment.recolour(warped, strengths)
+  assert bool((changed == images).all()) == (name == "identity")
