@@ -10,6 +10,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -28,6 +29,9 @@ _VERSION = 2
 # Pixels in memory while building, per checksum, and between two points of
 # resumption.
 _CHUNK_BYTES = 1 << 26
+# Images that a thread decodes in one go: handing one over costs as much as
+# decoding it.
+_TASK = 16
 # Left free on the disk beyond what a cache needs.
 _SPARE_BYTES = 1 << 28
 # What of a listing is kept.
@@ -218,6 +222,9 @@ def _build(
       )
     return None
 
+  def read_some(rows: tuple[int, ...]) -> list[np.ndarray | str | None]:
+    return [read(row) for row in rows]
+
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     journal.open("a") as lines,
@@ -227,7 +234,9 @@ def _build(
       rows = range(start, min(start + step, len(listing)))
       chunk = _Chunk(rows.stop, [], "", [], 0)
       kept = []
-      for row, image in zip(rows, pool.map(read, rows), strict=True):
+      tasks = itertools.batched(rows, _TASK)
+      images = itertools.chain.from_iterable(pool.map(read_some, tasks))
+      for row, image in zip(rows, images, strict=True):
         if isinstance(image, str):
           chunk.quarantine.append((str(listing.names[row]), image))
         elif image is None:

@@ -109,6 +109,8 @@ def resize_and_crop(
 
 
 def _resize(image: np.ndarray, size: int, box: Box | None) -> np.ndarray:
+  if image.shape[:2] == (size, size) and box is None:
+    return image
   resized = Image.fromarray(image).resize(
     (size, size), Image.Resampling.BILINEAR, box
   )

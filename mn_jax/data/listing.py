@@ -37,6 +37,15 @@ class Listing:
   def __len__(self) -> int:
     return len(self.paths)
 
+  def take(self, rows: np.ndarray) -> "Listing":
+    """The listing of some rows, i64[m]."""
+    arrays = ("names", "stamps", "labels", "groups", "parts", "positions")
+    return dataclasses.replace(
+      self,
+      paths=[self.paths[row] for row in rows.tolist()],
+      **{name: getattr(self, name)[rows] for name in arrays},
+    )
+
   def fingerprint(self) -> str:
     """Hex SHA-256 of names and stamps: what comes, goes or grows changes it."""
     digest = hashlib.sha256()

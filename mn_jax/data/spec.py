@@ -58,6 +58,8 @@ class DatasetSpec:
       that each image is a group of its own.
     image_size: height and width of its images in pixels; of larger ones those
       they are packed at unless a config says otherwise.
+    other_sizes: what becomes of images of another size then; see
+      `cache.open_or_build`.
     origin: where it was published.
     licence: as its publisher states it.
     open: reads the layout.
@@ -82,6 +84,7 @@ class DatasetSpec:
   open: Callable[[Files], Source]
   images: int
   split: str
+  other_sizes: str = "resize"
   kaggle: str | None = None
   web: Web | None = None
   tfds: Tfds | None = None

@@ -5,13 +5,16 @@ counts and hashes. Training opens the packed images that it speaks of; what they
 were made from is needed again only for another image size.
 """
 
+import contextlib
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from mn_jax.data import archive, datasets, tfds_files
 from mn_jax.data import cache as cache_lib
+from mn_jax.data import source as source_lib
 from mn_jax.errors import InputError
 
 _SCHEMA = 1
@@ -93,9 +96,34 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
     raise InputError(
       f"data.image_size: {name!r} is not packed in this size, and {prepared}, "
       "which it was packed from, is gone; valid: the size that was prepared, "
-      f"or after {_how_to_prepare(name)}"
+      f"or after `python -m mn_jax.tools.prepare {name} --image_size=PIXELS "
+      f"--source={'|'.join((*spec.sources(), 'PATH'))}`"
     )
   return prepared
+
+
+@contextlib.contextmanager
+def open_source(
+  name: str, path: str, root: pathlib.Path
+) -> Iterator[source_lib.Source]:
+  """The images of a data set before they are packed.
+
+  Args:
+    name, path, root: see `locate`.
+
+  Raises:
+    InputError: if it is missing or refused.
+  """
+  spec = datasets.get(name)
+  place = locate(name, path, root)
+  if spec.tfds is not None and tfds_files.is_prepared(place):
+    files = tfds_files.open_files(place, spec.tfds)
+  else:
+    files = archive.open_files(place)
+  try:
+    yield spec.open(files)
+  finally:
+    files.close()
 
 
 def load(
@@ -132,15 +160,9 @@ def load(
     )
     if packed is not None:
       return packed
-  spec = datasets.get(name)
-  place = locate(name, path, root)
-  if spec.tfds is not None and tfds_files.is_prepared(place):
-    files = tfds_files.open_files(place, spec.tfds)
-  else:
-    files = archive.open_files(place)
-  try:
+  with open_source(name, path, root) as source:
     return cache_lib.open_or_build(
-      spec.open(files),
+      source,
       packed_root,
       name,
       size=image_size,
@@ -148,8 +170,6 @@ def load(
       max_unreadable=max_unreadable,
       progress=progress,
     )
-  finally:
-    files.close()
 
 
 def _how_to_prepare(name: str) -> str:

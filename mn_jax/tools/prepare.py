@@ -1,86 +1,290 @@
-"""Downloads and packs a data set: `python -m mn_jax.tools.prepare idc`.
+"""Gets a data set onto the disk: `python -m mn_jax.tools.prepare cifar100`.
 
-With `--source=PATH` it packs a copy that is already there. Training packs on
-its own too; this program does it beforehand, and gets the data from Kaggle
-where it is pinned there.
+It downloads the data set, or takes a copy with `--source=PATH`, and decodes its
+images once into one file. Training needs nothing else then: no network, no
+TensorFlow, not even the source. Whatever stops it, the same command goes on.
 """
 
 import argparse
-import os
 import pathlib
-import shutil
+import runpy
+import shlex
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+import mn_jax.acquire.manifest as manifest_lib
 from mn_jax import config as config_lib
 from mn_jax import validate
-from mn_jax.data import datasets
+from mn_jax.acquire import kaggle, space, tfds, web
+from mn_jax.data import cache as cache_lib
+from mn_jax.data import datasets, store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 
-# Archive, unpacked files and packed cache of IDC take about 7 GB.
-_NEEDED_BYTES = 8 << 30
+_MOST_CLASSES = 20  # in the terminal, one a line
+_MOST_NAMES = 10  # of files that were left out
+# What errors call by the config's field is an argument here.
+_ARGUMENTS = {
+  "data.name": "dataset",
+  "data.path": "--source",
+  "data.cache_dir": "--data_dir",
+  "data.image_size": "--image_size",
+  "data.other_sizes": "--other_sizes",
+  "data.max_unreadable": "--max_unreadable",
+}
 
 
-def download(name: str, root: pathlib.Path) -> pathlib.Path:
-  """Downloads a data set from Kaggle into `root/kaggle`; returns its folder.
+def prepare(
+  console: Console, args: argparse.Namespace, root: pathlib.Path
+) -> dict[str, Any]:
+  """Makes a data set what training opens by its name.
+
+  Args:
+    console: where to.
+    args: the program's arguments, checked, image_size among them.
+    root: see `store.cache_root`.
+
+  Returns:
+    The manifest.
 
   Raises:
-    InputError: saying what went wrong and what to do.
+    InputError: if it cannot be had.
   """
-  spec = datasets.get(name)
-  handle = spec.kaggle
-  if handle is None:
-    raise InputError(
-      f"--source: {name!r} is not downloaded by this program; valid: "
-      f"--source=FOLDER_OR_ZIP with a copy from {spec.page}"
+  known = store.read_manifest(args.dataset, root) or {}
+  source = _choose(args, known)
+  same = source == known.get("source")
+  packed = None
+  # A folder that is named may have changed: it is listed again.
+  if same and not (args.source and source["kind"] == "path"):
+    packed = cache_lib.open_built(
+      known["fingerprint"],
+      root / "packed",
+      args.dataset,
+      size=args.image_size,
+      other_sizes=args.other_sizes,
     )
-  root.mkdir(parents=True, exist_ok=True)
-  free = shutil.disk_usage(root).free
-  if free < _NEEDED_BYTES:
-    raise InputError(
-      f"--data_dir: got {str(root)!r} with {free / 2**30:.1f} GiB free; valid: "
-      f"a folder with {_NEEDED_BYTES / 2**30:.0f} GiB"
+  if packed is not None:
+    console.line(f"{args.dataset} is prepared already; every byte is intact")
+    path = pathlib.Path(known["path"])
+  else:
+    path = _get(console, args, root, source, known)
+    packed = _pack(console, args, root, path)
+  manifest = manifest_lib.describe(
+    args.dataset,
+    packed,
+    source=source,
+    path=path,
+    image_size=args.image_size,
+    other_sizes=args.other_sizes,
+  )
+  if known and known["fingerprint"] != packed.fingerprint:
+    console.line(f"{args.dataset} was another copy before, {known['path']}")
+    console.line(
+      "One copy has the name; others are given with --config.data.path=PATH"
     )
-  # Read by kagglehub when it is imported.
-  os.environ["KAGGLEHUB_CACHE"] = str(root / "kaggle")
-  try:
-    import kagglehub
-    from kagglehub.exceptions import KaggleApiHTTPError
-  except ImportError:
-    raise InputError(
-      "kagglehub is not installed; valid: `make setup`, or `pip install "
-      "kagglehub`"
-    ) from None
-  import requests
-
-  try:
-    return pathlib.Path(kagglehub.dataset_download(handle))
-  except KaggleApiHTTPError as error:
-    status = error.response.status_code if error.response is not None else "?"
-    raise InputError(
-      f"Kaggle answered {status} for {handle}; valid: credentials in "
-      "KAGGLE_API_TOKEN (or KAGGLE_USERNAME and KAGGLE_KEY), made at "
-      "kaggle.com/settings, of an account that accepted the data's terms"
-    ) from None
-  except (requests.RequestException, OSError) as error:
-    raise InputError(
-      f"the download of {handle} broke off ({type(error).__name__}); valid: a "
-      "connection to kaggle.com, and the same command again"
-    ) from None
+  store.write_manifest(args.dataset, root, manifest)
+  return manifest
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
+def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
+  """What the manifest calls the source: its kind, and what names it.
+
+  Raises:
+    InputError: if there is no such source.
+  """
+  spec = datasets.get(args.dataset)
+  ways = spec.sources()
+  kind = args.source
+  if kind and spec.generate is not None:
+    raise InputError(
+      f"--source: got {kind!r}, and {args.dataset!r} is generated; valid: no "
+      "--source"
+    )
+  if not kind:
+    if spec.generate is not None:
+      return {"kind": "generated"}
+    before = known.get("source")
+    before = before.get("kind") if isinstance(before, dict) else None
+    if before == "path":
+      return {"kind": before}
+    kind = before if before in ways else "".join(ways[:1])
+    if not kind:
+      raise InputError(
+        f"--source: got nothing, and {args.dataset!r} is not downloaded by "
+        f"this program; valid: --source=FOLDER_OR_ARCHIVE ({spec.page})"
+      )
+  if kind not in ways:
+    if not pathlib.Path(kind).expanduser().exists():
+      raise InputError(
+        f"--source: got {kind!r}, which does not exist; valid: "
+        f"{', '.join((*ways, 'the folder or archive of a copy'))}"
+      )
+    return {"kind": "path"}
+  if kind == "web":
+    return {"kind": kind, "url": spec.web.url, "sha256": spec.web.sha256}
+  handle = spec.kaggle if kind == "kaggle" else spec.tfds.name
+  return {"kind": kind, "handle": handle}
+
+
+def _get(
+  console: Console,
+  args: argparse.Namespace,
+  root: pathlib.Path,
+  source: dict[str, str],
+  known: dict[str, Any],
+) -> pathlib.Path:
+  """The folder or archive with the images, downloaded if that is the way.
+
+  Raises:
+    InputError: if it cannot be had.
+  """
+  spec = datasets.get(args.dataset)
+  kind = source["kind"]
+  if kind == "path":
+    path = pathlib.Path(args.source or known["path"]).expanduser()
+    if not path.exists():
+      ways = ", ".join((*spec.sources(), "the folder or archive of a copy"))
+      raise InputError(
+        f"--source: got nothing, and {path}, which {args.dataset!r} was packed "
+        f"from, is gone; valid: {ways}"
+      )
+    return path
+  if kind == "generated":
+    if not (root / args.dataset).exists():
+      console.line(f"Drawing {args.dataset}")
+    return store.locate(args.dataset, "", root)
+  space.check(root, space.needed(args.dataset, kind, args.image_size))
+  origin = source.get("url", f"{source.get('handle')} with {kind}")
+  console.line(f"Getting {origin}")
+  if kind == "kaggle":
+    return kaggle.fetch(spec.kaggle, root)
+  if kind == "tfds":
+    return tfds.fetch(spec.tfds, root, page=spec.page)
+  with console.counting("downloaded", "MB") as update:
+    path = web.fetch(
+      spec.web,
+      root,
+      lambda done, total: update(_megabytes(done), _megabytes(total or done)),
+    )
+  console.line(f"{path} has the SHA-256 that it should")
+  return path
+
+
+def _pack(
+  console: Console,
+  args: argparse.Namespace,
+  root: pathlib.Path,
+  path: pathlib.Path,
+) -> cache_lib.PackedCache:
+  with console.counting("packed", "images") as progress:
+    return store.load(
+      args.dataset,
+      path=str(path),
+      root=root,
+      image_size=args.image_size,
+      other_sizes=args.other_sizes,
+      max_unreadable=args.max_unreadable,
+      progress=progress,
+    )
+
+
+def _megabytes(size: int) -> int:
+  return -(-size // 1_000_000)
+
+
+def _show(
+  console: Console, args: argparse.Namespace, manifest: dict[str, Any]
+) -> None:
+  """Prints what there is now."""
+  spec = datasets.get(args.dataset)
+  console.line(f"{args.dataset}: {spec.title}")
+  console.line(f"  {spec.origin}")
+  console.line(f"  licence: {spec.licence}")
+  count = f"{manifest['images']:,} images of {args.image_size} pixels"
+  if spec.group is not None:
+    count += f" of {manifest['groups']:,} {spec.group}s"
+  console.line(f"{count}; fingerprint {manifest['fingerprint'][:16]}")
+  parts = manifest["parts"]
+  if set(parts) != {"none"}:
+    shown = (f"{part} {count:,}" for part, count in parts.items())
+    console.line(f"  published parts: {', '.join(shown)}")
+  classes = manifest["classes"]
+  if len(classes) > _MOST_CLASSES:
+    fewest, most = min(classes.values()), max(classes.values())
+    console.line(f"  {len(classes)} classes of {fewest:,} to {most:,} images")
+  else:
+    for name, count in classes.items():
+      console.line(f"  {name}: {count:,}")
+  if manifest["dropped"]:
+    console.line(f"  left out for their size: {manifest['dropped']:,}")
+  unread = manifest["quarantine"]
+  for name, reason in unread[:_MOST_NAMES]:
+    console.line(f"  unreadable: {name}: {reason}")
+  if len(unread) > _MOST_NAMES:
+    console.line(f"  and {len(unread) - _MOST_NAMES:,} more; see the manifest")
+
+
+def _show_next(
+  console: Console, args: argparse.Namespace, root: pathlib.Path
+) -> None:
+  """Prints where the manifest is, and the command that trains."""
+  console.line(f"Manifest: {root / f'{args.dataset}.json'}")
+  spec = datasets.get(args.dataset)
+  variant = "sample" if spec.generate is not None else ""
+  configs = _configs(args.dataset, variant)
+  words = ["python -m mn_jax.main"]
+  if configs:
+    path, config = configs[0]
+    words.append(f"--config={path}{variant and f':{variant}'}")
+    size, other = config.data.image_size, config.data.other_sizes
+  else:
+    words += ["--config=FILE", f"--config.data.name={args.dataset}"]
+    defaults = config_lib.DataConfig()
+    if spec.split != defaults.split:
+      words.append(f"--config.data.split={spec.split}")
+    size, other = defaults.image_size, defaults.other_sizes
+  if size != args.image_size:
+    words.append(f"--config.data.image_size={args.image_size}")
+  if other != args.other_sizes:
+    words.append(f"--config.data.other_sizes={args.other_sizes}")
+  if args.data_dir:
+    words.append(f"--config.data.cache_dir={shlex.quote(args.data_dir)}")
+  stem = pathlib.Path(configs[0][0]).stem if configs else args.dataset
+  words.append(f"--workdir=runs/{stem}")
+  console.line("Train:")
+  console.line("  " + " \\\n    ".join(words))
+  if len(configs) > 1:
+    others = ", ".join(str(path) for path, _ in configs[1:])
+    console.line(f"or with {others}")
+
+
+def _configs(name: str, variant: str) -> list[tuple[pathlib.Path, Any]]:
+  """The experiments on a data set: (file, config), as far as they are here."""
+  found = []
+  for path in sorted(pathlib.Path("configs").glob("*.py")):
+    try:
+      config = runpy.run_path(str(path))["get_config"](variant)
+      if config.data.name == name:
+        found.append((path, config))
+    except Exception:  # anybody's file; training tells what is wrong with it
+      continue
+  return found
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
     prog="python -m mn_jax.tools.prepare",
     description="Download and pack a data set for training.",
   )
+  defaults = config_lib.DataConfig()
   parser.add_argument("dataset", help=f"one of: {', '.join(datasets.DATASETS)}")
   parser.add_argument(
     "--source",
-    default="kaggle",
-    help="a folder or zip archive (default: kaggle, for what is there)",
+    default="",
+    help="web, kaggle or tfds, where there are such; or the path of a copy: a "
+    "folder, a zip or tar archive, a folder that TFDS prepared (default: as "
+    "before, or the first of these)",
   )
   parser.add_argument(
     "--data_dir",
@@ -94,34 +298,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     default=None,
     help="height and width in pixels (default: those of the data set's images)",
   )
-  args = parser.parse_args(argv)
-  defaults = config_lib.DataConfig()
+  parser.add_argument(
+    "--other_sizes",
+    default=None,
+    help="images of another size: resize squeezes them to the square, crop "
+    "takes the middle, drop leaves them out (default: as is usual for the data "
+    "set)",
+  )
+  parser.add_argument(
+    "--max_unreadable",
+    type=float,
+    default=defaults.max_unreadable,
+    help="share of unreadable files above which nothing is packed (default: "
+    f"{defaults.max_unreadable:g})",
+  )
+  return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  args = _arguments(argv)
   console = Console()
-  root = datasets.cache_root(args.data_dir)
+  root = store.cache_root(args.data_dir)
   try:
     spec = datasets.get(args.dataset)
-    size = spec.image_size if args.image_size is None else args.image_size
-    validate.check_fields("data", defaults, image_size=size)
-    if args.source != "kaggle":
-      path = pathlib.Path(args.source).expanduser()
-    elif spec.generate is not None:
-      path = None
-    else:
-      path = datasets.recall(args.dataset, root) or download(args.dataset, root)
-    with console.counting("decoding", "images") as progress:
-      packed = datasets.load(
-        args.dataset,
-        path="" if path is None else str(path),
-        root=root,
-        image_size=size,
-        edge_patches=defaults.edge_patches,
-        max_unreadable=defaults.max_unreadable,
-        progress=progress,
-      )
-    if path is not None:
-      datasets.remember(args.dataset, path, root)
+    if args.image_size is None:
+      args.image_size = spec.image_size
+    if args.other_sizes is None:
+      args.other_sizes = spec.other_sizes
+    validate.check_fields(
+      "data",
+      config_lib.DataConfig(),
+      name=args.dataset,
+      image_size=args.image_size,
+      other_sizes=args.other_sizes,
+      max_unreadable=args.max_unreadable,
+    )
+    manifest = prepare(console, args, root)
   except InputError as error:
-    print(f"prepare: {error}", file=sys.stderr)
+    field, colon, rest = str(error).partition(":")
+    print(
+      f"prepare: {_ARGUMENTS.get(field, field)}{colon}{rest}", file=sys.stderr
+    )
     return 2
   except OSError as error:
     print(
@@ -130,15 +348,13 @@ def main(argv: Sequence[str] | None = None) -> int:
       file=sys.stderr,
     )
     return 2
-  console.line(f"{args.dataset}: {spec.title}; licence: {spec.licence}")
-  count = f"{len(packed):,} images"
-  if spec.group is not None:
-    count += f" of {len(set(packed.groups.tolist())):,} {spec.group}s"
-  console.line(f"{count}; fingerprint {packed.fingerprint[:16]}")
-  for index, name in enumerate(spec.classes):
-    console.line(f"  {name}: {(packed.labels == index).sum():,}")
-  for name, reason in packed.quarantine:
-    console.line(f"  left out: {name}: {reason}")
+  except KeyboardInterrupt:
+    print(
+      "prepare: stopped; the same command goes on from here", file=sys.stderr
+    )
+    return 130
+  _show(console, args, manifest)
+  _show_next(console, args, root)
   return 0
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.tools import fetch
+from mn_jax.web.download import Checksum
 from mn_jax.weights import manifest
-from mn_jax.weights.download import Checksum
 
 _SHA256 = hashlib.sha256(b"weights").hexdigest()
 

@@ -1,150 +1,264 @@
-import types
+import pathlib
+import runpy
+import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
+from preparing import load, manifest
 
-from mn_jax.data import datasets, sample, sample_tiles
+from mn_jax.acquire import kaggle
+from mn_jax.data import datasets, sample, store
+from mn_jax.errors import InputError
 from mn_jax.tools import prepare
 
-HANDLE = "paultimothymooney/breast-histopathology-images/versions/1"
+ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory):
-  """A small data set in the layout of IDC."""
-  folder = tmp_path_factory.mktemp("copy") / "idc"
-  sample.write_sample(folder, num_patients=4, patches_per_patient=5)
-  return folder
-
-
-@pytest.fixture
-def kaggle(monkeypatch):
-  """Stands in for kagglehub and requests: `download` is set by the test."""
-  import sys
-
-  class KaggleApiHTTPError(Exception):
-    response = None
-
-  hub = types.ModuleType("kagglehub")
-  errors = types.ModuleType("kagglehub.exceptions")
-  errors.KaggleApiHTTPError = KaggleApiHTTPError
-  hub.exceptions = errors
-  requests = types.ModuleType("requests")
-  requests.RequestException = type("RequestException", (OSError,), {})
-  for module in (hub, errors, requests):
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-  return types.SimpleNamespace(
-    hub=hub, error=KaggleApiHTTPError, broken=requests.RequestException
-  )
-
-
-def run(capsys, *arguments):
-  code = prepare.main(list(map(str, arguments)))
-  return code, *capsys.readouterr()
-
-
-def test_a_copy_is_packed_counted_and_remembered(copy, tmp_path, capsys):
-  code, out, err = run(capsys, "idc", "--source", copy, "--data_dir", tmp_path)
+def test_a_copy_is_packed_counted_and_written_down(copy, root, run_prepare):
+  code, out, err = run_prepare("idc", f"--source={copy}")
   assert (code, err) == (0, "")
-  assert "20 images of 4 patients" in out
+  assert "20 images of 50 pixels of 4 patients" in out
   assert "CC0" in out
-  assert datasets.locate("idc", "", tmp_path) == copy.resolve()
-  # Again, without naming it: what is prepared is not downloaded.
-  code, again, _ = run(capsys, "idc", "--data_dir", tmp_path)
-  assert code == 0
-  assert "20 images of 4 patients" in again
-
-
-def test_a_copy_without_groups_is_packed_at_its_own_size(tmp_path, capsys):
-  copy = tmp_path / "copy"
-  sample_tiles.write_tiles(copy, tiles_per_class=1)
-  options = ("--source", copy, "--data_dir", tmp_path)
-  code, out, err = run(capsys, "eurosat", *options)
-  assert (code, err) == (0, "")
-  assert "10 images; fingerprint" in out
-  assert "None" not in out
-  assert "SeaLake: 1" in out
-  assert list((tmp_path / "packed").glob("eurosat-64px-*/meta.json"))
-  run(capsys, "eurosat", *options, "--image_size=32")
-  assert list((tmp_path / "packed").glob("eurosat-32px-*/meta.json"))
-
-
-def test_download_is_pinned_and_kept_in_the_data_folder(
-  copy, tmp_path, capsys, kaggle, monkeypatch
-):
-  asked = []
-
-  def download(handle):
-    import os
-
-    asked.append((handle, os.environ["KAGGLEHUB_CACHE"]))
-    return str(copy)
-
-  kaggle.hub.dataset_download = download
-  monkeypatch.setenv("KAGGLEHUB_CACHE", "elsewhere")
-  code, out, _ = run(capsys, "idc", "--data_dir", tmp_path)
-  assert code == 0
-  assert asked == [(HANDLE, str(tmp_path / "kaggle"))]
-  assert "20 images" in out
-
-
-@pytest.mark.parametrize(
-  ("failure", "message"),
-  [
-    ("status", "Kaggle answered 403"),
-    ("broken", "broke off"),
-  ],
-)
-def test_failed_download_says_what_to_do(
-  tmp_path, capsys, kaggle, failure, message, monkeypatch
-):
-  monkeypatch.setenv("KAGGLEHUB_CACHE", "elsewhere")
-
-  def download(handle):
-    if failure == "broken":
-      raise kaggle.broken("no route")
-    error = kaggle.error("secret-token in the text")
-    error.response = types.SimpleNamespace(status_code=403)
-    raise error
-
-  kaggle.hub.dataset_download = download
-  code, _, err = run(capsys, "idc", "--data_dir", tmp_path)
-  assert code == 2
-  assert message in err
-  assert err.count("\n") == 1
-  assert "secret" not in err
-  assert not (tmp_path / "idc.path").exists()
-
-
-def test_too_little_space_is_said_before_the_download(
-  tmp_path, capsys, kaggle, monkeypatch
-):
-  monkeypatch.setattr(
-    prepare.shutil,
-    "disk_usage",
-    lambda _: types.SimpleNamespace(free=1 << 30),
+  assert f"Manifest: {root / 'idc.json'}" in out
+  packed = load(root, "idc", 50)
+  written = manifest(root)
+  counts = np.bincount(packed.labels).tolist()
+  assert written["classes"] == dict(zip(packed.classes, counts, strict=True))
+  for name, count in written["classes"].items():
+    assert f"  {name}: {count}\n" in out
+  assert written["source"] == {"kind": "path"}
+  assert written["path"] == str(copy)
+  assert written["fingerprint"] == packed.fingerprint
+  assert written["pixels_sha256"] == packed.sha256
+  assert (written["images"], written["groups"], written["group"]) == (
+    20,
+    4,
+    "patient",
   )
-  code, _, err = run(capsys, "idc", "--data_dir", tmp_path)
+  assert written["parts"] == {"none": 20}
+  assert set(written["versions"]) == {"mn_jax", "numpy", "pillow"}
+  assert (written["image_size"], written["other_sizes"]) == (50, "resize")
+
+
+def test_the_same_copy_elsewhere_gives_the_same_manifest(
+  master, tmp_path, root, run_prepare
+):
+  manifests = []
+  for name in ("one", "two"):
+    place = shutil.copytree(master, tmp_path / name)
+    run_prepare("idc", f"--source={place}")
+    manifests.append(manifest(root))
+    assert manifests[-1].pop("path") == str(place)
+  assert manifests[0] == manifests[1]
+
+
+def test_a_second_run_says_so_and_decodes_nothing(
+  copy, root, run_prepare, monkeypatch
+):
+  run_prepare("idc", f"--source={copy}")
+  before = (root / "idc.json").read_bytes()
+  shutil.rmtree(copy)
+  monkeypatch.setattr(store, "load", lambda *_, **__: pytest.fail("packed"))
+  code, out, err = run_prepare("idc")
+  assert (code, err) == (0, "")
+  assert "idc is prepared already" in out
+  assert "20 images" in out
+  assert (root / "idc.json").read_bytes() == before
+
+
+def test_a_damaged_cache_is_packed_again(copy, root, run_prepare):
+  run_prepare("idc", f"--source={copy}")
+  (pixels,) = root.glob("packed/idc-50px-*/images.u8")
+  good = pixels.read_bytes()
+  pixels.write_bytes(bytes(len(good)))
+  code, out, _ = run_prepare("idc")
+  assert code == 0
+  assert "already" not in out
+  assert pixels.read_bytes() == good
+
+
+def test_another_copy_takes_the_name(copy, tmp_path, root, run_prepare):
+  run_prepare("idc", f"--source={copy}")
+  first = manifest(root)
+  other = tmp_path / "other"
+  sample.write_sample(other, num_patients=2, patches_per_patient=3)
+  code, out, _ = run_prepare("idc", f"--source={other}")
+  assert code == 0
+  assert f"idc was another copy before, {copy}\n" in out
+  assert manifest(root)["fingerprint"] != first["fingerprint"]
+  assert len(load(root, "idc", 50)) == 6
+
+
+def test_a_copy_that_grew_is_packed_anew(copy, root, run_prepare):
+  run_prepare("idc", f"--source={copy}")
+  new = Image.new("RGB", (50, 50))
+  new.save(copy / "99_idx5_x1_y51_class1.png")
+  _, out, _ = run_prepare("idc", f"--source={copy}")
+  assert "21 images of 50 pixels of 5 patients" in out
+  assert len(load(root, "idc", 50)) == 21
+
+
+def test_training_needs_no_source_but_for_another_size(copy, root, run_prepare):
+  run_prepare("idc", f"--source={copy}")
+  shutil.rmtree(copy)
+  assert len(load(root, "idc", 50)) == 20
+  with pytest.raises(InputError) as caught:
+    load(root, "idc", 32)
+  message = str(caught.value)
+  assert "not packed in this size" in message
+  assert str(copy) in message
+  assert "prepare idc --image_size=PIXELS --source=kaggle|PATH`" in message
+  code, _, err = run_prepare("idc", "--image_size=32")
   assert code == 2
-  assert "1.0 GiB free" in err
+  assert f"{copy}, which 'idc' was packed from, is gone; valid: kaggle, " in err
+
+
+def test_sizes_and_what_becomes_of_others(copy, root, run_prepare):
+  (odd,) = list(copy.rglob("*.png"))[:1]
+  Image.new("RGB", (50, 20)).save(odd)
+  _, out, _ = run_prepare("idc", f"--source={copy}", "--other_sizes=drop")
+  assert "left out for their size: 1" in out
+  assert manifest(root)["dropped"] == 1
+  _, out, _ = run_prepare("idc", "--image_size=16", "--other_sizes=crop")
+  assert "20 images of 16 pixels" in out
+  assert "--config.data.image_size=16" in out
+  assert "--config.data.other_sizes=crop" in out
+  assert list(root.glob("packed/idc-16px-crop-*/meta.json"))
+
+
+def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
+  bad = sorted(copy.rglob("*.png"))[:12]
+  for path in bad:
+    path.write_bytes(b"no image")
+  code, _, err = run_prepare("idc", f"--source={copy}")
+  assert code == 2
+  assert err.startswith("prepare: --max_unreadable: at least")
+  assert not (root / "idc.json").exists()
+  code, out, _ = run_prepare("idc", f"--source={copy}", "--max_unreadable=0.9")
+  assert code == 0
+  assert out.count("unreadable: ") == 10
+  assert "and 2 more; see the manifest" in out
+  names = {name for name, _ in manifest(root)["quarantine"]}
+  assert names == {path.name for path in bad}
+  assert all(reason for _, reason in manifest(root)["quarantine"])
 
 
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    (["nothing"], "got 'nothing'; valid: idc, idc_sample"),
-    (["idc", "--source", "/no/such"], "got '/no/such'"),
-    (["idc", "--source", "/", "--image_size=2000"], "got 2000; valid: 8 to"),
-    (["eurosat"], "'eurosat' is not downloaded by this program; valid: --sou"),
-    (["eurosat"], "a copy from https://zenodo.org/records/7711810"),
+    (["nothing"], "dataset: got 'nothing'; valid: idc, idc_sample"),
+    (["idc", "--source=/no/such"], "got '/no/such', which does not exist; val"),
+    (["idc", "--source=web"], "got 'web', which does not exist; valid: kaggle"),
+    (["cifar100", "--source=x"], "valid: web, tfds, the folder or archive of"),
+    (["idc", "--source=/", "--image_size=2000"], "--image_size: got 2000; val"),
+    (["idc", "--other_sizes=bend"], "--other_sizes: got 'bend'; valid: resi"),
+    (["idc", "--max_unreadable=2"], "--max_unreadable: got 2.0; valid: 0 to 1"),
+    (["idc_sample", "--source=/"], "got '/', and 'idc_sample' is generated"),
+    (["image_folder"], "--source: got nothing, and 'image_folder' is not down"),
+    (["idc", f"--source={ROOT / 'configs'}"], "--source: no file named like"),
+    (["idc", f"--source={ROOT / 'LICENSE'}"], "LICENSE: not a readable"),
   ],
 )
-def test_wrong_input_is_one_line(tmp_path, capsys, arguments, message):
-  code, _, err = run(capsys, *arguments, "--data_dir", tmp_path)
-  assert code == 2
+def test_wrong_input_is_one_line(root, run_prepare, arguments, message):
+  code, out, err = run_prepare(*arguments)
+  assert (code, out) == (2, "")
   assert message in err
+  assert err.startswith("prepare: ")
+  assert err.count("\n") == 1
+  assert not root.exists() or not list(root.glob("*.json"))
+
+
+def test_too_little_room_is_said_before_the_download(
+  root, run_prepare, monkeypatch
+):
+  monkeypatch.setattr(kaggle, "fetch", lambda *_: pytest.fail("downloaded"))
+  monkeypatch.setattr(
+    "mn_jax.acquire.space.shutil.disk_usage",
+    lambda _: type("Usage", (), {"free": 1 << 30}),
+  )
+  code, _, err = run_prepare("idc")
+  assert code == 2
+  assert "1.1 GB free; valid: a folder with 10.1 GB" in err
+
+
+def test_a_root_that_cannot_be_written_is_said(tmp_path, copy, capsys):
+  (tmp_path / "file").touch()
+  place = tmp_path / "file" / "root"
+  arguments = ["idc", f"--source={copy}", f"--data_dir={place}"]
+  assert prepare.main(arguments) == 2
+  err = capsys.readouterr().err
+  assert err.startswith("prepare: --data_dir: ")
   assert err.count("\n") == 1
 
 
-def test_a_data_set_that_moved_away_is_not_found(copy, tmp_path):
-  datasets.remember("idc", tmp_path / "gone", tmp_path)
-  assert datasets.recall("idc", tmp_path) is None
+def test_the_command_to_train_fits_the_data(
+  copy, root, run_prepare, monkeypatch
+):
+  _, out, _ = run_prepare("idc", f"--source={copy}", "--image_size=32")
+  command = out[out.index("python -m mn_jax.main") :].replace("\\\n", " ")
+  words = command.splitlines()[0].split()
+  assert "--config=configs/idc_v1.py" in words
+  assert "--config.data.image_size=32" in words
+  assert f"--config.data.cache_dir={root}" in words
+  assert any(word.startswith("--workdir=") for word in words)
+  # Elsewhere no configs are at hand; what is printed then is still whole.
+  monkeypatch.chdir(root)
+  _, out, _ = run_prepare("idc", "--image_size=32")
+  assert "--config=FILE \\\n    --config.data.name=idc" in out
+
+
+def test_no_line_is_wider_than_a_terminal(copy, root, run_prepare, monkeypatch):
+  monkeypatch.chdir(copy.parent)
+  _, out, _ = run_prepare("idc", "--source=copy")
+  paths = (str(root), str(copy))
+  for line in out.splitlines():
+    for path in paths:
+      line = line.replace(path, "PATH")
+    assert len(line) <= 80, line
+
+
+def test_a_relative_path_is_found_from_anywhere(
+  copy, root, run_prepare, monkeypatch
+):
+  monkeypatch.chdir(copy.parent)
+  run_prepare("idc", "--source=copy")
+  monkeypatch.chdir("/")
+  assert manifest(root)["path"] == str(copy)
+  assert run_prepare("idc", "--image_size=16")[0] == 0
+
+
+@pytest.mark.parametrize(
+  "path", sorted((ROOT / "configs").glob("*_*.py")), ids=lambda p: p.stem
+)
+def test_defaults_are_those_of_the_experiments(path):
+  data = runpy.run_path(str(path))["get_config"]("").data
+  spec = datasets.get(data.name)
+  assert (data.image_size, data.other_sizes) == (
+    spec.image_size,
+    spec.other_sizes,
+  )
+  assert prepare._arguments(["idc"]).max_unreadable == data.max_unreadable
+
+
+@pytest.mark.parametrize(
+  ("name", "file", "size", "expected"),
+  [
+    ("colorectal_histology", "colorectal-histology-24-tiles.zip", 150, 24),
+    ("cifar100", "cifar-100-python-part.zip", 32, 1000),
+    ("chest_xray", "chest-xray-original-size-sample.zip", 224, 24),
+  ],
+)
+def test_real_archives_are_prepared_and_trained_from(
+  shared_data, root, run_prepare, name, file, size, expected
+):
+  code, out, err = run_prepare(name, f"--source={shared_data / file}")
+  assert (code, err) == (0, "")
+  assert f"{expected:,} images of {size} pixels" in out
+  packed = load(root, name, size)
+  assert packed.images.shape == (expected, size, size, 3)
+  assert packed.quarantine == ()
+  assert sum(manifest(root, name)["classes"].values()) == expected
+  assert (
+    len(np.unique(packed.images[:, 0, 0], axis=0)) > 10
+  )  # images, not blanks

@@ -11,7 +11,8 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
-from mn_jax.weights import download, manifest
+from mn_jax.web import download
+from mn_jax.weights import manifest
 
 _WEIGHTS = manifest.load()
 _FILES = [f for w in _WEIGHTS.values() for f in (w.top, w.no_top)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.weights import download
+from mn_jax.web import download
 
 SIZE = 1_000_003
 CONTENT = np.random.default_rng(0).bytes(SIZE)

@@ -10,7 +10,7 @@ import file_server
 import pytest
 from fetching import CONTENT, OTHER, SIZE, digest, get, left, refuses
 
-from mn_jax.weights import address, download
+from mn_jax.web import address, download
 
 
 @pytest.fixture

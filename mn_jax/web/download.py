@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 import filelock
 
 from mn_jax.errors import InputError
-from mn_jax.weights import address
+from mn_jax.web import address
 
 # (bytes so far, bytes in all or None where the server does not say)
 Progress = Callable[[int, int | None], None]

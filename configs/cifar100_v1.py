@@ -1,0 +1,31 @@
+"""MobileNetV1 on classes 0 to 9 of CIFAR-100, enlarged to 64x64.
+
+  python -m mn_jax.tools.prepare cifar100
+  python -m mn_jax.main --config=configs/cifar100_v1.py --workdir=runs/cifar100
+
+The published test part (Krizhevsky 2009); validation is a tenth of the training
+part, so that the test chooses nothing.
+
+Arguments (`--config=configs/cifar100_v1.py:ARG`): `sample` and `test` run on an
+embedded sample of drawn pictures.
+One override: --config.data.classes=0 takes all hundred classes.
+"""
+
+import ml_collections
+
+from configs import base
+from mn_jax import config as config_lib
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+  config = base.cifar100()
+  config.experiment = "cifar100_v1"
+  config.model.name = "mobilenet_v1"
+  return config_lib.variant(
+    config,
+    arg,
+    {
+      "sample": base.CIFAR_SAMPLE,
+      "test": base.CIFAR_TEST,
+    },
+  )

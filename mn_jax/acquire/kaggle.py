@@ -1,0 +1,108 @@
+"""Data sets of Kaggle, at a pinned version, through kagglehub."""
+
+import errno
+import logging
+import os
+import pathlib
+import tarfile
+import zipfile
+import zlib
+
+from mn_jax.errors import InputError
+
+_AGAIN = "a connection to kaggle.com, and the same command again, which goes on"
+
+
+def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
+  """The folder of a data set, downloaded to `root/kaggle` unless it is there.
+
+  kagglehub shows its own progress, continues a half download, checks what came
+  and unpacks it.
+
+  Args:
+    handle: `OWNER/NAME/versions/N`.
+    root: the folder of downloads.
+
+  Raises:
+    InputError: saying what went wrong and what to do.
+  """
+  folder = root / "kaggle"
+  os.environ["KAGGLEHUB_CACHE"] = str(folder)
+  try:
+    import kagglehub
+    import requests
+    from kagglehub import exceptions
+  except ImportError:
+    raise InputError(
+      "--source: got 'kaggle', and kagglehub is not installed; valid: after "
+      "`make setup` or `pip install kagglehub`, or --source=PATH with a copy"
+    ) from None
+  # What it tells otherwise is where it puts files, and of its new versions.
+  logging.getLogger("kagglehub").setLevel(logging.ERROR)
+  try:
+    return pathlib.Path(kagglehub.dataset_download(handle))
+  except (
+    exceptions.CredentialError,
+    exceptions.UnauthenticatedError,
+  ):
+    raise _refused("no credentials", handle) from None
+  except exceptions.KaggleApiHTTPError as error:
+    status = error.response.status_code if error.response is not None else 0
+    raise _answered(status, handle) from None
+  except exceptions.DataCorruptionError:
+    raise InputError(
+      f"{handle}: what came has another checksum than Kaggle says, and is "
+      f"deleted; valid: {_AGAIN}"
+    ) from None
+  # Also an OSError, sometimes a ValueError, and so before them.
+  except requests.RequestException as error:
+    if (response := error.response) is not None:
+      raise _answered(response.status_code, handle) from None
+    raise InputError(
+      f"{handle}: the download broke off ({type(error).__name__}); valid: "
+      f"{_AGAIN}"
+    ) from None
+  except (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    ValueError,
+  ):
+    raise InputError(
+      f"{handle}: what lies in {folder} is no readable archive; valid: that "
+      "folder deleted, and the same command again"
+    ) from None
+  except OSError as error:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+      raise InputError(
+        f"--data_dir: the disk of {folder} is full; valid: more room there, "
+        "and the same command again"
+      ) from None
+    raise InputError(
+      f"--data_dir: {folder} cannot be written ({error.strerror or error}); "
+      "valid: a folder you may create or write"
+    ) from None
+
+
+def _answered(status: int, handle: str) -> InputError:
+  """The error for an answer of Kaggle's; its text may hold secrets."""
+  if status in (401, 403):
+    return _refused(f"answer {status}", handle)
+  if status == 404:
+    return InputError(
+      f"{handle}: Kaggle has no such version any more (answer 404); valid: "
+      "--source=PATH with a copy of it"
+    )
+  return InputError(
+    f"{handle}: Kaggle answers {status or 'nothing'}; valid: the same command "
+    "later, or --source=PATH with a copy"
+  )
+
+
+def _refused(reason: str, handle: str) -> InputError:
+  return InputError(
+    f"{handle}: Kaggle refuses it ({reason}); valid: credentials in "
+    "KAGGLE_API_TOKEN or in KAGGLE_USERNAME and KAGGLE_KEY, made at "
+    "kaggle.com/settings, of an account that accepted the data's terms"
+  )

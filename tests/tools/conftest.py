@@ -1,0 +1,39 @@
+"""What the tests of one program share."""
+
+import pathlib
+import shutil
+
+import pytest
+
+from mn_jax.data import sample
+from mn_jax.tools import prepare
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory):
+  """A small data set in the layout of IDC, not to be changed."""
+  folder = tmp_path_factory.mktemp("copy") / "idc"
+  sample.write_sample(folder, num_patients=4, patches_per_patient=5)
+  return folder
+
+
+@pytest.fixture
+def copy(master, tmp_path):
+  return pathlib.Path(shutil.copytree(master, tmp_path / "copy"))
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+  monkeypatch.delenv("MN_JAX_CACHE", raising=False)
+  return tmp_path / "root"
+
+
+@pytest.fixture
+def run_prepare(capsys, root):
+  """Runs the program in `root`; returns its code and what it printed."""
+
+  def run(*arguments):
+    code = prepare.main([*map(str, arguments), f"--data_dir={root}"])
+    return code, *capsys.readouterr()
+
+  return run

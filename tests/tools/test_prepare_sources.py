@@ -1,0 +1,211 @@
+"""Where `prepare` gets data sets from, and how it goes on."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import io
+import json
+import pathlib
+import shutil
+import zipfile
+
+import file_server
+import pytest
+import toy_tfds
+from PIL import Image
+from preparing import load, manifest
+
+from mn_jax.acquire import kaggle
+from mn_jax.data import cache, datasets, sample_tiles
+from mn_jax.data.spec import Web
+from mn_jax.tools import prepare
+
+
+def test_kaggle_is_the_way_of_idc(copy, root, run_prepare, monkeypatch):
+  asked = []
+
+  def fetch(handle, folder):
+    asked.append((handle, folder))
+    return copy
+
+  monkeypatch.setattr(kaggle, "fetch", fetch)
+  assert run_prepare("idc")[0] == 0
+  handle = datasets.get("idc").kaggle
+  assert asked == [(handle, root)]
+  assert manifest(root)["source"] == {"kind": "kaggle", "handle": handle}
+  # Neither the network nor the download is needed again.
+  shutil.rmtree(copy)
+  assert "prepared already" in run_prepare("idc")[1]
+  assert "prepared already" in run_prepare("idc", "--source=kaggle")[1]
+  assert len(asked) == 1
+
+
+def zipped(tmp_path):
+  """An archive of ten tiles in the layout of EuroSAT."""
+  folder = tmp_path / "tiles"
+  sample_tiles.write_tiles(folder, tiles_per_class=1)
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w") as file:
+    for path in folder.rglob("*.jpg"):
+      file.write(path, pathlib.Path("2750") / path.relative_to(folder))
+  return buffer.getvalue()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+  """EuroSAT as its publisher would serve it, from this machine."""
+  for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    monkeypatch.delenv(name, raising=False)
+  content = zipped(tmp_path)
+  with file_server.serving(content) as site:
+    web = Web(site.url, hashlib.sha256(content).hexdigest(), len(content))
+    spec = dataclasses.replace(datasets.get("eurosat"), web=web)
+    monkeypatch.setitem(datasets.DATASETS, "eurosat", spec)
+    yield site
+
+
+def test_the_web_is_the_first_way_where_there_is_one(site, root, run_prepare):
+  code, out, err = run_prepare("eurosat")
+  assert (code, err) == (0, "")
+  assert "downloaded: 1 MB" in out
+  assert "10 images of 64 pixels; fingerprint" in out
+  assert "configs/eurosat_v2.py" in out
+  source = manifest(root, "eurosat")["source"]
+  assert (source["kind"], source["url"]) == ("web", site.url)
+  assert (root / "web" / "net.h5").read_bytes() == site.content
+  # Another size is packed from what was downloaded.
+  assert (
+    "10 images of 32 pixels" in run_prepare("eurosat", "--image_size=32")[1]
+  )
+  assert len(site.requests) == 1
+
+
+def test_a_cut_download_goes_on(site, root, run_prepare, monkeypatch):
+  def stop(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr("mn_jax.web.download.time.sleep", stop)
+  site.cuts = [1000]
+  code, _, err = run_prepare("eurosat")
+  assert code == 130
+  assert err == "prepare: stopped; the same command goes on from here\n"
+  assert not (root / "eurosat.json").exists()
+  assert run_prepare("eurosat")[0] == 0
+  assert site.asked("Range") == [None, "bytes=1000-"]
+
+
+def test_stopped_packing_goes_on(
+  copy, tmp_path, root, run_prepare, monkeypatch
+):
+  monkeypatch.setattr(cache, "_CHUNK_BYTES", 5 * 50 * 50 * 3)
+  seen = []
+
+  @contextlib.contextmanager
+  def counting(*_):
+    def update(done, total):
+      seen.append((done, total))
+      if len(seen) == 2:
+        raise KeyboardInterrupt
+
+    yield update
+
+  monkeypatch.setattr(prepare.Console, "counting", counting)
+  code, _, err = run_prepare("idc", f"--source={copy}")
+  assert (code, err.count("\n")) == (130, 1)
+  assert not (root / "idc.json").exists()
+  assert run_prepare("idc", f"--source={copy}")[0] == 0
+  assert seen == [(5, 20), (10, 20), (15, 20), (20, 20)]
+  once = prepare.main(["idc", f"--source={copy}", f"--data_dir={tmp_path}/2"])
+  assert once == 0
+  assert manifest(tmp_path / "2") == manifest(root)
+
+
+def test_a_folder_of_tfds_is_a_copy_too(tmp_path, root, run_prepare):
+  spec = datasets.get("eurosat")
+  buffer = io.BytesIO()
+  Image.new("RGB", (64, 64)).save(buffer, "JPEG")
+  rows = [
+    (f"{name}_1.jpg", label, buffer.getvalue())
+    for label, name in enumerate(spec.classes)
+  ]
+  prepared = toy_tfds.write(
+    tmp_path / "tfds", spec.tfds, {"train": rows}, spec.classes
+  )
+  code, out, _ = run_prepare("eurosat", f"--source={prepared}")
+  assert code == 0
+  assert "10 images" in out
+  shutil.rmtree(prepared)
+  assert len(load(root, "eurosat", 64)) == 10
+
+
+def test_a_sample_is_generated(root, run_prepare, monkeypatch):
+  spec = datasets.get("idc_sample")
+  generate = functools.partial(
+    spec.generate, num_patients=3, patches_per_patient=8
+  )
+  small = dataclasses.replace(spec, generate=generate)
+  monkeypatch.setitem(datasets.DATASETS, "idc_sample", small)
+  code, out, _ = run_prepare("idc_sample")
+  assert code == 0
+  assert "24 images" in out
+  assert "--config=configs/idc_v1.py:sample" in out
+  assert manifest(root, "idc_sample")["source"] == {"kind": "generated"}
+  assert "prepared already" in run_prepare("idc_sample")[1]
+
+
+def test_anyones_folder_has_one_name(tmp_path, root, run_prepare):
+  for folder in ("mine", "yours"):
+    for name in ("cat", "dog"):
+      path = tmp_path / folder / "train" / name
+      path.mkdir(parents=True)
+      Image.new("RGB", (8, 8)).save(path / f"{folder}.png")
+  code, out, _ = run_prepare(
+    "image_folder", f"--source={tmp_path / 'mine'}", "--image_size=8"
+  )
+  assert code == 0
+  assert "published parts: train 2" in out
+  assert "cat: 1" in out
+  code, out, _ = run_prepare(
+    "image_folder", f"--source={tmp_path / 'yours'}", "--image_size=8"
+  )
+  assert f"another copy before, {tmp_path / 'mine'}\n" in out
+  assert "others are given with --config.data.path=PATH" in out
+  assert load(root, "image_folder", 8).names[0] == "train/cat/yours.png"
+
+
+def test_many_classes_are_one_line(tmp_path, root, run_prepare):
+  for number in range(21):
+    path = tmp_path / "copy" / f"class{number}"
+    path.mkdir(parents=True)
+    for image in range(1 + number % 2):
+      Image.new("RGB", (8, 8)).save(path / f"{image}.png")
+  _, out, _ = run_prepare(
+    "image_folder", f"--source={tmp_path / 'copy'}", "--image_size=8"
+  )
+  assert "  21 classes of 1 to 2 images\n" in out
+  assert "class7" not in out
+  assert manifest(root, "image_folder")["classes"]["class7"] == 2
+
+
+def test_a_new_pinned_version_is_downloaded(
+  copy, root, run_prepare, monkeypatch
+):
+  asked = []
+
+  def fetch(handle, _):
+    asked.append(handle)
+    return copy
+
+  monkeypatch.setattr(kaggle, "fetch", fetch)
+  run_prepare("idc")
+  spec = dataclasses.replace(datasets.get("idc"), kaggle="a/b/versions/2")
+  monkeypatch.setitem(datasets.DATASETS, "idc", spec)
+  run_prepare("idc")
+  assert asked[1:] == ["a/b/versions/2"]
+  assert manifest(root)["source"]["handle"] == "a/b/versions/2"
+  # A manifest that somebody edited is no reason to fail.
+  written = manifest(root)
+  (root / "idc.json").write_text(json.dumps(written | {"source": "kaggle"}))
+  assert run_prepare("idc")[0] == 0
+  assert len(asked) == 3
