@@ -1,6 +1,7 @@
 """What the documents promise exists: commands, files, fields, links."""
 
 import collections
+import contextlib
 import json
 import pathlib
 import re
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from mn_jax import commandline
+from mn_jax.data import archive, datasets, splits
 from mn_jax.models import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -21,6 +23,7 @@ PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "docs/data.md",
     "docs/design.md",
     "docs/models.md",
     "docs/playbooks.md",
@@ -147,6 +150,80 @@ def test_the_table_of_networks_is_that_of_the_registry():
     assert cells[3] == f"{spec.params:,}"
     assert cells[5] == f"{spec.macs:,}"
     assert spec.paper in TEXT["docs/models.md"]
+
+
+def _data_rows() -> dict[str, list[str]]:
+  """Name -> cells of the table of data sets."""
+  lines = TEXT["docs/data.md"].splitlines()
+  rows = [line.split("|") for line in lines if line.startswith("| `")]
+  return {
+    row[1].strip(" `"): [cell.strip() for cell in row[2:-1]]
+    for row in rows
+    if len(row) == 10
+  }
+
+
+def test_the_table_of_data_sets_is_that_of_the_registry():
+  rows = _data_rows()
+  real = {
+    name: spec
+    for name, spec in datasets.DATASETS.items()
+    if spec.generate is None
+  }
+  assert sorted(rows) == sorted(real)
+  for name, spec in real.items():
+    images, classes, pixels, group, split, sources, licence = rows[name]
+    assert images == (f"{spec.images:,}" if spec.images else "yours")
+    if spec.classes:
+      assert classes == str(len(spec.classes))
+    assert pixels == str(spec.image_size)
+    assert group == (spec.group or "none known")
+    assert split == spec.split
+    assert sources == (", ".join(spec.sources()) or "your copy")
+    assert licence == spec.licence
+    assert f"### {name}\n" in TEXT["docs/data.md"]
+
+
+def test_samples_are_named():
+  for name, spec in datasets.DATASETS.items():
+    if spec.generate is not None:
+      assert f"`{name}`" in TEXT["docs/data.md"]
+
+
+def test_the_split_of_all_of_eurosat():
+  counts = dict.fromkeys(datasets.get("eurosat").classes, 3000)
+  for name in ("Highway", "Industrial", "PermanentCrop", "River"):
+    counts[name] = 2500
+  counts["Pasture"] = 2000
+  rows = sorted(
+    (label, f"{name}/{name}_{number}.jpg")
+    for label, (name, count) in enumerate(counts.items())
+    for number in range(1, count + 1)
+  )
+  names = np.array([name for _, name in rows])
+  labels = np.array([label for label, _ in rows], np.int32)
+  assert len(names) == datasets.get("eurosat").images
+  table = splits.Table(names, names, labels, np.full(len(names), ""))
+  split = splits.make(splits.Rule("stratified"), table)
+  assert f"`{split.sha256}`" in TEXT["docs/data.md"]
+
+
+@pytest.mark.parametrize(
+  ("name", "file", "kind"),
+  [
+    ("chest_xray", "chest-xray-pneumonia.zip", "fixed"),
+    ("idc", "breast-histopathology-images.zip", "grouped"),
+    ("eurosat", "EuroSAT.zip", "stratified"),
+  ],
+)
+def test_splits_of_the_real_data(shared_data, name, file, kind):
+  with contextlib.closing(archive.open_files(shared_data / file)) as files:
+    listing = datasets.get(name).open(files).listing
+  split = splits.make(
+    splits.Rule(kind),
+    splits.Table(listing.names, listing.groups, listing.labels, listing.parts),
+  )
+  assert split.sha256 in TEXT["docs/data.md"]
 
 
 def test_every_file_of_the_package_is_on_the_map():
