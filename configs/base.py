@@ -158,8 +158,10 @@ FOLDER_TEST = {**FOLDER_SAMPLE, **_TEST}
 FINE_TUNE = {"model.transfer": "fine_tune", "model.match_statistics": 2048}
 FROZEN = {
   "model.transfer": "frozen",
-  "augment.flip": "none",
-  "augment.quarter_turns": False,
+  **{
+    f"augment.{name}": value
+    for name, value in config_lib.default().augment.items()
+  },
 }
 
 # How the study of MobileNetV1 against V2 trained: patients on both sides of

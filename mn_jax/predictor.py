@@ -1,15 +1,13 @@
 """A trained network for images that come one by one, BatchNorm folded."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import numpy as np
 
-from mn_jax import checkpoint
+from mn_jax import checkpoint, workdir
 from mn_jax.augment import inputs
 from mn_jax.data import decode
 from mn_jax.errors import InputError
@@ -81,26 +79,23 @@ def from_weights(path: str, network: registry.Network) -> Predictor:
 
 
 def from_workdir(path: pathlib.Path) -> Predictor:
-  """The best checkpoint of a run, which sees whole images, as in training.
+  """The best checkpoint of a run, which sees images as in training.
+
+  Where other sizes were dropped in training, they are squeezed here.
 
   Raises:
     InputError: if the folder is not that of a run, or has no checkpoint.
   """
-  described = _read(path / "network.json")
+  described = workdir.read_object(path / "network.json")
   finished = (path / "summary.json").exists()
-  summary = _read(path / "summary.json") if finished else {"best_step": None}
+  summary = {"best_step": None}
+  if finished:
+    summary = workdir.read_object(path / "summary.json")
   try:
-    network = registry.Network(
-      **{
-        **described["network"],
-        "options": registry.Options(**described["network"]["options"]),
-        "conventions": registry.Conventions(
-          **described["network"]["conventions"]
-        ),
-      }
-    )
+    network = registry.from_dict(described["network"])
     module = registry.build(network, dtype=described["dtype"], folded=True)
     size, resolution = described["image_size"], described["resolution"]
+    fit = decode.FITS[described["other_sizes"]]
     classes, step = tuple(described["classes"]), summary["best_step"]
     if len(classes) != network.num_classes:
       raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
@@ -112,7 +107,7 @@ def from_workdir(path: pathlib.Path) -> Predictor:
     ) from None
   return Predictor(
     classes=classes,
-    prepare=lambda image: decode.resize(image, size),
+    prepare=lambda image: fit(image, size),
     probabilities=_compile(
       module,
       network.conventions,
@@ -150,16 +145,3 @@ def _compile(
     return jax.nn.softmax(module.apply(values, x, False)[0])
 
   return lambda images: np.asarray(apply(folded, images))
-
-
-def _read(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    value = json.loads(path.read_text())
-  except (OSError, ValueError):
-    value = None
-  if not isinstance(value, dict):
-    raise InputError(
-      f"--workdir: got {str(path.parent)!r}, which has no {path.name} that can "
-      "be read; valid: the folder of a run"
-    )
-  return value

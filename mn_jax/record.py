@@ -8,10 +8,12 @@ import clu.parameter_overview
 import numpy as np
 from PIL import Image
 
-from mn_jax import mesh, metrics
+from mn_jax import mesh
 from mn_jax import state as state_lib
 from mn_jax.checkpoint import Position
 from mn_jax.experiment import Experiment
+from mn_jax.metrics import classification
+from mn_jax.metrics.predictions import Predictions
 from mn_jax.observe import figures, writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.console import Console
@@ -78,6 +80,7 @@ def write_beginning(
       "network": dataclasses.asdict(experiment.network),
       "classes": data.classes,
       "image_size": config.data.image_size,
+      "other_sizes": config.data.other_sizes,
       "resolution": config.model.resolution or config.data.image_size,
       "dtype": config.model.dtype,
       "weights": None if origin is None else dataclasses.asdict(origin),
@@ -116,12 +119,12 @@ def write_figures(
   writer: writers.MetricWriter,
   step: int,
   part: str,
-  predictions: metrics.Predictions,
+  predictions: Predictions,
 ) -> None:
   """Confusion matrix and, with a positive class, the PR curve of a part."""
   classes, positive = experiment.data.classes, experiment.data.spec.positive
   title = f"{experiment.config.experiment} {part}"
-  matrix = metrics.confusion_matrix(
+  matrix = classification.confusion_matrix(
     predictions.labels, predictions.logits.argmax(1), len(classes)
   )
   _write_figure(

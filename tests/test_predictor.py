@@ -138,6 +138,16 @@ def test_a_run_sees_whole_images(run):
   np.testing.assert_array_equal(prepare(image), decode.resize(image, 32))
 
 
+def test_a_run_that_cropped_sees_the_middle(run):
+  described = toy.read(run, "network.json")
+  described["other_sizes"] = "crop"
+  (run / "network.json").write_text(json.dumps(described))
+  size = described["image_size"]
+  image = np.zeros((size, 3 * size, 3), np.uint8)
+  image[:, size : 2 * size] = 200
+  assert (predictor.from_workdir(run).prepare(image) == 200).all()
+
+
 @pytest.mark.parametrize("kind", ["missing", "empty", "file"])
 def test_what_is_no_run_is_refused(kind, tmp_path):
   path = tmp_path / "run"

@@ -216,11 +216,7 @@ def _build(
       return str(error)
     if image.shape[:2] == (size, size):
       return image
-    if other_sizes == "crop":
-      return decode.resize_and_crop(
-        image, size, share=1.0, interpolation="bilinear"
-      )
-    return None
+    return decode.crop(image, size) if other_sizes == "crop" else None
 
   def read_some(rows: tuple[int, ...]) -> list[np.ndarray | str | None]:
     return [read(row) for row in rows]

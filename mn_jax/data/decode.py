@@ -108,6 +108,16 @@ def resize_and_crop(
   return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
+def crop(image: np.ndarray, size: int) -> np.ndarray:
+  """The middle square of u8[h, w, 3], resized to u8[size, size, 3]."""
+  return resize_and_crop(image, size, share=1.0, interpolation="bilinear")
+
+
+# What becomes of an image of another size; 'drop' has nothing to say of one
+# that must be answered.
+FITS = {"resize": resize, "crop": crop, "drop": resize}
+
+
 def _resize(image: np.ndarray, size: int, box: Box | None) -> np.ndarray:
   if image.shape[:2] == (size, size) and box is None:
     return image

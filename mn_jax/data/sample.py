@@ -24,6 +24,7 @@ from numpy.random import Generator, Philox
 from PIL import Image
 
 from mn_jax.data import generated
+from mn_jax.data.sample_stains import STAINS, Canvas
 
 _SIZE = 50  # Pixels per side of a patch.
 _VERSION = 1  # To be raised whenever the same parameters give other pixels.
@@ -33,14 +34,6 @@ _MAX_PATIENTS = 9999  # Case ids have five digits.
 # Patches per row of a slide. It does not depend on the number of patches, so
 # that a larger sample extends a smaller one.
 _COLUMNS = 8
-
-# Optical density per unit of haematoxylin and eosin (rows) for red, green and
-# blue. Haematoxylin: Ruifrok & Johnston, "Quantification of histochemical
-# staining by color deconvolution", 2001. Their eosin (0.07, 0.99, 0.11) is more
-# magenta than scanned slides are; this one is the usual reference in the method
-# of Macenko et al., "A method for normalizing histology slides for quantitative
-# analysis", 2009.
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.2159, 0.8012, 0.5581]])
 
 _GOLDEN = 0.6180339887498949  # Its multiples modulo 1 are evenly spread.
 
@@ -53,7 +46,7 @@ class _Patient:
   phase: float  # Start of the tumour on the slide, in widths of the slide.
   drift: float  # Shift of the tumour per row of patches, in the same unit.
   origin: tuple[int, int]  # Column and row of the first patch, in patches.
-  stains: np.ndarray  # f64[2, 3] optical density as in _STAINS.
+  stains: np.ndarray  # f64[2, 3] optical density as in STAINS.
   strength: np.ndarray  # f64[2] factors of haematoxylin and eosin.
   white: np.ndarray  # f64[3] RGB of empty glass, in [0, 255].
   blur: float  # Standard deviation of the optical blur, in pixels.
@@ -138,7 +131,7 @@ def _draw_patient(seed: int, case: int) -> _Patient:
   # has about 31 % of class 1.
   rank = (_generator(seed, 0, -1).random() + case * _GOLDEN) % 1
   rng = _generator(seed, case, -1)
-  stains = _STAINS * np.exp(rng.normal(0, 0.05, (2, 3)))
+  stains = STAINS * np.exp(rng.normal(0, 0.05, (2, 3)))
   return _Patient(
     share=0.82 * max(0.0, (rank - 0.06) / 0.94) ** 1.45,
     phase=rng.random(),
@@ -157,30 +150,31 @@ def _draw_patient(seed: int, case: int) -> _Patient:
 
 def _draw_patch(rng: Generator, patient: _Patient, label: int) -> np.ndarray:
   """Draws a patch of class `label` from its own generator: u8[50, 50, 3]."""
+  canvas = Canvas(rng, _SIZE)
   # Eosin in the fibres of the stroma, which fat and open space displace.
   direction = rng.uniform(0, np.pi)
-  eosin = rng.uniform(0.45, 0.9) * _draw_fibres(rng, direction)
+  eosin = rng.uniform(0.45, 0.9) * canvas.fibres(direction)
   solid = np.ones((_SIZE, _SIZE))
   if rng.random() < patient.adiposity * (0.6 if label else 1):
-    fat = _region(rng, 22, rng.beta(1.2, 1.6) * (0.6 if label else 1))
-    eosin = eosin * (1 - fat) + fat * _draw_membranes(rng)
+    fat = canvas.region(22, rng.beta(1.2, 1.6) * (0.6 if label else 1))
+    eosin = eosin * (1 - fat) + fat * _draw_membranes(canvas)
     solid *= 1 - fat
   if rng.random() < 0.2:
-    glass = _region(rng, 30, rng.beta(1, 3))
+    glass = canvas.region(30, rng.beta(1, 3))
     eosin *= 1 - 0.97 * glass
     solid *= 1 - glass
 
   # Fibroblasts along the fibres, lymphocytes, glands, tumour.
-  points = _scatter(rng, rng.uniform(5, 11), 0.4)
-  nuclei = [_shape(rng, points, 0.85, 0.15, 3.0, 0.9, direction)]
+  points = canvas.scatter(rng.uniform(5, 11), 0.4)
+  nuclei = [canvas.nuclei(points, 0.85, 0.15, 3.0, 0.9, direction)]
   epithelium = np.zeros((_SIZE, _SIZE))
   if rng.random() < (0.2 if label else 0.48):
-    spots = _region(rng, rng.uniform(10, 25), rng.uniform(0.1, 0.95))
-    points = _inside(_scatter(rng, rng.uniform(2.4, 3.4), 0.3), spots)
-    nuclei.append(_shape(rng, points, 1.05, 0.07, 1.1, 1.7))
+    spots = canvas.region(rng.uniform(10, 25), rng.uniform(0.1, 0.95))
+    points = canvas.inside(canvas.scatter(rng.uniform(2.4, 3.4), 0.3), spots)
+    nuclei.append(canvas.nuclei(points, 1.05, 0.07, 1.1, 1.7))
   if rng.random() < (0.15 if label else 0.45):
     for _ in range(rng.integers(1, 4)):
-      ring, gland, lumen = _draw_gland(rng)
+      ring, gland, lumen = _draw_gland(canvas)
       nuclei.append(ring)
       epithelium = np.maximum(epithelium, gland)
       eosin *= 1 - 0.9 * lumen
@@ -189,121 +183,39 @@ def _draw_patch(rng: Generator, patient: _Patient, label: int) -> np.ndarray:
   # coarse annotation does to real labels.
   if label or rng.random() < 0.1:
     coverage = rng.beta(1.6, 1.6) if label else rng.uniform(0.02, 0.15)
-    tumour = _region(rng, rng.uniform(8, 28), 0.1 + 0.9 * coverage)
+    tumour = canvas.region(rng.uniform(8, 28), 0.1 + 0.9 * coverage)
     size = patient.radius * rng.uniform(0.85, 1.15)
-    points = _inside(_scatter(rng, size * patient.crowding, 0.35), tumour)
+    points = canvas.inside(
+      canvas.scatter(size * patient.crowding, 0.35), tumour
+    )
     amount = rng.uniform(0.65, 1.05)
-    nuclei.append(_shape(rng, points, size, patient.pleomorphism, 1.45, amount))
+    nuclei.append(
+      canvas.nuclei(points, size, patient.pleomorphism, 1.45, amount)
+    )
     epithelium = np.maximum(epithelium, tumour)
 
   chromatin = 1 + 0.3 * rng.standard_normal((_SIZE, _SIZE)).clip(-2, 2)
-  drawn = _draw_nuclei(_inside(np.concatenate(nuclei), solid))
+  drawn = canvas.draw(canvas.inside(np.concatenate(nuclei), solid))
   haematoxylin = chromatin * drawn + solid * (0.04 + 0.12 * epithelium)
-  eosin *= np.maximum(1 + 0.1 * _smooth(rng, 20), 0)
+  eosin *= np.maximum(1 + 0.1 * canvas.smooth(20), 0)
   amounts = np.stack([haematoxylin, eosin], -1) * patient.strength
   rgb = _blur(patient.white * np.exp(-amounts @ patient.stains), patient.blur)
   rgb += rng.normal(0, 2.5, rgb.shape)
   return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
-def _smooth(rng: Generator, wavelength: float) -> np.ndarray:
-  """Random field f64[50, 50] of zero mean and unit variance."""
-  angle = rng.uniform(0, 2 * np.pi, 12)
-  wave = 2 * np.pi / (wavelength * rng.uniform(0.6, 1.6, 12))
-  phase = rng.uniform(0, 2 * np.pi, 12)
-  line = 1j * np.arange(_SIZE)[:, None]
-  rows = np.exp(line * wave * np.sin(angle) + 1j * phase)
-  columns = np.exp(line * wave * np.cos(angle))
-  return (rows @ columns.T).real / np.sqrt(6)
-
-
-def _region(rng: Generator, wavelength: float, coverage: float) -> np.ndarray:
-  """Soft mask f64[50, 50] in [0, 1] of blobs that cover such a fraction."""
-  field = _smooth(rng, wavelength)
-  edge = np.quantile(field, 1 - coverage)
-  return 1 / (1 + np.exp(-(field - edge) * wavelength))
-
-
-def _draw_fibres(rng: Generator, direction: float) -> np.ndarray:
-  """Eosin f64[50, 50] of stroma, 1 on average; `direction` in radians."""
-  row, column = np.mgrid[:_SIZE, :_SIZE]
-  across = column * np.sin(direction) - row * np.cos(direction)
-  phase = across * (2 * np.pi / rng.uniform(3.5, 8))
-  phase += rng.uniform(0.5, 2) * _smooth(rng, 25)
-  waves = rng.uniform(0.05, 0.3) * np.cos(phase)
-  return np.maximum(1 + waves + 0.1 * _smooth(rng, 6), 0.1)
-
-
-def _draw_membranes(rng: Generator) -> np.ndarray:
+def _draw_membranes(canvas: Canvas) -> np.ndarray:
   """Eosin f64[50, 50] of fat: thin walls between empty cells."""
-  row, column = _scatter(rng, rng.uniform(9, 15), 0.16).T
+  row, column = canvas.scatter(canvas.rng.uniform(9, 15), 0.16).T
   line = np.arange(_SIZE)[:, None]
   distance = np.hypot((line - row)[:, None], (line - column)[None])
   nearest = np.partition(distance, 1, axis=-1)
   return 0.02 + 0.6 * np.exp(-((nearest[..., 1] - nearest[..., 0]) ** 2))
 
 
-def _scatter(rng: Generator, spacing: float, jitter: float) -> np.ndarray:
-  """Points f64[n, 2] of a triangular grid, turned and disturbed at random.
-
-  The distance of neighbours is `spacing` pixels; `jitter` is the standard
-  deviation of the disturbance as a fraction of it.
-  """
-  half = int(0.8 * _SIZE / spacing) + 2
-  row, column = np.mgrid[-half : half + 1, -half : half + 1]
-  points = np.stack([row * np.sqrt(0.75), column + row % 2 / 2], -1)
-  points = points.reshape(-1, 2) + rng.random(2)
-  points += jitter * rng.standard_normal(points.shape)
-  angle = rng.uniform(0, 2 * np.pi)
-  turn = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
-  points = _SIZE / 2 + spacing * points @ np.array(turn)
-  return points[((points > -3) & (points < _SIZE + 3)).all(1)]
-
-
-def _inside(points: np.ndarray, mask: np.ndarray) -> np.ndarray:
-  """The rows of f64[n, >=2], a point first, where the mask is above a half."""
-  nearest = np.rint(points[:, :2]).astype(int)
-  near = ((nearest > -3) & (nearest < _SIZE + 3)).all(1)
-  row, column = nearest.clip(0, _SIZE - 1).T
-  return points[near & (mask[row, column] > 0.5)]
-
-
-def _shape(
-  rng: Generator,
-  points: np.ndarray,
-  radius: float,
-  spread: float,
-  aspect: float,
-  amount: float,
-  angle: np.ndarray | float | None = None,
-) -> np.ndarray:
-  """Makes nuclei of points.
-
-  Args:
-    rng: Generator of the patch.
-    points: f64[n, 2] rows and columns of the centres, in pixels.
-    radius: Median radius, in pixels.
-    spread: Standard deviation of the logarithm of radius, aspect and amount.
-    aspect: Median ratio of the axes.
-    amount: Median amount of haematoxylin.
-    angle: Direction of the long axes, in radians; random if None.
-
-  Returns:
-    f64[n, 6]: row, column, half axes in pixels, direction, haematoxylin.
-  """
-  n = len(points)
-  noise = np.exp(spread * rng.standard_normal((3, n)))
-  if angle is None:
-    angle = rng.uniform(0, np.pi, n)
-  angle = angle + 0.25 * rng.standard_normal(n)
-  size = radius * noise[0]
-  root = np.sqrt(aspect * noise[1])
-  amount = amount * noise[2]
-  return np.column_stack([points, size * root, size / root, angle, amount])
-
-
-def _draw_gland(rng: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _draw_gland(canvas: Canvas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Nuclei f64[n, 6] of a gland, its mask and its lumen's f64[50, 50]."""
+  rng = canvas.rng
   centre = rng.uniform(0, _SIZE, 2)
   squeeze = np.array([1.0, rng.uniform(0.7, 1.0)])
   inner = rng.uniform(1.5, 9)
@@ -315,36 +227,12 @@ def _draw_gland(rng: Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     angle = 2 * np.pi * (np.arange(n) + rng.random()) / n
     ring = radius * squeeze * np.stack([np.sin(angle), np.cos(angle)], -1)
     points = centre + ring + 0.2 * rng.standard_normal((n, 2))
-    nuclei.append(_shape(rng, points, 1.25, 0.08, 1.3, 1.1, angle))
+    nuclei.append(canvas.nuclei(points, 1.25, 0.08, 1.3, 1.1, angle))
   offset = (np.arange(_SIZE)[:, None] - centre) / squeeze
   distance = np.hypot(offset[:, :1], offset[:, 1])
   gland = 1 / (1 + np.exp(2 * (distance - inner - 2.8 * layers - 0.5)))
   lumen = 1 / (1 + np.exp(3 * (distance - inner)))
   return np.concatenate(nuclei), gland, lumen
-
-
-def _draw_nuclei(nuclei: np.ndarray) -> np.ndarray:
-  """Haematoxylin f64[50, 50] of the ellipses f64[n, 6] that `_shape` makes."""
-  reach = 6
-  window = np.arange(-reach, reach + 1)
-  centre = nuclei[:, :2, None]
-  row, column = (np.rint(centre).astype(int) + window).transpose(1, 0, 2)
-  dy = (row - centre[:, 0])[:, :, None]
-  dx = (column - centre[:, 1])[:, None, :]
-  long, short, angle, amount = nuclei.T[2:, :, None, None]
-  long = np.minimum(long, reach - 1)  # The window would cut longer ones.
-  u = (dx * np.cos(angle) + dy * np.sin(angle)) / long
-  v = (dy * np.cos(angle) - dx * np.sin(angle)) / short
-  # Soft over about a pixel, as a pixel is covered in part.
-  depth = np.sqrt(long * short) * (1 - np.hypot(u, v))
-  drawn = amount / (1 + np.exp(-4 * depth))
-  margin = reach + 3  # Centres lie up to 2 pixels outside.
-  side = _SIZE + 2 * margin
-  flat = (row + margin)[:, :, None] * side + (column + margin)[:, None, :]
-  canvas = np.bincount(flat.ravel(), drawn.ravel(), side * side)
-  canvas = canvas.reshape(side, side)[margin:-margin, margin:-margin]
-  # Nuclei on top of each other absorb together, but a section is thin.
-  return 2.2 * np.tanh(canvas / 2.2)
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:

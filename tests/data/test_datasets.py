@@ -31,11 +31,17 @@ def test_specs_are_complete(name):
     assert ":" in spec.tfds.name
 
 
-@pytest.mark.parametrize("name", ["idc", "eurosat"])
+@pytest.mark.parametrize(
+  "name", ["idc", "chest_xray", "colorectal_histology", "eurosat", "cifar100"]
+)
 def test_a_sample_is_described_as_what_it_stands_for(name):
   real, sample = datasets.get(name), datasets.get(f"{name}_sample")
   for field in ("classes", "positive", "group", "image_size", "open", "split"):
     assert getattr(real, field) == getattr(sample, field), field
+  assert sample.generate
+  assert not sample.sources()
+  names = list(datasets.DATASETS)
+  assert names.index(f"{name}_sample") == names.index(name) + 1
 
 
 def test_classes_of_eurosat_are_in_the_order_of_the_alphabet():
