@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import jax
 import numpy as np
 
-from mn_jax.metrics import Predictions
+from mn_jax.metrics.predictions import Predictions
 from mn_jax.state import TrainState
 from mn_jax.step import EvalStep
 

@@ -9,12 +9,14 @@ import numpy as np
 import optax
 
 from mn_jax import evaluate as evaluate_lib
-from mn_jax import features, losses, mesh, metrics, optim, step
+from mn_jax import features, losses, mesh, optim, step
 from mn_jax import initial as initial_lib
 from mn_jax import plan as plan_lib
 from mn_jax import state as state_lib
 from mn_jax.config import AugmentConfig, Config
 from mn_jax.data import datasets, loader, store
+from mn_jax.metrics import choices, classification
+from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
 from mn_jax.split_data import SplitData
 from mn_jax.weights.pretrained import Origin
@@ -62,7 +64,7 @@ class Experiment:
 
   def evaluate(
     self, part: str, state: state_lib.TrainState
-  ) -> tuple[dict[str, float], metrics.Predictions]:
+  ) -> tuple[dict[str, float], Predictions]:
     """Metrics and predictions of a whole part of the split."""
     predictions = evaluate_lib.predict(
       self.eval_step,
@@ -77,7 +79,9 @@ class Experiment:
       ),
       self.put,
     )
-    scalars = metrics.summarize(predictions, positive=self.data.spec.positive)
+    scalars = classification.summarize(
+      predictions, positive=self.data.spec.positive
+    )
     return scalars, predictions
 
   def mfu(self, images_per_sec: float | None) -> float | None:
@@ -99,7 +103,7 @@ def check(config: Config) -> None:
       batch that does not divide.
   """
   spec = datasets.get(config.data.name)
-  metrics.check_choice(config.eval.best_metric, positive=spec.positive)
+  choices.check_choice(config.eval.best_metric, positive=spec.positive)
   initial_lib.check(config)
   mesh.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate

@@ -17,8 +17,9 @@ from absl import logging
 
 from mn_jax import checkpoint as checkpoint_lib
 from mn_jax import experiment as experiment_lib
-from mn_jax import metrics, record, split_data
+from mn_jax import record, split_data
 from mn_jax.config import Config
+from mn_jax.metrics import choices
 from mn_jax.observe import clock as clock_lib
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
@@ -248,7 +249,7 @@ class _Loop:
     position, name = self._position, self._config.eval.best_metric
     with self._clock.section("evaluate"):
       scalars, _ = self._experiment.evaluate("val", self._state)
-    score = metrics.score(name, scalars[name])
+    score = choices.score(name, scalars[name])
     best = position.best_score
     if score is not None and (best is None or score > best):
       position.best_score, position.best_step = score, position.batch

@@ -25,7 +25,11 @@ def _caches(tmp_path_factory):
   """
   import jax
 
-  root = tmp_path_factory.mktemp("cache")
+  base = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    base = base.parent  # of all workers
+  root = base / "shared_cache"
+  root.mkdir(exist_ok=True)
   os.environ["MN_JAX_CACHE"] = str(root)
   jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

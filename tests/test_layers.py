@@ -39,6 +39,8 @@ FLOORS = {
   "checkpoint": 2,
   "observe": 2,
   "workdir": 2,
+  "study": 3,
+  "collect": 3,
   "initial": 3,
   "experiment": 3,
   "record": 3,

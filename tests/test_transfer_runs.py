@@ -225,12 +225,14 @@ def test_transfer_and_weights_must_agree(
     (
       {"eval__best_metric": "macro_f1"},
       "eval.best_metric: got 'macro_f1' for a data set with a positive class; "
-      "valid: balanced_accuracy, accuracy, loss, auroc, f1",
+      "valid: balanced_accuracy, accuracy, mcc, loss, auroc, "
+      "average_precision, f1",
     ),
     (
       {"data__name": "eurosat_sample", "eval__best_metric": "f1"},
       "eval.best_metric: got 'f1' for a data set with no positive class; "
-      "valid: balanced_accuracy, accuracy, loss, macro_auroc, macro_f1",
+      "valid: balanced_accuracy, accuracy, mcc, loss, macro_auroc, "
+      "macro_average_precision, macro_f1",
     ),
   ],
 )

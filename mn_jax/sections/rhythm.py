@@ -19,9 +19,12 @@ class EvalConfig:
     choices=(
       "balanced_accuracy",
       "accuracy",
+      "mcc",
       "auroc",
+      "average_precision",
       "f1",
       "macro_auroc",
+      "macro_average_precision",
       "macro_f1",
       "loss",
     ),

@@ -1,0 +1,82 @@
+"""MobileNetV2 against ResNet-34 on chest X-rays, fine-tuned and frozen.
+
+  python -m mn_jax.tools.study configs/studies/chest_xray.py --seeds=3
+
+The source chose by 16 validation images and reports single runs on the
+published test of 624. Here validation is drawn from training by person; rows
+that end in `_apart` leave training images out whose `personN` is in the test.
+No file of ResNet-34 is fetched: it is drawn here.
+"""
+
+from mn_jax.study import Member, Study
+
+_RESNET = {
+  "model.name": "resnet34",
+  "optim.name": "sgd",
+  "optim.momentum": 0.9,
+  "optim.weight_decay": 5e-4,
+}
+_APART = {"data.shared_groups": "drop"}
+_V2, _V2_FILE = "chest_xray_v2", "mobilenet_v2_1.0_224"
+
+
+def get_study() -> Study:
+  return Study(
+    title="Chest X-rays: MobileNetV2 against ResNet-34",
+    source="004, V2 against ResNet-34 on pneumonia",
+    members=(
+      Member(
+        "v2_fine_tune",
+        f"{_V2}:fine_tune",
+        weights=_V2_FILE,
+        published={
+          "test/accuracy": 0.9215,
+          "test/precision": 0.9169,
+          "test/sensitivity": 0.9615,
+          "test/f1": 0.9387,
+          "test/loss": 0.4375,
+        },
+        note="specificity .855, from its counts",
+      ),
+      Member(
+        "v2_fine_tune_apart", f"{_V2}:fine_tune", _APART, weights=_V2_FILE
+      ),
+      Member("v2_frozen", f"{_V2}:frozen", weights=_V2_FILE),
+      Member("v2_drawn", _V2),
+      Member(
+        "resnet34_drawn",
+        _V2,
+        _RESNET,
+        published={
+          "test/accuracy": 0.9135,
+          "test/precision": 0.8871,
+          "test/sensitivity": 0.9872,
+          "test/f1": 0.9345,
+          "test/loss": 0.3342,
+        },
+        note="published from ImageNet weights, here drawn",
+      ),
+    ),
+    sample={
+      "data.name": "chest_xray_sample",
+      "data.image_size": 32,
+      "model.width": 0.25,
+      "train.epochs": 1.0,
+      "optim.warmup_epochs": 0.0,
+    },
+    metrics=(
+      "balanced_accuracy",
+      "accuracy",
+      "precision",
+      "sensitivity",
+      "specificity",
+      "f1",
+      "auroc",
+    ),
+    pairs=(
+      ("v2_fine_tune", "v2_drawn"),
+      ("v2_fine_tune", "v2_frozen"),
+      ("v2_fine_tune", "v2_fine_tune_apart"),
+      ("v2_drawn", "resnet34_drawn"),
+    ),
+  )

@@ -1,0 +1,59 @@
+"""MobileNetV1 against V2 on IDC patches, as published and as it should be done.
+
+  python -m mn_jax.tools.study configs/studies/idc.py --seeds=3
+
+The source trained both with Adam 1e-4 for five epochs on a random split of all
+277,524 patches, and compared validation accuracies of single runs. Here stand
+its protocol, the same with BatchNorm averages that keep up, the recipe of this
+project split by patient and by image (the difference is the leak), and V3-Small
+and ResNet-18 beside them.
+"""
+
+from mn_jax.study import Member, Study
+
+_MENDED = {"model.norm_momentum": 0.9, "model.norm_debias": True}
+_BY_IMAGE = {"data.split": "random"}
+
+
+def get_study() -> Study:
+  return Study(
+    title="IDC: MobileNetV1 against V2",
+    source="001, study of V1 against V2 on breast-cancer patches",
+    members=(
+      Member(
+        "v1_source",
+        "idc_v1:source",
+        published={"train/accuracy": 0.849, "val/accuracy": 0.857},
+        note="validation accuracy of one run on all patches, split at random",
+      ),
+      Member(
+        "v2_source",
+        "idc_v2:source",
+        published={"train/accuracy": 0.819, "val/accuracy": 0.743},
+        note="validation accuracy of one run on all patches, split at random",
+      ),
+      Member("v1_source_mended", "idc_v1:source", _MENDED),
+      Member("v2_source_mended", "idc_v2:source", _MENDED),
+      Member("v1_by_image", "idc_v1", _BY_IMAGE),
+      Member("v2_by_image", "idc_v2", _BY_IMAGE),
+      Member("v1", "idc_v1"),
+      Member("v2", "idc_v2"),
+      Member("v3_small", "idc_v2", {"model.name": "mobilenet_v3_small"}),
+      Member("resnet18", "idc_v1", {"model.name": "resnet18"}),
+    ),
+    sample={
+      "data.name": "idc_sample",
+      "data.image_size": 16,
+      "model.width": 0.25,
+      "train.epochs": 1.0,
+      "optim.warmup_epochs": 0.0,
+    },
+    pairs=(
+      ("v2", "v1"),
+      ("v2_source", "v1_source"),
+      ("v2_source_mended", "v1_source_mended"),
+      ("v1_by_image", "v1"),
+      ("v2_by_image", "v2"),
+      ("v3_small", "v2"),
+    ),
+  )

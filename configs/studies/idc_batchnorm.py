@@ -1,0 +1,38 @@
+"""How running statistics decide what MobileNetV2 is worth in evaluation.
+
+  python -m mn_jax.tools.study configs/studies/idc_batchnorm.py --seeds=3
+
+Keras gives V1 a momentum of 0.99 and V2 one of 0.999, both from 0 and 1. Five
+epochs in the source's setting, with only the averages changed.
+"""
+
+from mn_jax.study import Member, Study
+
+
+def _member(momentum: float, debias: bool) -> Member:
+  name = f"m{momentum}{'_debiased' if debias else ''}"
+  return Member(
+    name,
+    "idc_v2:source",
+    {"model.norm_momentum": momentum, "model.norm_debias": debias},
+  )
+
+
+def get_study() -> Study:
+  members = tuple(
+    _member(momentum, debias)
+    for momentum in (0.9, 0.99, 0.999)
+    for debias in (False, True)
+  )
+  return Study(
+    title="IDC: momentum of MobileNetV2's running statistics",
+    source="001, why V2 stays at the majority rate for three epochs",
+    members=members,
+    sample={
+      "data.name": "idc_sample",
+      "data.image_size": 16,
+      "model.width": 0.25,
+      "train.epochs": 1.0,
+    },
+    pairs=tuple((members[1].name, member.name) for member in members[2:]),
+  )

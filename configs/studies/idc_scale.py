@@ -1,0 +1,44 @@
+"""How much data MobileNetV1 and V2 need on IDC.
+
+  python -m mn_jax.tools.study configs/studies/idc_scale.py --seeds=3
+
+Shares of the training patients, each part of the next; validation and test are
+the same for all, and so is the number of steps.
+"""
+
+from mn_jax.study import Member, Study
+
+_SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+def get_study() -> Study:
+  return Study(
+    title="IDC: share of the training patients",
+    source="001, data scale, which it leaves open",
+    members=tuple(
+      Member(
+        f"{name}_{share}",
+        f"idc_{name}",
+        {
+          "data.train_fraction": share,
+          "train.epochs": 15.0 / share,
+          "eval.every_epochs": 1.0 / share,
+          "checkpoint.every_epochs": 1.0 / share,
+          "optim.warmup_epochs": 1.0 / share,
+        },
+      )
+      for name in ("v1", "v2")
+      for share in _SHARES
+    ),
+    sample={
+      "data.name": "idc_sample",
+      "data.image_size": 16,
+      "model.width": 0.25,
+      "train.epochs": 2.0,
+      "train.batch_size": 16,
+      "eval.every_epochs": 1.0,
+      "checkpoint.every_epochs": 1.0,
+      "optim.warmup_epochs": 0.0,
+    },
+    pairs=tuple((f"v2_{share}", f"v1_{share}") for share in _SHARES),
+  )

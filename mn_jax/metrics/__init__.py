@@ -1,0 +1,1 @@
+"""What a network's answers are worth, and whether two networks differ."""

@@ -1,0 +1,236 @@
+"""Whether two networks differ: on the same images, and over seeds.
+
+Differences are those of the first less the second. On the same images, what
+varies is the images; over seeds, the training. A claim about a way to train
+needs the latter.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.special
+import scipy.stats
+
+from mn_jax.errors import InputError
+from mn_jax.metrics import bootstrap, classification
+from mn_jax.metrics.predictions import Predictions
+from mn_jax.metrics.weighted import WeightedMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class McNemar:
+  """The exact test of two accuracies on the same images.
+
+  Attributes:
+    only_first: images that only the first gets right.
+    only_second: images that only the second gets right.
+    p_value: two-sided; 1 without such images.
+  """
+
+  only_first: int
+  only_second: int
+  p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference(bootstrap.Interval):
+  """The difference of a metric, with the interval of `bootstrap`.
+
+  Attributes:
+    p_value: two-sided; see `differences`.
+  """
+
+  p_value: float
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedComparison:
+  """The difference of a metric over pairs of runs that share a seed.
+
+  Attributes:
+    mean: of the differences.
+    low, high: Student's t interval of the mean; NaN of fewer than two pairs.
+    t_p_value: two-sided, of the paired t test; NaN of fewer than two pairs or
+      if all differences are equal.
+    wilcoxon_p_value: two-sided, of the signed-rank test (Wilcoxon 1945),
+      pairs without a difference left out; NaN if none is left. Of five pairs
+      it is never below 1/16.
+    pairs: their number.
+  """
+
+  mean: float
+  low: float
+  high: float
+  t_p_value: float
+  wilcoxon_p_value: float
+  pairs: int
+
+
+def mcnemar(
+  first: Predictions,
+  second: Predictions,
+  *,
+  found_first: np.ndarray | None = None,
+  found_second: np.ndarray | None = None,
+) -> McNemar:
+  """Tests whether two networks are right equally often (McNemar 1947).
+
+  Exact: of the images that one alone gets right, each network has half, by the
+  binomial distribution. It takes images for independent; where they come in
+  groups, `differences` is the test.
+
+  Args:
+    first, second: of the same images in the same order.
+    found_first, found_second: as `found` of `summarize`.
+
+  Raises:
+    InputError: if the images differ.
+  """
+  _check_same(first, second)
+  right = [
+    predictions.labels
+    == (predictions.logits.argmax(axis=1) if found is None else found)
+    for predictions, found in ((first, found_first), (second, found_second))
+  ]
+  only_first = int((right[0] & ~right[1]).sum())
+  only_second = int((right[1] & ~right[0]).sum())
+  either = only_first + only_second
+  p_value = 1.0
+  if either:
+    p_value = float(scipy.stats.binomtest(only_first, either).pvalue)
+  return McNemar(only_first, only_second, p_value)
+
+
+def differences(
+  first: Predictions,
+  second: Predictions,
+  *,
+  positive: int | None,
+  groups: np.ndarray | None = None,
+  found_first: np.ndarray | None = None,
+  found_second: np.ndarray | None = None,
+  seed: int = 0,
+  resamples: int = 2000,
+  level: float = 0.95,
+) -> dict[str, Difference]:
+  """The paired bootstrap: both networks on the same resamples.
+
+  The p-value belongs to the percentile interval: twice the share of resamples
+  on the lesser side of 0, those at 0 on both, and one more on either side and
+  in all (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
+  section 4.2), so that it is never 0.
+
+  Args:
+    first, second: of the same images in the same order.
+    positive: the class that is looked for, or None.
+    groups: [n] numbers or names of the images' groups; None: each image is one.
+    found_first, found_second: as `found` of `summarize`.
+    seed, resamples, level: as of `bootstrap.intervals`.
+
+  Returns:
+    By metric of `summarize`, without those that only the labels determine. An
+    undefined difference has no p-value (NaN).
+
+  Raises:
+    InputError: if the images differ, or for groups or a number that cannot be
+      used.
+  """
+  bootstrap.check(resamples=resamples, level=level, seed=seed)
+  _check_same(first, second)
+  codes = bootstrap.group_codes(first, groups)
+  pair = [
+    WeightedMetrics(predictions, positive=positive, found=found)
+    for predictions, found in ((first, found_first), (second, found_second))
+  ]
+
+  def difference(weights: np.ndarray) -> bootstrap.Metrics:
+    ours, theirs = (metrics(weights) for metrics in pair)
+    return {
+      name: value - theirs[name]
+      for name, value in ours.items()
+      if name not in classification.DEFINED
+    }
+
+  values = difference(np.ones(len(codes), np.int64))
+  samples = bootstrap.resample(
+    difference, codes, resamples=resamples, seed=seed
+  )
+  single = codes.max() == 0
+  result = {}
+  for name, value in values.items():
+    low = high = p_value = np.nan
+    defined = samples[name][~np.isnan(samples[name])]
+    if not (single or np.isnan(value)):
+      low, high = bootstrap.percentiles(defined, level)
+      lesser = min((defined <= 0).sum(), (defined >= 0).sum())
+      p_value = min(1.0, float(2 * (lesser + 1) / (len(defined) + 1)))
+    undefined = resamples - len(defined)
+    result[name] = Difference(value, low, high, undefined, resamples, p_value)
+  return result
+
+
+def across_seeds(
+  first: Sequence[float], second: Sequence[float], *, level: float = 0.95
+) -> SeedComparison:
+  """Compares runs that differ in one thing, by pairs of the same seed.
+
+  Args:
+    first, second: a metric of each run, in the same order of seeds.
+    level: confidence, between 0 and 1.
+
+  Raises:
+    InputError: if they do not pair, a number is undefined or the level out of
+      range.
+  """
+  if not 0 < level < 1:
+    raise InputError(f"level: got {level}; valid: between 0 and 1")
+  if len(first) != len(second) or not len(first):
+    raise InputError(
+      f"runs: got {len(first)} and {len(second)}; valid: pairs, at least one"
+    )
+  gaps = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+  if not np.isfinite(gaps).all():
+    raise InputError("runs: got a metric that is undefined; valid: numbers")
+  pairs, mean = len(gaps), gaps.mean()
+  low = high = t_p_value = wilcoxon_p_value = np.nan
+  if pairs > 1:
+    error = gaps.std(ddof=1) / pairs**0.5
+    reach = error * scipy.special.stdtrit(pairs - 1, (1 + level) / 2)
+    low, high = mean - reach, mean + reach
+    if error:
+      t_p_value = 2 * scipy.special.stdtr(pairs - 1, -abs(mean) / error)
+  if gaps.any():
+    wilcoxon_p_value = scipy.stats.wilcoxon(gaps[gaps != 0]).pvalue
+  numbers = (mean, low, high, t_p_value, wilcoxon_p_value)
+  return SeedComparison(*map(float, numbers), pairs)
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+  """P-values of several comparisons, adjusted (Holm 1979).
+
+  Those at most alpha may be called different, with a chance of at most alpha
+  of any error among all.
+
+  Args:
+    p_values: of each comparison, 0 to 1; NaN is no comparison, and stays NaN.
+
+  Returns:
+    f64[n], in the order given.
+  """
+  adjusted = np.array(p_values, np.float64)
+  order = np.argsort(adjusted, kind="stable")
+  order = order[: np.count_nonzero(~np.isnan(adjusted))]
+  left = np.arange(len(order), 0, -1)
+  raised = np.minimum(adjusted[order] * left, 1)
+  adjusted[order] = np.maximum.accumulate(raised)
+  return adjusted
+
+
+def _check_same(first: Predictions, second: Predictions) -> None:
+  same = np.array_equal(first.ids, second.ids)
+  if not same or not np.array_equal(first.labels, second.labels):
+    raise InputError(
+      f"predictions: got {len(first.ids)} and {len(second.ids)} of different "
+      "images, labels or order; valid: two networks' of the same"
+    )

@@ -1,0 +1,108 @@
+"""The probability from which on an image is taken for the positive class.
+
+It is chosen on the validation part, for the argmax of a network trained on
+classes of unequal size is seldom the decision that is wanted, and then applied
+to others. What can be chosen is each score of an image of the validation part;
+of thresholds that are equally good, the highest.
+"""
+
+import numpy as np
+
+from mn_jax.errors import InputError
+from mn_jax.metrics import ranking
+from mn_jax.metrics.predictions import Predictions
+
+
+def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
+  """The threshold with the best mean of sensitivity and specificity.
+
+  That is the greatest of Youden's index (Youden 1950).
+
+  Args:
+    predictions: of the validation part.
+    positive: the class that is looked for.
+
+  Returns:
+    From 0 to 1; NaN without images of both kinds or if a logit is not finite.
+  """
+  curve = _curve(predictions, positive)
+  if curve is None or not curve.false_positives[-1]:
+    return np.nan
+  tps, fps = curve.true_positives, curve.false_positives
+  # In integers, so that equal ones are equal.
+  return float(curve.thresholds[np.argmax(tps * fps[-1] - fps * tps[-1])])
+
+
+def best_f1(predictions: Predictions, *, positive: int) -> float:
+  """The threshold with the best F1; arguments and result as above.
+
+  Without images of other classes it is defined too.
+  """
+  curve = _curve(predictions, positive)
+  if curve is None:
+    return np.nan
+  tps, fps = curve.true_positives, curve.false_positives
+  return float(curve.thresholds[np.argmax(2 * tps / (tps + fps + tps[-1]))])
+
+
+def at_sensitivity(
+  predictions: Predictions, sensitivity: float, *, positive: int
+) -> float:
+  """The highest threshold with at least a given sensitivity.
+
+  Args:
+    predictions: of the validation part.
+    sensitivity: above 0, at most 1.
+    positive: the class that is looked for.
+
+  Returns:
+    From 0 to 1; NaN without positive images or if a logit is not finite.
+
+  Raises:
+    InputError: for a sensitivity out of range.
+  """
+  if not 0 < sensitivity <= 1:
+    raise InputError(
+      f"sensitivity: got {sensitivity}; valid: above 0, at most 1"
+    )
+  curve = _curve(predictions, positive)
+  if curve is None:
+    return np.nan
+  reached = curve.true_positives / curve.true_positives[-1] >= sensitivity
+  return float(curve.thresholds[np.argmax(reached)])
+
+
+def decide(
+  predictions: Predictions, threshold: float, *, positive: int
+) -> np.ndarray:
+  """The classes decided on with a threshold.
+
+  Args:
+    predictions: of any part.
+    threshold: an image is taken for positive if its probability is at least
+      this.
+    positive: the class that is looked for.
+
+  Returns:
+    i64[n]: the positive class, or the likeliest of the others.
+
+  Raises:
+    InputError: if the threshold is undefined.
+  """
+  if np.isnan(threshold):
+    raise InputError(
+      "threshold: got nan, chosen without images of both kinds or by a network "
+      "that diverged; valid: a number"
+    )
+  others = predictions.logits.astype(np.float64)
+  others[:, positive] = -np.inf
+  found = predictions.probabilities()[:, positive] >= threshold
+  return np.where(found, positive, others.argmax(axis=1))
+
+
+def _curve(predictions: Predictions, positive: int) -> ranking.Curve | None:
+  """None without positive images or if a logit is not finite."""
+  hits = predictions.labels == positive
+  if not hits.any() or not np.isfinite(predictions.logits).all():
+    return None
+  return ranking.curve(hits, predictions.probabilities()[:, positive])

@@ -1,0 +1,210 @@
+"""A study: runs that belong into one table, and what was published of them.
+
+A study file, `configs/studies/NAME.py`, returns a `Study` from `get_study()`.
+Nothing here runs anything: it says what to run, where, and what came of it.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import runpy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mn_jax.errors import InputError
+from mn_jax.weights import manifest
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """One row of the table: a config, run with several seeds.
+
+  Attributes:
+    name: of the row, and of its folder.
+    config: stem of a file in `configs`, with `:ARG` where one is wanted.
+    fields: 'section.field' -> value, over the config.
+    weights: name of the published weights that it begins with, one of
+      `weights.manifest`; '' for none.
+    published: metric -> number of the source, in the source's protocol.
+    note: what a reader should know of the published numbers.
+  """
+
+  name: str
+  config: str
+  fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  weights: str = ""
+  published: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+  """What one table of a source asks, and how it is answered here.
+
+  Attributes:
+    title: one line.
+    source: the document or paper whose table it is.
+    members: its rows.
+    sample: fields over those of every member that let it run in seconds on an
+      embedded sample.
+    metrics: those of the test that the table shows, most telling first.
+    pairs: (row, row) that are compared, in the order of the difference.
+  """
+
+  title: str
+  source: str
+  members: tuple[Member, ...]
+  sample: Mapping[str, Any]
+  metrics: tuple[str, ...] = ("balanced_accuracy", "accuracy", "auroc")
+  pairs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One training run of a study.
+
+  Attributes:
+    member: its row.
+    seed: of initial values, order and augmentation.
+    workdir: its folder.
+    arguments: of `mn_jax.main`.
+  """
+
+  member: Member
+  seed: int
+  workdir: pathlib.Path
+  arguments: tuple[str, ...]
+
+  def title(self) -> str:
+    """What names it in the terminal."""
+    return f"{self.member.name} seed {self.seed}"
+
+  def summary(self) -> dict[str, Any] | None:
+    """The content of `summary.json`; None unless the run is complete."""
+    try:
+      return json.loads((self.workdir / "summary.json").read_text())
+    except (OSError, ValueError):
+      return None
+
+
+def load(path: str) -> Study:
+  """The study of a file.
+
+  Raises:
+    InputError: if there is none, or it is none.
+  """
+  file = pathlib.Path(path)
+  if not file.is_file() or file.suffix != ".py":
+    known = sorted(
+      p.as_posix() for p in pathlib.Path("configs/studies").glob("*.py")
+    )
+    valid = ", ".join(known) or "a file with get_study()"
+    raise InputError(f"study: got {path!r}; valid: {valid}")
+  found = runpy.run_path(str(file)).get("get_study")
+  if found is None:
+    raise InputError(f"study: {path} has no get_study(); valid: one that has")
+  study = found()
+  _check(study, path)
+  return study
+
+
+def expand(
+  study: Study,
+  *,
+  folder: pathlib.Path,
+  seeds: int,
+  sample: bool,
+  weights: pathlib.Path,
+  only: Sequence[str],
+  overrides: Sequence[str] = (),
+) -> list[Run]:
+  """The runs of a study, seed by seed so that a part of them is of use.
+
+  Args:
+    study: which.
+    folder: of all its runs.
+    seeds: number of seeds of every member, from 0 on.
+    sample: whether to run on the embedded sample, in seconds; members that
+      begin with published weights are drawn instead.
+    weights: folder of published weights.
+    only: names of the members to run.
+    overrides: `section.field=value` over everything else.
+
+  Raises:
+    InputError: if published weights are missing.
+  """
+  runs = []
+  for seed in range(seeds):
+    for member in study.members:
+      if member.name not in only:
+        continue
+      fields = {**member.fields, "seed": seed}
+      if sample:
+        fields |= study.sample
+        if member.weights:
+          fields |= {"model.transfer": "scratch", "model.match_statistics": 0}
+      elif member.weights:
+        fields["model.weights"] = _find(weights, member)
+      runs.append(
+        Run(
+          member,
+          seed,
+          folder / member.name / f"seed{seed}",
+          (
+            f"--config={_config(member.config)}",
+            *(f"--config.{name}={value}" for name, value in fields.items()),
+            *(f"--config.{override}" for override in overrides),
+          ),
+        )
+      )
+  return runs
+
+
+def _config(name: str) -> str:
+  stem, colon, arg = name.partition(":")
+  return f"configs/{stem}.py{colon}{arg}"
+
+
+def _find(folder: pathlib.Path, member: Member) -> str:
+  """The file of published weights: as fetched, or called by their name."""
+  published = manifest.get(member.weights)
+  names = (
+    published.top.name,
+    published.no_top.name,
+    f"{published.name}.h5",
+    f"{published.name}.safetensors",
+  )
+  for name in names:
+    if (folder / name).is_file():
+      return str(folder / name)
+  raise InputError(
+    f"--weights: {folder} has no {names[0]} or {names[3]}, with which "
+    f"{member.name!r} begins; valid: a folder that has it, or after `python -m "
+    f"mn_jax.tools.fetch {published.name}`"
+  )
+
+
+def _check(study: Any, path: str) -> None:
+  """Refuses what is no study, or one with mistakes.
+
+  Raises:
+    InputError: naming the first.
+  """
+  if not isinstance(study, Study) or not study.members:
+    raise InputError(f"study: {path} gives no study with members")
+  names = [member.name for member in study.members]
+  for name in names:
+    if not _NAME.fullmatch(name) or names.count(name) > 1:
+      raise InputError(
+        f"study: {path} has a member named {name!r}; valid: each once, of "
+        "a-z, 0-9, '_', '.' and '-'"
+      )
+  for pair in study.pairs:
+    for name in pair:
+      if name not in names:
+        raise InputError(
+          f"study: {path} compares {name!r}; valid: {', '.join(names)}"
+        )

@@ -1,0 +1,160 @@
+"""Tests of baselines on images whose classes are colours, or are not."""
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from mn_jax.metrics import baselines, classification
+
+_SIZE = (5, 7)
+
+
+def _images(colours: np.ndarray, noise: int = 30, seed: int = 0) -> np.ndarray:
+  """u8[n, h, w, 3] around colours f[n, 3]."""
+  rng = np.random.default_rng(seed)
+  shape = (len(colours), *_SIZE, 3)
+  values = colours[:, None, None] + rng.integers(-noise, noise + 1, shape)
+  return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _coloured(n: int = 120, classes: int = 2):
+  labels = (np.arange(n) * 7 % classes).astype(np.int32)
+  palette = np.array([[200, 60, 90], [90, 60, 200], [60, 200, 90]])
+  return _images(palette[labels]), labels
+
+
+def _chequered(n: int = 120):
+  """One mean colour, two textures: all grey, or black and white."""
+  rng = np.random.default_rng(1)
+  labels = (np.arange(n) % 2).astype(np.int32)
+  white = rng.integers(0, 2, (n, *_SIZE, 1)) * 255
+  grey = 255 * rng.binomial(35, 0.5, (n, 1, 1, 1)) / 35
+  images = np.where(labels[:, None, None, None], white, grey + 0 * white)
+  return images.repeat(3, axis=3).astype(np.uint8), labels
+
+
+def _parts(n: int = 120):
+  rows = np.random.default_rng(3).permutation(n)
+  return {"train": rows[:70], "rows": rows[70:]}
+
+
+def _of_images(images, labels, classes, **parts):
+  return {
+    "majority": baselines.majority(labels, classes=classes, **parts),
+    "mean": baselines.mean_colour(images, labels, classes=classes, **parts),
+    "histogram": baselines.colour_histogram(
+      images, labels, classes=classes, **parts
+    ),
+  }
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_predictions_fit_every_metric(classes):
+  images, labels = _coloured(classes=classes)
+  parts = _parts()
+  for found in _of_images(images, labels, classes, **parts).values():
+    np.testing.assert_array_equal(found.ids, parts["rows"])
+    np.testing.assert_array_equal(found.labels, labels[parts["rows"]])
+    assert found.logits.shape == (50, classes)
+    for array, dtype in (
+      (found.ids, np.int32),
+      (found.labels, np.int32),
+      (found.logits, np.float32),
+      (found.losses, np.float32),
+    ):
+      assert array.dtype == dtype
+    result = classification.summarize(found, positive=None)
+    assert result["loss"] == pytest.approx(
+      sklearn.metrics.log_loss(
+        found.labels, found.probabilities(), labels=range(classes)
+      ),
+      abs=1e-6,
+    )
+
+
+def test_the_majority_is_that_of_training():
+  labels = np.array([0, 1, 1, 1, 2, 2, 0, 0, 0, 0], np.int32)
+  found = baselines.majority(
+    labels, train=np.arange(6), rows=np.arange(6, 10), classes=4
+  )
+  # One more of each class than there is.
+  np.testing.assert_allclose(
+    found.probabilities(), [[0.2, 0.4, 0.3, 0.1]] * 4, atol=1e-7
+  )
+  result = classification.summarize(found, positive=None)
+  assert result["accuracy"] == 0
+  assert result["majority_rate"] == 1
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_colours_are_learnt(classes):
+  images, labels = _coloured(classes=classes)
+  found = _of_images(images, labels, classes, **_parts())
+  for name, least in (("mean", 0.99), ("histogram", 0.99)):
+    result = classification.summarize(found[name], positive=None)
+    assert result["accuracy"] >= least
+  result = classification.summarize(found["majority"], positive=None)
+  assert result["accuracy"] < 0.65
+
+
+def test_a_histogram_sees_what_a_mean_does_not():
+  images, labels = _chequered()
+  found = _of_images(images, labels, 2, **_parts())
+  mean, histogram = (
+    classification.summarize(found[name], positive=1)["auroc"]
+    for name in ("mean", "histogram")
+  )
+  assert abs(mean - 0.5) < 0.2
+  assert histogram > 0.95
+
+
+def test_features_are_means_and_shares_of_colours():
+  images = _images(np.array([[10, 130, 250], [60, 70, 200]]), noise=60)
+  np.testing.assert_allclose(
+    baselines._means(images), images.mean(axis=(1, 2)) / 255, atol=1e-12
+  )
+  expected = [
+    np.histogramdd(image.reshape(-1, 3), bins=4, range=[(0, 256)] * 3)[0]
+    for image in images
+  ]
+  np.testing.assert_allclose(
+    baselines._histograms(images), np.reshape(expected, (2, 64)) / 35
+  )
+
+
+def test_images_are_read_in_blocks_wherever_they_are(tmp_path, monkeypatch):
+  images, labels = _coloured()
+  whole = baselines.colour_histogram(images, labels, classes=2, **_parts())
+  np.save(tmp_path / "images.npy", images)
+  mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+  sizes = []
+  describe = baselines._histograms
+
+  def watched(block):
+    sizes.append(len(block))
+    return describe(block)
+
+  monkeypatch.setattr(baselines, "_BLOCK_BYTES", 8 * images[0].nbytes)
+  monkeypatch.setattr(baselines, "_histograms", watched)
+  blocks = baselines.colour_histogram(mapped, labels, classes=2, **_parts())
+  assert sizes == [8] * 8 + [6] + [8] * 6 + [2]
+  assert blocks.logits.tobytes() == whole.logits.tobytes()
+
+
+def test_a_class_without_training_images_has_a_finite_loss():
+  images, labels = _coloured(classes=3)
+  train = np.flatnonzero(labels < 2)[:40]
+  rows = np.arange(120)
+  for found in _of_images(images, labels, 3, train=train, rows=rows).values():
+    assert np.isfinite(found.losses).all()
+    assert found.logits.argmax(1).max() < 2
+    # As if seen once in 40 + 3 images.
+    np.testing.assert_allclose(found.probabilities()[:, 2], 1 / 43, rtol=1e-5)
+
+
+def test_of_one_class_the_majority_is_all_there_is():
+  images, labels = _coloured()
+  train = np.flatnonzero(labels == 1)[:20]
+  found = _of_images(images, labels, 2, train=train, rows=np.arange(9))
+  for name in ("mean", "histogram"):
+    np.testing.assert_array_equal(found[name].logits, found["majority"].logits)

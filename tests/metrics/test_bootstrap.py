@@ -1,0 +1,242 @@
+"""Tests of bootstrap intervals: exact draws, definitions, SciPy's BCa."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.stats
+import toy_predictions as toy
+
+from mn_jax.errors import InputError
+from mn_jax.metrics import bootstrap, classification
+
+
+def _reordered(predictions, groups, seed=0):
+  rows = np.random.default_rng(seed).permutation(len(groups))
+  return toy.take(predictions, rows), groups[rows]
+
+
+def test_draws_are_the_same_on_every_machine():
+  drawn = [bootstrap.draw(8, seed=3, number=n).tolist() for n in range(3)]
+  assert drawn == [
+    [2, 0, 1, 2, 0, 0, 2, 1],
+    [1, 2, 2, 0, 0, 1, 2, 0],
+    [0, 0, 0, 2, 2, 2, 1, 1],
+  ]
+
+
+def test_draws_are_the_upper_bits_of_philox():
+  # A Philox word, then the product with 5 in integers of any length.
+  words = np.random.Philox(key=[9, 4]).random_raw(5)
+  groups = [(int(word) >> 32) * 5 >> 32 for word in words]
+  np.testing.assert_array_equal(
+    bootstrap.draw(5, seed=9, number=4), np.bincount(groups, minlength=5)
+  )
+
+
+def test_draws_are_with_replacement_and_alike():
+  drawn = np.array([bootstrap.draw(50, seed=1, number=n) for n in range(400)])
+  assert (drawn.sum(axis=1) == 50).all()
+  assert len(np.unique(drawn, axis=0)) == 400
+  # Each is Binomial(50, 1/50); five standard errors of means over 400.
+  assert abs(drawn.mean(axis=0) - 1).max() < 0.25
+  assert drawn.var() == pytest.approx(49 / 50, abs=0.05)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_intervals_are_the_same_each_time_in_any_order(method):
+  predictions = toy.random(60, 2)
+  groups = np.array([f"patient {i % 11}" for i in range(60)])
+  options = {"positive": 1, "resamples": 50, "method": method}
+  for given in (groups, None):
+    first = bootstrap.intervals(predictions, groups=given, **options)
+    again = bootstrap.intervals(predictions, groups=given, **options)
+    assert repr(first) == repr(again)
+    other, names = _reordered(predictions, groups)
+    names = None if given is None else names
+    moved = bootstrap.intervals(other, groups=names, **options)
+    for name, interval in first.items():
+      assert dataclasses.astuple(moved[name]) == pytest.approx(
+        dataclasses.astuple(interval), abs=1e-12
+      )
+  seeded = bootstrap.intervals(predictions, groups=groups, seed=1, **options)
+  assert seeded["loss"].low != first["loss"].low
+
+
+@pytest.mark.parametrize("positive", [None, 1])
+def test_intervals_are_quantiles_of_resampled_metrics(positive):
+  predictions = toy.random(70, 3)
+  groups = np.arange(70) % 13
+  members = [np.flatnonzero(groups == group) for group in range(13)]
+  rows = []
+  for number in range(40):
+    drawn = bootstrap.draw(13, seed=5, number=number)
+    chosen = np.repeat(np.arange(13), drawn)
+    rows.append(
+      classification.summarize(
+        toy.take(predictions, np.concatenate([members[i] for i in chosen])),
+        positive=positive,
+      )
+    )
+  result = bootstrap.intervals(
+    predictions,
+    positive=positive,
+    groups=groups,
+    seed=5,
+    resamples=40,
+    level=0.8,
+  )
+  summary = classification.summarize(predictions, positive=positive)
+  assert result.keys() == summary.keys() - {"count"}
+  for name, interval in result.items():
+    values = np.array([row[name] for row in rows])
+    low, high = np.nanquantile(values, [0.1, 0.9])
+    assert interval.value == summary[name]
+    assert interval.low == pytest.approx(low, abs=1e-12)
+    assert interval.high == pytest.approx(high, abs=1e-12)
+    assert interval.undefined == np.isnan(values).sum()
+    assert interval.resamples == 40
+
+
+def test_images_alike_within_groups_widen_the_interval():
+  predictions = toy.take(toy.random(20, 2), np.repeat(np.arange(20), 25))
+  predictions = dataclasses.replace(predictions, ids=np.arange(500))
+  width = {}
+  for name, groups in (("image", None), ("group", np.arange(500) // 25)):
+    interval = bootstrap.intervals(
+      predictions, positive=1, groups=groups, resamples=200
+    )["accuracy"]
+    width[name] = interval.high - interval.low
+  # By the square root of 25.
+  assert 4 < width["group"] / width["image"] < 6
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+  covered = []
+  for seed in range(80):
+    rng = np.random.default_rng(seed)
+    right = rng.random(60) < 0.7
+    interval = bootstrap.intervals(
+      toy.of(np.where(right, 1, 0), np.eye(2)[np.ones(60, int)]),
+      positive=None,
+      seed=seed,
+      resamples=40,
+      level=0.8,
+    )["accuracy"]
+    covered.append(interval.low <= 0.7 <= interval.high)
+  # Three standard errors.
+  assert np.mean(covered) == pytest.approx(0.8, abs=0.13)
+
+
+def test_undefined_resamples_are_counted_and_left_out():
+  # Half of the resamples of two groups lack one of them, and so a class.
+  predictions = toy.binary([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.2])
+  result = bootstrap.intervals(
+    predictions, positive=1, groups=np.array([0, 0, 1, 1]), resamples=200
+  )
+  interval = result["auroc"]
+  assert 70 < interval.undefined < 130
+  assert interval.low == interval.value == interval.high == 0.75
+  assert result["accuracy"].undefined == 0
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_what_is_undefined_has_no_interval(method):
+  options = {"positive": 1, "resamples": 30, "method": method}
+  one_class = toy.binary([1, 1, 1], [0.9, 0.4, 0.6])
+  result = bootstrap.intervals(one_class, **options)
+  for name in ("auroc", "specificity", "mcc"):
+    interval = result[name]
+    assert np.isnan([interval.value, interval.low, interval.high]).all()
+    assert interval.undefined == 30
+  diverged = toy.of([0, 1], [[0, np.nan], [1, 0]])
+  result = bootstrap.intervals(diverged, **options)
+  assert {name for name, x in result.items() if not np.isnan(x.value)} == {
+    "majority_rate"
+  }
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_one_group_tells_nothing_of_others(method):
+  result = bootstrap.intervals(
+    toy.random(30, 2),
+    positive=1,
+    groups=np.zeros(30),
+    resamples=5,
+    method=method,
+  )
+  for interval in result.values():
+    assert not np.isnan(interval.value)
+    assert np.isnan([interval.low, interval.high]).all()
+
+
+def test_bca_is_scipys():
+  # SciPy draws otherwise, so both have many resamples of few images.
+  predictions = toy.random(40, 2, seed=2)
+  labels = predictions.labels == 1
+  found = predictions.logits.argmax(1) == 1
+  ours = bootstrap.intervals(
+    predictions, positive=1, resamples=1500, method="bca"
+  )
+  for name, metric in (
+    ("accuracy", lambda t, f, axis: (t == f).mean(axis=axis)),
+    (
+      "sensitivity",
+      lambda t, f, axis: (t & f).sum(axis=axis) / t.sum(axis=axis),
+    ),
+  ):
+    theirs = scipy.stats.bootstrap(
+      (labels, found),
+      metric,
+      paired=True,
+      vectorized=True,
+      n_resamples=5000,
+      method="BCa",
+      rng=np.random.default_rng(0),
+    ).confidence_interval
+    # A step of one image, and the noise of quantiles.
+    assert ours[name].low == pytest.approx(theirs.low, abs=0.04)
+    assert ours[name].high == pytest.approx(theirs.high, abs=0.04)
+
+
+def test_bca_shifts_quantiles_as_its_formula_says():
+  # Without noise: SciPy's own steps on values that are given.
+  rng = np.random.default_rng(0)
+  samples, left_out = rng.gamma(2.0, size=500), rng.gamma(2.0, size=30)
+  value = 1.5
+  z0 = scipy.stats.norm.ppf((samples < value).mean())
+  gaps = left_out.mean() - left_out
+  a = (gaps**3).sum() / (gaps**2).sum() ** 1.5 / 6
+  expected = [
+    np.quantile(
+      samples, scipy.stats.norm.cdf(z0 + (z0 + z) / (1 - a * (z0 + z)))
+    )
+    for z in scipy.stats.norm.ppf([0.05, 0.95])
+  ]
+  assert bootstrap._bca(value, samples, left_out, 0.9) == pytest.approx(
+    expected, abs=1e-12
+  )
+  assert np.isnan(bootstrap._bca(99.0, samples, left_out, 0.9)).all()
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"groups": np.arange(8)}, "groups: got 8 for 9 images; valid: one for"),
+    ({"resamples": 0}, "resamples: got 0; valid: at least 1"),
+    ({"level": 1.0}, "level: got 1.0; valid: between 0 and 1"),
+    ({"level": np.nan}, "level: got nan; valid: between 0 and 1"),
+    ({"seed": -1}, "seed: got -1; valid: 0 to 2**64 - 1"),
+    ({"method": "t"}, "method: got 't'; valid: 'percentile', 'bca'"),
+  ],
+)
+def test_what_cannot_be_used_is_refused(options, message):
+  with pytest.raises(InputError) as caught:
+    bootstrap.intervals(toy.random(9, 2), positive=1, **options)
+  assert str(caught.value).startswith(message)
+
+
+def test_no_images_are_refused():
+  nothing = toy.take(toy.random(9, 2), np.arange(0))
+  with pytest.raises(InputError, match="predictions: got none"):
+    bootstrap.intervals(nothing, positive=1)

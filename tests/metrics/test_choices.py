@@ -1,0 +1,41 @@
+"""Tests of what may choose a checkpoint."""
+
+import numpy as np
+import pytest
+import toy_predictions as toy
+
+from mn_jax import config as config_lib
+from mn_jax.errors import InputError
+from mn_jax.metrics import choices, classification
+
+
+@pytest.mark.parametrize("positive", [None, 0, 1])
+def test_a_metric_can_be_chosen_where_it_exists(positive):
+  result = classification.summarize(toy.random(40, 2), positive=positive)
+  named = config_lib.EvalConfig.__dataclass_fields__["best_metric"].metadata[
+    "choices"
+  ]
+  for metric in named:
+    if metric in result:
+      choices.check_choice(metric, positive=positive)
+      continue
+    with pytest.raises(InputError) as caught:
+      choices.check_choice(metric, positive=positive)
+    message = str(caught.value)
+    assert message.startswith(f"eval.best_metric: got {metric!r} for a data")
+    assert "\n" not in message
+    valid = message.partition("valid: ")[2].split(", ")
+    assert set(valid) == set(named) & set(result)
+
+
+@pytest.mark.parametrize(
+  ("metric", "value", "score"),
+  [("loss", 0.3, -0.3), ("accuracy", 0.3, 0.3), ("auroc", 0.0, 0.0)],
+)
+def test_more_of_a_score_is_better(metric, value, score):
+  assert choices.score(metric, value) == score
+
+
+@pytest.mark.parametrize("metric", ["loss", "auroc"])
+def test_an_undefined_metric_has_no_score(metric):
+  assert choices.score(metric, np.nan) is None

@@ -1,0 +1,275 @@
+"""Tests of the metrics against scikit-learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import toy_predictions as toy
+
+from mn_jax.metrics import calibration, classification
+
+
+def _close(expected: float):
+  return pytest.approx(expected, rel=0, abs=1e-9, nan_ok=True)
+
+
+def test_confusion_matrix_has_true_classes_in_rows():
+  labels, predicted = np.array([0, 0, 1, 3]), np.array([0, 2, 1, 0])
+  matrix = classification.confusion_matrix(labels, predicted, 4)
+  np.testing.assert_array_equal(
+    matrix,
+    sklearn.metrics.confusion_matrix(labels, predicted, labels=range(4)),
+  )
+  assert matrix[3, 0] == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("positive", [0, 1])
+def test_binary_metrics_are_scikit_learns(seed, positive):
+  predictions = toy.random(300, 2, seed)
+  labels = predictions.labels == positive
+  found = predictions.logits.argmax(1) == positive
+  scores = predictions.probabilities()[:, positive]
+  result = classification.summarize(predictions, positive=positive)
+  assert result == {
+    "loss": _close(np.float64(predictions.losses).mean()),
+    "accuracy": _close(sklearn.metrics.accuracy_score(labels, found)),
+    "balanced_accuracy": _close(
+      sklearn.metrics.balanced_accuracy_score(labels, found)
+    ),
+    "majority_rate": _close(max(labels.mean(), 1 - labels.mean())),
+    "precision": _close(sklearn.metrics.precision_score(labels, found)),
+    "sensitivity": _close(sklearn.metrics.recall_score(labels, found)),
+    "specificity": _close(
+      sklearn.metrics.recall_score(labels, found, pos_label=False)
+    ),
+    "f1": _close(sklearn.metrics.f1_score(labels, found)),
+    "auroc": _close(sklearn.metrics.roc_auc_score(labels, scores)),
+    "average_precision": _close(
+      sklearn.metrics.average_precision_score(labels, scores)
+    ),
+    "mcc": _close(sklearn.metrics.matthews_corrcoef(labels, found)),
+    "brier": _close(sklearn.metrics.brier_score_loss(labels, scores)),
+    "ece": _close(calibration.reliability(predictions).ece()),
+    "count": 300,
+  }
+  assert all(type(value) is float for value in result.values())
+
+
+@pytest.mark.parametrize("classes", [2, 4, 10])
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_metrics_are_scikit_learns(classes, seed):
+  predictions = toy.random(400, classes, seed)
+  labels, found = predictions.labels, predictions.logits.argmax(1)
+  result = classification.summarize(predictions, positive=None)
+  precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
+    labels, found, average="macro"
+  )
+  probabilities = predictions.probabilities()
+  areas, average_precisions = (
+    [area(labels == c, scores) for c, scores in enumerate(probabilities.T)]
+    for area in (
+      sklearn.metrics.roc_auc_score,
+      sklearn.metrics.average_precision_score,
+    )
+  )
+  assert result == {
+    "loss": _close(np.float64(predictions.losses).mean()),
+    "accuracy": _close(sklearn.metrics.accuracy_score(labels, found)),
+    "balanced_accuracy": _close(recall),
+    "majority_rate": _close(np.bincount(labels).max() / 400),
+    "macro_precision": _close(precision),
+    "macro_f1": _close(f1),
+    "macro_auroc": _close(np.mean(areas)),
+    "macro_average_precision": _close(np.mean(average_precisions)),
+    "mcc": _close(sklearn.metrics.matthews_corrcoef(labels, found)),
+    "brier": _close(
+      sklearn.metrics.brier_score_loss(
+        labels, probabilities, labels=range(classes)
+      )
+    ),
+    "ece": _close(calibration.reliability(predictions).ece()),
+    "count": 400,
+  }
+  assert all(type(value) is float for value in result.values())
+
+
+def test_macro_averages_are_over_the_classes_that_occur():
+  logits = np.eye(4)[[0, 0, 1, 2, 1]]
+  predictions = toy.of([0, 0, 1, 1, 1], logits)
+  result = classification.summarize(predictions, positive=None)
+  labels, found = predictions.labels, logits.argmax(1)
+  precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
+    labels, found, labels=[0, 1], average="macro"
+  )
+  assert result["balanced_accuracy"] == _close(recall)
+  assert result["macro_precision"] == _close(precision)
+  assert result["macro_f1"] == _close(f1)
+  # Of the six pairs with class 0 all are right by its own scores; by those of
+  # class 1 four are, and its image that was taken for class 2 has two ties.
+  assert result["macro_auroc"] == _close((1 + 5 / 6) / 2)
+
+
+def test_macro_auroc_is_scikit_learns_of_many_classes():
+  predictions = toy.random(400, 10)
+  expected = sklearn.metrics.roc_auc_score(
+    predictions.labels, predictions.probabilities(), multi_class="ovr"
+  )
+  result = classification.summarize(predictions, positive=None)
+  assert result["macro_auroc"] == _close(expected)
+
+
+def test_auroc_counts_ties_as_half():
+  # Positives 2 and 1, negatives 1 and 0: of four pairs one is a tie.
+  logits = [[0, 2], [0, 1], [0, 1], [0, 0]]
+  result = classification.summarize(toy.of([1, 1, 0, 0], logits), positive=1)
+  assert result["auroc"] == _close(3.5 / 4)
+  constant = toy.of([1, 1, 0, 0], np.zeros((4, 2)))
+  assert classification.summarize(constant, positive=1)["auroc"] == _close(0.5)
+
+
+def test_auroc_tells_probabilities_apart_that_are_nearly_1():
+  # In float32 both would be 1.
+  logits = [[0, 40], [0, 30]]
+  with np.errstate(over="raise"):
+    result = classification.summarize(toy.of([1, 0], logits), positive=1)
+  assert result["auroc"] == 1
+
+
+@pytest.mark.parametrize(
+  ("labels", "found", "undefined"),
+  [
+    (
+      [0, 0, 0],
+      [0, 0, 0],
+      {"precision", "sensitivity", "f1", "auroc", "average_precision", "mcc"},
+    ),
+    (
+      [0, 0, 0],
+      [0, 1, 0],
+      {"sensitivity", "auroc", "average_precision", "mcc"},
+    ),
+    ([1, 1, 1], [1, 0, 1], {"specificity", "auroc", "mcc"}),
+    ([0, 1, 1], [0, 0, 0], {"precision", "mcc"}),
+    ([0, 1, 1], [0, 0, 1], set()),
+  ],
+)
+def test_undefined_is_nan_without_a_warning(labels, found, undefined):
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    result = classification.summarize(
+      toy.of(labels, np.eye(2)[found]), positive=1
+    )
+  assert {k for k, v in result.items() if np.isnan(v)} == undefined
+
+
+def test_undefined_macro_averages():
+  never_found = toy.of([0, 1, 2], np.eye(3)[[0, 1, 1]])
+  result = classification.summarize(never_found, positive=None)
+  assert {k for k, v in result.items() if np.isnan(v)} == {"macro_precision"}
+  one_class = toy.of([1, 1], np.eye(3)[[1, 0]])
+  result = classification.summarize(one_class, positive=None)
+  undefined = {k for k, v in result.items() if np.isnan(v)}
+  assert undefined == {"macro_auroc", "mcc"}
+
+
+@pytest.mark.parametrize("positive", [None, 1])
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_a_network_that_diverged_has_no_auroc(positive, broken):
+  logits = np.full((4, 2), broken)
+  predictions = toy.of([0, 1, 1, 0], logits, np.full(4, np.nan, np.float32))
+  with np.errstate(invalid="ignore"):
+    result = classification.summarize(predictions, positive=positive)
+  undefined = {name for name, value in result.items() if np.isnan(value)}
+  assert undefined == set(result) - {"count", "majority_rate"}
+
+
+@pytest.mark.parametrize("name", toy.extremes())
+def test_mcc_and_brier_at_the_extremes_are_scikit_learns(name):
+  predictions = toy.extremes()[name]
+  labels, found = predictions.labels, predictions.logits.argmax(1)
+  classes = predictions.logits.shape[1]
+  result = classification.summarize(predictions, positive=None)
+  # scikit-learn calls it 0 where it is undefined.
+  undefined = len(set(labels)) == 1 or len(set(found)) == 1
+  if undefined:
+    assert np.isnan(result["mcc"])
+  else:
+    expected = sklearn.metrics.matthews_corrcoef(labels, found)
+    assert result["mcc"] == _close(expected)
+  assert result["brier"] == _close(
+    sklearn.metrics.brier_score_loss(
+      labels, predictions.probabilities(), labels=range(classes)
+    )
+  )
+
+
+def test_mcc_of_more_images_than_integers_of_64_bits_can_multiply():
+  matrix = np.array([[3, 1], [1, 5]]) * 10**6
+  result = classification.of_counts(matrix, positive=1)
+  small = classification.of_counts(matrix // 10**6, positive=1)
+  assert result["mcc"] == _close(small["mcc"])
+
+
+@pytest.mark.parametrize("positive", [None, 1])
+def test_decisions_can_be_given(positive):
+  predictions = toy.random(200, 3)
+  found = np.random.default_rng(1).integers(0, 3, 200)
+  result = classification.summarize(predictions, positive=positive, found=found)
+  usual = classification.summarize(predictions, positive=positive)
+  decided = classification.of_counts(
+    classification.confusion_matrix(predictions.labels, found, 3),
+    positive=positive,
+  )
+  assert decided["accuracy"] == _close((found == predictions.labels).mean())
+  assert result == usual | decided
+  assert result != usual
+
+
+@pytest.mark.parametrize("name", [*toy.extremes(), "random"])
+def test_the_table_of_classes_is_scikit_learns(name):
+  predictions = (toy.extremes() | {"random": toy.random(300, 5)})[name]
+  labels, found = predictions.labels, predictions.logits.argmax(1)
+  classes = predictions.logits.shape[1]
+  table = classification.per_class(predictions)
+  for c, scores in enumerate(predictions.probabilities().T):
+    own, taken = labels == c, found == c
+
+    def either(metric, *arguments, defined):
+      return metric(*arguments) if defined else np.nan
+
+    expected = {
+      "support": own.sum(),
+      "precision": either(
+        sklearn.metrics.precision_score, own, taken, defined=taken.any()
+      ),
+      "recall": either(
+        sklearn.metrics.recall_score, own, taken, defined=own.any()
+      ),
+      "specificity": either(
+        sklearn.metrics.recall_score, ~own, ~taken, defined=not own.all()
+      ),
+      "f1": either(
+        sklearn.metrics.f1_score, own, taken, defined=(own | taken).any()
+      ),
+      "auroc": either(
+        sklearn.metrics.roc_auc_score,
+        own,
+        scores,
+        defined=own.any() and not own.all(),
+      ),
+      "average_precision": either(
+        sklearn.metrics.average_precision_score, own, scores, defined=own.any()
+      ),
+    }
+    row = {name: column[c] for name, column in table.items()}
+    assert row == {name: _close(x) for name, x in expected.items()}
+  assert all(len(column) == classes for column in table.values())
+
+
+def test_a_network_that_diverged_has_a_table_of_supports():
+  table = classification.per_class(toy.of([0, 1, 1], np.full((3, 2), np.nan)))
+  assert table.keys() == classification.per_class(toy.random(9, 2)).keys()
+  np.testing.assert_array_equal(table.pop("support"), [1, 2])
+  assert all(np.isnan(column).all() for column in table.values())
