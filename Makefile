@@ -22,7 +22,7 @@ train: $(STAMP)  ## train on the embedded sample (ARGS="--workdir=DIR ...")
 	  --workdir=runs/idc_v1_sample $(ARGS)
 
 test: $(STAMP)  ## run the fast tests (ARGS="-m slow" for the slow ones)
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 $(ARGS)
 
 lint: $(STAMP)  ## check style and format
 	$(VENV)/bin/ruff check .
