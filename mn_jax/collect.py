@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
+from mn_jax.metrics import comparison
 from mn_jax.study import Run, Study
-
-_CONFIDENCE = 0.95
 
 
 def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
@@ -24,8 +22,9 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     (sample standard deviation), 'low' and 'high' (95 % confidence interval of
     the mean by Student's t) and 'values' by seed, parameters, mult-adds, wall
     time and digests of splits; and 'pairs': for each compared pair the mean
-    difference over the seeds that both have, its interval and p (paired t
-    test). What is not defined for so few seeds is None.
+    difference over the seeds that both have, its interval and the p-values of
+    the paired t test ('p', and 'p_holm', adjusted for the number of pairs) and
+    of Wilcoxon's. What is not defined for so few seeds is None.
   """
   done = {
     member.name: {
@@ -36,6 +35,24 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
     }
     for member in study.members
   }
+  pairs = [
+    {
+      "members": [one, other],
+      "metrics": {
+        name: _paired(
+          _values(done[one], f"test/{name}"),
+          _values(done[other], f"test/{name}"),
+        )
+        for name in study.metrics
+      },
+    }
+    for one, other in study.pairs
+  ]
+  for name in study.metrics:
+    found = [pair["metrics"][name] for pair in pairs]
+    adjusted = comparison.holm([_number(f["p"]) for f in found])
+    for each, p in zip(found, adjusted.tolist(), strict=True):
+      each |= _defined({"p_holm": p})
   return {
     "title": study.title,
     "source": study.source,
@@ -55,19 +72,7 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
       }
       for member in study.members
     ],
-    "pairs": [
-      {
-        "members": [one, other],
-        "metrics": {
-          name: _paired(
-            _values(done[one], f"test/{name}"),
-            _values(done[other], f"test/{name}"),
-          )
-          for name in study.metrics
-        },
-      }
-      for one, other in study.pairs
-    ],
+    "pairs": pairs,
   }
 
 
@@ -81,39 +86,39 @@ def _values(summaries: dict[int, dict], key: str) -> dict[int, float]:
 
 
 def _spread(values: dict[int, float]) -> dict[str, Any]:
-  numbers = np.array(list(values.values()), np.float64)
-  count = len(numbers)
-  mean = float(numbers.mean()) if count else math.nan
-  std = float(numbers.std(ddof=1)) if count > 1 else math.nan
-  half = _half_width(std, count)
-  return _defined(
-    {
-      "mean": mean,
-      "std": std,
-      "low": mean - half,
-      "high": mean + half,
-      "values": list(values.values()),
-    }
-  )
+  numbers = list(values.values())
+  mean = low = high = std = math.nan
+  if numbers:
+    # The interval of a mean is that of its difference from nothing.
+    alone = comparison.across_seeds(numbers, [0.0] * len(numbers))
+    mean, low, high = alone.mean, alone.low, alone.high
+  if len(numbers) > 1:
+    std = float(np.std(numbers, ddof=1))
+  spread = {"mean": mean, "std": std, "low": low, "high": high}
+  return {**_defined(spread), "values": numbers}
 
 
 def _paired(one: dict[int, float], other: dict[int, float]) -> dict[str, Any]:
   """The mean of one less the other, over the seeds that both have."""
   seeds = sorted(one.keys() & other.keys())
-  differences = np.array([one[s] - other[s] for s in seeds], np.float64)
-  found = _spread(dict(zip(seeds, differences.tolist(), strict=True)))
-  p = math.nan
-  if len(seeds) > 1 and differences.std() > 0:
-    p = float(scipy.stats.ttest_1samp(differences, 0).pvalue)
-  return {**found, "seeds": seeds, **_defined({"p": p})}
+  names = ("mean", "low", "high", "p", "p_wilcoxon")
+  if not seeds:
+    return {"seeds": seeds, **dict.fromkeys(names)}
+  found = comparison.across_seeds(
+    [one[seed] for seed in seeds], [other[seed] for seed in seeds]
+  )
+  numbers = (
+    found.mean,
+    found.low,
+    found.high,
+    found.t_p_value,
+    found.wilcoxon_p_value,
+  )
+  return {"seeds": seeds, **_defined(dict(zip(names, numbers, strict=True)))}
 
 
-def _half_width(std: float, count: int) -> float:
-  """Half of the confidence interval of a mean."""
-  if count < 2:
-    return math.nan
-  quantile = scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1)
-  return float(quantile * std / math.sqrt(count))
+def _number(value: float | None) -> float:
+  return math.nan if value is None else value
 
 
 def _facts(summaries: list[dict[str, Any]]) -> dict[str, Any]:

@@ -212,6 +212,7 @@ def test_results_are_means_with_intervals(tmp_path):
   test = scipy.stats.ttest_rel([0.8, 0.82, 0.9], [0.7, 0.8, 0.75])
   np.testing.assert_allclose(compared["mean"], 0.09)
   np.testing.assert_allclose(compared["p"], test.pvalue)
+  assert compared["p_holm"] == compared["p"]  # the only comparison
   assert pair["metrics"]["auroc"]["p"] is None  # no difference at all
 
 
