@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mn_jax import collect, commandline, study, validate
+from mn_jax import collect, commandline, experiment, study, validate
 from mn_jax.errors import InputError
 from mn_jax.study import Member, Study
 from mn_jax.weights import manifest
@@ -82,6 +82,7 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
     assert config.seed == run.seed
     assert config.data.name.endswith("_sample") == sample
     assert bool(config.model.weights) == (bool(run.member.weights) > sample)
+    experiment.check(config)
     settings.add(config)
   if not sample:
     assert len(settings) == len(runs)  # no two rows are the same
