@@ -1,5 +1,6 @@
 """The mesh, and how arrays get onto it; the only file that knows devices."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,10 @@ PEAK_FLOPS = {
   "TPU v5": 459e12,  # v5p
   "TPU v6 lite": 918e12,
 }
+
+
+# Of a device's free memory; the rest is for the training step.
+_IMAGES_SHARE = 0.6
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -78,6 +83,14 @@ def peak_flops() -> float | None:
   return None
 
 
+def _free_bytes(device: jax.Device) -> float:
+  """Free memory of a device; infinite where it does not tell, as CPUs."""
+  stats = device.memory_stats()
+  if not stats or "bytes_limit" not in stats:
+    return math.inf
+  return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+
+
 class HostImages:
   """Sends every batch, pixels included, from the host."""
 
@@ -96,6 +109,22 @@ class DeviceImages:
   """Keeps all pixels on every device; batches then carry row numbers."""
 
   def __init__(self, mesh: Mesh, images: np.ndarray):
+    """Sends the images.
+
+    Args:
+      mesh: the devices.
+      images: u8[n, h, w, 3] or extracted features.
+
+    Raises:
+      InputError: if they leave too little of a device's memory to train in.
+    """
+    free = min(map(_free_bytes, jax.local_devices()))
+    if images.nbytes > _IMAGES_SHARE * free:
+      raise InputError(
+        f"data.placement: got 'device' for {images.nbytes / 2**30:.1f} GiB of "
+        f"images with {free / 2**30:.1f} GiB free on a device, of which they "
+        f"may take {_IMAGES_SHARE:.0%}; valid: 'host'"
+      )
     self._host = HostImages(mesh)
     self._images = replicate(mesh, np.asarray(images))
     self._gather = jax.jit(

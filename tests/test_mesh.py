@@ -54,6 +54,28 @@ def test_images_on_the_device_are_those_of_the_rows():
     assert put[key].sharding.is_equivalent_to(value.sharding, value.ndim)
 
 
+@pytest.mark.parametrize(
+  ("stats", "fits"),
+  [
+    (None, True),
+    ({}, True),
+    ({"bytes_limit": 2000}, True),
+    ({"bytes_limit": 2000, "bytes_in_use": 1000}, False),
+    ({"bytes_limit": 1500}, False),
+  ],
+)
+def test_images_that_leave_no_room_are_refused(monkeypatch, stats, fits):
+  images = np.zeros((4, 10, 25), np.uint8)  # 1,000 bytes
+  device = types.SimpleNamespace(memory_stats=lambda: stats)
+  mesh = mesh_lib.make_mesh()
+  monkeypatch.setattr(mesh_lib.jax, "local_devices", lambda: [device])
+  if fits:
+    mesh_lib.DeviceImages(mesh, images)
+  else:
+    with pytest.raises(InputError, match=r"data\.placement: got 'device'"):
+      mesh_lib.DeviceImages(mesh, images)
+
+
 def test_replicated_values_are_whole_on_every_device():
   tree = {"a": np.arange(6.0, dtype=np.float32), "b": np.int32(3)}
   replicated = mesh_lib.replicate(mesh_lib.make_mesh(), tree)
