@@ -81,7 +81,17 @@ def test_fields_named_in_the_readme_exist():
 
 @pytest.mark.parametrize(
   "module",
-  ["main", "tools.prepare", "tools.bench", "tools.fetch", "tools.predict"],
+  [
+    "main",
+    "tools.prepare",
+    "tools.bench",
+    "tools.fetch",
+    "tools.predict",
+    "tools.study",
+    "tools.crossval",
+    "tools.leakcheck",
+    "tools.bench_input",
+  ],
 )
 def test_help_is_given(module):
   done = subprocess.run(

@@ -8,96 +8,14 @@ failed, 2 a mistake in what was given, 130 stopped by Ctrl-C.
 """
 
 import argparse
-import json
 import pathlib
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
 
-from mn_jax import collect as collect_lib
-from mn_jax import commandline, study
+from mn_jax import commandline, run_study, study
 from mn_jax.data import store
 from mn_jax.errors import InputError
-from mn_jax.observe.console import Console, number
-
-
-def run_all(console: Console, runs: Sequence[study.Run]) -> list[study.Run]:
-  """Runs what is not complete; returns what failed.
-
-  Raises:
-    KeyboardInterrupt: after the run in progress has saved.
-  """
-  failed = []
-  for position, run in enumerate(runs, 1):
-    where = f"[{position}/{len(runs)}] {run.title()}"
-    if run.summary() is not None:
-      console.line(f"{where}: complete")
-      continue
-    console.line(f"{where}: running, log in {run.workdir / 'run.log'}")
-    code = _run(run)
-    if code == 130:
-      raise KeyboardInterrupt
-    if code != 0 or run.summary() is None:
-      failed.append(run)
-      console.line(f"{where}: failed ({_last_line(run.workdir / 'run.log')})")
-  return failed
-
-
-def _run(run: study.Run) -> int:
-  """Runs one to its end; Ctrl-C reaches it too, and it saves."""
-  run.workdir.mkdir(parents=True, exist_ok=True)
-  command = [sys.executable, "-m", "mn_jax.main", *run.arguments]
-  with (run.workdir / "run.log").open("a") as log:
-    process = subprocess.Popen(
-      [*command, f"--workdir={run.workdir}"],
-      stdin=subprocess.DEVNULL,
-      stdout=log,
-      stderr=subprocess.STDOUT,
-    )
-    try:
-      return process.wait()
-    except KeyboardInterrupt:
-      process.send_signal(signal.SIGINT)
-      process.wait()
-      raise
-
-
-def _last_line(log: pathlib.Path) -> str:
-  lines = log.read_text(errors="replace").split("\n")
-  said = [line for line in lines if line.strip()]
-  return said[-1].strip()[:200] if said else "it said nothing"
-
-
-def show(console: Console, results: dict[str, Any]) -> None:
-  """Prints the table of a study, and its comparisons."""
-  metrics = list(results["members"][0]["metrics"])
-  rows = []
-  for member in results["members"]:
-    cells = [member["name"], f"{len(member['seeds'])}/{member['wanted']}"]
-    for name in metrics:
-      found = member["metrics"][name]
-      spread = "" if found["std"] is None else f" ± {number(found['std'])}"
-      shown = (
-        "" if found["mean"] is None else f"{number(found['mean'])}{spread}"
-      )
-      cells.append(shown)
-    rows.append(tuple(cells))
-  titles = (name.replace("_", " ") for name in metrics)
-  console.table(results["title"], ("member", "runs", *titles), rows)
-  for pair in results["pairs"]:
-    found = pair["metrics"][metrics[0]]
-    if found["mean"] is None:
-      continue
-    one, other = pair["members"]
-    interval = ""
-    if found["low"] is not None:
-      interval = f" ({found['low']:+.3f} to {found['high']:+.3f})"
-    console.line(
-      f"{metrics[0].replace('_', ' ')}, {one} less {other}: "
-      f"{found['mean']:+.3f}{interval}"
-    )
+from mn_jax.observe.console import Console
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -181,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     chosen, runs = _expand(args)
     wanted = runs if args.index is None else [runs[args.index]]
-    failed = [] if args.collect else run_all(console, wanted)
+    failed = [] if args.collect else run_study.run_all(console, wanted)
   except InputError as error:
     print(f"study: {error}", file=sys.stderr)
     return 2
@@ -189,14 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("study: stopped; the same command goes on from here", file=sys.stderr)
     return 130
   if args.index is None:
-    results = collect_lib.collect(chosen, runs)
-    path = runs[0].workdir.parents[1] / "results.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(results, indent=1) + "\n")
-    partial.replace(path)
-    show(console, results)
-    console.line(f"Results: {path}")
+    run_study.finish(console, chosen, runs)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
   return 1 if failed else 0
