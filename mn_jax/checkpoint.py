@@ -21,6 +21,12 @@ from mn_jax.config import CheckpointConfig
 from mn_jax.errors import InputError
 from mn_jax.state import TrainState
 
+# Orbax warns of every save that waits for the one before it: on a slow disk
+# these are many lines about nothing that a user could mend.
+logging.get_absl_logger().addFilter(
+  lambda record: record.filename != "checkpoint_manager.py"
+)
+
 
 @dataclasses.dataclass
 class Position:
@@ -198,6 +204,39 @@ class Checkpoints:
     self._manager.reload()
 
 
+def steps(workdir: pathlib.Path) -> list[int]:
+  """The steps of a run's checkpoints, rising.
+
+  Raises:
+    InputError: if there is none.
+  """
+  path = workdir / "checkpoints"
+  found = sorted(int(p.name) for p in path.glob("*") if p.name.isdigit())
+  if not found:
+    raise InputError(
+      f"--workdir: got {str(workdir)!r}, which has no checkpoint; valid: the "
+      "folder of a run"
+    )
+  return found
+
+
+def best_step(workdir: pathlib.Path) -> int:
+  """The step of the best checkpoint so far, finished or not; newest of none.
+
+  Raises:
+    InputError: if there is no checkpoint, or the newest, which tells of the
+      best, cannot be read.
+  """
+  newest = steps(workdir)[-1]
+  path = (workdir / "checkpoints").absolute() / str(newest) / "position"
+  try:
+    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
+      position = Position(**reader.restore(path))
+  except Exception as error:  # whatever JSON and Orbax raise
+    raise _damaged(path.parent, error) from None
+  return position.best_step or newest
+
+
 def read_variables(workdir: pathlib.Path, step: int | None) -> dict:
   """What a checkpoint's network is evaluated with, without the optimizer.
 
@@ -213,13 +252,8 @@ def read_variables(workdir: pathlib.Path, step: int | None) -> dict:
     InputError: if there is none or it cannot be read.
   """
   path = (workdir / "checkpoints").absolute()
-  steps = [int(p.name) for p in path.glob("*") if p.name.isdigit()]
-  if not steps:
-    raise InputError(
-      f"--workdir: got {str(workdir)!r}, which has no checkpoint; valid: the "
-      "folder of a run"
-    )
-  chosen = path / str(max(steps) if step is None else step) / "state"
+  newest = steps(workdir)[-1]
+  chosen = path / str(newest if step is None else step) / "state"
   try:
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as reader:
@@ -240,14 +274,18 @@ def read_variables(workdir: pathlib.Path, step: int | None) -> dict:
         ),
       )
   except Exception as error:  # whatever tensorstore and Orbax raise
-    raise InputError(
-      f"--workdir: the checkpoint {str(chosen.parent)!r} cannot be read "
-      f"({_reason(error)}); valid: an intact one of these versions"
-    ) from None
+    raise _damaged(chosen.parent, error) from None
   return {
     "params": state["ema_params" if "ema_params" in state else "params"],
     "batch_stats": state.get("batch_stats", {}),
   }
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> InputError:
+  return InputError(
+    f"--workdir: the checkpoint {str(path)!r} cannot be read "
+    f"({_reason(error)}); valid: an intact one of these versions"
+  )
 
 
 def _reason(error: Exception) -> str:

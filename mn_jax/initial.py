@@ -86,17 +86,7 @@ def build(
     loaded = pretrained_lib.load(model.weights, network)
     network = loaded.network
     _check_padding(network, resolution)
-  frozen = model.transfer == "frozen"
-  rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
-  module = registry.build(
-    network,
-    dropout=model.dropout,
-    norm_momentum=model.norm_momentum,
-    norm_debias=model.norm_debias,
-    dtype=model.dtype,
-    keeps_norm=rules.keeps_norm,
-    freeze_backbone=frozen,
-  )
+  module, rules = make_module(config, network)
   values = variables.initial_values(module, resolution, config.seed)
   rules.check(values["params"])
   if loaded is not None:
@@ -111,6 +101,25 @@ def build(
     )
   origin = None if loaded is None else loaded.origin
   return Initial(network, module, values, rules, origin)
+
+
+def make_module(
+  config: Config, network: registry.Network
+) -> tuple[Classifier, Rules]:
+  """The network as a run trains it, and the rules of its parameters."""
+  model = config.model
+  frozen = model.transfer == "frozen"
+  rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
+  module = registry.build(
+    network,
+    dropout=model.dropout,
+    norm_momentum=model.norm_momentum,
+    norm_debias=model.norm_debias,
+    dtype=model.dtype,
+    keeps_norm=rules.keeps_norm,
+    freeze_backbone=frozen,
+  )
+  return module, rules
 
 
 def _describe(config: Config, num_classes: int) -> registry.Network:

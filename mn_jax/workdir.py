@@ -60,7 +60,7 @@ class Workdir:
         )
       return
     before = saved["result_fields"]
-    now = _plain(result_fields(config))
+    now = plain(result_fields(config))
     differ = [
       f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
       for key in sorted(before.keys() | now.keys())
@@ -90,13 +90,7 @@ class Workdir:
       if saved is None:
         return
       before = {"split": saved["sha256"], "images": saved["images_sha256"]}
-    for what, digest in now.items():
-      if before[what] != digest:
-        raise InputError(
-          f"data: the sha256 of the {what} is {digest[:16]}, but "
-          f"{str(self.path)!r} was begun with {before[what][:16]}; valid: the "
-          "same images, or another --workdir"
-        )
+    check_digests(self.path, now, before)
 
   def check_weights(self, sha256: str) -> None:
     """Refuses to go on with other pretrained weights than the run began with.
@@ -161,6 +155,45 @@ class Workdir:
         self.path.rmdir()
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def read_object(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON object of a run's folder, which must be there.
+
+  Raises:
+    InputError: if it is missing or not what `Workdir.write_json` wrote.
+  """
+  try:
+    value = json.loads(path.read_text())
+  except (OSError, ValueError):
+    value = None
+  if not isinstance(value, dict):
+    raise InputError(
+      f"--workdir: got {str(path.parent)!r}, which has no {path.name} that can "
+      "be read; valid: the folder of a run"
+    )
+  return value
+
+
+def check_digests(
+  path: pathlib.Path, now: dict[str, str], before: dict[str, str]
+) -> None:
+  """Refuses other images, or another split, than a run began with.
+
+  Args:
+    path: the run's folder.
+    now, before: sha256 of 'split' and 'images'.
+
+  Raises:
+    InputError: with both digests.
+  """
+  for what, digest in now.items():
+    if before[what] != digest:
+      raise InputError(
+        f"data: the sha256 of the {what} is {digest[:16]}, but {str(path)!r} "
+        f"was begun with {before[what][:16]}; valid: the same images, or "
+        "another --workdir"
+      )
+
+
+def plain(values: dict[str, Any]) -> dict[str, Any]:
   """As JSON gives them back: tuples as lists."""
   return json.loads(json.dumps(values))

@@ -50,6 +50,7 @@ _IDC = DatasetSpec(
   split="grouped",
   kaggle="paultimothymooney/breast-histopathology-images/versions/1",
   case_lists="idc_case_lists.json",
+  slides=True,
 )
 _EUROSAT = DatasetSpec(
   title="EuroSAT RGB: land use and cover in Sentinel-2 tiles, 64x64",

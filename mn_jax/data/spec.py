@@ -71,6 +71,8 @@ class DatasetSpec:
     tfds: how TensorFlow Datasets has it, or None.
     page: where people get what no program downloads, or None.
     case_lists: file of published group lists in this package, or None.
+    slides: whether each group is one slide, on which `Listing.positions` are;
+      elsewhere they are unknown, or within one of several regions of a slide.
     generate: writes the data set to a folder, for one that is not downloaded.
   """
 
@@ -90,6 +92,7 @@ class DatasetSpec:
   tfds: Tfds | None = None
   page: str | None = None
   case_lists: str | None = None
+  slides: bool = False
   generate: Callable[[pathlib.Path], int] | None = None
 
   def sources(self) -> tuple[str, ...]:

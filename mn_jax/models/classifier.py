@@ -119,9 +119,25 @@ class Classifier(nn.Module):
     Returns:
       f32[batch, c] for a head that pools, else f32[batch, h, w, c].
     """
-    last, _ = self._maps(x, False)
-    last = last.astype(jnp.float32)
+    last = self.last_map(x)
     return jnp.mean(last, axis=(1, 2)) if self.head.spec.pool else last
+
+  def last_map(self, x: jax.Array) -> jax.Array:
+    """The backbone's last feature map of images in evaluation.
+
+    Args:
+      x: f32[batch, h, w, 3], normalised.
+
+    Returns:
+      f32[batch, h', w', c].
+    """
+    last, _ = self._maps(x, False)
+    return last.astype(jnp.float32)
+
+  def classify_map(self, last: jax.Array) -> jax.Array:
+    """Logits in evaluation of what `last_map` returned."""
+    pooled = jnp.mean(last, axis=(1, 2)) if self.head.spec.pool else last
+    return self.head(pooled, False)
 
   def classify(self, extracted: jax.Array, train: bool) -> jax.Array:
     """Logits of what `extract` returned."""

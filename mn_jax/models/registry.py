@@ -309,6 +309,21 @@ def describe(
   )
 
 
+def from_dict(values: dict[str, Any]) -> Network:
+  """A network as `dataclasses.asdict` and JSON gave it away.
+
+  Raises:
+    KeyError, TypeError: if it is not one of this version.
+  """
+  return Network(
+    **{
+      **values,
+      "options": Options(**values["options"]),
+      "conventions": Conventions(**values["conventions"]),
+    }
+  )
+
+
 def build(
   network: Network,
   *,

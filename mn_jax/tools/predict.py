@@ -16,11 +16,10 @@ import pathlib
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
 import numpy as np
 
-from mn_jax import allocator, predictor
+from mn_jax import allocator, predictor, run_options
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -114,15 +113,8 @@ def _write_json(results: Iterator) -> int:
   return len(rows)
 
 
-class _Parser(argparse.ArgumentParser):
-  """Whose errors are one line, as those of the other arguments."""
-
-  def error(self, message: str) -> NoReturn:
-    raise InputError(message)
-
-
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = _Parser(
+  parser = run_options.Parser(
     prog="python -m mn_jax.tools.predict",
     description="Classify images with a trained network: that of a run "
     "(--workdir), or one with published weights (--model and --weights).",

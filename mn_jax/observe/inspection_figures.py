@@ -1,0 +1,245 @@
+"""Figures of what is inside a trained network, for a column of 80 mm.
+
+Drawn at that width, so that their text is as large in print as it says here.
+Colours are told apart by the colour-blind: plasma, cividis, purple against
+orange, and shapes beside colours.
+"""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import matplotlib.figure
+import numpy as np
+from matplotlib import axes as axes_lib
+from PIL import Image
+
+_WIDTH = 80 / 25.4  # inches
+_DPI = 300
+_SMALL, _TEXT = 5.5, 6.5  # points
+_STRONGEST = 99.0  # percentile of a map that is drawn in full colour
+
+# Okabe & Ito 2008, "Color Universal Design", but yellow, which is too light.
+_COLOURS = (
+  "#0072B2",
+  "#E69F00",
+  "#009E73",
+  "#D55E00",
+  "#CC79A7",
+  "#56B4E9",
+  "#000000",
+)
+_SHAPES = "o^sDvPX*<>"
+
+
+def heat_maps(
+  images: np.ndarray,
+  maps: Mapping[str, np.ndarray],
+  titles: Sequence[str],
+) -> np.ndarray:
+  """A row for each image: itself, and each method's map over it in grey.
+
+  A map of one sign runs to yellow, one of both is orange above 0 and
+  purple below; each is scaled to its own strongest pixels.
+
+  Args:
+    images: u8[n, h, w, 3].
+    maps: method -> f32[n, h', w'].
+    titles: above each row, of at most some 70 letters.
+
+  Returns:
+    u8[height, width, 3].
+  """
+  columns = 1 + len(maps)
+  side = _WIDTH / columns
+  title, head = 0.14, 0.16  # inches
+  figure = matplotlib.figure.Figure(
+    (_WIDTH, head + len(images) * (side + title))
+  )
+  height = figure.get_figheight()
+  names = ("image", *(name.replace("_", " ") for name in maps))
+  for column, name in enumerate(names):
+    figure.text(
+      (column + 0.5) / columns,
+      1 - 0.45 * head / height,
+      name.replace("integrated gradients", "integrated grad."),
+      ha="center",
+      va="center",
+      fontsize=_SMALL,
+    )
+  for row, image in enumerate(images):
+    top = height - head - row * (side + title)
+    figure.text(
+      0.03 / _WIDTH,
+      (top - 0.55 * title) / height,
+      titles[row],
+      ha="left",
+      va="center",
+      fontsize=_SMALL,
+    )
+    for column, name in enumerate(("", *maps)):
+      margin = 0.015
+      axes = figure.add_axes(
+        (
+          (column * side + margin) / _WIDTH,
+          (top - title - side + margin) / height,
+          (side - 2 * margin) / _WIDTH,
+          (side - 2 * margin) / height,
+        )
+      )
+      axes.set_axis_off()
+      if column:
+        _over(axes, image, maps[name][row], signed=(maps[name] < 0).any())
+      else:
+        axes.imshow(image, aspect="auto")
+  return _pixels(figure)
+
+
+def embedding(
+  points: Mapping[str, np.ndarray],
+  labels: np.ndarray,
+  classes: tuple[str, ...],
+  title: str,
+) -> np.ndarray:
+  """Images as points in planes, one colour and shape for each class.
+
+  Args:
+    points: what a plane is -> f[n, 2].
+    labels: i32[n].
+    classes: their names.
+    title: above, with the numbers; wrapped.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  present = np.unique(labels)
+  legend_rows = -(-len(present) // 3)
+  lines = textwrap.wrap(title, 62)
+  side = _WIDTH / len(points)
+  figure = matplotlib.figure.Figure(
+    (_WIDTH, side + 0.2 + 0.13 * (legend_rows + len(lines))),
+    layout="constrained",
+  )
+  figure.suptitle("\n".join(lines), fontsize=_TEXT)
+  # Drawn in an order of their own, or the last class would cover the others.
+  order = np.random.default_rng(0).permutation(len(labels))
+  size = float(np.clip(2000 / len(labels), 1.5, 12))
+  for axes, (name, where) in zip(
+    figure.subplots(1, len(points), squeeze=False)[0],
+    points.items(),
+    strict=True,
+  ):
+    for chunk in np.array_split(order, 20):
+      for label in present:
+        some = chunk[labels[chunk] == label]
+        axes.scatter(
+          where[some, 0], where[some, 1], s=size, **_mark(label), linewidths=0
+        )
+    axes.set_title(name, fontsize=_TEXT)
+    axes.set(xticks=[], yticks=[])
+  handles = [
+    matplotlib.lines.Line2D(
+      [], [], ls="", ms=3.5, mew=0, color=mark["c"], marker=mark["marker"]
+    )
+    for mark in map(_mark, present)
+  ]
+  figure.legend(
+    handles,
+    [textwrap.shorten(classes[i], 22, placeholder="...") for i in present],
+    loc="outside lower center",
+    ncols=min(3, len(present)),
+    fontsize=_SMALL,
+    frameon=False,
+    handletextpad=0.2,
+    columnspacing=1.0,
+  )
+  return _pixels(figure)
+
+
+def slide(
+  patches: np.ndarray,
+  truth: np.ndarray,
+  probability: np.ndarray,
+  *,
+  name: str,
+  title: str,
+) -> np.ndarray:
+  """A slide as its patches, what it truly is and what the network says.
+
+  Args:
+    patches: f[h, w, 3] in [0, 255]; NaN where there is none.
+    truth: f[h', w'] in [0, 1], share of the class; NaN where nothing is known.
+    probability: f[h', w'] in [0, 1], likewise.
+    name: of the class.
+    title: above.
+
+  Returns:
+    u8[height, width, 3].
+  """
+  height, width = patches.shape[:2]
+  wide = width > 1.6 * height
+  rows, columns = (3, 1) if wide else (1, 3)
+  each = (_WIDTH - 0.45) / columns
+  figure = matplotlib.figure.Figure(
+    (_WIDTH, rows * (each * height / width + 0.16) + 0.22),
+    layout="constrained",
+  )
+  figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+  figure.suptitle(title, fontsize=_TEXT)
+  axes = figure.subplots(rows, columns, squeeze=False).ravel()
+  shown = np.where(np.isnan(patches), 255, patches).round().astype(np.uint8)
+  axes[0].imshow(shown)
+  for panel, values in ((axes[1], truth), (axes[2], probability)):
+    panel.set_facecolor("white")
+    image = panel.imshow(
+      values, cmap="cividis", vmin=0, vmax=1, interpolation="nearest"
+    )
+  names = ("patches", f"truth: {name}", f"probability of {name}")
+  for panel, text in zip(axes, names, strict=True):
+    panel.set_title(text, fontsize=_SMALL, pad=2)
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set(linewidth=0.4, color="0.6")
+  bar = figure.colorbar(
+    image, ax=axes.tolist(), shrink=0.8, aspect=30, pad=0.01
+  )
+  bar.set_ticks([0, 0.5, 1])
+  bar.ax.tick_params(labelsize=_SMALL, length=1.5, width=0.4, pad=1)
+  bar.outline.set_linewidth(0.4)
+  return _pixels(figure)
+
+
+def _over(
+  axes: axes_lib.Axes, image: np.ndarray, values: np.ndarray, *, signed: bool
+) -> None:
+  """Draws a map over an image in grey, the weak pixels see-through."""
+  grey = np.asarray(Image.fromarray(image).convert("L"))
+  extent = (0, 1, 0, 1)
+  axes.imshow(
+    grey, cmap="gray", vmin=-80, vmax=255, extent=extent, aspect="auto"
+  )
+  strongest = np.percentile(np.abs(values), _STRONGEST)
+  share = np.clip(values / (strongest or 1), -1, 1)
+  axes.imshow(
+    share,
+    cmap="PuOr_r" if signed else "plasma",
+    vmin=-1 if signed else 0,
+    vmax=1,
+    alpha=0.9 * np.abs(share),
+    extent=extent,
+    aspect="auto",
+    interpolation="nearest",
+  )
+
+
+def _mark(label: int) -> dict[str, str]:
+  return {
+    "c": _COLOURS[label % len(_COLOURS)],
+    "marker": _SHAPES[label % len(_SHAPES)],
+  }
+
+
+def _pixels(figure: matplotlib.figure.Figure) -> np.ndarray:
+  buffer = io.BytesIO()
+  figure.savefig(buffer, dpi=_DPI, format="png")
+  with Image.open(buffer) as image:
+    return np.asarray(image.convert("RGB"))

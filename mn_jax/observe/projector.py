@@ -1,0 +1,70 @@
+"""The files from which TensorBoard's projector shows features.
+
+It reads tables and a sprite, no event files, so this writes just those:
+tensorboardX would add to the settings of an earlier call.
+"""
+
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+# TensorBoard loads no larger sprite.
+_SPRITE = 8192  # pixels
+
+
+def write(
+  folder: pathlib.Path,
+  features: np.ndarray,
+  columns: Mapping[str, Sequence[str]],
+  images: np.ndarray,
+  *,
+  name: str,
+) -> None:
+  """Writes or replaces the projector's files.
+
+  Args:
+    folder: for `tensorboard --logdir`.
+    features: f32[n, c].
+    columns: name -> n texts, what is known of each image; two or more.
+    images: u8[n, h, h, 3], shown at the points, shrunk where they must be.
+    name: of the features.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  with (folder / "tensors.tsv").open("w") as file:
+    np.savetxt(file, features, fmt="%.7g", delimiter="\t")
+  rows = [tuple(columns), *zip(*columns.values(), strict=True)]
+  # The format has no way to quote a tab or the end of a line.
+  lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
+  (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
+  sprite, side = _sprite(images)
+  Image.fromarray(sprite).save(folder / "sprite.png")
+  (folder / "projector_config.pbtxt").write_text(
+    "embeddings {\n"
+    # A JSON string is one of this format too.
+    f"  tensor_name: {json.dumps(name)}\n"
+    '  tensor_path: "tensors.tsv"\n'
+    '  metadata_path: "metadata.tsv"\n'
+    "  sprite {\n"
+    '    image_path: "sprite.png"\n'
+    f"    single_image_dim: {side}\n"
+    f"    single_image_dim: {side}\n"
+    "  }\n"
+    "}\n"
+  )
+
+
+def _sprite(images: np.ndarray) -> tuple[np.ndarray, int]:
+  """All images in one square, row by row, u8; and the side of each."""
+  per_row = int(np.ceil(np.sqrt(len(images))))
+  side = max(1, min(images.shape[1], _SPRITE // per_row))
+  sprite = np.full((per_row * side, per_row * side, 3), 255, np.uint8)
+  for i, image in enumerate(images):
+    top, left = i // per_row * side, i % per_row * side
+    if side < len(image):
+      small = Image.fromarray(image).resize((side, side), Image.Resampling.BOX)
+      image = np.asarray(small)
+    sprite[top : top + side, left : left + side] = image
+  return sprite, side

@@ -1,0 +1,163 @@
+"""How classes lie in a run's features: `python -m mn_jax.tools.embed`.
+
+Takes `--workdir=DIR`; writes planes by PCA and t-SNE as a picture, numbers as
+JSON, and the files of TensorBoard's projector. Exit codes: 0, or 2 for a
+mistake in what was given.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from mn_jax import embedding, run_options
+from mn_jax.errors import InputError
+from mn_jax.observe import console as console_lib
+from mn_jax.observe import inspection_figures, projector, writers
+
+_NEIGHBOURS = 5
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return run_options.run_program("embed", _embed, argv)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = run_options.parser(
+    "embed",
+    "Features that a run's network has of a part of its split: planes by PCA "
+    f"and t-SNE, accuracy of the {_NEIGHBOURS} nearest neighbours of other "
+    "groups, silhouette, and files for TensorBoard's projector.",
+  )
+  run_options.add_part(parser, default="test")
+  parser.add_argument(
+    "--count",
+    metavar="COUNT",
+    type=int,
+    default=2000,
+    help="images at most, drawn from the part (default: 2000)",
+  )
+  parser.add_argument(
+    "--layer",
+    metavar="NAME",
+    default="pooled",
+    help="feature map, averaged over its pixels (default: pooled, the last)",
+  )
+  parser.add_argument(
+    "--seed",
+    metavar="SEED",
+    type=int,
+    default=0,
+    help="of the images that are drawn and of t-SNE (default: 0)",
+  )
+  parser.add_argument(
+    "--output",
+    metavar="FOLDER",
+    help="for the files (default: DIR/inspect/embedding)",
+  )
+  return parser.parse_args(argv)
+
+
+def _embed(argv: Sequence[str] | None) -> None:
+  args = _parse(argv)
+  run_options.at_least_one("count", args.count)
+  if not 0 <= args.seed < 2**31:
+    raise InputError(f"--seed: got {args.seed}; valid: 0 to {2**31 - 1}")
+  run = run_options.open_run(args)
+  model, size = run.config.model, run.config.data.image_size
+  names = embedding.layers(run.module, model.resolution or size)
+  if args.layer not in names:
+    raise InputError(f"--layer: got {args.layer!r}; valid: {', '.join(names)}")
+  folder = run_options.output_folder(
+    pathlib.Path(args.output or run.path / "inspect" / "embedding").expanduser()
+  )
+  console = console_lib.Console()
+  with console.counting("decoding", "images") as progress:
+    data = run.data(progress)
+  chosen = np.random.default_rng(args.seed).permutation(data.part(args.part))
+  chosen = np.sort(chosen[: args.count])
+  images, labels = data.cache.images[chosen], data.cache.labels[chosen]
+  groups = None if data.spec.group is None else data.cache.groups[chosen]
+  with console.counting("computing features", "images") as progress:
+    features = embedding.features(
+      run.module,
+      run.network.conventions,
+      run.variables,
+      images,
+      layer=args.layer,
+      resolution=model.resolution,
+      batch_size=run.config.eval.batch_size,
+      progress=progress,
+    )
+  if not np.isfinite(features).all():
+    raise InputError(
+      f"--workdir: got {str(run.path)!r}, whose network of step {run.step} has "
+      "features that are not finite; valid: a run that did not diverge"
+    )
+  planes = embedding.planes(features, seed=args.seed)
+  numbers = {
+    "experiment": run.config.experiment,
+    "step": run.step,
+    "part": args.part,
+    "layer": args.layer,
+    "features": features.shape[1],
+    "images": len(labels),
+    "k": _NEIGHBOURS,
+    "neighbours": f"of another {data.spec.group or 'image'}",
+    "knn_accuracy": embedding.knn_accuracy(
+      features, labels, groups, k=_NEIGHBOURS
+    ),
+    "majority_rate": float(np.bincount(labels).max() / len(labels)),
+    "silhouette": embedding.silhouette(features, labels),
+    **{f"pca{i}_variance": share for i, share in enumerate(planes.shares, 1)},
+    "seed": args.seed,
+  }
+  text = json.dumps(writers.jsonable(numbers), indent=2)
+  (folder / "embedding.json").write_text(f"{text}\n")
+  shown = {
+    k: console_lib.number(v)
+    for k, v in numbers.items()
+    if v is not None and isinstance(v, float)
+  }
+  summary = (
+    f"{_NEIGHBOURS}-NN accuracy {shown['knn_accuracy']} (neighbours "
+    f"{numbers['neighbours']}), majority rate {shown['majority_rate']}, "
+    f"silhouette {shown['silhouette']}"
+  )
+  picture = inspection_figures.embedding(
+    {
+      "PCA, "
+      + " and ".join(f"{s:.0%}" for s in planes.shares)
+      + " of variance": planes.pca,
+      "t-SNE": planes.tsne,
+    },
+    labels,
+    data.classes,
+    f"{run.config.experiment}, step {run.step}, {args.layer} of {len(labels):,}"
+    f" {args.part} images: {summary}",
+  )
+  run_options.save_picture(picture, folder / "embedding.png")
+  columns = {
+    "class": [data.classes[label] for label in labels],
+    "name": data.cache.names[chosen].tolist(),
+  }
+  if groups is not None:
+    columns[data.spec.group] = groups.tolist()
+  projector.write(
+    folder,
+    features,
+    columns,
+    images,
+    name=f"{run.config.experiment} {args.layer}",
+  )
+  console.line(f"{args.part}, {len(labels):,} images: {summary}")
+  console.line(f"Embedding: {folder / 'embedding.png'}")
+  console.line(f"Projector: tensorboard --logdir {folder}")
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,230 @@
+"""What a run's network looks at: `python -m mn_jax.tools.saliency`.
+
+Takes `--workdir=DIR` and images, or draws some of a part of the run's split,
+and writes one picture: a row for each image, with a heat map for each method.
+Exit codes: 0, or 2 for a mistake in what was given.
+"""
+
+import argparse
+import sys
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from mn_jax import restored, run_options, saliency
+from mn_jax.data import decode
+from mn_jax.errors import InputError
+from mn_jax.observe import inspection_figures
+from mn_jax.observe.console import Console
+from mn_jax.tools import predict
+
+_BATCH = 8
+_INTEGRATED = "integrated_gradients"
+_MOST = 64  # images that one picture holds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return run_options.run_program("saliency", _saliency, argv)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+  default = saliency.Settings()
+  parser = run_options.parser(
+    "saliency",
+    "Heat maps of what a network's answers depend on, for images that are "
+    "named or drawn from a part of the run's split.",
+  )
+  parser.add_argument(
+    "paths", nargs="*", metavar="IMAGE", help="images and folders of images"
+  )
+  run_options.add_part(parser, default="test")
+  parser.add_argument(
+    "--count",
+    metavar="COUNT",
+    type=int,
+    default=8,
+    help="images drawn from the part (default: 8)",
+  )
+  parser.add_argument(
+    "--methods",
+    metavar="NAMES",
+    default=",".join(saliency.METHODS),
+    help="with commas between (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--class",
+    dest="class_name",
+    metavar="NAME",
+    help="whose logit is explained (default: the predicted one)",
+  )
+  parser.add_argument(
+    "--seed",
+    metavar="SEED",
+    type=int,
+    default=default.seed,
+    help="of the images that are drawn and of smooth_grad (default: 0)",
+  )
+  parser.add_argument(
+    "--samples",
+    metavar="COUNT",
+    type=int,
+    default=default.samples,
+    help="of smooth_grad (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--points",
+    metavar="COUNT",
+    type=int,
+    default=default.steps,
+    help="of integrated_gradients (default: %(default)s)",
+  )
+  parser.add_argument(
+    "--baseline",
+    metavar="GREY",
+    type=float,
+    default=default.baseline,
+    help="of integrated_gradients, 0 is black and 255 white (default: 0)",
+  )
+  parser.add_argument(
+    "--output",
+    metavar="FILE.png",
+    help="of the picture (default: DIR/inspect/saliency.png)",
+  )
+  return parser.parse_args(argv)
+
+
+def _check(args: argparse.Namespace) -> tuple[str, ...]:
+  """The methods that are asked for, once numbers and names are checked."""
+  for name in ("count", "samples", "points"):
+    run_options.at_least_one(name, getattr(args, name))
+  if args.count > _MOST:
+    raise InputError(f"--count: got {args.count}; valid: 1 to {_MOST}")
+  if not 0 <= args.seed < 2**31:
+    raise InputError(f"--seed: got {args.seed}; valid: 0 to {2**31 - 1}")
+  if not 0 <= args.baseline <= 255:
+    raise InputError(f"--baseline: got {args.baseline:g}; valid: 0 to 255")
+  methods = tuple(dict.fromkeys(args.methods.split(",")))
+  for name in methods:
+    if name not in saliency.METHODS:
+      raise InputError(
+        f"--methods: got {name!r}; valid: {', '.join(saliency.METHODS)}"
+      )
+  return methods
+
+
+def _read(
+  paths: Sequence[str], run: restored.Restored
+) -> tuple[np.ndarray, list[str]]:
+  """u8[n, h, w, 3] and the names of the images that can be read."""
+  images, names = [], []
+  for path in predict.find(paths):
+    try:
+      pixels = decode.decode(path.read_bytes())
+    except (decode.DecodeError, OSError) as error:
+      print(f"saliency: {path}: {error}", file=sys.stderr)
+      continue
+    images.append(run.prepare(pixels))
+    names.append(path.name)
+  if not 0 < len(images) <= _MOST:
+    raise InputError(
+      f"got {len(images)} images that can be read; valid: 1 to {_MOST}"
+    )
+  return np.stack(images), names
+
+
+def _draw(
+  args: argparse.Namespace, run: restored.Restored, console: Console
+) -> tuple[np.ndarray, list[str]]:
+  """u8[n, h, w, 3] of the part, and their true classes in words."""
+  with console.counting("decoding", "images") as progress:
+    data = run.data(progress)
+  rows = data.part(args.part)
+  chosen = np.random.default_rng(args.seed).permutation(rows)[: args.count]
+  chosen.sort()
+  labels = data.cache.labels[chosen].tolist()
+  truth = [f"true {_short(data.classes[label])}" for label in labels]
+  return data.cache.images[chosen], truth
+
+
+def _saliency(argv: Sequence[str] | None) -> None:
+  args = _parse(argv)
+  methods = _check(args)
+  run = run_options.open_run(args)
+  if args.class_name is not None and args.class_name not in run.classes:
+    raise InputError(
+      f"--class: got {args.class_name!r}; valid: {', '.join(run.classes)}"
+    )
+  output = run_options.output_picture(
+    args.output, run.path / "inspect" / "saliency.png"
+  )
+  console = Console()
+  if args.paths:
+    images, known = _read(args.paths, run)
+  else:
+    images, known = _draw(args, run, console)
+  explainer = saliency.Explainer(
+    run.module,
+    run.network.conventions,
+    resolution=run.config.model.resolution,
+    settings=saliency.Settings(
+      samples=args.samples,
+      seed=args.seed,
+      steps=args.points,
+      baseline=args.baseline,
+    ),
+  )
+  maps = {name: [] for name in methods}
+  titles, rises = [], []
+  # One shape for all batches: the last is padded rather than compiled anew.
+  size = min(_BATCH, len(images))
+  with console.counting("explaining", "images") as progress:
+    for start in range(0, len(images), size):
+      rows = np.arange(start, start + size).clip(max=len(images) - 1)
+      logits = explainer.logits(run.variables, images[rows])
+      shown = predicted = logits.argmax(axis=1)
+      if args.class_name is not None:
+        shown = np.full_like(predicted, run.classes.index(args.class_name))
+      count = min(size, len(images) - start)
+      rises.append(explainer.rise(run.variables, images[rows], shown)[:count])
+      for name in methods:
+        found = explainer.explain(name, run.variables, images[rows], shown)
+        maps[name].append(found[:count])
+      shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+      shares /= shares.sum(axis=1, keepdims=True)
+      titles += [
+        _title(run.classes, known[start + i], shares[i], shown[i])
+        for i in range(count)
+      ]
+      progress(start + count, len(images))
+  whole = {name: np.concatenate(maps[name]) for name in methods}
+  if _INTEGRATED in whole:
+    sums, rise = whole[_INTEGRATED].sum(axis=(1, 2)), np.concatenate(rises)
+    error = np.abs(sums - rise).sum() / max(np.abs(rise).sum(), 1e-9)
+    console.line(
+      f"{_INTEGRATED}: the maps' sums are off by {error:.0%} of the rise in "
+      f"logits that they explain; more than --points={args.points} help"
+    )
+  picture = inspection_figures.heat_maps(images, whole, titles)
+  run_options.save_picture(picture, output)
+  console.line(f"Saliency: {output}")
+
+
+def _title(
+  classes: tuple[str, ...], known: str, shares: np.ndarray, shown: int
+) -> str:
+  """What is known of an image, what is predicted, and what is explained."""
+  best = int(shares.argmax())
+  title = f"{known}, predicted {_short(classes[best])} {shares[best]:.2f}"
+  if shown != best:
+    title += f", explained {_short(classes[shown])} {shares[shown]:.2f}"
+  return title
+
+
+def _short(name: str) -> str:
+  return textwrap.shorten(name, 22, placeholder="...")
+
+
+if __name__ == "__main__":
+  sys.exit(main())

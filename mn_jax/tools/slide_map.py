@@ -1,0 +1,135 @@
+"""A slide as a run's network sees it: `python -m mn_jax.tools.slide_map`.
+
+Takes `--workdir=DIR --group=NAME`; writes one picture: the patches in place,
+what is true of them, and the network's probability, means where patches
+overlap. Exit codes: 0, or 2 for a mistake in what was given.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+from mn_jax import run_options, slide, split_data
+from mn_jax.data import datasets
+from mn_jax.errors import InputError
+from mn_jax.observe import inspection_figures
+from mn_jax.observe.console import Console
+
+_LARGEST = 900  # pixels: a column of 80 mm in print
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return run_options.run_program("slide_map", _slide_map, argv)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = run_options.parser(
+    "slide_map",
+    "The probability of a class over a slide, beside the truth and the "
+    "patches, for data sets that know where each patch was cut out.",
+  )
+  parser.add_argument(
+    "--group",
+    metavar="NAME",
+    required=True,
+    help="the patient or slide, as in split.json",
+  )
+  parser.add_argument(
+    "--class",
+    dest="class_name",
+    metavar="NAME",
+    help="whose probability is drawn (default: the positive class)",
+  )
+  parser.add_argument(
+    "--output",
+    metavar="FILE.png",
+    help="of the picture (default: DIR/inspect/slide_NAME.png)",
+  )
+  return parser.parse_args(argv)
+
+
+def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
+  """i64[n]: the patches of a group that the run uses or left aside.
+
+  Raises:
+    InputError: if the data set has no slides, or no such group.
+  """
+  if not data.spec.slides:
+    having = [name for name, spec in datasets.DATASETS.items() if spec.slides]
+    raise InputError(
+      f"--workdir: got a run whose data set ({data.spec.title}) does not know "
+      f"where on a slide its images are; valid: a run on {', '.join(having)}"
+    )
+  used = data.cache.labels < len(data.classes)
+  rows = np.flatnonzero((data.cache.groups == group) & used)
+  if not len(rows):
+    names = np.unique(data.cache.groups).tolist()
+    near = difflib.get_close_matches(group, names, n=5, cutoff=0) or names[:5]
+    raise InputError(
+      f"--group: got {group!r}; valid: one of {len(names)} {data.spec.group}s "
+      f"as in split.json, like {', '.join(near)}"
+    )
+  return rows
+
+
+def _class(data: split_data.SplitData, name: str | None) -> int:
+  """The class whose probability is drawn.
+
+  Raises:
+    InputError: if there is none of that name, or none is named or positive.
+  """
+  if name is None and data.spec.positive is not None:
+    return data.spec.positive
+  if name not in data.classes:
+    got = "nothing" if name is None else repr(name)
+    raise InputError(f"--class: got {got}; valid: {', '.join(data.classes)}")
+  return data.classes.index(name)
+
+
+def _slide_map(argv: Sequence[str] | None) -> None:
+  args = _parse(argv)
+  run = run_options.open_run(args)
+  console = Console()
+  with console.counting("decoding", "images") as progress:
+    data = run.data(progress)
+  rows, label = _rows(data, args.group), _class(data, args.class_name)
+  try:
+    layout = slide.grid(data.cache.positions[rows], data.spec.image_size)
+  except ValueError as error:
+    raise InputError(
+      f"--group: got {args.group!r}, whose patches lie too far apart for one "
+      f"slide ({error}); valid: another {data.spec.group}"
+    ) from None
+  output = run_options.output_picture(
+    args.output, run.path / "inspect" / f"slide_{args.group}.png"
+  )
+  predictions = run.predict(data, rows)
+  probability = predictions.probabilities()[:, label]
+  truth = predictions.labels == label
+  right = predictions.logits.argmax(axis=1) == predictions.labels
+  parts = [
+    part for part in data.split.parts if np.isin(rows, data.part(part)).any()
+  ]
+  where = f"in {' and '.join(parts)}" if parts else "in no part"
+  picture = inspection_figures.slide(
+    slide.mosaic(layout, data.cache.images[rows], largest=_LARGEST),
+    slide.spread(layout, truth),
+    slide.spread(layout, probability),
+    name=data.classes[label],
+    title=f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches",
+  )
+  run_options.save_picture(picture, output)
+  console.line(
+    f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches, "
+    f"{truth.mean():.1%} {data.classes[label]}, {right.mean():.1%} classified "
+    "right"
+  )
+  console.line(f"Slide map: {output}")
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,250 @@
+"""The programs that look into a run, as their users run them."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax import restored
+from mn_jax.tools import embed, evaluate, saliency, slide_map
+from tests import toy_transfer as toy
+
+PROGRAMS = {
+  "evaluate": evaluate,
+  "saliency": saliency,
+  "embed": embed,
+  "slide_map": slide_map,
+}
+# A column of 80 mm at 300 pixels per inch.
+WIDTH = 945
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """The workdir of a small run."""
+  workdir = tmp_path_factory.mktemp("runs") / "run"
+  config = toy.load(model__name="simple_cnn", model__shallow=False)
+  with jax.numpy_dtype_promotion("standard"):
+    toy.run(config, workdir)
+  return workdir
+
+
+@pytest.fixture
+def start(run, capsys):
+  """Runs a program; returns its code and what it printed."""
+
+  def start(name, *arguments, workdir=run):
+    code = PROGRAMS[name].main([f"--workdir={workdir}", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+  return start
+
+
+def refuse(done, name, text):
+  code, out, err = done
+  assert (code, out) == (2, "")
+  assert err.startswith(f"{name}: ")
+  assert err.count("\n") == 1
+  assert text in err
+
+
+def content(folder):
+  return {
+    str(path.relative_to(folder)): path.stat().st_mtime_ns
+    for path in sorted(folder.rglob("*"))
+  }
+
+
+def picture(path):
+  with Image.open(path) as image:
+    assert image.width == pytest.approx(WIDTH, abs=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def test_evaluate_prints_the_metrics_of_the_summary(start, run):
+  before = content(run)
+  code, out, _ = start("evaluate", "--part=test", "--json")
+  assert code == 0
+  found, summary = json.loads(out), toy.read(run, "summary.json")
+  assert found["part"] == "test"
+  assert found["step"] == summary["best_step"]
+  names = [n.removeprefix("test/") for n in summary if n.startswith("test/")]
+  assert len(names) > 10
+  for name in names:
+    assert found[name] == summary[f"test/{name}"], name
+  assert content(run) == before
+
+
+def test_evaluate_prints_a_table(start):
+  code, out, _ = start("evaluate", "--step=6")
+  assert code == 0
+  assert "step 6" in out
+  assert "balanced accuracy" in out
+  assert "val" in out
+
+
+def test_evaluate_writes_predictions(start, run, tmp_path):
+  path = tmp_path / "new" / "predictions"
+  code, out, _ = start("evaluate", "--part=test", f"--output={path}")
+  assert code == 0
+  assert str(path) in out
+  with np.load(path, allow_pickle=False) as found:
+    data = restored.open_run(run).data(lambda *_: None)
+    np.testing.assert_array_equal(found["ids"], data.part("test"))
+    np.testing.assert_array_equal(
+      found["names"], data.cache.names[data.part("test")]
+    )
+    np.testing.assert_array_equal(
+      found["labels"], data.cache.labels[data.part("test")]
+    )
+    assert found["classes"].tolist() == list(data.classes)
+    right = found["logits"].argmax(axis=1) == found["labels"]
+  summary = toy.read(run, "summary.json")
+  assert right.mean() == summary["test/accuracy"]
+
+
+def test_saliency_draws_a_row_for_each_image(start, run):
+  code, out, _ = start(
+    "saliency", "--count=3", "--samples=2", "--points=2", "--batch=4"
+  )
+  assert code == 0
+  default = run / "inspect" / "saliency.png"
+  assert str(default) in out
+  assert "integrated_gradients: the maps' sums are off by " in out
+  four = picture(default)
+  code, *_ = start(
+    "saliency", "--count=3", "--methods=gradient,grad_cam", "--part=val"
+  )
+  assert code == 0
+  both = picture(default)
+  # Fewer and larger.
+  assert both.shape[0] > 1.3 * four.shape[0]
+
+
+def test_saliency_of_images_that_are_named(start, tmp_path):
+  image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+  Image.fromarray(image).save(tmp_path / "a.png")
+  (tmp_path / "b.png").write_text("no image")
+  output = tmp_path / "map.png"
+  code, _, err = start(
+    "saliency",
+    tmp_path,
+    "--methods=gradient",
+    "--class=idc",
+    f"--output={output}",
+  )
+  assert code == 0
+  assert f"saliency: {tmp_path / 'b.png'}: " in err
+  picture(output)
+
+
+def test_embed_writes_picture_numbers_and_projector(start, run, tmp_path):
+  code, out, _ = start(
+    "embed", "--count=40", "--layer=block0", f"--output={tmp_path / 'e'}"
+  )
+  assert code == 0
+  picture(tmp_path / "e" / "embedding.png")
+  numbers = json.loads((tmp_path / "e" / "embedding.json").read_text())
+  assert numbers["images"] == 40
+  assert numbers["layer"] == "block0"
+  assert numbers["neighbours"] == "of another patient"
+  for name in ("knn_accuracy", "majority_rate"):
+    assert 0 < numbers[name] <= 1
+    assert f"{numbers[name]:.3f}" in out
+  rows = (tmp_path / "e" / "metadata.tsv").read_text().splitlines()
+  assert rows[0] == "class\tname\tpatient"
+  assert len(rows) == 41
+  data = restored.open_run(run).data(lambda *_: None)
+  tested = data.cache.names[data.part("test")].tolist()
+  assert {row.split("\t")[1] for row in rows[1:]} <= set(tested)
+
+
+def test_slide_map_draws_a_patient(start, run):
+  group = toy.read(run, "split.json")["groups"]["test"][0]
+  code, out, _ = start("slide_map", f"--group={group}")
+  assert code == 0
+  assert f"patient {group}, in test: " in out
+  found = picture(run / "inspect" / f"slide_{group}.png")
+  assert len(np.unique(found.reshape(-1, 3), axis=0)) > 100
+
+
+def test_slide_map_names_groups_there_are(start, run):
+  group = toy.read(run, "split.json")["groups"]["test"][0]
+  done = start("slide_map", f"--group={group}0")
+  refuse(done, "slide_map", f"--group: got '{group}0'; valid: one of ")
+  assert str(group) in done[2].partition("valid")[2]
+
+
+def test_slide_map_needs_slides(start, monkeypatch):
+  real = restored.Restored.data
+
+  def without(self, progress):
+    data = real(self, progress)
+    spec = dataclasses.replace(data.spec, slides=False)
+    return dataclasses.replace(data, spec=spec)
+
+  monkeypatch.setattr(restored.Restored, "data", without)
+  done = start("slide_map", "--group=1")
+  refuse(done, "slide_map", "does not know where on a slide its images are")
+
+
+@pytest.mark.parametrize(
+  ("name", "arguments", "text"),
+  [
+    ("evaluate", ["--step=7"], "--step: got 7; valid: "),
+    ("evaluate", ["--part=all"], "--part"),
+    ("evaluate", ["--batch=0"], "--batch: got 0; valid: 1 or more"),
+    ("evaluate", ["extra"], "extra"),
+    ("saliency", ["--count=0"], "--count: got 0; valid: 1 or more"),
+    ("saliency", ["--count=65"], "--count: got 65; valid: 1 to 64"),
+    ("saliency", ["--methods=a,b"], "--methods: got 'a'; valid: gradient, "),
+    ("saliency", ["--class=dog"], "--class: got 'dog'; valid: no_idc, idc"),
+    ("saliency", ["--baseline=nan"], "--baseline: got nan; valid: 0 to 255"),
+    ("saliency", ["--seed=-1"], "--seed: got -1; valid: 0 to "),
+    ("saliency", ["nowhere"], "got 'nowhere', which is neither"),
+    ("saliency", ["--count=1", "--output=a.xyz"], "--output: got 'a.xyz'"),
+    ("embed", ["--count=3"], "--count: got 3 images"),
+    ("embed", ["--layer=x"], "--layer: got 'x'; valid: block0, "),
+    ("slide_map", [], "--group"),
+    ("slide_map", ["--group=2", "--class=x"], "--group: got '2'"),
+  ],
+)
+def test_mistakes_are_one_line(start, name, arguments, text, tmp_path):
+  here = pathlib.Path.cwd()
+  os.chdir(tmp_path)
+  try:
+    code, _, err = start(name, *arguments)
+  finally:
+    os.chdir(here)
+  assert code == 2
+  assert err.startswith(f"{name}: ")
+  assert err.count("\n") == 1
+  assert text in err
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_what_is_no_run_is_one_line(start, name, tmp_path):
+  more = ["--group=1"] if name == "slide_map" else []
+  done = start(name, *more, workdir=tmp_path)
+  refuse(done, name, "which has no config.json that can be read")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(start, tmp_path):
+  (tmp_path / "file").write_text("")
+  for name, arguments in (
+    ("evaluate", [f"--output={tmp_path}/file/p.npz"]),
+    ("saliency", [f"--output={tmp_path}/file/s.png"]),
+    ("embed", [f"--output={tmp_path}/file"]),
+    ("slide_map", ["--group=1", f"--output={tmp_path}/file/x.png"]),
+  ):
+    code, _, err = start(name, *arguments)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "--output: got " in err or "--group: got " in err
