@@ -7,7 +7,7 @@ import pytest
 import toy_transfer as toy
 
 from mn_jax import state as state_lib
-from mn_jax.data import datasets
+from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.weights import files
 
@@ -73,7 +73,7 @@ def refused(config, workdir) -> str:
 
 
 def features() -> set[pathlib.Path]:
-  folder = datasets.cache_root("") / "features"
+  folder = store.cache_root("") / "features"
   return set(folder.glob("*.npy")) if folder.exists() else set()
 
 
@@ -275,7 +275,7 @@ def test_features_that_cannot_be_kept_are_one_line(
   weights, tmp_path, monkeypatch
 ):
   """The data set is there, and the place of the features is taken."""
-  root = datasets.cache_root("")
+  root = store.cache_root("")
   cache = tmp_path / "cache"
   cache.mkdir()
   for name in ("idc_sample", "packed"):
