@@ -39,6 +39,29 @@ class SplitData:
     return np.unique(self.cache.groups[self.part(name)]).tolist()
 
 
+def load_packed(
+  section: DataConfig, progress: cache.Progress
+) -> cache.PackedCache:
+  """Loads a data set without splitting it; decodes it on the first call.
+
+  Args:
+    section: which data.
+    progress: called while images are decoded.
+
+  Raises:
+    InputError: for data that cannot be used.
+  """
+  return store.load(
+    section.name,
+    path=section.path,
+    root=store.cache_root(section.cache_dir),
+    image_size=section.image_size,
+    other_sizes=section.other_sizes,
+    max_unreadable=section.max_unreadable,
+    progress=progress,
+  )
+
+
 def load(section: DataConfig, progress: cache.Progress) -> SplitData:
   """Loads and splits a data set; decodes it on the first call.
 
@@ -49,15 +72,7 @@ def load(section: DataConfig, progress: cache.Progress) -> SplitData:
   Raises:
     InputError: for data or a split that cannot be used.
   """
-  packed = store.load(
-    section.name,
-    path=section.path,
-    root=store.cache_root(section.cache_dir),
-    image_size=section.image_size,
-    other_sizes=section.other_sizes,
-    max_unreadable=section.max_unreadable,
-    progress=progress,
-  )
+  packed = load_packed(section, progress)
   if section.classes > len(packed.classes):
     raise InputError(
       f"data.classes: got {section.classes} of {section.name!r}; valid: at "

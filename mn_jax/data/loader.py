@@ -72,9 +72,6 @@ class TrainBatches:
     self._share = _share(
       "train.batch_size", batch_size, process_index, process_count
     )
-    self._classes = [
-      np.flatnonzero(labels[rows] == label) for label in np.unique(labels[rows])
-    ]
     # Batches are read in order; one lies in two epochs at most, but for splits
     # smaller than a batch.
     order = self._balance if balanced else self._permute
@@ -142,6 +139,12 @@ class TrainBatches:
   def _permute(self, epoch: int) -> np.ndarray:
     """i64[rows]: positions in the split in the order of an epoch."""
     return _permutation(self._seed, epoch, len(self._rows))
+
+  @functools.cached_property
+  def _classes(self) -> list[np.ndarray]:
+    """Positions in the split of each class that occurs."""
+    labels = self._labels[self._rows]
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
   def _balance(self, epoch: int) -> np.ndarray:
     """The same with as many of every class as of the others."""

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax import commandline, run_study, study, validate
+from mn_jax import commandline, run_study, split_data, study, validate
 from mn_jax.config import Config
-from mn_jax.data import datasets, store
+from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 
@@ -146,15 +146,7 @@ def _count_folds(console: Console, config: Config, folds: int) -> int:
     return folds
   section = config.data
   with console.counting("decoding", "images") as progress:
-    packed = store.load(
-      section.name,
-      path=section.path,
-      root=store.cache_root(section.cache_dir),
-      image_size=section.image_size,
-      other_sizes=section.other_sizes,
-      max_unreadable=section.max_unreadable,
-      progress=progress,
-    )
+    packed = split_data.load_packed(section, progress)
   chosen = packed.groups
   if section.classes:
     chosen = chosen[packed.labels < section.classes]
