@@ -7,6 +7,7 @@ import numpy as np
 from mn_jax.data import cache, datasets, splits, store
 from mn_jax.data.spec import DatasetSpec
 from mn_jax.errors import InputError
+from mn_jax.metrics.predictions import Answers, Predictions
 from mn_jax.sections.data import DataConfig
 
 
@@ -37,6 +38,18 @@ class SplitData:
   def groups(self, name: str) -> list[str]:
     """The groups of a part, in order."""
     return np.unique(self.cache.groups[self.part(name)]).tolist()
+
+  def answers(self, predictions: Predictions) -> Answers:
+    """Predictions with the names and groups of their images."""
+    rows = predictions.ids
+    known = self.spec.group is not None
+    return Answers(
+      predictions=predictions,
+      names=self.cache.names[rows],
+      groups=self.cache.groups[rows] if known else None,
+      classes=self.classes,
+      positive=self.spec.positive,
+    )
 
 
 def load_packed(

@@ -52,6 +52,8 @@ class Study:
       embedded sample.
     metrics: those of the test that the table shows, most telling first.
     pairs: (row, row) that are compared, in the order of the difference.
+    resplit: whether every seed splits the data anew, so that an interval over
+      seeds has the choice of the test set in it too.
   """
 
   title: str
@@ -60,6 +62,7 @@ class Study:
   sample: Mapping[str, Any]
   metrics: tuple[str, ...] = ("balanced_accuracy", "accuracy", "auroc")
   pairs: tuple[tuple[str, str], ...] = ()
+  resplit: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +145,8 @@ def expand(
       if member.name not in only:
         continue
       fields = {**member.fields, "seed": seed}
+      if study.resplit:
+        fields["data.split_seed"] = seed
       if sample:
         fields |= study.sample
         if member.weights:

@@ -158,6 +158,9 @@ class _Loop:
         scalars, predictions = experiment.evaluate(part, best_state)
       results |= {f"{part}/{name}": value for name, value in scalars.items()}
       if self._first_process:
+        self._folder.write_predictions(
+          part, experiment.data.answers(predictions)
+        )
         record.write_figures(
           experiment,
           self._folder,

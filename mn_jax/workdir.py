@@ -9,6 +9,7 @@ import filelock
 
 from mn_jax.config import Config, result_fields
 from mn_jax.errors import InputError
+from mn_jax.metrics.predictions import Answers
 
 
 class Workdir:
@@ -145,6 +146,11 @@ class Workdir:
     partial = self.path / f"{name}.partial"
     partial.write_text(json.dumps(value, indent=2) + "\n")
     partial.replace(self.path / name)
+
+  def write_predictions(self, part: str, answers: Answers) -> None:
+    """Writes what the best checkpoint answers for a part of the split."""
+    (self.path / "predictions").mkdir(exist_ok=True)
+    answers.write(self.path / "predictions" / f"{part}.npz")
 
   def close(self) -> None:
     """Lets other processes use the folder; leaves none that is empty."""

@@ -8,7 +8,9 @@ The source gives no number for EuroSAT: any is the first.
 from mn_jax.study import Member, Study
 
 _V1 = {"model.name": "mobilenet_v1"}
+_V1_075 = {**_V1, "model.width": 0.75}
 _CNN = {"model.name": "simple_cnn"}
+_V1_075_FILE = "mobilenet_v1_0.75_224"
 _V1_FILE, _V2_FILE = "mobilenet_v1_1.0_224", "mobilenet_v2_1.0_224"
 
 
@@ -16,13 +18,23 @@ def get_study() -> Study:
   return Study(
     title="EuroSAT: Simple_CNN, MobileNetV1 and V2",
     source="002, EuroSAT with frozen backbones",
+    resplit=True,
     members=(
       Member("simple_cnn", "eurosat_v2", _CNN),
       Member("v1", "eurosat_v2", _V1),
       Member("v2", "eurosat_v2"),
       Member("v1_fine_tune", "eurosat_v2:fine_tune", _V1, weights=_V1_FILE),
       Member("v2_fine_tune", "eurosat_v2:fine_tune", weights=_V2_FILE),
+      Member(
+        "v1_0.75_fine_tune",
+        "eurosat_v2:fine_tune",
+        _V1_075,
+        weights=_V1_075_FILE,
+      ),
       Member("v1_frozen", "eurosat_v2:frozen", _V1, weights=_V1_FILE),
+      Member(
+        "v1_0.75_frozen", "eurosat_v2:frozen", _V1_075, weights=_V1_075_FILE
+      ),
       Member("v2_frozen", "eurosat_v2:frozen", weights=_V2_FILE),
     ),
     sample={
@@ -37,6 +49,8 @@ def get_study() -> Study:
       ("v2", "v1"),
       ("v2_fine_tune", "v1_fine_tune"),
       ("v2_frozen", "v1_frozen"),
+      ("v2_fine_tune", "v1_0.75_fine_tune"),
+      ("v2_frozen", "v1_0.75_frozen"),
       ("v2_fine_tune", "v2"),
     ),
   )

@@ -13,6 +13,7 @@ from mn_jax.study import Member, Study
 
 _MENDED = {"model.norm_momentum": 0.9, "model.norm_debias": True}
 _BY_IMAGE = {"data.split": "random"}
+_V3_SMALL = {"model.name": "mobilenet_v3_small"}
 
 
 def get_study() -> Study:
@@ -36,11 +37,13 @@ def get_study() -> Study:
       Member("v2_source_mended", "idc_v2:source", _MENDED),
       Member("v1_by_image", "idc_v1", _BY_IMAGE),
       Member("v2_by_image", "idc_v2", _BY_IMAGE),
+      Member("v3_small_by_image", "idc_v2", {**_V3_SMALL, **_BY_IMAGE}),
       Member("v1", "idc_v1"),
       Member("v2", "idc_v2"),
-      Member("v3_small", "idc_v2", {"model.name": "mobilenet_v3_small"}),
+      Member("v3_small", "idc_v2", _V3_SMALL),
       Member("resnet18", "idc_v1", {"model.name": "resnet18"}),
     ),
+    resplit=True,
     sample={
       "data.name": "idc_sample",
       "data.image_size": 16,
@@ -54,6 +57,7 @@ def get_study() -> Study:
       ("v2_source_mended", "v1_source_mended"),
       ("v1_by_image", "v1"),
       ("v2_by_image", "v2"),
+      ("v3_small_by_image", "v3_small"),
       ("v3_small", "v2"),
     ),
   )

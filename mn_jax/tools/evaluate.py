@@ -11,8 +11,6 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-
 from mn_jax import run_options
 from mn_jax.metrics import classification
 from mn_jax.observe import console as console_lib
@@ -35,8 +33,8 @@ def _evaluate(argv: Sequence[str] | None) -> None:
   parser.add_argument(
     "--output",
     metavar="FILE.npz",
-    help="write predictions: ids (rows of the packed images), names, labels, "
-    "logits, classes",
+    help="write predictions, as in a run's folder `predictions`: ids (rows of "
+    "the packed images), names, groups, labels, logits, losses, classes",
   )
   args = parser.parse_args(argv)
   output = None
@@ -50,16 +48,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
   predictions = run.predict(data, data.part(args.part))
   scalars = classification.summarize(predictions, positive=data.spec.positive)
   if output is not None:
-    # Through an open file: by a name, NumPy adds a suffix that it lacks.
-    with output.open("wb") as file:
-      np.savez(
-        file,
-        ids=predictions.ids,
-        names=data.cache.names[predictions.ids],
-        labels=predictions.labels,
-        logits=predictions.logits,
-        classes=np.array(data.classes),
-      )
+    data.answers(predictions).write(output)
   if args.json:
     print(
       json.dumps(
