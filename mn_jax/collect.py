@@ -1,13 +1,23 @@
-"""What came of a study: its runs' summaries as one table of numbers."""
+"""What came of a study: its runs' summaries as one table of numbers.
+
+A number of the test counts only where the test chose nothing: those of a run
+whose checkpoint was chosen by the test part are left out, and said to be.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mn_jax.metrics import comparison
-from mn_jax.study import Run, Study
+from mn_jax.study import Claim, Run, Study
+
+# Verdicts on a claim.
+HOLDS, FAILS = "holds", "does not hold"
+OPEN, NOT_RUN = "not decided", "not run"
+
+Summaries = Mapping[int, Mapping[str, Any]]
 
 
 def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
@@ -20,11 +30,14 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
   Returns:
     'members': for each row its runs' number, the metrics as 'mean', 'std'
     (sample standard deviation), 'low' and 'high' (95 % confidence interval of
-    the mean by Student's t) and 'values' by seed, parameters, mult-adds, wall
-    time and digests of splits; and 'pairs': for each compared pair the mean
-    difference over the seeds that both have, its interval and the p-values of
-    the paired t test ('p', and 'p_holm', adjusted for the number of pairs) and
-    of Wilcoxon's. What is not defined for so few seeds is None.
+    the mean by Student's t) and 'values' by seed, the same of what was
+    published ('published', with the number as 'there'), 'refused' (seeds whose
+    test numbers do not count), parameters, mult-adds, wall time and digests of
+    splits; 'pairs': for each compared pair the mean difference over the seeds
+    that both have, its interval and the p-values of the paired t test ('p',
+    and 'p_holm', adjusted for the number of pairs) and of Wilcoxon's; and
+    'claims', each with its 'verdict' and the numbers that it rests on. What is
+    not defined for so few seeds is None.
   """
   done = {
     member.name: {
@@ -40,8 +53,8 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
       "members": [one, other],
       "metrics": {
         name: _paired(
-          _values(done[one], f"test/{name}"),
-          _values(done[other], f"test/{name}"),
+          values(done[one], f"test/{name}"),
+          values(done[other], f"test/{name}"),
         )
         for name in study.metrics
       },
@@ -56,49 +69,109 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
   return {
     "title": study.title,
     "source": study.source,
+    "metrics": list(study.metrics),
     "members": [
       {
         "name": member.name,
         "config": member.config,
-        "published": dict(member.published),
+        "fields": dict(member.fields),
+        "weights": member.weights,
         "note": member.note,
         "seeds": sorted(done[member.name]),
+        "refused": refused(done[member.name]),
         "wanted": sum(run.member.name == member.name for run in runs),
         "metrics": {
-          name: _spread(_values(done[member.name], f"test/{name}"))
+          name: spread(values(done[member.name], f"test/{name}"))
           for name in study.metrics
+        },
+        "published": {
+          key: {"there": there, **spread(values(done[member.name], key))}
+          for key, there in member.published.items()
         },
         **_facts(list(done[member.name].values())),
       }
       for member in study.members
     ],
     "pairs": pairs,
+    "claims": [judge(claim, done) for claim in study.claims],
   }
 
 
-def _values(summaries: dict[int, dict], key: str) -> dict[int, float]:
-  """Seed -> metric, of runs in which it is defined."""
+def refused(summaries: Summaries) -> list[int]:
+  """Seeds of the runs whose selection touched the test set."""
+  return sorted(
+    seed
+    for seed, summary in summaries.items()
+    if summary["chosen_on"] == "test"
+  )
+
+
+def values(summaries: Summaries, key: str) -> dict[int, float]:
+  """Seed -> metric, of runs in which it is defined and counts."""
+  left_out = refused(summaries) if "test/" in key else []
   return {
     seed: summary[key]
     for seed, summary in sorted(summaries.items())
-    if summary.get(key) is not None
+    if summary.get(key) is not None and seed not in left_out
   }
 
 
-def _spread(values: dict[int, float]) -> dict[str, Any]:
-  numbers = list(values.values())
+def judge(claim: Claim, done: Mapping[str, Summaries]) -> dict[str, Any]:
+  """A claim, its numbers here, and what they say about it.
+
+  Args:
+    claim: which.
+    done: row -> its runs.
+
+  Returns:
+    The claim's fields, 'mean', 'low', 'high', 'seeds' and 'verdict': it holds,
+    or not, where the whole 95 % interval over seeds is on one side; else, or
+    with one seed, it is not decided.
+  """
+  first = values(done[claim.one], claim.metric)
+  if claim.other:
+    numbers = _paired(first, values(done[claim.other], claim.metric))
+    numbers = {k: numbers[k] for k in ("mean", "low", "high", "seeds")}
+  else:
+    whole = spread(first)
+    numbers = {k: whole[k] for k in ("mean", "low", "high")}
+    numbers["seeds"] = list(first)
+  return {**vars(claim), **numbers, "verdict": _verdict(claim, numbers)}
+
+
+def _verdict(claim: Claim, numbers: Mapping[str, Any]) -> str:
+  low, high, value = numbers["low"], numbers["high"], claim.value
+  if numbers["mean"] is None:
+    return NOT_RUN
+  if low is None:
+    return OPEN
+  if claim.relation == "=":
+    inside = -value <= low and high <= value
+    outside = low > value or high < -value
+  else:
+    inside, outside = low > value, high < value
+    if claim.relation == "<":
+      inside, outside = outside, inside
+  return HOLDS if inside else FAILS if outside else OPEN
+
+
+def spread(numbers: Mapping[int, float]) -> dict[str, Any]:
+  """Mean, deviation and interval of a metric, from seed -> its value."""
+  found = list(numbers.values())
   mean = low = high = std = math.nan
-  if numbers:
+  if found:
     # The interval of a mean is that of its difference from nothing.
-    alone = comparison.across_seeds(numbers, [0.0] * len(numbers))
+    alone = comparison.across_seeds(found, [0.0] * len(found))
     mean, low, high = alone.mean, alone.low, alone.high
-  if len(numbers) > 1:
-    std = float(np.std(numbers, ddof=1))
-  spread = {"mean": mean, "std": std, "low": low, "high": high}
-  return {**_defined(spread), "values": numbers}
+  if len(found) > 1:
+    std = float(np.std(found, ddof=1))
+  numbers = {"mean": mean, "std": std, "low": low, "high": high}
+  return {**_defined(numbers), "values": found}
 
 
-def _paired(one: dict[int, float], other: dict[int, float]) -> dict[str, Any]:
+def _paired(
+  one: Mapping[int, float], other: Mapping[int, float]
+) -> dict[str, Any]:
   """The mean of one less the other, over the seeds that both have."""
   seeds = sorted(one.keys() & other.keys())
   names = ("mean", "low", "high", "p", "p_wilcoxon")
@@ -121,23 +194,26 @@ def _number(value: float | None) -> float:
   return math.nan if value is None else value
 
 
-def _facts(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   """What all runs of a row share, and their mean time."""
   if not summaries:
     return {}
   first = summaries[0]
   return {
+    "model": first["model"],
     "params": first["params"],
     "macs": first["macs"],
+    "epochs": first["epochs"],
     "wall_seconds": float(np.mean([s["wall_seconds"] for s in summaries])),
     "split": first["split"],
     "split_sha256": sorted({s["split_sha256"] for s in summaries}),
     "images_sha256": sorted({s["images_sha256"] for s in summaries}),
     "device": first["device"],
+    "versions": first["versions"],
   }
 
 
-def _defined(numbers: dict[str, Any]) -> dict[str, Any]:
+def _defined(numbers: Mapping[str, Any]) -> dict[str, Any]:
   """NaN as None, which JSON has."""
   return {
     name: None if isinstance(x, float) and math.isnan(x) else x

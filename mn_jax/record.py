@@ -156,7 +156,8 @@ def summarize(
     experiment: what was run.
     state: the final one.
     position: the final one.
-    results: 'val/...' and 'test/...' of the best checkpoint.
+    results: 'val/...' and 'test/...' of the best checkpoint, 'last/...' of
+      the final state.
     clock: of the run.
   """
   config, data = experiment.config, experiment.data
@@ -169,6 +170,7 @@ def summarize(
       "epochs": round(position.batch / experiment.plan.steps_per_epoch, 3),
       "best_step": position.best_step or position.batch,
       "best_metric": config.eval.best_metric,
+      "chosen_on": config.eval.part,
       **{f"train/{name}": value for name, value in position.train.items()},
       **results,
       "split": config.data.split,

@@ -15,6 +15,7 @@ from typing import Any
 from mn_jax.errors import InputError
 from mn_jax.weights import manifest
 
+RELATIONS = (">", "<", "=")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
@@ -41,6 +42,27 @@ class Member:
 
 
 @dataclasses.dataclass(frozen=True)
+class Claim:
+  """A statement that the runs decide: a metric, or its difference of two rows.
+
+  Attributes:
+    text: one line, as a reader would put it.
+    one: row whose metric it is.
+    other: row whose metric is taken from that, seed by seed; '' for none.
+    metric: name in `summary.json`.
+    relation: '>' or '<' than the value; '=' for no further from 0 than it.
+    value: to compare with; for a difference usually 0.
+  """
+
+  text: str
+  one: str
+  other: str
+  metric: str
+  relation: str = ">"
+  value: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Study:
   """What one table of a source asks, and how it is answered here.
 
@@ -52,6 +74,7 @@ class Study:
       embedded sample.
     metrics: those of the test that the table shows, most telling first.
     pairs: (row, row) that are compared, in the order of the difference.
+    claims: what the source says, and whether it holds here.
     resplit: whether every seed splits the data anew, so that an interval over
       seeds has the choice of the test set in it too.
   """
@@ -62,6 +85,7 @@ class Study:
   sample: Mapping[str, Any]
   metrics: tuple[str, ...] = ("balanced_accuracy", "accuracy", "auroc")
   pairs: tuple[tuple[str, str], ...] = ()
+  claims: tuple[Claim, ...] = ()
   resplit: bool = False
 
 
@@ -86,11 +110,15 @@ class Run:
     return f"{self.member.name} seed {self.seed}"
 
   def summary(self) -> dict[str, Any] | None:
-    """The content of `summary.json`; None unless the run is complete."""
+    """The content of `summary.json`; None unless the run is complete.
+
+    One without 'chosen_on' is of a version that did not say so.
+    """
     try:
-      return json.loads((self.workdir / "summary.json").read_text())
+      summary = json.loads((self.workdir / "summary.json").read_text())
     except (OSError, ValueError):
       return None
+    return summary if "chosen_on" in summary else None
 
 
 def load(path: str) -> Study:
@@ -207,9 +235,17 @@ def _check(study: Any, path: str) -> None:
         f"study: {path} has a member named {name!r}; valid: each once, of "
         "a-z, 0-9, '_', '.' and '-'"
       )
-  for pair in study.pairs:
-    for name in pair:
-      if name not in names:
-        raise InputError(
-          f"study: {path} compares {name!r}; valid: {', '.join(names)}"
-        )
+  compared = [name for pair in study.pairs for name in pair]
+  compared += [claim.one for claim in study.claims]
+  compared += [claim.other for claim in study.claims if claim.other]
+  for name in compared:
+    if name not in names:
+      raise InputError(
+        f"study: {path} compares {name!r}; valid: {', '.join(names)}"
+      )
+  for claim in study.claims:
+    if claim.relation not in RELATIONS:
+      raise InputError(
+        f"study: {path} has a claim of relation {claim.relation!r}; valid: "
+        + ", ".join(map(repr, RELATIONS))
+      )

@@ -152,11 +152,15 @@ class _Loop:
       best_state, _ = self._checkpoints.restore_best(
         position.best_step, self._state
       )
-    results = {}
+    results, last = {}, {}
     for part in ("val", "test"):
       with self._clock.section("evaluate"):
         scalars, predictions = experiment.evaluate(part, best_state)
+        of_last = scalars
+        if best_state is not self._state:
+          of_last, _ = experiment.evaluate(part, self._state)
       results |= {f"{part}/{name}": value for name, value in scalars.items()}
+      last |= {f"last/{part}/{k}": v for k, v in of_last.items()}
       if self._first_process:
         self._folder.write_predictions(
           part, experiment.data.answers(predictions)
@@ -169,13 +173,14 @@ class _Loop:
           part,
           predictions,
         )
-    self._writer.write_scalars(
-      position.batch,
-      {k: v for k, v in results.items() if k.startswith("test/")},
-    )
+    if self._config.eval.part != "test":  # whose curve would get a false end
+      self._writer.write_scalars(
+        position.batch,
+        {k: v for k, v in results.items() if k.startswith("test/")},
+      )
     self._writer.flush()
     summary = record.summarize(
-      experiment, self._state, position, results, self._clock
+      experiment, self._state, position, results | last, self._clock
     )
     if self._first_process:
       self._folder.write_json("summary.json", summary)
@@ -251,7 +256,9 @@ class _Loop:
     self._settle_all()
     position, name = self._position, self._config.eval.best_metric
     with self._clock.section("evaluate"):
-      scalars, _ = self._experiment.evaluate("val", self._state)
+      scalars, _ = self._experiment.evaluate(
+        self._config.eval.part, self._state
+      )
     score = choices.score(name, scalars[name])
     best = position.best_score
     if score is not None and (best is None or score > best):
@@ -259,13 +266,14 @@ class _Loop:
       position.worse = 0
     else:
       position.worse += 1
+    part = self._config.eval.part
     self._writer.write_scalars(
-      position.batch, {f"val/{k}": v for k, v in scalars.items()}
+      position.batch, {f"{part}/{k}": v for k, v in scalars.items()}
     )
     shown = "  ".join(
       f"{title} {console_lib.number(scalars[k])}"
       for title, k in (
-        ("val loss", "loss"),
+        (f"{part} loss", "loss"),
         ("acc", "accuracy"),
         ("balanced", "balanced_accuracy"),
         ("auroc", "auroc"),

@@ -8,7 +8,7 @@ that end in `_apart` leave training images out whose `personN` is in the test.
 No file of ResNet-34 is fetched: it is drawn here.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _RESNET = {
   "model.name": "resnet34",
@@ -78,5 +78,47 @@ def get_study() -> Study:
       ("v2_fine_tune", "v2_frozen"),
       ("v2_fine_tune", "v2_fine_tune_apart"),
       ("v2_drawn", "resnet34_drawn"),
+    ),
+    claims=(
+      Claim(
+        "V2 fine-tuned reaches the published accuracy of .9215",
+        "v2_fine_tune",
+        "",
+        "test/accuracy",
+        ">",
+        0.9215,
+      ),
+      Claim(
+        "V2 fine-tuned reaches a specificity of .855",
+        "v2_fine_tune",
+        "",
+        "test/specificity",
+        ">",
+        0.855,
+      ),
+      Claim(
+        "V2 is more accurate than ResNet-34 (.9215, .9135)",
+        "v2_drawn",
+        "resnet34_drawn",
+        "test/accuracy",
+      ),
+      Claim(
+        "ResNet-34 finds more pneumonias than V2 (.9872, .9615)",
+        "resnet34_drawn",
+        "v2_drawn",
+        "test/sensitivity",
+      ),
+      Claim(
+        "fine-tuning beats a fixed feature extractor",
+        "v2_fine_tune",
+        "v2_frozen",
+        "test/accuracy",
+      ),
+      Claim(
+        "persons shared with the test flatter it",
+        "v2_fine_tune",
+        "v2_fine_tune_apart",
+        "test/balanced_accuracy",
+      ),
     ),
   )

@@ -9,7 +9,7 @@ every block. The source chose each epoch by the test; here validation chooses.
 How many epochs it trained is not known: 50 here.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _SOURCE = {
   "model.resolution": 224,
@@ -93,5 +93,45 @@ def get_study() -> Study:
       ("v1_1.0", "v1_128"),
       ("vgg16", "v1_1.0"),
       ("inception_v3", "v1_1.0"),
+    ),
+    claims=(
+      Claim(
+        "width 0.75 is as good as 1.0 within a point (.741, .740)",
+        "v1_0.75",
+        "v1_1.0",
+        "test/accuracy",
+        "=",
+        0.01,
+      ),
+      Claim(
+        "width 0.25 is worse than 1.0 (.709, .740)",
+        "v1_1.0",
+        "v1_0.25",
+        "test/accuracy",
+      ),
+      Claim(
+        "128 pixels are no worse than 224 (.753, .740)",
+        "v1_128",
+        "v1_1.0",
+        "test/accuracy",
+      ),
+      Claim(
+        "shallow beats 0.75 (.758, .741)",
+        "v1_shallow",
+        "v1_0.75",
+        "test/accuracy",
+      ),
+      Claim(
+        "VGG16 frozen beats V1 (.772, .740)",
+        "vgg16",
+        "v1_1.0",
+        "test/accuracy",
+      ),
+      Claim(
+        "InceptionV3 frozen beats VGG16 frozen (.879, .772)",
+        "inception_v3",
+        "vgg16",
+        "test/accuracy",
+      ),
     ),
   )

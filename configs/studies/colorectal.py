@@ -7,7 +7,7 @@ slides were on both sides. Rows that end in `_by_slide` leave slide 0 out:
 `data.fold=1` and on after the command leave out the others.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _BY_TILE = {
   "data.split": "stratified",
@@ -64,5 +64,31 @@ def get_study() -> Study:
       ("v2_frozen", "v1_frozen"),
       ("v1_frozen", "v1_frozen_by_slide"),
       ("v2_frozen", "v2_frozen_by_slide"),
+    ),
+    claims=(
+      Claim(
+        "V1 frozen beats Simple_CNN (.8860, .8288)",
+        "v1_frozen",
+        "simple_cnn",
+        "test/accuracy",
+      ),
+      Claim(
+        "V2 frozen beats Simple_CNN (.8900, .8288)",
+        "v2_frozen",
+        "simple_cnn",
+        "test/accuracy",
+      ),
+      Claim(
+        "V2 frozen beats V1 frozen (.8900, .8860)",
+        "v2_frozen",
+        "v1_frozen",
+        "test/accuracy",
+      ),
+      Claim(
+        "a split by tile flatters V2",
+        "v2_frozen",
+        "v2_frozen_by_slide",
+        "test/accuracy",
+      ),
     ),
   )

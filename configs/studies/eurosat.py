@@ -5,7 +5,7 @@
 The source gives no number for EuroSAT: any is the first.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _V1 = {"model.name": "mobilenet_v1"}
 _V1_075 = {**_V1, "model.width": 0.75}
@@ -52,5 +52,39 @@ def get_study() -> Study:
       ("v2_fine_tune", "v1_0.75_fine_tune"),
       ("v2_frozen", "v1_0.75_frozen"),
       ("v2_fine_tune", "v2"),
+    ),
+    claims=(
+      Claim(
+        "V2 frozen beats V1 frozen, here at width 0.75",
+        "v2_frozen",
+        "v1_0.75_frozen",
+        "test/accuracy",
+      ),
+      Claim(
+        "V2 frozen beats Simple_CNN",
+        "v2_frozen",
+        "simple_cnn",
+        "test/accuracy",
+      ),
+      Claim(
+        "V2 fine-tuned beats V2 drawn",
+        "v2_fine_tune",
+        "v2",
+        "test/accuracy",
+      ),
+      Claim(
+        "V2 fine-tuned beats V2 frozen",
+        "v2_fine_tune",
+        "v2_frozen",
+        "test/accuracy",
+      ),
+      Claim(
+        "V2 fine-tuned reaches the .9857 of its authors' ResNet-50",
+        "v2_fine_tune",
+        "",
+        "test/accuracy",
+        ">",
+        0.9857,
+      ),
     ),
   )

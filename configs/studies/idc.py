@@ -9,7 +9,7 @@ project split by patient and by image (the difference is the leak), and V3-Small
 and ResNet-18 beside them.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _MENDED = {"model.norm_momentum": 0.9, "model.norm_debias": True}
 _BY_IMAGE = {"data.split": "random"}
@@ -59,5 +59,67 @@ def get_study() -> Study:
       ("v2_by_image", "v2"),
       ("v3_small_by_image", "v3_small"),
       ("v3_small", "v2"),
+    ),
+    claims=(
+      Claim(
+        "V1 validates better than V2 in the source's setting (.857, .743)",
+        "v1_source",
+        "v2_source",
+        "val/accuracy",
+      ),
+      Claim(
+        "V1 reaches the published validation accuracy of .857",
+        "v1_source",
+        "",
+        "val/accuracy",
+        ">",
+        0.857,
+      ),
+      Claim(
+        "V2 in that setting is a constant answer in evaluation",
+        "v2_source",
+        "",
+        "test/balanced_accuracy",
+        "<",
+        0.55,
+      ),
+      Claim(
+        "V1 still beats V2 when running statistics keep up",
+        "v1_source_mended",
+        "v2_source_mended",
+        "val/accuracy",
+      ),
+      Claim(
+        "V2 beats V1 on unseen patients by this project's recipe",
+        "v2",
+        "v1",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "V3-Small is within two points of V2 on unseen patients",
+        "v3_small",
+        "v2",
+        "test/balanced_accuracy",
+        "=",
+        0.02,
+      ),
+      Claim(
+        "a split by image flatters V1",
+        "v1_by_image",
+        "v1",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "a split by image flatters V2",
+        "v2_by_image",
+        "v2",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "a split by image flatters V3-Small",
+        "v3_small_by_image",
+        "v3_small",
+        "test/balanced_accuracy",
+      ),
     ),
   )

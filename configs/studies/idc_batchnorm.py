@@ -6,7 +6,7 @@ Keras gives V1 a momentum of 0.99 and V2 one of 0.999, both from 0 and 1. Five
 epochs in the source's setting, with only the averages changed.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 
 def _member(momentum: float, debias: bool) -> Member:
@@ -35,4 +35,26 @@ def get_study() -> Study:
       "train.epochs": 1.0,
     },
     pairs=tuple((members[1].name, member.name) for member in members[2:]),
+    claims=(
+      Claim(
+        "momentum 0.999 hides what V2 has learnt",
+        "m0.9_debiased",
+        "m0.999",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "debiasing alone mends momentum 0.999",
+        "m0.999_debiased",
+        "m0.999",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "with momentum 0.9, debiasing changes less than two points",
+        "m0.9_debiased",
+        "m0.9",
+        "test/balanced_accuracy",
+        "=",
+        0.02,
+      ),
+    ),
   )

@@ -5,7 +5,7 @@
 One change at a time from the recipe, split by patient.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _PLAIN = {"augment.flip": "none", "augment.quarter_turns": False}
 
@@ -41,4 +41,30 @@ def get_study() -> Study:
       "optim.warmup_epochs": 0.0,
     },
     pairs=tuple((member.name, "recipe") for member in members[1:]),
+    claims=(
+      Claim(
+        "flips and turns help",
+        "recipe",
+        "no_augmentation",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "dropout helps",
+        "dropout",
+        "recipe",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "weight decay helps",
+        "recipe",
+        "no_weight_decay",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "class weights help",
+        "class_weights",
+        "recipe",
+        "test/balanced_accuracy",
+      ),
+    ),
   )

@@ -6,7 +6,7 @@ Shares of the training patients, each part of the next; validation and test are
 the same for all, and so is the number of steps.
 """
 
-from mn_jax.study import Member, Study
+from mn_jax.study import Claim, Member, Study
 
 _SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 
@@ -41,4 +41,24 @@ def get_study() -> Study:
       "optim.warmup_epochs": 0.0,
     },
     pairs=tuple((f"v2_{share}", f"v1_{share}") for share in _SHARES),
+    claims=(
+      Claim(
+        "V2 needs less data: it is ahead with a tenth of the patients",
+        "v2_0.1",
+        "v1_0.1",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "V2 is ahead with all patients",
+        "v2_1.0",
+        "v1_1.0",
+        "test/balanced_accuracy",
+      ),
+      Claim(
+        "more patients still help V2: all against half",
+        "v2_1.0",
+        "v2_0.5",
+        "test/balanced_accuracy",
+      ),
+    ),
   )

@@ -199,6 +199,8 @@ def print_summary(
     ("metric", "validation", "test"),
     rows,
   )
+  if summary["chosen_on"] == "test":
+    console.line("The test part chose the checkpoint: its numbers are no test.")
   rate = summary["images_per_sec"]
   console.line(
     f"{summary['steps']} steps ({summary['epochs']:g} epochs) in "

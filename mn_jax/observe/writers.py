@@ -196,12 +196,19 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
   return lines
 
 
-def jsonable(values: Mapping[str, Any]) -> dict[str, Any]:
-  """The same with undefined numbers as None, which JSON can hold."""
-  return {
-    name: None if isinstance(v, float) and not math.isfinite(v) else v
-    for name, v in values.items()
-  }
+def jsonable(values: Any) -> Any:
+  """The same with undefined numbers as None, which JSON can hold.
+
+  Args:
+    values: mappings and sequences of numbers and words, nested as deep as one
+      likes.
+  """
+  if isinstance(values, Mapping):
+    return {name: jsonable(value) for name, value in values.items()}
+  if isinstance(values, list | tuple):
+    return [jsonable(value) for value in values]
+  undefined = isinstance(values, float) and not math.isfinite(values)
+  return None if undefined else values
 
 
 def _dump(line: Mapping[str, Any]) -> str:

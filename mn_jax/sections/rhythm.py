@@ -13,9 +13,15 @@ class EvalConfig:
   every_steps: int = field(0, "steps between validations", low=0)
   every_epochs: float = field(1.0, "epochs between validations", low=0)
   every_examples: int = field(0, "examples between validations", low=0)
+  part: str = field(
+    "val",
+    "part that is evaluated while training and chooses the best checkpoint; "
+    "'test' repeats studies without validation: its test is none",
+    choices=("val", "test"),
+  )
   best_metric: str = field(
     "balanced_accuracy",
-    "validation metric that chooses the best checkpoint",
+    "metric of that part that chooses the best checkpoint",
     choices=(
       "balanced_accuracy",
       "accuracy",

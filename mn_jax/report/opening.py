@@ -1,0 +1,65 @@
+"""What a report learns by opening networks and data sets."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from mn_jax import restored
+from mn_jax.data import cache
+from mn_jax.report import guesses, insides
+from mn_jax.report.findings import Findings
+from mn_jax.report.insides import Insides
+from mn_jax.report.tables import Guesses
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+  """What was learnt.
+
+  Attributes:
+    guesses: sha256 of a split -> the baselines on its test.
+    insides: folder of a run -> pictures.
+  """
+
+  guesses: Guesses
+  insides: Mapping[pathlib.Path, Insides]
+
+
+class Opener:
+  """Opens runs one by one; each data set's baselines are computed once."""
+
+  def __init__(
+    self,
+    *,
+    data_path: str | None,
+    cache_dir: str | None,
+    progress: cache.Progress,
+  ):
+    """Says how.
+
+    Args:
+      data_path, cache_dir: instead of what the runs were begun with.
+      progress: called while images are decoded or go through a network.
+    """
+    self._options = {"data_path": data_path, "cache_dir": cache_dir}
+    self._progress = progress
+    self.opened = Opened({}, {})
+
+  def open(self, found: Findings) -> None:
+    """Adds what a run's network and data set tell.
+
+    Raises:
+      InputError: if they are not there any more.
+    """
+    if found.refused:
+      return
+    run = restored.open_run(
+      found.path, step=found.summary["best_step"], **self._options
+    )
+    data = run.data(self._progress)
+    split = data.split.sha256
+    if split not in self.opened.guesses:
+      self.opened.guesses[split] = guesses.on_test(data)
+    self.opened.insides[found.path] = insides.look(
+      run, data, found, self._progress
+    )

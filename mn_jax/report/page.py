@@ -1,0 +1,131 @@
+"""A document as a page that needs no network, as Markdown and as LaTeX."""
+
+import base64
+import io
+import json
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from mn_jax.report.document import MINUS, Document, Figure
+
+_HALF = 720  # pixels of a narrow figure
+_WHOLE = 1180
+# LaTeX's own letters, and what stands for them.
+_TEX = {
+  "\\": r"\textbackslash{}",
+  "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}",
+  **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+  "±": r"$\pm$",
+  MINUS: "$-$",
+  "<": "$<$",
+  ">": "$>$",
+}
+
+
+def html(document: Document) -> str:
+  """One file with everything in it: styles and figures, no scripts."""
+  return _environment().get_template("page.html").render(d=document)
+
+
+def markdown(document: Document, figures: str) -> str:
+  """The same in Markdown.
+
+  Args:
+    document: the report.
+    figures: folder of the figures' files, as seen from the text.
+  """
+  template = _environment().get_template("page.md")
+  text = template.render(d=document, figures=figures)
+  return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def latex(document: Document) -> str:
+  """The tables, for a paper that loads booktabs."""
+  text = _environment().get_template("tables.tex").render(d=document)
+  return text.strip() + "\n"
+
+
+def write(
+  document: Document, numbers: Mapping[str, Any], folder: pathlib.Path
+) -> pathlib.Path:
+  """Writes report.html, report.md, tables.tex, report.json and figures.
+
+  What an earlier report left in `figures` is removed.
+
+  Args:
+    document: the report.
+    numbers: all of its numbers, of values that JSON keeps.
+    folder: where to.
+
+  Returns:
+    The path of the page.
+  """
+  figures = folder / "figures"
+  figures.mkdir(parents=True, exist_ok=True)
+  kept = set()
+  for figure in document.all_figures():
+    path = figures / f"{figure.name}.webp"
+    path.write_bytes(webp(figure))
+    kept.add(path)
+  for path in set(figures.glob("*.webp")) - kept:
+    path.unlink()
+  for name, text in (
+    ("report.md", markdown(document, "figures")),
+    ("tables.tex", latex(document)),
+    ("report.json", json.dumps(numbers, indent=1) + "\n"),
+    ("report.html", html(document)),
+  ):
+    partial = folder / f"{name}.partial"
+    partial.write_text(text)
+    partial.replace(folder / name)
+  return folder / "report.html"
+
+
+def webp(figure: Figure) -> bytes:
+  """A figure as a WebP file: plots without loss, photographs with little."""
+  image = Image.fromarray(figure.pixels)
+  width = _HALF if figure.narrow else _WHOLE
+  if image.width > width:
+    height = round(image.height * width / image.width)
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
+  buffer = io.BytesIO()
+  if figure.photo:
+    image.save(buffer, "WEBP", quality=82, method=4)
+  else:
+    # Few colours: a quarter of the bytes, and no difference to be seen.
+    few = image.quantize(64, dither=Image.Dither.NONE).convert("RGB")
+    few.save(buffer, "WEBP", lossless=True, method=4)
+  return buffer.getvalue()
+
+
+def _environment() -> jinja2.Environment:
+  environment = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(
+      pathlib.Path(__file__).with_name("templates")
+    ),
+    autoescape=jinja2.select_autoescape(("html",)),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+  )
+  environment.filters |= {"cell": _cell, "data": _data, "tex": _tex}
+  return environment
+
+
+def _data(figure: Figure) -> str:
+  return f"data:image/webp;base64,{base64.b64encode(webp(figure)).decode()}"
+
+
+def _cell(text: str) -> str:
+  """A cell of a Markdown table."""
+  return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _tex(text: str) -> str:
+  return "".join(_TEX.get(letter, letter) for letter in text)

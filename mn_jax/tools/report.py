@@ -1,0 +1,130 @@
+"""A report of a run or a study: `python -m mn_jax.tools.report FOLDER`.
+
+Writes one page that needs no network, Markdown, tables for LaTeX and the
+figures. Exit codes: 0, 2 for a mistake in what was given, 130 stopped by
+Ctrl-C.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jax
+
+from mn_jax import run_options
+from mn_jax.data import store
+from mn_jax.errors import InputError
+from mn_jax.observe.console import Console
+from mn_jax.report import build, findings, opening, page
+from mn_jax.report.findings import Findings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return run_options.run_program("report", _report, argv)
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+  parser = run_options.Parser(
+    prog="python -m mn_jax.tools.report",
+    description="Write a page about a run or a study: published numbers beside "
+    "ours, intervals, baselines, curves, mistakes, saliency, t-SNE.",
+  )
+  parser.add_argument(
+    "folder",
+    metavar="FOLDER",
+    help="of a finished run or of a study; or a file of configs/studies, for "
+    "runs/NAME",
+  )
+  parser.add_argument(
+    "--output",
+    metavar="FOLDER",
+    help="for the files (default: FOLDER/report)",
+  )
+  parser.add_argument(
+    "--numbers",
+    action="store_true",
+    help="open neither networks nor images: no baselines, mistakes, saliency "
+    "or t-SNE",
+  )
+  parser.add_argument(
+    "--data.path",
+    dest="data_path",
+    metavar="PATH",
+    help="folder or archive of the images, where it is not that of the runs",
+  )
+  parser.add_argument(
+    "--data.cache_dir",
+    dest="cache_dir",
+    metavar="DIR",
+    help="of packed images, where it is not that of the runs",
+  )
+  return parser.parse_args(argv)
+
+
+def _folder(given: str) -> pathlib.Path:
+  """The folder that is meant.
+
+  Raises:
+    InputError: if there is nothing to report in it.
+  """
+  path = pathlib.Path(given).expanduser()
+  if path.suffix == ".py":
+    path = pathlib.Path("runs") / path.stem
+  for name in ("results.json", "summary.json"):
+    if (path / name).is_file():
+      return path
+  raise InputError(
+    f"got {str(path)!r}, which has neither results.json nor summary.json; "
+    "valid: the folder of a finished run, or of a study"
+  )
+
+
+def _open_all(
+  args: argparse.Namespace, firsts: Sequence[Findings], console: Console
+) -> opening.Opened:
+  """Opens the first run of each row; what cannot be is said, and left out."""
+  if args.numbers:
+    return opening.Opened({}, {})
+  root = store.cache_root(args.cache_dir or "")
+  jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
+  with console.counting("opening networks", "images") as progress:
+    opener = opening.Opener(
+      data_path=args.data_path, cache_dir=args.cache_dir, progress=progress
+    )
+    for found in firsts:
+      try:
+        opener.open(found)
+      except InputError as error:
+        console.line(f"Not opened: {found.path}: {error}")
+  return opener.opened
+
+
+def _report(argv: Sequence[str] | None) -> None:
+  args = _parse(argv)
+  folder = _folder(args.folder)
+  results = None
+  if (folder / "results.json").is_file():
+    results, members = build.read_study(folder)
+    firsts = [found[0] for found in members.values() if found]
+  else:
+    firsts = [findings.examine(folder)]
+  output = run_options.output_folder(
+    pathlib.Path(args.output or folder / "report").expanduser()
+  )
+  console = Console()
+  opened = _open_all(args, firsts, console)
+  if results is None:
+    document = build.of_run(firsts[0], opened)
+  else:
+    document = build.of_study(results, members, opened)
+  numbers = build.numbers(results, firsts, opened)
+  path = page.write(document, numbers, output)
+  for _, verdict, text, _ in document.claims:
+    console.line(f"{verdict}: {text}")
+  console.line(f"Report: {path.resolve().as_uri()}")
+
+
+if __name__ == "__main__":
+  sys.exit(main())
