@@ -9,7 +9,7 @@ STAMP := $(VENV)/requirements.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test lint lock clean FORCE
+.PHONY: help setup train report test lint lock clean FORCE
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' \
@@ -20,6 +20,12 @@ setup: $(STAMP)  ## create .venv with the pinned requirements
 train: $(STAMP)  ## train on the embedded sample (ARGS="--workdir=DIR ...")
 	$(PYTHON) -m mn_jax.main --config=configs/idc_v1.py:sample \
 	  --workdir=runs/idc_v1_sample $(ARGS)
+
+report: $(STAMP)  ## a study on the embedded sample, its page in a browser
+	$(PYTHON) -m mn_jax.tools.study configs/studies/idc.py --sample --seeds=2 \
+	  --only=v1,v2,v1_by_image,v2_by_image --workdir=runs/idc_sample \
+	  data.image_size=32 train.epochs=6.0 optim.learning_rate=3e-3
+	$(PYTHON) -m mn_jax.tools.report runs/idc_sample --open $(ARGS)
 
 test: $(STAMP)  ## run the fast tests (ARGS="-m slow" for the slow ones)
 	$(PYTHON) -m pytest -n auto --maxprocesses 4 $(ARGS)

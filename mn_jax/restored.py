@@ -12,6 +12,7 @@ from mn_jax import (
   evaluate,
   initial,
   mesh,
+  recalibrate,
   split_data,
   step,
   validate,
@@ -101,6 +102,42 @@ class Restored:
       ),
       mesh.HostImages(the_mesh).put,
     )
+
+  def with_batch_statistics(
+    self, data: split_data.SplitData, count: int
+  ) -> tuple["Restored", int]:
+    """The run as it is without the lag of its running statistics.
+
+    See `recalibrate.batch_statistics`; batches are as large as those that
+    training normalises by.
+
+    Args:
+      data: of the run.
+      count: of training images, taken evenly from the part as they are, in
+        whole batches; at least 1.
+
+    Returns:
+      It, and how many images there were.
+
+    Raises:
+      InputError: if the network has no BatchNorm that has such a lag.
+    """
+    part = data.part("train")
+    count = min(count, len(part))
+    micro_batch = self.config.train.batch_size // self.config.optim.accumulate
+    size = min(count, micro_batch)
+    batches = count // size
+    # Evenly spread: neighbours in the list are often of one group and class.
+    spread = np.linspace(0, len(part) - 1, batches * size).round()
+    rows = part[spread.astype(int)].reshape(size, batches).T
+    variables = recalibrate.batch_statistics(
+      self.module,
+      self.network.conventions,
+      self.variables,
+      (np.asarray(data.cache.images[batch]) for batch in rows),
+      resolution=self.config.model.resolution,
+    )
+    return dataclasses.replace(self, variables=variables), batches * size
 
 
 def open_run(

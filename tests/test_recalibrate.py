@@ -88,6 +88,76 @@ def test_batches_count_alike():
   )
 
 
+def _by_batches(network, module, values, batches):
+  return recalibrate.batch_statistics(
+    module, network.conventions, values, batches, resolution=0
+  )
+
+
+def test_statistics_of_a_batch_are_what_training_normalises_by():
+  network, module, values = _setup("mobilenet_v1")
+  # What training drops at random is kept.
+  dropping = registry.build(network, norm_momentum=0.5, dropout=0.9)
+  images = _images(8)
+  x = (images.astype(np.float32) - 127.5) / 127.5
+  after = _by_batches(network, dropping, values, [images])
+
+  @jax.jit
+  def logits(v, after, x):
+    trained, _ = module.apply(v, x, True, mutable=["batch_stats"])
+    evaluated = [module.apply(each, x, False)[0] for each in (v, after)]
+    return trained[0], *evaluated
+
+  trained, before, evaluated = logits(values, after, x)
+  scale = np.abs(trained).max()
+  # As above: many layers, each variance rounded in another way.
+  np.testing.assert_allclose(evaluated, trained, atol=1e-3 * scale)
+  assert np.abs(before - trained).max() > 0.1 * scale
+  assert after["params"] is values["params"]
+
+
+def test_statistics_of_batches_are_those_of_all_images():
+  network, module, values = _setup("mobilenet_v1")
+  batches = [_images(8), _images(8, seed=2) // 4]
+  found = _by_batches(network, module, values, batches)["batch_stats"]
+  # Before the first BatchNorm nothing normalises.
+  matched = _match(network, module, values, batches)["batch_stats"]
+  for name in ("mean", "var"):
+    np.testing.assert_allclose(
+      found["backbone"]["stem"]["norm"][name],
+      matched["backbone"]["stem"]["norm"][name],
+      rtol=1e-5,
+    )
+  assert jax.tree.map(np.shape, found) == jax.tree.map(
+    np.shape, values["batch_stats"]
+  )
+
+
+def test_frozen_statistics_stay_and_those_of_the_head_are_taken():
+  network = registry.describe(
+    "mobilenet_v1", num_classes=3, width=0.25, head="gap_128_64"
+  )
+  module = registry.build(network, freeze_backbone=True)
+  values = variables.initial_values(module, SIZE, 0)
+  found = _by_batches(network, module, values, [_images(8)])["batch_stats"]
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    found["backbone"],
+    values["batch_stats"]["backbone"],
+  )
+  assert (found["head"]["norm0"]["mean"] != 0).any()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_networks_without_batch_statistics_are_refused(frozen):
+  name = "mobilenet_v1" if frozen else "simple_cnn"
+  network = registry.describe(name, num_classes=3, width=0.25)
+  module = registry.build(network, freeze_backbone=frozen)
+  values = variables.initial_values(module, SIZE, 0)
+  with pytest.raises(InputError, match=r"--recalibrate: got .*; valid: one"):
+    _by_batches(network, module, values, [_images(4)])
+
+
 @pytest.mark.parametrize("name", ["inception_v3", "simple_cnn"])
 def test_networks_without_scales_are_refused(name):
   network = registry.describe(name, num_classes=3)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax import restored, state
+from mn_jax import recalibrate, restored, state
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.metrics import classification
@@ -256,3 +256,30 @@ def test_images_are_seen_as_in_training(finished):
   config = dataclasses.replace(opened.config, data=section)
   cropping = dataclasses.replace(opened, config=config)
   np.testing.assert_array_equal(cropping.prepare(image), decode.crop(image, 32))
+
+
+@pytest.mark.parametrize(
+  ("count", "shape"),
+  [(10, (1, 10)), (32, (1, 32)), (70, (2, 32)), (10**9, (40, 32))],
+)
+def test_batch_statistics_are_of_images_of_the_whole_training_part(
+  finished, monkeypatch, count, shape
+):
+  opened = restored.open_run(finished[0])
+  data = opened.data(ignore)
+  seen = []
+
+  def taken(module, conventions, variables, batches, *, resolution):
+    assert (module, resolution) == (opened.module, 0)
+    seen.extend(batches)
+    return {**variables, "batch_stats": "new"}
+
+  monkeypatch.setattr(recalibrate, "batch_statistics", taken)
+  changed, used = opened.with_batch_statistics(data, count)
+  assert (len(seen), len(seen[0])) == shape
+  assert used == shape[0] * shape[1]
+  assert changed.variables["batch_stats"] == "new"
+  assert changed.variables["params"] is opened.variables["params"]
+  train = data.cache.images[data.part("train")]
+  np.testing.assert_array_equal(seen[0][0], train[0])
+  np.testing.assert_array_equal(seen[-1][-1], train[-1])

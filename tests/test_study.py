@@ -1,5 +1,6 @@
 """Tests of what a study runs and of what is gathered from it."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -230,3 +231,95 @@ def test_one_seed_has_no_spread_and_none_no_mean(tmp_path):
   assert (none["mean"], none["values"]) == (None, [])
   assert results["members"][0]["wanted"] == 2
   assert "params" not in results["members"][1]
+
+
+def judged(relation, value, first, second=None, **changes):
+  """The verdict on a claim of two rows with these values by seed."""
+  claim = study.Claim(
+    "text", "a", "b" if second else "", "test/auroc", relation, value
+  )
+  done = {
+    name: {
+      seed: {"test/auroc": number, "chosen_on": "val", **changes}
+      for seed, number in enumerate(numbers or ())
+    }
+    for name, numbers in (("a", first), ("b", second))
+  }
+  return collect.judge(claim, done)
+
+
+@pytest.mark.parametrize(
+  ("relation", "value", "first", "second", "verdict"),
+  [
+    (">", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.HOLDS),
+    ("<", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
+    (">", 0.2, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
+    (">", 0.0, [0.8, 0.6, 0.82], [0.7, 0.71, 0.73], collect.OPEN),
+    (">", 0.0, [0.8], [0.7], collect.OPEN),
+    (">", 0.0, [], [0.7], collect.NOT_RUN),
+    (">", 0.75, [0.8, 0.81, 0.82], None, collect.HOLDS),
+    ("<", 0.75, [0.8, 0.81, 0.82], None, collect.FAILS),
+    ("=", 0.05, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], collect.HOLDS),
+    ("=", 0.05, [0.80, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
+    ("=", 0.001, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], collect.OPEN),
+  ],
+)
+def test_a_claim_is_judged_by_its_interval(
+  relation, value, first, second, verdict
+):
+  found = judged(relation, value, first, second)
+  assert found["verdict"] == verdict
+  assert found["text"] == "text"
+  json.dumps(found, allow_nan=False)
+
+
+def test_runs_that_the_test_chose_decide_nothing(tmp_path):
+  found = judged(">", 0.5, [0.8, 0.81], chosen_on="test")
+  assert (found["verdict"], found["seeds"]) == (collect.NOT_RUN, [])
+  runs = expand(folder=tmp_path, seeds=2)
+  for run in runs:
+    finish(run, 0.7, 0.9)
+  path = runs[0].workdir / "summary.json"
+  changed = {**json.loads(path.read_text()), "chosen_on": "test"}
+  path.write_text(json.dumps(changed | {"val/f1": 0.4, "test/f1": 0.3}))
+  first = collect.collect(TOY, runs)["members"][0]
+  assert (first["seeds"], first["refused"]) == ([0, 1], [0])
+  assert first["metrics"]["accuracy"]["values"] == [0.7]  # of seed 1 alone
+  assert first["published"]["test/f1"]["values"] == []
+
+
+def test_seeds_split_anew_where_the_study_asks(tmp_path):
+  def split_seeds(made):
+    runs = study.expand(
+      made,
+      folder=tmp_path,
+      seeds=2,
+      sample=True,
+      weights=tmp_path,
+      only=["a"],
+    )
+    return [config_of(run).data.split_seed for run in runs]
+
+  assert split_seeds(TOY) == [0, 0]
+  assert split_seeds(dataclasses.replace(TOY, resplit=True)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+  ("claim", "message"),
+  [
+    ("'x', 'a', 'c', 'm'", "compares 'c'; valid: a, b"),
+    ("'x', 'c', '', 'm'", "compares 'c'; valid: a, b"),
+    ("'x', 'a', 'b', 'm', '>='", "of relation '>='; valid: '>', '<', '='"),
+  ],
+)
+def test_claims_are_checked(tmp_path, claim, message):
+  path = tmp_path / "study.py"
+  path.write_text(
+    "from tests.test_study import *\n"
+    "def get_study():\n"
+    f"  claims = (study.Claim({claim}),)\n"
+    "  return Study('t', 's', MEMBERS, {}, claims=claims)"
+  )
+  with pytest.raises(InputError) as caught:
+    study.load(str(path))
+  assert message in str(caught.value)

@@ -23,7 +23,7 @@ _V2, _V2_FILE = "chest_xray_v2", "mobilenet_v2_1.0_224"
 def get_study() -> Study:
   return Study(
     title="Chest X-rays: MobileNetV2 against ResNet-34",
-    source="004, V2 against ResNet-34 on pneumonia",
+    source="a study of V2 against ResNet-34 on pneumonia",
     members=(
       Member(
         "v2_fine_tune",

@@ -45,7 +45,7 @@ def _v1(name: str, accuracy: float | None, note: str = "", **fields) -> Member:
 def get_study() -> Study:
   return Study(
     title="CIFAR-100, classes 0-9: MobileNetV1 and rivals",
-    source="003, reproduction of MobileNet on ten classes",
+    source="a reproduction of MobileNet on ten classes",
     members=(
       _v1("v1_1.0", 0.740),
       _v1("v1_0.75", 0.741, width=0.75),

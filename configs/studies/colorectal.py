@@ -36,7 +36,7 @@ def _frozen(name: str, fields: dict, weights: str, accuracy: float) -> Member:
 def get_study() -> Study:
   return Study(
     title="Colorectal histology: Simple_CNN, MobileNetV1 and V2",
-    source="002, colorectal histology with frozen backbones",
+    source="a study of V2 against V1 and a simple CNN, tiles by chance",
     members=(
       Member(
         "simple_cnn",

@@ -17,7 +17,7 @@ _V1_FILE, _V2_FILE = "mobilenet_v1_1.0_224", "mobilenet_v2_1.0_224"
 def get_study() -> Study:
   return Study(
     title="EuroSAT: Simple_CNN, MobileNetV1 and V2",
-    source="002, EuroSAT with frozen backbones",
+    source="a study of V2 against V1 and a simple CNN, which names no number",
     resplit=True,
     members=(
       Member("simple_cnn", "eurosat_v2", _CNN),

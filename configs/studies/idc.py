@@ -19,7 +19,7 @@ _V3_SMALL = {"model.name": "mobilenet_v3_small"}
 def get_study() -> Study:
   return Study(
     title="IDC: MobileNetV1 against V2",
-    source="001, study of V1 against V2 on breast-cancer patches",
+    source="a study of V1 against V2 on breast-cancer patches",
     members=(
       Member(
         "v1_source",

@@ -26,7 +26,7 @@ def get_study() -> Study:
   )
   return Study(
     title="IDC: momentum of MobileNetV2's running statistics",
-    source="001, why V2 stays at the majority rate for three epochs",
+    source="a study in which V2 stays at the majority rate for three epochs",
     members=members,
     sample={
       "data.name": "idc_sample",

@@ -207,9 +207,10 @@ def rows(
   axes.set_ylim(len(found) - 0.4, -0.6)
   axes.set_xlabel(label, fontsize=_SMALL)
   axes.grid(axis="x", alpha=0.25, lw=0.5)
-  figure.legend(
-    loc="outside lower center", ncols=4, fontsize=_SMALL, frameon=False
-  )
+  if axes.get_legend_handles_labels()[0]:
+    figure.legend(
+      loc="outside lower center", ncols=4, fontsize=_SMALL, frameon=False
+    )
   return _pixels(figure)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from mn_jax import workdir as workdir_lib
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures, writers
-from mn_jax.report import findings, tables
+from mn_jax.report import commands, findings, tables
 from mn_jax.report.document import (
   Document,
   Figure,
@@ -41,7 +41,7 @@ def of_run(found: Findings, opened: Opened) -> Document:
   )
   return Document(
     title=title,
-    source="",
+    intro="",
     claims=[],
     tables=shown,
     figures=[],
@@ -72,14 +72,18 @@ def of_study(
   }
   sections = [
     run_section(
-      name, name.replace(".", "_"), found, opened.insides.get(found[0].path)
+      member["name"],
+      member["name"].replace(".", "_"),
+      found,
+      opened.insides.get(found[0].path),
+      commands.repeat(member["config"], found[0].path),
     )
-    for name, found in members.items()
-    if found
+    for member in results["members"]
+    if (found := members[member["name"]])
   ]
   return Document(
     title=results["title"],
-    source=results["source"],
+    intro=f"Compared with: {results['source']}",
     claims=[claim_row(claim) for claim in results["claims"]],
     tables=shown,
     figures=[_rows_figure(results, metrics[0], opened, firsts)],

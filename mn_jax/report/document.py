@@ -13,6 +13,7 @@ from mn_jax.report.findings import Findings
 from mn_jax.report.insides import Insides
 
 MINUS = "\N{MINUS SIGN}"
+_NUMERIC = f"0123456789+-<.{MINUS}"
 _CLASSES_IN_MATRIX = 20
 # How a reader should take a verdict at a glance.
 SIGNS = {
@@ -28,7 +29,7 @@ class Table:
   """Rows of text under titles.
 
   Attributes:
-    titles: of the columns; all but the first hold numbers.
+    titles: of the columns.
     rows: as many cells each.
     note: below it; may be empty.
   """
@@ -36,6 +37,13 @@ class Table:
   titles: tuple[str, ...]
   rows: list[tuple[str, ...]]
   note: str = ""
+
+  def numeric(self) -> list[bool]:
+    """Whether a column holds numbers, which stand at its right."""
+    return [
+      all(not cell or cell[0] in _NUMERIC for cell in column)
+      for column in zip(*self.rows, strict=True)
+    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Section:
     title: its name.
     anchor: of the page.
     text: a paragraph.
+    command: that repeats it, or ''.
     tables: of numbers.
     figures: in order.
   """
@@ -72,6 +81,7 @@ class Section:
   title: str
   anchor: str
   text: str
+  command: str
   tables: list[Table]
   figures: list[Figure]
 
@@ -82,9 +92,8 @@ class Document:
 
   Attributes:
     title: one line.
-    source: what it is compared with, or ''.
+    intro: a line below it, or ''.
     claims: (sign, verdict, text, numbers), one per claim.
-    summary: paragraphs above the first table.
     tables: title -> table.
     figures: of the whole.
     sections: of its rows.
@@ -93,7 +102,7 @@ class Document:
   """
 
   title: str
-  source: str
+  intro: str
   claims: list[tuple[str, str, str, str]]
   tables: dict[str, Table]
   figures: list[Figure]
@@ -117,8 +126,15 @@ def number(value: float | None, *, signed: bool = False) -> str:
 
 def words(name: str) -> str:
   """A metric's name as people write it."""
-  short = {"auroc": "AUROC", "mcc": "MCC", "f1": "F1", "ece": "ECE"}
-  return " ".join(short.get(word, word) for word in name.split("_"))
+  short = {
+    "auroc": "AUROC",
+    "mcc": "MCC",
+    "f1": "F1",
+    "ece": "ECE",
+    "brier": "Brier",
+  }
+  split = name.replace("/", "_").split("_")
+  return " ".join(short.get(word, word) for word in split)
 
 
 def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -127,7 +143,7 @@ def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
   goal = number(claim["value"])
   if claim["relation"] == "=":
     goal = f"±{goal}"
-  what = words(claim["metric"].replace("/", " ").replace("test ", ""))
+  what = words(claim["metric"].removeprefix("test/"))
   who = claim["one"] + (f" less {claim['other']}" if claim["other"] else "")
   if claim["mean"] is None:
     numbers = f"{what} of {who}: no runs"
@@ -153,6 +169,7 @@ def run_section(
   anchor: str,
   seeds: Sequence[Findings],
   inside: Insides | None,
+  command: str = "",
 ) -> Section:
   """What is said of one run, with the curves of its other seeds.
 
@@ -161,17 +178,18 @@ def run_section(
     anchor: of the page, and of its figures' files.
     seeds: the run first.
     inside: of the run, or None where the network was not opened.
+    command: that repeats the run, or ''.
   """
   found = seeds[0]
   text = _about(found, inside)
   shown = [_curves_figure(title, anchor, seeds)]
   if found.refused:
-    return Section(title, anchor, text, [], shown)
+    return Section(title, anchor, text, command, [], shown)
   tables = [_test_table(found), *_class_table(found), *_group_table(found)]
   shown += _decision_figures(title, anchor, found)
   if inside is not None:
     shown += _inside_figures(anchor, inside)
-  return Section(title, anchor, text, tables, shown)
+  return Section(title, anchor, text, command, tables, shown)
 
 
 def _about(found: Findings, inside: Insides | None) -> str:
@@ -179,9 +197,9 @@ def _about(found: Findings, inside: Insides | None) -> str:
   text = (
     f"{summary['model']}, {summary['params']:,} parameters, "
     f"{summary['macs'] / 1e6:,.1f} M mult-adds; seed {summary['seed']}, "
-    f"{summary['epochs']:g} epochs, checkpoint of step {summary['best_step']} "
-    f"by {words(summary['best_metric'])}, split {summary['split']} "
-    f"({summary['split_sha256'][:12]}). "
+    f"{summary['epochs']:.3g} epochs, checkpoint of step "
+    f"{summary['best_step']} by {words(summary['best_metric'])}, split "
+    f"{summary['split']} ({summary['split_sha256'][:12]}). "
   )
   if found.refused:
     return text + (

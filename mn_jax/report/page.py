@@ -28,9 +28,19 @@ _TEX = {
 }
 
 
-def html(document: Document) -> str:
-  """One file with everything in it: styles and figures, no scripts."""
-  return _environment().get_template("page.html").render(d=document)
+def html(document: Document, images: Mapping[str, bytes]) -> str:
+  """One file with everything in it: styles and figures, no scripts.
+
+  Args:
+    document: the report.
+    images: the WebP file of each figure, by its name.
+  """
+  data = {
+    name: f"data:image/webp;base64,{base64.b64encode(image).decode()}"
+    for name, image in images.items()
+  }
+  template = _environment().get_template("page.html")
+  return template.render(d=document, data=data)
 
 
 def markdown(document: Document, figures: str) -> str:
@@ -68,18 +78,17 @@ def write(
   """
   figures = folder / "figures"
   figures.mkdir(parents=True, exist_ok=True)
-  kept = set()
-  for figure in document.all_figures():
-    path = figures / f"{figure.name}.webp"
-    path.write_bytes(webp(figure))
-    kept.add(path)
-  for path in set(figures.glob("*.webp")) - kept:
-    path.unlink()
+  images = {figure.name: webp(figure) for figure in document.all_figures()}
+  for name, image in images.items():
+    (figures / f"{name}.webp").write_bytes(image)
+  for path in figures.glob("*.webp"):
+    if path.stem not in images:
+      path.unlink()
   for name, text in (
     ("report.md", markdown(document, "figures")),
     ("tables.tex", latex(document)),
     ("report.json", json.dumps(numbers, indent=1) + "\n"),
-    ("report.html", html(document)),
+    ("report.html", html(document, images)),
   ):
     partial = folder / f"{name}.partial"
     partial.write_text(text)
@@ -114,12 +123,8 @@ def _environment() -> jinja2.Environment:
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  environment.filters |= {"cell": _cell, "data": _data, "tex": _tex}
+  environment.filters |= {"cell": _cell, "tex": _tex}
   return environment
-
-
-def _data(figure: Figure) -> str:
-  return f"data:image/webp;base64,{base64.b64encode(webp(figure)).decode()}"
 
 
 def _cell(text: str) -> str:

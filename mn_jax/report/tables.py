@@ -30,7 +30,7 @@ def main(
     if member["seeds"]:
       cells += [
         member["split"],
-        f"{member['epochs']:g}",
+        f"{member['epochs']:.3g}",
         f"{member['params'] / 1e6:.2f}",
         f"{member['macs'] / 1e6:,.0f}",
         duration(member["wall_seconds"]),
@@ -91,7 +91,7 @@ def published(results: Mapping[str, Any]) -> dict[str, Table]:
       rows.append(
         (
           member["name"],
-          words(key.replace("/", " ")),
+          words(key),
           number(found["there"]),
           spread(found),
           number(gap, signed=True),

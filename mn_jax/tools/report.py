@@ -7,7 +7,9 @@ Ctrl-C.
 
 import argparse
 import pathlib
+import runpy
 import sys
+import webbrowser
 from collections.abc import Sequence
 
 import jax
@@ -16,7 +18,7 @@ from mn_jax import run_options
 from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.report import build, findings, opening, page
+from mn_jax.report import build, findings, opening, page, reproduction
 from mn_jax.report.findings import Findings
 
 
@@ -34,6 +36,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "folder",
     metavar="FOLDER",
+    nargs="?",
     help="of a finished run or of a study; or a file of configs/studies, for "
     "runs/NAME",
   )
@@ -41,6 +44,15 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     "--output",
     metavar="FOLDER",
     help="for the files (default: FOLDER/report)",
+  )
+  parser.add_argument(
+    "--open", action="store_true", help="show the page in a browser"
+  )
+  parser.add_argument(
+    "--reproduction",
+    metavar="FILE.md",
+    help="write what configs/sources.py asks for beside what docs/results has, "
+    "instead",
   )
   parser.add_argument(
     "--numbers",
@@ -60,7 +72,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     metavar="DIR",
     help="of packed images, where it is not that of the runs",
   )
-  return parser.parse_args(argv)
+  args = parser.parse_args(argv)
+  if (args.folder is None) == (args.reproduction is None):
+    raise InputError("got both or neither; valid: FOLDER or --reproduction")
+  return args
 
 
 def _folder(given: str) -> pathlib.Path:
@@ -101,8 +116,33 @@ def _open_all(
   return opener.opened
 
 
+def _reproduce(path: pathlib.Path, console: Console) -> None:
+  """Writes the page of all sources.
+
+  Raises:
+    InputError: if it cannot be written, or this is not the project's folder.
+  """
+  file = pathlib.Path("configs/sources.py")
+  if not file.is_file():
+    raise InputError(
+      f"--reproduction: {file} is not here; valid: from the project's folder"
+    )
+  document = reproduction.build(
+    runpy.run_path(str(file))["get_sources"](),
+    pathlib.Path("docs/results"),
+    pathlib.Path("configs/studies"),
+  )
+  run_options.output_folder(path.parent)
+  path.write_text(page.markdown(document, "figures"))
+  console.line(f"Reproduction: {path}")
+
+
 def _report(argv: Sequence[str] | None) -> None:
   args = _parse(argv)
+  console = Console()
+  if args.reproduction:
+    _reproduce(pathlib.Path(args.reproduction).expanduser(), console)
+    return
   folder = _folder(args.folder)
   results = None
   if (folder / "results.json").is_file():
@@ -113,7 +153,6 @@ def _report(argv: Sequence[str] | None) -> None:
   output = run_options.output_folder(
     pathlib.Path(args.output or folder / "report").expanduser()
   )
-  console = Console()
   opened = _open_all(args, firsts, console)
   if results is None:
     document = build.of_run(firsts[0], opened)
@@ -124,6 +163,8 @@ def _report(argv: Sequence[str] | None) -> None:
   for _, verdict, text, _ in document.claims:
     console.line(f"{verdict}: {text}")
   console.line(f"Report: {path.resolve().as_uri()}")
+  if args.open and not webbrowser.open(path.resolve().as_uri()):
+    console.line("No browser was found here: open that file in one.")
 
 
 if __name__ == "__main__":

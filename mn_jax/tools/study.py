@@ -8,6 +8,7 @@ failed, 2 a mistake in what was given, 130 stopped by Ctrl-C.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -106,6 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   except KeyboardInterrupt:
     print("study: stopped; the same command goes on from here", file=sys.stderr)
     return 130
+  if args.sample:
+    title = f"{chosen.title} (drawn sample: the numbers mean nothing)"
+    chosen = dataclasses.replace(chosen, title=title)
   if args.index is None:
     run_study.finish(console, chosen, runs)
   for run in failed:

@@ -1,0 +1,223 @@
+"""Documents of runs and studies, and the files they become."""
+
+import html.parser
+import json
+import re
+
+import numpy as np
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.report import build, document, findings, page, tables
+from mn_jax.report.insides import Insides
+from mn_jax.report.opening import Opened
+from tests.report import toy_runs as toy
+
+NOTHING = Opened({}, {})
+
+
+class Reader(html.parser.HTMLParser):
+  """Text and links of a page; a tag that is not closed fails."""
+
+  VOID = frozenset(("meta", "img", "br"))
+
+  def __init__(self, text):
+    super().__init__()
+    self.links, self.text, self.open = [], [], []
+    self.feed(text)
+    assert not self.open
+
+  def handle_starttag(self, tag, attrs):
+    self.links += [v for k, v in attrs if k in ("src", "href")]
+    assert tag != "script"
+    if tag not in self.VOID:
+      self.open.append(tag)
+
+  def handle_endtag(self, tag):
+    assert self.open.pop() == tag
+
+  def handle_data(self, data):
+    self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory):
+  """A study's folder."""
+  folder = tmp_path_factory.mktemp("study")
+  toy.write_study(folder)
+  return folder
+
+
+@pytest.fixture(scope="module")
+def plain(studied):
+  """Its document, without what opening networks would add."""
+  return report(studied)
+
+
+def report(folder, opened=NOTHING):
+  results, members = build.read_study(folder)
+  return build.of_study(results, members, opened)
+
+
+def test_a_page_is_one_file_and_says_what_others_called_things(plain):
+  images = {figure.name: b"image" for figure in plain.all_figures()}
+  read = Reader(page.html(plain, images))
+  assert len(read.links) == len(images) + 2  # two rows to go to
+  for link in read.links:
+    assert link.startswith(("data:image/webp;base64,", "#"))
+  text = "".join(read.text)
+  assert "A & B: 50 % of <toys>" in text  # and no tag of that name
+  for words in ("b beats a", "not run", "x | y_z", "0.857", "patient"):
+    assert words in text
+
+
+def test_published_numbers_stand_beside_ours(studied):
+  results = json.loads((studied / "results.json").read_text())
+  (table,) = tables.published(results).values()
+  found = results["members"][0]["published"]["val/accuracy"]
+  gap = found["mean"] - 0.857
+  assert table.rows == [
+    (
+      "a",
+      "val accuracy",
+      "0.857",
+      f"{found['mean']:.3f} ± {found['std']:.3f}",
+      document.number(gap, signed=True),
+      "x | y_z",
+    )
+  ]
+
+
+def test_baselines_stand_below_the_rows(studied):
+  guesses = {
+    f"{'5' * 60}0002": {"majority class": {"accuracy": 0.123, "auroc": 0.5}}
+  }
+  text = page.markdown(report(studied, Opened(guesses, {})), "figures")
+  assert re.search(r"\| majority class \|  \| 0.123 \| 0.500 \| grouped", text)
+
+
+def test_markdown_and_latex_keep_their_columns(plain):
+  text = page.markdown(plain, "figures")
+  assert "majority class" not in text
+  lines = [line for line in text.splitlines() if line.startswith("|")]
+  assert any("x \\| y_z" in line for line in lines)
+  table = None
+  for line in text.splitlines():
+    if line.startswith("|"):
+      columns = len(re.findall(r"(?<!\\)\|", line))
+      table = table or columns
+      assert columns == table
+    else:
+      table = None
+  tex = page.latex(plain)
+  assert r"A \& B: 50 \% of $<$toys$>$" in tex
+  for row in re.findall(r".* \\\\$", tex, re.MULTILINE):
+    assert "_" not in row.replace(r"\_", "")
+
+
+def test_a_row_that_the_test_chose_shows_no_test_number(tmp_path):
+  toy.write_study(tmp_path, chosen_on="test")
+  results, members = build.read_study(tmp_path)
+  found = build.of_study(results, members, NOTHING)
+  numbers = build.numbers(
+    results, [runs[0] for runs in members.values() if runs], NOTHING
+  )
+  page.write(found, numbers, tmp_path / "report")
+  hidden = [
+    json.loads((tmp_path / name / f"seed{seed}" / "summary.json").read_text())
+    for name in ("a", "b")
+    for seed in (0, 1)
+  ]
+  values = {s[f"test/{k}"] for s in hidden for k in ("accuracy", "auroc")}
+  for name in ("report.html", "report.md", "tables.tex", "report.json"):
+    text = (tmp_path / "report" / name).read_text()
+    text = re.sub(r"data:image[^\"]*", "", text)
+    for value in values:
+      assert f"{value:.3f}" not in text
+      assert repr(value) not in text
+  assert "refused" in (tmp_path / "report" / "report.md").read_text()
+  # Those of validation, which chose nothing, are shown.
+  (table,) = tables.published(results).values()
+  mean = np.mean([s["val/accuracy"] for s in hidden[:2]])
+  assert table.rows[0][3].startswith(f"{mean:.3f} ± ")
+
+
+def test_every_figure_has_its_file_and_no_other_stays(studied, tmp_path):
+  inside = Insides(
+    mistakes=np.zeros((40, 60, 3), np.uint8),
+    saliency=np.zeros((40, 2000, 3), np.uint8),
+    embedding=None,
+    knn_accuracy=0.5,
+    silhouette=np.nan,
+  )
+  opened = Opened({}, {studied / "a" / "seed0": inside})
+  (tmp_path / "figures").mkdir()
+  stale = tmp_path / "figures" / "old.webp"
+  stale.touch()
+  kept = tmp_path / "figures" / "notes.txt"
+  kept.touch()
+  document = report(studied, opened)
+  page.write(document, {}, tmp_path)
+  names = {f"{figure.name}.webp" for figure in document.all_figures()}
+  assert {"rows.webp", "a_mistakes.webp", "b_curves.webp"} <= names
+  assert "b_mistakes.webp" not in names
+  there = {path.name for path in (tmp_path / "figures").iterdir()}
+  assert there == names | {"notes.txt"}
+  text = (tmp_path / "report.md").read_text()
+  links = re.findall(r"\]\((figures/[^)]*)\)", text)
+  assert {f"figures/{name}" for name in names} == set(links)
+  assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_run_alone_has_a_page_too(tmp_path):
+  found = findings.examine(toy.write(tmp_path / "run", classes=("a", "b", "c")))
+  made = build.of_run(found, NOTHING)
+  text = page.markdown(made, "figures")
+  Reader(page.html(made, {figure.name: b"" for figure in made.all_figures()}))
+  accuracy = document.number(found.intervals["accuracy"].value)
+  assert f"| accuracy | {accuracy} |" in text
+  assert "| class | images |" in text
+  assert "two patients are alike" in text
+
+
+def test_a_claim_says_what_was_asked_and_found():
+  claim = {
+    "text": "b beats a",
+    "one": "b",
+    "other": "a",
+    "metric": "test/auroc",
+    "relation": ">",
+    "value": 0.0,
+    "mean": -0.25,
+    "low": -0.5,
+    "high": 0.125,
+    "seeds": [0, 1],
+    "verdict": "not decided",
+  }
+  sign, verdict, text, numbers = document.claim_row(claim)
+  assert (sign, verdict, text) == ("open", "not decided", "b beats a")
+  minus = document.MINUS
+  assert numbers == (
+    f"AUROC of b less a: {minus}0.250 ({minus}0.500 to +0.125), 2 seeds; "
+    "asked: above 0.000"
+  )
+
+
+def test_results_of_another_version_are_refused(tmp_path):
+  (tmp_path / "results.json").write_text('{"members": []}')
+  with pytest.raises(InputError, match="--collect"):
+    build.read_study(tmp_path)
+
+
+def test_a_row_says_how_to_repeat_it_and_no_paths(plain):
+  text = page.markdown(plain, "figures")
+  command = (
+    "python -m mn_jax.main --config=configs/idc_v1.py --config.seed=10 "
+    "--config.data.split=random --config.model.weights=file.h5"
+  )
+  (section,) = (s for s in plain.sections if s.title == "b")
+  wanted = command.replace("idc_v1", "idc_v2")
+  wanted += " --config.model.name=mobilenet_v1 --config.experiment=idc_v1"
+  assert set(section.command.split()) == set(wanted.split())
+  assert section.command in text
+  assert "/secret" not in text

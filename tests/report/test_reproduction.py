@@ -1,0 +1,143 @@
+"""The sources' tables and figures beside what was found."""
+
+import json
+import pathlib
+import runpy
+
+import pytest
+
+from mn_jax import study
+from mn_jax.report import page, reproduction
+from mn_jax.report.reproduction import Count, Item, Source
+from tests.report import toy_runs as toy
+
+ROOT = pathlib.Path(__file__).parents[2]
+STUDIES = ROOT / "configs" / "studies"
+
+
+def toy_source(*items):
+  return Source("A source", "What it did.", items, (("`run it`", "1 hour"),))
+
+
+def rows(*items, results):
+  document = reproduction.build([toy_source(*items)], results, STUDIES)
+  return document.sections[0].tables[0].rows
+
+
+def test_numbers_come_from_reports(tmp_path):
+  """Under the name of a real study, whose published numbers are used."""
+  results = toy.write_study(tmp_path / "runs")
+  for member, name in zip(
+    results["members"], ("v1_source", "v2", "v1"), strict=True
+  ):
+    member["name"] = name
+  folder = tmp_path / "results" / "idc"
+  (folder / "figures").mkdir(parents=True)
+  (folder / "report.json").write_text(json.dumps(results))
+  (folder / "figures" / "v1_curves.webp").touch()
+  found = rows(
+    Item(
+      "Accuracies",
+      "idc",
+      (("v1_source", "val/accuracy"), ("v2", "test/auroc"), ("v1", "test/f1")),
+      figures=("v1_curves", "v2_curves"),
+      reason="no time",
+    ),
+    results=tmp_path / "results",
+  )
+  first = results["members"][0]["published"]["val/accuracy"]
+  second = results["members"][1]["metrics"]["auroc"]
+  link = "[v1_curves](results/idc/figures/v1_curves.webp)"
+  assert found == [
+    (
+      "Accuracies",
+      "v1_source, val accuracy",
+      "0.857",
+      f"{first['mean']:.3f} ± {first['std']:.3f}",
+      "run, 2 seeds",
+    ),
+    (
+      "",
+      "v2, test AUROC",
+      "-",
+      f"{second['mean']:.3f} ± {second['std']:.3f}",
+      "run, 2 seeds",
+    ),
+    ("", "v1, test F1", "-", "-", "not run: no time"),
+    ("", "v1_curves", "figure", link, "drawn"),
+    ("", "v2_curves", "figure", "-", "not run: no time"),
+  ]
+
+
+def test_counts_are_made_and_not_copied(tmp_path):
+  found = rows(
+    Item(
+      "Counts",
+      counts=(
+        Count("right", 1_342_536, "mobilenet_v1", width=0.5),
+        Count("wrong", 1_342_537, "mobilenet_v1", width=0.5),
+        Count("mult-adds", 149, "mobilenet_v1", "macs", width=0.5),
+      ),
+    ),
+    results=tmp_path,
+  )
+  assert [row[3:] for row in found] == [
+    ("1,342,536", "equal"),
+    ("1,342,536", "differs"),
+    ("149", "equal"),
+  ]
+
+
+def test_what_has_nothing_says_why(tmp_path):
+  assert rows(Item("A figure", reason="no data"), results=tmp_path) == [
+    ("A figure", "", "-", "-", "not run: no data")
+  ]
+
+
+@pytest.fixture(scope="module")
+def sources():
+  return runpy.run_path(str(ROOT / "configs" / "sources.py"))["get_sources"]()
+
+
+def test_every_row_of_the_sources_is_one_of_its_study(sources):
+  for source in sources:
+    for item in source.items:
+      if not item.study:
+        assert item.counts or item.reason
+        continue
+      made = study.load(str(STUDIES / f"{item.study}.py"))
+      members = {member.name: member for member in made.members}
+      for name, key in item.rows:
+        published = members[name].published
+        part, metric = key.split("/")
+        assert key in published or (part == "test" and metric in made.metrics)
+      for name in item.figures:
+        row, _, kind = name.rpartition("_")
+        assert row in {member.replace(".", "_") for member in members}
+        assert kind in {"curves", "confusion", "embedding", "saliency"}
+
+
+def test_all_that_was_published_is_asked_for(sources):
+  asked = {
+    (item.study, *row)
+    for source in sources
+    for item in source.items
+    for row in item.rows
+  }
+  for path in STUDIES.glob("*.py"):
+    for member in study.load(str(path)).members:
+      for key in member.published:
+        assert (path.stem, member.name, key) in asked
+
+
+def test_every_study_has_its_command(sources):
+  commands = "".join(c for source in sources for c, _ in source.commands)
+  for path in STUDIES.glob("*.py"):
+    assert f"configs/studies/{path.name} " in commands
+
+
+def test_the_page_is_markdown(sources, tmp_path):
+  document = reproduction.build([toy_source()], tmp_path, STUDIES)
+  text = page.markdown(document, "figures")
+  assert "| `run it` | 1 hour |" in text
+  assert "## Protocol" not in text

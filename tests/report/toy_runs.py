@@ -1,0 +1,124 @@
+"""Folders of runs that nobody trained, with answers that are drawn."""
+
+import json
+import pathlib
+import runpy
+
+import numpy as np
+
+from mn_jax import collect
+from mn_jax.metrics import classification
+from mn_jax.metrics.predictions import Answers
+from mn_jax.study import Claim, Member, Run, Study
+from tests.metrics import toy_predictions
+
+_CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "idc_v1.py"
+CLASSES = ("no", "yes")
+STUDY = Study(
+  title="A & B: 50 % of <toys>",
+  source="nobody, 1999",
+  members=(
+    Member("a", "idc_v1", published={"val/accuracy": 0.857}, note="x | y_z"),
+    Member("b", "idc_v2"),
+    Member("never", "idc_v2"),
+  ),
+  sample={},
+  metrics=("accuracy", "auroc"),
+  pairs=(("b", "a"), ("b", "never")),
+  claims=(
+    Claim("b beats a", "b", "a", "test/accuracy"),
+    Claim("never beats a", "never", "a", "test/accuracy"),
+  ),
+)
+
+
+def answers(
+  count: int, seed: int, classes: tuple[str, ...] = CLASSES
+) -> Answers:
+  """Better than chance, in groups of ten."""
+  predictions = toy_predictions.random(count, len(classes), seed)
+  return Answers(
+    predictions=predictions,
+    names=np.array([f"image{i}.png" for i in range(count)]),
+    groups=np.array([f"patient{i // 10}" for i in range(count)]),
+    classes=classes,
+    positive=1 if len(classes) == 2 else None,
+  )
+
+
+def write(
+  folder: pathlib.Path,
+  seed: int = 0,
+  *,
+  chosen_on: str = "val",
+  classes: tuple[str, ...] = CLASSES,
+) -> pathlib.Path:
+  """A complete run's folder."""
+  (folder / "predictions").mkdir(parents=True)
+  results = {}
+  for part, count in (("val", 60), ("test", 91)):
+    found = answers(count, 2 * seed + (part == "test"), classes)
+    found.write(folder / "predictions" / f"{part}.npz")
+    metrics = classification.summarize(
+      found.predictions, positive=found.positive
+    )
+    results |= {f"{part}/{k}": v for k, v in metrics.items()}
+    results |= {f"last/{part}/{k}": v for k, v in metrics.items()}
+  summary = {
+    "experiment": "toy",
+    "model": "mobilenet_v1",
+    "seed": seed,
+    "steps": 20,
+    "epochs": 2.0,
+    "best_step": 10,
+    "best_metric": "accuracy",
+    "chosen_on": chosen_on,
+    **results,
+    "split": "grouped",
+    "split_sha256": f"{'5' * 60}{len(classes):04}",
+    "images_sha256": "1" * 64,
+    "params": 1_234_567,
+    "macs": 9_000_000,
+    "wall_seconds": 65.0,
+    "device": "1 x cpu",
+    "versions": {"jax": "1.2.3"},
+  }
+  split = {
+    "sha256": summary["split_sha256"],
+    "images_sha256": summary["images_sha256"],
+    "kind": "grouped",
+    "seed": 0,
+    "notes": ["two patients are alike"],
+    "images": {"train": 300, "val": 60, "test": 91},
+  }
+  lines = [
+    {"step": 5, "train/loss": 0.9, "train/accuracy": 0.5},
+    {"step": 10, "val/loss": 0.8, "val/accuracy": 0.6},
+    {"step": 20, "val/loss": None, "val/accuracy": 0.7, "note": "x"},
+  ]
+  (folder / "summary.json").write_text(json.dumps(summary))
+  (folder / "split.json").write_text(json.dumps(split))
+  config = runpy.run_path(str(_CONFIG))["get_config"]().to_dict()
+  config["seed"] = seed
+  config["data"] |= {"path": "/secret/place", "split": "random"}
+  config["model"]["weights"] = "/secret/place/file.h5"
+  (folder / "config.json").write_text(json.dumps({"config": config}))
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  (folder / "metrics.jsonl").write_text(text + '{"step": 21, "val/lo')
+  return folder
+
+
+def write_study(folder: pathlib.Path, seeds: int = 2, **options) -> dict:
+  """A study's folder whose third row was never run; its results."""
+  runs = [
+    Run(member, seed, folder / member.name / f"seed{seed}", ())
+    for seed in range(seeds)
+    for member in STUDY.members
+  ]
+  for run in runs:
+    if run.member.name != "never":
+      place = 10 * (run.member.name == "b") + run.seed
+      write(run.workdir, place, **options)
+  results = collect.collect(STUDY, runs)
+  (folder / "results.json").write_text(json.dumps(results))
+  return results
