@@ -105,12 +105,20 @@ def numbers(
   """
   found = {
     "runs": {
-      f"{first.path.parent.name}/{first.path.name}": first.numbers()
+      f"{first.path.parent.name}/{first.path.name}": {
+        **first.numbers(),
+        "by_batches": writers.jsonable(_by_batches(opened, first)),
+      }
       for first in firsts
     },
     "baselines": writers.jsonable(opened.guesses),
   }
   return found if results is None else {**results, **found}
+
+
+def _by_batches(opened: Opened, found: Findings) -> Mapping[str, float]:
+  inside = opened.insides.get(found.path)
+  return inside.by_batches if inside else {}
 
 
 def read_study(

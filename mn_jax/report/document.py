@@ -185,7 +185,11 @@ def run_section(
   shown = [_curves_figure(title, anchor, seeds)]
   if found.refused:
     return Section(title, anchor, text, command, [], shown)
-  tables = [_test_table(found), *_class_table(found), *_group_table(found)]
+  tables = [
+    _test_table(found, inside.by_batches if inside else {}),
+    *_class_table(found),
+    *_group_table(found),
+  ]
   shown += _decision_figures(title, anchor, found)
   if inside is not None:
     shown += _inside_figures(anchor, inside)
@@ -219,12 +223,14 @@ def _about(found: Findings, inside: Insides | None) -> str:
   return text
 
 
-def _test_table(found: Findings) -> Table:
-  """Every metric with its interval; by the threshold of validation too."""
+def _test_table(found: Findings, by_batches: Mapping[str, float]) -> Table:
+  """Every metric with its interval, and decided or normalised otherwise."""
   split = "image" if found.test.groups is None else "group"
   titles = ["test", "value", "95 % low", "high", "last epoch"]
   if found.at_threshold:
     titles.append(f"at {found.threshold:.2f}")
+  if by_batches:
+    titles.append("batch statistics")
   rows = []
   for name, interval in found.intervals.items():
     if name == "majority_rate":
@@ -238,11 +244,18 @@ def _test_table(found: Findings) -> Table:
     ]
     if found.at_threshold:
       cells.append(number(found.at_threshold.get(name)))
+    if by_batches:
+      cells.append(number(by_batches[name]))
     rows.append(tuple(cells))
   note = f"{len(found.test.names):,} images; bootstrap by {split}, "
   note += "1,000 resamples; 'last epoch' without choosing a checkpoint."
   if found.at_threshold:
-    note += " The last column's threshold was chosen on validation."
+    note += f" The threshold {found.threshold:.2f} was chosen on validation."
+  if by_batches:
+    note += (
+      " 'Batch statistics' has BatchNorm's of 1,024 training images in place "
+      "of the running ones."
+    )
   return Table(tuple(titles), rows, note)
 
 

@@ -1,13 +1,14 @@
-"""Pictures of what a run's network does: mistakes, saliency, t-SNE."""
+"""What a run's network does, opened: mistakes, saliency, t-SNE, statistics."""
 
 import dataclasses
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from mn_jax import embedding, saliency
 from mn_jax.errors import InputError
+from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Answers
 from mn_jax.observe import inspection_figures, report_figures
 from mn_jax.report.findings import Findings
@@ -18,6 +19,7 @@ _MISTAKES = 12
 _EXPLAINED = 4
 _POINTS = 1000
 _NEIGHBOURS = 5
+_STATISTICS = 1024  # images
 _SETTINGS = saliency.Settings(samples=16, steps=64)
 
 Progress = Callable[[int, int], None]
@@ -34,6 +36,9 @@ class Insides:
       features are not finite, or with too few images.
     knn_accuracy: of the features; NaN where undefined.
     silhouette: likewise.
+    by_batches: metrics of the test with BatchNorm's statistics of batches of
+      training images in place of the running ones; empty of a network without
+      ones that could lag.
   """
 
   mistakes: np.ndarray | None
@@ -41,6 +46,7 @@ class Insides:
   embedding: np.ndarray | None
   knn_accuracy: float
   silhouette: float
+  by_batches: Mapping[str, float]
 
 
 def look(
@@ -61,7 +67,17 @@ def look(
     embedding=plane,
     knn_accuracy=knn,
     silhouette=silhouette,
+    by_batches=_by_batches(run, data),
   )
+
+
+def _by_batches(run: Restored, data: SplitData) -> dict[str, float]:
+  try:
+    again, _ = run.with_batch_statistics(data, _STATISTICS)
+  except InputError:
+    return {}
+  answers = again.predict(data, data.part("test"))
+  return classification.summarize(answers, positive=data.spec.positive)
 
 
 def _mistakes(data: SplitData, found: Findings) -> np.ndarray | None:

@@ -13,8 +13,8 @@ from PIL import Image
 
 from mn_jax.report.document import MINUS, Document, Figure
 
-_HALF = 720  # pixels of a narrow figure
-_WHOLE = 1180
+_HALF = 600  # pixels of a narrow figure
+_WHOLE = 1000
 # LaTeX's own letters, and what stands for them.
 _TEX = {
   "\\": r"\textbackslash{}",
@@ -105,7 +105,7 @@ def webp(figure: Figure) -> bytes:
     image = image.resize((width, height), Image.Resampling.LANCZOS)
   buffer = io.BytesIO()
   if figure.photo:
-    image.save(buffer, "WEBP", quality=82, method=4)
+    image.save(buffer, "WEBP", quality=75, method=4)
   else:
     # Few colours: a quarter of the bytes, and no difference to be seen.
     few = image.quantize(64, dither=Image.Dither.NONE).convert("RGB")

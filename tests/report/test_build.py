@@ -149,6 +149,7 @@ def test_every_figure_has_its_file_and_no_other_stays(studied, tmp_path):
     embedding=None,
     knn_accuracy=0.5,
     silhouette=np.nan,
+    by_batches={},
   )
   opened = Opened({}, {studied / "a" / "seed0": inside})
   (tmp_path / "figures").mkdir()
@@ -221,3 +222,18 @@ def test_a_row_says_how_to_repeat_it_and_no_paths(plain):
   assert set(section.command.split()) == set(wanted.split())
   assert section.command in text
   assert "/secret" not in text
+
+
+def test_batch_statistics_have_a_column_of_their_own(tmp_path):
+  found = findings.examine(toy.write(tmp_path / "run"))
+  blank = np.zeros((40, 60, 3), np.uint8)
+  by_batches = dict.fromkeys(found.intervals, 0.125)
+  inside = Insides(None, blank, None, 0.5, 0.5, by_batches)
+  opened = Opened({}, {found.path: inside})
+  text = page.markdown(build.of_run(found, opened), "figures")
+  assert "| batch statistics |" in text
+  assert re.search(r"\| AUROC \|.*\| 0.125 \|$", text, re.MULTILINE)
+  numbers = build.numbers(None, [found], opened)
+  assert numbers["runs"][f"{tmp_path.name}/run"]["by_batches"] == by_batches
+  plain = page.markdown(build.of_run(found, NOTHING), "figures")
+  assert "batch statistics" not in plain

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import jax
+import pytest
 
 from mn_jax.tools import report
 from tests import toy_transfer
@@ -48,9 +49,39 @@ def test_a_trained_run_is_opened(tmp_path, capsys):
   numbers = json.loads((tmp_path / "out" / "report.json").read_text())
   (baselines,) = numbers["baselines"].values()
   summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  # The file of answers that the run ended with is that of its summary.
+  (found,) = numbers["runs"].values()
+  for name in ("accuracy", "auroc", "loss", "brier"):
+    assert found["intervals"][name]["value"] == pytest.approx(
+      summary[f"test/{name}"], rel=1e-12
+    )
   rate = baselines["majority class"]["accuracy"]
   assert rate == summary["test/majority_rate"]
   assert not (tmp_path / "run" / "report").exists()
+
+
+def test_a_run_can_choose_by_the_test_and_then_has_none(tmp_path, capsys):
+  with jax.numpy_dtype_promotion("standard"):
+    toy_transfer.run(
+      toy_transfer.load(
+        model__name="simple_cnn", model__shallow=False, eval__part="test"
+      ),
+      tmp_path / "run",
+    )
+  lines = toy_transfer.logged(tmp_path / "run")
+  curve = {
+    line["step"]: line["test/accuracy"]
+    for line in lines[1:]
+    if "test/accuracy" in line
+  }
+  assert sorted(curve) == [3, 6]
+  assert not any("val/accuracy" in line for line in lines)
+  summary = toy_transfer.read(tmp_path / "run", "summary.json")
+  assert summary["chosen_on"] == "test"
+  assert summary["last/test/accuracy"] == curve[6]
+  assert summary["test/accuracy"] == curve[summary["best_step"]]
+  assert report.main([str(tmp_path / "run"), "--numbers"]) == 0
+  assert "are no test" in (tmp_path / "run/report/report.md").read_text()
 
 
 def test_a_study_needs_no_network_for_its_numbers(tmp_path, capsys):

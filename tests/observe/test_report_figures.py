@@ -1,0 +1,130 @@
+"""Figures of reports, as arrays."""
+
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from mn_jax.metrics import calibration
+from mn_jax.observe import report_figures
+from tests.metrics import toy_predictions
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+  """The figures that were saved."""
+  figures = []
+  save = matplotlib.figure.Figure.savefig
+
+  def record(figure, *arguments, **options):
+    figures.append(figure)
+    save(figure, *arguments, dpi=30, format=options["format"])
+
+  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", record)
+  return figures
+
+
+def lines(axes):
+  """Label -> points, of the lines that have one."""
+  return {
+    line.get_label(): np.column_stack(line.get_data())
+    for line in axes.lines
+    if not line.get_label().startswith("_")
+  }
+
+
+def test_curves_show_what_was_logged_and_no_single_test(drawn):
+  runs = [
+    {
+      "train/loss": [(0.5, 1.0), (1.0, 0.8)],
+      "val/loss": [(1.0, 0.9)],
+      "test/loss": [(1.0, 0.7)],
+    },
+    {"train/loss": [(0.5, 1.1), (1.0, 0.7)]},
+  ]
+  image = report_figures.learning_curves(runs, ["loss"], "title")
+  assert image.dtype == np.uint8
+  assert image.shape[2] == 3
+  (axes,) = drawn[0].axes
+  found = lines(axes)
+  assert set(found) == {"train", "val"}  # each once, whatever the seeds
+  np.testing.assert_array_equal(found["train"], runs[0]["train/loss"])
+  np.testing.assert_array_equal(found["val"], runs[0]["val/loss"])
+  assert len(axes.lines) == 3
+
+
+def test_a_test_that_chose_is_a_curve(drawn):
+  runs = [{"test/loss": [(1.0, 0.7), (2.0, 0.6)]}]
+  report_figures.learning_curves(runs, ["loss"], "title")
+  assert set(lines(drawn[0].axes[0])) == {"test"}
+
+
+def test_decisions_mark_the_threshold_on_both_curves(drawn):
+  predictions = toy_predictions.binary([0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.7, 1])
+  report_figures.decisions(
+    predictions.labels == 1,
+    predictions.probabilities()[:, 1],
+    0.5,
+    calibration.reliability(predictions),
+    "title",
+  )
+  roc, pr, _ = drawn[0].axes
+  (point,) = lines(roc)["at 0.50, from validation"]
+  np.testing.assert_allclose(point, [0.5, 2 / 3])
+  marks = [line for line in pr.lines if line.get_marker() == "D"]
+  x, y = marks[0].get_data()
+  np.testing.assert_allclose([x[0], y[0]], [2 / 3, 2 / 3])
+  # Of the six pairs, one positive ranks below one negative.
+  assert "AUROC 0.833" in lines(roc)
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
+def test_one_class_has_no_curves(drawn, labels):
+  predictions = toy_predictions.binary(labels, [0.2, 0.6, 0.9])
+  report_figures.decisions(
+    predictions.labels == 1,
+    predictions.probabilities()[:, 1],
+    None,
+    calibration.reliability(predictions),
+    "title",
+  )
+  assert not lines(drawn[0].axes[0])
+
+
+def test_rows_show_seeds_means_and_what_was_published(drawn):
+  rows = [
+    report_figures.Row("a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9),
+    report_figures.Row("never", [], None, None, None, None),
+  ]
+  report_figures.rows(rows, {"majority": 0.5}, "accuracy", "title")
+  (axes,) = drawn[0].axes
+  found = lines(axes)
+  np.testing.assert_array_equal(found["a seed"][:, 0], [0.7, 0.8])
+  np.testing.assert_array_equal(found["mean"], [[0.75, 0]])
+  np.testing.assert_array_equal(found["published"], [[0.9, 0]])
+  # A wide interval does not stretch the axis.
+  assert found["95 % interval over seeds"][:, 0].max() == 1.02
+  assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "never"]
+
+
+def test_rows_without_runs_can_be_drawn(drawn):
+  rows = [report_figures.Row("never", [], None, None, None, None)]
+  report_figures.rows(rows, {}, "accuracy", "title")
+  assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("count", [1, 6, 8])
+def test_examples_have_their_words(drawn, count):
+  images = np.zeros((count, 8, 8, 3), np.uint8)
+  titles = [f"title {i}" for i in range(count)]
+  report_figures.examples(images, titles)
+  found = [axes.get_title() for axes in drawn[0].axes]
+  assert found[:count] == titles
+  assert not any(found[count:])
+
+
+def test_a_reliability_diagram_has_the_filled_bins(drawn):
+  predictions = toy_predictions.random(200, 3)
+  reliability = calibration.reliability(predictions)
+  report_figures.reliability_diagram(reliability, "title")
+  (points,) = lines(drawn[0].axes[0]).values()
+  assert len(points) == (reliability.counts > 0).sum()
