@@ -28,7 +28,7 @@ report: $(STAMP)  ## a study on the embedded sample, its page in a browser
 	$(PYTHON) -m mn_jax.tools.report runs/idc_sample --open $(ARGS)
 
 test: $(STAMP)  ## run the fast tests (ARGS="-m slow" for the slow ones)
-	$(PYTHON) -m pytest -n auto --maxprocesses 4 $(ARGS)
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 lint: $(STAMP)  ## check style and format
 	$(VENV)/bin/ruff check .

@@ -15,6 +15,10 @@ def pytest_configure(config):
   jax.config.update("jax_num_cpu_devices", 4)
   jax.config.update("jax_numpy_rank_promotion", "raise")
   jax.config.update("jax_numpy_dtype_promotion", "strict")
+  # Compiling takes most of the time, half of it to optimise programs that run
+  # once. The environment variable reaches the processes that tests start.
+  jax.config.update("jax_disable_most_optimizations", True)
+  os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,7 +36,7 @@ def _caches(tmp_path_factory):
   root.mkdir(exist_ok=True)
   os.environ["MN_JAX_CACHE"] = str(root)
   jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ def test_statistics_of_training_images_change_no_answer(weights):
   plain = toy.build(toy.load(**weights))
   matched = toy.build(toy.load(**weights, model__match_statistics=200))
   before, after = plain.initial_state, matched.initial_state
-  old = before.batch_stats["backbone"]["block1"]["depthwise"]["norm"]["mean"]
-  new = after.batch_stats["backbone"]["block1"]["depthwise"]["norm"]["mean"]
+  old = before.batch_stats["backbone"]["block1"]["norm"]["mean"]
+  new = after.batch_stats["backbone"]["block1"]["norm"]["mean"]
   assert np.abs(np.asarray(old) - np.asarray(new)).max() > 1e-2
   expected, _ = plain.evaluate("val", before)
   found, predictions = matched.evaluate("val", after)

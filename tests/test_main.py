@@ -12,12 +12,16 @@ import filelock
 import pytest
 
 from mn_jax.observe.writers import read_lines
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Small enough to be quick, long enough to be interrupted.
 RUN = (
   "--config=configs/idc_v1.py:test",
   "--config.data.image_size=16",
+  "--config.model.shallow=True",
+  "--config.model.separable=False",
+  "--config.model.width=0.125",
   "--config.train.epochs=4",
   "--config.checkpoint.every_epochs=0.5",
 )
@@ -34,16 +38,8 @@ def command(workdir, *arguments):
   ]
 
 
-def run(workdir, *arguments, **environment):
-  return subprocess.run(
-    command(workdir, *arguments),
-    cwd=ROOT,
-    env={**os.environ, **environment},
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
+def run(workdir, *arguments):
+  return programs.run("mn_jax.main", *command(workdir, *arguments)[3:])
 
 
 def start(workdir):
@@ -104,7 +100,15 @@ def whole(tmp_path_factory):
       f"import pathlib\npathlib.Path({str(root / name)!r}).touch()\n"
       "raise ImportError('not here')\n"
     )
-  done = run(root / "run", PYTHONPATH=str(root / "fakes"))
+  done = subprocess.run(
+    command(root / "run"),
+    cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(root / "fakes")},
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
   assert done.returncode == 0, done.stderr
   return root / "run", done, [p for p in root.iterdir() if p.is_file()]
 
@@ -142,10 +146,10 @@ def test_run_leaves_what_it_promises(whole):
   assert "complete" in again.stdout
 
 
-@pytest.mark.parametrize("after_step", [20, 100])
-def test_killed_run_continues_to_the_same_end(whole, tmp_path, after_step):
+def test_killed_run_continues_to_the_same_end(whole, tmp_path):
   workdir = tmp_path / "run"
-  code, _ = interrupted(workdir, signal.SIGKILL, after_step=after_step)
+  # After a validation, and about when step 60 is saved.
+  code, _ = interrupted(workdir, signal.SIGKILL, after_step=60)
   assert code == -signal.SIGKILL
   # What a kill in the middle of a line leaves behind.
   with (workdir / "metrics.jsonl").open("a") as file:
@@ -218,7 +222,9 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
     "--config.train.epochs=0",
     # Enough of them that processes which need a second to agree on a stop do
     # not reach the end before it.
-    "--config.train.steps=120",
+    "--config.train.steps=180",
+    # The stop saves, and so does the end.
+    "--config.checkpoint.every_epochs=100",
     "--config.observe.log_every_steps=1",
     "--config.optim.learning_rate=1e-6",
   )

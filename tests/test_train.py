@@ -10,6 +10,7 @@ import pytest
 from mn_jax import losses, train, validate
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
+from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
 
@@ -19,10 +20,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted(
   path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "base"
 )
-# The sample's own images, small and few steps.
+# The sample's own images, small and few steps, and half of the layers.
 TINY = {
   "data.image_size": 16,
-  "model.width": 0.25,
+  "model.width": 0.125,
+  "model.shallow": True,
+  "model.separable": False,
   "train.batch_size": 32,
   "train.epochs": 0.0,
   "train.steps": 6,
@@ -92,7 +95,7 @@ def test_summary_and_files(finished):
   assert summary == json.loads((workdir / "summary.json").read_text())
   assert summary["steps"] == 6
   assert summary["best_step"] in (3, 6)
-  assert summary["params"] == 213_586
+  assert summary["params"] == 258_406
   assert summary["test/count"] == 400
   assert 0 <= summary["test/balanced_accuracy"] <= 1
   assert len(summary["state_sha256"]) == len(summary["split_sha256"]) == 64
@@ -217,15 +220,24 @@ def test_a_run_may_move_between_placements(finished, tmp_path):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_config_trains_a_step(name, tmp_path):
+  """Those of V2 with the quick network, but for one of them."""
   full = validate.from_config_dict(
     runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
   )
   assert full.experiment == name
   assert full.data.name in datasets.DATASETS
+  assert full.model.name in registry.MODELS
   for arg in ("sample", "test"):
     assert load(name, arg).experiment == f"{name}_{arg}"
+  network = {"model__name": "mobilenet_v1"}
+  if name == "idc_v2":
+    network = {"model__shallow": False, "model__separable": True}
   config = load(
-    name, train__steps=1, eval__every_steps=1, checkpoint__every_steps=1
+    name,
+    train__steps=1,
+    eval__every_steps=1,
+    checkpoint__every_steps=1,
+    **network,
   )
   summary = run(config, tmp_path / name)
   assert summary["steps"] == 1

@@ -13,15 +13,6 @@ from mn_jax.models import registry, variables
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compiler():
-  """It takes twice as long to optimise."""
-  name = "jax_disable_most_optimizations"
-  jax.config.update(name, True)
-  yield
-  jax.config.update(name, False)
-
-
 # Adam divides small gradients by themselves, and so makes rounding visible.
 SGD = {
   "optim__name": "sgd",
@@ -203,7 +194,8 @@ def test_cached_features_train_the_same_head(weights, head):
       assert len(moved(before.batch_stats, after.batch_stats)) == 6
     ends.append((after, sums, predictions))
   (one, sums, predictions), (other, other_sums, other_predictions) = ends
-  close = {"rtol": 1e-5, "atol": 1e-5}
+  # A hidden unit that rounding puts just above 0 learns from one image more.
+  close = {"rtol": 1e-5, "atol": 5e-5}
   for a, b in zip(sums, other_sums, strict=True):
     assert a == pytest.approx(b, rel=1e-5)
   jax.tree.map(

@@ -14,15 +14,6 @@ from mn_jax.weights import files
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compiler():
-  """It takes twice as long to optimise."""
-  name = "jax_disable_most_optimizations"
-  jax.config.update(name, True)
-  yield
-  jax.config.update(name, False)
-
-
 FROZEN = {
   "model__transfer": "frozen",
   "model__head": "gap_128_64",
@@ -146,13 +137,16 @@ def test_interrupted_on_cached_features_ends_the_same(stopped, finished):
   assert toy.logged(workdir) == toy.logged(finished[0])
 
 
-@pytest.mark.parametrize("name", ["simple_cnn", "vgg16"])
+@pytest.mark.parametrize(
+  "name",
+  # The second takes the same way as the first, for longer.
+  ["simple_cnn", pytest.param("vgg16", marks=pytest.mark.slow)],
+)
 def test_networks_without_batchnorm(tmp_path, name):
   """There are no statistics: to train, save and go on without them."""
   config = toy.load(
     model__name=name,
     model__width=0.05,
-    model__shallow=False,
     model__dropout=0.5,
     train__steps=2,
     train__ema_decay=0.9,
@@ -243,7 +237,7 @@ def test_what_needs_no_data_to_be_refused(no_data, options, expected):
 @pytest.mark.parametrize(
   ("rules", "expected"),
   [
-    (("backbone/.*",), "optim.rules: got none for 2 of 53 parameters (head"),
+    (("backbone/.*",), "optim.rules: got none for 2 of 29 parameters (head"),
     ((), "valid: rules that cover all, such as a last one '.*'"),
     (("heads/.* lr=2", ".*"), "got 'heads/.* lr=2', which matches no param"),
     (("head/.* frozen", ".*"), "got rules that freeze every parameter"),

@@ -8,12 +8,16 @@ import sklearn.metrics
 from PIL import Image
 
 _DPI = 110
+# More classes than these are drawn without numbers and names, which nobody
+# could read, in a figure that does not grow any more.
+_NAMED_CLASSES = 25
+_UNNAMED_SIDE = 10
 
 
 def confusion_matrix(
   matrix: np.ndarray, classes: tuple[str, ...], title: str
 ) -> np.ndarray:
-  """Draws counts and row shares.
+  """Draws counts and row shares; of many classes the shares alone, in colour.
 
   Args:
     matrix: i64[classes, classes]: rows are true classes.
@@ -23,29 +27,31 @@ def confusion_matrix(
   Returns:
     u8[h, w, 3].
   """
-  side = 2.6 + 0.6 * len(classes)
+  named = len(classes) <= _NAMED_CLASSES
+  side = 2.6 + 0.6 * (len(classes) if named else _UNNAMED_SIDE)
   figure = matplotlib.figure.Figure((side + 0.8, side), layout="constrained")
   axes = figure.add_subplot()
   share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
   axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-  for (row, col), count in np.ndenumerate(matrix):
-    axes.text(
-      col,
-      row,
-      f"{count:,}\n{share[row, col]:.1%}",
-      ha="center",
-      va="center",
-      color="white" if share[row, col] > 0.5 else "black",
+  if named:
+    for (row, col), count in np.ndenumerate(matrix):
+      axes.text(
+        col,
+        row,
+        f"{count:,}\n{share[row, col]:.1%}",
+        ha="center",
+        va="center",
+        color="white" if share[row, col] > 0.5 else "black",
+      )
+    # Aslant, or long names of many classes overlap.
+    axes.set_xticks(
+      range(len(classes)),
+      classes,
+      rotation=30,
+      ha="right",
+      rotation_mode="anchor",
     )
-  # Aslant, or long names of many classes overlap.
-  axes.set_xticks(
-    range(len(classes)),
-    classes,
-    rotation=30,
-    ha="right",
-    rotation_mode="anchor",
-  )
-  axes.set_yticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
   axes.set(xlabel="predicted", ylabel="true", title=title)
   return _pixels(figure)
 

@@ -42,9 +42,8 @@ def _total(module) -> int:
 
 def _maps(module, size: int) -> dict[str, tuple[int, ...]]:
   x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  values = variables.shapes(module, size)
-  _, features = jax.eval_shape(
-    lambda v, x: module.apply(v, x, False), values, x
+  (_, features), _ = jax.eval_shape(
+    lambda x: module.init_with_output(jax.random.key(0), x, False), x
   )
   return {name: x.shape[1:] for name, x in features.items()}
 

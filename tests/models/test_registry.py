@@ -54,11 +54,6 @@ def _images(*shape: int) -> np.ndarray:
   return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def _values_and_input(module, size: int) -> tuple:
-  x = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
-  return variables.shapes(module, size), x
-
-
 @_networks
 def test_counts_and_paths_of_the_published_network(name):
   """Transfer and weight import address layers by their paths."""
@@ -85,20 +80,31 @@ def test_spec_has_a_source_and_valid_conventions(name):
   assert set(spec.options) <= known
 
 
-@_networks
-@pytest.mark.parametrize("least", [1, 50])
-def test_logits_and_feature_maps(name, least):
-  size = _size(name, least)
+# The least pixels, and where it is larger a size that halves to odd maps.
+_sizes = pytest.mark.parametrize(
+  ("name", "size"),
+  [
+    (name, size)
+    for name in registry.MODELS
+    for size in sorted({_size(name, 1), _size(name, 50)})
+  ],
+)
+
+
+@_sizes
+def test_logits_and_feature_maps(name, size):
   module = _build(name)
   names = []
 
-  def run(values, x):
-    logits, features = module.apply(values, x, False)
+  def run(x):
+    key = jax.random.key(0)
+    (logits, features), _ = module.init_with_output(key, x, False)
     names.extend(features)
     # A dictionary would come back in alphabetical order.
     return logits, tuple(features.values())
 
-  logits, maps = jax.eval_shape(run, *_values_and_input(module, size))
+  image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+  logits, maps = jax.eval_shape(run, image)
   assert logits.shape == (2, 3)
   assert logits.dtype == jnp.float32
   assert len(set(names)) == len(names)
@@ -113,11 +119,13 @@ def test_logits_and_feature_maps(name, least):
 
 @_without_the_longest
 def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name):
-  module = _build(name, dtype="bfloat16")
-  values, x = _values_and_input(module, _size(name, 32))
+  module, size = _build(name, dtype="bfloat16"), _size(name, 32)
+  values = variables.shapes(module, size)
   assert {x.dtype for x in jax.tree.leaves(values)} == {np.dtype("float32")}
   (logits, features), updated = jax.eval_shape(
-    lambda v, x: module.apply(v, x, True, mutable=["batch_stats"]), values, x
+    lambda v, x: module.apply(v, x, True, mutable=["batch_stats"]),
+    values,
+    jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
   )
   assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(updated))
   assert logits.dtype == features.pop("pooled").dtype == jnp.float32

@@ -1,5 +1,6 @@
 """Tests of the figures as arrays."""
 
+import matplotlib.axes
 import numpy as np
 import pytest
 
@@ -39,6 +40,25 @@ def test_confusion_matrix_is_dark_where_the_share_is_large():
   rows, cols = np.nonzero(dark)
   # Both cells of one column, whatever their counts.
   assert np.ptp(rows) > 1.5 * np.ptp(cols)
+
+
+@pytest.mark.parametrize(("classes", "texts"), [(25, 625), (26, 0), (1000, 0)])
+def test_many_classes_are_drawn_in_colour_alone(monkeypatch, classes, texts):
+  """A text for each of a million cells would take longer than training."""
+  found = []
+  write = matplotlib.axes.Axes.text
+
+  def count(axes, *arguments, **options):
+    found.append(arguments)
+    return write(axes, *arguments, **options)
+
+  monkeypatch.setattr(matplotlib.axes.Axes, "text", count)
+  names = tuple(f"class {i}" for i in range(classes))
+  image = figures.confusion_matrix(np.eye(classes, dtype=int), names, "title")
+  _assert_rgb(image)
+  assert len(found) == texts
+  if not texts:
+    assert max(image.shape) < 1100  # and the figure grows no more
 
 
 def test_pr_curve():

@@ -1,30 +1,18 @@
 """The benchmark of the input path runs; nobody asserts its times here."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import programs
 
 
 def test_every_stage_is_measured():
-  done = subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "mn_jax.tools.bench_input",
-      "--config=configs/eurosat_v2.py:test",
-      "--images=8",
-      "--gathered=64",
-      "--repeats=2",
-      "--json",
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=False,
+  done = programs.run(
+    "mn_jax.tools.bench_input",
+    "--config=configs/eurosat_v2.py:test",
+    "--images=8",
+    "--gathered=64",
+    "--repeats=2",
+    "--json",
   )
   assert done.returncode == 0, done.stderr
   report = json.loads(done.stdout)

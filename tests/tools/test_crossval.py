@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from mn_jax.tools import crossval
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
@@ -24,14 +23,7 @@ TINY = (
 
 
 def run(*arguments):
-  return subprocess.run(
-    [sys.executable, "-m", "mn_jax.tools.crossval", *arguments],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
+  return programs.run("mn_jax.tools.crossval", *arguments)
 
 
 @pytest.mark.slow

@@ -3,29 +3,17 @@
 import json
 import pathlib
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests import programs
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess:
-  return subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "mn_jax.tools.leakcheck",
-      "--config=configs/idc_v1.py",
-      *arguments,
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=120,
-    check=False,
+  return programs.run(
+    "mn_jax.tools.leakcheck", "--config=configs/idc_v1.py", *arguments
   )
 
 

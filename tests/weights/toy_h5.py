@@ -1,5 +1,6 @@
 """Writes files in the layout of Keras Applications, with random values."""
 
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -19,11 +20,13 @@ NORM = {
 Layers = Sequence[tuple[str, Mapping[str, np.ndarray]]]
 
 
+@functools.cache
 def list_units(network):
-  """The layers of a network as it was published."""
-  return units.list_units(
+  """The layers of a network as it was published; tracing them takes seconds."""
+  found = units.list_units(
     registry.build(network), network.conventions.resolution
   )
+  return tuple(found)
 
 
 def tensors(network, seed=0):

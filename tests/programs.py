@@ -1,0 +1,64 @@
+"""Programs of the package in processes of their own, most of them started fast.
+
+A new process needs seconds to import JAX. Those of `run` are copies of one that
+has imported it; they differ from a user's in nothing else but their end, which
+leaves out Python's. Where that or the imports are tested, or a signal, start
+one with subprocess.
+"""
+
+import multiprocessing
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+_FORKS = multiprocessing.get_context("forkserver")
+# Of the programs themselves none: each defines its flags when it is run.
+_FORKS.set_forkserver_preload(
+  ["clu.metric_writers", "mn_jax.train", "mn_jax.validate", "tests.programs"]
+)
+
+
+def run(
+  module: str, *arguments: str, timeout: float = 300
+) -> subprocess.CompletedProcess:
+  """`python -m MODULE ARGUMENTS` at the root; what it printed and its code.
+
+  Args:
+    module: 'mn_jax.main'.
+    arguments: of the program.
+    timeout: seconds after which it is killed.
+
+  Raises:
+    TimeoutError: if it was killed.
+  """
+  line = [module, *map(str, arguments)]
+  with tempfile.TemporaryDirectory() as folder:
+    files = [str(pathlib.Path(folder) / name) for name in ("out", "err")]
+    child = _FORKS.Process(
+      target=_program, args=(line, dict(os.environ), files)
+    )
+    child.start()
+    child.join(timeout)
+    if child.exitcode is None:
+      child.kill()
+      raise TimeoutError(line)
+    out, err = (pathlib.Path(file).read_text() for file in files)
+  return subprocess.CompletedProcess(line, child.exitcode, out, err)
+
+
+def _program(
+  line: list[str], environment: dict[str, str], files: list[str]
+) -> None:
+  """Runs a program in this process, which is a copy."""
+  for number, file in zip((1, 2), files, strict=True):
+    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+  os.environ.clear()
+  os.environ.update(environment)
+  os.chdir(ROOT)
+  sys.argv = line
+  runpy.run_module(line[0], run_name="__main__", alter_sys=True)
