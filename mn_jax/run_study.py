@@ -13,6 +13,10 @@ from mn_jax.observe.console import Console, number
 from mn_jax.study import Run, Study
 
 
+# As many metrics as a terminal of 80 columns has room for.
+_SHOWN = 3
+
+
 def run_all(console: Console, runs: Sequence[Run]) -> list[Run]:
   """Runs what is not complete; returns what failed.
 
@@ -62,7 +66,7 @@ def _last_line(log: pathlib.Path) -> str:
 
 def show(console: Console, results: dict[str, Any]) -> None:
   """Prints the table of a study, and its comparisons."""
-  metrics = list(results["members"][0]["metrics"])
+  metrics = results["metrics"][:_SHOWN]
   rows = []
   for member in results["members"]:
     cells = [member["name"], f"{len(member['seeds'])}/{member['wanted']}"]

@@ -148,7 +148,7 @@ def expand(
   folder: pathlib.Path,
   seeds: int,
   sample: bool,
-  weights: pathlib.Path,
+  weights: pathlib.Path | None,
   only: Sequence[str],
   overrides: Sequence[str] = (),
 ) -> list[Run]:
@@ -160,7 +160,8 @@ def expand(
     seeds: number of seeds of every member, from 0 on.
     sample: whether to run on the embedded sample, in seconds; members that
       begin with published weights are drawn instead.
-    weights: folder of published weights.
+    weights: folder of published weights; None where nothing will be run, but
+      only gathered.
     only: names of the members to run.
     overrides: `section.field=value` over everything else.
 
@@ -179,7 +180,7 @@ def expand(
         fields |= study.sample
         if member.weights:
           fields |= {"model.transfer": "scratch", "model.match_statistics": 0}
-      elif member.weights:
+      elif member.weights and weights is not None:
         fields["model.weights"] = _find(weights, member)
       runs.append(
         Run(

@@ -129,6 +129,12 @@ def test_a_sample_needs_no_weights():
     expand(sample=False)
 
 
+def test_gathering_needs_no_weights():
+  made = expand(sample=False, weights=None)
+  assert [run.workdir for run in made] == [run.workdir for run in expand()]
+  assert not any("model.weights" in str(run.arguments) for run in made)
+
+
 @pytest.mark.parametrize(
   "name", ["mobilenet_v2_1.0_224.h5", "mobilenet_v2_1.0_224.safetensors"]
 )

@@ -247,8 +247,11 @@ def _test_table(found: Findings, by_batches: Mapping[str, float]) -> Table:
     if by_batches:
       cells.append(number(by_batches[name]))
     rows.append(tuple(cells))
-  note = f"{len(found.test.names):,} images; bootstrap by {split}, "
-  note += "1,000 resamples; 'last epoch' without choosing a checkpoint."
+  resamples = found.intervals["accuracy"].resamples
+  note = (
+    f"{len(found.test.names):,} images; bootstrap by {split}, {resamples:,} "
+    "resamples; 'last epoch' without choosing a checkpoint."
+  )
   if found.at_threshold:
     note += f" The threshold {found.threshold:.2f} was chosen on validation."
   if by_batches:

@@ -27,7 +27,10 @@ from mn_jax.observe import writers
 # Those of a group with fewer images are left to chance.
 _FEW_IMAGES = 10
 _WORST = 5
-_RESAMPLES = 1000
+# Resamples of the bootstrap; fewer of a test of many images and classes, whose
+# curves take so many values each time.
+_RESAMPLES, _FEWEST = 1000, 50
+_VALUES = 500_000_000
 
 Curve = list[tuple[int, float]]
 
@@ -175,7 +178,7 @@ def _judge(val: Answers, test: Answers) -> dict[str, Any]:
       answers,
       positive=positive,
       groups=test.groups,
-      resamples=_RESAMPLES,
+      resamples=_resamples(answers.logits.size),
     ),
     "threshold": threshold,
     "at_threshold": at_threshold,
@@ -188,6 +191,10 @@ def _judge(val: Answers, test: Answers) -> dict[str, Any]:
     "per_class": classification.per_class(answers),
     "groups": _worst_groups(test, found == answers.labels),
   }
+
+
+def _resamples(values: int) -> int:
+  return max(_FEWEST, min(_RESAMPLES, _VALUES // values))
 
 
 def _worst_groups(

@@ -2,14 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 
 from mn_jax import restored
 from mn_jax.data import cache
 from mn_jax.report import guesses, insides
 from mn_jax.report.findings import Findings
 from mn_jax.report.insides import Insides
-from mn_jax.report.tables import Guesses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +19,8 @@ class Opened:
     insides: folder of a run -> pictures.
   """
 
-  guesses: Guesses
-  insides: Mapping[pathlib.Path, Insides]
+  guesses: dict[str, dict[str, dict[str, float]]]
+  insides: dict[pathlib.Path, Insides]
 
 
 class Opener:

@@ -82,15 +82,19 @@ def _expand(args: argparse.Namespace) -> tuple[study.Study, list[study.Run]]:
     folder=pathlib.Path(args.workdir or f"runs/{stem}").expanduser(),
     seeds=args.seeds,
     sample=args.sample,
-    weights=pathlib.Path(
-      args.weights or store.cache_root("") / "weights"
-    ).expanduser(),
+    weights=None if args.collect else _weights(args),
     overrides=args.overrides,
     only=only or names,
   )
   if args.index is not None and not 0 <= args.index < len(runs):
     raise InputError(f"--index: got {args.index}; valid: 0 to {len(runs) - 1}")
   return chosen, runs
+
+
+def _weights(args: argparse.Namespace) -> pathlib.Path:
+  """The folder of published weights."""
+  given = args.weights or store.cache_root("") / "weights"
+  return pathlib.Path(given).expanduser()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
