@@ -12,7 +12,6 @@ from mn_jax import collect
 from mn_jax.observe.console import Console, number
 from mn_jax.study import Run, Study
 
-
 # As many metrics as a terminal of 80 columns has room for.
 _SHOWN = 3
 

@@ -7,11 +7,13 @@ what time it can be.
 
 import dataclasses
 import pathlib
+import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mn_jax import study as study_lib
 from mn_jax import workdir as workdir_lib
+from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
 from mn_jax.report import tables
 from mn_jax.report.document import (
@@ -22,6 +24,9 @@ from mn_jax.report.document import (
   number,
   words,
 )
+
+# Why most of what was not run was not.
+PART = "only a part of the data set was at hand"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +110,30 @@ class Source:
   commands: tuple[tuple[str, str], ...]
 
 
+def rows(names: str, *keys: str) -> tuple[tuple[str, str], ...]:
+  """Each of some rows, with spaces between, with each key."""
+  return tuple((name, key) for name in names.split() for key in keys)
+
+
+def command(study: str) -> str:
+  """The command that runs a study."""
+  return f"`python -m mn_jax.tools.study configs/studies/{study}.py --seeds=3`"
+
+
+def read(folder: pathlib.Path) -> list[Source]:
+  """The sources of a folder's files, each of which has `get_source()`.
+
+  Raises:
+    InputError: if there are none.
+  """
+  files = sorted(folder.glob("*.py"))
+  if not files:
+    raise InputError(
+      f"--reproduction: {folder} is not here; valid: from the project's folder"
+    )
+  return [runpy.run_path(str(file))["get_source"]() for file in files]
+
+
 def build(
   sources: Sequence[Source], results: pathlib.Path, studies: pathlib.Path
 ) -> Document:
@@ -118,7 +147,7 @@ def build(
   sections = []
   for place, source in enumerate(sources, 1):
     reports = {}
-    rows = []
+    found = []
     for item in source.items:
       if item.study and item.study not in reports:
         reports[item.study] = _report(results / item.study)
@@ -126,7 +155,7 @@ def build(
       if item.study:
         chosen = study_lib.load(str(studies / f"{item.study}.py"))
         published = {m.name: m.published for m in chosen.members}
-      rows += _rows(item, reports.get(item.study), published, results)
+      found += _rows(item, reports.get(item.study), published, results)
     claims = [
       claim_row(claim)
       for report in reports.values()
@@ -139,7 +168,9 @@ def build(
         source.text,
         "",
         [
-          Table(("table or figure", "row", "published", "here", "state"), rows),
+          Table(
+            ("table or figure", "row", "published", "here", "state"), found
+          ),
           *(
             [Table(("verdict", "claim", "numbers"), [c[1:] for c in claims])]
             if claims
@@ -154,7 +185,7 @@ def build(
     title="What the sources report, and what was found here",
     intro=(
       "Made by `python -m mn_jax.tools.report --reproduction=FILE` from "
-      "`configs/sources.py`, the studies and `docs/results`; not written by "
+      "`configs/sources`, the studies and `docs/results`; not written by "
       "hand. Differences are of protocols as much as of networks: each source "
       "says which. Deviations are over seeds."
     ),

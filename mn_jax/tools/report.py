@@ -7,7 +7,6 @@ Ctrl-C.
 
 import argparse
 import pathlib
-import runpy
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -51,7 +50,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--reproduction",
     metavar="FILE.md",
-    help="write what configs/sources.py asks for beside what docs/results has, "
+    help="write what configs/sources asks for beside what docs/results has, "
     "instead",
   )
   parser.add_argument(
@@ -122,13 +121,8 @@ def _reproduce(path: pathlib.Path, console: Console) -> None:
   Raises:
     InputError: if it cannot be written, or this is not the project's folder.
   """
-  file = pathlib.Path("configs/sources.py")
-  if not file.is_file():
-    raise InputError(
-      f"--reproduction: {file} is not here; valid: from the project's folder"
-    )
   document = reproduction.build(
-    runpy.run_path(str(file))["get_sources"](),
+    reproduction.read(pathlib.Path("configs/sources")),
     pathlib.Path("docs/results"),
     pathlib.Path("configs/studies"),
   )

@@ -32,6 +32,7 @@ def _summary(**changes) -> dict:
   return {
     "experiment": "idc_v1",
     "best_step": 40,
+    "chosen_on": "val",
     "steps": 50,
     "epochs": 2.5,
     "wall_seconds": 185.0,
@@ -233,3 +234,11 @@ def test_summary_with_an_odd_name_is_literal(capsys):
   out = capsys.readouterr().out
   assert "[bold]x[/]: best checkpoint" in out
   assert "[red]/summary.json" in out
+
+
+def test_a_test_that_chose_is_said_to_be_none(capsys):
+  console, folder = console_lib.Console(), pathlib.Path("runs")
+  console_lib.print_summary(console, _summary(), folder)
+  assert "no test" not in capsys.readouterr().out
+  console_lib.print_summary(console, _summary(chosen_on="test"), folder)
+  assert "its numbers are no test" in capsys.readouterr().out

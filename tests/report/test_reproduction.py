@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import runpy
 
 import pytest
 
@@ -96,7 +95,7 @@ def test_what_has_nothing_says_why(tmp_path):
 
 @pytest.fixture(scope="module")
 def sources():
-  return runpy.run_path(str(ROOT / "configs" / "sources.py"))["get_sources"]()
+  return reproduction.read(ROOT / "configs" / "sources")
 
 
 def test_every_row_of_the_sources_is_one_of_its_study(sources):
