@@ -124,6 +124,11 @@ def number(value: float | None, *, signed: bool = False) -> str:
   return f"{value:{'+' if signed else ''}.3f}".replace("-", MINUS)
 
 
+def given(value: float) -> str:
+  """A published number with the digits that were published."""
+  return f"{value:g}".replace("-", MINUS)
+
+
 def words(name: str) -> str:
   """A metric's name as people write it."""
   short = {
@@ -140,7 +145,7 @@ def words(name: str) -> str:
 def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
   """A judged claim, from `collect.judge`, as a line of the document."""
   relation = {">": "above", "<": "below", "=": "within"}[claim["relation"]]
-  goal = number(claim["value"])
+  goal = given(claim["value"])
   if claim["relation"] == "=":
     goal = f"±{goal}"
   what = words(claim["metric"].removeprefix("test/"))

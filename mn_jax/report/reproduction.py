@@ -21,7 +21,7 @@ from mn_jax.report.document import (
   Section,
   Table,
   claim_row,
-  number,
+  given,
   words,
 )
 
@@ -212,7 +212,8 @@ def _rows(
   """An item's rows; its name stands in the first one only."""
   rows = []
   for name, key in item.rows:
-    there = number(published[name].get(key))
+    there = published[name].get(key)
+    there = "-" if there is None else given(there)
     found = _found(report, name, key)
     if found is None or found["mean"] is None:
       here, state = "-", f"not run: {item.reason or 'no results yet'}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mn_jax.observe.console import duration
-from mn_jax.report.document import Table, number, words
+from mn_jax.report.document import Table, given, number, words
 from mn_jax.report.findings import Findings
 
 # Sha256 of a split -> baseline -> metric of its test.
@@ -92,7 +92,7 @@ def published(results: Mapping[str, Any]) -> dict[str, Table]:
         (
           member["name"],
           words(key),
-          number(found["there"]),
+          given(found["there"]),
           spread(found),
           number(gap, signed=True),
           member["note"],
@@ -101,7 +101,7 @@ def published(results: Mapping[str, Any]) -> dict[str, Table]:
   if not rows:
     return {}
   titles = ("row", "metric", "published", "here", "difference", "note")
-  note = "In the protocol of the source, with its own splits and metrics."
+  note = "The source's single runs on its own splits; here, means over seeds."
   return {"Published beside ours": Table(titles, rows, note)}
 
 

@@ -57,13 +57,14 @@ def over_folds(
 ) -> dict[str, tuple[float, float]]:
   """Metric -> mean and standard deviation over the folds' means.
 
-  NaN while a fold is missing: a mean of some is not that of all. Folds share
+  NaN while a fold is missing, or has a run whose checkpoint its test chose: a
+  mean of some is not that of all. Folds share
   training images, so the deviation is no error of the mean.
   """
   by_fold: dict[str, list[dict]] = {m.name: [] for m in chosen.members}
   for run in runs:
     summary = run.summary()
-    if summary is not None:
+    if summary is not None and summary["chosen_on"] != "test":
       by_fold[run.member.name].append(summary)
   spread = {}
   for name in chosen.metrics:

@@ -200,7 +200,7 @@ def test_a_claim_says_what_was_asked_and_found():
   minus = document.MINUS
   assert numbers == (
     f"AUROC of b less a: {minus}0.250 ({minus}0.500 to +0.125), 2 seeds; "
-    "asked: above 0.000"
+    "asked: above 0"
   )
 
 

@@ -66,13 +66,18 @@ def test_a_mean_of_some_folds_is_none(tmp_path):
     for seed, value in enumerate(values):
       folder = tmp_path / f"fold{fold}" / f"seed{seed}"
       folder.mkdir(parents=True)
-      summary = {"test/balanced_accuracy": value}
+      summary = {"chosen_on": "val", "test/balanced_accuracy": value}
       (folder / "summary.json").write_text(json.dumps(summary))
   spread = crossval.over_folds(chosen, runs)
   assert np.isnan(spread["balanced_accuracy"][0])
   folder = tmp_path / "fold2/seed0"
   folder.mkdir(parents=True)
-  (folder / "summary.json").write_text('{"test/balanced_accuracy": 0.4}')
+  last = {"chosen_on": "test", "test/balanced_accuracy": 0.4}
+  (folder / "summary.json").write_text(json.dumps(last))
+  spread = crossval.over_folds(chosen, runs)
+  assert np.isnan(spread["balanced_accuracy"][0])  # that is no test
+  last["chosen_on"] = "val"
+  (folder / "summary.json").write_text(json.dumps(last))
   mean, deviation = crossval.over_folds(chosen, runs)["balanced_accuracy"]
   assert mean == pytest.approx((0.6 + 0.8 + 0.4) / 3)
   assert deviation == pytest.approx(np.std([0.6, 0.8, 0.4], ddof=1))
