@@ -50,18 +50,7 @@ def parser(name: str, description: str) -> Parser:
     type=int,
     help="of the checkpoint (default: the best)",
   )
-  made.add_argument(
-    "--data.path",
-    dest="data_path",
-    metavar="PATH",
-    help="folder or archive of the images, where it is not that of the run",
-  )
-  made.add_argument(
-    "--data.cache_dir",
-    dest="cache_dir",
-    metavar="DIR",
-    help="of packed images, where it is not that of the run",
-  )
+  add_places(made)
   made.add_argument(
     "--batch",
     metavar="SIZE",
@@ -69,6 +58,22 @@ def parser(name: str, description: str) -> Parser:
     help="images at once (default: as the run evaluated)",
   )
   return made
+
+
+def add_places(parser: Parser) -> None:
+  """Adds `--data.path` and `--data.cache_dir`."""
+  parser.add_argument(
+    "--data.path",
+    dest="data_path",
+    metavar="PATH",
+    help="folder or archive of the images, where it is not that of the run",
+  )
+  parser.add_argument(
+    "--data.cache_dir",
+    dest="cache_dir",
+    metavar="DIR",
+    help="of packed images, where it is not that of the run",
+  )
 
 
 def add_part(parser: Parser, default: str) -> None:

@@ -59,18 +59,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="open neither networks nor images: no baselines, mistakes, saliency "
     "or t-SNE",
   )
-  parser.add_argument(
-    "--data.path",
-    dest="data_path",
-    metavar="PATH",
-    help="folder or archive of the images, where it is not that of the runs",
-  )
-  parser.add_argument(
-    "--data.cache_dir",
-    dest="cache_dir",
-    metavar="DIR",
-    help="of packed images, where it is not that of the runs",
-  )
+  run_options.add_places(parser)
   args = parser.parse_args(argv)
   if (args.folder is None) == (args.reproduction is None):
     raise InputError("got both or neither; valid: FOLDER or --reproduction")
