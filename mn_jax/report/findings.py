@@ -16,6 +16,7 @@ from mn_jax import workdir as workdir_lib
 from mn_jax.errors import InputError
 from mn_jax.metrics import (
   bootstrap,
+  by_group,
   calibration,
   classification,
   predictions,
@@ -189,7 +190,7 @@ def _judge(val: Answers, test: Answers) -> dict[str, Any]:
       answers.labels, found, len(test.classes)
     ),
     "per_class": classification.per_class(answers),
-    "groups": _worst_groups(test, found == answers.labels),
+    "groups": _worst_groups(test),
   }
 
 
@@ -197,21 +198,12 @@ def _resamples(values: int) -> int:
   return max(_FEWEST, min(_RESAMPLES, _VALUES // values))
 
 
-def _worst_groups(
-  test: Answers, right: np.ndarray
-) -> list[tuple[str, int, float]] | None:
+def _worst_groups(test: Answers) -> list[tuple[str, int, float]] | None:
   if test.groups is None:
     return None
-  names, codes = np.unique(test.groups, return_inverse=True)
-  counts = np.bincount(codes)
-  shares = np.bincount(codes, right) / counts
-  order = np.lexsort((-counts, shares))
-  rows = [
-    (str(names[i]), int(counts[i]), float(shares[i]))
-    for i in order
-    if counts[i] >= _FEW_IMAGES
-  ]
-  return rows[:_WORST]
+  groups = by_group.by_group(test.predictions, test.groups)
+  enough = [group for group in groups if group.images >= _FEW_IMAGES]
+  return [dataclasses.astuple(group) for group in enough[:_WORST]]
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
