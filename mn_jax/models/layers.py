@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mn_jax.ops import depthwise, pointwise
+from mn_jax.ops import batch_norm, convolution, depthwise, pointwise
 from mn_jax.ops import padding as padding_lib
 
 # Keras draws every kernel from Glorot and Bengio's uniform distribution
@@ -79,14 +79,13 @@ class Conv(nn.Module):
       x = x[:, :: self.stride, :: self.stride]
       out = pointwise.pointwise_conv(x, kernel[0, 0])
     else:
-      out = lax.conv_general_dilated(
+      out = convolution.conv(
         x,
         kernel,
-        (self.stride, self.stride),
-        padding_lib.resolve(
+        stride=self.stride,
+        padding=padding_lib.resolve(
           self.padding, (x.shape[1], x.shape[2]), window, self.stride
         ),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
       )
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -170,7 +169,9 @@ class BatchNorm(nn.Module):
   frozen: Callable[[str], bool] | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, train: bool, activation: Activation | None = None
+  ) -> jax.Array:
     """Normalises over all axes but the last; returns the dtype of `x`."""
     channels = x.shape[-1]
     factor = 1.0
@@ -185,12 +186,12 @@ class BatchNorm(nn.Module):
     weight = self.variable("batch_stats", "weight", start, ())
 
     if train and not (self.frozen and self.frozen("/".join(self.path))):
-      axes = tuple(range(x.ndim - 1))
-      x32 = x.astype(jnp.float32)
-      batch_mean = jnp.mean(x32, axis=axes)
-      # One pass over x; the clip is for rounding of constant channels.
-      batch_var = jnp.maximum(
-        jnp.mean(jnp.square(x32), axis=axes) - jnp.square(batch_mean), 0
+      out, batch_mean, batch_var = batch_norm.batch_norm(
+        x,
+        jnp.broadcast_to(factor, (channels,)),
+        bias,
+        epsilon=self.epsilon,
+        activation=activation,
       )
       if not self.is_initializing():
         gathered = self.momentum * weight.value + (1 - self.momentum)
@@ -198,27 +199,28 @@ class BatchNorm(nn.Module):
         mean.value = (1 - rate) * mean.value + rate * batch_mean
         var.value = (1 - rate) * var.value + rate * batch_var
         weight.value = gathered
-    else:
-      batch_mean, batch_var = mean.value, var.value
-
-    factor = factor * lax.rsqrt(batch_var + self.epsilon)
-    offset = bias - batch_mean * factor
+      return out
+    factor = factor * lax.rsqrt(var.value + self.epsilon)
+    offset = bias - mean.value * factor
     shape = (1,) * (x.ndim - 1) + (channels,)
     out = x.astype(jnp.float32) * factor.reshape(shape) + offset.reshape(shape)
-    return out.astype(x.dtype)
+    return (activation or (lambda x: x))(out).astype(x.dtype)
 
 
 class FoldedNorm(nn.Module):
   """What is left of a BatchNorm that was folded into its convolution."""
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(
+    self, x: jax.Array, train: bool, activation: Activation | None = None
+  ) -> jax.Array:
     """Adds the bias; returns the dtype of `x`."""
     if train:
       raise ValueError("a network with folded BatchNorm cannot be trained")
     bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
     shape = (1,) * (x.ndim - 1) + (x.shape[-1],)
-    return x + bias.astype(x.dtype).reshape(shape)
+    x = x + bias.astype(x.dtype).reshape(shape)
+    return x if activation is None else activation(x)
 
 
 class ConvBN(nn.Module):
@@ -238,8 +240,7 @@ class ConvBN(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
     x = self.conv(name="conv")(x)
-    x = self.norm(name="norm")(x, train)
-    return x if self.activation is None else self.activation(x)
+    return self.norm(name="norm")(x, train, self.activation)
 
 
 class SqueezeExcite(nn.Module):

@@ -9,6 +9,7 @@ tests. `python -m mn_jax.tools.bench` measures one against the other.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,11 @@ def shifted(
 FORMULATIONS = {"cpu": shifted, "default": grouped}
 
 
+# Images whose products are added up before they go to an accumulator of the
+# kernel's gradient: more save traffic, but take the compiler longer.
+_IMAGES_AT_ONCE = 2
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _shifted(
   stride: int, padding: Padding, x: jax.Array, kernel: jax.Array
@@ -87,13 +93,21 @@ def _shifted(
 
 
 def _shifted_fwd(stride, padding, x, kernel):
-  return _shifted(stride, padding, x, kernel), (x, kernel)
+  # The padded input is what the kernel's gradient needs: kept instead of x, it
+  # is written once.
+  out = padding_lib.out_size(x.shape[1:3], kernel.shape[:2], stride, padding)
+  padded = _pad(x, padding)
+  return _correlate(padded, kernel, stride, out), (padded, kernel)
 
 
 def _shifted_bwd(stride, padding, residuals, dy):
-  x, kernel = residuals
-  dx = _input_gradient(dy, kernel, x.shape[1:3], stride, padding)
-  dkernel = _kernel_gradient(x, dy, kernel.shape[:2], stride, padding)
+  padded, kernel = residuals
+  size = tuple(
+    n - before - after
+    for n, (before, after) in zip(padded.shape[1:3], padding, strict=True)
+  )
+  dx = _input_gradient(dy, kernel, size, stride, padding)
+  dkernel = _kernel_gradient(padded, dy, kernel.shape[:2], stride)
   return dx, dkernel.astype(kernel.dtype)
 
 
@@ -142,72 +156,89 @@ def _input_gradient(
 ) -> jax.Array:
   """Transposed convolution, one correlation per sub-pixel phase.
 
-  The gradient at padded row stride * q + r takes the taps stride * t + r, and
-  from them the output rows q - t. So every phase r is a dense stride-1
-  correlation, and the phases interleave by a reshape; stride 1 has one phase
-  and is the correlation with the flipped kernel.
+  Pixel stride * q + r of the input takes part in output row q - t by the tap
+  i = stride * t + r + before, for every t that gives one. So every phase r is a
+  dense stride-1 correlation, and the phases interleave by a reshape; stride 1
+  has one phase and is the correlation with the flipped kernel.
   """
   before = tuple(p[0] for p in padding)
-  # Rows per phase that cover the padding before the image and the image.
-  rows = tuple(-(-(n + b) // stride) for n, b in zip(size, before, strict=True))
-  # Output rows that the largest t reaches back to.
-  reach = tuple((k - 1) // stride for k in kernel.shape[:2])
-  after = tuple(max(n - m, 0) for n, m in zip(rows, dy.shape[1:3], strict=True))
+  # Pixels per phase that cover the image.
+  rows = tuple(-(-n // stride) for n in size)
+
+  def taps_of(axis: int, r: int) -> list[tuple[int, int]]:
+    """The pairs (t, i) of a phase."""
+    first = r + before[axis]
+    taps = range(first % stride, kernel.shape[axis], stride)
+    return [((i - first) // stride, i) for i in taps]
+
+  phases = [[taps_of(axis, r) for r in range(stride)] for axis in range(2)]
+  shifts = [[t for taps in phases[k] for t, _ in taps] for k in range(2)]
+  reach = tuple(max(0, *t) for t in shifts)
+  after = tuple(
+    max(0, n - min(t) - m)
+    for n, m, t in zip(rows, dy.shape[1:3], shifts, strict=True)
+  )
   padded = _pad(dy, ((reach[0], after[0]), (reach[1], after[1])))
 
   def phase(r: int, s: int) -> jax.Array:
-    taps = [
+    terms = [
       _window(padded, (reach[0] - t, reach[1] - u), rows, 1)
-      * _tap(kernel, stride * t + r, stride * u + s)
-      for t in range(-(-(kernel.shape[0] - r) // stride))
-      for u in range(-(-(kernel.shape[1] - s) // stride))
+      * _tap(kernel, i, j)
+      for t, i in phases[0][r]
+      for u, j in phases[1][s]
     ]
-    if not taps:  # A stride beyond the kernel leaves pixels that nothing reads.
+    if (
+      not terms
+    ):  # A stride beyond the kernel leaves pixels that nothing reads.
       return jnp.zeros((dy.shape[0], *rows, dy.shape[3]), dy.dtype)
-    return sum(taps[1:], taps[0])
+    return sum(terms[1:], terms[0])
 
   if stride == 1:
-    dx = phase(0, 0)
-  else:
-    phases = [[phase(r, s) for s in range(stride)] for r in range(stride)]
-    # [batch, rows, r, cols, s, channels]
-    dx = jnp.stack([jnp.stack(line, axis=3) for line in phases], axis=2)
-    dx = dx.reshape(
-      dy.shape[0], rows[0] * stride, rows[1] * stride, dy.shape[3]
-    )
-  return lax.slice(
-    dx,
-    (0, *before, 0),
-    (dx.shape[0], before[0] + size[0], before[1] + size[1], dx.shape[3]),
-  )
+    return phase(0, 0)
+  lines = [
+    jnp.stack([phase(r, s) for s in range(stride)], axis=3)
+    for r in range(stride)
+  ]
+  # [batch, rows, r, cols, s, channels]
+  dx = jnp.stack(lines, axis=2)
+  dx = dx.reshape(dy.shape[0], rows[0] * stride, rows[1] * stride, dy.shape[3])
+  return dx[:, : size[0], : size[1]]
 
 
 def _kernel_gradient(
-  x: jax.Array,
-  dy: jax.Array,
-  window: tuple[int, int],
-  stride: int,
-  padding: Padding,
+  padded: jax.Array, dy: jax.Array, window: tuple[int, int], stride: int
 ) -> jax.Array:
   """Sum over images and pixels of input times output gradient, in float32.
 
-  A scan over the images keeps one accumulator of the output's size per tap in
-  cache and reduces it once at the end; XLA's CPU reductions over rows with the
-  channels innermost are 5-20 x slower.
+  XLA's CPU reductions over rows with the channels innermost are 5-20 x slower
+  than the memory. A scan over output rows, a few images at a time, keeps one
+  accumulator of a row's size per tap, all of them in cache, and reduces them
+  once at the end.
   """
-  out = dy.shape[1:3]
+  batch, rows, cols, channels = dy.shape
+  images = math.gcd(batch, _IMAGES_AT_ONCE)
   taps = [(i, j) for i in range(window[0]) for j in range(window[1])]
 
-  def add_image(sums, image):
-    x_i, dy_i = image
-    dy_i = dy_i.astype(jnp.float32)
-    sums = tuple(
-      total + _window(x_i, tap, out, stride).astype(jnp.float32) * dy_i
-      for total, tap in zip(sums, taps, strict=True)
-    )
+  def add_row(sums, position):
+    image, row = position // rows * images, position % rows
+    x_r = lax.dynamic_slice(
+      padded,
+      (image, row * stride, 0, 0),
+      (images, window[0], padded.shape[2], channels),
+    ).astype(jnp.float32)
+    dy_r = lax.dynamic_slice(
+      dy, (image, row, 0, 0), (images, 1, cols, channels)
+    ).astype(jnp.float32)
+
+    def add(total, tap):
+      products = _window(x_r, tap, (1, cols), stride) * dy_r
+      return sum((products[k] for k in range(images)), total)
+
+    sums = tuple(add(*pair) for pair in zip(sums, taps, strict=True))
     return sums, None
 
-  zeros = tuple(jnp.zeros(dy.shape[1:], jnp.float32) for _ in taps)
-  sums, _ = lax.scan(add_image, zeros, (_pad(x, padding), dy))
-  flat = jnp.stack([jnp.sum(total, axis=(0, 1)) for total in sums])
-  return flat.reshape(*window, 1, dy.shape[3])
+  zeros = tuple(jnp.zeros((1, cols, channels), jnp.float32) for _ in taps)
+  steps = jnp.arange(batch // images * rows)
+  sums, _ = lax.scan(add_row, zeros, steps)
+  flat = jnp.sum(jnp.concatenate(sums), axis=1)
+  return flat.reshape(*window, 1, channels)

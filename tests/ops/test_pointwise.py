@@ -53,3 +53,15 @@ def test_equals_a_1x1_convolution_with_its_gradients():
 def test_keeps_the_dtype():
   x, kernel = _inputs((2, 2, 2, 4), 3, jnp.bfloat16)
   assert pointwise.pointwise_conv(x, kernel).dtype == jnp.bfloat16
+
+
+# 512 features and more of them: the sizes at which x is transposed first.
+@pytest.mark.parametrize("features", [512, 513])
+@pytest.mark.parametrize("way", ["contracted", "transposed_first"])
+def test_both_kernel_gradients_equal_float64(way, features):
+  rng = np.random.default_rng(0)
+  x, dy = rng.normal(size=(24, 7)), rng.normal(size=(24, features))
+  got = jax.jit(getattr(pointwise, way))(
+    jnp.asarray(x, jnp.float32), jnp.asarray(dy, jnp.float32)
+  )
+  np.testing.assert_allclose(got, x.T @ dy, rtol=1e-4, atol=1e-4)
