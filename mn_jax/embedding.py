@@ -1,6 +1,7 @@
 """What a network makes of images before its head, and how classes lie in it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -11,6 +12,7 @@ import sklearn.manifold
 import sklearn.metrics
 import threadpoolctl
 
+from mn_jax import buckets
 from mn_jax.augment import inputs
 from mn_jax.errors import InputError
 from mn_jax.models import variables as variables_lib
@@ -77,7 +79,7 @@ def features(
     images: u8[n, h, w, 3].
     layer: a name in `layers`; 'pooled' is the last map.
     resolution: of the network's input in pixels; 0: as the images are.
-    batch_size: images at once.
+    batch_size: images at once, at most.
     progress: called with (images done, images in all).
 
   Returns:
@@ -95,15 +97,12 @@ def features(
     found = module.apply(values, x, False)[1][layer].astype(jnp.float32)
     return found if found.ndim == 2 else found.mean(axis=(1, 2))
 
-  values = jax.device_put(variables)
+  program = functools.partial(apply, jax.device_put(variables))
   found = []
-  for start in range(0, len(images), batch_size):
-    # The last batch is filled up with its last image.
-    rows = np.arange(start, start + batch_size).clip(max=len(images) - 1)
-    batch = np.asarray(apply(values, images[rows]))
-    found.append(batch[: len(images) - start])
-    progress(min(start + batch_size, len(images)), len(images))
-  return np.concatenate(found)
+  for row in buckets.stream(program, images, largest=batch_size):
+    found.append(row)
+    progress(len(found), len(images))
+  return np.stack(found)
 
 
 def planes(features: np.ndarray, *, seed: int) -> Planes:

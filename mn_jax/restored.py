@@ -6,12 +6,14 @@ import pathlib
 import jax
 import ml_collections
 import numpy as np
+import scipy.special
 
 from mn_jax import (
   checkpoint,
   evaluate,
   initial,
   mesh,
+  predictor,
   recalibrate,
   split_data,
   step,
@@ -101,6 +103,33 @@ class Restored:
         data.cache.images, data.cache.labels, rows, batch_size=size
       ),
       mesh.HostImages(the_mesh).put,
+    )
+
+  def predict_folded(
+    self, data: split_data.SplitData, rows: np.ndarray, *, precision: str
+  ) -> Predictions:
+    """Answers for some images, by the network as `predictor` makes it.
+
+    Args:
+      data: of the run.
+      rows: i64[n], rows of its cache.
+      precision: a name in `predictor.PRECISIONS`.
+    """
+    logits = predictor.compile_logits(
+      self.network,
+      self.variables,
+      resolution=self.config.model.resolution,
+      precision=precision,
+      batch_size=self.config.eval.batch_size,
+    )
+    found = np.stack([*logits(data.cache.images[row] for row in rows)])
+    labels = data.cache.labels[rows]
+    shares = scipy.special.log_softmax(found, axis=1)
+    return Predictions(
+      ids=rows.astype(np.int32),
+      labels=labels,
+      logits=found,
+      losses=-shares[np.arange(len(rows)), labels],
     )
 
   def with_batch_statistics(

@@ -1,6 +1,7 @@
 """What the programs that open a run share: arguments, errors, exit codes."""
 
 import argparse
+import contextlib
 import os
 import pathlib
 import sys
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from mn_jax import allocator, restored
+from mn_jax import allocator, predictor, restored
 from mn_jax.data import store
 from mn_jax.data.listing import PARTS
 from mn_jax.errors import InputError
@@ -86,6 +87,17 @@ def add_part(parser: Parser, default: str) -> None:
   )
 
 
+def add_precision(parser: Parser, default: str) -> None:
+  """Adds `--precision`; `default` says in words what it is without."""
+  parser.add_argument(
+    "--precision",
+    metavar="NAME",
+    choices=predictor.PRECISIONS,
+    help="compute in float32 or bfloat16; int8 and int8_bfloat16 do so with "
+    f"weights that are kept as 8-bit integers (default: {default})",
+  )
+
+
 def open_run(args: argparse.Namespace) -> restored.Restored:
   """The run that the arguments name.
 
@@ -101,9 +113,24 @@ def open_run(args: argparse.Namespace) -> restored.Restored:
     cache_dir=args.cache_dir,
     batch_size=args.batch,
   )
-  compiled = store.cache_root(run.config.data.cache_dir) / "compiled"
-  jax.config.update("jax_compilation_cache_dir", str(compiled))
+  keep_programs(run.config.data.cache_dir)
   return run
+
+
+def keep_programs(cache_dir: str = "") -> None:
+  """Keeps compiled programs for later processes, as training does.
+
+  Where the folder cannot be written, each process compiles its own: JAX would
+  warn of every program.
+
+  Args:
+    cache_dir: see `store.cache_root`.
+  """
+  compiled = store.cache_root(cache_dir) / "compiled"
+  with contextlib.suppress(OSError):
+    compiled.mkdir(parents=True, exist_ok=True)
+  if os.access(compiled, os.W_OK):
+    jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
 def at_least_one(name: str, value: int) -> None:

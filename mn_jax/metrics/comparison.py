@@ -67,6 +67,49 @@ class SeedComparison:
   pairs: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+  """How alike two networks answer, image by image.
+
+  Attributes:
+    changed_share: of the images, for which they decide on different classes.
+    largest_probability_difference: by absolute value, of any class.
+  """
+
+  changed_share: float
+  largest_probability_difference: float
+
+
+def agreement(
+  first: Predictions,
+  second: Predictions,
+  *,
+  found_first: np.ndarray | None = None,
+  found_second: np.ndarray | None = None,
+) -> Agreement:
+  """Compares answers whatever is true; NaN if a logit is not finite.
+
+  Args:
+    first, second: of the same images in the same order.
+    found_first, found_second: as `found` of `summarize`.
+
+  Raises:
+    InputError: if the images differ.
+  """
+  _check_same(first, second)
+  pair = (first, second)
+  if not all(np.isfinite(predictions.logits).all() for predictions in pair):
+    return Agreement(np.nan, np.nan)
+  ours, theirs = (
+    predictions.logits.argmax(axis=1) if found is None else found
+    for predictions, found in zip(
+      pair, (found_first, found_second), strict=True
+    )
+  )
+  gaps = first.probabilities() - second.probabilities()
+  return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
+
+
 def mcnemar(
   first: Predictions,
   second: Predictions,

@@ -2,13 +2,15 @@
 
 Any checkpoint on any part of the run's split, by the evaluation step of
 training: as it is, or with statistics of batches (`--recalibrate`), a
-temperature and a threshold that were found on the validation part. Nothing is
-written but the file of `--output`. Exit codes: 0, or 2 for a mistake in what
-was given.
+temperature and a threshold that were found on the validation part. With
+`--precision` by the folded network of `mn_jax.tools.predict`, and what that
+changes. Nothing is written but the file of `--output`. Exit codes: 0, or 2 for
+a mistake in what was given.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -16,17 +18,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax import restored, run_options, split_data
+from mn_jax import judge, restored, run_options, split_data
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
-from mn_jax.metrics import (
-  bootstrap,
-  by_group,
-  calibration,
-  classification,
-  thresholds,
-)
-from mn_jax.metrics.predictions import Answers
+from mn_jax.metrics import bootstrap, by_group
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
 
@@ -35,23 +30,24 @@ _WORST = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class _Judged:
-  """A part of a run's split, as it was asked for.
+class _Result:
+  """All that was asked for.
 
   Attributes:
-    answers: with the temperature, if there is one.
-    scalars: its metrics.
-    applied: what was changed, by name: 'recalibrated_images', 'temperature',
-      'threshold'.
+    judged: the part.
     intervals: of the metrics but the count; empty unless they were asked for.
     groups: the least accurate first; empty unless they were asked for.
+    change: from the evaluation step of training; None unless a precision was
+      asked for.
+    recalibrated: training images that BatchNorm's statistics are of; 0: the
+      running ones.
   """
 
-  answers: Answers
-  scalars: dict[str, float]
-  applied: dict[str, float]
+  judged: judge.Judged
   intervals: dict[str, bootstrap.Interval]
   groups: list[by_group.Group]
+  change: judge.Change | None
+  recalibrated: int
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     help="decide on the positive class by the threshold with the best balanced "
     "accuracy on the validation part",
   )
+  run_options.add_precision(
+    parser, "by training's evaluation step, which it is compared with"
+  )
   return parser
 
 
@@ -116,13 +115,13 @@ def _evaluate(argv: Sequence[str] | None) -> None:
   console = console_lib.Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
-  judged = _judge(args, run, data)
+  result = _measure(args, run, data)
   if output is not None:
-    judged.answers.write(output)
+    data.answers(result.judged.predictions).write(output)
   if args.json:
-    print(json.dumps(_as_json(args, run, data, judged), indent=2))
+    print(json.dumps(_as_json(args, run, data, result), indent=2))
     return
-  _show(console, args, run, data, judged)
+  _show(console, args, run, data, result)
   if output is not None:
     console.line(f"Predictions: {output}")
 
@@ -146,91 +145,91 @@ def _check(args: argparse.Namespace, name: str) -> None:
     )
 
 
-def _judge(
+def _measure(
   args: argparse.Namespace,
   run: restored.Restored,
   data: split_data.SplitData,
-) -> _Judged:
-  """Predicts and measures, with all that was asked for.
+) -> _Result:
+  """All that was asked for.
 
   Raises:
     InputError: for a network or a part with which that cannot be done.
   """
-  applied: dict[str, float] = {}
+  recalibrated = 0
   if args.recalibrate is not None:
-    run, count = run.with_batch_statistics(data, args.recalibrate)
-    applied["recalibrated_images"] = count
-  positive = data.spec.positive
-  predictions = run.predict(data, data.part(args.part))
-  val = predictions
-  asked = args.temperature_from_val or args.threshold_from_val
-  if asked and args.part != "val":
-    val = run.predict(data, data.part("val"))
-  if args.temperature_from_val:
-    temperature = calibration.fit_temperature(val)
-    if math.isnan(temperature):
-      raise InputError(
-        "--temperature-from-val: got logits that are not finite; valid: a "
-        "checkpoint that has not diverged"
-      )
-    applied["temperature"] = temperature
-    predictions, val = (
-      calibration.scale(x, temperature) for x in (predictions, val)
+    run, recalibrated = run.with_batch_statistics(data, args.recalibrate)
+  measure = functools.partial(
+    judge.judge,
+    data,
+    args.part,
+    temperature=args.temperature_from_val,
+    threshold=args.threshold_from_val,
+  )
+  judged = measure(functools.partial(run.predict, data))
+  change = None
+  if args.precision is not None:
+    trained = judged
+    judged = measure(
+      functools.partial(run.predict_folded, data, precision=args.precision)
     )
-  found = None
-  if args.threshold_from_val:
-    threshold = thresholds.best_balanced_accuracy(val, positive=positive)
-    applied["threshold"] = threshold
-    found = thresholds.decide(predictions, threshold, positive=positive)
-  answers = data.answers(predictions)
+    change = judge.change(trained, judged)
+  answers = data.answers(judged.predictions)
   intervals, groups = {}, []
   if args.intervals:
     intervals = bootstrap.intervals(
-      predictions, positive=positive, groups=answers.groups, found=found
+      judged.predictions,
+      positive=data.spec.positive,
+      groups=answers.groups,
+      found=judged.found,
     )
   if args.by_group:
-    groups = by_group.by_group(predictions, answers.groups, found=found)
-  return _Judged(
-    answers=answers,
-    scalars=classification.summarize(
-      predictions, positive=positive, found=found
-    ),
-    applied=applied,
-    intervals=intervals,
-    groups=groups,
-  )
+    groups = by_group.by_group(
+      judged.predictions, answers.groups, found=judged.found
+    )
+  return _Result(judged, intervals, groups, change, recalibrated)
 
 
 def _as_json(
   args: argparse.Namespace,
   run: restored.Restored,
   data: split_data.SplitData,
-  judged: _Judged,
+  result: _Result,
 ) -> dict[str, Any]:
   """What is printed: the metrics beside what they are of."""
+  recalibrated = {}
+  if result.recalibrated:
+    recalibrated["recalibrated_images"] = result.recalibrated
   values = {
     "workdir": str(run.path),
     "experiment": run.config.experiment,
     "step": run.step,
     "part": args.part,
     **{f"{k}_sha256": digest for k, digest in run.digests.items()},
-    **judged.applied,
-    **writers.jsonable(judged.scalars),
+    **recalibrated,
+    **result.judged.applied,
+    **writers.jsonable(result.judged.scalars),
   }
+  if result.change is not None:
+    values |= {
+      "precision": args.precision,
+      "as_trained": writers.jsonable(result.change.before),
+      "difference": writers.jsonable(result.change.differences),
+      **writers.jsonable(vars(result.change.agreement)),
+    }
   if args.intervals:
     values["resampled"] = data.spec.group or "image"
     values["intervals"] = {
       name: writers.jsonable(
         {"low": x.low, "high": x.high, "undefined": x.undefined}
       )
-      for name, x in judged.intervals.items()
+      for name, x in result.intervals.items()
     }
   if args.by_group:
     values["groups"] = [
       writers.jsonable(
         {"group": x.name, "images": x.images, "accuracy": x.accuracy}
       )
-      for x in judged.groups
+      for x in result.groups
     ]
   return values
 
@@ -240,14 +239,14 @@ def _show(
   args: argparse.Namespace,
   run: restored.Restored,
   data: split_data.SplitData,
-  judged: _Judged,
+  result: _Result,
 ) -> None:
   """Prints tables, and what a reader should know of them."""
-  applied = judged.applied
-  if "recalibrated_images" in applied:
+  applied = result.judged.applied
+  if result.recalibrated:
     console.line(
-      "BatchNorm: statistics of batches of "
-      f"{applied['recalibrated_images']:,} training images"
+      f"BatchNorm: statistics of batches of {result.recalibrated:,} training "
+      "images"
     )
   if "temperature" in applied:
     console.line(f"Temperature: {applied['temperature']:.4g}, from val")
@@ -259,36 +258,63 @@ def _show(
   from_val = args.temperature_from_val or args.threshold_from_val
   if from_val and args.part == "val":
     console.line("Note: found on these very images, which flatters them.")
-  rows = []
-  for name, value in judged.scalars.items():
-    shown = f"{value:,.0f}" if name == "count" else console_lib.number(value)
-    ends = ()
-    if args.intervals:
-      interval = judged.intervals.get(name)
-      ends = ("", "")
-      if interval is not None:
-        ends = tuple(map(console_lib.number, (interval.low, interval.high)))
-    rows.append((name.replace("_", " "), shown, *ends))
-  console.table(
-    f"{run.config.experiment}, step {run.step}",
-    ("metric", args.part, *(("low", "high") if args.intervals else ())),
-    rows,
-  )
+  _show_metrics(console, args, run, result)
   if args.intervals:
     what = data.spec.group or "image"
     console.line(f"low, high: 95 % intervals, {what}s resampled")
   if args.by_group:
     kind = data.spec.group
     console.table(
-      f"Least accurate of {len(judged.groups)} {kind}s",
+      f"Least accurate of {len(result.groups)} {kind}s",
       (kind, "images", "accuracy"),
       [
         (x.name, f"{x.images:,}", console_lib.number(x.accuracy))
-        for x in judged.groups[:_WORST]
+        for x in result.groups[:_WORST]
       ],
     )
-  if any(map(math.isnan, judged.scalars.values())):
+  if any(map(math.isnan, result.judged.scalars.values())):
     console.line("- is a number that is not defined for these images.")
+
+
+def _show_metrics(
+  console: console_lib.Console,
+  args: argparse.Namespace,
+  run: restored.Restored,
+  result: _Result,
+) -> None:
+  """Prints the table of metrics, and what a precision changes."""
+  scalars = result.judged.scalars
+  columns = {args.precision or args.part: scalars}
+  if args.intervals:
+    for end in ("low", "high"):
+      columns[end] = {k: getattr(x, end) for k, x in result.intervals.items()}
+  title, change = f"{run.config.experiment}, step {run.step}", result.change
+  if change is not None:
+    title += f", {args.part}"
+    columns["as trained"] = change.before
+  rows = []
+  for name in scalars:
+    show = "{:,.0f}".format if name == "count" else console_lib.number
+    cells = [show(x[name]) if name in x else "" for x in columns.values()]
+    if change is not None:
+      gap = change.differences.get(name)
+      cells.append("" if gap is None else _signed(gap))
+    rows.append((name.replace("_", " "), *cells))
+  last = () if change is None else ("difference",)
+  console.table(title, ("metric", *columns, *last), rows)
+  if change is not None:
+    count, alike = int(scalars["count"]), change.agreement
+    console.line(
+      f"as trained: in {run.config.model.dtype}, BatchNorm not folded. "
+      f"{alike.changed_share:.2%} of {count:,} images get another class; "
+      f"probabilities differ by {alike.largest_probability_difference:.1e} at "
+      "most"
+    )
+
+
+def _signed(value: float) -> str:
+  """Four decimals; '-' for an undefined number."""
+  return f"{value:+.4f}" if math.isfinite(value) else "-"
 
 
 if __name__ == "__main__":

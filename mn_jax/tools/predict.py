@@ -69,18 +69,14 @@ def classify(
   images: Iterator[tuple[str, np.ndarray]],
   chosen: predictor.Predictor,
   *,
-  batch_size: int,
   top: int,
 ) -> Iterator[tuple[str, list[tuple[int, str, float]]]]:
   """(path, [(class index, name, probability), ...]), likeliest first."""
-  while batch := list(itertools.islice(images, batch_size)):
-    names, pixels = zip(*batch, strict=True)
-    # One shape for all batches: the last is padded rather than compiled anew.
-    padded = np.stack(pixels + pixels[:1] * (batch_size - len(batch)))
-    rows = chosen.probabilities(padded)[: len(batch)]
-    for name, row in zip(names, rows, strict=True):
-      best = np.argsort(-row, kind="stable")[:top].tolist()
-      yield name, [(i, chosen.classes[i], float(row[i])) for i in best]
+  named, images = itertools.tee(images)
+  rows = chosen.probabilities(pixels for _, pixels in images)
+  for (name, _), row in zip(named, rows, strict=True):
+    best = np.argsort(-row, kind="stable")[:top].tolist()
+    yield name, [(i, chosen.classes[i], float(row[i])) for i in best]
 
 
 def _write_csv(results: Iterator, top: int) -> int:
@@ -162,6 +158,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     default=32,
     help="images at once (default: 32)",
   )
+  run_options.add_precision(
+    parser, "that the run was trained in; float32 with --weights"
+  )
   return parser.parse_args(argv)
 
 
@@ -180,14 +179,23 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
       "and --weights=FILE"
     )
   if args.workdir:
-    return predictor.from_workdir(pathlib.Path(args.workdir).expanduser())
+    return predictor.from_workdir(
+      pathlib.Path(args.workdir).expanduser(),
+      precision=args.precision,
+      batch_size=args.batch,
+    )
   network = registry.describe(
     args.model,
     num_classes=1,
     width=1.0 if args.width is None else args.width,
     options=registry.Options(minimalistic=args.minimalistic),
   )
-  return predictor.from_weights(args.weights, network)
+  return predictor.from_weights(
+    args.weights,
+    network,
+    precision=args.precision or "float32",
+    batch_size=args.batch,
+  )
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -202,14 +210,10 @@ def _predict(args: argparse.Namespace) -> int:
   """Classifies what was asked for; returns the exit code."""
   _check_numbers(args)
   paths = list(find(args.paths))
+  run_options.keep_programs()
   chosen = _load(args)
   top = min(args.top, len(chosen.classes))
-  results = classify(
-    read(paths, chosen),
-    chosen,
-    batch_size=min(args.batch, len(paths) or 1),
-    top=top,
-  )
+  results = classify(read(paths, chosen), chosen, top=top)
   count = (
     _write_json(results) if args.format == "json" else _write_csv(results, top)
   )

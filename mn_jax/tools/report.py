@@ -11,10 +11,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-import jax
-
 from mn_jax import run_options
-from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.report import build, findings, opening, page, reproduction
@@ -90,8 +87,7 @@ def _open_all(
   """Opens the first run of each row; what cannot be is said, and left out."""
   if args.numbers:
     return opening.Opened({}, {})
-  root = store.cache_root(args.cache_dir or "")
-  jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
+  run_options.keep_programs(args.cache_dir or "")
   with console.counting("opening networks", "images") as progress:
     opener = opening.Opener(
       data_path=args.data_path, cache_dir=args.cache_dir, progress=progress

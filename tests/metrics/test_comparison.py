@@ -29,6 +29,39 @@ def _right(labels, right):
   return toy.of(labels, np.eye(2)[found])
 
 
+def test_agreement_is_of_answers_whatever_is_true():
+  first, second = _pair(classes=3)
+  found = comparison.agreement(first, second)
+  ours, theirs = first.logits.argmax(1), second.logits.argmax(1)
+  assert found.changed_share == (ours != theirs).mean()
+  assert 0 < found.changed_share < 1
+  largest = max(
+    abs(a - b)
+    for a, b in zip(
+      first.probabilities().ravel(),
+      second.probabilities().ravel(),
+      strict=True,
+    )
+  )
+  assert found.largest_probability_difference == largest
+  same = comparison.agreement(first, first)
+  assert same == comparison.Agreement(0, 0)
+  decided = comparison.agreement(
+    first, second, found_first=ours, found_second=ours
+  )
+  assert decided.changed_share == 0
+  assert decided.largest_probability_difference == largest
+
+
+def test_agreement_is_undefined_where_an_answer_is():
+  first, second = _pair()
+  second.logits[3, 1] = np.inf
+  found = comparison.agreement(first, second)
+  assert np.isnan(
+    [found.changed_share, found.largest_probability_difference]
+  ).all()
+
+
 @pytest.mark.parametrize(
   ("only_first", "only_second"), [(0, 0), (1, 0), (3, 8), (8, 3), (6, 6)]
 )

@@ -12,7 +12,13 @@ from PIL import Image
 
 from mn_jax import restored
 from mn_jax.data import datasets
-from mn_jax.metrics import bootstrap, calibration, predictions, thresholds
+from mn_jax.metrics import (
+  bootstrap,
+  calibration,
+  comparison,
+  predictions,
+  thresholds,
+)
 from mn_jax.observe import writers
 from mn_jax.tools import embed, evaluate, saliency, slide_map
 from tests import toy_transfer as toy
@@ -229,6 +235,47 @@ def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
   assert "statistics of batches of 19 training images" in out
 
 
+def test_evaluate_measures_what_a_precision_changes(start, tmp_path):
+  plain, trained = predicted(start, tmp_path, "test")
+  options = ("--precision=int8", "--intervals")
+  found, answers = predicted(start, tmp_path, "test", *options)
+  assert found["precision"] == "int8"
+  for name, value in found["as_trained"].items():
+    assert value == plain[name], name
+    if name in ("count", "majority_rate"):
+      assert name not in found["difference"]
+    elif value is None or found[name] is None:
+      assert found["difference"][name] is None
+    else:
+      assert found["difference"][name] == found[name] - value
+  assert found["difference"]["loss"] != 0
+  alike = comparison.agreement(answers.predictions, trained.predictions)
+  assert found["changed_share"] == alike.changed_share
+  largest = found["largest_probability_difference"]
+  assert largest == alike.largest_probability_difference
+  assert 0 < largest < 0.1
+  again, _ = predicted(start, tmp_path, "test", "--precision=float32")
+  assert again["largest_probability_difference"] < 1e-5
+  code, out, _ = start("evaluate", "--part=test", *options)
+  assert code == 0
+  assert f"step {plain['step']}, test" in out
+  assert "as trained: in float32, BatchNorm not folded. " in out
+  assert f"{alike.changed_share:.2%} of {plain['count']:,.0f} images get" in out
+  assert f"differ by {largest:.1e} at most" in out
+  row = f"{found['loss']:.3f} │ {found['intervals']['loss']['low']:.3f} │ "
+  assert row in out
+
+
+def test_evaluate_fits_a_precision_to_its_own_answers(start, tmp_path):
+  options = ("--temperature-from-val", "--threshold-from-val")
+  small, _ = predicted(start, tmp_path, "test", *options, "--precision=int8")
+  _, val = predicted(start, tmp_path, "val", "--precision=int8")
+  assert small["temperature"] == calibration.fit_temperature(val.predictions)
+  plain, _ = predicted(start, tmp_path, "test", *options)
+  assert small["temperature"] != plain["temperature"]
+  assert small["as_trained"]["accuracy"] == plain["accuracy"]
+
+
 @pytest.mark.parametrize(
   ("option", "changed", "text"),
   [
@@ -336,6 +383,7 @@ def test_slide_map_needs_slides(start, monkeypatch):
     ("evaluate", ["--part=all"], "--part"),
     ("evaluate", ["--batch=0"], "--batch: got 0; valid: 1 or more"),
     ("evaluate", ["extra"], "extra"),
+    ("evaluate", ["--precision=8"], "invalid choice: '8' (choose from "),
     ("evaluate", ["--recalibrate=0"], "--recalibrate: got 0; valid: 1 or more"),
     ("evaluate", ["--recalibrate=9"], "--recalibrate: got a network without"),
     ("saliency", ["--count=0"], "--count: got 0; valid: 1 or more"),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax import predictor
+from mn_jax import buckets, predictor
 from mn_jax.data import decode
 from mn_jax.models import registry
 from mn_jax.tools import predict
@@ -31,19 +31,22 @@ def batches(monkeypatch):
   """
   given = []
 
-  def probabilities(images):
+  def program(images):
     assert images.dtype == np.uint8
     assert images.shape[1:] == (4, 4, 3)
     given.append(len(images))
-    total = images.astype(np.float32).sum((1, 2))
-    return total / total.sum(1, keepdims=True)
+    total = images.astype(np.float64).sum((1, 2))
+    return np.log(total.clip(1e-9))
 
-  stand_in = predictor.Predictor(
-    classes=CLASSES,
-    prepare=lambda image: decode.resize(image, 4),
-    probabilities=probabilities,
-  )
-  monkeypatch.setattr(predictor, "from_workdir", lambda path: stand_in)
+  def from_workdir(path, *, precision, batch_size):
+    assert precision in (None, "int8")
+    return predictor.Predictor(
+      classes=CLASSES,
+      prepare=lambda image: decode.resize(image, 4),
+      logits=lambda images: buckets.stream(program, images, largest=batch_size),
+    )
+
+  monkeypatch.setattr(predictor, "from_workdir", from_workdir)
   return given
 
 
@@ -162,11 +165,15 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
   (tmp_path / "1.png").write_bytes(b"")
   code, out, _ = run(capsys, "--batch=4", "--top=1", tmp_path)
   assert code == 0
-  assert batches == [4, 4]
+  assert batches == [4, 4]  # of six
   assert [row[1] for row in rows(out)[1:]] == ["0", "2", "0", "1", "2", "0"]
   batches.clear()
   run(capsys, tmp_path / "0.png")
   assert batches == [1]
+  batches.clear()
+  # Folders of other counts need no other program.
+  run(capsys, "--precision=int8", tmp_path)
+  assert batches == [8]
 
 
 @pytest.mark.parametrize(
@@ -229,6 +236,7 @@ def test_top_is_at_most_the_classes(capsys, batches, images):
     ([".", "--workdir=x", "--batch=-1"], "--batch: got -1; valid: 1 or more"),
     ([".", "--workdir=x", "--top=a"], "argument --top: invalid int value: 'a'"),
     ([".", "--workdir=x", "--format=xml"], "invalid choice: 'xml'"),
+    ([".", "--workdir=x", "--precision=int4"], "invalid choice: 'int4' (choo"),
     ([".", "--wokdir=x"], "unrecognized arguments: --wokdir=x"),
     ([".", "--model=x", "--weights=y"], "model.name: got 'x'; valid: mobile"),
     ([".", "--model=vgg16", "--weights=y"], "got 'y', which is no file; valid"),
