@@ -1,152 +1,254 @@
-"""Times formulations against each other: `python -m mn_jax.tools.bench`.
+"""Measures speed: `python -m mn_jax.tools.bench --of=model|ops|input|run`.
 
-Measures one training step of a network as it is trained here, and the same
-step with depthwise convolutions left to XLA's grouped convolution, turn by
-turn in one process: ratios survive a noisy machine, absolute times do not.
+model  a whole network's step, in turns with peers (`--peer`) in processes of
+       their own: images/s, ratios with intervals, percent of the machine's
+       floor, compile time, memory
+ops    every formulation of depthwise and pointwise convolution and of
+       BatchNorm, forward and gradients, at the network's own shapes
+input  the input path of `--config=FILE` stage by stage, on one core
+run    a training run of `--config=FILE` from its start to its end
+
+`--table=docs/benchmarks/cpu.md` runs a list of these and writes the page.
+Peers live in an environment of their own: see docs/benchmarks/README.md. Exit
+codes: 0 done, 1 a side process failed, 2 a mistake in what was given, 130
+stopped by Ctrl-C.
 """
 
 import json
-import statistics
-import time
-from collections.abc import Callable, Sequence
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
 
-import jax
-import numpy as np
 from absl import app, flags, logging
+from ml_collections import config_flags
 
-from mn_jax import allocator, mesh, optim, state, step
-from mn_jax.config import Config, ModelConfig, OptimConfig
-from mn_jax.models import registry, variables
+from mn_jax import allocator, commandline
+from mn_jax.bench import cases, compare, machine, show, table, turns, worker
+from mn_jax.errors import InputError
+from mn_jax.models import registry
 from mn_jax.observe.console import Console
-from mn_jax.ops import depthwise
-from mn_jax.rules import Rules
 
+_OF = flags.DEFINE_enum(
+  "of", "model", ["model", "ops", "input", "run"], "what is measured"
+)
 _MODEL = flags.DEFINE_enum(
   "model", "mobilenet_v1", list(registry.MODELS), "network"
 )
-_RESOLUTION = flags.DEFINE_integer("resolution", 50, "input size in pixels")
-_BATCH = flags.DEFINE_integer("batch", 32, "images per step")
-_REPEATS = flags.DEFINE_integer("repeats", 11, "timed steps of each variant")
-_JSON = flags.DEFINE_bool("json", False, "print JSON instead of a table")
+_RESOLUTION = flags.DEFINE_integer(
+  "resolution", 50, "input size in pixels", lower_bound=1
+)
+_BATCH = flags.DEFINE_integer("batch", 32, "images per step", lower_bound=1)
+_MODE = flags.DEFINE_enum(
+  "mode", "train", ["train", "infer"], "training step, or inference"
+)
+_DTYPE = flags.DEFINE_enum(
+  "dtype", "float32", ["float32", "bfloat16"], "what products are computed in"
+)
+_CLASSES = flags.DEFINE_integer("classes", 2, "number of logits", lower_bound=2)
+_PEER = flags.DEFINE_list(
+  "peer", [], f"one or more of {', '.join(compare.PEERS)}"
+)
+_PEER_PYTHON = flags.DEFINE_string(
+  "peer_python",
+  "",
+  "interpreter of all peers; empty: $MN_JAX_PEER_PYTHON for those with torch, "
+  "this one for the others",
+)
+_SKIP = flags.DEFINE_bool(
+  "skip_missing", False, "go on without peers that cannot be started"
+)
+_ALLOCATOR = flags.DEFINE_enum(
+  "allocator",
+  "glibc-keep",
+  list(worker.ALLOCATORS),
+  "of all sides: glibc told to keep freed memory, glibc as it is, or jemalloc",
+)
+_CHANNELS_LAST = flags.DEFINE_enum(
+  "channels_last",
+  "auto",
+  list(compare.LAYOUTS),
+  "torch's layout of images; auto: on for GPUs, the faster one on CPUs",
+)
+_REPEATS = flags.DEFINE_integer(
+  "repeats",
+  0,
+  "timed turns; 0: 11 of networks, 7 of operations, 3 of the input path",
+  lower_bound=0,
+)
+_STEPS = flags.DEFINE_integer(
+  "steps_per_turn", 1, "steps that a side takes in a turn", lower_bound=1
+)
+_TIMEOUT = flags.DEFINE_float(
+  "timeout", 1800, "seconds after which a silent side is given up"
+)
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "experiment file with an optional argument: FILE.py[:sample]"
+)
+_IMAGES = flags.DEFINE_integer(
+  "images", 1000, "images that are decoded, --of=input", lower_bound=1
+)
+_GATHERED = flags.DEFINE_integer(
+  "gathered",
+  200_000,
+  "images that are gathered into batches, --of=input",
+  lower_bound=1,
+)
+_TABLE = flags.DEFINE_string(
+  "table", "", "page to write, with all of --cases that are not measured yet"
+)
+_CASES = flags.DEFINE_enum(
+  "cases", "cpu", list(cases.CASES), "what the page of --table reports"
+)
+_ONLY = flags.DEFINE_string(
+  "only", "", "measure cases with this in their flags; none: the page alone"
+)
+_JSON = flags.DEFINE_bool("json", False, "print JSON instead of tables")
 
-# Variant -> what every platform uses in it.
-VARIANTS = {"shifted": depthwise.shifted, "grouped": depthwise.grouped}
 
-
-def make_step(
-  model: str, resolution: int, batch_size: int, formulation: Callable
-) -> Callable[[], None]:
-  """Compiles a training step; the result runs it once and waits for it.
-
-  Args:
-    model: a name in the registry.
-    resolution: input height and width in pixels.
-    batch_size: images per step.
-    formulation: the depthwise convolution to use.
-  """
-  config = Config(model=ModelConfig(name=model), optim=OptimConfig())
-  network = registry.describe(model, num_classes=2)
-  module = registry.build(network)
-  rules = Rules(config.optim.rules)
-  tx = optim.make_optimizer(config.optim, lambda _: 1e-4, rules)
-  devices = mesh.make_mesh()
-  current = mesh.replicate(
-    devices,
-    state.create(
-      variables.initial_values(module, resolution, seed=0),
-      tx,
-      rules,
-      ema=False,
-    ),
+def _case() -> worker.Case:
+  return worker.Case(
+    model=_MODEL.value,
+    resolution=_RESOLUTION.value,
+    batch=_BATCH.value,
+    mode=_MODE.value,
+    dtype=_DTYPE.value,
+    classes=_CLASSES.value,
+    threads=machine.cores(),
+    allocator=_ALLOCATOR.value,
   )
-  draw = np.random.default_rng(0)
-  shape = (batch_size, resolution, resolution, 3)
-  batch = mesh.HostImages(devices).put(
-    {
-      "image": draw.integers(0, 256, shape, np.uint8),
-      "label": draw.integers(0, 2, batch_size, np.int32),
-      "mask": np.ones(batch_size, np.float32),
-    }
+
+
+def _model() -> dict:
+  for name in _PEER.value:
+    if name not in compare.PEERS:
+      raise InputError(
+        f"--peer: got {name!r}; valid: {', '.join(compare.PEERS)}"
+      )
+  turns.check_allocator(_ALLOCATOR.value)
+  options = compare.Options(
+    turns=_REPEATS.value or 11,
+    steps=_STEPS.value,
+    timeout=_TIMEOUT.value,
+    channels_last=_CHANNELS_LAST.value,
+    peer_python=_PEER_PYTHON.value,
+    foreign_python=os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable,
+    skip_missing=_SKIP.value,
   )
-  train_step = step.make_train_step(
-    module,
-    network.conventions,
-    tx,
+  return compare.measure(_case(), _PEER.value, options)
+
+
+def _ops() -> dict:
+  from mn_jax.bench import ops
+
+  _keep_memory()
+  return ops.measure(_case(), repeats=_REPEATS.value or 7)
+
+
+def _input() -> dict:
+  from mn_jax import validate
+  from mn_jax.bench import input_path
+
+  config = validate.from_config_dict(_CONFIG.value)
+  if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+  return input_path.measure(
     config,
-    devices,
-    rules=rules,
-    class_weights=np.ones(2, np.float32),
-    log_prior=np.log(np.full(2, 0.5, np.float32)),
+    images=_IMAGES.value,
+    gathered=_GATHERED.value,
+    repeats=_REPEATS.value or 3,
   )
-  chosen = dict(depthwise.FORMULATIONS)
-  depthwise.FORMULATIONS.update(dict.fromkeys(chosen, formulation))
-  try:
-    compiled = train_step.lower(current, batch).compile()
-  finally:
-    depthwise.FORMULATIONS.update(chosen)
-
-  def run() -> None:
-    nonlocal current
-    current, sums = compiled(current, batch)
-    jax.block_until_ready(sums)
-
-  return run
 
 
-def measure(
-  runs: dict[str, Callable[[], None]], repeats: int
-) -> dict[str, list[float]]:
-  """Seconds of each variant's runs, taken in turn after one warm-up each."""
-  seconds: dict[str, list[float]] = {name: [] for name in runs}
-  for turn in range(repeats + 1):
-    for name, run in runs.items():
-      start = time.perf_counter()
-      run()
-      if turn:
-        seconds[name].append(time.perf_counter() - start)
-  return seconds
+def _whole_run() -> dict:
+  from mn_jax import validate
+  from mn_jax.bench import whole_run
+
+  _keep_memory()
+  return whole_run.measure(validate.from_config_dict(_CONFIG.value))
 
 
-def main(argv: Sequence[str]) -> None:
-  """Prints medians, spread and the ratio to the first variant."""
-  del argv
-  logging.set_verbosity(logging.WARNING)
-  allocator.keep_freed_memory()
-  runs = {
-    name: make_step(_MODEL.value, _RESOLUTION.value, _BATCH.value, formulation)
-    for name, formulation in VARIANTS.items()
-  }
-  seconds = measure(runs, _REPEATS.value)
-  first = statistics.median(next(iter(seconds.values())))
-  results = {
-    name: {
-      "median_seconds": statistics.median(taken),
-      "min_seconds": min(taken),
-      "max_seconds": max(taken),
-      "images_per_sec": _BATCH.value / statistics.median(taken),
-      "ratio": statistics.median(taken) / first,
-    }
-    for name, taken in seconds.items()
+def _keep_memory() -> None:
+  """What `--allocator` asks of this process."""
+  if _ALLOCATOR.value == "jemalloc":
+    raise InputError(
+      "--allocator: got 'jemalloc', which only side processes can be given; "
+      "valid: glibc-keep, glibc, or --of=model"
+    )
+  if _ALLOCATOR.value == "glibc-keep":
+    allocator.keep_freed_memory()
+
+
+def _write_page() -> None:
+  """Measures what `--table` lacks; flags that are given reach every case."""
+  rest = [
+    f"--{flag.name}={flag.value}"
+    for flag in (_PEER_PYTHON, _ALLOCATOR, _REPEATS, _TIMEOUT)
+    if flag.present
+  ]
+  table.write(
+    pathlib.Path(_TABLE.value),
+    _CASES.value,
+    Console(),
+    only=_ONLY.value,
+    rest=rest,
+  )
+
+
+_MEASURES = {"model": _model, "ops": _ops, "input": _input, "run": _whole_run}
+
+
+def main(argv: Sequence[str]) -> int:
+  """Measures and prints; returns the exit code."""
+  if len(argv) > 1:
+    raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
+  if _TABLE.value:
+    _write_page()
+    return 0
+  report = {
+    "of": _OF.value,
+    **_MEASURES[_OF.value](),
+    "machine": machine.describe(),
   }
   if _JSON.value:
-    print(json.dumps({"device": mesh.device_kind(), "variants": results}))
-    return
-  Console().table(
-    f"Train step: {_MODEL.value}, {_RESOLUTION.value} px, batch "
-    f"{_BATCH.value}, {mesh.device_kind()}, jax {jax.__version__}",
-    ("depthwise", "median ms", "min-max ms", "images/s", "times as long"),
-    [
-      (
-        name,
-        f"{1e3 * r['median_seconds']:.1f}",
-        f"{1e3 * r['min_seconds']:.1f}-{1e3 * r['max_seconds']:.1f}",
-        f"{r['images_per_sec']:,.0f}",
-        f"{r['ratio']:.2f}",
+    print(json.dumps(report))
+  else:
+    show.SHOWN[_OF.value](Console(), report)
+  return 0
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+  """All flags; `--config` and its overrides where there is a config."""
+  if any(arg.lstrip("-").startswith("config") for arg in argv[1:]):
+    return commandline.parse(argv)
+  try:
+    rest = flags.FLAGS(argv)
+    if _OF.value in ("input", "run"):
+      raise InputError(
+        f"--config: got nothing with --of={_OF.value}; valid: "
+        "--config=FILE.py[:ARG]"
       )
-      for name, r in results.items()
-    ],
-  )
+  except (flags.Error, InputError) as error:
+    commandline.report(error)
+    sys.exit(2)
+  return rest
+
+
+def _run(argv: Sequence[str]) -> None:
+  # Side processes end with this one, however it is asked to.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  try:
+    sys.exit(main(argv))
+  except (InputError, turns.SideError) as error:
+    commandline.report(error)
+    sys.exit(2 if isinstance(error, InputError) else 1)
+  except KeyboardInterrupt:
+    print("mn_jax: stopped", file=sys.stderr)
+    sys.exit(130)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  logging.set_verbosity(logging.WARNING)
+  app.run(_run, flags_parser=_parse)

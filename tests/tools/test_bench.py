@@ -1,44 +1,193 @@
+"""The benchmark runs and reports; nobody asserts its times here."""
+
+import importlib.util
 import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
-from absl.testing import flagsaver
 
-from mn_jax.ops import depthwise
-from mn_jax.tools import bench
+from tests import programs
 
-
-@pytest.fixture
-def small(monkeypatch):
-  from absl import flags
-
-  if not flags.FLAGS.is_parsed():
-    flags.FLAGS(["test"])
-  with flagsaver.flagsaver(
-    resolution=8, batch=4, repeats=2, json=True, model="mobilenet_v1"
-  ):
-    yield
+SPREAD = ("min_seconds", "median_seconds", "max_seconds")
+# It compiles in a second or two.
+SMALL = ("--model=simple_cnn", "--resolution=16", "--batch=2", "--repeats=2")
 
 
-@pytest.mark.usefixtures("small", "standard_promotion")
-def test_json_has_every_variant_and_ratios(capsys):
-  before = dict(depthwise.FORMULATIONS)
-  bench.main([])
-  variants = json.loads(capsys.readouterr().out)["variants"]
-  assert set(variants) == {"shifted", "grouped"}
-  assert variants["shifted"]["ratio"] == 1
-  for row in variants.values():
-    assert 0 < row["min_seconds"] <= row["median_seconds"]
-    assert row["median_seconds"] <= row["max_seconds"]
-    assert row["images_per_sec"] == pytest.approx(4 / row["median_seconds"])
-  assert before == depthwise.FORMULATIONS
+def bench(*arguments):
+  done = programs.run("mn_jax.tools.bench", *arguments)
+  assert done.returncode == 0, done.stderr
+  return done.stdout
 
 
-def test_variants_take_turns():
-  order = []
-  runs = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-  seconds = bench.measure(runs, 2)
-  assert order == ["a", "b"] * 3
-  assert {name: len(taken) for name, taken in seconds.items()} == {
-    "a": 2,
-    "b": 2,
-  }
+def report(*arguments):
+  return json.loads(bench(*arguments, "--json"))
+
+
+def check_side(side, batch):
+  assert 0 < side["min_seconds"] <= side["median_seconds"]
+  assert side["median_seconds"] <= side["max_seconds"]
+  assert side["images_per_sec"] == pytest.approx(batch / side["median_seconds"])
+  assert side["compile_seconds"] > 0
+  assert side["peak_memory_bytes"] > 1e7
+  assert side["percent_of_floor"] > 0
+  assert {"python", "numpy"} < set(side["versions"])
+
+
+def test_a_training_step_by_itself():
+  found = report(*SMALL)
+  assert found["peer"] is None
+  assert found["ratio"] is None
+  check_side(found["ours"], 2)
+  assert found["ours"]["compiler_memory_bytes"] > 0
+  floors = found["floors"]
+  assert floors["images_per_sec"] == pytest.approx(
+    min(floors["flop_images_per_sec"], floors["byte_images_per_sec"])
+  )
+  assert found["case"]["mode"] == "train"
+  assert "--repeats=2" in found["machine"]["command"]
+  assert found["machine"]["cores"] >= 1
+
+
+def test_inference_in_turns_with_plain_jax():
+  size = ("--resolution=8", "--batch=2", "--repeats=3", "--mode=infer")
+  found = report(
+    *size,
+    "--peer=plain-jax,timm-eager",
+    "--skip_missing",
+    f"--peer_python={sys.executable}",
+  )
+  check_side(found["ours"], 2)
+  check_side(found["peer"], 2)
+  assert found["peer"] == found["peers"]["plain-jax"]
+  assert found["ratio"] == pytest.approx(
+    found["peer"]["median_seconds"] / found["ours"]["median_seconds"]
+  )
+  low, high = found["peer"]["ratio_interval"]
+  assert low <= found["ratio"] <= high
+  assert "lacks torch" in found["peers"]["timm-eager"]["failed"]
+
+
+def test_inference_in_turns_with_keras():
+  if importlib.util.find_spec("keras") is None:
+    pytest.skip("Keras is not installed")
+  size = ("--resolution=32", "--batch=2", "--repeats=2", "--mode=infer")
+  found = report(*size, "--peer=keras-jax")
+  check_side(found["peer"], 2)
+  assert "keras" in found["peer"]["versions"]
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_turns_with_timm(mode):
+  if not os.environ.get("MN_JAX_PEER_PYTHON"):
+    pytest.skip("MN_JAX_PEER_PYTHON names no interpreter with torch and timm")
+  found = report(
+    "--resolution=32",
+    "--batch=2",
+    "--repeats=2",
+    f"--mode={mode}",
+    "--peer=timm-eager",
+  )
+  check_side(found["peer"], 2)
+  assert len(found["peer"]["other_variants"]) == 1
+  assert {"torch", "timm"} < set(found["peer"]["versions"])
+
+
+def test_a_step_as_a_table():
+  text = bench(*SMALL, "--dtype=bfloat16")
+  assert "train: simple_cnn, 16 px, batch 2, bfloat16" in text
+  assert "Floor: " in text
+
+
+def test_operations_as_tables():
+  # It has few shapes, and no depthwise convolution.
+  size = ("--model=resnet18", "--resolution=8", "--batch=1", "--repeats=1")
+  text = bench("--of=ops", *size)
+  for table in ("pointwise, weight gradient", "norm, forward"):
+    assert f"{table}: resnet18, 8 px" in text
+  assert text.count("all layers") == 3 + 2
+
+
+def test_every_stage_of_the_input():
+  found = report(
+    "--of=input",
+    "--config=configs/eurosat_v2.py:test",
+    "--images=8",
+    "--gathered=64",
+    "--repeats=2",
+  )
+  assert found["data"] == "eurosat_sample"
+  assert list(found["images_per_sec"]) == [
+    "read",
+    "decode",
+    "resize",
+    "decode to size",
+    "gather",
+    "loader",
+    "pack, all of it",
+  ]
+  for speeds in found["images_per_sec"].values():
+    assert len(speeds) == 2
+    assert min(speeds) > 0
+
+
+def test_a_run_from_its_start_to_its_end():
+  found = report(
+    "--of=run",
+    "--config=configs/eurosat_v2.py:test",
+    "--config.model.name=simple_cnn",
+    "--config.data.image_size=16",
+    "--config.train.epochs=1.0",
+  )
+  assert found["steps"] > 1
+  assert found["images_per_sec"] > 0
+  for share in ("data_wait_share", "step_share", "outside_share"):
+    assert 0 <= found[share] <= 1
+  assert found["step_share"] + found["outside_share"] == pytest.approx(1)
+  assert 0 < found["compile_seconds"] < found["wall_seconds"]
+
+
+@pytest.mark.parametrize(
+  ("arguments", "said"),
+  [
+    (("--peer=nobody",), "--peer: got 'nobody'; valid: timm-eager, "),
+    (("--of=run",), "--config: got nothing with --of=run; valid: "),
+    (("--of=input", "--config=nowhere.py"), "--config: got 'nowhere.py'"),
+    (("--model=simple_cnn", "--resolution=4"), "got 4 pixels"),
+    (("--of=ops", "--allocator=jemalloc"), "only side processes"),
+    (("--batch=0",), "batch"),
+    (("--table=page.html",), "ends .md"),
+    (("model",), "got 'model'; valid: flags"),
+  ],
+)
+def test_mistakes_are_one_line(arguments, said):
+  done = programs.run("mn_jax.tools.bench", *arguments)
+  assert done.returncode == 2
+  assert said in done.stderr
+  assert done.stdout == ""
+  assert done.stderr.count("\n") == 1
+
+
+def test_ctrl_c_leaves_no_process_behind():
+  program = subprocess.Popen(
+    [sys.executable, "-m", "mn_jax.tools.bench", *SMALL],
+    cwd=programs.ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  listed = pathlib.Path(f"/proc/{program.pid}/task/{program.pid}/children")
+  children, deadline = [], time.monotonic() + 60
+  while not children and time.monotonic() < deadline:
+    children = listed.read_text().split()
+    time.sleep(0.05)
+  assert children
+  program.send_signal(signal.SIGINT)
+  _, errors = program.communicate(timeout=60)
+  assert program.returncode == 130
+  assert errors == "mn_jax: stopped\n"
+  assert not pathlib.Path(f"/proc/{children[0]}").exists()

@@ -1,48 +1,23 @@
-"""Times the input path stage by stage, on one core.
+"""The input path stage by stage: images per second of each."""
 
-`python -m mn_jax.tools.bench_input --config=FILE` takes the config and
-overrides of training, so that it measures the images that a run would read.
-"""
-
-import json
-import os
 import pathlib
-import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import config_flags
 
-from mn_jax import commandline, split_data, validate
+from mn_jax import split_data
 from mn_jax.config import Config
 from mn_jax.data import cache, decode, loader, store
 from mn_jax.data.source import ImageFiles, Source
-from mn_jax.errors import InputError
-from mn_jax.observe.console import Console
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "experiment file with an optional argument: FILE.py[:sample]"
-)
-_IMAGES = flags.DEFINE_integer(
-  "images", 1000, "images that are decoded", lower_bound=1
-)
-_GATHERED = flags.DEFINE_integer(
-  "gathered", 200_000, "images that are gathered into batches", lower_bound=1
-)
-_REPEATS = flags.DEFINE_integer(
-  "repeats", 3, "timed runs of each stage", lower_bound=1
-)
-_JSON = flags.DEFINE_bool("json", False, "print JSON instead of a table")
 
 
 def measure(
   config: Config, *, images: int, gathered: int, repeats: int
-) -> dict[str, list[float]]:
-  """Images per second of each stage, one number a repeat.
+) -> dict[str, Any]:
+  """Images per second of each stage, one number a repeat, as JSON.
 
   Args:
     config: sections data and train, and the seed.
@@ -72,7 +47,12 @@ def measure(
       speeds.setdefault("pack, all of it", []).append(
         _pack(source, config, pathlib.Path(folder), spread)
       )
-  return speeds
+  return {
+    "data": section.name,
+    "image_size": section.image_size,
+    "batch": config.train.batch_size,
+    "images_per_sec": speeds,
+  }
 
 
 def _decoding(
@@ -161,45 +141,3 @@ class _Few:
 
   def read_resized(self, row: int, size: int) -> np.ndarray:
     return self._source.read_resized(self._rows[row], size)
-
-
-def main(argv: Sequence[str]) -> int:
-  """Prints the speed of each stage; returns the exit code."""
-  if len(argv) > 1:
-    raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
-  config = validate.from_config_dict(_CONFIG.value)
-  if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-  speeds = measure(
-    config,
-    images=_IMAGES.value,
-    gathered=_GATHERED.value,
-    repeats=_REPEATS.value,
-  )
-  if _JSON.value:
-    print(json.dumps({"data": config.data.name, "images_per_sec": speeds}))
-    return 0
-  Console().table(
-    f"{config.data.name}, {config.data.image_size} px, batch "
-    f"{config.train.batch_size}: images/s on one core",
-    ("stage", "median", "min", "max"),
-    [
-      (name, *(f"{f(some):,.0f}" for f in (statistics.median, min, max)))
-      for name, some in speeds.items()
-    ],
-  )
-  return 0
-
-
-def _run(argv: Sequence[str]) -> None:
-  try:
-    sys.exit(main(argv))
-  except InputError as error:
-    commandline.report(error)
-    sys.exit(2)
-
-
-if __name__ == "__main__":
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-  logging.set_verbosity(logging.WARNING)
-  app.run(_run, flags_parser=commandline.parse)
