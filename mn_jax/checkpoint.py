@@ -7,6 +7,7 @@ Orbax writes them asynchronously. Its errors show at the next save or at
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -54,7 +55,11 @@ class Position:
 
 
 class Checkpoints:
-  """The checkpoints of one workdir."""
+  """The checkpoints of one workdir.
+
+  Attributes:
+    path: their folder.
+  """
 
   def __init__(self, workdir: pathlib.Path, config: CheckpointConfig):
     """Opens or creates `workdir/checkpoints`.
@@ -63,7 +68,7 @@ class Checkpoints:
       workdir: of the run.
       config: how many of the newest to keep; the best is kept beside them.
     """
-    self._path = workdir / "checkpoints"
+    self.path = workdir / "checkpoints"
     self._damaged = workdir / "checkpoints_damaged"
     policy = checkpoint_managers.AnyPreservationPolicy(
       [
@@ -78,9 +83,7 @@ class Checkpoints:
       best_fn=_rank,
       cleanup_tmp_directories=True,
     )
-    self._manager = ocp.CheckpointManager(
-      self._path.absolute(), options=options
-    )
+    self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
 
   def save(
     self, state: TrainState, position: Position, *, score: float | None
@@ -103,42 +106,7 @@ class Checkpoints:
       metrics={"score": score, "step": step},
     )
     if not saved:
-      raise RuntimeError(f"checkpoint {step} was not saved: {self._path}")
-
-  def restore_latest(
-    self, like: TrainState
-  ) -> tuple[TrainState, Position] | None:
-    """The newest checkpoint that can be read, or None if there is none at all.
-
-    Newer ones that cannot are moved to `workdir/checkpoints_damaged`.
-
-    Args:
-      like: arrays of the wanted shapes, types and shardings.
-
-    Raises:
-      InputError: if there are checkpoints and none can be read: to start over
-        is for the user to decide.
-    """
-    unreadable: dict[int, str] = {}
-    for step in sorted(self._manager.all_steps(), reverse=True):
-      restored, problem = None, ""
-      try:
-        restored = self.restore(step, like)
-      except Exception as error:  # whatever tensorstore, JSON and Orbax raise
-        problem = _reason(error)
-      if _all_processes(restored is not None):
-        for damaged, why in unreadable.items():
-          self._set_aside(damaged, why)
-        return restored
-      unreadable[step] = problem
-    if unreadable:
-      step, why = next(iter(unreadable.items()))
-      raise InputError(
-        f"--workdir: none of the checkpoints in {str(self._path)!r} can be "
-        f"read; the newest, {step}: {why}; valid: intact checkpoints of this "
-        "config and these versions, or another folder to start over"
-      )
-    return None
+      raise RuntimeError(f"checkpoint {step} was not saved: {self.path}")
 
   def restore_best(
     self, step: int, like: TrainState
@@ -152,7 +120,7 @@ class Checkpoints:
       return self.restore(step, like)
     except Exception as error:  # as above
       raise InputError(
-        f"--workdir: the best checkpoint, {str(self._path / str(step))!r}, "
+        f"--workdir: the best checkpoint, {str(self.path / str(step))!r}, "
         f"cannot be read ({_reason(error)}); valid: that folder from a "
         "backup, or another workdir to start over"
       ) from None
@@ -172,9 +140,17 @@ class Checkpoints:
     )
     return restored.state, Position(**restored.position)
 
+  def steps(self) -> set[int]:
+    """Those on disk, readable or not."""
+    return set(self._manager.all_steps())
+
   def latest_step(self) -> int | None:
     """The newest step on disk, readable or not."""
     return self._manager.latest_step()
+
+  def delete(self, step: int) -> None:
+    """Deletes a step."""
+    self._manager.delete(step)
 
   def wait(self) -> None:
     """Returns when everything is on disk."""
@@ -184,7 +160,8 @@ class Checkpoints:
     """Waits and releases what is open."""
     self._manager.close()
 
-  def _set_aside(self, step: int, why: str) -> None:
+  def set_aside(self, step: int, why: str) -> None:
+    """Moves what cannot be read to `workdir/checkpoints_damaged`."""
     logging.warning(
       "Checkpoint %d cannot be read and is moved to %s: %s",
       step,
@@ -198,10 +175,77 @@ class Checkpoints:
       while target.exists():
         number += 1
         target = self._damaged / f"{step}.{number}"
-      (self._path / str(step)).rename(target)
+      (self.path / str(step)).rename(target)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"set aside {step}")
     self._manager.reload()
+
+
+def restore_common(
+  runs: Sequence[Checkpoints], like: TrainState
+) -> list[tuple[TrainState, Position]] | None:
+  """The newest step that can be read of every run; None if there is none.
+
+  Newer ones that cannot be read are moved to `workdir/checkpoints_damaged`. One
+  that others lack is deleted: they were killed before they had saved it too.
+
+  Args:
+    runs: of one program; a run alone is one of them.
+    like: arrays of the wanted shapes, types and shardings.
+
+  Raises:
+    InputError: if there are checkpoints and none can be read, or if a run would
+      lose more than one: to start over is for the user to decide.
+  """
+  unreadable: list[tuple[Checkpoints, int, str]] = []
+  common = set.intersection(*(run.steps() for run in runs))
+  for step in sorted(common, reverse=True):
+    restored = []
+    for run in runs:
+      found, problem = None, ""
+      try:
+        found = run.restore(step, like)
+      except Exception as error:  # whatever tensorstore, JSON and Orbax raise
+        problem = _reason(error)
+      if _all_processes(found is not None):
+        restored.append(found)
+      else:
+        unreadable.append((run, step, problem))
+    if len(restored) == len(runs):
+      _go_back(runs, step, unreadable)
+      return restored
+  if unreadable:
+    run, step, why = unreadable[0]
+    raise InputError(
+      f"--workdir: none of the checkpoints in {str(run.path)!r} can be read; "
+      f"the newest, {step}: {why}; valid: intact checkpoints of this config "
+      "and these versions, or another folder to start over"
+    )
+  _go_back(runs, 0, [])
+  return None
+
+
+def _go_back(
+  runs: Sequence[Checkpoints],
+  step: int,
+  unreadable: Sequence[tuple[Checkpoints, int, str]],
+) -> None:
+  """Removes what is newer than a step, so that it can be saved anew."""
+  passed = {number for _, number, _ in unreadable}
+  for run in runs:
+    lost = {number for number in run.steps() if number > step} - passed
+    if len(lost) > 1:
+      raise InputError(
+        f"--workdir: {str(run.path)!r} is at step {max(lost)}, and the newest "
+        f"checkpoint that all seeds have is {step or 'none'}; valid: seeds "
+        "that were trained together, or each to its end with train.replicas=1"
+      )
+  for run, number, why in unreadable:
+    run.set_aside(number, why)
+  for run in runs:
+    for number in run.steps():
+      if number > step:
+        run.delete(number)
 
 
 def steps(workdir: pathlib.Path) -> list[int]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from mn_jax import evaluate as evaluate_lib
 from mn_jax import features, losses, mesh, optim, step
 from mn_jax import initial as initial_lib
 from mn_jax import plan as plan_lib
+from mn_jax import replicas as replicas_lib
 from mn_jax import state as state_lib
 from mn_jax.config import AugmentConfig, Config
 from mn_jax.data import datasets, loader, store
@@ -23,52 +24,62 @@ from mn_jax.weights.pretrained import Origin
 
 
 @dataclasses.dataclass(frozen=True)
+class Replica:
+  """What one seed of an experiment has for itself.
+
+  Attributes:
+    config: that of a run of this seed alone.
+    initial_state: the state before the first step, on the mesh.
+    batches: training batches by number.
+  """
+
+  config: Config
+  initial_state: state_lib.TrainState
+  batches: loader.TrainBatches
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
   """Everything that a run makes once, before its first step.
 
   Attributes:
-    config: what was asked for.
+    config: what was asked for, with the first replica's seed.
+    replicas: one for each seed that is trained.
+    together: how their states are held and stepped.
     data: what it trains on.
     plan: its durations.
     network: the network's definition.
     pretrained: what its weights came from; None without.
     cached_features: whether batches carry extracted features.
-    initial_state: the state before the first step, on the mesh.
     schedule: learning rate by completed updates.
-    train_step, eval_step: see `step`.
     images: what batches carry, pixels u8[n, h, w, 3] or features; None where
       they live on the device.
-    batches: training batches by number.
-    put: host batch -> batch on the mesh.
     num_params: parameters, frozen ones included.
     num_stats: running means and variances.
     macs: mult-adds of one image's forward pass.
   """
 
   config: Config
+  replicas: tuple[Replica, ...]
+  together: replicas_lib.Replicas
   data: SplitData
   plan: plan_lib.Plan
   network: registry.Network
   pretrained: Origin | None
   cached_features: bool
-  initial_state: state_lib.TrainState
   schedule: optax.Schedule
-  train_step: step.TrainStep
-  eval_step: step.EvalStep
   images: np.ndarray | None
-  batches: loader.TrainBatches
-  put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]]
   num_params: int
   num_stats: int
   macs: int
 
   def evaluate(
-    self, part: str, state: state_lib.TrainState
-  ) -> tuple[dict[str, float], Predictions]:
-    """Metrics and predictions of a whole part of the split."""
-    predictions = evaluate_lib.predict(
-      self.eval_step,
-      state,
+    self, part: str, states: replicas_lib.States
+  ) -> list[tuple[dict[str, float], Predictions]]:
+    """Each replica's metrics and predictions of a whole part of the split."""
+    found = evaluate_lib.predict_replicas(
+      self.together,
+      states,
       loader.eval_batches(
         self.images,
         self.data.cache.labels,
@@ -77,12 +88,12 @@ class Experiment:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
       ),
-      self.put,
     )
-    scalars = classification.summarize(
-      predictions, positive=self.data.spec.positive
-    )
-    return scalars, predictions
+    positive = self.data.spec.positive
+    return [
+      (classification.summarize(predictions, positive=positive), predictions)
+      for predictions in found
+    ]
 
   def mfu(self, images_per_sec: float | None) -> float | None:
     """Model FLOP/s over the devices' bfloat16 peak, where that is known."""
@@ -111,25 +122,40 @@ def check(config: Config) -> None:
   mesh.check_batch_size("eval.batch_size", config.eval.batch_size)
 
 
+def of_each_seed(config: Config) -> list[Config]:
+  """The configs of `train.replicas` runs, each as if it were alone."""
+  train = dataclasses.replace(config.train, replicas=1)
+  return [
+    dataclasses.replace(config, seed=config.seed + number, train=train)
+    for number in range(config.train.replicas)
+  ]
+
+
 def build(
-  config: Config, data: SplitData, progress: Callable[[int, int], None]
+  configs: Sequence[Config],
+  data: SplitData,
+  progress: Callable[[int, int], None],
 ) -> Experiment:
   """Makes network, optimizer, steps and loader.
 
   Args:
-    config: what was asked for.
+    configs: what was asked for, once for each seed; they differ in that alone.
     data: from `split_data.load`.
     progress: called while features are computed.
 
   Raises:
     InputError: for weights or rules that do not fit the network.
   """
+  config = configs[0]
   plan = plan_lib.resolve(config, len(data.part("train")))
   the_mesh = mesh.make_mesh()
   classes = len(data.classes)
-  initial = initial_lib.build(
-    config, classes, functools.partial(_spread, config, data)
-  )
+  initials = [
+    initial_lib.build(each, classes, functools.partial(_spread, config, data))
+    for each in configs
+  ]
+  # What is cached is of a frozen backbone, which all seeds have from one file.
+  initial = initials[0]
   module, network, rules = initial.module, initial.network, initial.rules
   num_params, num_stats = counting.count_params(initial.values)
 
@@ -163,47 +189,65 @@ def build(
     images, placement = None, mesh.DeviceImages(the_mesh, images)
   else:
     placement = mesh.HostImages(the_mesh)
+  stacked = replicas_lib.is_stacked(len(configs))
+  way = replicas_lib.Stacked if stacked else replicas_lib.SideBySide
   return Experiment(
     config=config,
+    replicas=tuple(
+      Replica(
+        config=each,
+        initial_state=mesh.replicate(
+          the_mesh,
+          state_lib.create(
+            own.values, tx, rules, ema=config.train.ema_decay > 0
+          ),
+        ),
+        batches=loader.TrainBatches(
+          images,
+          data.cache.labels,
+          data.part("train"),
+          batch_size=config.train.batch_size,
+          num_batches=plan.total_steps,
+          seed=each.seed,
+          balanced=config.data.sampling == "balanced",
+          process_index=jax.process_index(),
+          process_count=jax.process_count(),
+        ),
+      )
+      for each, own in zip(configs, initials, strict=True)
+    ),
+    together=way(
+      step.make_train_step(
+        module,
+        network.conventions,
+        tx,
+        config,
+        the_mesh,
+        rules=rules,
+        class_weights=weights,
+        log_prior=losses.log_prior(train_labels, classes),
+        extracted=cached,
+        stacked=stacked,
+      ),
+      step.make_eval_step(
+        module,
+        network.conventions,
+        config,
+        the_mesh,
+        extracted=cached,
+        stacked=stacked,
+      ),
+      placement,
+      the_mesh,
+      [each.seed for each in configs],
+    ),
     data=data,
     plan=plan,
     network=network,
     pretrained=initial.origin,
     cached_features=cached,
-    initial_state=mesh.replicate(
-      the_mesh,
-      state_lib.create(
-        initial.values, tx, rules, ema=config.train.ema_decay > 0
-      ),
-    ),
     schedule=schedule,
-    train_step=step.make_train_step(
-      module,
-      network.conventions,
-      tx,
-      config,
-      the_mesh,
-      rules=rules,
-      class_weights=weights,
-      log_prior=losses.log_prior(train_labels, classes),
-      extracted=cached,
-    ),
-    eval_step=step.make_eval_step(
-      module, network.conventions, config, the_mesh, extracted=cached
-    ),
     images=images,
-    batches=loader.TrainBatches(
-      images,
-      data.cache.labels,
-      data.part("train"),
-      batch_size=config.train.batch_size,
-      num_batches=plan.total_steps,
-      seed=config.seed,
-      balanced=config.data.sampling == "balanced",
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    ),
-    put=placement.put,
     num_params=num_params,
     num_stats=num_stats,
     macs=counting.count_macs(

@@ -107,13 +107,13 @@ def main(argv: Sequence[str]) -> int:
 
   stop = _Stop()
   stop.install()
-  summary = train.train_and_evaluate(
+  summaries = train.train_and_evaluate(
     config,
     pathlib.Path(_WORKDIR.value).expanduser(),
     console=Console(quiet=jax.process_index() > 0),
     stop_requested=stop.requested,
   )
-  return 0 if summary is not None else stop.exit_code()
+  return 0 if summaries is not None else stop.exit_code()
 
 
 def _check_processes() -> None:

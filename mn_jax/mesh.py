@@ -12,6 +12,8 @@ from jax.sharding import PartitionSpec as P
 
 from mn_jax.errors import InputError
 
+Batch = dict[str, np.ndarray]
+
 # Dense peak in FLOP/s at bfloat16, from the makers' data sheets: NVIDIA A100
 # and H100/H200 SXM; Google Cloud TPU v4, v5e, v5p, v6e.
 PEAK_FLOPS = {
@@ -59,9 +61,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, P())
 
 
-def by_example(mesh: Mesh) -> NamedSharding:
-  """The sharding of batches: the first axis over the devices."""
-  return NamedSharding(mesh, P("data"))
+def by_example(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
+  """The sharding of batches: the axis of examples over the devices."""
+  return NamedSharding(mesh, P(*[None] * axis, "data"))
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
@@ -72,6 +74,11 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 def device_kind() -> str:
   """The devices of this run, in words."""
   return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+
+
+def is_cpu() -> bool:
+  """Whether the devices of this run are CPUs."""
+  return jax.devices()[0].platform == "cpu"
 
 
 def peak_flops() -> float | None:
@@ -95,12 +102,22 @@ class HostImages:
   """Sends every batch, pixels included, from the host."""
 
   def __init__(self, mesh: Mesh):
-    self._sharding = by_example(mesh)
+    self._mesh = mesh
 
-  def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  def put(self, batch: Batch) -> dict[str, jax.Array]:
     """This process's share of a batch -> the global batch on the mesh."""
+    return self._send(batch, axis=0)
+
+  def put_stacked(self, batches: Sequence[Batch]) -> dict[str, jax.Array]:
+    """The same of a batch for each replica, along a leading axis."""
+    keys = batches[0].keys()
+    stacked = {key: np.stack([batch[key] for batch in batches]) for key in keys}
+    return self._send(stacked, axis=1)
+
+  def _send(self, batch: Batch, *, axis: int) -> dict[str, jax.Array]:
+    sharding = by_example(self._mesh, axis=axis)
     return {
-      key: jax.make_array_from_process_local_data(self._sharding, value)
+      key: jax.make_array_from_process_local_data(sharding, value)
       for key, value in batch.items()
     }
 
@@ -127,12 +144,20 @@ class DeviceImages:
       )
     self._host = HostImages(mesh)
     self._images = replicate(mesh, np.asarray(images))
-    self._gather = jax.jit(
-      lambda images, rows: jnp.take(images, rows, axis=0),
-      out_shardings=by_example(mesh),
+    self._gather, self._gather_stacked = (
+      jax.jit(
+        lambda images, rows: jnp.take(images, rows, axis=0),
+        out_shardings=by_example(mesh, axis=axis),
+      )
+      for axis in range(2)
     )
 
-  def put(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+  def put(self, batch: Batch) -> dict[str, jax.Array]:
     """As `HostImages.put`, for a batch without 'image'."""
-    batch = self._host.put(batch)
-    return {**batch, "image": self._gather(self._images, batch["id"])}
+    sent = self._host.put(batch)
+    return {**sent, "image": self._gather(self._images, sent["id"])}
+
+  def put_stacked(self, batches: Sequence[Batch]) -> dict[str, jax.Array]:
+    """As `HostImages.put_stacked`, for batches without 'image'."""
+    sent = self._host.put_stacked(batches)
+    return {**sent, "image": self._gather_stacked(self._images, sent["id"])}

@@ -11,7 +11,7 @@ from PIL import Image
 from mn_jax import mesh
 from mn_jax import state as state_lib
 from mn_jax.checkpoint import Position
-from mn_jax.experiment import Experiment
+from mn_jax.experiment import Experiment, Replica
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.observe import figures, writers
@@ -52,12 +52,12 @@ def print_data(console: Console, data: SplitData) -> None:
 
 def write_beginning(
   experiment: Experiment,
+  replica: Replica,
   folder: Workdir,
   writer: writers.MetricWriter,
-  console: Console,
 ) -> None:
   """Config, split, parameters and some images, before the first step."""
-  config, data = experiment.config, experiment.data
+  config, data = replica.config, experiment.data
   folder.write_config(config)
   folder.write_json(
     "split.json",
@@ -86,15 +86,21 @@ def write_beginning(
       "weights": None if origin is None else dataclasses.asdict(origin),
     },
   )
-  state = experiment.initial_state
+  state = replica.initial_state
   overview = clu.parameter_overview.get_parameter_overview(
     {"params": state.params, "batch_stats": state.batch_stats}
   )
   (folder.path / "parameters.txt").write_text(f"{overview}\n")
   writer.write_hparams(dataclasses.asdict(config))
   writer.write_texts(0, {"parameters": f"```\n{overview}\n```"})
-  first = data.cache.images[experiment.batches.ids(0)[:32]]
+  first = data.cache.images[replica.batches.ids(0)[:32]]
   _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
+
+
+def print_network(console: Console, experiment: Experiment) -> None:
+  """What is trained, from which weights and for how long."""
+  config, data = experiment.config, experiment.data
+  origin = experiment.pretrained
   if origin is not None:
     reused = origin.num_classes == len(data.classes)
     head = experiment.network.head
@@ -111,6 +117,9 @@ def write_beginning(
     f"{experiment.plan.total_steps} steps of {config.train.batch_size} on "
     f"{mesh.device_kind()}"
   )
+  seeds = [replica.config.seed for replica in experiment.replicas]
+  if len(seeds) > 1:
+    console.line(f"Trained together: seeds {', '.join(map(str, seeds))}")
 
 
 def write_figures(
@@ -145,6 +154,7 @@ def write_figures(
 
 def summarize(
   experiment: Experiment,
+  replica: Replica,
   state: state_lib.TrainState,
   position: Position,
   results: dict[str, float],
@@ -154,13 +164,14 @@ def summarize(
 
   Args:
     experiment: what was run.
+    replica: the seed of it.
     state: the final one.
     position: the final one.
     results: 'val/...' and 'test/...' of the best checkpoint, 'last/...' of
       the final state.
     clock: of the run.
   """
-  config, data = experiment.config, experiment.data
+  config, data = replica.config, experiment.data
   return writers.jsonable(
     {
       "experiment": config.experiment,
@@ -188,6 +199,8 @@ def summarize(
       "images_per_sec": clock.images_per_sec(),
       "data_wait_share": clock.data_wait_share(),
       "mfu": experiment.mfu(clock.images_per_sec()),
+      # Of the program, whose time all of its replicas share.
+      "replicas": len(experiment.replicas),
       "compile_seconds": clock.seconds("compile"),
       "wall_seconds": clock.wall(),
       "device": mesh.device_kind(),

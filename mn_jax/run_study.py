@@ -1,4 +1,4 @@
-"""Runs of a study, one after the other, each in a process of its own."""
+"""Runs of a study, one after the other, in processes of their own."""
 
 import json
 import pathlib
@@ -10,13 +10,16 @@ from typing import Any
 
 from mn_jax import collect
 from mn_jax.observe.console import Console, number
-from mn_jax.study import Run, Study
+from mn_jax.study import Run, RunsTogether, Study
 
 # As many metrics as a terminal of 80 columns has room for.
 _SHOWN = 3
 
 
-def run_all(console: Console, runs: Sequence[Run]) -> list[Run]:
+Job = Run | RunsTogether
+
+
+def run_all(console: Console, runs: Sequence[Job]) -> list[Job]:
   """Runs what is not complete; returns what failed.
 
   Raises:
@@ -25,20 +28,20 @@ def run_all(console: Console, runs: Sequence[Run]) -> list[Run]:
   failed = []
   for position, run in enumerate(runs, 1):
     where = f"[{position}/{len(runs)}] {run.title()}"
-    if run.summary() is not None:
+    if run.is_complete():
       console.line(f"{where}: complete")
       continue
     console.line(f"{where}: running, log in {run.workdir / 'run.log'}")
     code = _run(run)
     if code == 130:
       raise KeyboardInterrupt
-    if code != 0 or run.summary() is None:
+    if code != 0 or not run.is_complete():
       failed.append(run)
       console.line(f"{where}: failed ({_last_line(run.workdir / 'run.log')})")
   return failed
 
 
-def _run(run: Run) -> int:
+def _run(run: Job) -> int:
   """Runs one to its end; Ctrl-C reaches it too, and it saves."""
   run.workdir.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, "-m", "mn_jax.main", *run.arguments]

@@ -18,7 +18,7 @@ from mn_jax.state import TrainState, eval_variables
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, jax.Array]
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
+TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Sums]]
 EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
 
@@ -33,12 +33,14 @@ def make_train_step(
   class_weights: jax.Array,
   log_prior: jax.Array,
   extracted: bool = False,
+  stacked: bool = False,
 ) -> TrainStep:
-  """Compiles `(state, batch) -> (state, sums)`; the state is donated.
+  """Compiles `(state, batch, seed) -> (state, sums)`; the state is donated.
 
-  Every random number derives from (config.seed, state.step). `sums` are f32
-  scalars over the batch: 'loss', 'correct' and 'count', which add up over
-  steps, and 'grad_norm' of this step.
+  The seed is an i32 scalar, and every random number derives from (seed,
+  state.step): one program serves all seeds. `sums` are f32 scalars over the
+  batch: 'loss', 'correct' and 'count', which add up over steps, and 'grad_norm'
+  of this step.
 
   'correct' counts predictions of an image's own label, without logit
   adjustment. A mixed image counts for its own label too, even if it is the
@@ -50,7 +52,7 @@ def make_train_step(
     module: the network.
     conventions: its input normalisation.
     tx: the optimizer.
-    config: sections augment, model, optim, train and the seed.
+    config: sections augment, model, optim and train.
     mesh: where the batch is sharded.
     rules: tell which parameters are trained; gradients of others are not
       computed.
@@ -59,6 +61,8 @@ def make_train_step(
       adjustment.
     extracted: whether a batch's 'image' is what `Classifier.extract` made of
       the images; these are neither changed nor mixed.
+    stacked: whether state, batch, seed and sums have a leading axis of
+      replicas.
   """
   num_classes = len(class_weights)
   micro_batches = config.optim.accumulate
@@ -139,8 +143,10 @@ def make_train_step(
     )
     return jax.tree.map(lambda g: g / micro_batches, grads), (stats, sums)
 
-  def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
-    key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+  def train_step(
+    state: TrainState, batch: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
     of = gradient if micro_batches == 1 else accumulated
     trained, frozen = rules.split(state.params)
     grads, (batch_stats, sums) = of(
@@ -164,14 +170,22 @@ def make_train_step(
       opt_state=opt_state,
       ema_params=ema_params,
     )
-    return state, {**sums, "grad_norm": optax.tree.norm(grads)}
+    return state, {**sums, "grad_norm": _norm(grads)}
 
+  whole = mesh_lib.replicated(mesh)
   return jax.jit(
-    train_step,
-    in_shardings=(mesh_lib.replicated(mesh), mesh_lib.by_example(mesh)),
-    out_shardings=mesh_lib.replicated(mesh),
+    jax.vmap(train_step) if stacked else train_step,
+    in_shardings=(whole, mesh_lib.by_example(mesh, axis=int(stacked)), whole),
+    out_shardings=whole,
     donate_argnums=0,
   )
+
+
+def _norm(tree: dict) -> jax.Array:
+  """Euclidean norm of all leaves together."""
+  # As dot products: squares, XLA's CPU backend would write to memory first.
+  leaves = [x.reshape(-1) for x in jax.tree.leaves(tree)]
+  return jnp.sqrt(sum(jnp.dot(x, x) for x in leaves))
 
 
 def make_eval_step(
@@ -181,13 +195,14 @@ def make_eval_step(
   mesh: Mesh,
   *,
   extracted: bool = False,
+  stacked: bool = False,
 ) -> EvalStep:
   """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
 
   Logits are f32[batch, classes], losses f32[batch] in nats: the cross-entropy,
   whatever was trained with. No image is changed at random, no logit adjusted.
   All results are whole on every process. Arguments are those of
-  `make_train_step`.
+  `make_train_step`; where states are stacked, all get the same batch.
   """
 
   def forward(variables, images):
@@ -213,7 +228,7 @@ def make_eval_step(
     }
 
   return jax.jit(
-    eval_step,
+    jax.vmap(eval_step, in_axes=(0, None)) if stacked else eval_step,
     in_shardings=(mesh_lib.replicated(mesh), mesh_lib.by_example(mesh)),
     out_shardings=mesh_lib.replicated(mesh),
   )

@@ -5,6 +5,7 @@ Nothing here runs anything: it says what to run, where, and what came of it.
 """
 
 import dataclasses
+import itertools
 import json
 import pathlib
 import re
@@ -12,6 +13,7 @@ import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mn_jax import workdir as workdir_lib
 from mn_jax.errors import InputError
 from mn_jax.weights import manifest
 
@@ -120,6 +122,41 @@ class Run:
       return None
     return summary if "chosen_on" in summary else None
 
+  def is_complete(self) -> bool:
+    """Whether nothing is left to run."""
+    return self.summary() is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunsTogether:
+  """Consecutive seeds of one row, trained in one program.
+
+  Attributes:
+    runs: two or more, by seed.
+  """
+
+  runs: tuple[Run, ...]
+
+  @property
+  def workdir(self) -> pathlib.Path:
+    """The folder of their folders."""
+    return self.runs[0].workdir.parent
+
+  @property
+  def arguments(self) -> tuple[str, ...]:
+    """Of `mn_jax.main`."""
+    replicas = f"--config.train.replicas={len(self.runs)}"
+    return (*self.runs[0].arguments, replicas)
+
+  def title(self) -> str:
+    """What names them in the terminal."""
+    first, last = self.runs[0], self.runs[-1]
+    return f"{first.member.name} seeds {first.seed} to {last.seed}"
+
+  def is_complete(self) -> bool:
+    """Whether nothing is left to run."""
+    return all(run.is_complete() for run in self.runs)
+
 
 def load(path: str) -> Study:
   """The study of a file.
@@ -186,7 +223,7 @@ def expand(
         Run(
           member,
           seed,
-          folder / member.name / f"seed{seed}",
+          workdir_lib.of_seed(folder / member.name, seed),
           (
             f"--config={_config(member.config)}",
             *(f"--config.{name}={value}" for name, value in fields.items()),
@@ -195,6 +232,30 @@ def expand(
         )
       )
   return runs
+
+
+def together(row: Sequence[Run]) -> list[Run | RunsTogether]:
+  """What runs all seeds of a row with as few programs as there can be.
+
+  Seeds that have begun are kept apart from those that have not, which would
+  make them start again.
+
+  Args:
+    row: runs of one member, by seed, that share their split.
+  """
+  jobs: list[Run | RunsTogether] = []
+  for _, group in itertools.groupby(row, _progress):
+    some = tuple(group)
+    if len(some) == 1 or some[0].is_complete():
+      jobs += some
+    else:
+      jobs.append(RunsTogether(some))
+  return jobs
+
+
+def _progress(run: Run) -> tuple[bool, bool]:
+  """Whether a run is complete, and whether it has begun."""
+  return run.is_complete(), (run.workdir / "config.json").exists()
 
 
 def _config(name: str) -> str:

@@ -4,25 +4,29 @@ An iteration is: the next batch, a step, then what is due of logging,
 validating and saving, in that order and counted in completed updates. State
 and position are saved at the same boundary, so a run that goes on from a
 checkpoint repeats exactly what the uninterrupted run does.
+
+The loop trains one run for each seed that is asked for, all of them at the same
+step. Usually that is one.
 """
 
 import collections
+import contextlib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from absl import logging
 
 from mn_jax import checkpoint as checkpoint_lib
 from mn_jax import experiment as experiment_lib
 from mn_jax import record, split_data
+from mn_jax import workdir as workdir_lib
 from mn_jax.config import Config
-from mn_jax.metrics import choices
+from mn_jax.data import loader
 from mn_jax.observe import clock as clock_lib
 from mn_jax.observe import console as console_lib
-from mn_jax.observe import writers
+from mn_jax.run import Run
 from mn_jax.workdir import Workdir
 
 # Steps in flight: the host waits for the step before the last, so the device
@@ -36,47 +40,78 @@ def train_and_evaluate(
   *,
   console: console_lib.Console,
   stop_requested: Callable[[int], bool],
-) -> dict[str, Any] | None:
+) -> list[dict[str, Any]] | None:
   """Runs an experiment to its end, from its last checkpoint if it has one.
 
   Args:
     config: the experiment.
     workdir: the run's folder; created, or continued if it has the same config.
+      With `train.replicas` above 1 it has a folder for each seed.
     console: for people.
     stop_requested: asked before every step, with the number of completed
       updates, whether to save and return.
 
   Returns:
-    The content of `summary.json`, or None if it was stopped before the end.
+    The content of every seed's `summary.json`, or None if it was stopped before
+    the end.
 
   Raises:
     InputError: for a config, data or a workdir that cannot be used.
   """
   experiment_lib.check(config)
-  folder = Workdir(workdir, first_process=jax.process_index() == 0)
-  try:
-    folder.check_config(config)
-    summary = folder.read_json("summary.json")
-    if summary is not None:
+  configs = experiment_lib.of_each_seed(config)
+  with workdir_lib.opened(
+    config, workdir, first_process=jax.process_index() == 0
+  ) as folders:
+    for folder, own in zip(folders, configs, strict=True):
+      folder.check_config(own)
+    summaries = [folder.read_json("summary.json") for folder in folders]
+    missing = [i for i, summary in enumerate(summaries) if summary is None]
+    if missing:
+      found = _train(
+        [configs[i] for i in missing],
+        [folders[i] for i in missing],
+        workdir,
+        console=console,
+        stop_requested=stop_requested,
+      )
+      if found is None:
+        return None
+      for i, summary in zip(missing, found, strict=True):
+        summaries[i] = summary
+    else:
       console.line(f"{workdir} is complete; nothing is left to do.")
-      console_lib.print_summary(console, summary, workdir)
-      return summary
-    with console.counting("decoding", "images") as progress:
-      data = split_data.load(config.data, progress)
-    record.print_data(console, data)
+    if len(summaries) > 1:
+      console_lib.print_replicas(console, summaries, workdir)
+    else:
+      console_lib.print_summary(console, summaries[0], workdir)
+    return summaries
+
+
+def _train(
+  configs: Sequence[Config],
+  folders: Sequence[Workdir],
+  workdir: pathlib.Path,
+  *,
+  console: console_lib.Console,
+  stop_requested: Callable[[int], bool],
+) -> list[dict[str, Any]] | None:
+  """Runs what is not complete; arguments as those above, one of each seed."""
+  with console.counting("decoding", "images") as progress:
+    data = split_data.load(configs[0].data, progress)
+  record.print_data(console, data)
+  for folder in folders:
     folder.check_data(data.digests())
-    with console.counting("extracting features", "images") as progress:
-      experiment = experiment_lib.build(config, data, progress)
-    if experiment.pretrained is not None:
+  with console.counting("extracting features", "images") as progress:
+    experiment = experiment_lib.build(configs, data, progress)
+  if experiment.pretrained is not None:
+    for folder in folders:
       folder.check_weights(experiment.pretrained.sha256)
-    loop = _Loop(experiment, folder, console)
-    try:
-      done = loop.run(stop_requested)
-      return loop.finish() if done else None
-    finally:
-      loop.close()
+  loop = _Loop(experiment, folders, workdir, console)
+  try:
+    return loop.finish() if loop.run(stop_requested) else None
   finally:
-    folder.close()
+    loop.close()
 
 
 class _Loop:
@@ -85,141 +120,139 @@ class _Loop:
   def __init__(
     self,
     experiment: experiment_lib.Experiment,
-    folder: Workdir,
+    folders: Sequence[Workdir],
+    workdir: pathlib.Path,
     console: console_lib.Console,
   ):
-    self._experiment, self._folder = experiment, folder
-    self._console = console
+    self._experiment, self._together = experiment, experiment.together
     self._config, self._plan = experiment.config, experiment.plan
-    self._checkpoints = checkpoint_lib.Checkpoints(
-      folder.path, self._config.checkpoint
-    )
-    self._state = experiment.initial_state
-    self._position = checkpoint_lib.Position(data=experiment.data.digests())
-    restored = self._checkpoints.restore_latest(self._state)
-    if restored is not None:
-      folder.check_data(self._position.data, restored[1].data)
-      self._state, self._position = restored
-      console.line(
-        f"Continuing {folder.path} from step {self._position.batch} of "
-        f"{self._plan.total_steps}"
-      )
-    self._clock = clock_lib.Clock(self._position.clock)
-    self._first_process = jax.process_index() == 0
-    self._writer = writers.make_writer(
-      folder.path,
-      resume_step=self._position.batch,
-      first_process=self._first_process,
-    )
-    if restored is None and self._first_process:
-      record.write_beginning(experiment, folder, self._writer, console)
+    self._workdir, self._console = workdir, console
+    self._runs = [
+      Run(experiment, replica, folder)
+      for replica, folder in zip(experiment.replicas, folders, strict=True)
+    ]
+    self._states = self._together.join(self._begin())
+    self._clock = clock_lib.Clock(self._runs[0].position.clock)
     self._pending: collections.deque = collections.deque()
     self._compiled = False
     self._profiling = False
 
+  @property
+  def _number(self) -> int:
+    """Completed updates, the same of all runs."""
+    return self._runs[0].position.batch
+
   def run(self, stop_requested: Callable[[int], bool]) -> bool:
     """Trains; returns whether the end was reached."""
-    position, plan = self._position, self._plan
-    batches = self._experiment.batches.iterate(
-      start=position.batch, prefetch=self._config.data.prefetch
-    )
+    plan = self._plan
+    iterators = [
+      replica.batches.iterate(
+        start=self._number, prefetch=self._config.data.prefetch
+      )
+      for replica in self._experiment.replicas
+    ]
     with self._console.training(
-      done=position.batch, total=plan.total_steps
+      done=self._number, total=plan.total_steps
     ) as self._progress:
-      while position.batch < plan.total_steps and not self._out_of_patience():
-        if stop_requested(position.batch):
+      while self._number < plan.total_steps and not self._out_of_patience():
+        if stop_requested(self._number):
           self._stop()
           return False
         with self._clock.section("data"):
-          batch = next(batches)
-        self._step(batch)
-        if plan.log.due(position.batch):
+          batches = [next(iterator) for iterator in iterators]
+        self._step(batches)
+        if plan.log.due(self._number):
           self._log()
-        score = None
-        if plan.evaluate.due(position.batch):
-          score = self._validate()
-        best = score is not None and position.best_step == position.batch
-        if plan.save.due(position.batch) or best or self._out_of_patience():
-          self._save(score)
-    self._checkpoints.wait()
+        scores, best = [None] * len(self._runs), False
+        if plan.evaluate.due(self._number):
+          scores = self._validate()
+          best = any(run.is_best() for run in self._runs)
+        if plan.save.due(self._number) or best or self._out_of_patience():
+          self._save(scores)
+    self._wait()
     return True
 
-  def finish(self) -> dict[str, Any]:
-    """The test, once, with the best checkpoint; figures and the summary."""
-    position, experiment = self._position, self._experiment
-    best_state = self._state
-    if position.best_step not in (0, position.batch):
-      best_state, _ = self._checkpoints.restore_best(
-        position.best_step, self._state
-      )
-    results, last = {}, {}
+  def finish(self) -> list[dict[str, Any]]:
+    """The test, once, with the best checkpoints; figures and summaries."""
+    experiment, last = self._experiment, self._together.split(self._states)
+    best = [
+      run.best_state(state) for run, state in zip(self._runs, last, strict=True)
+    ]
+    chosen = self._states
+    if any(a is not b for a, b in zip(best, last, strict=True)):
+      chosen = self._together.join(best)
     for part in ("val", "test"):
       with self._clock.section("evaluate"):
-        scalars, predictions = experiment.evaluate(part, best_state)
-        of_last = scalars
-        if best_state is not self._state:
-          of_last, _ = experiment.evaluate(part, self._state)
-      results |= {f"{part}/{name}": value for name, value in scalars.items()}
-      last |= {f"last/{part}/{k}": v for k, v in of_last.items()}
-      if self._first_process:
-        self._folder.write_predictions(
-          part, experiment.data.answers(predictions)
-        )
-        record.write_figures(
-          experiment,
-          self._folder,
-          self._writer,
-          position.batch,
-          part,
-          predictions,
-        )
-    if self._config.eval.part != "test":  # whose curve would get a false end
-      self._writer.write_scalars(
-        position.batch,
-        {k: v for k, v in results.items() if k.startswith("test/")},
-      )
-    self._writer.flush()
-    summary = record.summarize(
-      experiment, self._state, position, results | last, self._clock
-    )
-    if self._first_process:
-      self._folder.write_json("summary.json", summary)
-      console_lib.print_summary(self._console, summary, self._folder.path)
-    return summary
+        found = of_last = experiment.evaluate(part, chosen)
+        if chosen is not self._states:
+          of_last = experiment.evaluate(part, self._states)
+      for run, own, (scalars, _) in zip(
+        self._runs, found, of_last, strict=True
+      ):
+        run.tested(part, *own, scalars)
+    return [
+      run.finish(state, self._clock)
+      for run, state in zip(self._runs, last, strict=True)
+    ]
 
   def close(self) -> None:
     """Ends background work; errors of asynchronous saves show here."""
-    try:
-      self._stop_profile()
-      self._checkpoints.close()
-    finally:
-      self._writer.close()
-      logging.flush()
+    with contextlib.ExitStack() as stack:
+      stack.callback(logging.flush)
+      for run in self._runs:
+        stack.callback(run.close)
+      stack.callback(self._stop_profile)
 
-  def _step(self, batch: dict[str, np.ndarray]) -> None:
+  def _begin(self) -> list[Any]:
+    """The state of every run, from the newest step that all of them have."""
+    before = [run.checkpoints.latest_step() for run in self._runs]
+    restored = checkpoint_lib.restore_common(
+      [run.checkpoints for run in self._runs],
+      self._experiment.replicas[0].initial_state,
+    )
+    if restored is None:
+      states = [run.begin() for run in self._runs]
+      record.print_network(self._console, self._experiment)
+      return states
+    for run, (_, position) in zip(self._runs, restored, strict=True):
+      run.go_on(position)
+    self._console.line(
+      f"Continuing {self._workdir} from step {self._number} of "
+      f"{self._plan.total_steps}"
+    )
+    ahead = [
+      run
+      for run, step in zip(self._runs, before, strict=True)
+      if step > self._number
+    ]
+    if len(ahead) < len(self._runs):
+      for run in ahead:
+        self._console.line(
+          f"Seed {run.seed} goes back: the others were not as far."
+        )
+    return [state for state, _ in restored]
+
+  def _step(self, batches: list[loader.Batch]) -> None:
     # The first step of a process waits for the compiler; its time and its
     # images stay out of the throughput.
-    position, experiment = self._position, self._experiment
     with self._clock.section("step" if self._compiled else "compile"):
-      self._state, sums = experiment.train_step(
-        self._state, experiment.put(batch)
-      )
-      position.batch += 1
+      self._states, sums = self._together.train_step(self._states, batches)
+      for run in self._runs:
+        run.position.batch += 1
       self._pending.append(sums)
       self._settle(_LAG if self._compiled else 0)
     if self._compiled:
       self._clock.count(self._config.train.batch_size)
     self._compiled = True
     self._profile()
-    self._progress.step(position.batch)
+    self._progress.step(self._number)
 
   def _settle(self, in_flight: int) -> None:
-    """Adds the sums of finished steps to the window since the last log."""
-    window = self._position.window
+    """Hands the sums of finished steps to their runs."""
     while len(self._pending) > in_flight:
-      sums = jax.device_get(self._pending.popleft())
-      for name, value in {**sums, "steps": 1}.items():
-        window[name] = window.get(name, 0.0) + float(value)
+      found = self._together.fetch(self._pending.popleft())
+      for run, sums in zip(self._runs, found, strict=True):
+        run.add(sums)
 
   def _settle_all(self) -> None:
     with self._clock.section("step"):
@@ -227,95 +260,78 @@ class _Loop:
 
   def _log(self) -> None:
     self._settle_all()
-    position, rate = self._position, self._clock.images_per_sec()
-    window, position.window = position.window, {}
-    position.train = {
-      "loss": window["loss"] / window["count"],
-      "accuracy": window["correct"] / window["count"],
-      "grad_norm": window["grad_norm"] / window["steps"],
-      "learning_rate": float(self._experiment.schedule(position.batch - 1)),
-      "epoch": position.batch / self._plan.steps_per_epoch,
-    }
-    if not np.isfinite(position.train["loss"]):
-      self._progress.event(position.batch, "the training loss is not finite", 0)
+    rate = self._clock.images_per_sec()
     speed = {
       "images_per_sec": rate,
       "data_wait_share": self._clock.data_wait_share(),
       "mfu": self._experiment.mfu(rate),
     }
-    self._writer.write_scalars(
-      position.batch,
-      {f"train/{k}": v for k, v in position.train.items()}
-      | {f"speed/{k}": v for k, v in speed.items() if v is not None},
-    )
+    diverged = [run for run in self._runs if not run.log(speed)]
+    for run in diverged:
+      of = f" (seed {run.seed})" if len(self._runs) > 1 else ""
+      self._progress.event(
+        self._number, f"the training loss is not finite{of}", 0
+      )
     if rate is not None:
-      self._progress.rate(position.batch, rate, self._seconds_left())
+      of_all = rate * len(self._runs)
+      self._progress.rate(self._number, of_all, self._seconds_left())
 
-  def _validate(self) -> float | None:
-    """Validates; returns the score of this state, higher is better."""
+  def _validate(self) -> list[float | None]:
+    """Validates; returns the score of every state, higher is better."""
     self._settle_all()
-    position, name = self._position, self._config.eval.best_metric
-    with self._clock.section("evaluate"):
-      scalars, _ = self._experiment.evaluate(
-        self._config.eval.part, self._state
-      )
-    score = choices.score(name, scalars[name])
-    best = position.best_score
-    if score is not None and (best is None or score > best):
-      position.best_score, position.best_step = score, position.batch
-      position.worse = 0
-    else:
-      position.worse += 1
     part = self._config.eval.part
-    self._writer.write_scalars(
-      position.batch, {f"{part}/{k}": v for k, v in scalars.items()}
-    )
-    shown = "  ".join(
-      f"{title} {console_lib.number(scalars[k])}"
-      for title, k in (
-        (f"{part} loss", "loss"),
-        ("acc", "accuracy"),
-        ("balanced", "balanced_accuracy"),
-        ("auroc", "auroc"),
-        ("macro f1", "macro_f1"),
-      )
-      if k in scalars
-    )
-    epoch = position.batch / self._plan.steps_per_epoch
-    mark = "  best" if position.best_step == position.batch else ""
+    with self._clock.section("evaluate"):
+      evaluated = self._experiment.evaluate(part, self._states)
+    found = [scalars for scalars, _ in evaluated]
+    scores = [
+      run.validated(scalars)
+      for run, scalars in zip(self._runs, found, strict=True)
+    ]
+    best = [run.seed for run in self._runs if run.is_best()]
+    mark = "  best" if best else ""
+    if best and len(self._runs) > 1:
+      mark = f"  best of seed {', '.join(map(str, best))}"
+    epoch = self._number / self._plan.steps_per_epoch
     self._progress.event(
-      position.batch,
-      f"epoch {epoch:.1f}  {shown}{mark}",
+      self._number,
+      f"epoch {epoch:.1f}  {console_lib.evaluation(part, found)}{mark}",
       self._seconds_left(),
     )
-    return score
+    return scores
 
   def _out_of_patience(self) -> bool:
-    patience = self._config.train.patience
-    return 0 < patience <= self._position.worse
+    return any(run.is_out_of_patience() for run in self._runs)
 
-  def _save(self, score: float | None) -> None:
+  def _save(self, scores: Sequence[float | None]) -> None:
     self._settle_all()
     with self._clock.section("save"):
-      self._position.clock = self._clock.snapshot()
-      self._writer.flush()
-      self._checkpoints.save(self._state, self._position, score=score)
+      # Before the first of them is on disk and may replace an older one, what
+      # was saved last is on disk of all: there is a step to go on from.
+      self._wait()
+      clock = self._clock.snapshot()
+      states = self._together.split(self._states)
+      for run, state, score in zip(self._runs, states, scores, strict=True):
+        run.save(state, score, clock)
+
+  def _wait(self) -> None:
+    for run in self._runs:
+      run.checkpoints.wait()
 
   def _stop(self) -> None:
-    number = self._position.batch
-    if number and self._checkpoints.latest_step() != number:
-      self._save(None)
-    self._checkpoints.wait()
+    if self._number and self._runs[0].checkpoints.latest_step() != self._number:
+      self._save([None] * len(self._runs))
+    self._wait()
     self._progress.event(
-      number, "stopped and saved; the same command continues", 0
+      self._number, "stopped and saved; the same command continues", 0
     )
 
   def _profile(self) -> None:
-    observe, number = self._config.observe, self._position.batch
+    observe, number = self._config.observe, self._number
     if not observe.profile_at_step:
       return
     if number == observe.profile_at_step:
-      jax.profiler.start_trace(str(self._folder.path / "tensorboard"))
+      folder = self._runs[0].folder.path
+      jax.profiler.start_trace(str(folder / "tensorboard"))
       self._profiling = True
     if number == observe.profile_at_step + observe.profile_steps:
       self._settle_all()
@@ -328,5 +344,5 @@ class _Loop:
 
   def _seconds_left(self) -> float:
     rate = self._clock.images_per_sec()
-    left = self._plan.total_steps - self._position.batch
+    left = self._plan.total_steps - self._number
     return left * self._config.train.batch_size / rate if rate else 0.0

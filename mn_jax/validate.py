@@ -41,6 +41,7 @@ def from_config_dict(values: ml_collections.ConfigDict) -> config_lib.Config:
   if config.data.folds == 1:
     raise InputError("data.folds: got 1; valid: 0 for one per group, or 2 on")
   _once_at_most(config)
+  _replicas(config)
   if config.train.batch_size % config.optim.accumulate:
     raise InputError(
       f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
@@ -97,6 +98,29 @@ def _once_at_most(config: config_lib.Config) -> None:
     raise InputError(
       f"{given[-1]}: got it with {given[0]}, which counts the imbalance twice; "
       "valid: one of them"
+    )
+
+
+def _replicas(config: config_lib.Config) -> None:
+  """Refuses what only a run of one seed can have."""
+  count = config.train.replicas
+  if count == 1:
+    return
+  last, limit = config.seed + count - 1, 2**31 - 1
+  if last > limit:
+    raise InputError(
+      f"train.replicas: got {count} with seed {config.seed}; valid: a last "
+      f"seed of at most {limit}, not {last}"
+    )
+  if config.train.patience:
+    raise InputError(
+      f"train.patience: got {config.train.patience} with train.replicas "
+      f"{count}, which end at the same step; valid: 0, or train.replicas 1"
+    )
+  if config.checkpoint.keep_latest == 1:
+    raise InputError(
+      f"checkpoint.keep_latest: got 1 with train.replicas {count}, which go on "
+      "from a step that all have; valid: 2 or more, or train.replicas 1"
     )
 
 

@@ -1,8 +1,10 @@
 """The folder of a run: who may write to it, and which config it belongs to."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import filelock
@@ -159,6 +161,56 @@ class Workdir:
       self._lock.release()
       if not any(self.path.iterdir()):
         self.path.rmdir()
+
+
+def of_seed(path: pathlib.Path, seed: int) -> pathlib.Path:
+  """The folder of one of several seeds that share a folder."""
+  return path / f"seed{seed}"
+
+
+@contextlib.contextmanager
+def opened(
+  config: Config, path: pathlib.Path, *, first_process: bool
+) -> Iterator[list[Workdir]]:
+  """The folders of a config's runs, held: the workdir, or one per seed in it.
+
+  Args:
+    config: of the experiment.
+    path: the workdir.
+    first_process: as `Workdir` takes it.
+
+  Raises:
+    InputError: as `Workdir`, or if the workdir has one run where several are
+      asked for, or several for one.
+  """
+  count = config.train.replicas
+  if count == 1 and any(path.glob("seed*/config.json")):
+    raise InputError(
+      f"--workdir: got {str(path)!r}, whose folders are the runs of several "
+      "seeds; valid: one of these, or another folder"
+    )
+  if count > 1 and (path / "config.json").exists():
+    raise InputError(
+      f"--workdir: got {str(path)!r}, which is the run of one seed, with "
+      f"train.replicas {count}; valid: another folder, or train.replicas 1"
+    )
+  paths = [path]
+  if count > 1:
+    paths = [of_seed(path, config.seed + number) for number in range(count)]
+  with contextlib.ExitStack() as stack:
+    if count > 1 and first_process:
+      stack.callback(_remove_empty, path)
+    folders = []
+    for each in paths:
+      folder = Workdir(each, first_process=first_process)
+      stack.callback(folder.close)
+      folders.append(folder)
+    yield folders
+
+
+def _remove_empty(path: pathlib.Path) -> None:
+  if path.is_dir() and not any(path.iterdir()):
+    path.rmdir()
 
 
 def read_object(path: pathlib.Path) -> dict[str, Any]:

@@ -66,6 +66,12 @@ def _save(
   checkpoints.close()
 
 
+def _latest(checkpoints, like):
+  """What a run alone goes on from; None without a checkpoint."""
+  restored = checkpoint_lib.restore_common([checkpoints], like)
+  return None if restored is None else restored[0]
+
+
 def _steps(workdir: pathlib.Path) -> set[int]:
   return {int(p.name) for p in (workdir / "checkpoints").iterdir()}
 
@@ -91,7 +97,7 @@ def test_restore_gives_every_bit_back(tmp_path):
   _save(tmp_path, {3: 0.5})
   checkpoints = _open(tmp_path)
   assert checkpoints.latest_step() == 3
-  state, position = checkpoints.restore_latest(_state(99))
+  state, position = _latest(checkpoints, _state(99))
   assert state_lib.sha256(state) == state_lib.sha256(_state(3))
   assert jax.tree.structure(state) == jax.tree.structure(_state(3))
   np.testing.assert_equal(
@@ -104,7 +110,7 @@ def test_restore_without_an_average(tmp_path):
   checkpoints = _open(tmp_path)
   checkpoints.save(_state(1, ema=False), _position(1), score=None)
   checkpoints.wait()
-  state, _ = checkpoints.restore_latest(_state(99, ema=False))
+  state, _ = _latest(checkpoints, _state(99, ema=False))
   assert state_lib.sha256(state) == state_lib.sha256(_state(1, ema=False))
   checkpoints.close()
 
@@ -112,7 +118,7 @@ def test_restore_without_an_average(tmp_path):
 def test_nothing_to_restore(tmp_path):
   checkpoints = _open(tmp_path)
   assert checkpoints.latest_step() is None
-  assert checkpoints.restore_latest(_state()) is None
+  assert _latest(checkpoints, _state()) is None
   checkpoints.close()
 
 
@@ -124,7 +130,7 @@ def test_the_state_may_change_while_it_is_saved(tmp_path):
   checkpoints.save(state, _position(1), score=None)
   jax.tree.map(lambda x: x.delete(), state)
   checkpoints.wait()
-  restored, _ = checkpoints.restore_latest(_state())
+  restored, _ = _latest(checkpoints, _state())
   assert state_lib.sha256(restored) == expected
   checkpoints.close()
 
@@ -135,7 +141,7 @@ def test_a_position_that_goes_on_is_not_saved_with_it(tmp_path):
   checkpoints.save(_state(1), position, score=None)
   position.batch, position.window["loss"] = 2, 9.0
   checkpoints.wait()
-  _, restored = checkpoints.restore_latest(_state())
+  _, restored = _latest(checkpoints, _state())
   assert (restored.batch, restored.window["loss"]) == (1, 0.1)
   checkpoints.close()
 
@@ -152,7 +158,7 @@ def test_restore_onto_another_sharding(tmp_path):
 
   like = jax.tree.map(spread, _state())
   checkpoints = _open(tmp_path)
-  state, _ = checkpoints.restore_latest(like)
+  state, _ = _latest(checkpoints, like)
   kernel = state.params["head"]["kernel"]
   assert {s.data.shape for s in kernel.addressable_shards} == {(2, 4)}
   assert state_lib.sha256(state) == state_lib.sha256(_state(2))
@@ -203,7 +209,7 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, caplog):
   _truncate(newest)
   damaged = _files(newest)
   checkpoints = _open(tmp_path)
-  state, position = checkpoints.restore_latest(_state())
+  state, position = _latest(checkpoints, _state())
   assert position.batch == 1
   assert state_lib.sha256(state) == state_lib.sha256(_state(1))
   assert _steps(tmp_path) == {1}
@@ -214,7 +220,7 @@ def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path, caplog):
   # The run goes on, and saves the same step again.
   checkpoints.save(_state(2), _position(2), score=None)
   checkpoints.wait()
-  _, position = checkpoints.restore_latest(_state())
+  _, position = _latest(checkpoints, _state())
   assert position.batch == 2
   checkpoints.close()
 
@@ -225,7 +231,7 @@ def test_a_step_damaged_twice_is_set_aside_twice(tmp_path):
     _save(tmp_path, {2: None})
     _truncate(tmp_path / "checkpoints" / "2")
     checkpoints = _open(tmp_path)
-    _, position = checkpoints.restore_latest(_state())
+    _, position = _latest(checkpoints, _state())
     assert position.batch == 1
     checkpoints.close()
   assert {p.name for p in (tmp_path / "checkpoints_damaged").iterdir()} == {
@@ -238,7 +244,7 @@ def test_junk_with_a_number_for_a_name_is_set_aside(tmp_path):
   _save(tmp_path, {1: None})
   (tmp_path / "checkpoints" / "999").mkdir()
   checkpoints = _open(tmp_path)
-  _, position = checkpoints.restore_latest(_state())
+  _, position = _latest(checkpoints, _state())
   assert position.batch == 1
   assert (tmp_path / "checkpoints_damaged" / "999").is_dir()
   checkpoints.save(_state(2), _position(2), score=0.5)
@@ -252,7 +258,7 @@ def test_a_checkpoint_without_a_part_is_damaged(tmp_path, part):
   folder = tmp_path / "checkpoints" / "2" / part
   folder.rename(tmp_path / "elsewhere")
   checkpoints = _open(tmp_path)
-  _, position = checkpoints.restore_latest(_state())
+  _, position = _latest(checkpoints, _state())
   assert position.batch == 1
   checkpoints.close()
 
@@ -263,7 +269,7 @@ def test_every_checkpoint_damaged_is_for_the_user_to_decide(tmp_path):
     _truncate(tmp_path / "checkpoints" / str(step))
   checkpoints = _open(tmp_path)
   with pytest.raises(InputError, match=r"none of the checkpoints.* newest, 2"):
-    checkpoints.restore_latest(_state())
+    _latest(checkpoints, _state())
   checkpoints.close()
   assert _steps(tmp_path) == {1, 2}
 
@@ -282,6 +288,63 @@ def test_an_unfinished_save_is_no_checkpoint(tmp_path):
   folder = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp"
   folder.mkdir()
   checkpoints = _open(tmp_path)
-  _, position = checkpoints.restore_latest(_state())
+  _, position = _latest(checkpoints, _state())
   assert position.batch == 1
   checkpoints.close()
+
+
+def _together(*workdirs: pathlib.Path):
+  """The step that runs go on from together; None to begin."""
+  runs = [_open(workdir) for workdir in workdirs]
+  try:
+    restored = checkpoint_lib.restore_common(runs, _state())
+  finally:
+    for run in runs:
+      run.close()
+  if restored is None:
+    return None
+  (step,) = {position.batch for _, position in restored}
+  for state, _ in restored:
+    assert state_lib.sha256(state) == state_lib.sha256(_state(step))
+  return step
+
+
+def test_runs_go_on_from_the_newest_step_that_all_have(tmp_path):
+  ahead, behind = tmp_path / "ahead", tmp_path / "behind"
+  _save(ahead, {1: None, 2: None})
+  behind.mkdir()
+  assert _together(ahead / "none", behind) is None
+  _save(behind, {1: None})
+  assert _together(ahead, behind) == 1
+  # What only one has is gone, or it could not be saved again.
+  assert (_steps(ahead), _steps(behind)) == ({1}, {1})
+
+
+def test_runs_of_which_one_has_saved_begin_again(tmp_path):
+  ahead, behind = tmp_path / "ahead", tmp_path / "behind"
+  _save(ahead, {1: None})
+  behind.mkdir()
+  assert _together(ahead, behind) is None
+  assert _steps(ahead) == set()
+
+
+def test_a_damaged_step_of_one_takes_all_back(tmp_path):
+  one, other = tmp_path / "one", tmp_path / "other"
+  for workdir in (one, other):
+    _save(workdir, {1: None, 2: None})
+  _truncate(other / "checkpoints" / "2")
+  assert _together(one, other) == 1
+  assert (_steps(one), _steps(other)) == ({1}, {1})
+  assert not (one / "checkpoints_damaged").exists()
+  assert (other / "checkpoints_damaged" / "2").is_dir()
+
+
+@pytest.mark.parametrize("behind", [{}, {1: None}, {1: None, 2: None}])
+def test_no_run_loses_more_than_one_step(tmp_path, behind):
+  _save(tmp_path / "ahead", {2: None, 3: None, 4: None, 5: None})
+  before = _steps(tmp_path / "ahead")
+  (tmp_path / "behind").mkdir()
+  _save(tmp_path / "behind", behind)
+  with pytest.raises(InputError, match=r"ahead/checkpoints' is at step 5, and"):
+    _together(tmp_path / "ahead", tmp_path / "behind")
+  assert _steps(tmp_path / "ahead") == before

@@ -42,9 +42,9 @@ def run(workdir, *arguments):
   return programs.run("mn_jax.main", *command(workdir, *arguments)[3:])
 
 
-def start(workdir):
+def start(workdir, *arguments):
   return subprocess.Popen(
-    command(workdir),
+    command(workdir, *arguments),
     cwd=ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.PIPE,
@@ -187,6 +187,27 @@ def test_asked_to_stop_before_the_first_step(tmp_path, number, expected):
   child.send_signal(number)
   _, errors = child.communicate(timeout=100)
   assert (child.returncode, errors) == (expected, "")
+
+
+def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):
+  """On one device, where every seed has a thread of its own."""
+  argument = "--config.train.replicas=2"
+  child = start(tmp_path, argument)
+  deadline = time.monotonic() + 200
+  while child.poll() is None and time.monotonic() < deadline:
+    if len(read_lines(tmp_path / "seed1" / "metrics.jsonl")) > 1:
+      child.terminate()
+      break
+    time.sleep(0.005)
+  _, errors = child.communicate(timeout=60)
+  assert (child.returncode, errors) == (0, "")
+  assert not (tmp_path / "seed0" / "summary.json").exists()
+  done = run(tmp_path, argument)
+  assert done.returncode == 0, done.stderr
+  assert f"Continuing {tmp_path} from step " in done.stdout
+  assert "best checkpoints of 2 seeds" in done.stdout
+  same_end(tmp_path / "seed0", whole[0])
+  assert run(tmp_path, argument).stdout.startswith(f"{tmp_path} is complete")
 
 
 def test_workdir_in_use_is_refused_by_all_processes(tmp_path):

@@ -57,12 +57,13 @@ def _train(name, archive, fields, tmp_path) -> dict:
     **fields,
   }
   config.update_from_flattened_dict(fields)
-  return train.train_and_evaluate(
+  (summary,) = train.train_and_evaluate(
     validate.from_config_dict(config),
     tmp_path / name,
     console=Console(quiet=True),
     stop_requested=lambda step: False,
   )
+  return summary
 
 
 def _check(name, archive, fields, counts, tmp_path) -> None:

@@ -114,6 +114,30 @@ def test_runs_go_seed_by_seed():
   )
 
 
+def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
+  row = expand(folder=tmp_path, seeds=6, only=["a"])
+  finish(row[1], 0.5, 0.5)
+  row[2].workdir.mkdir()
+  (row[2].workdir / "config.json").touch()
+  jobs = study.together(row)
+  assert [job.title() for job in jobs] == [
+    "a seed 0",
+    "a seed 1",
+    "a seed 2",
+    "a seeds 3 to 5",
+  ]
+  assert [job.is_complete() for job in jobs] == [False, True, False, False]
+  three = jobs[3]
+  assert three.workdir == tmp_path / "a"
+  config = config_of(three)
+  assert (config.seed, config.train.replicas) == (3, 3)
+  alone = experiment.of_each_seed(config)
+  assert alone == [config_of(run) for run in row[3:]]
+  for run in row[3:]:
+    finish(run, 0.5, 0.5)
+  assert three.is_complete()
+
+
 def test_overrides_come_last_and_members_can_be_chosen():
   runs = expand(only=["a"], overrides=["train.epochs=3.0"])
   assert {run.member.name for run in runs} == {"a"}

@@ -47,12 +47,14 @@ def load(name="idc_v1", arg="test", **overrides):
 
 
 def run(config, workdir, stop_at=None):
-  return train.train_and_evaluate(
+  """The summary of a run, or None if it was stopped."""
+  summaries = train.train_and_evaluate(
     config,
     workdir,
     console=Console(quiet=True),
     stop_requested=lambda step: step == stop_at,
   )
+  return None if summaries is None else summaries[0]
 
 
 def logged(workdir):

@@ -77,32 +77,46 @@ def build(config: config_lib.Config) -> experiment_lib.Experiment:
     del done, total
 
   return experiment_lib.build(
-    config, split_data.load(config.data, ignore), ignore
+    [config], split_data.load(config.data, ignore), ignore
   )
 
 
 def steps(experiment: experiment_lib.Experiment, count: int) -> tuple:
   """The state after the first steps, and the sums of each as numbers."""
-  state, sums = experiment.initial_state, []
+  (replica,), together, sums = experiment.replicas, experiment.together, []
   # The step donates its argument.
-  state = jax.tree.map(jnp.copy, state)
+  states = together.join([jax.tree.map(jnp.copy, replica.initial_state)])
   for number in range(count):
-    batch = experiment.put(experiment.batches[number])
-    state, found = experiment.train_step(state, batch)
-    sums.append({name: float(value) for name, value in found.items()})
+    states, found = together.train_step(states, [replica.batches[number]])
+    (of_step,) = together.fetch(found)
+    sums.append({name: float(value) for name, value in of_step.items()})
+  (state,) = together.split(states)
   return jax.device_get(state), sums
+
+
+def evaluate(experiment: experiment_lib.Experiment, part: str, state) -> tuple:
+  """Metrics and predictions of one state on a part."""
+  together = experiment.together
+  (found,) = experiment.evaluate(part, together.join([state]))
+  return found
 
 
 def run(config, workdir, *, stop_at=None) -> tuple[dict | None, str]:
   """The summary of a run, None if it was stopped, and what it printed."""
+  summaries, said = run_all(config, workdir, stop_at=stop_at)
+  return None if summaries is None else summaries[0], said
+
+
+def run_all(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
+  """The same with the summaries of all seeds."""
   with contextlib.redirect_stdout(io.StringIO()) as printed:
-    summary = train.train_and_evaluate(
+    summaries = train.train_and_evaluate(
       config,
       workdir,
       console=Console(),
       stop_requested=lambda step: step == stop_at,
     )
-  return summary, printed.getvalue()
+  return summaries, printed.getvalue()
 
 
 def logged(workdir: pathlib.Path) -> list[dict]:

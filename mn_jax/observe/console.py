@@ -3,8 +3,9 @@
 import contextlib
 import math
 import pathlib
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import rich.console
@@ -160,6 +161,86 @@ def duration(seconds: float) -> str:
 def number(value: float) -> str:
   """Three decimals; '-' for an undefined number."""
   return "-" if not math.isfinite(value) else f"{value:.3f}"
+
+
+def evaluation(part: str, found: Sequence[Mapping[str, float]]) -> str:
+  """Metrics of a part in one line, of several seeds their means and spreads.
+
+  Args:
+    part: 'val' or 'test'.
+    found: the metrics of each seed.
+  """
+  titles = {
+    "loss": f"{part} loss",
+    "accuracy": "acc",
+    "balanced_accuracy": "balanced",
+    "auroc": "auroc",
+    "macro_f1": "macro f1",
+  }
+  return "  ".join(
+    f"{title} {spread([scalars[name] for scalars in found])}"
+    for name, title in titles.items()
+    if name in found[0]
+  )
+
+
+def spread(values: Sequence[float]) -> str:
+  """'0.512', or of several numbers '0.512 ± 0.010', the sample deviation."""
+  mean = number(statistics.fmean(values))
+  if len(values) == 1 or mean == "-":
+    return mean
+  return f"{mean} ± {number(statistics.stdev(values))}"
+
+
+def print_replicas(
+  console: Console,
+  summaries: Sequence[Mapping[str, Any]],
+  workdir: pathlib.Path,
+) -> None:
+  """The closing table of runs that were trained together: a row for each seed.
+
+  Args:
+    console: where to.
+    summaries: of the runs.
+    workdir: with a folder for each.
+  """
+  first, names = summaries[0], ("balanced_accuracy", "accuracy", "auroc")
+  shown = [
+    f"{part}/{name}"
+    for part, name in (
+      ("val", first["best_metric"]),
+      *(("test", n) for n in names),
+    )
+    if f"{part}/{name}" in first
+  ]
+
+  def values(key: str) -> list[float]:
+    return [
+      math.nan if summary[key] is None else summary[key]
+      for summary in summaries
+    ]
+
+  rows = [
+    (
+      f"{summary['seed']}",
+      f"{summary['best_step']}",
+      *(number(values(key)[row]) for key in shown),
+    )
+    for row, summary in enumerate(summaries)
+  ]
+  rows.append(("mean", "", *(spread(values(key)) for key in shown)))
+  titles = (key.replace("/", " ").replace("_", " ") for key in shown)
+  console.table(
+    f"{first['experiment']}: best checkpoints of {len(summaries)} seeds",
+    ("seed", "step", *titles),
+    rows,
+  )
+  if first["chosen_on"] == "test":
+    console.line(
+      "The test part chose the checkpoints: its numbers are no test."
+    )
+  console.line(f"Results:  {workdir / 'seed*' / 'summary.json'}")
+  console.line(f"Curves:   tensorboard --logdir {workdir}")
 
 
 def print_summary(

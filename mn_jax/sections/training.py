@@ -73,6 +73,13 @@ class TrainConfig:
     low=0,
     high=10,
   )
+  replicas: int = field(
+    1,
+    "runs trained together in one program, with seeds from `seed` on, each in "
+    "a folder seed<k> of the workdir",
+    low=1,
+    result=False,
+  )
   ema_decay: float = field(
     0.0,
     "decay of the average of parameters that is evaluated, rising from 0.1 "

@@ -2,7 +2,8 @@
 
 Each member and seed is a run of `mn_jax.main` in a folder and a process of its
 own. What is complete is skipped, what was stopped goes on, and one that fails
-does not stop the others. `--index=K` runs the K-th alone, for an array of jobs;
+does not stop the others. `--replicas` trains the seeds of a member in one
+program, side by side. `--index=K` runs the K-th alone, for an array of jobs;
 `--collect` only gathers what is there. Exit codes: 0 all complete, 1 some
 failed, 2 a mistake in what was given, 130 stopped by Ctrl-C.
 """
@@ -38,7 +39,15 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     "--only", default="", help="members to run, separated by commas"
   )
   parser.add_argument(
-    "--index", type=int, default=None, help="run this one alone, from 0 on"
+    "--replicas",
+    action="store_true",
+    help="train the seeds of a member in one program",
+  )
+  parser.add_argument(
+    "--index",
+    type=int,
+    default=None,
+    help="run this one alone, from 0 on; with --replicas this member",
   )
   parser.add_argument(
     "--collect", action="store_true", help="run nothing, gather what is there"
@@ -86,9 +95,35 @@ def _expand(args: argparse.Namespace) -> tuple[study.Study, list[study.Run]]:
     overrides=args.overrides,
     only=only or names,
   )
-  if args.index is not None and not 0 <= args.index < len(runs):
-    raise InputError(f"--index: got {args.index}; valid: 0 to {len(runs) - 1}")
+  if args.replicas and chosen.resplit:
+    raise InputError(
+      f"--replicas: {args.study} splits the data anew for every seed, and what "
+      "is trained together shares a split; valid: without it"
+    )
   return chosen, runs
+
+
+def _jobs(
+  args: argparse.Namespace, runs: Sequence[study.Run]
+) -> list[run_study.Job]:
+  """What is to be run, by the arguments.
+
+  Raises:
+    InputError: if there is no run of that index.
+  """
+  groups = [[run] for run in runs]
+  if args.replicas:
+    rows: dict[str, list[study.Run]] = {}
+    for run in runs:
+      rows.setdefault(run.member.name, []).append(run)
+    groups = [study.together(row) for row in rows.values()]
+  if args.index is None:
+    return [job for group in groups for job in group]
+  if not 0 <= args.index < len(groups):
+    raise InputError(
+      f"--index: got {args.index}; valid: 0 to {len(groups) - 1}"
+    )
+  return groups[args.index]
 
 
 def _weights(args: argparse.Namespace) -> pathlib.Path:
@@ -103,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   console = Console()
   try:
     chosen, runs = _expand(args)
-    wanted = runs if args.index is None else [runs[args.index]]
-    failed = [] if args.collect else run_study.run_all(console, wanted)
+    jobs = _jobs(args, runs)
+    failed = [] if args.collect else run_study.run_all(console, jobs)
   except InputError as error:
     print(f"study: {error}", file=sys.stderr)
     return 2

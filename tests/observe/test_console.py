@@ -193,6 +193,27 @@ def test_number(value, text):
   assert console_lib.number(value) == text
 
 
+@pytest.mark.parametrize(
+  ("values", "text"),
+  [
+    ([0.5], "0.500"),
+    ([0.5, 0.6], "0.550 ± 0.071"),
+    ([0.5, math.nan], "-"),
+  ],
+)
+def test_spread(values, text):
+  assert console_lib.spread(values) == text
+
+
+def test_an_evaluation_is_one_line_however_many_seeds():
+  one = {"loss": 0.5, "accuracy": 0.75, "count": 10.0}
+  other = {"loss": 0.7, "accuracy": 0.75, "count": 10.0}
+  line = console_lib.evaluation("val", [one])
+  assert line == "val loss 0.500  acc 0.750"
+  line = console_lib.evaluation("val", [one, other])
+  assert line == "val loss 0.600 ± 0.141  acc 0.750 ± 0.000"
+
+
 def test_summary_is_a_table_and_where_to_look(capsys):
   workdir = pathlib.Path("/runs/idc_v1")
   console_lib.print_summary(console_lib.Console(), _summary(), workdir)

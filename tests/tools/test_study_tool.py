@@ -95,11 +95,36 @@ def test_one_run_of_an_array(finished):
   assert done.returncode == 0
 
 
+def test_seeds_of_a_member_in_one_program(tmp_path):
+  done = run(tmp_path, "--seeds=2", "--replicas", "--index=1")
+  assert done.returncode == 0, done.stdout
+  assert done.stdout.startswith("[1/1] narrow seeds 0 to 1: running, log in")
+  folder = tmp_path / "runs" / "narrow"
+  assert "Trained together: seeds 0, 1" in (folder / "run.log").read_text()
+  done = run(tmp_path, "--seeds=2", "--replicas", "--index=1")
+  assert done.stdout.splitlines() == [
+    "[1/2] narrow seed 0: complete",
+    "[2/2] narrow seed 1: complete",
+  ]
+  done = run(tmp_path, "--seeds=2", "--collect")
+  assert "│ narrow │  2/2 │" in done.stdout
+
+
+def test_seeds_that_split_anew_are_not_trained_together(tmp_path, monkeypatch):
+  resplit = STUDY.replace("pairs=(", "resplit=True, pairs=(")
+  monkeypatch.setitem(globals(), "STUDY", resplit)
+  done = run(tmp_path, "--replicas")
+  assert done.returncode == 2
+  assert "widths.py splits the data anew for every seed" in done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
     (["--seeds=0"], "--seeds: got 0"),
     (["--index=9"], "--index: got 9; valid: 0 to 5"),
+    (["--index=2", "--replicas"], "--index: got 2; valid: 0 to 1"),
     (["--only=none"], "--only: got 'none'; valid: broken, narrow"),
     (["train.epoch=1"], "train.epoch: unknown field"),
     (["nonsense"], "got 'nonsense'; valid: SECTION.FIELD=VALUE"),
