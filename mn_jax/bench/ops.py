@@ -51,14 +51,15 @@ class Operation:
       return images, (channels, self.output[-1])
     return images, (channels,), (channels,)
 
-  def formulations(self) -> dict[str, Callable]:
-    """All ways to compute it: functions of the arguments."""
+  def formulations(self) -> dict[str, Callable | None]:
+    """All ways to compute it: functions of the arguments; None: not here."""
     if self.kind == "depthwise":
+      here = jax.default_backend()
       return {
-        way.__name__: functools.partial(
-          way, stride=self.stride, padding=self.padding
-        )
-        for way in depthwise.FORMULATIONS.values()
+        name: functools.partial(way, stride=self.stride, padding=self.padding)
+        if depthwise.CONFINED.get(name, here) == here
+        else None
+        for name, way in depthwise.CANDIDATES.items()
       }
     if self.kind == "pointwise":
       return {
@@ -155,10 +156,11 @@ def _measure_one(
           compile_direction(way, wanted), gradient, *arguments
         )
         for name, way in operation.formulations().items()
+        if way is not None
       },
       repeats,
     )
-    times[direction] = {
+    times[direction] = dict.fromkeys(operation.formulations()) | {
       name: {
         "milliseconds": 1e3 * float(np.median(taken)),
         "min_milliseconds": 1e3 * min(taken),

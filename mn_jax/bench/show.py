@@ -1,5 +1,6 @@
 """Reports of the benchmark as tables in a terminal."""
 
+import math
 import statistics
 from typing import Any
 
@@ -132,13 +133,19 @@ def by_shape(
     times = found["times"][direction]
     count, least = count + calls, least + calls * floor
     for name, time in times.items():
-      totals[name] = totals.get(name, 0.0) + calls * time["milliseconds"]
+      spent = math.nan if time is None else time["milliseconds"]
+      totals[name] = totals.get(name, 0.0) + calls * spent
     cells = [
-      _cell(time["milliseconds"], time["percent_of_floor"])
+      "not measured"
+      if time is None
+      else _cell(time["milliseconds"], time["percent_of_floor"])
       for time in times.values()
     ]
     rows.append((_shape(found), str(calls), f"{floor:.2f}", *cells))
-  cells = [_cell(total, 100 * least / total) for total in totals.values()]
+  cells = [
+    "not measured" if math.isnan(total) else _cell(total, 100 * least / total)
+    for total in totals.values()
+  ]
   rows.append(("all layers", str(count), f"{least:.2f}", *cells))
   return rows, list(totals)
 
