@@ -191,6 +191,19 @@ def build(
     placement = mesh.HostImages(the_mesh)
   stacked = replicas_lib.is_stacked(len(configs))
   way = replicas_lib.Stacked if stacked else replicas_lib.SideBySide
+  make_train_step = functools.partial(
+    step.make_train_step,
+    module,
+    network.conventions,
+    tx,
+    config,
+    the_mesh,
+    rules=rules,
+    class_weights=weights,
+    log_prior=losses.log_prior(train_labels, classes),
+    extracted=cached,
+    stacked=stacked,
+  )
   return Experiment(
     config=config,
     replicas=tuple(
@@ -217,18 +230,8 @@ def build(
       for each, own in zip(configs, initials, strict=True)
     ),
     together=way(
-      step.make_train_step(
-        module,
-        network.conventions,
-        tx,
-        config,
-        the_mesh,
-        rules=rules,
-        class_weights=weights,
-        log_prior=losses.log_prior(train_labels, classes),
-        extracted=cached,
-        stacked=stacked,
-      ),
+      make_train_step(),
+      make_train_step(scanned=True),
       step.make_eval_step(
         module,
         network.conventions,

@@ -66,6 +66,12 @@ def by_example(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
   return NamedSharding(mesh, P(*[None] * axis, "data"))
 
 
+def stack(batches: Sequence[Batch]) -> Batch:
+  """Batches as one, along a leading axis."""
+  keys = batches[0].keys()
+  return {key: np.stack([batch[key] for batch in batches]) for key in keys}
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
   """Puts host values, equal on all processes, onto every device."""
   return jax.device_put(tree, replicated(mesh))
@@ -104,17 +110,13 @@ class HostImages:
   def __init__(self, mesh: Mesh):
     self._mesh = mesh
 
-  def put(self, batch: Batch) -> dict[str, jax.Array]:
-    """This process's share of a batch -> the global batch on the mesh."""
-    return self._send(batch, axis=0)
+  def put(self, batch: Batch, *, axis: int = 0) -> dict[str, jax.Array]:
+    """This process's share of a batch -> the global batch on the mesh.
 
-  def put_stacked(self, batches: Sequence[Batch]) -> dict[str, jax.Array]:
-    """The same of a batch for each replica, along a leading axis."""
-    keys = batches[0].keys()
-    stacked = {key: np.stack([batch[key] for batch in batches]) for key in keys}
-    return self._send(stacked, axis=1)
-
-  def _send(self, batch: Batch, *, axis: int) -> dict[str, jax.Array]:
+    Args:
+      batch: one, or several stacked.
+      axis: that of its examples.
+    """
     sharding = by_example(self._mesh, axis=axis)
     return {
       key: jax.make_array_from_process_local_data(sharding, value)
@@ -144,20 +146,15 @@ class DeviceImages:
       )
     self._host = HostImages(mesh)
     self._images = replicate(mesh, np.asarray(images))
-    self._gather, self._gather_stacked = (
+    self._gather = [
       jax.jit(
         lambda images, rows: jnp.take(images, rows, axis=0),
         out_shardings=by_example(mesh, axis=axis),
       )
-      for axis in range(2)
-    )
+      for axis in range(3)
+    ]
 
-  def put(self, batch: Batch) -> dict[str, jax.Array]:
+  def put(self, batch: Batch, *, axis: int = 0) -> dict[str, jax.Array]:
     """As `HostImages.put`, for a batch without 'image'."""
-    sent = self._host.put(batch)
-    return {**sent, "image": self._gather(self._images, sent["id"])}
-
-  def put_stacked(self, batches: Sequence[Batch]) -> dict[str, jax.Array]:
-    """As `HostImages.put_stacked`, for batches without 'image'."""
-    sent = self._host.put_stacked(batches)
-    return {**sent, "image": self._gather_stacked(self._images, sent["id"])}
+    sent = self._host.put(batch, axis=axis)
+    return {**sent, "image": self._gather[axis](self._images, sent["id"])}

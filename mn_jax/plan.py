@@ -39,6 +39,9 @@ class Plan:
     steps_per_epoch: examples of the training split over the batch size; an
       epoch may end within a batch.
     log, evaluate, save: when each is due.
+    profile: the steps after which the profiler's trace begins and ends; none
+      without a trace.
+    steps_per_dispatch: most steps in a dispatch.
   """
 
   total_steps: int
@@ -47,6 +50,20 @@ class Plan:
   log: Cadence
   evaluate: Cadence
   save: Cadence
+  profile: tuple[int, ...]
+  steps_per_dispatch: int
+
+  def next_steps(self, done: int) -> int:
+    """Steps of the dispatch that follows `done` updates.
+
+    As many as asked for if nothing is due between them, otherwise one.
+    """
+    between = range(done + 1, done + self.steps_per_dispatch)
+    return 1 if any(map(self._due, between)) else self.steps_per_dispatch
+
+  def _due(self, step: int) -> bool:
+    cadences = (self.log, self.evaluate, self.save)
+    return step in self.profile or any(each.due(step) for each in cadences)
 
 
 def resolve(config: Config, num_train_examples: int) -> Plan:
@@ -78,6 +95,9 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
       f"{total_steps}"
     )
 
+  begin = config.observe.profile_at_step
+  end = begin + config.observe.profile_steps
+
   def cadence(period: int) -> Cadence:
     return Cadence(max(1, period), batch_size, total_steps)
 
@@ -88,4 +108,6 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
     log=cadence(config.observe.log_every_steps * batch_size),
     evaluate=cadence(examples(config.eval, "every_")),
     save=cadence(examples(config.checkpoint, "every_")),
+    profile=(begin, end) if begin else (),
+    steps_per_dispatch=config.train.steps_per_dispatch,
   )

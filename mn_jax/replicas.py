@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from mn_jax import mesh as mesh_lib
 from mn_jax.mesh import Batch, DeviceImages, HostImages
 from mn_jax.state import TrainState
-from mn_jax.step import EvalStep, TrainStep
+from mn_jax.step import EvalStep, Sums, TrainStep
 
 # The states, or results, of all replicas as one of the ways holds them.
 States = Any
@@ -34,10 +34,18 @@ class Replicas(Protocol):
   def split(self, states: States) -> list[TrainState]:
     """The inverse of `join`."""
 
-  def train_step(
-    self, states: States, batches: Sequence[Batch]
+  def train_steps(
+    self, states: States, batches: Sequence[Sequence[Batch]]
   ) -> tuple[States, Outputs]:
-    """`step.TrainStep` on a host batch for each; the states are donated."""
+    """Steps in one dispatch, one or several; the states are donated.
+
+    Args:
+      states: of the replicas.
+      batches: of each replica, a host batch for each step.
+
+    Returns:
+      The new states and the sums: f32[] of one step, f32[steps] of several.
+    """
 
   def eval_step(self, states: States, batch: Batch) -> Outputs:
     """`step.EvalStep` of each on one host batch."""
@@ -65,6 +73,7 @@ class SideBySide:
   def __init__(
     self,
     train_step: TrainStep,
+    train_steps: TrainStep,
     eval_step: EvalStep,
     placement: HostImages | DeviceImages,
     mesh: Mesh,
@@ -73,12 +82,14 @@ class SideBySide:
     """Starts no thread yet.
 
     Args:
-      train_step, eval_step: from `step`, not stacked.
+      train_step, train_steps, eval_step: from `step`, not stacked; the second
+        of them scanned.
       placement: gets batches onto the mesh.
       mesh: the devices.
       seeds: of the replicas.
     """
-    self._train_step, self._eval_step = train_step, eval_step
+    self._train_step, self._train_steps = train_step, train_steps
+    self._eval_step = eval_step
     self._put = placement.put
     self._seeds = [mesh_lib.replicate(mesh, np.int32(seed)) for seed in seeds]
     # A CPU runs in turn what one thread dispatches, and at the same time what
@@ -98,11 +109,12 @@ class SideBySide:
     """The same states."""
     return states
 
-  def train_step(
-    self, states: list[TrainState], batches: Sequence[Batch]
+  def train_steps(
+    self, states: list[TrainState], batches: Sequence[Sequence[Batch]]
   ) -> tuple[list[TrainState], Outputs]:
     """See `Replicas`."""
-    done = self._each(self._train_one, states, batches, self._seeds)
+    take = self._take_one if len(batches[0]) == 1 else self._take_several
+    done = self._each(take, states, batches, self._seeds)
     return [state for state, _ in done], [sums for _, sums in done]
 
   def eval_step(self, states: list[TrainState], batch: Batch) -> Outputs:
@@ -114,10 +126,16 @@ class SideBySide:
     """See `Replicas`."""
     return jax.device_get(outputs)
 
-  def _train_one(
-    self, state: TrainState, batch: Batch, seed: jax.Array
-  ) -> tuple[TrainState, dict[str, jax.Array]]:
-    return self._train_step(state, self._put(batch), seed)
+  def _take_one(
+    self, state: TrainState, batches: Sequence[Batch], seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    return self._train_step(state, self._put(batches[0]), seed)
+
+  def _take_several(
+    self, state: TrainState, batches: Sequence[Batch], seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    sent = self._put(mesh_lib.stack(batches), axis=1)
+    return self._train_steps(state, sent, seed)
 
   def _each(self, do: Callable, *arguments: Sequence) -> list:
     """Calls a function once for each replica."""
@@ -142,14 +160,16 @@ class Stacked:
   def __init__(
     self,
     train_step: TrainStep,
+    train_steps: TrainStep,
     eval_step: EvalStep,
     placement: HostImages | DeviceImages,
     mesh: Mesh,
     seeds: Sequence[int],
   ):
     """As `SideBySide`, but of stacked steps."""
-    self._train_step, self._eval_step = train_step, eval_step
-    self._placement = placement
+    self._train_step, self._train_steps = train_step, train_steps
+    self._eval_step = eval_step
+    self._put = placement.put
     self._seeds = mesh_lib.replicate(mesh, np.array(seeds, np.int32))
     whole = mesh_lib.replicated(mesh)
     self._join = jax.jit(
@@ -171,16 +191,20 @@ class Stacked:
     """Copies of each replica's part."""
     return self._split(states)
 
-  def train_step(
-    self, states: TrainState, batches: Sequence[Batch]
+  def train_steps(
+    self, states: TrainState, batches: Sequence[Sequence[Batch]]
   ) -> tuple[TrainState, Outputs]:
     """See `Replicas`."""
-    sent = self._placement.put_stacked(batches)
-    return self._train_step(states, sent, self._seeds)
+    steps = [mesh_lib.stack(own) for own in zip(*batches, strict=True)]
+    if len(steps) == 1:
+      sent = self._put(steps[0], axis=1)
+      return self._train_step(states, sent, self._seeds)
+    sent = self._put(mesh_lib.stack(steps), axis=2)
+    return self._train_steps(states, sent, self._seeds)
 
   def eval_step(self, states: TrainState, batch: Batch) -> Outputs:
     """See `Replicas`."""
-    return self._eval_step(states, self._placement.put(batch))
+    return self._eval_step(states, self._put(batch))
 
   def fetch(self, outputs: Outputs) -> list[dict[str, np.ndarray]]:
     """See `Replicas`."""

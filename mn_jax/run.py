@@ -63,10 +63,12 @@ class Run:
     self._open_writer()
 
   def add(self, sums: Mapping[str, np.ndarray]) -> None:
-    """Adds the sums of a step to the window since the last log."""
+    """Adds sums, f32[] or f32[steps], to the window since the last log."""
     window = self.position.window
-    for name, value in {**sums, "steps": 1}.items():
-      window[name] = window.get(name, 0.0) + float(value)
+    steps = np.ones_like(sums["count"])
+    for name, values in {**sums, "steps": steps}.items():
+      for value in np.ravel(values).tolist():
+        window[name] = window.get(name, 0.0) + value
 
   def log(self, speed: Mapping[str, float | None]) -> bool:
     """Writes the means since the last log; whether the loss is finite.

@@ -34,6 +34,7 @@ def make_train_step(
   log_prior: jax.Array,
   extracted: bool = False,
   stacked: bool = False,
+  scanned: bool = False,
 ) -> TrainStep:
   """Compiles `(state, batch, seed) -> (state, sums)`; the state is donated.
 
@@ -63,6 +64,8 @@ def make_train_step(
       the images; these are neither changed nor mixed.
     stacked: whether state, batch, seed and sums have a leading axis of
       replicas.
+    scanned: whether batch and sums have an axis of steps, that are taken one
+      after the other: the first of a batch, the last of sums.
   """
   num_classes = len(class_weights)
   micro_batches = config.optim.accumulate
@@ -172,10 +175,21 @@ def make_train_step(
     )
     return state, {**sums, "grad_norm": _norm(grads)}
 
+  def train_steps(
+    state: TrainState, batches: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    return jax.lax.scan(
+      lambda state, batch: train_step(state, batch, seed), state, batches
+    )
+
+  compiled = train_steps if scanned else train_step
+  if stacked:
+    compiled = jax.vmap(compiled, in_axes=(0, int(scanned), 0))
   whole = mesh_lib.replicated(mesh)
+  examples = mesh_lib.by_example(mesh, axis=stacked + scanned)
   return jax.jit(
-    jax.vmap(train_step) if stacked else train_step,
-    in_shardings=(whole, mesh_lib.by_example(mesh, axis=int(stacked)), whole),
+    compiled,
+    in_shardings=(whole, examples, whole),
     out_shardings=whole,
     donate_argnums=0,
   )

@@ -1,9 +1,10 @@
 """Training and evaluation: the one loop, and the order of things around it.
 
 An iteration is: the next batch, a step, then what is due of logging,
-validating and saving, in that order and counted in completed updates. State
-and position are saved at the same boundary, so a run that goes on from a
-checkpoint repeats exactly what the uninterrupted run does.
+validating and saving, in that order and counted in completed updates. It may
+be several steps in one dispatch (`train.steps_per_dispatch`) where nothing is
+due between them. State and position are saved at the same boundary, so a run
+that goes on from a checkpoint repeats exactly what the uninterrupted run does.
 
 The loop trains one run for each seed that is asked for, all of them at the same
 step. Usually that is one.
@@ -29,8 +30,8 @@ from mn_jax.observe import console as console_lib
 from mn_jax.run import Run
 from mn_jax.workdir import Workdir
 
-# Steps in flight: the host waits for the step before the last, so the device
-# always has one to do and a stop is never far behind.
+# Dispatches in flight: the host waits for the one before the last, so the
+# device always has a step to do and a stop is never far behind.
 _LAG = 2
 
 
@@ -48,7 +49,7 @@ def train_and_evaluate(
     workdir: the run's folder; created, or continued if it has the same config.
       With `train.replicas` above 1 it has a folder for each seed.
     console: for people.
-    stop_requested: asked before every step, with the number of completed
+    stop_requested: asked before every dispatch, with the number of completed
       updates, whether to save and return.
 
   Returns:
@@ -134,7 +135,7 @@ class _Loop:
     self._states = self._together.join(self._begin())
     self._clock = clock_lib.Clock(self._runs[0].position.clock)
     self._pending: collections.deque = collections.deque()
-    self._compiled = False
+    self._compiled: set[int] = set()
     self._profiling = False
 
   @property
@@ -159,7 +160,8 @@ class _Loop:
           self._stop()
           return False
         with self._clock.section("data"):
-          batches = [next(iterator) for iterator in iterators]
+          steps = range(plan.next_steps(self._number))
+          batches = [[next(own) for _ in steps] for own in iterators]
         self._step(batches)
         if plan.log.due(self._number):
           self._log()
@@ -232,18 +234,22 @@ class _Loop:
         )
     return [state for state, _ in restored]
 
-  def _step(self, batches: list[loader.Batch]) -> None:
-    # The first step of a process waits for the compiler; its time and its
-    # images stay out of the throughput.
-    with self._clock.section("step" if self._compiled else "compile"):
-      self._states, sums = self._together.train_step(self._states, batches)
+  def _step(self, batches: list[list[loader.Batch]]) -> None:
+    count = len(batches[0])
+    # The first dispatch of so many steps waits for the compiler; its time and
+    # its images stay out of the throughput.
+    compiled = count in self._compiled
+    if not compiled:
+      self._settle_all()
+    with self._clock.section("step" if compiled else "compile"):
+      self._states, sums = self._together.train_steps(self._states, batches)
       for run in self._runs:
-        run.position.batch += 1
+        run.position.batch += count
       self._pending.append(sums)
-      self._settle(_LAG if self._compiled else 0)
-    if self._compiled:
-      self._clock.count(self._config.train.batch_size)
-    self._compiled = True
+      self._settle(_LAG if compiled else 0)
+    if compiled:
+      self._clock.count(count * self._config.train.batch_size)
+    self._compiled.add(count)
     self._profile()
     self._progress.step(self._number)
 
@@ -326,14 +332,14 @@ class _Loop:
     )
 
   def _profile(self) -> None:
-    observe, number = self._config.observe, self._number
-    if not observe.profile_at_step:
+    if not self._plan.profile:
       return
-    if number == observe.profile_at_step:
+    begin, end = self._plan.profile
+    if self._number == begin:
       folder = self._runs[0].folder.path
       jax.profiler.start_trace(str(folder / "tensorboard"))
       self._profiling = True
-    if number == observe.profile_at_step + observe.profile_steps:
+    if self._number == end:
       self._settle_all()
       self._stop_profile()
 

@@ -47,6 +47,12 @@ def from_config_dict(values: ml_collections.ConfigDict) -> config_lib.Config:
       f"optim.accumulate: got {config.optim.accumulate}; valid: a divisor of "
       f"train.batch_size, {config.train.batch_size}"
     )
+  if config.train.steps_per_dispatch > config.observe.log_every_steps:
+    raise InputError(
+      f"train.steps_per_dispatch: got {config.train.steps_per_dispatch}; "
+      "valid: at most observe.log_every_steps, "
+      f"{config.observe.log_every_steps}"
+    )
   if config.optim.weight_decay and config.optim.name == "adam":
     raise InputError(
       f"optim.weight_decay: got {config.optim.weight_decay:g} with optim.name "

@@ -193,6 +193,10 @@ def test_every_range_includes_its_ends_and_nothing_beyond(path, bound, sign):
       {"data__sampling": "balanced", "train__logit_adjustment": 0.5},
       "train.logit_adjustment=0.5: got it with data.sampling='balanced', which",
     ),
+    (
+      {"train__steps_per_dispatch": 21},
+      "train.steps_per_dispatch: got 21; valid: at most observe.log_every_ste",
+    ),
     ({"data__classes": 1}, "data.classes: got 1; valid: 0 for all, or 2 and m"),
     ({"data__folds": 1}, "data.folds: got 1; valid: 0 for one per group, or 2"),
     (
@@ -298,6 +302,8 @@ def test_result_fields_leave_out_what_changes_no_number():
     "checkpoint.keep_latest",
     "observe.profile_at_step",
     "observe.profile_steps",
+    "train.replicas",
+    "train.steps_per_dispatch",
   }
   assert set(fields) < everything
   assert fields["train.steps"] == 10

@@ -54,6 +54,25 @@ def test_images_on_the_device_are_those_of_the_rows():
     assert put[key].sharding.is_equivalent_to(value.sharding, value.ndim)
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_stacked_batches_are_spread_by_example(axis):
+  mesh = mesh_lib.make_mesh()
+  images, batch = _batch(20)["image"], _batch(8)
+  for _ in range(axis):
+    other = {key: value[..., ::-1] for key, value in batch.items()}
+    batch = mesh_lib.stack([batch, other, batch])
+  batch["image"] = images[batch["id"]]
+  sent = mesh_lib.HostImages(mesh).put(batch, axis=axis)
+  rows = {key: value for key, value in batch.items() if key != "image"}
+  gathered = mesh_lib.DeviceImages(mesh, images).put(rows, axis=axis)
+  for put in (sent, gathered):
+    assert put.keys() == batch.keys()
+    for key, value in put.items():
+      np.testing.assert_array_equal(value, batch[key])
+      for shard in value.addressable_shards:
+        assert shard.data.shape[: axis + 1] == (3,) * axis + (2,)
+
+
 @pytest.mark.parametrize(
   ("stats", "fits"),
   [

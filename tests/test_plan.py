@@ -129,6 +129,37 @@ def test_periods_of_evaluation_and_saving_are_apart():
   assert _due_steps(plan.save) == [3, 6]
 
 
+@pytest.mark.parametrize(
+  ("most", "start", "expected"),
+  [
+    (1, 0, [*range(25)]),
+    (2, 0, [0, 2, 4, 5, 7, 9, 10, 11, 13, 15, 17, 18, 20, 22, 24]),
+    (5, 0, [0, 1, 2, 3, 4, 5, 10, 11, *range(16, 25)]),
+    (5, 7, [7, 8, 9, 10, 11, *range(16, 25)]),
+  ],
+)
+def test_nothing_is_due_between_the_steps_of_a_dispatch(most, start, expected):
+  config = _config(
+    train__steps=25,
+    train__batch_size=4,
+    train__steps_per_dispatch=most,
+    observe__log_every_steps=10,
+    observe__profile_at_step=4,
+    observe__profile_steps=1,
+    eval__every_epochs=0.0,
+    eval__every_steps=11,
+    checkpoint__every_epochs=0.0,
+    checkpoint__every_steps=18,
+  )
+  plan = plan_lib.resolve(config, 100)
+  done, begun = start, []
+  while done < plan.total_steps:
+    begun.append(done)
+    done += plan.next_steps(done)
+  assert done == 25
+  assert begun == expected
+
+
 def test_batch_larger_than_the_split_is_refused():
   config = _config(train__steps=3, train__batch_size=32)
   assert plan_lib.resolve(config, 32).total_steps == 3

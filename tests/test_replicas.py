@@ -1,5 +1,7 @@
 """Tests of stepping several seeds together: both ways against each alone."""
 
+import functools
+import itertools
 import types
 
 import jax
@@ -32,18 +34,21 @@ def make(way, seeds=SEEDS, *, devices=1, placement=mesh_lib.HostImages):
   tx = optim.make_optimizer(SGD, lambda _: SGD.learning_rate, rules)
   conventions = registry.get("mobilenet_v1").conventions
   stacked = way is replicas.Stacked
+  make_train_step = functools.partial(
+    step.make_train_step,
+    module,
+    conventions,
+    tx,
+    CONFIG,
+    mesh,
+    rules=rules,
+    class_weights=np.ones(2, np.float32),
+    log_prior=np.log(np.full(2, 0.5, np.float32)),
+    stacked=stacked,
+  )
   made = way(
-    step.make_train_step(
-      module,
-      conventions,
-      tx,
-      CONFIG,
-      mesh,
-      rules=rules,
-      class_weights=np.ones(2, np.float32),
-      log_prior=np.log(np.full(2, 0.5, np.float32)),
-      stacked=stacked,
-    ),
+    make_train_step(),
+    make_train_step(scanned=True),
     step.make_eval_step(module, conventions, CONFIG, mesh, stacked=stacked),
     placement(mesh),
     mesh,
@@ -61,17 +66,34 @@ def make(way, seeds=SEEDS, *, devices=1, placement=mesh_lib.HostImages):
   return made, [first(seed) for seed in seeds]
 
 
-def train(made, states, seeds=SEEDS, *, pixels=True):
+def train(made, states, seeds=SEEDS, *, pixels=True, dispatches=(1, 1, 1)):
   """(states, sums by replica) after three steps on batches of their own."""
-  states = made.join(states)
-  for number in range(3):
-    batches = [batch(seed=100 * seed + number) for seed in seeds]
+  states, sums, number = made.join(states), [], 0
+  for steps in dispatches:
+    numbers = range(number, number + steps)
+    batches = [
+      [batch(seed=100 * seed + number) for number in numbers] for seed in seeds
+    ]
     if not pixels:
-      batches = [
-        {k: own[k] for k in ("id", "label", "mask")} for own in batches
-      ]
-    states, sums = made.train_step(states, batches)
-  return made.split(states), made.fetch(sums)
+      for own in itertools.chain(*batches):
+        del own["image"]
+    states, found = made.train_steps(states, batches)
+    sums.append(made.fetch(found))
+    number += steps
+  return made.split(states), [
+    {
+      name: np.concatenate([np.ravel(some[name]) for some in own])
+      for name in own[0]
+    }
+    for own in zip(*sums, strict=True)
+  ]
+
+
+def assert_same(found, expected):
+  """What `train` returns, to the bit."""
+  shas = [[*map(state_lib.sha256, states)] for states, _ in (found, expected)]
+  assert shas[0] == shas[1]
+  jax.tree.map(np.testing.assert_array_equal, found[1], expected[1])
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +107,19 @@ def alone():
 
 def test_side_by_side_each_is_what_it_is_alone(alone):
   made, states = make(replicas.SideBySide)
-  states, sums = train(made, states)
-  assert len({state_lib.sha256(state) for state in states}) == len(SEEDS)
-  assert [*map(state_lib.sha256, states)] == [*map(state_lib.sha256, alone[0])]
-  assert sums == alone[1]
+  found = train(made, states)
+  assert len({state_lib.sha256(state) for state in found[0]}) == len(SEEDS)
+  assert_same(found, alone)
+
+
+@pytest.mark.parametrize("way", [replicas.SideBySide, replicas.Stacked])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_several_steps_in_a_dispatch_are_those_one_by_one(way, devices):
+  expected = train(*make(way, devices=devices))
+  assert all(sums["loss"].shape == (3,) for sums in expected[1])
+  found = train(*make(way, devices=devices), dispatches=(1, 2))
+  for some, its in zip(found, expected, strict=True):
+    assert_close(some, its)
 
 
 @pytest.mark.parametrize(
@@ -118,21 +149,14 @@ def test_images_on_the_device_are_those_of_the_rows(way):
     return mesh_lib.DeviceImages(mesh, IMAGES)
 
   made, states = make(way, devices=2, placement=on_device)
-  found, _ = train(made, states, pixels=False)
+  found = train(made, states, pixels=False, dispatches=(1, 2))
 
   class FromHost(mesh_lib.HostImages):
-    def put(self, batch):
-      return super().put({**batch, "image": IMAGES[batch["id"]]})
-
-    def put_stacked(self, batches):
-      return super().put_stacked(
-        [{**own, "image": IMAGES[own["id"]]} for own in batches]
-      )
+    def put(self, batch, *, axis=0):
+      return super().put({**batch, "image": IMAGES[batch["id"]]}, axis=axis)
 
   made, states = make(way, devices=2, placement=FromHost)
-  expected, _ = train(made, states, pixels=False)
-  for mine, its in zip(found, expected, strict=True):
-    assert state_lib.sha256(mine) == state_lib.sha256(its)
+  assert_same(found, train(made, states, pixels=False, dispatches=(1, 2)))
 
 
 @pytest.mark.parametrize("way", [replicas.SideBySide, replicas.Stacked])

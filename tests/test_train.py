@@ -7,10 +7,11 @@ import runpy
 import numpy as np
 import pytest
 
-from mn_jax import losses, train, validate
+from mn_jax import checkpoint, losses, train, validate
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.models import registry
+from mn_jax.observe import clock
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
 
@@ -141,6 +142,54 @@ def test_stopped_and_continued_equals_uninterrupted(
   assert continued["test/loss"] == summary["test/loss"]
   assert continued["best_step"] == summary["best_step"]
   assert logged(part) == logged(workdir)
+
+
+@pytest.fixture
+def dispatched(tmp_path, monkeypatch):
+  """(workdir, summary, steps asked for a stop, images counted, traces)."""
+  asked, counted, traced = [], [], []
+  original = losses.cross_entropy
+
+  def counting(*args, **kwargs):
+    traced.append(1)
+    return original(*args, **kwargs)
+
+  monkeypatch.setattr(losses, "cross_entropy", counting)
+  monkeypatch.setattr(
+    clock.Clock, "count", lambda _, images: counted.append(images)
+  )
+  workdir = tmp_path / "two_at_once"
+  (summary,) = train.train_and_evaluate(
+    load(train__steps_per_dispatch=2),
+    workdir,
+    console=Console(quiet=True),
+    stop_requested=lambda step: asked.append(step),
+  )
+  return workdir, summary, asked, counted, len(traced)
+
+
+def test_two_steps_in_a_dispatch(finished, dispatched, tmp_path):
+  """As the same two by themselves; XLA fuses, and so rounds, differently."""
+  workdir, summary, asked, counted, traced = dispatched
+  # The validation after step 3 leaves no room for two.
+  assert asked == [0, 2, 3, 4]
+  # The first dispatch of each length compiles: a program more.
+  assert counted == [32, 64]
+  assert traced == finished[2] + 1
+  assert checkpoint.steps(workdir) == checkpoint.steps(finished[0])
+  for mine, its in zip(logged(workdir), logged(finished[0]), strict=True):
+    assert mine.keys() == its.keys()
+    for name in {"step", "train/loss", "train/grad_norm", "val/loss"} & {*its}:
+      assert mine[name] == pytest.approx(its[name], rel=1e-5)
+  assert summary["test/loss"] == pytest.approx(
+    finished[1]["test/loss"], rel=1e-5
+  )
+  # Dispatches end at the same steps: to the bit.
+  config = load(train__steps_per_dispatch=2)
+  assert run(config, tmp_path / "part", stop_at=2) is None
+  continued = run(config, tmp_path / "part")
+  assert continued["state_sha256"] == summary["state_sha256"]
+  assert logged(tmp_path / "part") == logged(workdir)
 
 
 def test_stop_before_the_first_step_saves_nothing(tmp_path):

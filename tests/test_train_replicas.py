@@ -164,6 +164,11 @@ def test_images_on_the_device_and_micro_batches(tmp_path):
   expected = run(load(seed=1, **fields), tmp_path / "one")
   assert found[1]["state_sha256"] == expected["state_sha256"]
   assert found[1]["test/loss"] == expected["test/loss"]
+  several = run_together(
+    tmp_path / "several", train__steps_per_dispatch=2, **fields
+  )
+  for mine, its in zip(several, found, strict=True):
+    assert mine["test/loss"] == pytest.approx(its["test/loss"], rel=1e-5)
 
 
 def test_heads_on_features_that_all_share(tmp_path):
@@ -184,6 +189,12 @@ def test_heads_on_features_that_all_share(tmp_path):
   assert "extracting" not in said  # they are kept
   assert both[1]["state_sha256"] == alone["state_sha256"]
   assert both[0]["state_sha256"] != alone["state_sha256"]
+  several, _ = toy_transfer.run_all(
+    toy_transfer.load(train__replicas=2, train__steps_per_dispatch=2, **fields),
+    tmp_path / "several",
+  )
+  for mine, its in zip(several, both, strict=True):
+    assert mine["test/loss"] == pytest.approx(its["test/loss"], rel=1e-5)
 
 
 def test_stacked_each_leaves_about_what_it_leaves_alone(

@@ -87,7 +87,7 @@ def steps(experiment: experiment_lib.Experiment, count: int) -> tuple:
   # The step donates its argument.
   states = together.join([jax.tree.map(jnp.copy, replica.initial_state)])
   for number in range(count):
-    states, found = together.train_step(states, [replica.batches[number]])
+    states, found = together.train_steps(states, [[replica.batches[number]]])
     (of_step,) = together.fetch(found)
     sums.append({name: float(value) for name, value in of_step.items()})
   (state,) = together.split(states)

@@ -9,8 +9,8 @@ class Clock:
   """Adds up seconds by section, and the images trained in them.
 
   Sections do not nest. Training consists of 'data', waiting for a batch, and
-  'step'; 'compile' is the first step of a process, 'evaluate' and 'save' are
-  the rest.
+  'step'; 'compile' is the first dispatch of each program, 'evaluate' and
+  'save' are the rest.
   """
 
   def __init__(

@@ -80,6 +80,14 @@ class TrainConfig:
     low=1,
     result=False,
   )
+  steps_per_dispatch: int = field(
+    1,
+    "steps in one dispatch, for accelerators that take less time for a step "
+    "than the host to dispatch it; single ones where something is due between "
+    "them; the last bits may differ",
+    low=1,
+    result=False,
+  )
   ema_decay: float = field(
     0.0,
     "decay of the average of parameters that is evaluated, rising from 0.1 "
