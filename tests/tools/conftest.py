@@ -3,10 +3,13 @@
 import pathlib
 import shutil
 
+import jax
 import pytest
 
 from mn_jax.data import sample
 from mn_jax.tools import prepare
+from tests import toy_transfer as toy
+from tests.tools import inspecting
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +40,26 @@ def run_prepare(capsys, root):
     return code, *capsys.readouterr()
 
   return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """The workdir of a small run."""
+  workdir = tmp_path_factory.mktemp("runs") / "run"
+  config = toy.load(model__name="simple_cnn", model__shallow=False)
+  with jax.numpy_dtype_promotion("standard"):
+    toy.run(config, workdir)
+  return workdir
+
+
+@pytest.fixture
+def start(run, capsys):
+  """Runs a program; returns its code and what it printed."""
+
+  def start(name, *arguments, workdir=run):
+    code = inspecting.PROGRAMS[name].main(
+      [f"--workdir={workdir}", *map(str, arguments)]
+    )
+    return code, *capsys.readouterr()
+
+  return start

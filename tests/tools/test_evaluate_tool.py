@@ -1,0 +1,237 @@
+"""`tools.evaluate`, as its users run it."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from mn_jax import restored
+from mn_jax.data import datasets
+from mn_jax.metrics import (
+  bootstrap,
+  calibration,
+  comparison,
+  predictions,
+  thresholds,
+)
+from mn_jax.observe import writers
+from tests import toy_transfer as toy
+from tests.tools.inspecting import content, refuse
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def test_evaluate_prints_the_metrics_of_the_summary(start, run):
+  before = content(run)
+  code, out, _ = start("evaluate", "--part=test", "--json")
+  assert code == 0
+  found, summary = json.loads(out), toy.read(run, "summary.json")
+  assert found["part"] == "test"
+  assert found["step"] == summary["best_step"]
+  names = [n.removeprefix("test/") for n in summary if n.startswith("test/")]
+  assert len(names) > 10
+  for name in names:
+    assert found[name] == summary[f"test/{name}"], name
+  assert content(run) == before
+
+
+def test_evaluate_prints_a_table(start):
+  code, out, _ = start("evaluate", "--step=6")
+  assert code == 0
+  assert "step 6" in out
+  assert "balanced accuracy" in out
+  assert "val" in out
+
+
+def test_evaluate_writes_predictions(start, run, tmp_path):
+  path = tmp_path / "new" / "predictions"
+  code, out, _ = start("evaluate", "--part=test", f"--output={path}")
+  assert code == 0
+  assert str(path) in out
+  with np.load(path, allow_pickle=False) as found:
+    data = restored.open_run(run).data(lambda *_: None)
+    np.testing.assert_array_equal(found["ids"], data.part("test"))
+    np.testing.assert_array_equal(
+      found["names"], data.cache.names[data.part("test")]
+    )
+    np.testing.assert_array_equal(
+      found["labels"], data.cache.labels[data.part("test")]
+    )
+    assert found["classes"].tolist() == list(data.classes)
+    right = found["logits"].argmax(axis=1) == found["labels"]
+  summary = toy.read(run, "summary.json")
+  assert right.mean() == summary["test/accuracy"]
+
+
+def predicted(start, folder, part, *arguments):
+  """What evaluate finds, and the predictions that it found it in."""
+  path = folder / f"{part}.npz"
+  code, out, err = start(
+    "evaluate", f"--part={part}", "--json", f"--output={path}", *arguments
+  )
+  assert code == 0, err
+  return json.loads(out), predictions.read(path)
+
+
+def test_evaluate_resamples_patients(start, tmp_path):
+  found, answers = predicted(start, tmp_path, "test", "--intervals")
+  expected = bootstrap.intervals(
+    answers.predictions, positive=1, groups=answers.groups
+  )
+  assert found["resampled"] == "patient"
+  assert found["intervals"].keys() == expected.keys()
+  for name, interval in found["intervals"].items():
+    ends = {end: getattr(expected[name], end) for end in ("low", "high")}
+    assert interval | writers.jsonable(ends) == interval, name
+  assert found["intervals"]["auroc"]["low"] < found["auroc"]
+  single = bootstrap.intervals(answers.predictions, positive=1)
+  assert single["loss"].low != expected["loss"].low
+  code, out, _ = start("evaluate", "--part=test", "--intervals")
+  assert code == 0
+  assert "low, high: 95 % intervals, patients resampled" in out
+  loss = expected["loss"]
+  row = f"{loss.value:.3f} │ {loss.low:.3f} │ {loss.high:.3f} │"
+  assert row in out
+
+
+def test_evaluate_takes_temperature_and_threshold_from_val(start, tmp_path):
+  options = ("--temperature-from-val", "--threshold-from-val")
+  _, val = predicted(start, tmp_path, "val")
+  plain, test = predicted(start, tmp_path, "test")
+  found, scaled = predicted(
+    start, tmp_path, "test", *options, "--by-group", "--intervals"
+  )
+  temperature = calibration.fit_temperature(val.predictions)
+  assert found["temperature"] == temperature
+  np.testing.assert_array_equal(
+    scaled.predictions.logits,
+    calibration.scale(test.predictions, temperature).logits,
+  )
+  threshold = thresholds.best_balanced_accuracy(
+    calibration.scale(val.predictions, temperature), positive=1
+  )
+  assert found["threshold"] == threshold
+  decided = scaled.predictions.probabilities()[:, 1] >= threshold
+  hits = decided == scaled.predictions.labels
+  assert found["accuracy"] == hits.mean()
+  assert found["accuracy"] != plain["accuracy"]
+  right = sum(g["images"] * g["accuracy"] for g in found["groups"])
+  assert right == pytest.approx(hits.sum())
+  expected = bootstrap.intervals(
+    scaled.predictions,
+    positive=1,
+    groups=scaled.groups,
+    found=decided.astype(np.int64),
+  )
+  assert found["intervals"]["accuracy"]["low"] == expected["accuracy"].low
+  assert found["auroc"] == pytest.approx(plain["auroc"], abs=1e-3)
+  code, out, _ = start("evaluate", *options)
+  assert code == 0
+  assert f"Temperature: {temperature:.4g}, from val" in out
+  assert f"idc from a probability of {threshold:.4g} on, from val" in out
+  assert "Note: found on these very images, which flatters them." in out
+
+
+def test_evaluate_lists_the_worst_groups(start, tmp_path):
+  found, answers = predicted(start, tmp_path, "test", "--by-group")
+  groups = found["groups"]
+  assert {g["group"] for g in groups} == set(answers.groups.tolist())
+  hits = answers.predictions.logits.argmax(axis=1) == answers.predictions.labels
+  for group in groups:
+    own = answers.groups == group["group"]
+    assert group["images"] == own.sum()
+    assert group["accuracy"] == pytest.approx(hits[own].mean())
+  shares = [group["accuracy"] for group in groups]
+  assert shares == sorted(shares)
+  code, out, _ = start("evaluate", "--part=test", "--by-group")
+  assert code == 0
+  assert f"Least accurate of {len(groups)} patients" in out
+  assert f"│ {groups[0]['group']} " in out
+
+
+def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
+  """This network has none: that they are used is all that is tested here."""
+  real = restored.open_run
+  seen = []
+
+  class Recalibrated(restored.Restored):
+    def with_batch_statistics(self, data, count):
+      seen.append(count)
+      params = jax.tree.map(lambda x: 2 * x, self.variables["params"])
+      changed = {**self.variables, "params": params}
+      return dataclasses.replace(self, variables=changed), count - 1
+
+  def open_run(*arguments, **options):
+    return Recalibrated(**vars(real(*arguments, **options)))
+
+  plain, _ = predicted(start, tmp_path, "test")
+  monkeypatch.setattr(restored, "open_run", open_run)
+  options = ("--recalibrate=20", "--temperature-from-val")
+  found, _ = predicted(start, tmp_path, "test", *options)
+  assert seen == [20]
+  assert found["recalibrated_images"] == 19
+  assert found["auroc"] != plain["auroc"]
+  # Of the changed network, not of that of the run.
+  _, val = predicted(start, tmp_path, "val", "--recalibrate=20")
+  assert found["temperature"] == calibration.fit_temperature(val.predictions)
+  code, out, _ = start("evaluate", "--recalibrate=20")
+  assert code == 0
+  assert "statistics of batches of 19 training images" in out
+
+
+def test_evaluate_measures_what_a_precision_changes(start, tmp_path):
+  plain, trained = predicted(start, tmp_path, "test")
+  options = ("--precision=int8", "--intervals")
+  found, answers = predicted(start, tmp_path, "test", *options)
+  assert found["precision"] == "int8"
+  for name, value in found["as_trained"].items():
+    assert value == plain[name], name
+    if name in ("count", "majority_rate"):
+      assert name not in found["difference"]
+    elif value is None or found[name] is None:
+      assert found["difference"][name] is None
+    else:
+      assert found["difference"][name] == found[name] - value
+  assert found["difference"]["loss"] != 0
+  alike = comparison.agreement(answers.predictions, trained.predictions)
+  assert found["changed_share"] == alike.changed_share
+  largest = found["largest_probability_difference"]
+  assert largest == alike.largest_probability_difference
+  assert 0 < largest < 0.1
+  again, _ = predicted(start, tmp_path, "test", "--precision=float32")
+  assert again["largest_probability_difference"] < 1e-5
+  code, out, _ = start("evaluate", "--part=test", *options)
+  assert code == 0
+  assert f"step {plain['step']}, test" in out
+  assert "as trained: in float32, BatchNorm not folded. " in out
+  assert f"{alike.changed_share:.2%} of {plain['count']:,.0f} images get" in out
+  assert f"differ by {largest:.1e} at most" in out
+  row = f"{found['loss']:.3f} │ {found['intervals']['loss']['low']:.3f} │ "
+  assert row in out
+
+
+def test_evaluate_fits_a_precision_to_its_own_answers(start, tmp_path):
+  options = ("--temperature-from-val", "--threshold-from-val")
+  small, _ = predicted(start, tmp_path, "test", *options, "--precision=int8")
+  _, val = predicted(start, tmp_path, "val", "--precision=int8")
+  assert small["temperature"] == calibration.fit_temperature(val.predictions)
+  plain, _ = predicted(start, tmp_path, "test", *options)
+  assert small["temperature"] != plain["temperature"]
+  assert small["as_trained"]["accuracy"] == plain["accuracy"]
+
+
+@pytest.mark.parametrize(
+  ("option", "changed", "text"),
+  [
+    ("--threshold-from-val", {"positive": None}, "which has no positive class"),
+    ("--by-group", {"group": None}, "of which no groups are known"),
+  ],
+)
+def test_evaluate_refuses_what_the_data_do_not_have(
+  start, monkeypatch, option, changed, text
+):
+  spec = dataclasses.replace(datasets.get("idc_sample"), **changed)
+  monkeypatch.setattr(datasets, "get", lambda _: spec)
+  refuse(start("evaluate", option), "evaluate", text)
