@@ -100,12 +100,7 @@ def agreement(
   pair = (first, second)
   if not all(np.isfinite(predictions.logits).all() for predictions in pair):
     return Agreement(np.nan, np.nan)
-  ours, theirs = (
-    predictions.logits.argmax(axis=1) if found is None else found
-    for predictions, found in zip(
-      pair, (found_first, found_second), strict=True
-    )
-  )
+  ours, theirs = _decided(first, found_first), _decided(second, found_second)
   gaps = first.probabilities() - second.probabilities()
   return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
 
@@ -132,8 +127,7 @@ def mcnemar(
   """
   _check_same(first, second)
   right = [
-    predictions.labels
-    == (predictions.logits.argmax(axis=1) if found is None else found)
+    predictions.labels == _decided(predictions, found)
     for predictions, found in ((first, found_first), (second, found_second))
   ]
   only_first = int((right[0] & ~right[1]).sum())
@@ -268,6 +262,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
   raised = np.minimum(adjusted[order] * left, 1)
   adjusted[order] = np.maximum.accumulate(raised)
   return adjusted
+
+
+def _decided(predictions: Predictions, found: np.ndarray | None) -> np.ndarray:
+  """The classes decided on: `found`, or those of the largest logits."""
+  return predictions.logits.argmax(axis=1) if found is None else found
 
 
 def _check_same(first: Predictions, second: Predictions) -> None:
