@@ -167,7 +167,7 @@ def _batch_moments(
     if isinstance(layer, nn.Dropout):
       return args[0]
     if isinstance(layer, layers.BatchNorm):
-      x, train = args
+      x, train = args[:2]
       path = "/".join(layer.path)
       if train and not (layer.frozen and layer.frozen(path)):
         found[path] = _of_channels(x)

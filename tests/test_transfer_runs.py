@@ -63,6 +63,12 @@ def refused(config, workdir) -> str:
   return str(error.value)
 
 
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+  """A cache that no test beside this one writes into, to count its files."""
+  monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
+
+
 def features() -> set[pathlib.Path]:
   folder = store.cache_root("") / "features"
   return set(folder.glob("*.npy")) if folder.exists() else set()
@@ -110,6 +116,7 @@ def test_what_is_said_of_as_many_classes(tmp_path, head, said):
   assert "features" not in printed
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_runs_share_the_features(tmp_path):
   """Of the same images through the same backbone, whatever they train."""
   first, other = tmp_path / "first", tmp_path / "other"
@@ -243,8 +250,9 @@ def test_what_needs_no_data_to_be_refused(no_data, options, expected):
     (("head/.* frozen", ".*"), "got rules that freeze every parameter"),
   ],
 )
+@pytest.mark.usefixtures("own_cache")
 def test_rules_are_checked_before_anything_is_computed(
-  weights, tmp_path, rules, expected
+  tmp_path, rules, expected
 ):
   path = tmp_path / "weights.h5"
   toy.write_weights(path, classes=5, seed=6)

@@ -170,7 +170,7 @@ def test_every_norm_is_told_of_training():
   told = []
 
   class Norm(nn.Module):
-    def __call__(self, x, train):
+    def __call__(self, x, train, activation=None):
       told.append(train)
       return x
 
