@@ -178,7 +178,10 @@ def build(
       progress=progress,
     )
   schedule = optim.make_schedule(
-    config.optim, plan.total_steps, plan.warmup_steps
+    config.optim,
+    plan.total_steps,
+    plan.warmup_steps,
+    batch_size=config.train.batch_size,
   )
   tx = optim.make_optimizer(config.optim, schedule, rules)
   train_labels = data.cache.labels[data.part("train")]

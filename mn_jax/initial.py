@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mn_jax import mesh as mesh_lib
 from mn_jax import recalibrate
 from mn_jax.config import Config
 from mn_jax.errors import InputError
@@ -104,9 +105,15 @@ def build(
 
 
 def make_module(
-  config: Config, network: registry.Network
+  config: Config, network: registry.Network, *, num_devices: int | None = None
 ) -> tuple[Classifier, Rules]:
-  """The network as a run trains it, and the rules of its parameters."""
+  """The network as a run trains it, and the rules of its parameters.
+
+  Args:
+    config: sections model, optim and train.
+    network: its definition.
+    num_devices: that share a batch; None: all that this run has.
+  """
   model = config.model
   frozen = model.transfer == "frozen"
   rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
@@ -115,11 +122,20 @@ def make_module(
     dropout=model.dropout,
     norm_momentum=model.norm_momentum,
     norm_debias=model.norm_debias,
+    norm_group=_norm_group(config, num_devices),
     dtype=model.dtype,
     keeps_norm=rules.keeps_norm,
     freeze_backbone=frozen,
   )
   return module, rules
+
+
+def _norm_group(config: Config, num_devices: int | None) -> int:
+  """Images that share statistics in training; 0: all of a micro-batch."""
+  if config.model.norm_over == "device":
+    micro_batch = config.train.batch_size // config.optim.accumulate
+    return micro_batch // (num_devices or mesh_lib.num_devices())
+  return config.model.norm_group
 
 
 def _describe(config: Config, num_classes: int) -> registry.Network:

@@ -10,22 +10,10 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from mn_jax import accelerators
 from mn_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
-
-# Dense peak in FLOP/s at bfloat16, from the makers' data sheets: NVIDIA A100
-# and H100/H200 SXM; Google Cloud TPU v4, v5e, v5p, v6e.
-PEAK_FLOPS = {
-  "NVIDIA A100": 312e12,
-  "NVIDIA H100": 989e12,
-  "NVIDIA H200": 989e12,
-  "TPU v4": 275e12,
-  "TPU v5 lite": 197e12,
-  "TPU v5": 459e12,  # v5p
-  "TPU v6 lite": 918e12,
-}
-
 
 # Of a device's free memory; the rest is for the training step.
 _IMAGES_SHARE = 0.6
@@ -77,6 +65,11 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
   return jax.device_put(tree, replicated(mesh))
 
 
+def num_devices() -> int:
+  """The devices of this run, those of all processes."""
+  return jax.device_count()
+
+
 def device_kind() -> str:
   """The devices of this run, in words."""
   return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
@@ -89,11 +82,10 @@ def is_cpu() -> bool:
 
 def peak_flops() -> float | None:
   """bfloat16 peak of all devices in FLOP/s, or None where it is not known."""
-  kind = jax.devices()[0].device_kind
-  for name, peak in PEAK_FLOPS.items():
-    if kind.startswith(name):
-      return peak * jax.device_count()
-  return None
+  found = accelerators.of_device_kind(jax.devices()[0].device_kind)
+  if found is None:
+    return None
+  return found.flops_per_sec.value * jax.device_count()
 
 
 def _free_bytes(device: jax.Device) -> float:

@@ -185,10 +185,16 @@ def make_train_step(
   compiled = train_steps if scanned else train_step
   if stacked:
     compiled = jax.vmap(compiled, in_axes=(0, int(scanned), 0))
+
+  def on_mesh(*arguments):
+    # What `ops.sharding` does on each device apart, it finds the devices by.
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return compiled(*arguments)
+
   whole = mesh_lib.replicated(mesh)
   examples = mesh_lib.by_example(mesh, axis=stacked + scanned)
   return jax.jit(
-    compiled,
+    on_mesh,
     in_shardings=(whole, examples, whole),
     out_shardings=whole,
     donate_argnums=0,

@@ -56,8 +56,9 @@ def from_config_dict(values: ml_collections.ConfigDict) -> config_lib.Config:
   if config.optim.weight_decay and config.optim.name == "adam":
     raise InputError(
       f"optim.weight_decay: got {config.optim.weight_decay:g} with optim.name "
-      "'adam'; valid: 0, or optim.name adamw or sgd"
+      "'adam'; valid: 0, or another optim.name"
     )
+  _norm_group(config)
   if config.augment.crop_padding >= config.data.image_size:
     raise InputError(
       f"augment.crop_padding: got {config.augment.crop_padding} pixels with "
@@ -104,6 +105,22 @@ def _once_at_most(config: config_lib.Config) -> None:
     raise InputError(
       f"{given[-1]}: got it with {given[0]}, which counts the imbalance twice; "
       "valid: one of them"
+    )
+
+
+def _norm_group(config: config_lib.Config) -> None:
+  """Refuses groups of BatchNorm that do not divide a micro-batch."""
+  model, size = config.model, config.train.batch_size // config.optim.accumulate
+  if model.norm_over == "group":
+    if model.norm_group < 2 or size % model.norm_group:
+      raise InputError(
+        f"model.norm_group: got {model.norm_group} with model.norm_over "
+        f"'group'; valid: 2 or more, a divisor of a micro-batch's {size} images"
+      )
+  elif model.norm_group:
+    raise InputError(
+      f"model.norm_group: got {model.norm_group} with model.norm_over "
+      f"{model.norm_over!r}; valid: 0, or model.norm_over 'group'"
     )
 
 

@@ -130,7 +130,7 @@ def test_every_range_includes_its_ends_and_nothing_beyond(path, bound, sign):
     ({"model__width": True}, "model.width: got True of type bool; valid: fl"),
     (
       {"optim__name": "Adam"},
-      "optim.name: got 'Adam'; valid: adam, adamw, sgd",
+      "optim.name: got 'Adam'; valid: adam, adamw, lamb, sgd, lars",
     ),
     ({"model__width": 5.0}, "model.width: got 5.0; valid: 0.05 to 4"),
     ({"train__batch_size": 0}, "train.batch_size: got 0; valid: at least 1"),
@@ -179,7 +179,24 @@ def test_every_range_includes_its_ends_and_nothing_beyond(path, bound, sign):
     ),
     (
       {"optim__weight_decay": 0.1},
-      "optim.weight_decay: got 0.1 with optim.name 'adam'; valid: 0, or optim",
+      "optim.weight_decay: got 0.1 with optim.name 'adam'; valid: 0, or anoth",
+    ),
+    (
+      {"model__norm_over": "group", "model__norm_group": 5},
+      "model.norm_group: got 5 with model.norm_over 'group'; valid: 2 or more, "
+      "a divisor of a micro-batch's 32 images",
+    ),
+    (
+      {
+        "model__norm_over": "group",
+        "model__norm_group": 32,
+        "optim__accumulate": 2,
+      },
+      "model.norm_group: got 32 with model.norm_over 'group'; valid: 2 or mor",
+    ),
+    (
+      {"model__norm_group": 8},
+      "model.norm_group: got 8 with model.norm_over 'batch'; valid: 0, or mod",
     ),
     (
       {"train__logit_adjustment": 1.0, "train__class_weights": "balanced"},

@@ -7,6 +7,7 @@ import toy_transfer as toy
 
 from mn_jax import initial
 from mn_jax.errors import InputError
+from mn_jax.models import registry
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +46,20 @@ def test_only_fine_tuning_matches_statistics(weights, transfer):
     changes["model__weights"] = ""
   with pytest.raises(InputError, match=r"match_statistics: got 9 with .*'fine"):
     initial.check(toy.load(**changes, model__match_statistics=9))
+
+
+@pytest.mark.parametrize(
+  ("options", "num_devices", "expected"),
+  [
+    ({}, None, 0),
+    ({"model__norm_over": "group", "model__norm_group": 8}, 4, 8),
+    ({"model__norm_over": "device"}, 2, 16),
+    ({"model__norm_over": "device"}, None, 8),  # of the 4 of these tests
+    ({"model__norm_over": "device", "optim__accumulate": 4}, 2, 4),
+  ],
+)
+def test_images_that_share_statistics(options, num_devices, expected):
+  config = toy.load(train__batch_size=32, **options)
+  network = registry.describe("mobilenet_v1", num_classes=2)
+  module, _ = initial.make_module(config, network, num_devices=num_devices)
+  assert module.backbone.norm.keywords["group"] == expected

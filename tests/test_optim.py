@@ -113,9 +113,11 @@ def _assert_close(got: dict, expected: dict) -> None:
   )
 
 
-def _rates(config: OptimConfig, total: int, warmup: int) -> list[float]:
+def _rates(
+  config: OptimConfig, total: int, warmup: int, batch_size: int = 32
+) -> list[float]:
   with jax.numpy_dtype_promotion("standard"):
-    schedule = optim.make_schedule(config, total, warmup)
+    schedule = optim.make_schedule(config, total, warmup, batch_size=batch_size)
     return [
       float(schedule(jnp.asarray(k, jnp.int32))) for k in range(total + 1)
     ]
@@ -167,6 +169,20 @@ def test_two_drops_at_one_step_of_a_short_run():
   np.testing.assert_allclose(
     _rates(config, 3, 0), [1, 1, 0.01, 0.01], rtol=1e-5
   )
+
+
+@pytest.mark.parametrize(
+  ("scaling", "expected"),
+  [("none", 0.1), ("linear", 0.8), ("sqrt", 0.1 * 8**0.5)],
+)
+def test_the_rate_grows_with_the_batch(scaling, expected):
+  config = OptimConfig(
+    learning_rate=0.1, lr_scaling=scaling, lr_batch_size=64, schedule="cosine"
+  )
+  assert optim.peak_rate(config, 512) == pytest.approx(expected)
+  rates = _rates(config, 20, 4, batch_size=512)
+  assert max(rates) == rates[4] == pytest.approx(expected)
+  assert optim.peak_rate(config, 64) == 0.1
 
 
 def test_adam_is_the_papers():
@@ -223,6 +239,75 @@ _FACTORS = {
 }
 
 
+def _trusted(update, coefficient: float, factors=_usual):
+  """Layer-wise scaling of the update that `update(path)` makes."""
+
+  def scaled(path):
+    step = update(path)
+    _, wd = factors(path)
+
+    def one(p, g, t):
+      u = step(p, g, t)
+      norms = np.linalg.norm(p), np.linalg.norm(u)
+      return u * (coefficient * norms[0] / norms[1]) if wd and all(norms) else u
+
+    return one
+
+  return scaled
+
+
+def test_lars_is_the_papers():
+  """Algorithm 1 of You et al. 2017, with the rate inside the momentum."""
+  gradients = _gradients(4)
+  config = OptimConfig(
+    name="lars",
+    learning_rate=0.5,
+    momentum=0.8,
+    nesterov=False,
+    weight_decay=0.1,
+    trust_coefficient=0.02,
+  )
+
+  def update(path):
+    velocity = 0.0
+    _, wd = _usual(path)
+    direction = _trusted(
+      lambda _: lambda p, g, t: g + 0.1 * wd * p, 0.02, _usual
+    )(path)
+
+    def step(p, g, t):
+      nonlocal velocity
+      velocity = 0.8 * velocity + 0.5 * direction(p, g, t)
+      return p - velocity
+
+    return step
+
+  _assert_close(_optimize(config, gradients), _reference(gradients, update))
+
+
+def test_lamb_is_the_papers():
+  """Algorithm 2 of You et al. 2020: Adam's direction, decay, then trust."""
+  gradients = _gradients(4)
+  config = OptimConfig(
+    name="lamb", learning_rate=0.05, epsilon=1e-6, weight_decay=0.1
+  )
+
+  def update(path):
+    m = v = 0.0
+    _, wd = _usual(path)
+
+    def direction(p, g, t):
+      nonlocal m, v
+      m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+      u = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-6)
+      return u + 0.1 * wd * p
+
+    trusted = _trusted(lambda _: direction, 1.0)(path)
+    return lambda p, g, t: p - 0.05 * trusted(p, g, t)
+
+  _assert_close(_optimize(config, gradients), _reference(gradients, update))
+
+
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_factors_of_the_rate_are_of_the_whole_update(name):
   """The decay inside it too; that of the decay is in each parameter's own."""
@@ -248,7 +333,7 @@ def test_factors_of_the_rate_are_of_the_whole_update(name):
   np.testing.assert_array_equal(got["head"]["bias"], _PARAMS["head"]["bias"])
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "lamb", "sgd", "lars"])
 def test_what_is_frozen_stays_and_has_no_optimizer_state(name):
   decay = 0.0 if name == "adam" else 0.3
   some = OptimConfig(
@@ -265,7 +350,7 @@ def test_what_is_frozen_stays_and_has_no_optimizer_state(name):
     for path, _ in jax.tree_util.tree_leaves_with_path(opt_state)
   ]
   assert not any("block" in path for path in paths)
-  moments = 1 if name == "sgd" else 2
+  moments = 1 if name in ("sgd", "lars") else 2
   assert sum("kernel" in path for path in paths) == moments
   gradients = _gradients(3)
   got = _optimize(some, gradients)
@@ -347,13 +432,13 @@ def test_the_gradient_is_clipped_before_l2_and_momentum():
   _assert_close(_optimize(clipped, [short]), _optimize(plain, [short]))
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "lamb", "sgd", "lars"])
 def test_the_schedule_is_read_at_completed_updates(name):
   """The first of a warm-up's updates has rate 0 and changes nothing."""
   config = OptimConfig(name=name, learning_rate=0.1, weight_decay=0.0)
   gradients = _gradients(2)
   with jax.numpy_dtype_promotion("standard"):
-    rate = optim.make_schedule(config, 10, 5)
+    rate = optim.make_schedule(config, 10, 5, batch_size=32)
   first = _optimize(config, gradients[:1], rate)
   jax.tree.map(np.testing.assert_array_equal, first, _PARAMS)
   second = _optimize(config, gradients, rate)

@@ -27,13 +27,13 @@ class Tiny(nn.Module):
 
   norm_debias: bool = True
   dropout: float = 0.0
+  norm_group: int = 0
 
   @nn.compact
   def __call__(self, x, train):
     conv = functools.partial(layers.Conv, 4, stride=2)
-    x = layers.ConvBN(conv, layers.BatchNorm, layers.relu6, name="stem")(
-      x, train
-    )
+    norm = functools.partial(layers.BatchNorm, group=self.norm_group)
+    x = layers.ConvBN(conv, norm, layers.relu6, name="stem")(x, train)
     x = layers.DepthwiseConv(name="depthwise")(x)
     x = jnp.mean(x, axis=(1, 2))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -135,6 +135,24 @@ def test_loss_falls_and_sums_are_right():
   targets = jax.nn.one_hot(one["label"], 2)
   expected = losses.cross_entropy(out["logits"], targets)
   np.testing.assert_allclose(out["loss"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_groups_of_batchnorm_are_the_same_on_any_devices(group):
+  """Smaller than a device's share of the images, and larger."""
+  cfg = config(optim=SGD)
+  batches = [batch(seed=s) for s in range(2)]
+  module = Tiny(norm_group=group)
+  one, _ = run(cfg, batches, module=module, devices=1)
+  two, _ = run(cfg, batches, module=module, devices=2)
+  four, _ = run(cfg, batches, module=module, devices=4)
+  assert_close(one, two)
+  assert_close(one, four)
+  whole, _ = run(cfg, batches)
+  found = one.batch_stats["stem"]["norm"]
+  expected = whole.batch_stats["stem"]["norm"]
+  assert np.all(found["var"] < expected["var"])
+  np.testing.assert_array_equal(found["weight"], expected["weight"])
 
 
 def test_four_devices_equal_one():

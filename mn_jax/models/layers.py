@@ -158,6 +158,8 @@ class BatchNorm(nn.Module):
     epsilon: added to the variance.
     debias: whether the averages are corrected for their start.
     use_scale: whether there is a factor to learn.
+    group: images that are normalised by statistics of their own in training;
+      0: all of a batch. The running averages then are of the groups' means.
     frozen: tells by the layer's path ('backbone/block3/expand/norm') whether
       its statistics are used and kept as they are even in training.
   """
@@ -166,6 +168,7 @@ class BatchNorm(nn.Module):
   epsilon: float = 1e-3
   debias: bool = True
   use_scale: bool = True
+  group: int = 0
   frozen: Callable[[str], bool] | None = None
 
   @nn.compact
@@ -192,6 +195,7 @@ class BatchNorm(nn.Module):
         bias,
         epsilon=self.epsilon,
         activation=activation,
+        group=self.group,
       )
       if not self.is_initializing():
         gathered = self.momentum * weight.value + (1 - self.momentum)

@@ -330,6 +330,7 @@ def build(
   dropout: float = 0.0,
   norm_momentum: float = 0.99,
   norm_debias: bool = True,
+  norm_group: int = 0,
   dtype: str = "float32",
   keeps_norm: Callable[[str], bool] | None = None,
   freeze_backbone: bool = False,
@@ -340,7 +341,7 @@ def build(
   Args:
     network: from `describe`.
     dropout: rate in the head.
-    norm_momentum, norm_debias: see `layers.BatchNorm`.
+    norm_momentum, norm_debias, norm_group: see `layers.BatchNorm`.
     dtype: compute type: 'float32' or 'bfloat16'.
     keeps_norm: `frozen` of `layers.BatchNorm`.
     freeze_backbone: see `classifier.Classifier`.
@@ -355,6 +356,7 @@ def build(
     momentum=norm_momentum,
     epsilon=conventions.epsilon,
     debias=norm_debias,
+    group=norm_group,
     frozen=keeps_norm,
   )
   scaled = functools.partial(norm, use_scale=conventions.norm_scale)

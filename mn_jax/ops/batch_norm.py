@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mn_jax.ops import sharding
 from mn_jax.ops.channel_sums import channel_sums
 
 Activation = Callable[[jax.Array], jax.Array]
@@ -19,12 +20,15 @@ def batch_norm(
   *,
   epsilon: float,
   activation: Activation | None = None,
+  group: int = 0,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """activation((x - mean) / sqrt(var + epsilon) * scale + bias).
 
-  Statistics are those of all axes but the last, the variance the biased one.
-  The gradient reads `x` and the output's gradient twice, once for two sums and
-  once for the input's gradient, and keeps nothing but `x`.
+  Statistics are those of all axes but the last, the variance the biased one;
+  with `group`, they are those of so many images at a time (ghost batches,
+  Hoffer et al. 2017, arXiv:1705.08741). The gradient reads `x` and the output's
+  gradient twice, once for two sums and once for the input's gradient, and keeps
+  nothing but `x`.
 
   Args:
     x: f[..., channels].
@@ -32,12 +36,30 @@ def batch_norm(
     bias: f32[channels].
     epsilon: added to the variance.
     activation: elementwise, differentiable by JAX; None: the identity.
+    group: entries of the first axis of `x` with statistics of their own; 0:
+      all of them.
 
   Returns:
     f[..., channels] of the dtype of `x`; f32[channels], the mean, and
-    f32[channels], the variance, through which no gradient flows.
+    f32[channels], the variance, through which no gradient flows; of several
+    groups, the means of theirs.
+
+  Raises:
+    ValueError: if groups do not divide the first axis.
   """
-  out, mean, var = _batch_norm(epsilon, activation, x, scale, bias)
+  if group in (0, x.shape[0]):
+    out, mean, var = _batch_norm(epsilon, activation, x, scale, bias)
+  else:
+    if x.shape[0] % group:
+      raise ValueError(f"groups of {group} do not divide {x.shape[0]} images")
+    groups = x.reshape(-1, group, *x.shape[1:])
+    each = jax.vmap(
+      lambda x, scale, bias: _batch_norm(epsilon, activation, x, scale, bias),
+      in_axes=(0, None, None),
+    )
+    out, means, variances = sharding.apart(each, groups, scale, bias)
+    out = out.reshape(x.shape)
+    mean, var = jnp.mean(means, axis=0), jnp.mean(variances, axis=0)
   return out, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 

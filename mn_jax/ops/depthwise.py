@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mn_jax.ops import padding as padding_lib
+from mn_jax.ops import sharding
 from mn_jax.ops.padding import Padding
 
 
@@ -125,7 +126,9 @@ def _shifted_bwd(stride, padding, residuals, dy):
     for n, (before, after) in zip(padded.shape[1:3], padding, strict=True)
   )
   dx = _input_gradient(dy, kernel, size, stride, padding)
-  dkernel = _kernel_gradient(padded, dy, kernel.shape[:2], stride)
+  dkernel = sharding.summed(
+    lambda x, dy: _kernel_gradient(x, dy, kernel.shape[:2], stride), padded, dy
+  )
   return dx, dkernel.astype(kernel.dtype)
 
 

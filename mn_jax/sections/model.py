@@ -69,6 +69,16 @@ class ModelConfig:
   norm_debias: bool = field(
     True, "correct running statistics for their start; False: as Keras"
   )
+  norm_over: str = field(
+    "batch",
+    "images whose mean and variance BatchNorm normalises by in training: all "
+    "of a micro-batch; those on one device, which depends on how many there "
+    "are; or groups of norm_group",
+    choices=("batch", "device", "group"),
+  )
+  norm_group: int = field(
+    0, "norm_over 'group': images of a group, neighbours in a batch", low=0
+  )
   dtype: str = field(
     "float32",
     "compute type; parameters and statistics stay float32",

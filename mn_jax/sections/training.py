@@ -9,8 +9,19 @@ from mn_jax.sections.field import field
 class OptimConfig:
   """The optimizer and its learning rate."""
 
-  name: str = field("adam", "optimizer", choices=("adam", "adamw", "sgd"))
+  name: str = field(
+    "adam", "optimizer", choices=("adam", "adamw", "lamb", "sgd", "lars")
+  )
   learning_rate: float = field(1e-4, "peak learning rate", low=0, high=100)
+  lr_scaling: str = field(
+    "none",
+    "how the peak grows with train.batch_size / lr_batch_size: not at all, "
+    "in proportion, or with its square root",
+    choices=("none", "linear", "sqrt"),
+  )
+  lr_batch_size: int = field(
+    256, "lr_scaling: images per step that learning_rate is meant for", low=1
+  )
   schedule: str = field(
     "constant",
     "course after the warm-up",
@@ -25,13 +36,24 @@ class OptimConfig:
   decay_factor: float = field(
     0.1, "schedule 'step': factor of each drop", low=0, high=1
   )
-  momentum: float = field(0.9, "sgd: momentum", low=0, high=0.9999)
-  nesterov: bool = field(True, "sgd: whether the momentum is Nesterov's")
-  b1: float = field(0.9, "adam: decay of the mean", low=0, high=0.99999)
-  b2: float = field(0.999, "adam: decay of the square", low=0, high=0.99999)
-  epsilon: float = field(1e-7, "adam: added to the root (Keras: 1e-7)", low=0)
+  momentum: float = field(0.9, "sgd, lars: momentum", low=0, high=0.9999)
+  nesterov: bool = field(True, "sgd, lars: whether the momentum is Nesterov's")
+  trust_coefficient: float = field(
+    0.001,
+    "lars: learning rate of a parameter of which norm and gradient's norm are "
+    "equal, by that of the schedule",
+    low=0,
+    high=1,
+  )
+  b1: float = field(0.9, "adam, lamb: decay of the mean", low=0, high=0.99999)
+  b2: float = field(
+    0.999, "adam, lamb: decay of the square", low=0, high=0.99999
+  )
+  epsilon: float = field(
+    1e-7, "adam, lamb: added to the root (Keras: 1e-7)", low=0
+  )
   weight_decay: float = field(
-    0.0, "adamw: decoupled; sgd: L2; see rules", low=0, high=10
+    0.0, "adamw, lamb: decoupled; sgd, lars: L2; see rules", low=0, high=10
   )
   rules: tuple[str, ...] = field(
     (".*/kernel", ".* wd=0"),

@@ -62,6 +62,52 @@ def test_output_statistics_and_gradients(shape, activation):
     np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4, err_msg=name)
 
 
+def test_groups_are_batches_of_their_own():
+  x, scale, bias, dy = (
+    jnp.asarray(v, jnp.float32) for v in _inputs((6, 8, 8, 16))
+  )
+  op = functools.partial(
+    batch_norm.batch_norm, epsilon=_EPSILON, activation=jax.nn.relu
+  )
+
+  def run(op, x, dy):
+    (out, mean, var), pull = jax.vjp(op, x, scale, bias)
+    return (
+      out,
+      mean,
+      var,
+      *pull((dy, jnp.zeros_like(mean), jnp.zeros_like(var))),
+    )
+
+  got = run(functools.partial(op, group=2), x, dy)
+  parts = [run(op, x[i : i + 2], dy[i : i + 2]) for i in (0, 2, 4)]
+  out, mean, var, dx, dscale, dbias = zip(*parts, strict=True)
+  expected = (
+    jnp.concatenate(out),
+    sum(mean) / 3,
+    sum(var) / 3,
+    jnp.concatenate(dx),
+    sum(dscale),
+    sum(dbias),
+  )
+  for one, other in zip(got, expected, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+  whole = run(op, x, dy)
+  assert np.abs(whole[0] - got[0]).max() > 1e-2
+  assert np.all(whole[2] > got[2])  # that between the groups is missing
+  for group in (0, 6):
+    for one, other in zip(
+      run(functools.partial(op, group=group), x, dy), whole, strict=True
+    ):
+      np.testing.assert_array_equal(one, other)
+
+
+def test_groups_that_do_not_divide():
+  x, scale, bias, _ = _inputs((6, 4))
+  with pytest.raises(ValueError, match="groups of 4 do not divide 6 images"):
+    batch_norm.batch_norm(x, scale, bias, epsilon=_EPSILON, group=4)
+
+
 def test_the_gradient_sums_to_nothing():
   # A constant added to the input, or a factor, changes no output.
   x, scale, bias, dy = (

@@ -1,0 +1,254 @@
+"""Accelerators by name: what is published of them, each figure with its source.
+
+Rates are per second and per chip, sizes in bytes. A link's bandwidth is that of
+one direction. Where sources disagree, the maker's page counts, and the figure's
+note says what the other one has.
+"""
+
+import dataclasses
+import math
+
+_BOOK = "Austin et al. 2025, How to Scale Your Model, jax-ml.github.io"
+_TPU = "cloud.google.com/tpu/docs/"
+_GPU = "nvidia.com/en-us/data-center/"
+_NCCL = "NCCL 2.28, src/graph/tuning.cc: a tree's latencies, protocol LL"
+_COMPILER = "libtpu 0.0.51: what its compiler grants a program"
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """A published number.
+
+  Attributes:
+    value: in bytes, FLOP/s, bytes/s or seconds.
+    source: where it is published.
+    note: how it was derived, or who disagrees.
+  """
+
+  value: float
+  source: str
+  note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Torus:
+  """Chips linked to their neighbours, rented as slices.
+
+  Attributes:
+    shapes: chips of each slice along each axis, small slices first.
+    ring: chips from which on an axis closes to a ring; a shorter one is a line.
+    whole: whether one axis that is shorter leaves all of them open.
+    hop_seconds: for a message to reach a neighbour.
+    source: of shapes and rings.
+  """
+
+  shapes: tuple[tuple[int, ...], ...]
+  ring: int
+  whole: bool
+  hop_seconds: Figure
+  source: str
+
+  def shape(self, count: int) -> tuple[int, ...] | None:
+    """The slice of so many chips; None if there is none.
+
+    One chip is always one, if only of a larger slice.
+    """
+    if count == 1:
+      return (1,) * len(self.shapes[0])
+    return next((s for s in self.shapes if math.prod(s) == count), None)
+
+  def rings(self, shape: tuple[int, ...]) -> tuple[bool, ...]:
+    """Which axes of a slice are rings."""
+    if self.whole:
+      return (min(shape) >= self.ring,) * len(shape)
+    return tuple(length >= self.ring for length in shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Nodes:
+  """GPUs behind switches within a node, and nodes in a network.
+
+  Attributes:
+    size: GPUs of a node.
+    start_seconds: to begin a collective operation.
+    hop_seconds: for a message to reach a GPU of the same node.
+    network_hop_seconds: to reach another node.
+  """
+
+  size: int
+  start_seconds: Figure
+  hop_seconds: Figure
+  network_hop_seconds: Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Accelerator:
+  """One kind of chip.
+
+  Attributes:
+    name: 'v5e', 'H100'.
+    device_kind: how the names begin that JAX has for it.
+    flops_per_sec: dense products of bfloat16.
+    memory_bytes: what a program may use.
+    memory_bytes_per_sec: between the chip and its memory.
+    link_bytes_per_sec: one way, of one link of a torus; of all links of a GPU
+      within its node.
+    network_bytes_per_sec: one way and per chip, between slices or nodes.
+    layout: how chips are linked.
+  """
+
+  name: str
+  device_kind: str
+  flops_per_sec: Figure
+  memory_bytes: Figure
+  memory_bytes_per_sec: Figure
+  link_bytes_per_sec: Figure
+  network_bytes_per_sec: Figure
+  layout: Torus | Nodes
+
+  def figures(self) -> dict[str, Figure]:
+    """All its numbers by name."""
+    return {
+      field.name: value
+      for part in (self, self.layout)
+      for field in dataclasses.fields(part)
+      if isinstance(value := getattr(part, field.name), Figure)
+    }
+
+
+_HOP = Figure(1e-6, f"{_BOOK}/scaling-book/sharding", "'typically around 1us'")
+_SQUARES = Torus(
+  shapes=((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16)),
+  ring=16,
+  whole=False,
+  hop_seconds=_HOP,
+  source=f"{_TPU}v5e, v6e; rings: {_BOOK}/scaling-book/tpus",
+)
+_CUBES = Torus(
+  shapes=(
+    (2, 2, 1),
+    (2, 2, 2),
+    (2, 2, 4),
+    (2, 4, 4),
+    (4, 4, 4),
+    (4, 4, 8),
+    (4, 8, 8),
+  ),
+  ring=4,
+  whole=True,
+  hop_seconds=_HOP,
+  source=f"{_TPU}v4, v5p: 4x4x4 and larger are full tori",
+)
+_EIGHT = Nodes(
+  size=8,
+  start_seconds=Figure(6.8e-6, _NCCL),
+  hop_seconds=Figure(0.6e-6, _NCCL),
+  network_hop_seconds=Figure(5.0e-6, _NCCL),
+)
+_SPARSE = "half of the 1,979 TFLOPS with sparsity"
+_HALF_DUPLEX = "half of the {} GB/s of both directions"
+_PORTS = "of {} GB/s per chip, both directions, over {} links; the book has {}"
+
+_ALL = (
+  Accelerator(
+    name="v4",
+    device_kind="TPU v4",
+    flops_per_sec=Figure(275e12, f"{_TPU}v4"),
+    memory_bytes=Figure(30.75 * 2**30, _COMPILER, "32 GiB in all"),
+    memory_bytes_per_sec=Figure(1200e9, f"{_TPU}v4"),
+    link_bytes_per_sec=Figure(
+      45e9, f"{_BOOK}/scaling-book/tpus", "Google's page has no figure"
+    ),
+    network_bytes_per_sec=Figure(6.25e9, f"{_BOOK}/scaling-book/tpus"),
+    layout=_CUBES,
+  ),
+  Accelerator(
+    name="v5e",
+    device_kind="TPU v5 lite",
+    flops_per_sec=Figure(197e12, f"{_TPU}v5e"),
+    memory_bytes=Figure(15.75 * 2**30, _COMPILER, "16 GB in all"),
+    memory_bytes_per_sec=Figure(
+      819e9, f"{_TPU}v5e", "another edition of the page: 800 GiB/s (859e9)"
+    ),
+    link_bytes_per_sec=Figure(
+      50e9, f"{_TPU}v5e", _PORTS.format(400, 4, "45e9")
+    ),
+    network_bytes_per_sec=Figure(
+      3.125e9, f"{_TPU}v5e", "6.4 Tbit/s per pod of 256"
+    ),
+    layout=_SQUARES,
+  ),
+  Accelerator(
+    name="v5p",
+    device_kind="TPU v5",
+    flops_per_sec=Figure(459e12, f"{_TPU}v5p"),
+    memory_bytes=Figure(95.74 * 2**30, _COMPILER, "96 GiB in all"),
+    memory_bytes_per_sec=Figure(2765e9, f"{_TPU}v5p"),
+    link_bytes_per_sec=Figure(
+      100e9, f"{_TPU}v5p", _PORTS.format(1200, 6, "90e9")
+    ),
+    network_bytes_per_sec=Figure(6.25e9, f"{_TPU}v5p", "50 Gbit/s per chip"),
+    layout=_CUBES,
+  ),
+  Accelerator(
+    name="v6e",
+    device_kind="TPU v6 lite",
+    flops_per_sec=Figure(918e12, f"{_TPU}v6e"),
+    memory_bytes=Figure(31.25 * 2**30, _COMPILER, "32 GB in all"),
+    memory_bytes_per_sec=Figure(1638e9, f"{_TPU}v6e"),
+    link_bytes_per_sec=Figure(
+      100e9, f"{_TPU}v6e", _PORTS.format(800, 4, "90e9")
+    ),
+    network_bytes_per_sec=Figure(12.5e9, f"{_BOOK}/scaling-book/tpus"),
+    layout=_SQUARES,
+  ),
+  Accelerator(
+    name="A100",
+    device_kind="NVIDIA A100",
+    flops_per_sec=Figure(312e12, f"{_GPU}a100"),
+    memory_bytes=Figure(80e9, f"{_GPU}a100", "SXM, 80 GB"),
+    memory_bytes_per_sec=Figure(2039e9, f"{_GPU}a100", "SXM, 80 GB"),
+    link_bytes_per_sec=Figure(300e9, f"{_GPU}a100", _HALF_DUPLEX.format(600)),
+    network_bytes_per_sec=Figure(
+      25e9, "docs.nvidia.com/dgx/dgxa100-user-guide", "HDR, 200 Gbit/s per GPU"
+    ),
+    layout=_EIGHT,
+  ),
+  Accelerator(
+    name="H100",
+    device_kind="NVIDIA H100",
+    flops_per_sec=Figure(989e12, f"{_GPU}h100", f"SXM; {_SPARSE}"),
+    memory_bytes=Figure(80e9, f"{_GPU}h100"),
+    memory_bytes_per_sec=Figure(3350e9, f"{_GPU}h100"),
+    link_bytes_per_sec=Figure(
+      450e9,
+      f"{_GPU}h100",
+      f"{_HALF_DUPLEX.format(900)}; the book measured 370e9",
+    ),
+    network_bytes_per_sec=Figure(
+      50e9, "docs.nvidia.com/dgx-basepod", "NDR, 400 Gbit/s per GPU"
+    ),
+    layout=_EIGHT,
+  ),
+  Accelerator(
+    name="H200",
+    device_kind="NVIDIA H200",
+    flops_per_sec=Figure(989e12, f"{_GPU}h200", f"SXM; {_SPARSE}"),
+    memory_bytes=Figure(141e9, f"{_GPU}h200"),
+    memory_bytes_per_sec=Figure(4800e9, f"{_GPU}h200"),
+    link_bytes_per_sec=Figure(450e9, f"{_GPU}h200", _HALF_DUPLEX.format(900)),
+    network_bytes_per_sec=Figure(
+      50e9, "docs.nvidia.com/dgx-basepod", "NDR, 400 Gbit/s per GPU"
+    ),
+    layout=_EIGHT,
+  ),
+)
+
+ACCELERATORS = {each.name: each for each in _ALL}
+
+
+def of_device_kind(kind: str) -> Accelerator | None:
+  """What a device is, by the name that JAX has for it; None if unknown."""
+  found = [each for each in _ALL if kind.startswith(each.device_kind)]
+  # 'TPU v5' is v5p, and 'TPU v5 lite' begins with it.
+  return max(found, key=lambda each: len(each.device_kind), default=None)
