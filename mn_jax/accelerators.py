@@ -89,6 +89,7 @@ class Accelerator:
     name: 'v5e', 'H100'.
     device_kind: how the names begin that JAX has for it.
     flops_per_sec: dense products of bfloat16.
+    cycles_per_sec: of its clock; None where no compiler counts cycles.
     memory_bytes: what a program may use.
     memory_bytes_per_sec: between the chip and its memory.
     link_bytes_per_sec: one way, of one link of a torus; of all links of a GPU
@@ -100,6 +101,7 @@ class Accelerator:
   name: str
   device_kind: str
   flops_per_sec: Figure
+  cycles_per_sec: Figure | None
   memory_bytes: Figure
   memory_bytes_per_sec: Figure
   link_bytes_per_sec: Figure
@@ -114,6 +116,15 @@ class Accelerator:
       for field in dataclasses.fields(part)
       if isinstance(value := getattr(part, field.name), Figure)
     }
+
+
+def _clock(flops_per_sec: float, flops_per_cycle: int, units: str) -> Figure:
+  """A clock that is published by the peak and the number of matrix units."""
+  return Figure(
+    flops_per_sec / flops_per_cycle,
+    f"{_TPU}system-architecture-tpu-vm",
+    f"the peak over 2 FLOPs per cycle of each cell of {units}",
+  )
 
 
 _HOP = Figure(1e-6, f"{_BOOK}/scaling-book/sharding", "'typically around 1us'")
@@ -145,6 +156,7 @@ _EIGHT = Nodes(
   hop_seconds=Figure(0.6e-6, _NCCL),
   network_hop_seconds=Figure(5.0e-6, _NCCL),
 )
+_SHARE = "JAX's default share, 75 %"
 _SPARSE = "half of the 1,979 TFLOPS with sparsity"
 _HALF_DUPLEX = "half of the {} GB/s of both directions"
 _PORTS = "of {} GB/s per chip, both directions, over {} links; the book has {}"
@@ -154,6 +166,7 @@ _ALL = (
     name="v4",
     device_kind="TPU v4",
     flops_per_sec=Figure(275e12, f"{_TPU}v4"),
+    cycles_per_sec=_clock(275e12, 262144, "8 units of 128x128"),
     memory_bytes=Figure(30.75 * 2**30, _COMPILER, "32 GiB in all"),
     memory_bytes_per_sec=Figure(1200e9, f"{_TPU}v4"),
     link_bytes_per_sec=Figure(
@@ -166,6 +179,7 @@ _ALL = (
     name="v5e",
     device_kind="TPU v5 lite",
     flops_per_sec=Figure(197e12, f"{_TPU}v5e"),
+    cycles_per_sec=_clock(197e12, 131072, "4 units of 128x128"),
     memory_bytes=Figure(15.75 * 2**30, _COMPILER, "16 GB in all"),
     memory_bytes_per_sec=Figure(
       819e9, f"{_TPU}v5e", "another edition of the page: 800 GiB/s (859e9)"
@@ -182,7 +196,8 @@ _ALL = (
     name="v5p",
     device_kind="TPU v5",
     flops_per_sec=Figure(459e12, f"{_TPU}v5p"),
-    memory_bytes=Figure(95.74 * 2**30, _COMPILER, "96 GiB in all"),
+    cycles_per_sec=_clock(459e12, 262144, "8 units of 128x128"),
+    memory_bytes=Figure(95.73 * 2**30, _COMPILER, "96 GiB in all"),
     memory_bytes_per_sec=Figure(2765e9, f"{_TPU}v5p"),
     link_bytes_per_sec=Figure(
       100e9, f"{_TPU}v5p", _PORTS.format(1200, 6, "90e9")
@@ -194,7 +209,10 @@ _ALL = (
     name="v6e",
     device_kind="TPU v6 lite",
     flops_per_sec=Figure(918e12, f"{_TPU}v6e"),
-    memory_bytes=Figure(31.25 * 2**30, _COMPILER, "32 GB in all"),
+    # By the page it has 2 units of 256x256, but its compiler multiplies large
+    # matrices at 369,000 FLOPs per cycle, more than these could.
+    cycles_per_sec=_clock(918e12, 524288, "4 units of 256x256, see the code"),
+    memory_bytes=Figure(31.24 * 2**30, _COMPILER, "32 GB in all"),
     memory_bytes_per_sec=Figure(1638e9, f"{_TPU}v6e"),
     link_bytes_per_sec=Figure(
       100e9, f"{_TPU}v6e", _PORTS.format(800, 4, "90e9")
@@ -206,7 +224,8 @@ _ALL = (
     name="A100",
     device_kind="NVIDIA A100",
     flops_per_sec=Figure(312e12, f"{_GPU}a100"),
-    memory_bytes=Figure(80e9, f"{_GPU}a100", "SXM, 80 GB"),
+    cycles_per_sec=None,
+    memory_bytes=Figure(60e9, f"{_GPU}a100", f"{_SHARE} of the SXM's 80 GB"),
     memory_bytes_per_sec=Figure(2039e9, f"{_GPU}a100", "SXM, 80 GB"),
     link_bytes_per_sec=Figure(300e9, f"{_GPU}a100", _HALF_DUPLEX.format(600)),
     network_bytes_per_sec=Figure(
@@ -218,7 +237,8 @@ _ALL = (
     name="H100",
     device_kind="NVIDIA H100",
     flops_per_sec=Figure(989e12, f"{_GPU}h100", f"SXM; {_SPARSE}"),
-    memory_bytes=Figure(80e9, f"{_GPU}h100"),
+    cycles_per_sec=None,
+    memory_bytes=Figure(60e9, f"{_GPU}h100", f"{_SHARE} of 80 GB"),
     memory_bytes_per_sec=Figure(3350e9, f"{_GPU}h100"),
     link_bytes_per_sec=Figure(
       450e9,
@@ -234,7 +254,8 @@ _ALL = (
     name="H200",
     device_kind="NVIDIA H200",
     flops_per_sec=Figure(989e12, f"{_GPU}h200", f"SXM; {_SPARSE}"),
-    memory_bytes=Figure(141e9, f"{_GPU}h200"),
+    cycles_per_sec=None,
+    memory_bytes=Figure(105.75e9, f"{_GPU}h200", f"{_SHARE} of 141 GB"),
     memory_bytes_per_sec=Figure(4800e9, f"{_GPU}h200"),
     link_bytes_per_sec=Figure(450e9, f"{_GPU}h200", _HALF_DUPLEX.format(900)),
     network_bytes_per_sec=Figure(

@@ -1,7 +1,8 @@
 """Trains an experiment: `python -m mn_jax.main --config=FILE --workdir=DIR`.
 
-Exit codes: 0 done, or stopped by SIGTERM and saved; 2 something given cannot
-be used; 130 stopped by Ctrl-C and saved; others are failures.
+Exit codes: 0 done; 2 something given cannot be used; 130 stopped by Ctrl-C and
+143 by SIGTERM, in both cases saved; others are failures. What ends with 143 or
+a failure goes on when the same command is given again.
 """
 
 import os
@@ -15,7 +16,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mn_jax import allocator, commandline
+from mn_jax import allocator, cluster, commandline
 from mn_jax.errors import InputError
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -24,11 +25,26 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "folder of the run; an interrupted run continues in it"
 )
+_DISTRIBUTED = flags.DEFINE_enum(
+  "distributed",
+  "auto",
+  ("auto", "off"),
+  "auto: a scheduler's processes train together, if it has started several",
+)
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "HOST:PORT of process 0, for runs of several processes"
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "processes in all")
 _PROCESS_ID = flags.DEFINE_integer("process_id", 0, "number of this process")
+_START_TIMEOUT = flags.DEFINE_integer(
+  "start_timeout", 300, "seconds to wait for all processes", lower_bound=1
+)
+_STALL_TIMEOUT = flags.DEFINE_float(
+  "stall_timeout",
+  600.0,
+  "seconds without progress after which several processes end; 0: never",
+  lower_bound=0.0,
+)
 _CPU_DEVICES = flags.DEFINE_integer(
   "cpu_devices",
   None,
@@ -83,7 +99,7 @@ class _Stop:
 
   def exit_code(self) -> int:
     """That of a run which a signal has ended."""
-    return 130 if self.signal == signal.SIGINT else 0
+    return 130 if self.signal == signal.SIGINT else 143
 
 
 def main(argv: Sequence[str]) -> int:
@@ -92,42 +108,43 @@ def main(argv: Sequence[str]) -> int:
     raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
   if _WORKDIR.value is None:
     raise InputError("--workdir: got nothing; valid: a folder for the run")
-  _check_processes()
+  cluster.check(*_processes())
   from mn_jax import validate
 
   config = validate.from_config_dict(_CONFIG.value)
   allocator.keep_freed_memory()
+  # Slow imports come last: a wrong flag is answered at once.
   _start_jax(config)
 
-  # Slow imports come last: a wrong flag is answered at once.
-  import jax
+  from mn_jax import watchdog
 
-  from mn_jax import train
-  from mn_jax.observe.console import Console
+  with watchdog.watched(_STALL_TIMEOUT.value) as reached:
+    cluster.meet()
 
-  stop = _Stop()
-  stop.install()
-  summaries = train.train_and_evaluate(
-    config,
-    pathlib.Path(_WORKDIR.value).expanduser(),
-    console=Console(quiet=jax.process_index() > 0),
-    stop_requested=stop.requested,
-  )
+    import jax
+
+    from mn_jax import train
+    from mn_jax.observe.console import Console
+
+    stop = _Stop()
+    stop.install()
+    summaries = train.train_and_evaluate(
+      config,
+      pathlib.Path(_WORKDIR.value).expanduser(),
+      console=Console(quiet=jax.process_index() > 0),
+      stop_requested=stop.requested,
+      reached=reached,
+    )
   return 0 if summaries is not None else stop.exit_code()
 
 
-def _check_processes() -> None:
-  count, index = _NUM_PROCESSES.value, _PROCESS_ID.value
-  if count < 1 or not 0 <= index < count:
-    raise InputError(
-      f"--process_id, --num_processes: got {index} of {count}; valid: 0 to "
-      "the number of processes less one"
-    )
-  if count > 1 and not _COORDINATOR.value:
-    raise InputError(
-      f"--coordinator: got nothing with --num_processes={count}; valid: "
-      "HOST:PORT of process 0"
-    )
+def _processes() -> tuple[str, str | None, int, int]:
+  return (
+    _DISTRIBUTED.value,
+    _COORDINATOR.value,
+    _NUM_PROCESSES.value,
+    _PROCESS_ID.value,
+  )
 
 
 def _start_jax(config) -> None:
@@ -137,16 +154,7 @@ def _start_jax(config) -> None:
 
   if _CPU_DEVICES.value is not None:
     jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
-  if _COORDINATOR.value:
-    address = _COORDINATOR.value
-    local = address.startswith(("127.0.0.1:", "localhost:"))
-    jax.distributed.initialize(
-      address,
-      _NUM_PROCESSES.value,
-      _PROCESS_ID.value,
-      # By default the service listens on every address of the machine.
-      coordinator_bind_address=address if local else None,
-    )
+  cluster.start(*_processes(), timeout=_START_TIMEOUT.value)
   compiled = store.cache_root(config.data.cache_dir) / "compiled"
   jax.config.update("jax_compilation_cache_dir", str(compiled))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -158,19 +166,29 @@ def _run(argv: Sequence[str]) -> None:
   except InputError as error:
     commandline.report(error)
     _leave(2)
+  except KeyboardInterrupt:
+    if not _one_of_several():
+      raise
+    _leave(130)
   except Exception:
-    if not _COORDINATOR.value:
+    if not _one_of_several():
       raise
     traceback.print_exc()
     _leave(1)
 
 
+def _one_of_several() -> bool:
+  # What goes wrong before JAX is there is answered without it.
+  jax = sys.modules.get("jax")
+  return jax is not None and jax.distributed.is_initialized()
+
+
 def _leave(code: int) -> NoReturn:
   """Exits; of several processes, without waiting for the others.
 
-  They would wait for this one in turn; whoever started them ends them.
+  They would wait for this one in turn.
   """
-  if _COORDINATOR.value:
+  if _one_of_several():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

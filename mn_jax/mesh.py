@@ -22,12 +22,11 @@ _IMAGES_SHARE = 0.6
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   """Devices along one axis, 'data'; by default all of all processes."""
   devices = jax.devices() if devices is None else devices
-  return jax.make_mesh(
-    (len(devices),),
-    ("data",),
-    axis_types=(AxisType.Auto,),
-    devices=devices,
-  )
+  # Not `jax.make_mesh`, which orders a TPU slice as a ring: a process has a
+  # contiguous share of every batch, and the place of an image in it must not
+  # depend on the machine.
+  ordered = sorted(devices, key=lambda d: (d.process_index, d.id))
+  return Mesh(np.array(ordered), ("data",), axis_types=(AxisType.Auto,))
 
 
 def check_batch_size(field: str, batch_size: int, accumulate: int = 1) -> None:

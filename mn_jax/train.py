@@ -13,7 +13,7 @@ step. Usually that is one.
 import collections
 import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +30,10 @@ from mn_jax.observe import console as console_lib
 from mn_jax.run import Run
 from mn_jax.workdir import Workdir
 
+# Called with what the process is about to do, and the completed updates:
+# 'read', 'extract', and the sections of the run's clock.
+Reached = Callable[[str, int], None]
+
 # Dispatches in flight: the host waits for the one before the last, so the
 # device always has a step to do and a stop is never far behind.
 _LAG = 2
@@ -41,6 +45,7 @@ def train_and_evaluate(
   *,
   console: console_lib.Console,
   stop_requested: Callable[[int], bool],
+  reached: Reached = lambda phase, step: None,
 ) -> list[dict[str, Any]] | None:
   """Runs an experiment to its end, from its last checkpoint if it has one.
 
@@ -51,6 +56,7 @@ def train_and_evaluate(
     console: for people.
     stop_requested: asked before every dispatch, with the number of completed
       updates, whether to save and return.
+    reached: told of progress, for whoever watches over the process.
 
   Returns:
     The content of every seed's `summary.json`, or None if it was stopped before
@@ -75,6 +81,7 @@ def train_and_evaluate(
         workdir,
         console=console,
         stop_requested=stop_requested,
+        reached=reached,
       )
       if found is None:
         return None
@@ -96,23 +103,40 @@ def _train(
   *,
   console: console_lib.Console,
   stop_requested: Callable[[int], bool],
+  reached: Reached,
 ) -> list[dict[str, Any]] | None:
   """Runs what is not complete; arguments as those above, one of each seed."""
   with console.counting("decoding", "images") as progress:
-    data = split_data.load(configs[0].data, progress)
+    data = split_data.load(configs[0].data, _counted(progress, reached, "read"))
   record.print_data(console, data)
   for folder in folders:
     folder.check_data(data.digests())
   with console.counting("extracting features", "images") as progress:
-    experiment = experiment_lib.build(configs, data, progress)
+    experiment = experiment_lib.build(
+      configs, data, _counted(progress, reached, "extract")
+    )
   if experiment.pretrained is not None:
     for folder in folders:
       folder.check_weights(experiment.pretrained.sha256)
-  loop = _Loop(experiment, folders, workdir, console)
+  loop = _Loop(experiment, folders, workdir, console, reached)
   try:
     return loop.finish() if loop.run(stop_requested) else None
   finally:
     loop.close()
+
+
+def _counted(
+  update: Callable[[int, int], None], reached: Reached, phase: str
+) -> Callable[[int, int], None]:
+  """`update(done, total)` that also reports the progress."""
+  # All processes enter the phase; one of a machine may do the work.
+  reached(phase, 0)
+
+  def counted(done: int, total: int) -> None:
+    reached(phase, 0)
+    update(done, total)
+
+  return counted
 
 
 class _Loop:
@@ -124,10 +148,12 @@ class _Loop:
     folders: Sequence[Workdir],
     workdir: pathlib.Path,
     console: console_lib.Console,
+    reached: Reached,
   ):
     self._experiment, self._together = experiment, experiment.together
     self._config, self._plan = experiment.config, experiment.plan
     self._workdir, self._console = workdir, console
+    self._reached = reached
     self._runs = [
       Run(experiment, replica, folder)
       for replica, folder in zip(experiment.replicas, folders, strict=True)
@@ -159,7 +185,7 @@ class _Loop:
         if stop_requested(self._number):
           self._stop()
           return False
-        with self._clock.section("data"):
+        with self._section("data"):
           steps = range(plan.next_steps(self._number))
           batches = [[next(own) for _ in steps] for own in iterators]
         self._step(batches)
@@ -184,7 +210,7 @@ class _Loop:
     if any(a is not b for a, b in zip(best, last, strict=True)):
       chosen = self._together.join(best)
     for part in ("val", "test"):
-      with self._clock.section("evaluate"):
+      with self._section("evaluate"):
         found = of_last = experiment.evaluate(part, chosen)
         if chosen is not self._states:
           of_last = experiment.evaluate(part, self._states)
@@ -204,6 +230,13 @@ class _Loop:
       for run in self._runs:
         stack.callback(run.close)
       stack.callback(self._stop_profile)
+
+  @contextlib.contextmanager
+  def _section(self, name: str) -> Iterator[None]:
+    """Times and reports a part of the loop."""
+    self._reached(name, self._number)
+    with self._clock.section(name):
+      yield
 
   def _begin(self) -> list[Any]:
     """The state of every run, from the newest step that all of them have."""
@@ -241,7 +274,7 @@ class _Loop:
     compiled = count in self._compiled
     if not compiled:
       self._settle_all()
-    with self._clock.section("step" if compiled else "compile"):
+    with self._section("step" if compiled else "compile"):
       self._states, sums = self._together.train_steps(self._states, batches)
       for run in self._runs:
         run.position.batch += count
@@ -261,7 +294,7 @@ class _Loop:
         run.add(sums)
 
   def _settle_all(self) -> None:
-    with self._clock.section("step"):
+    with self._section("step"):
       self._settle(0)
 
   def _log(self) -> None:
@@ -286,7 +319,7 @@ class _Loop:
     """Validates; returns the score of every state, higher is better."""
     self._settle_all()
     part = self._config.eval.part
-    with self._clock.section("evaluate"):
+    with self._section("evaluate"):
       evaluated = self._experiment.evaluate(part, self._states)
     found = [scalars for scalars, _ in evaluated]
     scores = [
@@ -310,7 +343,7 @@ class _Loop:
 
   def _save(self, scores: Sequence[float | None]) -> None:
     self._settle_all()
-    with self._clock.section("save"):
+    with self._section("save"):
       # Before the first of them is on disk and may replace an older one, what
       # was saved last is on disk of all: there is a step to go on from.
       self._wait()
@@ -332,7 +365,8 @@ class _Loop:
     )
 
   def _profile(self) -> None:
-    if not self._plan.profile:
+    # Traces of processes on one machine would get the same name.
+    if not self._plan.profile or jax.process_index() > 0:
       return
     begin, end = self._plan.profile
     if self._number == begin:

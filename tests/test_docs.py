@@ -27,7 +27,9 @@ PAGES = [
     "docs/design.md",
     "docs/models.md",
     "docs/playbooks.md",
+    "docs/processes.md",
     "docs/benchmarks/README.md",
+    "docs/benchmarks/scaling.md",
     "launch/README.md",
     "third_party/README.md",
   )
@@ -97,6 +99,8 @@ def test_fields_named_in_the_readme_exist():
     "tools.leakcheck",
     "tools.report",
     "tools.sweep",
+    "tools.launch",
+    "tools.scaling",
   ],
 )
 def test_help_is_given(module):

@@ -55,9 +55,11 @@ def start(workdir, *arguments):
 def two_processes(workdir, *arguments):
   return [
     sys.executable,
-    "launch/local/launch.py",
+    "-m",
+    "mn_jax.tools.launch",
+    "local",
     "--processes=2",
-    "--",
+    "--restarts=0",
     *RUN,
     *arguments,
     f"--workdir={workdir}",
@@ -160,7 +162,7 @@ def test_killed_run_continues_to_the_same_end(whole, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
+  ("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
   workdir = tmp_path / "run"
@@ -176,7 +178,7 @@ def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
 
 
 @pytest.mark.parametrize(
-  ("number", "expected"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)]
+  ("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_asked_to_stop_before_the_first_step(tmp_path, number, expected):
   workdir = tmp_path / "run"
@@ -200,7 +202,7 @@ def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):
       break
     time.sleep(0.005)
   _, errors = child.communicate(timeout=60)
-  assert (child.returncode, errors) == (0, "")
+  assert (child.returncode, errors) == (143, "")
   assert not (tmp_path / "seed0" / "summary.json").exists()
   done = run(tmp_path, argument)
   assert done.returncode == 0, done.stderr
@@ -259,7 +261,7 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
       child.terminate()
       break
     time.sleep(0.05)
-  assert child.wait(timeout=120) == 0
+  assert child.wait(timeout=120) == 143
   assert not (two / "summary.json").exists()
   done = subprocess.run(
     line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
@@ -299,6 +301,8 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
     (["--bogus=1"], "Unknown command line flag 'bogus'"),
     (["--num_processes=2"], "--coordinator: got nothing"),
     (["--process_id=1"], "got 1 of 1; valid: 0 to"),
+    (["--distributed=off", "--coordinator=a:1"], "--distributed: got 'off'"),
+    (["--distributed=on"], "--distributed=on: value should be one of"),
   ],
 )
 def test_wrong_input_is_one_line(tmp_path, arguments, message):

@@ -29,29 +29,34 @@ def channel_sums(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
   Returns:
     f32[channels] for each term.
   """
-  channels = arrays[0].shape[-1]
-  flat = [x.reshape(-1, channels) for x in arrays]
   ways = {
     platform: functools.partial(way, terms)
     for platform, way in FORMULATIONS.items()
   }
-  return lax.platform_dependent(*flat, **ways)
+  return lax.platform_dependent(*arrays, **ways)
 
 
-def reduced(terms: Terms, *rows: jax.Array) -> tuple[jax.Array, ...]:
-  """`channel_sums` left to XLA's reductions; f[rows, channels]."""
-  rows = tuple(x.astype(jnp.float32) for x in rows)
-  return tuple(jnp.sum(term, axis=0) for term in terms(*rows))
+def reduced(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+  """`channel_sums` left to XLA's reductions; f[..., channels].
+
+  Not flattened to rows: on TPUs images lie with the batch innermost, and rows
+  of channels would have to be gathered from all over the memory.
+  """
+  axes = tuple(range(arrays[0].ndim - 1))
+  arrays = tuple(x.astype(jnp.float32) for x in arrays)
+  return tuple(jnp.sum(term, axis=axes) for term in terms(*arrays))
 
 
-def scanned(terms: Terms, *rows: jax.Array) -> tuple[jax.Array, ...]:
-  """`channel_sums` as a scan over blocks of rows; f[rows, channels].
+def scanned(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+  """`channel_sums` as a scan over blocks of rows; f[..., channels].
 
   XLA's CPU backend has a fast reduction for sums of products alone, one at a
   time: other terms are first written to memory, and every sum reads all of it.
   Here each array is read once.
   """
-  count, channels = rows[0].shape
+  channels = arrays[0].shape[-1]
+  rows = [x.reshape(-1, channels) for x in arrays]
+  count = len(rows[0])
   block = _largest_divisor(count // _BLOCKS_AT_ONCE, _BLOCK // channels)
   if count % _BLOCKS_AT_ONCE or block * channels < _SMALL_BLOCK:
     return reduced(terms, *rows)
@@ -70,9 +75,9 @@ def scanned(terms: Terms, *rows: jax.Array) -> tuple[jax.Array, ...]:
   return tuple(jnp.sum(total, axis=0) for total in sums)
 
 
-def scanned_apart(terms: Terms, *rows: jax.Array) -> tuple[jax.Array, ...]:
-  """`scanned` on each device's rows."""
-  return sharding.summed(functools.partial(scanned, terms), *rows)
+def scanned_apart(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+  """`scanned` on each device's part of the batch."""
+  return sharding.summed(functools.partial(scanned, terms), *arrays)
 
 
 # The fastest way on each platform.

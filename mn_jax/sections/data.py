@@ -83,5 +83,5 @@ class DataConfig:
     result=False,
   )
   prefetch: int = field(
-    4, "batches gathered ahead of the step", low=1, high=1024, result=False
+    4, "batches gathered ahead of the step", low=0, high=1024, result=False
   )

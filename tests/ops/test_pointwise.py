@@ -65,3 +65,17 @@ def test_both_kernel_gradients_equal_float64(way, features):
     jnp.asarray(x, jnp.float32), jnp.asarray(dy, jnp.float32)
   )
   np.testing.assert_allclose(got, x.T @ dy, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 5), (4, 5)])
+def test_every_platform_computes_the_same(shape):
+  x, kernel = _inputs(shape, 3)
+  dy = jnp.ones((*shape[:-1], 3))
+  outs = [way(x, kernel) for way in pointwise.FORMULATIONS.values()]
+  grads = [way(x, kernel, dy) for way in pointwise.GRADIENTS.values()]
+  for found in (outs, grads):
+    for other in found[1:]:
+      for a, b in zip(
+        jax.tree.leaves(found[0]), jax.tree.leaves(other), strict=True
+      ):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

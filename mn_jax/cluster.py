@@ -1,0 +1,181 @@
+"""How the processes of a run find each other: by flags, or by their scheduler.
+
+What schedulers say is read by JAX (`jax.distributed.initialize` knows SLURM,
+Open MPI, Cloud TPU and Kubernetes). This file only asks first whether there is
+more than one process, because JAX would open a port for a single one too, and
+answers what cannot be used in one line.
+"""
+
+import os
+import socket
+import sys
+import threading
+import warnings
+from typing import NoReturn
+
+from mn_jax.errors import InputError
+
+_BY_FLAGS = "--coordinator, --num_processes and --process_id, or"
+# JAX's own limit is a crash with a trace of its threads; it comes later.
+_LATER = 60
+# How many processes a step of the scheduler has. An allocation may have room
+# for more, which is what JAX reads: a shell in it is a step of one.
+_STEP_SIZE = {"slurm": "SLURM_STEP_NUM_TASKS", "ompi": "OMPI_COMM_WORLD_SIZE"}
+
+
+def check(
+  distributed: str, coordinator: str | None, count: int, index: int
+) -> None:
+  """Refuses flags that contradict each other.
+
+  Args:
+    distributed: 'auto' or 'off'.
+    coordinator: HOST:PORT of process 0.
+    count: of processes.
+    index: of this process.
+
+  Raises:
+    InputError: naming the flag.
+  """
+  if count < 1 or not 0 <= index < count:
+    raise InputError(
+      f"--process_id, --num_processes: got {index} of {count}; valid: 0 to "
+      "the number of processes less one"
+    )
+  if count > 1 and not coordinator:
+    raise InputError(
+      f"--coordinator: got nothing with --num_processes={count}; valid: "
+      "HOST:PORT of process 0"
+    )
+  if coordinator and distributed == "off":
+    raise InputError(
+      f"--distributed: got 'off' with --coordinator={coordinator}; valid: "
+      "one of the two"
+    )
+  if coordinator and not coordinator.rpartition(":")[2].isdigit():
+    raise InputError(
+      f"--coordinator: got {coordinator!r}; valid: HOST:PORT of process 0"
+    )
+
+
+def start(
+  distributed: str,
+  coordinator: str | None,
+  count: int,
+  index: int,
+  *,
+  timeout: int,
+) -> None:
+  """Connects this process with the others, if there are any.
+
+  Ends the program, with one line and exit code 1, if they do not come.
+
+  Args:
+    distributed, coordinator, count, index: see `check`; without a coordinator
+      the scheduler is asked.
+    timeout: seconds to wait for all processes.
+
+  Raises:
+    InputError: if a scheduler does not say what has to be known.
+  """
+  # Slow; a wrong flag is answered before.
+  import jax
+
+  options: dict = {}
+  if coordinator:
+    options = {
+      "coordinator_address": coordinator,
+      "num_processes": count,
+      "process_id": index,
+      # Flags win: no scheduler is asked, not even for the local devices.
+      "cluster_detection_method": "deactivate",
+    }
+    # By default the service listens on every address of the machine.
+    if coordinator.startswith(("127.0.0.1:", "localhost:")):
+      options["coordinator_bind_address"] = coordinator
+  elif distributed == "off" or _count_scheduled() == 1:
+    return
+  timer = threading.Timer(timeout, _give_up, (coordinator, timeout))
+  timer.daemon = True
+  timer.start()
+  try:
+    jax.distributed.initialize(
+      **options, initialization_timeout=timeout + _LATER
+    )
+  except (RuntimeError, ValueError, OSError) as error:
+    raise _not_found(str(error)) from None
+  finally:
+    timer.cancel()
+
+
+def meet() -> None:
+  """Opens the connections between the devices of all processes, if several.
+
+  Gloo, which connects CPUs, waits 30 seconds for the others. Later they may be
+  further apart, when one of them decodes images that the others have.
+  """
+  import jax
+  from jax.experimental import multihost_utils
+
+  if jax.distributed.is_initialized():
+    multihost_utils.sync_global_devices("mn_jax: started")
+
+
+def _count_scheduled() -> int:
+  """Processes that a scheduler has started for this run; 1 without one.
+
+  Raises:
+    InputError: if there are several, or may be, and JAX cannot tell.
+  """
+  # JAX has no public name for the question alone.
+  from jax._src import clusters
+
+  for kind in clusters.ClusterEnv._cluster_types:
+    # Only an indexed Job of Kubernetes numbers its processes. Asking for more
+    # than that would have to be paid by every other pod with a warning.
+    is_pod = kind is clusters.K8sCluster
+    if kind.opt_in_only_method or (
+      is_pod and "JOB_COMPLETION_INDEX" not in os.environ
+    ):
+      continue
+    try:
+      with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if kind.is_env_present():
+          if os.environ.get(_STEP_SIZE.get(kind.name, "")) == "1":
+            return 1
+          return kind.get_process_count()
+    except Exception as error:  # whatever servers, packages and files raise
+      raise _not_found(str(error)) from None
+  return 1
+
+
+def _not_found(reason: str) -> InputError:
+  return InputError(
+    f"--distributed: got 'auto', and the other processes cannot be found "
+    f"({' '.join(reason.split())[:300]}); valid: {_BY_FLAGS} --distributed=off"
+  )
+
+
+def _give_up(coordinator: str | None, timeout: int) -> NoReturn:
+  """Ends the program, whose main thread waits for the other processes."""
+  from jax._src import distributed
+
+  address = coordinator or distributed.global_state.coordinator_address
+  print(
+    f"mn_jax: {_who_is_missing(address)} within {timeout} s",
+    file=sys.stderr,
+    flush=True,
+  )
+  os._exit(1)
+
+
+def _who_is_missing(address: str | None) -> str:
+  if not address:
+    return "the scheduler's address of process 0 could not be resolved"
+  host, _, port = address.rpartition(":")
+  try:
+    socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+  except OSError as error:
+    return f"process 0 could not be reached at {address} ({error})"
+  return f"process 0 answers at {address}, but not all processes came"

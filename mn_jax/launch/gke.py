@@ -1,0 +1,80 @@
+"""Google Kubernetes Engine: a JobSet, on a TPU slice or on nodes with GPUs."""
+
+import dataclasses
+import math
+import re
+
+from mn_jax.errors import InputError
+from mn_jax.launch import render
+from mn_jax.launch.job import COORDINATOR_PORT, Job, require
+from mn_jax.launch.submit import Launch
+
+
+def plan(job: Job) -> Launch:
+  """The JobSet.
+
+  Raises:
+    InputError: for what is missing, or does not go together.
+  """
+  require(job, "accelerator", "image", "storage", "mount", "devices_per_node")
+  tpu = job.accelerator.startswith("tpu")
+  if tpu:
+    job = dataclasses.replace(job, nodes=_hosts(job))
+  elif job.topology:
+    raise InputError(
+      f"--topology: got {job.topology!r} with {job.accelerator!r}; valid: with "
+      "an accelerator that begins with tpu"
+    )
+  if job.hours and not job.queue:
+    raise InputError(
+      f"--hours: got {job.hours:g} without --queue; valid: with a queue of "
+      "Kueue, which keeps the time"
+    )
+  file = f"{job.name}.gke.yaml"
+  text = render.render(
+    "gke.yaml",
+    job,
+    file=file,
+    tpu=tpu,
+    seconds=round(job.hours * 3600),
+    resource="google.com/tpu" if tpu else "nvidia.com/gpu",
+    flags=_flags(job, tpu),
+  )
+  return Launch(
+    file, text, ("kubectl", "apply", "--filename={file}"), "kubectl"
+  )
+
+
+def _hosts(job: Job) -> int:
+  """The machines of a slice.
+
+  Raises:
+    InputError: if the topology is none, or its chips do not divide.
+  """
+  if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", job.topology):
+    raise InputError(
+      f"--topology: got {job.topology!r}; valid: chips along each axis, as 4x4 "
+      "or 2x2x2"
+    )
+  chips = math.prod(map(int, job.topology.split("x")))
+  if chips % job.devices_per_node:
+    raise InputError(
+      f"--devices_per_node: got {job.devices_per_node} with {chips} chips in "
+      f"{job.topology}; valid: a divisor of {chips}"
+    )
+  return chips // job.devices_per_node
+
+
+def _flags(job: Job, tpu: bool) -> list[str]:
+  """How a process learns of the others, as words of its shell."""
+  if job.nodes == 1:
+    return ["--distributed=off"]
+  if tpu:
+    return ["--distributed=auto"]
+  # The first pod's name in the service that JobSet makes of its own name.
+  first = f"{job.name}-train-0-0.{job.name}"
+  return [
+    f"--coordinator={first}:{COORDINATOR_PORT}",
+    f"--num_processes={job.nodes}",
+    '--process_id="$JOB_COMPLETION_INDEX"',
+  ]
