@@ -103,9 +103,20 @@ def get_source() -> Source:
         ),
         reason=f"{PART}: 24 tiles",
       ),
+      Item(
+        "Open: batch size",
+        "eurosat_batch",
+        rows(
+          "sgd_linear_64 sgd_linear_256 sgd_linear_1024 lars_linear_1024 "
+          "lamb_sqrt_1024",
+          "test/accuracy",
+        ),
+        reason="time; the command below has it",
+      ),
     ),
     commands=(
       (command("colorectal"), "3 hours on all 5,000 tiles, mostly Simple_CNN"),
       (command("eurosat"), "2 hours on 6,000 tiles, 8 on all"),
+      (command("eurosat_batch"), "an hour on 6,000 tiles, 4 on all"),
     ),
   )
