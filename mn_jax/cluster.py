@@ -121,6 +121,13 @@ def meet() -> None:
     multihost_utils.sync_global_devices("mn_jax: started")
 
 
+def free_port() -> int:
+  """A port of this machine's loopback at which nobody listens just now."""
+  with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    return listener.getsockname()[1]
+
+
 def _count_scheduled() -> int:
   """Processes that a scheduler has started for this run; 1 without one.
 

@@ -100,10 +100,9 @@ class Experiment:
     peak = mesh.peak_flops()
     if peak is None or images_per_sec is None or self.cached_features:
       return None
-    # A mult-add is two FLOPs; the backward pass costs two forward passes, and
-    # a frozen backbone has none.
-    passes = 1 if self.config.model.transfer == "frozen" else 3
-    return 2 * passes * self.macs * images_per_sec / peak
+    backward = self.config.model.transfer != "frozen"
+    flops = counting.image_flops(self.macs, backward=backward)
+    return flops * images_per_sec / peak
 
 
 def check(config: Config) -> None:

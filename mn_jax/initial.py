@@ -43,7 +43,7 @@ def check(config: Config) -> None:
       none, or fields that contradict each other.
   """
   model = config.model
-  network = _describe(config, num_classes=1)
+  network = describe(config, num_classes=1)
   registry.check_resolution(
     model.name, model.resolution or config.data.image_size
   )
@@ -82,7 +82,7 @@ def build(
   """
   model = config.model
   resolution = model.resolution or config.data.image_size
-  network, loaded = _describe(config, num_classes), None
+  network, loaded = describe(config, num_classes), None
   if model.weights:
     loaded = pretrained_lib.load(model.weights, network)
     network = loaded.network
@@ -138,7 +138,12 @@ def _norm_group(config: Config, num_devices: int | None) -> int:
   return config.model.norm_group
 
 
-def _describe(config: Config, num_classes: int) -> registry.Network:
+def describe(config: Config, num_classes: int) -> registry.Network:
+  """The network that a config asks for, with its own conventions.
+
+  Raises:
+    InputError: for an unknown name, or an option that the model lacks.
+  """
   model = config.model
   return registry.describe(
     model.name,

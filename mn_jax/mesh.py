@@ -29,17 +29,30 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   return Mesh(np.array(ordered), ("data",), axis_types=(AxisType.Auto,))
 
 
-def check_batch_size(field: str, batch_size: int, accumulate: int = 1) -> None:
+def check_batch_size(
+  field: str,
+  batch_size: int,
+  accumulate: int = 1,
+  *,
+  num_devices: int | None = None,
+) -> None:
   """Refuses a batch that does not divide among the devices.
+
+  Args:
+    field: of the config.
+    batch_size: images over all devices.
+    accumulate: micro-batches that it is divided into.
+    num_devices: that share it; None: all of this run.
 
   Raises:
     InputError: naming the field.
   """
-  multiple = jax.device_count() * accumulate
+  count = num_devices or jax.device_count()
+  multiple = count * accumulate
   if batch_size % multiple:
     raise InputError(
       f"{field}: got {batch_size}; valid: a multiple of {multiple} "
-      f"({jax.device_count()} devices x {accumulate} micro-batches)"
+      f"({count} devices x {accumulate} micro-batches)"
     )
 
 

@@ -10,9 +10,11 @@ import multiprocessing
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -49,6 +51,44 @@ def run(
       raise TimeoutError(line)
     out, err = (pathlib.Path(file).read_text() for file in files)
   return subprocess.CompletedProcess(line, child.exitcode, out, err)
+
+
+def interrupt(module: str, *arguments: str, timeout: float = 120) -> str:
+  """Ctrl-C to `python -m MODULE ARGUMENTS` once it has started a process.
+
+  It must end like a stopped program, and its process with it.
+
+  Args:
+    module: 'mn_jax.tools.bench'.
+    arguments: of the program.
+    timeout: seconds until its first process, and from the signal to its end.
+
+  Returns:
+    What it printed to stderr.
+  """
+  # A shell starts what is in its background deaf to it, and that is inherited.
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  try:
+    program = subprocess.Popen(
+      [sys.executable, "-m", module, *map(str, arguments)],
+      cwd=ROOT,
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+  finally:
+    signal.signal(signal.SIGINT, before)
+  listed = pathlib.Path(f"/proc/{program.pid}/task/{program.pid}/children")
+  children, deadline = [], time.monotonic() + timeout
+  while not children and time.monotonic() < deadline:
+    children = listed.read_text().split()
+    time.sleep(0.05)
+  assert children
+  program.send_signal(signal.SIGINT)
+  _, errors = program.communicate(timeout=timeout)
+  assert program.returncode == 130
+  assert not pathlib.Path(f"/proc/{children[0]}").exists()
+  return errors
 
 
 def _program(

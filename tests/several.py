@@ -5,12 +5,12 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
+from mn_jax import cluster
 from mn_jax.observe.writers import read_lines
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -26,12 +26,6 @@ RUN = (
 )
 # Until a step is reached, or everything has ended, on a busy machine.
 PATIENCE = 400.0
-
-
-def free_port() -> int:
-  with socket.socket() as listener:
-    listener.bind(("127.0.0.1", 0))
-    return listener.getsockname()[1]
 
 
 @dataclasses.dataclass
@@ -134,7 +128,7 @@ def train(
     only: further arguments of some.
     program: what the interpreter runs.
   """
-  port = free_port()
+  port = cluster.free_port()
   return start(
     workdir.with_name(f"{workdir.name}_logs"),
     [

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from mn_jax import cluster
 from tests import process_ids, several
 
 WHOLE = [process_ids.batches().ids(k) for k in range(process_ids.NUM_BATCHES)]
@@ -20,7 +21,7 @@ def arriving(
   tmp_path, processes, devices, *, start=0, prefetch=4, environments=None
 ):
   """What `process_ids` prints with so many processes of so many devices."""
-  port = 0 if environments else several.free_port()
+  port = 0 if environments else cluster.free_port()
   lines = [
     [
       sys.executable,
@@ -83,7 +84,7 @@ OMPI = {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911"}
 def test_processes_of_a_scheduler_find_each_other(
   tmp_path, common, size, rank, local
 ):
-  port = str(several.free_port())
+  port = str(cluster.free_port())
   environments = [
     {
       **common,
@@ -263,7 +264,7 @@ def test_wrong_input_of_one_process_ends_all_with_its_line(tmp_path):
 def test_processes_that_do_not_come_are_not_waited_for(
   tmp_path, index, message
 ):
-  address = f"127.0.0.1:{several.free_port()}"
+  address = f"127.0.0.1:{cluster.free_port()}"
   line = [
     sys.executable,
     "-m",

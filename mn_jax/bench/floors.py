@@ -101,7 +101,7 @@ def count(
   item = 2 if case.dtype == "bfloat16" else 4
   touched = 10 if train else 1
   return Work(
-    flops=2 * macs * (3 if train else 1),
+    flops=counting.image_flops(macs, backward=train),
     bytes=item * values + 4 * touched * params / case.batch,
   )
 

@@ -8,7 +8,6 @@ fails, the others are ended.
 import contextlib
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, TextIO
 
+from mn_jax import cluster
 from mn_jax.errors import InputError
 from mn_jax.launch.job import Job
 
@@ -80,7 +80,8 @@ def run(
   failures = 0
   with _asked_to_stop() as asked:
     while True:
-      code = _attempt(make(_free_port()), folder, environment, asked, job.grace)
+      lines = make(cluster.free_port())
+      code = _attempt(lines, folder, environment, asked, job.grace)
       if asked.is_set() or code in (_DONE, _WRONG_INPUT, _INTERRUPTED):
         return code
       failures += code != _STOPPED
@@ -232,9 +233,3 @@ def _show_end(log: pathlib.Path, start: int) -> None:
     file.seek(max(start, log.stat().st_size - _SHOWN))
     text = file.read().decode(errors="replace").rstrip()
   print(f"launch: the end of {log}:\n{text}", file=sys.stderr)
-
-
-def _free_port() -> int:
-  with socket.socket() as listener:
-    listener.bind(("127.0.0.1", 0))
-    return listener.getsockname()[1]

@@ -112,6 +112,17 @@ def count_macs(module: nn.Module, resolution: int) -> int:
   return sum(layer.macs for layer in list_layers(module, resolution))
 
 
+def image_flops(macs: int, *, backward: bool) -> int:
+  """FLOPs that a step spends on one image; a mult-add is two.
+
+  Args:
+    macs: mult-adds of its forward pass.
+    backward: whether a backward pass follows, which costs two forward passes.
+      Inference has none, and a frozen backbone neither.
+  """
+  return 2 * macs * (3 if backward else 1)
+
+
 def _kind(module: nn.Module) -> str | None:
   """The kind of a layer that has parameters of its own; None for others."""
   if isinstance(module, layers.Conv):

@@ -11,7 +11,6 @@ import dataclasses
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mn_jax
-from mn_jax import initial
+from mn_jax import cluster, initial
 from mn_jax import workdir as workdir_lib
 from mn_jax.bench import worker
 from mn_jax.config import Config
@@ -169,7 +168,7 @@ def take(
   """
   coordinator = ""
   if point.processes > 1:
-    coordinator = f"127.0.0.1:{_free_port()}"
+    coordinator = f"127.0.0.1:{cluster.free_port()}"
   jobs = [
     process.Job(point, dict(config), steps, number, coordinator)
     for number in range(point.processes)
@@ -253,9 +252,3 @@ def _death(code: int, errors: pathlib.Path) -> str:
   if code < 0 or not said:
     return f"the process died by {how}"
   return said[-1][:300]
-
-
-def _free_port() -> int:
-  with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    return probe.getsockname()[1]

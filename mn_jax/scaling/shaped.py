@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from mn_jax import initial, optim, state, step
+from mn_jax import mesh as mesh_lib
 from mn_jax.config import Config
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
@@ -77,17 +78,14 @@ def describe(config: Config, *, global_batch: int, num_devices: int) -> Shaped:
     InputError: for a config that cannot be trained, a data set that does not
       tell its classes, or a batch that does not divide.
   """
-  multiple = num_devices * config.optim.accumulate
-  if global_batch % multiple:
-    raise InputError(
-      f"batch: got {global_batch}; valid: a multiple of {multiple} "
-      f"({num_devices} devices x {config.optim.accumulate} micro-batches)"
-    )
+  mesh_lib.check_batch_size(
+    "batch", global_batch, config.optim.accumulate, num_devices=num_devices
+  )
   config = dataclasses.replace(
     config, train=dataclasses.replace(config.train, batch_size=global_batch)
   )
   classes = _classes(config)
-  network = _network(config, classes)
+  network = initial.describe(config, classes)
   module, rules = initial.make_module(config, network, num_devices=num_devices)
   tx = optim.make_optimizer(
     config.optim,
@@ -145,19 +143,3 @@ def _classes(config: Config) -> int:
       "their classes; valid: 2 or more, as no image is read"
     )
   return count
-
-
-def _network(config: Config, classes: int) -> registry.Network:
-  model = config.model
-  return registry.describe(
-    model.name,
-    num_classes=classes,
-    width=model.width,
-    head=model.head,
-    options=registry.Options(
-      **{
-        field.name: getattr(model, field.name)
-        for field in dataclasses.fields(registry.Options)
-      }
-    ),
-  )

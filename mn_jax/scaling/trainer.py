@@ -91,8 +91,10 @@ class Trainer:
     )
     self._seed = mesh.replicate(the_mesh, np.int32(config.seed))
     self._step, self.compile_seconds = _compile(made, the_mesh)
-    passes = 1 if config.model.transfer == "frozen" else 3
-    self.flops = 2 * passes * counting.count_macs(made.module, resolution)
+    self.flops = counting.image_flops(
+      counting.count_macs(made.module, resolution),
+      backward=config.model.transfer != "frozen",
+    )
 
   def step(self, batch: Batch) -> step.Sums:
     """Dispatches a step on a batch of the feed; its sums are on the devices."""

@@ -1,12 +1,6 @@
 """The order of a series, what is kept of it, and real points."""
 
 import json
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
@@ -282,26 +276,8 @@ def test_a_whole_series_of_one_and_two_processes(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_no_process_behind(tmp_path):
-  program = subprocess.Popen(
-    [
-      *(sys.executable, "-m", "mn_jax.tools.scaling", "measure", *FLAGS),
-      "--devices=1",
-      f"--output={tmp_path}",
-    ],
-    cwd=programs.ROOT,
-    env={**os.environ},
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
+  errors = programs.interrupt(
+    "mn_jax.tools.scaling",
+    *("measure", *FLAGS, "--devices=1", f"--output={tmp_path}"),
   )
-  listed = pathlib.Path(f"/proc/{program.pid}/task/{program.pid}/children")
-  children, deadline = [], time.monotonic() + 120
-  while not children and time.monotonic() < deadline:
-    children = listed.read_text().split()
-    time.sleep(0.05)
-  assert children
-  program.send_signal(signal.SIGINT)
-  _, errors = program.communicate(timeout=60)
-  assert program.returncode == 130
   assert errors == "scaling: stopped\n"
-  assert not pathlib.Path(f"/proc/{children[0]}").exists()

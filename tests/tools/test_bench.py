@@ -3,11 +3,7 @@
 import importlib.util
 import json
 import os
-import pathlib
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 
@@ -173,21 +169,5 @@ def test_mistakes_are_one_line(arguments, said):
 
 
 def test_ctrl_c_leaves_no_process_behind():
-  program = subprocess.Popen(
-    [sys.executable, "-m", "mn_jax.tools.bench", *SMALL],
-    cwd=programs.ROOT,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-  listed = pathlib.Path(f"/proc/{program.pid}/task/{program.pid}/children")
-  children, deadline = [], time.monotonic() + 60
-  while not children and time.monotonic() < deadline:
-    children = listed.read_text().split()
-    time.sleep(0.05)
-  assert children
-  program.send_signal(signal.SIGINT)
-  _, errors = program.communicate(timeout=60)
-  assert program.returncode == 130
+  errors = programs.interrupt("mn_jax.tools.bench", *SMALL)
   assert errors == "mn_jax: stopped\n"
-  assert not pathlib.Path(f"/proc/{children[0]}").exists()
