@@ -173,7 +173,9 @@ def test_the_end_of_process_0_ends_all_at_once(tmp_path):
     run.wait_for_step(workdir, 5)
     run.send(0, signal.SIGKILL)
     assert run.children[1].wait(timeout=60) != 0
-    assert "process 0" in run.err(1)
+    # JAX and the watchdog lose the same connection; the faster one says it.
+    said = r"mn_jax: process 0 \(.+\) is gone|the leader \(usually .* task 0\)"
+    assert re.search(said, run.err(1))
 
 
 # The program, where process 1 does something else instead of reading batch 12.
