@@ -22,7 +22,8 @@ from mn_jax import commandline, run_options, validate
 from mn_jax.config import Config
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.scaling import arguments, measure, points
+from mn_jax.scaling import arguments, points
+from mn_jax.scaling.measuring import measure
 
 _CONFIG = "config."
 
@@ -95,7 +96,7 @@ def _measure(
 
 def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
   # What compiles for TPUs is slow to import, and the other verbs need it not.
-  from mn_jax.scaling import plan
+  from mn_jax.scaling.planning import plan
 
   plan.run(
     config,
@@ -111,7 +112,7 @@ def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
 
 def _report(args: argparse.Namespace, command: str, console: Console) -> None:
   # Matplotlib is slow to import, and the other verbs need it not.
-  from mn_jax.scaling import report
+  from mn_jax.scaling.reporting import report
 
   folders = [pathlib.Path(folder).expanduser() for folder in args.folders]
   markdown = args.markdown and pathlib.Path(args.markdown).expanduser()

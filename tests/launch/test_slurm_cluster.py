@@ -17,7 +17,7 @@ from mn_jax.observe.writers import read_lines
 pytestmark = pytest.mark.slow
 
 ROOT = pathlib.Path(__file__).parents[2]
-STEPS = 1500
+STEPS = 500
 CLUSTER = ROOT / "launch" / "slurm" / "one_node_cluster.sh"
 RUN = (
   "--config=configs/idc_v1.py:test",

@@ -12,7 +12,8 @@ from planning import small_config
 from mn_jax.accelerators import ACCELERATORS
 from mn_jax.errors import InputError
 from mn_jax.models import counting
-from mn_jax.scaling import aot, shaped
+from mn_jax.scaling import shaped
+from mn_jax.scaling.planning import aot
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mn_jax.scaling import batches
+from mn_jax.scaling.planning import batches
 
 
 class Memory:

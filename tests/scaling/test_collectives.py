@@ -6,8 +6,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from mn_jax import mesh as mesh_lib
-from mn_jax.scaling import collectives, hlo
-from mn_jax.scaling.collectives import Collective, Total
+from mn_jax.scaling.planning import collectives, hlo
+from mn_jax.scaling.planning.collectives import Collective, Total
 
 
 def compiled_text(function, *shapes, in_specs, out_specs) -> str:

@@ -6,7 +6,8 @@ import pytest
 from planning import small_config
 
 from mn_jax.models import counting, registry
-from mn_jax.scaling import counted, shaped
+from mn_jax.scaling import shaped
+from mn_jax.scaling.planning import counted
 
 
 def count(config, batch=8, gpus=8):

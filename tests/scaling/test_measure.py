@@ -8,7 +8,8 @@ from mn_jax import config as config_lib
 from mn_jax import validate
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.scaling import measure, points
+from mn_jax.scaling import points
+from mn_jax.scaling.measuring import measure
 from tests import programs
 from tests.scaling import toy_scaling as toy
 

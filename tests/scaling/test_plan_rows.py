@@ -12,9 +12,9 @@ from planning import small_config, with_batch
 from mn_jax.accelerators import ACCELERATORS
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.scaling import aot, compiles, plan, rows
-from mn_jax.scaling.collectives import Total
-from mn_jax.scaling.predict import Work
+from mn_jax.scaling.planning import aot, compiles, plan, rows
+from mn_jax.scaling.planning.collectives import Total
+from mn_jax.scaling.planning.predict import Work
 
 FIXED, PER_IMAGE = 2**30, 100 * 2**20
 

@@ -6,9 +6,9 @@ import math
 import pytest
 
 from mn_jax.accelerators import ACCELERATORS
-from mn_jax.scaling import predict
-from mn_jax.scaling.collectives import Total
-from mn_jax.scaling.predict import Work
+from mn_jax.scaling.planning import predict
+from mn_jax.scaling.planning.collectives import Total
+from mn_jax.scaling.planning.predict import Work
 
 V5E, V5P, H100 = (ACCELERATORS[name] for name in ("v5e", "v5p", "H100"))
 GRADIENT = Total("all-reduce", 1, 10_000_000, False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.scaling import planned, series
+from mn_jax.scaling.reporting import planned, series
 from mn_jax.tools import scaling
 from tests.scaling import toy_scaling as toy
 

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.scaling import points, series
+from mn_jax.scaling import points
+from mn_jax.scaling.reporting import series
 from tests.scaling import toy_scaling as toy
 
 

@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from mn_jax.scaling import trace
+from mn_jax.scaling.measuring import trace
 
 
 def event(name, start, stop, **stats):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mn_jax.scaling import cycles, hlo, traffic
+from mn_jax.scaling.planning import cycles, hlo, traffic
 
 MIB = 2**20
 

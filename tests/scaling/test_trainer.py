@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.scaling import trainer
+from mn_jax.scaling.measuring import trainer
 from tests import toy_transfer
 
 BATCH = 32

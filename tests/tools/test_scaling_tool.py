@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from mn_jax.scaling import arguments, measure, plan, points
+from mn_jax.scaling import arguments, points
+from mn_jax.scaling.measuring import measure
+from mn_jax.scaling.planning import plan
 from mn_jax.tools import scaling
 from tests.scaling import toy_scaling as toy
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from mn_jax.accelerators import Accelerator, Nodes, Torus
 from mn_jax.config import Config
 from mn_jax.data import datasets
-from mn_jax.scaling import batches, counted, predict, shaped
-from mn_jax.scaling.collectives import Total
-from mn_jax.scaling.compiles import Compiles
-from mn_jax.scaling.predict import Work
+from mn_jax.scaling import shaped
+from mn_jax.scaling.planning import batches, counted, predict
+from mn_jax.scaling.planning.collectives import Total
+from mn_jax.scaling.planning.compiles import Compiles
+from mn_jax.scaling.planning.predict import Work
 
 # Nothing knows how long a GPU's other units take.
 _COUNTED = "counted, not compiled: what memory and matrix units allow at best"

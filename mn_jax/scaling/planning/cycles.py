@@ -8,7 +8,7 @@ and of padding. Loops count every turn.
 
 import re
 
-from mn_jax.scaling import hlo
+from mn_jax.scaling.planning import hlo
 
 _ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
 # Fusions have estimates of their own; these run whole computations.

@@ -19,8 +19,8 @@ from mn_jax.bench import floors, shapes, worker
 from mn_jax.config import Config
 from mn_jax.models import counting, variables
 from mn_jax.scaling import shaped
-from mn_jax.scaling.collectives import Total
-from mn_jax.scaling.predict import Work
+from mn_jax.scaling.planning.collectives import Total
+from mn_jax.scaling.planning.predict import Work
 
 _FLOAT32, _BFLOAT16 = 4, 2
 

@@ -14,9 +14,9 @@ from mn_jax.observe import writers
 from mn_jax.observe.console import Console
 from mn_jax.report import page
 from mn_jax.report.document import Document, Figure, Section, Table
-from mn_jax.scaling import figures, planned, series, tables, workload
-from mn_jax.scaling.planned import Pair, Planned
-from mn_jax.scaling.series import Row
+from mn_jax.scaling.reporting import figures, planned, series, tables, workload
+from mn_jax.scaling.reporting.planned import Pair, Planned
+from mn_jax.scaling.reporting.series import Row
 
 _WIDTH = 1000  # pixels of a figure beside Markdown
 

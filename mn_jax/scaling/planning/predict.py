@@ -36,7 +36,7 @@ import math
 from collections.abc import Sequence
 
 from mn_jax.accelerators import Accelerator, Nodes, Torus
-from mn_jax.scaling.collectives import Total
+from mn_jax.scaling.planning.collectives import Total
 
 
 @dataclasses.dataclass(frozen=True)

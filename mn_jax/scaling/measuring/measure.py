@@ -27,9 +27,9 @@ from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.scaling import points as points_lib
-from mn_jax.scaling import process
-from mn_jax.scaling import series as series_lib
+from mn_jax.scaling.measuring import process
 from mn_jax.scaling.points import Point, Series
+from mn_jax.scaling.reporting import series as series_lib
 
 _ROOT = pathlib.Path(mn_jax.__file__).parents[1]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -195,7 +195,12 @@ def _start(
   errors = stack.enter_context((folder / f"{job.process}.err").open("wb"))
   paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]
   child = subprocess.Popen(
-    [sys.executable, "-m", "mn_jax.scaling.process", process.argument(job)],
+    [
+      sys.executable,
+      "-m",
+      "mn_jax.scaling.measuring.process",
+      process.argument(job),
+    ],
     stdin=subprocess.DEVNULL,
     stdout=out,
     stderr=errors,

@@ -25,8 +25,9 @@ from mn_jax import mesh
 from mn_jax.accelerators import Accelerator
 from mn_jax.config import Config
 from mn_jax.errors import InputError
-from mn_jax.scaling import collectives, cycles, hlo, shaped, traffic
-from mn_jax.scaling.predict import Work
+from mn_jax.scaling import shaped
+from mn_jax.scaling.planning import collectives, cycles, hlo, traffic
+from mn_jax.scaling.planning.predict import Work
 
 # libtpu looks for chips and asks Google's metadata server about them, unless it
 # is told not to; and two plans may be made at a time.

@@ -15,7 +15,7 @@ from mn_jax.accelerators import Accelerator
 from mn_jax.config import Config
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.scaling import aot
+from mn_jax.scaling.planning import aot
 
 _PROGRAM = ".hlo.gz"
 # What decides on a step, besides its config and the versions of libraries.
@@ -25,7 +25,7 @@ _SOURCES = (
   "ops/*.py",
   *(f"{name}.py" for name in ("initial", "losses", "mesh", "optim", "rules")),
   *(f"{name}.py" for name in ("state", "step")),
-  "scaling/aot.py",
+  "scaling/planning/aot.py",
   "scaling/shaped.py",
 )
 

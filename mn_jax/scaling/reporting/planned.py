@@ -7,8 +7,10 @@ from typing import Any
 
 from mn_jax import accelerators
 from mn_jax.errors import InputError
-from mn_jax.scaling import points, predict, workload
-from mn_jax.scaling.series import Row
+from mn_jax.scaling import points
+from mn_jax.scaling.planning import predict
+from mn_jax.scaling.reporting import workload
+from mn_jax.scaling.reporting.series import Row
 
 _KEYS = {"versions", "command", "config", "rows"}
 _FIELDS = (

@@ -8,7 +8,8 @@ from typing import Any
 
 from mn_jax.bench import compare
 from mn_jax.errors import InputError
-from mn_jax.scaling import points, workload
+from mn_jax.scaling import points
+from mn_jax.scaling.reporting import workload
 
 Record = Mapping[str, Any]
 _UNKNOWN = "unknown device"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from mn_jax import accelerators
 from mn_jax.observe.console import duration
 from mn_jax.report.document import MINUS, Table
-from mn_jax.scaling.planned import Pair, Planned
-from mn_jax.scaling.series import Row
+from mn_jax.scaling.reporting.planned import Pair, Planned
+from mn_jax.scaling.reporting.series import Row
 
 # What a cell says of what is not known, and of what has no meaning.
 NOT_MEASURED, NOT_COMPILED = "not measured", "not compiled"

@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from mn_jax.scaling import hlo
+from mn_jax.scaling.planning import hlo
 
 KINDS = (
   "all-reduce",

@@ -16,8 +16,8 @@ from matplotlib import axes as axes_lib
 from PIL import Image
 
 from mn_jax.scaling import points
-from mn_jax.scaling.planned import Pair, Planned
-from mn_jax.scaling.series import Row
+from mn_jax.scaling.reporting.planned import Pair, Planned
+from mn_jax.scaling.reporting.series import Row
 
 _WIDTH = 150 / 25.4  # inches
 _DPI = 200

@@ -21,7 +21,7 @@ from mn_jax import allocator, mesh, validate
 from mn_jax.bench import floors, machine, worker
 from mn_jax.errors import InputError
 from mn_jax.observe import clock as clock_lib
-from mn_jax.scaling import trace, trainer
+from mn_jax.scaling.measuring import trace, trainer
 from mn_jax.scaling.points import Point
 
 # Steps that fill caches before the timed ones, and that are traced after them.

@@ -12,7 +12,7 @@ padded as they lie in memory, where they do lie in the chip's memory:
 
 import re
 
-from mn_jax.scaling import hlo
+from mn_jax.scaling.planning import hlo
 
 # Names for what is there, or the end of what has begun.
 _FREE = {

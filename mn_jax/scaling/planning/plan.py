@@ -22,9 +22,10 @@ from mn_jax.config import Config
 from mn_jax.data import datasets
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.scaling import aot, points, predict
-from mn_jax.scaling.compiles import Compiles
-from mn_jax.scaling.rows import Planner, PlanRow
+from mn_jax.scaling import points
+from mn_jax.scaling.planning import aot, predict
+from mn_jax.scaling.planning.compiles import Compiles
+from mn_jax.scaling.planning.rows import Planner, PlanRow
 
 FILE = "plan.json"
 

@@ -1,0 +1,1 @@
+"""Series on the devices of a machine, point by point."""

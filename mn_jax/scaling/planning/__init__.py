@@ -1,0 +1,1 @@
+"""What slices of accelerators would give, without having them."""
