@@ -31,14 +31,17 @@ _SCALED = {
 # What LARS leaves alone, biases and BatchNorm's factors, would not stand the
 # rate that it wants for kernels.
 _RULES = {"lars": (".*/kernel", ".* wd=0 lr=0.003")}
-_FIXED = {
+# Other rules, which are no others at 64.
+_OTHER = {
   "adamw_fixed": (*_SCALED["adamw_sqrt"][:3], "none"),
   "sgd_fixed": (*_SCALED["sgd_linear"][:3], "none"),
+  "sgd_sqrt": (*_SCALED["sgd_linear"][:3], "sqrt"),
+  "lars_sqrt": (*_SCALED["lars_linear"][:3], "sqrt"),
 }
 
 
 def _member(row: str, batch_size: int, suffix: str = "", **fields) -> Member:
-  name, rate, decay, scaling = {**_SCALED, **_FIXED}[row]
+  name, rate, decay, scaling = {**_SCALED, **_OTHER}[row]
   if name in _RULES:
     fields["optim.rules"] = _RULES[name]
   return Member(
@@ -64,7 +67,7 @@ def get_study() -> Study:
     resplit=True,
     members=(
       *(_member(row, _BASE) for row in _SCALED),
-      *(_member(row, size) for size in _LARGE for row in (*_SCALED, *_FIXED)),
+      *(_member(row, size) for size in _LARGE for row in (*_SCALED, *_OTHER)),
       *(
         _member(row, _LARGE[-1], "_ghost", **ghost)
         for row in ("adamw_sqrt", "sgd_linear")
@@ -87,6 +90,8 @@ def get_study() -> Study:
         (f"{name}_1024_ghost", f"{name}_1024")
         for name in ("adamw_sqrt", "sgd_linear")
       ),
+      ("sgd_sqrt_1024", "sgd_linear_1024"),
+      ("lars_sqrt_1024", "lars_linear_1024"),
       ("lamb_sqrt_1024", "adamw_sqrt_1024"),
       ("lars_linear_1024", "sgd_linear_1024"),
     ),
