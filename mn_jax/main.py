@@ -150,14 +150,12 @@ def _processes() -> tuple[str, str | None, int, int]:
 def _start_jax(config) -> None:
   import jax
 
-  from mn_jax.data import store
+  from mn_jax import compile_cache
 
   if _CPU_DEVICES.value is not None:
     jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
   cluster.start(*_processes(), timeout=_START_TIMEOUT.value)
-  compiled = store.cache_root(config.data.cache_dir) / "compiled"
-  jax.config.update("jax_compilation_cache_dir", str(compiled))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  compile_cache.keep(config.data.cache_dir)
 
 
 def _run(argv: Sequence[str]) -> None:

@@ -1,7 +1,6 @@
 """What the programs that open a run share: arguments, errors, exit codes."""
 
 import argparse
-import contextlib
 import os
 import pathlib
 import sys
@@ -9,12 +8,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-import jax
 import numpy as np
 from PIL import Image
 
-from mn_jax import allocator, predictor, restored
-from mn_jax.data import store
+from mn_jax import allocator, compile_cache, predictor, restored
 from mn_jax.data.listing import PARTS
 from mn_jax.errors import InputError
 
@@ -113,24 +110,8 @@ def open_run(args: argparse.Namespace) -> restored.Restored:
     cache_dir=args.cache_dir,
     batch_size=args.batch,
   )
-  keep_programs(run.config.data.cache_dir)
+  compile_cache.keep(run.config.data.cache_dir)
   return run
-
-
-def keep_programs(cache_dir: str = "") -> None:
-  """Keeps compiled programs for later processes, as training does.
-
-  Where the folder cannot be written, each process compiles its own: JAX would
-  warn of every program.
-
-  Args:
-    cache_dir: see `store.cache_root`.
-  """
-  compiled = store.cache_root(cache_dir) / "compiled"
-  with contextlib.suppress(OSError):
-    compiled.mkdir(parents=True, exist_ok=True)
-  if os.access(compiled, os.W_OK):
-    jax.config.update("jax_compilation_cache_dir", str(compiled))
 
 
 def at_least_one(name: str, value: int) -> None:

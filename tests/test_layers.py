@@ -26,6 +26,7 @@ FLOORS = {
   "optim": 1,
   "mesh": 1,
   "cluster": 1,
+  "compile_cache": 1,
   "liveness": 1,
   "watchdog": 1,
   "losses": 1,

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mn_jax import allocator, predictor, run_options
+from mn_jax import allocator, compile_cache, predictor, run_options
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -210,7 +210,7 @@ def _predict(args: argparse.Namespace) -> int:
   """Classifies what was asked for; returns the exit code."""
   _check_numbers(args)
   paths = list(find(args.paths))
-  run_options.keep_programs()
+  compile_cache.keep()
   chosen = _load(args)
   top = min(args.top, len(chosen.classes))
   results = classify(read(paths, chosen), chosen, top=top)

@@ -11,7 +11,7 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from mn_jax import run_options
+from mn_jax import compile_cache, run_options
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.report import build, findings, opening, page, reproduction
@@ -87,7 +87,7 @@ def _open_all(
   """Opens the first run of each row; what cannot be is said, and left out."""
   if args.numbers:
     return opening.Opened({}, {})
-  run_options.keep_programs(args.cache_dir or "")
+  compile_cache.keep(args.cache_dir or "")
   with console.counting("opening networks", "images") as progress:
     opener = opening.Opener(
       data_path=args.data_path, cache_dir=args.cache_dir, progress=progress

@@ -1,9 +1,9 @@
-"""What the programs that open a run share."""
+"""Compiled programs are kept, where they can be."""
 
 import jax
 import pytest
 
-from mn_jax import run_options
+from mn_jax import compile_cache
 from mn_jax.tools import predict
 
 
@@ -18,7 +18,7 @@ def programs():
 
 
 def test_compiled_programs_are_kept_beside_packed_images(programs, tmp_path):
-  run_options.keep_programs(str(tmp_path / "cache"))
+  compile_cache.keep(str(tmp_path / "cache"))
   assert programs() == str(tmp_path / "cache" / "compiled")
 
 
@@ -30,5 +30,5 @@ def test_predict_keeps_compiled_programs(programs, tmp_path, monkeypatch):
 
 def test_programs_are_not_kept_where_they_cannot_be(programs, tmp_path):
   (tmp_path / "cache").write_text("")
-  run_options.keep_programs(str(tmp_path / "cache"))
+  compile_cache.keep(str(tmp_path / "cache"))
   assert programs() is None
