@@ -108,7 +108,7 @@ def get_source() -> Source:
         "eurosat_batch",
         rows(
           "sgd_linear_64 sgd_linear_256 sgd_linear_1024 lars_linear_1024 "
-          "lamb_sqrt_1024",
+          "lars_sqrt_1024 lamb_sqrt_1024 adamw_sqrt_64 adamw_sqrt_1024",
           "test/accuracy",
         ),
         reason="time; the command below has it",
