@@ -14,21 +14,13 @@ import numpy as np
 from matplotlib import axes as axes_lib
 from PIL import Image
 
+from mn_jax.observe.palette import COLOURS
+
 _WIDTH = 80 / 25.4  # inches
 _DPI = 300
 _SMALL, _TEXT = 5.5, 6.5  # points
 _STRONGEST = 99.0  # percentile of a map that is drawn in full colour
 
-# Okabe & Ito 2008, "Color Universal Design", but yellow, which is too light.
-_COLOURS = (
-  "#0072B2",
-  "#E69F00",
-  "#009E73",
-  "#D55E00",
-  "#CC79A7",
-  "#56B4E9",
-  "#000000",
-)
 _SHAPES = "o^sDvPX*<>"
 
 
@@ -233,7 +225,7 @@ def _over(
 
 def _mark(label: int) -> dict[str, str]:
   return {
-    "c": _COLOURS[label % len(_COLOURS)],
+    "c": COLOURS[label % len(COLOURS)],
     "marker": _SHAPES[label % len(_SHAPES)],
   }
 

@@ -16,12 +16,12 @@ from matplotlib import axes as axes_lib
 from PIL import Image
 
 from mn_jax.metrics.calibration import Reliability
+from mn_jax.observe.palette import COLOURS
 
 _WIDTH = 150 / 25.4  # inches
 _DPI = 200
 _TEXT, _SMALL = 8.0, 7.0  # points
-# Okabe & Ito 2008: blue, orange, green, vermilion.
-_TRAIN, _VAL, _OURS, _THERE = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+_TRAIN, _VAL, _OURS, _THERE = COLOURS[:4]
 
 Points = Sequence[tuple[float, float]]
 

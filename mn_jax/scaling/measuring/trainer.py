@@ -45,8 +45,7 @@ class Trainer:
     feed: what `step` takes.
     compile_seconds: what it took to trace and compile the step, when it was
       compiled: programs that are kept tell how long they took.
-    flops: of the model for one image's step: 2 per mult-add, and the backward
-      pass costs two forward passes; a frozen backbone has none.
+    flops: of one image; see `counting.image_flops`.
   """
 
   def __init__(

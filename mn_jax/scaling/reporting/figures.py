@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib import axes as axes_lib
 from PIL import Image
 
+from mn_jax.observe.palette import COLOURS
 from mn_jax.scaling import points
 from mn_jax.scaling.reporting.planned import Pair, Planned
 from mn_jax.scaling.reporting.series import Row
@@ -24,16 +25,6 @@ _DPI = 200
 _TEXT, _SMALL = 8.0, 7.0  # points
 _HEIGHT = 2.0  # inches of a row of panels
 _TICKS = 6  # as many counts as have room below a panel
-# Okabe & Ito 2008: blue, orange, green, vermilion, purple, sky, black.
-_COLOURS = (
-  "#0072B2",
-  "#E69F00",
-  "#009E73",
-  "#D55E00",
-  "#CC79A7",
-  "#56B4E9",
-  "#000000",
-)
 _SHAPES, _DASHES = "os^Dvp*", ("-", "--", "-.", ":")
 # Lines whose points would hide each other stand a little apart.
 _APART = 1.03
@@ -222,7 +213,7 @@ def _by_input(
           [below or 0.0 for _, below, _ in found],
           [above or 0.0 for _, _, above in found],
           {
-            "c": _COLOURS[points.INPUTS.index(kind)],
+            "c": COLOURS[points.INPUTS.index(kind)],
             "marker": _SHAPES[place % len(_SHAPES)],
             "ls": _DASHES[place % len(_DASHES)],
           },
@@ -250,7 +241,7 @@ def _by_chip(
         None,
         None,
         {
-          "c": _COLOURS[place % len(_COLOURS)],
+          "c": COLOURS[place % len(COLOURS)],
           "marker": _SHAPES[place % len(_SHAPES)],
           "ls": _DASHES[place % len(_DASHES)],
         },

@@ -83,9 +83,7 @@ class Planned:
   @property
   def seconds_to_train(self) -> float | None:
     """Of steps alone: no compiling, evaluating or saving."""
-    if self.images is None or self.images_per_sec is None:
-      return None
-    return self.images / self.images_per_sec
+    return workload.seconds(self.images, self.images_per_sec)
 
   def series(self) -> tuple[Any, ...]:
     """What rows of one series share."""

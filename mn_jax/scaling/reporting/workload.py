@@ -42,3 +42,10 @@ def images_to_train(config: Config, epoch: float | None) -> float | None:
     return None if epoch is None else fields["train.epochs"] * epoch
   steps = fields["train.steps"] * fields["train.batch_size"]
   return steps + fields["train.examples"]
+
+
+def seconds(images: float | None, images_per_sec: float | None) -> float | None:
+  """What so many images take; None where one of the two is not known."""
+  if images is None or images_per_sec is None:
+    return None
+  return images / images_per_sec
