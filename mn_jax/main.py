@@ -16,8 +16,9 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mn_jax import allocator, cluster, commandline
+from mn_jax.commandline import flags as commandline
 from mn_jax.errors import InputError
+from mn_jax.parallel import allocator, cluster
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "experiment file with an optional argument: FILE.py[:sample]"
@@ -109,26 +110,26 @@ def main(argv: Sequence[str]) -> int:
   if _WORKDIR.value is None:
     raise InputError("--workdir: got nothing; valid: a folder for the run")
   cluster.check(*_processes())
-  from mn_jax import validate
+  from mn_jax.config import checks
 
-  config = validate.from_config_dict(_CONFIG.value)
+  config = checks.from_config_dict(_CONFIG.value)
   allocator.keep_freed_memory()
   # Slow imports come last: a wrong flag is answered at once.
   _start_jax(config)
 
-  from mn_jax import watchdog
+  from mn_jax.parallel import watchdog
 
   with watchdog.watched(_STALL_TIMEOUT.value) as reached:
     cluster.meet()
 
     import jax
 
-    from mn_jax import train
     from mn_jax.observe.console import Console
+    from mn_jax.train import loop
 
     stop = _Stop()
     stop.install()
-    summaries = train.train_and_evaluate(
+    summaries = loop.train_and_evaluate(
       config,
       pathlib.Path(_WORKDIR.value).expanduser(),
       console=Console(quiet=jax.process_index() > 0),
@@ -150,7 +151,7 @@ def _processes() -> tuple[str, str | None, int, int]:
 def _start_jax(config) -> None:
   import jax
 
-  from mn_jax import compile_cache
+  from mn_jax.parallel import compile_cache
 
   if _CPU_DEVICES.value is not None:
     jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)

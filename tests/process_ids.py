@@ -11,8 +11,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mn_jax import cluster, mesh
 from mn_jax.data import loader
+from mn_jax.parallel import cluster, mesh
 
 BATCH_SIZE, NUM_BATCHES = 16, 12
 

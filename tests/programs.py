@@ -21,7 +21,12 @@ ROOT = pathlib.Path(__file__).parents[1]
 _FORKS = multiprocessing.get_context("forkserver")
 # Of the programs themselves none: each defines its flags when it is run.
 _FORKS.set_forkserver_preload(
-  ["clu.metric_writers", "mn_jax.train", "mn_jax.validate", "tests.programs"]
+  [
+    "clu.metric_writers",
+    "mn_jax.train.loop",
+    "mn_jax.config.checks",
+    "tests.programs",
+  ]
 )
 
 

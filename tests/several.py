@@ -10,8 +10,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from mn_jax import cluster
 from mn_jax.observe.writers import read_lines
+from mn_jax.parallel import cluster
 
 ROOT = pathlib.Path(__file__).parents[1]
 # A few steps a second with four processes on two cores.

@@ -12,8 +12,10 @@ import sys
 import numpy as np
 import pytest
 
-from mn_jax import commandline
-from mn_jax.data import archive, datasets, splits
+from mn_jax.commandline import flags
+from mn_jax.data import splits
+from mn_jax.data.datasets import registry as datasets
+from mn_jax.data.files import archive
 from mn_jax.models import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -70,7 +72,7 @@ def test_programs_and_their_arguments_exist(command):
     if name == "config" and value.startswith("configs/"):
       assert (ROOT / value.partition(":")[0]).exists()
     elif name.startswith("config.") and "FIELD" not in name:
-      commandline.check_override(name.removeprefix("config."), value)
+      flags.check_override(name.removeprefix("config."), value)
 
 
 def test_fields_named_in_the_readme_exist():
@@ -79,7 +81,7 @@ def test_fields_named_in_the_readme_exist():
   ):
     if value.isupper():  # a word that stands for a path
       value = "x"
-    commandline.check_override(name, value)
+    flags.check_override(name, value)
 
 
 @pytest.mark.parametrize(

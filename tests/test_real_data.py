@@ -6,8 +6,9 @@ import runpy
 import numpy as np
 import pytest
 
-from mn_jax import train, validate
+from mn_jax.config import checks
 from mn_jax.observe.console import Console
+from mn_jax.train import loop
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -57,8 +58,8 @@ def _train(name, archive, fields, tmp_path) -> dict:
     **fields,
   }
   config.update_from_flattened_dict(fields)
-  (summary,) = train.train_and_evaluate(
-    validate.from_config_dict(config),
+  (summary,) = loop.train_and_evaluate(
+    checks.from_config_dict(config),
     tmp_path / name,
     console=Console(quiet=True),
     stop_requested=lambda step: False,

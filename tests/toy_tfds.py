@@ -4,7 +4,7 @@ import pathlib
 
 import tensorflow_datasets as tfds
 
-from mn_jax.data.spec import Tfds
+from mn_jax.data.datasets.spec import Tfds
 
 # (name of the file, label, encoded image)
 Rows = list[tuple[str, int, bytes]]

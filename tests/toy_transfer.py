@@ -10,11 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from mn_jax import config as config_lib
-from mn_jax import experiment as experiment_lib
-from mn_jax import split_data, train, validate
+from mn_jax.config import checks
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
+from mn_jax.run import setup as experiment_lib
+from mn_jax.run import split_data
+from mn_jax.train import loop
 from tests.weights import toy_h5
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -48,7 +50,7 @@ def load(**overrides) -> config_lib.Config:
     # What only the usual network has.
     fields = {"model.shallow": False, "model.separable": True, **fields}
   made.update_from_flattened_dict({**TINY, **fields})
-  return validate.from_config_dict(made)
+  return checks.from_config_dict(made)
 
 
 def write_weights(path: pathlib.Path, *, classes: int, seed: int = 0) -> dict:
@@ -110,7 +112,7 @@ def run(config, workdir, *, stop_at=None) -> tuple[dict | None, str]:
 def run_all(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
   """The same with the summaries of all seeds."""
   with contextlib.redirect_stdout(io.StringIO()) as printed:
-    summaries = train.train_and_evaluate(
+    summaries = loop.train_and_evaluate(
       config,
       workdir,
       console=Console(),

@@ -8,7 +8,7 @@ that end in `_apart` leave training images out whose `personN` is in the test.
 No file of ResNet-34 is fetched: it is drawn here.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _RESNET = {
   "model.name": "resnet34",

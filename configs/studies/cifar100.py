@@ -9,7 +9,7 @@ every block. The source chose each epoch by the test; here validation chooses.
 How many epochs it trained is not known: 50 here.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _SOURCE = {
   "model.resolution": 224,

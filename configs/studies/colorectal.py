@@ -7,7 +7,7 @@ slides were on both sides. Rows that end in `_by_slide` leave slide 0 out:
 `data.fold=1` and on after the command leave out the others.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _BY_TILE = {
   "data.split": "stratified",

@@ -5,7 +5,7 @@
 The source gives no number for EuroSAT: any is the first.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _V1 = {"model.name": "mobilenet_v1"}
 _V1_075 = {**_V1, "model.width": 0.75}

@@ -7,7 +7,7 @@ minute. All rows see as many images; their steps are fewer the larger the batch,
 and warm up over as many images. Rates are those of 64 images per step.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _BASE = 64
 _LARGE = (256, 1024)

@@ -9,7 +9,7 @@ project split by patient and by image (the difference is the leak), and V3-Small
 and ResNet-18 beside them.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _MENDED = {"model.norm_momentum": 0.9, "model.norm_debias": True}
 _BY_IMAGE = {"data.split": "random"}

@@ -6,7 +6,7 @@ Keras gives V1 a momentum of 0.99 and V2 one of 0.999, both from 0 and 1. Five
 epochs in the source's setting, with only the averages changed.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 
 def _member(momentum: float, debias: bool) -> Member:

@@ -5,7 +5,7 @@
 One change at a time from the recipe, split by patient.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _PLAIN = {"augment.flip": "none", "augment.quarter_turns": False}
 

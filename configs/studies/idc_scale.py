@@ -6,7 +6,7 @@ Shares of the training patients, each part of the next; validation and test are
 the same for all, and so is the number of steps.
 """
 
-from mn_jax.study import Claim, Member, Study
+from mn_jax.studies.study import Claim, Member, Study
 
 _SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 

@@ -5,7 +5,7 @@
 Around the recipe of `configs/idc_v2.py`, which has 1e-3 and 0.01.
 """
 
-from mn_jax.sweep import Sweep, grid
+from mn_jax.studies.sweep import Sweep, grid
 
 
 def get_sweep() -> Sweep:

@@ -6,7 +6,13 @@ The recipe of `configs/idc_v2.py` comes first. A larger count keeps the points
 that have been run.
 """
 
-from mn_jax.sweep import Choice, LogUniform, Sweep, Uniform, random_search
+from mn_jax.studies.sweep import (
+  Choice,
+  LogUniform,
+  Sweep,
+  Uniform,
+  random_search,
+)
 
 _COUNT = 15
 

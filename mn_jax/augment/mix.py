@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mn_jax.augment import boxes
-from mn_jax.sections.augment import AugmentConfig
+from mn_jax.config.sections.augment import AugmentConfig
 
 
 def mix(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from mn_jax.augment import colour, erasing, geometry, randaugment, stain
-from mn_jax.sections.augment import AugmentConfig
+from mn_jax.config.sections.augment import AugmentConfig
 
 
 def augment(

@@ -22,7 +22,7 @@ import filelock
 import numpy as np
 
 from mn_jax.data import decode
-from mn_jax.data.source import Source
+from mn_jax.data.datasets.source import Source
 from mn_jax.errors import InputError
 
 _VERSION = 2

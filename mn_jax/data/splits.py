@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 
 from mn_jax.data import dealing
-from mn_jax.data.listing import PARTS
+from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 
 KINDS = ("grouped", "fixed", "stratified", "random", "kfold")

@@ -12,9 +12,10 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from mn_jax.data import archive, datasets, tfds_files
 from mn_jax.data import cache as cache_lib
-from mn_jax.data import source as source_lib
+from mn_jax.data.datasets import registry, tfds_files
+from mn_jax.data.datasets import source as source_lib
+from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 
 _SCHEMA = 1
@@ -66,7 +67,7 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
   Raises:
     InputError: if it is not there; the message says how to get it.
   """
-  spec = datasets.get(name)
+  spec = registry.get(name)
   if path:
     chosen = pathlib.Path(path).expanduser()
     if not chosen.exists():
@@ -114,7 +115,7 @@ def open_source(
   Raises:
     InputError: if it is missing or refused.
   """
-  spec = datasets.get(name)
+  spec = registry.get(name)
   place = locate(name, path, root)
   if spec.tfds is not None and tfds_files.is_prepared(place):
     files = tfds_files.open_files(place, spec.tfds)
@@ -174,7 +175,7 @@ def load(
 
 def _how_to_prepare(name: str) -> str:
   """The commands that get a data set, as words of a message."""
-  spec = datasets.get(name)
+  spec = registry.get(name)
   command = f"`python -m mn_jax.tools.prepare {name}`"
   if spec.sources():
     return (

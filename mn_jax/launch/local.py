@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, TextIO
 
-from mn_jax import cluster
 from mn_jax.errors import InputError
 from mn_jax.launch.job import Job
+from mn_jax.parallel import cluster
 
 # Exit codes of the trainer.
 _DONE, _WRONG_INPUT, _INTERRUPTED, _STOPPED = 0, 2, 130, 143

@@ -7,7 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from mn_jax.metrics import calibration, ranking
+from mn_jax.metrics import calibration
+from mn_jax.metrics import curves as ranking
 from mn_jax.metrics.predictions import Predictions
 
 # What a network that diverged still has.

@@ -9,7 +9,7 @@ of thresholds that are equally good, the highest.
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import ranking
+from mn_jax.metrics import curves
 from mn_jax.metrics.predictions import Predictions
 
 
@@ -100,9 +100,9 @@ def decide(
   return np.where(found, positive, others.argmax(axis=1))
 
 
-def _curve(predictions: Predictions, positive: int) -> ranking.Curve | None:
+def _curve(predictions: Predictions, positive: int) -> curves.Curve | None:
   """None without positive images or if a logit is not finite."""
   hits = predictions.labels == positive
   if not hits.any() or not np.isfinite(predictions.logits).all():
     return None
-  return ranking.curve(hits, predictions.probabilities()[:, positive])
+  return curves.curve(hits, predictions.probabilities()[:, positive])

@@ -6,7 +6,7 @@ thousands of resamples are affordable.
 
 import numpy as np
 
-from mn_jax.metrics import calibration, classification, ranking
+from mn_jax.metrics import calibration, classification, curves
 from mn_jax.metrics.predictions import Predictions
 
 
@@ -37,7 +37,7 @@ class WeightedMetrics:
     self._errors = calibration.squared_errors(self._labels, probabilities)
     self._top = calibration.TopLabel(predictions, probabilities)
     self._rankings = {
-      label: ranking.Weighted(self._labels == label, probabilities[:, label])
+      label: curves.Weighted(self._labels == label, probabilities[:, label])
       for label in (np.unique(self._labels) if positive is None else [positive])
     }
 

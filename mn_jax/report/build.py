@@ -4,7 +4,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mn_jax import workdir as workdir_lib
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures, writers
 from mn_jax.report import commands, findings, tables
@@ -19,6 +18,7 @@ from mn_jax.report.document import (
 )
 from mn_jax.report.findings import Findings
 from mn_jax.report.opening import Opened
+from mn_jax.run import workdir as workdir_lib
 
 
 def of_run(found: Findings, opened: Opened) -> Document:

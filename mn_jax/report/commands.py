@@ -4,7 +4,7 @@ import pathlib
 import runpy
 from typing import Any
 
-from mn_jax import workdir as workdir_lib
+from mn_jax.run import workdir as workdir_lib
 
 # Where things lie on one computer means nothing on another.
 _PLACES = ("data.path", "data.cache_dir")

@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from mn_jax import collect
 from mn_jax.observe import figures, report_figures
 from mn_jax.report.findings import Findings
 from mn_jax.report.insides import Insides
+from mn_jax.studies import results
 
 MINUS = "\N{MINUS SIGN}"
 _NUMERIC = f"0123456789+-<.{MINUS}"
 _CLASSES_IN_MATRIX = 20
 # How a reader should take a verdict at a glance.
 SIGNS = {
-  collect.HOLDS: "yes",
-  collect.FAILS: "no",
-  collect.OPEN: "open",
-  collect.NOT_RUN: "missing",
+  results.HOLDS: "yes",
+  results.FAILS: "no",
+  results.OPEN: "open",
+  results.NOT_RUN: "missing",
 }
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from mn_jax import workdir as workdir_lib
 from mn_jax.errors import InputError
 from mn_jax.metrics import (
   bootstrap,
@@ -24,6 +23,7 @@ from mn_jax.metrics import (
 )
 from mn_jax.metrics.predictions import Answers
 from mn_jax.observe import writers
+from mn_jax.run import workdir as workdir_lib
 
 # Those of a group with fewer images are left to chance.
 _FEW_IMAGES = 10

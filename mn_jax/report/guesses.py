@@ -3,7 +3,7 @@
 import numpy as np
 
 from mn_jax.metrics import baselines, classification
-from mn_jax.split_data import SplitData
+from mn_jax.run.split_data import SplitData
 
 # A linear model of a few numbers learns no more from more images.
 _MOST = 20_000

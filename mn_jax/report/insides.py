@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mn_jax import embedding, saliency
 from mn_jax.errors import InputError
+from mn_jax.explain import embedding, saliency
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Answers
 from mn_jax.observe import inspection_figures, report_figures
 from mn_jax.report.findings import Findings
-from mn_jax.restored import Restored
-from mn_jax.split_data import SplitData
+from mn_jax.run.reopen import Restored
+from mn_jax.run.split_data import SplitData
 
 _MISTAKES = 12
 _EXPLAINED = 4

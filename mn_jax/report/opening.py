@@ -3,11 +3,11 @@
 import dataclasses
 import pathlib
 
-from mn_jax import restored
 from mn_jax.data import cache
 from mn_jax.report import guesses, insides
 from mn_jax.report.findings import Findings
 from mn_jax.report.insides import Insides
+from mn_jax.run import reopen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Opener:
     """
     if found.refused:
       return
-    run = restored.open_run(
+    run = reopen.open_run(
       found.path, step=found.summary["best_step"], **self._options
     )
     data = run.data(self._progress)

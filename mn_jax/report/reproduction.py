@@ -11,8 +11,6 @@ import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mn_jax import study as study_lib
-from mn_jax import workdir as workdir_lib
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
 from mn_jax.report import tables
@@ -24,6 +22,8 @@ from mn_jax.report.document import (
   given,
   words,
 )
+from mn_jax.run import workdir as workdir_lib
+from mn_jax.studies import study as study_lib
 
 # Why most of what was not run was not.
 PART = "only a part of the data set was at hand"

@@ -24,11 +24,20 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mn_jax import allocator, commandline
-from mn_jax.bench import cases, compare, machine, show, table, turns, worker
+from mn_jax.commandline import flags as commandline
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
+from mn_jax.parallel import allocator
+from mn_jax.perf.bench import (
+  cases,
+  compare,
+  machine,
+  show,
+  table,
+  turns,
+  worker,
+)
 
 _OF = flags.DEFINE_enum(
   "of", "model", ["model", "ops", "input", "run"], "what is measured"
@@ -140,17 +149,17 @@ def _model() -> dict:
 
 
 def _ops() -> dict:
-  from mn_jax.bench import ops
+  from mn_jax.perf.bench import ops
 
   _keep_memory()
   return ops.measure(_case(), repeats=_REPEATS.value or 7)
 
 
 def _input() -> dict:
-  from mn_jax import validate
-  from mn_jax.bench import input_path
+  from mn_jax.config import checks
+  from mn_jax.perf.bench import input_path
 
-  config = validate.from_config_dict(_CONFIG.value)
+  config = checks.from_config_dict(_CONFIG.value)
   if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   return input_path.measure(
@@ -162,11 +171,11 @@ def _input() -> dict:
 
 
 def _whole_run() -> dict:
-  from mn_jax import validate
-  from mn_jax.bench import whole_run
+  from mn_jax.config import checks
+  from mn_jax.perf.bench import whole_run
 
   _keep_memory()
-  return whole_run.measure(validate.from_config_dict(_CONFIG.value))
+  return whole_run.measure(checks.from_config_dict(_CONFIG.value))
 
 
 def _keep_memory() -> None:

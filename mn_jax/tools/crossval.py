@@ -14,11 +14,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax import commandline, run_study, split_data, study, validate
-from mn_jax.config import Config
-from mn_jax.data import datasets
+from mn_jax.commandline import flags
+from mn_jax.config import Config, checks
+from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.run import split_data
+from mn_jax.studies import runner, study
 
 _METRICS = {
   True: ("balanced_accuracy", "sensitivity", "specificity", "auroc"),
@@ -35,7 +37,7 @@ def plan(name: str, config: Config, folds: int, count: int) -> study.Study:
     folds: as `data.folds` has it; 0: one per group.
     count: number of folds there are.
   """
-  positive = datasets.get(config.data.name).positive is not None
+  positive = registry.get(config.data.name).positive is not None
   return study.Study(
     title=f"Cross-validation of {config.experiment}, {count} folds",
     source=name,
@@ -124,13 +126,13 @@ def _config(args: argparse.Namespace) -> tuple[str, Config]:
     name, equals, text = override.partition("=")
     if not equals:
       raise InputError(f"got {override!r}; valid: SECTION.FIELD=VALUE")
-    commandline.check_override(name, text)
+    flags.check_override(name, text)
     section, _, field = name.rpartition(".")
     place = values[section] if section else values
     kind = type(place[field])
     if kind in (str, int, float):  # no other field decides about the data
       place[field] = kind(text)
-  return f"{file.stem}{colon}{arg}", validate.from_config_dict(values)
+  return f"{file.stem}{colon}{arg}", checks.from_config_dict(values)
 
 
 def _count_folds(console: Console, config: Config, folds: int) -> int:
@@ -180,14 +182,14 @@ def main(argv: Sequence[str] | None = None) -> int:
       only=[member.name for member in chosen.members],
       overrides=args.overrides,
     )
-    failed = [] if args.collect else run_study.run_all(console, runs)
+    failed = [] if args.collect else runner.run_all(console, runs)
   except InputError as error:
     print(f"crossval: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print("crossval: stopped; the same command goes on", file=sys.stderr)
     return 130
-  run_study.finish(console, chosen, runs)
+  runner.finish(console, chosen, runs)
   for metric, (mean, deviation) in over_folds(chosen, runs).items():
     if not np.isnan(mean):
       console.line(

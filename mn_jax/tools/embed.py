@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax import embedding, run_options
+from mn_jax.commandline import run_options
 from mn_jax.errors import InputError
+from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import inspection_figures, projector, writers
 

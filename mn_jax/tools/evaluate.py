@@ -18,12 +18,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax import judge, restored, run_options, split_data
-from mn_jax.data import datasets
+from mn_jax.commandline import run_options
+from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, by_group
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
+from mn_jax.run import assessment, reopen, split_data
 
 # Groups that the table shows.
 _WORST = 10
@@ -43,10 +44,10 @@ class _Result:
       running ones.
   """
 
-  judged: judge.Judged
+  judged: assessment.Judged
   intervals: dict[str, bootstrap.Interval]
   groups: list[by_group.Group]
-  change: judge.Change | None
+  change: assessment.Change | None
   recalibrated: int
 
 
@@ -132,7 +133,7 @@ def _check(args: argparse.Namespace, name: str) -> None:
   Raises:
     InputError: naming the option.
   """
-  spec = datasets.get(name)
+  spec = registry.get(name)
   if args.threshold_from_val and spec.positive is None:
     raise InputError(
       f"--threshold-from-val: got it for {name!r}, which has no positive "
@@ -147,7 +148,7 @@ def _check(args: argparse.Namespace, name: str) -> None:
 
 def _measure(
   args: argparse.Namespace,
-  run: restored.Restored,
+  run: reopen.Restored,
   data: split_data.SplitData,
 ) -> _Result:
   """All that was asked for.
@@ -159,7 +160,7 @@ def _measure(
   if args.recalibrate is not None:
     run, recalibrated = run.with_batch_statistics(data, args.recalibrate)
   measure = functools.partial(
-    judge.judge,
+    assessment.judge,
     data,
     args.part,
     temperature=args.temperature_from_val,
@@ -172,7 +173,7 @@ def _measure(
     judged = measure(
       functools.partial(run.predict_folded, data, precision=args.precision)
     )
-    change = judge.change(trained, judged)
+    change = assessment.change(trained, judged)
   answers = data.answers(judged.predictions)
   intervals, groups = {}, []
   if args.intervals:
@@ -191,7 +192,7 @@ def _measure(
 
 def _as_json(
   args: argparse.Namespace,
-  run: restored.Restored,
+  run: reopen.Restored,
   data: split_data.SplitData,
   result: _Result,
 ) -> dict[str, Any]:
@@ -237,7 +238,7 @@ def _as_json(
 def _show(
   console: console_lib.Console,
   args: argparse.Namespace,
-  run: restored.Restored,
+  run: reopen.Restored,
   data: split_data.SplitData,
   result: _Result,
 ) -> None:
@@ -279,7 +280,7 @@ def _show(
 def _show_metrics(
   console: console_lib.Console,
   args: argparse.Namespace,
-  run: restored.Restored,
+  run: reopen.Restored,
   result: _Result,
 ) -> None:
   """Prints the table of metrics, and what a precision changes."""

@@ -13,10 +13,10 @@ import urllib.parse
 from collections.abc import Sequence
 
 from mn_jax.data import store
+from mn_jax.data.acquire import address
+from mn_jax.data.acquire.download import Checksum, download
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.web import address
-from mn_jax.web.download import Checksum, download
 from mn_jax.weights import manifest
 
 # Pickles (.pth, .pt, .bin, .ckpt) run code when they are read.

@@ -26,7 +26,9 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from mn_jax import commandline, run_options, validate
+from mn_jax.commandline import flags as commandline
+from mn_jax.commandline import run_options
+from mn_jax.config import checks
 from mn_jax.errors import InputError
 from mn_jax.launch import gke, local, skypilot, slurm, submit, tpu_vm
 from mn_jax.launch.job import Job
@@ -252,7 +254,7 @@ def _check_config(config: str, overrides: Sequence[str]) -> None:
     # The flag library quotes what `get_config` raised; its last line says it.
     last = str(error).strip().splitlines()[-1]
     raise InputError(last.removeprefix("mn_jax.errors.InputError: ")) from None
-  validate.from_config_dict(holder.value)
+  checks.from_config_dict(holder.value)
 
 
 def _job(args: argparse.Namespace, overrides: Sequence[str]) -> Job:

@@ -17,11 +17,13 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mn_jax import commandline, split_data, validate
+from mn_jax.commandline import flags as commandline
+from mn_jax.config import checks
 from mn_jax.data import near, splits
-from mn_jax.data.listing import PARTS
+from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.run import split_data
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "experiment file with an optional argument: FILE.py[:sample]"
@@ -103,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
   """Prints what the parts share; returns the exit code."""
   if len(argv) > 1:
     raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
-  config = validate.from_config_dict(_CONFIG.value)
+  config = checks.from_config_dict(_CONFIG.value)
   console = Console(quiet=_JSON.value)
   with console.counting("decoding", "images") as progress:
     data = split_data.load(config.data, progress)

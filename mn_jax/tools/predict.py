@@ -19,10 +19,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mn_jax import allocator, compile_cache, predictor, run_options
+from mn_jax.commandline import run_options
 from mn_jax.data import decode
+from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.models import registry
+from mn_jax.parallel import allocator, compile_cache
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 

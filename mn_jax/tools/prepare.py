@@ -13,12 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import mn_jax.acquire.manifest as manifest_lib
+import mn_jax.data.acquire.manifest as manifest_lib
 from mn_jax import config as config_lib
-from mn_jax import validate
-from mn_jax.acquire import kaggle, space, tfds, web
+from mn_jax.config import checks
 from mn_jax.data import cache as cache_lib
-from mn_jax.data import datasets, store
+from mn_jax.data import store
+from mn_jax.data.acquire import kaggle, space, tfds, web
+from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 
@@ -93,7 +94,7 @@ def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
   Raises:
     InputError: if there is no such source.
   """
-  spec = datasets.get(args.dataset)
+  spec = registry.get(args.dataset)
   ways = spec.sources()
   kind = args.source
   if kind and spec.generate is not None:
@@ -139,7 +140,7 @@ def _get(
   Raises:
     InputError: if it cannot be had.
   """
-  spec = datasets.get(args.dataset)
+  spec = registry.get(args.dataset)
   kind = source["kind"]
   if kind == "path":
     path = pathlib.Path(args.source or known["path"]).expanduser()
@@ -197,7 +198,7 @@ def _show(
   console: Console, args: argparse.Namespace, manifest: dict[str, Any]
 ) -> None:
   """Prints what there is now."""
-  spec = datasets.get(args.dataset)
+  spec = registry.get(args.dataset)
   console.line(f"{args.dataset}: {spec.title}")
   console.line(f"  {spec.origin}")
   console.line(f"  licence: {spec.licence}")
@@ -230,7 +231,7 @@ def _show_next(
 ) -> None:
   """Prints where the manifest is, and the command that trains."""
   console.line(f"Manifest: {root / f'{args.dataset}.json'}")
-  spec = datasets.get(args.dataset)
+  spec = registry.get(args.dataset)
   variant = "sample" if spec.generate is not None else ""
   configs = _configs(args.dataset, variant)
   words = ["python -m mn_jax.main"]
@@ -278,7 +279,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     description="Download and pack a data set for training.",
   )
   defaults = config_lib.DataConfig()
-  parser.add_argument("dataset", help=f"one of: {', '.join(datasets.DATASETS)}")
+  parser.add_argument("dataset", help=f"one of: {', '.join(registry.DATASETS)}")
   parser.add_argument(
     "--source",
     default="",
@@ -321,12 +322,12 @@ def main(argv: Sequence[str] | None = None) -> int:
   console = Console()
   root = store.cache_root(args.data_dir)
   try:
-    spec = datasets.get(args.dataset)
+    spec = registry.get(args.dataset)
     if args.image_size is None:
       args.image_size = spec.image_size
     if args.other_sizes is None:
       args.other_sizes = spec.other_sizes
-    validate.check_fields(
+    checks.check_fields(
       "data",
       config_lib.DataConfig(),
       name=args.dataset,

@@ -11,9 +11,10 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from mn_jax import compile_cache, run_options
+from mn_jax.commandline import run_options
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.parallel import compile_cache
 from mn_jax.report import build, findings, opening, page, reproduction
 from mn_jax.report.findings import Findings
 

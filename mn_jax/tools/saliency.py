@@ -12,11 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax import restored, run_options, saliency
+from mn_jax.commandline import run_options
 from mn_jax.data import decode
 from mn_jax.errors import InputError
+from mn_jax.explain import saliency
 from mn_jax.observe import inspection_figures
 from mn_jax.observe.console import Console
+from mn_jax.run import reopen
 from mn_jax.tools import predict
 
 _BATCH = 8
@@ -115,7 +117,7 @@ def _check(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _read(
-  paths: Sequence[str], run: restored.Restored
+  paths: Sequence[str], run: reopen.Restored
 ) -> tuple[np.ndarray, list[str]]:
   """u8[n, h, w, 3] and the names of the images that can be read."""
   images, names = [], []
@@ -135,7 +137,7 @@ def _read(
 
 
 def _draw(
-  args: argparse.Namespace, run: restored.Restored, console: Console
+  args: argparse.Namespace, run: reopen.Restored, console: Console
 ) -> tuple[np.ndarray, list[str]]:
   """u8[n, h, w, 3] of the part, and their true classes in words."""
   with console.counting("decoding", "images") as progress:

@@ -18,12 +18,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax import commandline, run_options, validate
-from mn_jax.config import Config
+from mn_jax.commandline import flags, run_options
+from mn_jax.config import Config, checks
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.scaling import arguments, points
-from mn_jax.scaling.measuring import measure
+from mn_jax.perf.scaling import arguments, points
+from mn_jax.perf.scaling.measuring import measure
 
 _CONFIG = "config."
 
@@ -96,7 +96,7 @@ def _measure(
 
 def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
   # What compiles for TPUs is slow to import, and the other verbs need it not.
-  from mn_jax.scaling.planning import plan
+  from mn_jax.perf.scaling.planning import plan
 
   plan.run(
     config,
@@ -112,7 +112,7 @@ def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
 
 def _report(args: argparse.Namespace, command: str, console: Console) -> None:
   # Matplotlib is slow to import, and the other verbs need it not.
-  from mn_jax.scaling.reporting import report
+  from mn_jax.perf.scaling.reporting import report
 
   folders = [pathlib.Path(folder).expanduser() for folder in args.folders]
   markdown = args.markdown and pathlib.Path(args.markdown).expanduser()
@@ -162,11 +162,11 @@ def _config(given: str, overrides: Sequence[str]) -> Config:
       raise InputError(
         f"--{_CONFIG}{name}: got no value; valid: --{_CONFIG}{name}=VALUE"
       )
-    commandline.check_override(name, text)
+    flags.check_override(name, text)
     section, _, field = name.rpartition(".")
     place = values[section] if section else values
     place[field] = _value(name, text, place[field])
-  return validate.from_config_dict(values)
+  return checks.from_config_dict(values)
 
 
 def _value(name: str, text: str, before: Any) -> Any:

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax import run_options, slide, split_data
-from mn_jax.data import datasets
+from mn_jax.commandline import run_options
+from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
+from mn_jax.explain import slide
 from mn_jax.observe import inspection_figures
 from mn_jax.observe.console import Console
+from mn_jax.run import split_data
 
 _LARGEST = 900  # pixels: a column of 80 mm in print
 
@@ -59,7 +61,7 @@ def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
     InputError: if the data set has no slides, or no such group.
   """
   if not data.spec.slides:
-    having = [name for name, spec in datasets.DATASETS.items() if spec.slides]
+    having = [name for name, spec in registry.DATASETS.items() if spec.slides]
     raise InputError(
       f"--workdir: got a run whose data set ({data.spec.title}) does not know "
       f"where on a slide its images are; valid: a run on {', '.join(having)}"

@@ -14,10 +14,11 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from mn_jax import commandline, run_study, study
+from mn_jax.commandline import flags
 from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.studies import runner, study
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -78,7 +79,7 @@ def _expand(args: argparse.Namespace) -> tuple[study.Study, list[study.Run]]:
     name, equals, value = override.partition("=")
     if not equals:
       raise InputError(f"got {override!r}; valid: SECTION.FIELD=VALUE")
-    commandline.check_override(name, value)
+    flags.check_override(name, value)
   chosen = study.load(args.study)
   only = [name for name in args.only.split(",") if name]
   names = [member.name for member in chosen.members]
@@ -105,7 +106,7 @@ def _expand(args: argparse.Namespace) -> tuple[study.Study, list[study.Run]]:
 
 def _jobs(
   args: argparse.Namespace, runs: Sequence[study.Run]
-) -> list[run_study.Job]:
+) -> list[runner.Job]:
   """What is to be run, by the arguments.
 
   Raises:
@@ -139,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     chosen, runs = _expand(args)
     jobs = _jobs(args, runs)
-    failed = [] if args.collect else run_study.run_all(console, jobs)
+    failed = [] if args.collect else runner.run_all(console, jobs)
   except InputError as error:
     print(f"study: {error}", file=sys.stderr)
     return 2
@@ -150,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     title = f"{chosen.title} (drawn sample: the numbers mean nothing)"
     chosen = dataclasses.replace(chosen, title=title)
   if args.index is None:
-    run_study.finish(console, chosen, runs)
+    runner.finish(console, chosen, runs)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
   return 1 if failed else 0

@@ -14,9 +14,10 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from mn_jax import commandline, leaderboard, run_study, sweep, sweep_plan
+from mn_jax.commandline import flags
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.studies import ranking, runner, sweep, sweep_plan
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -64,7 +65,7 @@ def _plan(args: argparse.Namespace) -> sweep_plan.Plan:
     name, equals, value = override.partition("=")
     if not equals:
       raise InputError(f"got {override!r}; valid: SECTION.FIELD=VALUE")
-    commandline.check_override(name, value)
+    flags.check_override(name, value)
   chosen = sweep.load(args.sweep)
   if args.config:
     path, colon, arg = args.config.partition(":")
@@ -96,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     plan = _plan(args)
     wanted = plan.runs if args.index is None else [plan.runs[args.index]]
-    failed = [] if args.collect else run_study.run_all(console, wanted)
+    failed = [] if args.collect else runner.run_all(console, wanted)
   except InputError as error:
     print(f"sweep: {error}", file=sys.stderr)
     return 2
@@ -104,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("sweep: stopped; the same command goes on from here", file=sys.stderr)
     return 130
   if args.index is None:
-    leaderboard.finish(console, plan)
+    ranking.finish(console, plan)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
   return 1 if failed else 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mn_jax.augment import mix
-from mn_jax.config import AugmentConfig
+from mn_jax.config.experiment import AugmentConfig
 
 _SIZE = (6, 9)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mn_jax.augment import pipeline
-from mn_jax.config import AugmentConfig
+from mn_jax.config.experiment import AugmentConfig
 
 # Every field that changes an image by itself, switched on.
 SINGLE = {

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from mn_jax.augment import colour, geometry, randaugment
-from mn_jax.sections.augment import AugmentConfig
+from mn_jax.config.sections.augment import AugmentConfig
 
 _COUNT = len(randaugment.OPERATIONS)
 

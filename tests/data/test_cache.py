@@ -5,11 +5,13 @@ import shutil
 
 import numpy as np
 import pytest
-import toy_cache as toy
 
-from mn_jax.data import archive, cache, decode, idc
-from mn_jax.data.source import of_files
+from mn_jax.data import cache, decode
+from mn_jax.data.datasets import idc
+from mn_jax.data.datasets.source import of_files
+from mn_jax.data.files import archive
 from mn_jax.errors import InputError
+from tests.data import toy_cache as toy
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,9 @@ import sys
 
 import numpy as np
 import pytest
-import toy_cache as toy
 
 from mn_jax.data import cache, decode
+from tests.data import toy_cache as toy
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.data import archive, decode
+from mn_jax.data import decode
+from mn_jax.data.files import archive
 
 _RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
 _GREY = _RGB[..., 0]

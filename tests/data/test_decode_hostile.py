@@ -6,13 +6,13 @@ import subprocess
 import sys
 import textwrap
 
-import hostile_images as hostile
 import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
 
 from mn_jax.data import decode, plain_images
+from tests.data import hostile_images as hostile
 
 # As `decode` itself does, whose filter pytest's own ones hide.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax import mesh
 from mn_jax.data import loader
+from mn_jax.parallel import mesh
 
 NUM_BATCHES, BATCH_SIZE = 14, 16
 ROWS = np.random.default_rng(0).permutation(90)[:70].astype(np.int64)

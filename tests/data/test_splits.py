@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from mn_jax.data import archive, datasets, idc, splits
+from mn_jax.data import splits
+from mn_jax.data.datasets import idc, registry
+from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 
 _PARTS = ("train", "val", "test")
@@ -344,8 +346,8 @@ def test_the_real_set(shared_data):
     "groups": listing.groups,
     "labels": listing.labels,
   }
-  parts, notes = datasets.published_parts("idc", listing.groups, listing.parts)
-  lists = datasets.case_lists("idc")
+  parts, notes = registry.published_parts("idc", listing.groups, listing.parts)
+  lists = registry.case_lists("idc")
   present = set(listing.groups.tolist())
   missing = {p: [c for c in lists[p] if c not in present] for p in _PARTS}
   assert notes == tuple(

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mn_jax.data import archive, chest_xray, splits
+from mn_jax.data import splits
+from mn_jax.data.datasets import chest_xray
+from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 
 _PARTS = ("train", "val", "test")

@@ -10,7 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mn_jax.data import datasets, store
+from mn_jax.data import store
+from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 
 _SIZES = {"image_size": 50, "other_sizes": "resize", "max_unreadable": 0.0}
@@ -23,12 +24,12 @@ def _load(name: str, root: pathlib.Path, path: str = "", **options):
 @pytest.fixture
 def small_sample(monkeypatch):
   """Generates less than the sample's usual 2,000 patches."""
-  spec = datasets.get("idc_sample")
+  spec = registry.get("idc_sample")
   generate = functools.partial(
     spec.generate, num_patients=3, patches_per_patient=8
   )
   small = dataclasses.replace(spec, generate=generate)
-  monkeypatch.setitem(datasets.DATASETS, "idc_sample", small)
+  monkeypatch.setitem(registry.DATASETS, "idc_sample", small)
 
 
 def test_cache_root(monkeypatch, tmp_path):
@@ -159,10 +160,10 @@ def test_place_that_cannot_be_written(tmp_path):
 
 
 def test_tiles_are_generated_listed_and_decoded(monkeypatch, tmp_path):
-  spec = datasets.get("eurosat_sample")
+  spec = registry.get("eurosat_sample")
   generate = functools.partial(spec.generate, tiles_per_class=2)
   small = dataclasses.replace(spec, generate=generate)
-  monkeypatch.setitem(datasets.DATASETS, "eurosat_sample", small)
+  monkeypatch.setitem(registry.DATASETS, "eurosat_sample", small)
   packed = _load("eurosat_sample", tmp_path, image_size=64)
   assert packed.images.shape == (20, 64, 64, 3)
   assert np.bincount(packed.labels).tolist() == [2] * 10

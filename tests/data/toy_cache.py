@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from mn_jax.data import cache
-from mn_jax.data.listing import Listing
-from mn_jax.data.source import ImageFiles
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import ImageFiles
 
 SIZE = 8
 CHUNK = 4  # images

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.stats
-import toy_predictions as toy
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
+from tests.metrics import toy_predictions as toy
 
 
 def _reordered(predictions, groups, seed=0):

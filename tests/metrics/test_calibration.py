@@ -8,9 +8,9 @@ import scipy.optimize
 import scipy.special
 import sklearn.calibration
 import sklearn.metrics
-import toy_predictions as toy
 
 from mn_jax.metrics import calibration, classification
+from tests.metrics import toy_predictions as toy
 
 
 def _loss(predictions, temperature: float) -> float:

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import toy_predictions as toy
 
 from mn_jax import config as config_lib
 from mn_jax.errors import InputError
 from mn_jax.metrics import choices, classification
+from tests.metrics import toy_predictions as toy
 
 
 @pytest.mark.parametrize("positive", [None, 0, 1])

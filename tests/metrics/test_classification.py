@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics
-import toy_predictions as toy
 
 from mn_jax.metrics import calibration, classification
+from tests.metrics import toy_predictions as toy
 
 
 def _close(expected: float):

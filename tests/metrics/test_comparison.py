@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-import toy_predictions as toy
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification, comparison, thresholds
+from tests.metrics import toy_predictions as toy
 
 
 def _pair(n: int = 80, classes: int = 2):

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import scipy.special
-import toy_predictions as toy
+
+from tests.metrics import toy_predictions as toy
 
 
 @pytest.mark.parametrize("classes", [2, 5])

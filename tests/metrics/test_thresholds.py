@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import sklearn.metrics
-import toy_predictions as toy
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import classification, thresholds
+from tests.metrics import toy_predictions as toy
 
 
 def _sensitivity(labels, found):

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-import toy_predictions as toy
 
 from mn_jax.metrics import classification
 from mn_jax.metrics.weighted import WeightedMetrics
+from tests.metrics import toy_predictions as toy
 
 
 def _check(predictions, positive, weights, found=None):

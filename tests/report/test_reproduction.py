@@ -5,9 +5,9 @@ import pathlib
 
 import pytest
 
-from mn_jax import study
 from mn_jax.report import page, reproduction
 from mn_jax.report.reproduction import Count, Item, Source
+from mn_jax.studies import study
 from tests.report import toy_runs as toy
 
 ROOT = pathlib.Path(__file__).parents[2]

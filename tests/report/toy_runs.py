@@ -6,10 +6,10 @@ import runpy
 
 import numpy as np
 
-from mn_jax import collect
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Answers
-from mn_jax.study import Claim, Member, Run, Study
+from mn_jax.studies import results as collect
+from mn_jax.studies.study import Claim, Member, Run, Study
 from tests.metrics import toy_predictions
 
 _CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "idc_v1.py"

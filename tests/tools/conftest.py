@@ -6,7 +6,7 @@ import shutil
 import jax
 import pytest
 
-from mn_jax.data import sample
+from mn_jax.data.samples import patches
 from mn_jax.tools import prepare
 from tests import toy_transfer as toy
 from tests.tools import inspecting
@@ -16,7 +16,7 @@ from tests.tools import inspecting
 def master(tmp_path_factory):
   """A small data set in the layout of IDC, not to be changed."""
   folder = tmp_path_factory.mktemp("copy") / "idc"
-  sample.write_sample(folder, num_patients=4, patches_per_patient=5)
+  patches.write_sample(folder, num_patients=4, patches_per_patient=5)
   return folder
 
 

@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax import restored
-from mn_jax.data import datasets
+from mn_jax.data.datasets import registry
 from mn_jax.metrics import (
   bootstrap,
   calibration,
@@ -17,6 +16,7 @@ from mn_jax.metrics import (
   thresholds,
 )
 from mn_jax.observe import writers
+from mn_jax.run import reopen
 from tests import toy_transfer as toy
 from tests.tools.inspecting import content, refuse
 
@@ -51,7 +51,7 @@ def test_evaluate_writes_predictions(start, run, tmp_path):
   assert code == 0
   assert str(path) in out
   with np.load(path, allow_pickle=False) as found:
-    data = restored.open_run(run).data(lambda *_: None)
+    data = reopen.open_run(run).data(lambda *_: None)
     np.testing.assert_array_equal(found["ids"], data.part("test"))
     np.testing.assert_array_equal(
       found["names"], data.cache.names[data.part("test")]
@@ -153,10 +153,10 @@ def test_evaluate_lists_the_worst_groups(start, tmp_path):
 
 def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
   """This network has none: that they are used is all that is tested here."""
-  real = restored.open_run
+  real = reopen.open_run
   seen = []
 
-  class Recalibrated(restored.Restored):
+  class Recalibrated(reopen.Restored):
     def with_batch_statistics(self, data, count):
       seen.append(count)
       params = jax.tree.map(lambda x: 2 * x, self.variables["params"])
@@ -167,7 +167,7 @@ def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
     return Recalibrated(**vars(real(*arguments, **options)))
 
   plain, _ = predicted(start, tmp_path, "test")
-  monkeypatch.setattr(restored, "open_run", open_run)
+  monkeypatch.setattr(reopen, "open_run", open_run)
   options = ("--recalibrate=20", "--temperature-from-val")
   found, _ = predicted(start, tmp_path, "test", *options)
   assert seen == [20]
@@ -232,6 +232,6 @@ def test_evaluate_fits_a_precision_to_its_own_answers(start, tmp_path):
 def test_evaluate_refuses_what_the_data_do_not_have(
   start, monkeypatch, option, changed, text
 ):
-  spec = dataclasses.replace(datasets.get("idc_sample"), **changed)
-  monkeypatch.setattr(datasets, "get", lambda _: spec)
+  spec = dataclasses.replace(registry.get("idc_sample"), **changed)
+  monkeypatch.setattr(registry, "get", lambda _: spec)
   refuse(start("evaluate", option), "evaluate", text)

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
+from mn_jax.data.acquire.download import Checksum
 from mn_jax.errors import InputError
 from mn_jax.tools import fetch
-from mn_jax.web.download import Checksum
 from mn_jax.weights import manifest
 
 _SHA256 = hashlib.sha256(b"weights").hexdigest()

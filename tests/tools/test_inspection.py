@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax import restored
+from mn_jax.run import reopen
 from tests import toy_transfer as toy
 from tests.tools.inspecting import PROGRAMS, refuse
 
@@ -76,7 +76,7 @@ def test_embed_writes_picture_numbers_and_projector(start, run, tmp_path):
   rows = (tmp_path / "e" / "metadata.tsv").read_text().splitlines()
   assert rows[0] == "class\tname\tpatient"
   assert len(rows) == 41
-  data = restored.open_run(run).data(lambda *_: None)
+  data = reopen.open_run(run).data(lambda *_: None)
   tested = data.cache.names[data.part("test")].tolist()
   assert {row.split("\t")[1] for row in rows[1:]} <= set(tested)
 
@@ -98,14 +98,14 @@ def test_slide_map_names_groups_there_are(start, run):
 
 
 def test_slide_map_needs_slides(start, monkeypatch):
-  real = restored.Restored.data
+  real = reopen.Restored.data
 
   def without(self, progress):
     data = real(self, progress)
     spec = dataclasses.replace(data.spec, slides=False)
     return dataclasses.replace(data, spec=spec)
 
-  monkeypatch.setattr(restored.Restored, "data", without)
+  monkeypatch.setattr(reopen.Restored, "data", without)
   done = start("slide_map", "--group=1")
   refuse(done, "slide_map", "does not know where on a slide its images are")
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax import buckets, predictor
 from mn_jax.data import decode
+from mn_jax.deploy import predictor
 from mn_jax.models import registry
+from mn_jax.parallel import buckets
 from mn_jax.tools import predict
 from tests.weights import toy_h5
 

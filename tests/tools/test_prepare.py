@@ -5,12 +5,14 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from preparing import load, manifest
 
-from mn_jax.acquire import kaggle
-from mn_jax.data import datasets, sample, store
+from mn_jax.data import store
+from mn_jax.data.acquire import kaggle
+from mn_jax.data.datasets import registry
+from mn_jax.data.samples import patches
 from mn_jax.errors import InputError
 from mn_jax.tools import prepare
+from tests.tools.preparing import load, manifest
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -82,7 +84,7 @@ def test_another_copy_takes_the_name(copy, tmp_path, root, run_prepare):
   run_prepare("idc", f"--source={copy}")
   first = manifest(root)
   other = tmp_path / "other"
-  sample.write_sample(other, num_patients=2, patches_per_patient=3)
+  patches.write_sample(other, num_patients=2, patches_per_patient=3)
   code, out, _ = run_prepare("idc", f"--source={other}")
   assert code == 0
   assert f"idc was another copy before, {copy}\n" in out
@@ -174,7 +176,7 @@ def test_too_little_room_is_said_before_the_download(
 ):
   monkeypatch.setattr(kaggle, "fetch", lambda *_: pytest.fail("downloaded"))
   monkeypatch.setattr(
-    "mn_jax.acquire.space.shutil.disk_usage",
+    "mn_jax.data.acquire.space.shutil.disk_usage",
     lambda _: type("Usage", (), {"free": 1 << 30}),
   )
   code, _, err = run_prepare("idc")
@@ -233,7 +235,7 @@ def test_a_relative_path_is_found_from_anywhere(
 )
 def test_defaults_are_those_of_the_experiments(path):
   data = runpy.run_path(str(path))["get_config"]("").data
-  spec = datasets.get(data.name)
+  spec = registry.get(data.name)
   assert (data.image_size, data.other_sizes) == (
     spec.image_size,
     spec.other_sizes,

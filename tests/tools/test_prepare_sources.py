@@ -10,16 +10,17 @@ import pathlib
 import shutil
 import zipfile
 
-import file_server
 import pytest
-import toy_tfds
 from PIL import Image
-from preparing import load, manifest
 
-from mn_jax.acquire import kaggle
-from mn_jax.data import cache, datasets, sample_tiles
-from mn_jax.data.spec import Web
+from mn_jax.data import cache
+from mn_jax.data.acquire import kaggle
+from mn_jax.data.datasets import registry
+from mn_jax.data.datasets.spec import Web
+from mn_jax.data.samples import tiles
 from mn_jax.tools import prepare
+from tests import file_server, toy_tfds
+from tests.tools.preparing import load, manifest
 
 
 def test_kaggle_is_the_way_of_idc(copy, root, run_prepare, monkeypatch):
@@ -31,7 +32,7 @@ def test_kaggle_is_the_way_of_idc(copy, root, run_prepare, monkeypatch):
 
   monkeypatch.setattr(kaggle, "fetch", fetch)
   assert run_prepare("idc")[0] == 0
-  handle = datasets.get("idc").kaggle
+  handle = registry.get("idc").kaggle
   assert asked == [(handle, root)]
   assert manifest(root)["source"] == {"kind": "kaggle", "handle": handle}
   # Neither the network nor the download is needed again.
@@ -44,7 +45,7 @@ def test_kaggle_is_the_way_of_idc(copy, root, run_prepare, monkeypatch):
 def zipped(tmp_path):
   """An archive of ten tiles in the layout of EuroSAT."""
   folder = tmp_path / "tiles"
-  sample_tiles.write_tiles(folder, tiles_per_class=1)
+  tiles.write_tiles(folder, tiles_per_class=1)
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, "w") as file:
     for path in folder.rglob("*.jpg"):
@@ -60,8 +61,8 @@ def site(tmp_path, monkeypatch):
   content = zipped(tmp_path)
   with file_server.serving(content) as site:
     web = Web(site.url, hashlib.sha256(content).hexdigest(), len(content))
-    spec = dataclasses.replace(datasets.get("eurosat"), web=web)
-    monkeypatch.setitem(datasets.DATASETS, "eurosat", spec)
+    spec = dataclasses.replace(registry.get("eurosat"), web=web)
+    monkeypatch.setitem(registry.DATASETS, "eurosat", spec)
     yield site
 
 
@@ -85,7 +86,7 @@ def test_a_cut_download_goes_on(site, root, run_prepare, monkeypatch):
   def stop(*_):
     raise KeyboardInterrupt
 
-  monkeypatch.setattr("mn_jax.web.download.time.sleep", stop)
+  monkeypatch.setattr("mn_jax.data.acquire.download.time.sleep", stop)
   site.cuts = [1000]
   code, _, err = run_prepare("eurosat")
   assert code == 130
@@ -122,7 +123,7 @@ def test_stopped_packing_goes_on(
 
 
 def test_a_folder_of_tfds_is_a_copy_too(tmp_path, root, run_prepare):
-  spec = datasets.get("eurosat")
+  spec = registry.get("eurosat")
   buffer = io.BytesIO()
   Image.new("RGB", (64, 64)).save(buffer, "JPEG")
   rows = [
@@ -140,12 +141,12 @@ def test_a_folder_of_tfds_is_a_copy_too(tmp_path, root, run_prepare):
 
 
 def test_a_sample_is_generated(root, run_prepare, monkeypatch):
-  spec = datasets.get("idc_sample")
+  spec = registry.get("idc_sample")
   generate = functools.partial(
     spec.generate, num_patients=3, patches_per_patient=8
   )
   small = dataclasses.replace(spec, generate=generate)
-  monkeypatch.setitem(datasets.DATASETS, "idc_sample", small)
+  monkeypatch.setitem(registry.DATASETS, "idc_sample", small)
   code, out, _ = run_prepare("idc_sample")
   assert code == 0
   assert "24 images" in out
@@ -199,8 +200,8 @@ def test_a_new_pinned_version_is_downloaded(
 
   monkeypatch.setattr(kaggle, "fetch", fetch)
   run_prepare("idc")
-  spec = dataclasses.replace(datasets.get("idc"), kaggle="a/b/versions/2")
-  monkeypatch.setitem(datasets.DATASETS, "idc", spec)
+  spec = dataclasses.replace(registry.get("idc"), kaggle="a/b/versions/2")
+  monkeypatch.setitem(registry.DATASETS, "idc", spec)
   run_prepare("idc")
   assert asked[1:] == ["a/b/versions/2"]
   assert manifest(root)["source"]["handle"] == "a/b/versions/2"

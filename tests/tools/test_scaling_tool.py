@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from mn_jax.scaling import arguments, points
-from mn_jax.scaling.measuring import measure
-from mn_jax.scaling.planning import plan
+from mn_jax.perf.scaling import arguments, points
+from mn_jax.perf.scaling.measuring import measure
+from mn_jax.perf.scaling.planning import plan
 from mn_jax.tools import scaling
-from tests.scaling import toy_scaling as toy
+from tests.perf.scaling import toy_scaling as toy
 
 CONFIG = "--config=configs/idc_v1.py:sample"
 

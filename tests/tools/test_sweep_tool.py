@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from mn_jax import run_study
+from mn_jax.studies import runner as run_study
 from mn_jax.tools import sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -74,8 +74,8 @@ class Runner:
 
 
 def fields_of(run) -> dict:
-  from mn_jax import config
-  from tests import test_study
+  from mn_jax.config import experiment as config
+  from tests.studies import test_study
 
   fields = config.result_fields(test_study.config_of(run))
   return json.loads(json.dumps(fields))

@@ -10,11 +10,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-import toy_h5
-from broken import FOREIGN, refuses
 
 from mn_jax.errors import InputError
 from mn_jax.weights import files
+from tests.weights import toy_h5
+from tests.weights.broken import FOREIGN, refuses
 
 _RNG = np.random.default_rng(0)
 _KERNEL = _RNG.normal(size=(3, 3, 2, 4)).astype(np.float32)

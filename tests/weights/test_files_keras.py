@@ -3,10 +3,10 @@
 import h5py
 import numpy as np
 import pytest
-import toy_h5
-from broken import refuses
 
 from mn_jax.weights import files
+from tests.weights import toy_h5
+from tests.weights.broken import refuses
 
 _RNG = np.random.default_rng(0)
 _KERNEL = _RNG.normal(size=(3, 3, 2, 4)).astype(np.float32)

@@ -8,12 +8,12 @@ import sys
 
 import flax.traverse_util
 import jax
-import keras_oracle
 import numpy as np
 import pytest
 
 from mn_jax.models import registry, variables
 from mn_jax.weights import pretrained
+from tests.weights import keras_oracle
 
 WIDTHS = {"mobilenet_v1": 0.5, "mobilenet_v2": 0.35}
 # Keras's own preprocessing turns the channels for these.

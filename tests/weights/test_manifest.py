@@ -9,9 +9,9 @@ import re
 
 import pytest
 
+from mn_jax.data.acquire import download
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
-from mn_jax.web import download
 from mn_jax.weights import manifest
 
 _WEIGHTS = manifest.load()

@@ -6,11 +6,11 @@ import flax.traverse_util
 import jax
 import numpy as np
 import pytest
-import toy_h5
 
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.weights import pretrained
+from tests.weights import toy_h5
 
 CLASSES = 5
 

@@ -6,16 +6,15 @@
 import json
 import pathlib
 
-import golden
 import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
-import toy_h5
 
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.weights import pretrained, sources, torch_layout
+from tests.weights import golden, toy_h5
 
 CLASSES = 5
 SUFFIXES = {"kernel": "weight", "bias": "bias"}

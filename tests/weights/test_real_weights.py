@@ -6,8 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax import predictor
-from mn_jax.data import archive, decode
+from mn_jax.data import decode
+from mn_jax.data.files import archive
+from mn_jax.deploy import predictor
 from mn_jax.models import registry, variables
 from mn_jax.weights import imagenet, pretrained
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-from golden import FILES, image, read, tensor
 
 from mn_jax.models import registry, variables
 from mn_jax.weights import pretrained
+from tests.weights.golden import FILES, image, read, tensor
 
 # Both libraries name and compute these alike, so one file of each is enough;
 # the others are the largest.

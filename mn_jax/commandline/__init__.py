@@ -1,0 +1,1 @@
+"""What all programs share: flags, overrides, errors, exit codes."""

@@ -1,0 +1,98 @@
+"""The experiment's configuration: typed sections.
+
+A config file returns an `ml_collections.ConfigDict` made by `default()`; the
+command line overrides its fields; `validate.from_config_dict` turns it into the
+frozen dataclasses of `sections/`, which is all that the rest of the package
+sees. Its durations become steps in `plan.py`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from mn_jax.config.field import field
+from mn_jax.config.sections.augment import AugmentConfig
+from mn_jax.config.sections.data import DataConfig
+from mn_jax.config.sections.model import ModelConfig
+from mn_jax.config.sections.rhythm import (
+  CheckpointConfig,
+  EvalConfig,
+  ObserveConfig,
+)
+from mn_jax.config.sections.training import OptimConfig, TrainConfig
+from mn_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """One experiment."""
+
+  experiment: str = field("", "its name, for titles and tables", result=False)
+  seed: int = field(
+    0, "initial values, order, augmentation, dropout", low=0, high=2**31 - 1
+  )
+  data: DataConfig = dataclasses.field(default_factory=DataConfig)
+  model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+  augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
+  optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+  train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+  eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+  checkpoint: CheckpointConfig = dataclasses.field(
+    default_factory=CheckpointConfig
+  )
+  observe: ObserveConfig = dataclasses.field(default_factory=ObserveConfig)
+
+
+def default() -> ml_collections.ConfigDict:
+  """Every field at its default, for a config file to change."""
+  return ml_collections.ConfigDict(dataclasses.asdict(Config()))
+
+
+def variant(
+  config: ml_collections.ConfigDict,
+  arg: str | None,
+  variants: Mapping[str, Mapping[str, Any]],
+) -> ml_collections.ConfigDict:
+  """Applies the argument of `--config=FILE:ARG`.
+
+  Args:
+    config: the full experiment; changed in place.
+    arg: None or '' for the full experiment, or a key of `variants`.
+    variants: argument -> {'section.field': value}.
+
+  Returns:
+    `config`.
+
+  Raises:
+    InputError: if the argument is not one of the variants.
+  """
+  if not arg:
+    return config
+  if arg not in variants:
+    raise InputError(
+      f"config argument: got {arg!r}; valid: {', '.join(sorted(variants))}, "
+      "or none for the full experiment"
+    )
+  config.experiment = f"{config.experiment}_{arg}"
+  config.update_from_flattened_dict(dict(variants[arg]))
+  return config
+
+
+def result_fields(config: Config) -> dict[str, Any]:
+  """'section.field' -> value of every field that can change a run's numbers."""
+  flat = {}
+  for item in dataclasses.fields(config):
+    value = getattr(config, item.name)
+    if dataclasses.is_dataclass(value):
+      flat.update(
+        {
+          f"{item.name}.{f.name}": getattr(value, f.name)
+          for f in dataclasses.fields(value)
+          if f.metadata["result"]
+        }
+      )
+    elif item.metadata["result"]:
+      flat[item.name] = value
+  return flat

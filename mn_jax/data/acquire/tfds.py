@@ -1,0 +1,115 @@
+"""Data sets of TensorFlow Datasets, prepared for reading without TensorFlow.
+
+Preparing needs TensorFlow (the extra `prepare`); reading what was prepared does
+not: see `data.tfds_files`.
+"""
+
+import errno
+import importlib.util
+import logging
+import pathlib
+
+from mn_jax.data.datasets import tfds_files
+from mn_jax.data.datasets.spec import Tfds
+from mn_jax.errors import InputError
+
+# What TFDS wants its user to get, by the name of the data set.
+_BY_HAND = {
+  "imagenet2012": (
+    ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
+    "https://image-net.org/download-images",
+  )
+}
+
+
+def fetch(
+  layout: Tfds, root: pathlib.Path, *, page: str | None = None
+) -> pathlib.Path:
+  """The prepared folder below `root/tfds`, made unless it is there.
+
+  TFDS shows its own progress and keeps the files that it has downloaded.
+
+  Args:
+    layout: which data set.
+    root: the folder of downloads.
+    page: where people get a copy without this, for the messages.
+
+  Raises:
+    InputError: saying what went wrong and what to do.
+  """
+  import requests
+  import tensorflow_datasets as tfds
+  from tensorflow_datasets.core.download import download_manager, util
+
+  folder = root / "tfds"
+  copy = "--source=PATH with a copy" + (f" from {page}" if page else "")
+  builder = tfds.builder(
+    layout.name, data_dir=folder, file_format=tfds_files.FORMAT
+  )
+  prepared = pathlib.Path(builder.data_path)
+  if tfds_files.is_prepared(prepared):
+    return prepared
+  if importlib.util.find_spec("tensorflow") is None:
+    raise InputError(
+      "--source: got 'tfds', and TensorFlow is not installed, without which "
+      f"TensorFlow Datasets cannot prepare {layout.name}; valid: after `pip "
+      f"install tensorflow-cpu` (the extra 'prepare'), or {copy}"
+    )
+  # It would tell of every try without a connection, in many lines.
+  logging.getLogger("urllib3").setLevel(logging.ERROR)
+  downloads = folder / "downloads"
+  _check_by_hand(layout.name.partition(":")[0], downloads / "manual")
+  try:
+    builder.download_and_prepare(
+      download_dir=downloads,
+      download_config=tfds.download.DownloadConfig(
+        manual_dir=downloads / "manual"
+      ),
+    )
+  except download_manager.NonMatchingChecksumError:
+    raise InputError(
+      f"{layout.name}: what its publisher serves has another checksum than "
+      f"TensorFlow Datasets expects; valid: {copy}"
+    ) from None
+  except util.DownloadError as error:
+    raise InputError(
+      f"{layout.name}: {' '.join(str(error).split())}; valid: the same command "
+      f"later, or {copy}"
+    ) from None
+  except requests.RequestException as error:  # an OSError, and so before it
+    raise InputError(
+      f"{layout.name}: the download broke off ({type(error).__name__}); "
+      f"valid: a connection and the same command again, or {copy}"
+    ) from None
+  except OSError as error:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    reason = "the disk is full" if full else error.strerror or error
+    raise InputError(
+      f"--data_dir: {folder} cannot be written ({reason}); valid: a folder you "
+      "may write, with room for the data"
+    ) from None
+  except Exception as error:  # TFDS raises whatever its libraries do
+    reason = " ".join(str(error).split())[:200]
+    raise InputError(
+      f"{layout.name}: TensorFlow Datasets failed ({type(error).__name__}: "
+      f"{reason}); valid: the same command again, or {copy}"
+    ) from None
+  return prepared
+
+
+def _check_by_hand(name: str, folder: pathlib.Path) -> None:
+  """Refuses to begin without what only the user can get.
+
+  TFDS would prepare the parts that are there, and never the others.
+
+  Raises:
+    InputError: naming the missing files, their place and their origin.
+  """
+  files, page = _BY_HAND.get(name, ((), ""))
+  missing = [file for file in files if not (folder / file).is_file()]
+  if missing:
+    raise InputError(
+      f"--source: got 'tfds', and {folder} has no {' and no '.join(missing)}; "
+      f"valid: {' and '.join(files)} in that folder, got with an account from "
+      f"{page}"
+    )

@@ -1,0 +1,56 @@
+"""The layout of the Kaggle chest X-rays: `{part}/{class}/{file}`.
+
+The archive holds a second copy of itself below `chest_xray/chest_xray/`; an
+image is counted once. Its validation folder has 16 images, too few to choose
+anything by: they are listed as training images, and a split draws validation
+from all of these by person.
+
+A person is `personN` in the names of the pneumonia images, and the number
+behind `IM-` in those of the normal ones. Most of the test set's `personN` occur
+in the training set as well: whether they are the same children or the numbering
+was begun anew, the publisher does not say.
+"""
+
+import re
+
+from mn_jax.data.datasets import class_folders
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.files.archive import Files
+from mn_jax.errors import InputError
+
+CLASSES = ("normal", "pneumonia")
+
+_FOLDERS = ("NORMAL", "PNEUMONIA")
+_PARTS = {"train": "train", "val": "train", "test": "test"}
+_FILE = re.compile(
+  r"(?:(person\d+)_(?:bacteria|virus)|((?:NORMAL\d+-)?IM-\d+))[-_\d]*\.jpe?g",
+  re.ASCII | re.IGNORECASE,
+)
+
+
+def list_images(files: Files) -> Listing:
+  """Lists the X-rays of a folder or archive, in order of class and name.
+
+  Raises:
+    InputError: if a name does not tell the person; and see
+      `class_folders.list_images`.
+  """
+  return class_folders.list_images(
+    files,
+    CLASSES,
+    folders=_FOLDERS,
+    parts=_PARTS,
+    group=_person,
+    suffixes=(".jpeg", ".jpg"),
+    copies=True,
+  )
+
+
+def _person(file: str) -> str:
+  match = _FILE.fullmatch(file)
+  if not match:
+    raise InputError(
+      f"data.path: got an image named {file!r}; valid: names like "
+      "person63_bacteria_306.jpeg and IM-0115-0001.jpeg, which tell the person"
+    )
+  return match[1] or match[2]

@@ -1,0 +1,129 @@
+"""CIFAR-100 as published: the binary files, or the pickles for Python.
+
+The pickles are read without running anything (`inert_pickle`). Copies as image
+files, `{train,test}/{class}/{file}`, are listed like any class folders.
+
+An image is named by part, class and its number within the part, which is the
+same in both publications.
+"""
+
+import importlib.resources
+import json
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from mn_jax.data.datasets import class_folders, inert_pickle
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import ImageFiles, Pixels, Source
+from mn_jax.data.files.archive import Files
+from mn_jax.errors import InputError
+
+# In the order of the labels, as `fine_label_names.txt` has them.
+CLASSES = tuple(
+  json.loads(
+    importlib.resources.files(__package__)
+    .joinpath("cifar100_classes.json")
+    .read_text()
+  )
+)
+SIZE = 32
+_PIXELS = 3 * SIZE * SIZE
+_PARTS = {"train": "train", "test": "test"}
+
+
+def open_source(files: Files) -> Source:
+  """Opens either publication, or a copy as image files.
+
+  Raises:
+    InputError: if it is none of them, or its files are not what they should be.
+  """
+  by_name = {}
+  for path, _ in files.names():
+    words = class_folders.split_path(path)
+    if len(words) <= 2:  # the archive's one folder, and the file
+      by_name["".join(words[-1:])] = path
+  for suffix, parse in ((".bin", _binary), ("", _pickled)):
+    paths = {part: by_name.get(f"{part}{suffix}") for part in _PARTS}
+    if all(paths.values()):
+      return _source(
+        {p: _read(files, path, parse) for p, path in paths.items()}
+      )
+  return ImageFiles(
+    class_folders.list_images(files, CLASSES, parts=_PARTS), files
+  )
+
+
+def _read(
+  files: Files,
+  path: str,
+  parse: Callable[[bytes], tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+  """i64[n] labels and u8[n, 32, 32, 3] images of a part."""
+  try:
+    labels, rows = parse(files.read(path))
+  except (OSError, inert_pickle.PickleError, KeyError, ValueError) as error:
+    raise InputError(
+      f"data.path: {path!r} is no part of CIFAR-100 ({error}); valid: "
+      "cifar-100-binary.tar.gz or cifar-100-python.tar.gz as published"
+    ) from None
+  images = rows.reshape(-1, 3, SIZE, SIZE).transpose(0, 2, 3, 1)
+  return labels, np.ascontiguousarray(images)
+
+
+def _binary(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+  """One record is the coarse label, the fine label and the pixels."""
+  if not data or len(data) % (2 + _PIXELS):
+    raise ValueError(f"{len(data)} bytes; valid: a multiple of {2 + _PIXELS}")
+  rows = np.frombuffer(data, np.uint8).reshape(-1, 2 + _PIXELS)
+  return _checked(rows[:, 1].astype(np.int64)), rows[:, 2:]
+
+
+def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+  content = inert_pickle.read(data)
+  if not isinstance(content, dict):
+    raise ValueError("no dictionary")
+  labels = content["fine_labels"]
+  pixels = content["data"]
+  if not isinstance(labels, list) or not all(type(n) is int for n in labels):
+    raise ValueError("'fine_labels' is no list of numbers")
+  if not isinstance(pixels, np.ndarray) or pixels.shape != (
+    len(labels),
+    _PIXELS,
+  ):
+    raise ValueError(f"'data' is no array of {len(labels)} x {_PIXELS} bytes")
+  return _checked(np.array(labels, np.int64)), pixels
+
+
+def _checked(labels: np.ndarray) -> np.ndarray:
+  if not len(labels) or not 0 <= labels.min() <= labels.max() < len(CLASSES):
+    raise ValueError(f"labels outside 0 to {len(CLASSES) - 1}, or none")
+  return labels
+
+
+def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:
+  rows = []
+  images = []
+  for part, (labels, pixels) in parts.items():
+    for number, label in enumerate(labels.tolist()):
+      # Named as TFDS names them.
+      name = f"{part}/{CLASSES[label]}/{part}_{number:05}.png"
+      rows.append((label, name, part, len(rows)))
+    images.append(pixels)
+  rows.sort()
+  labels, names, given, order = zip(*rows, strict=True)
+  images = np.concatenate(images)[np.array(order)]
+  return Pixels(
+    Listing(
+      classes=CLASSES,
+      paths=list(names),
+      names=np.array(names),
+      stamps=np.array([zlib.crc32(image) for image in images], np.int64),
+      labels=np.array(labels, np.int32),
+      groups=np.array(names),
+      parts=np.array(given),
+      positions=np.zeros((len(rows), 2), np.int32),
+    ),
+    images,
+  )

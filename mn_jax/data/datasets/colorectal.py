@@ -1,0 +1,58 @@
+"""The layout of Kather's colorectal tiles: `01_TUMOR/....tif` and so on.
+
+A file is called `1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif`: the tile of
+a region (022, not always named) of one of ten slides (07), with the row and
+column in pixels where it was cut out.
+"""
+
+import re
+
+from mn_jax.data.datasets import class_folders
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.files.archive import Files
+from mn_jax.errors import InputError
+
+CLASSES = (
+  "tumor",
+  "stroma",
+  "complex",
+  "lympho",
+  "debris",
+  "mucosa",
+  "adipose",
+  "empty",
+)
+FOLDERS = tuple(
+  f"{number:02}_{name.upper()}" for number, name in enumerate(CLASSES, 1)
+)
+_FILE = re.compile(
+  r"[0-9A-F]+_(CRC-Prim-HE-\d+)(?:_\w+)?\.tif_Row_(\d{1,9})_Col_(\d{1,9})\.tif",
+  re.ASCII,
+)
+
+
+def list_images(files: Files) -> Listing:
+  """Lists the tiles of a folder or archive, in order of class and name.
+
+  Raises:
+    InputError: if a name does not tell the slide; and see
+      `class_folders.list_images`.
+  """
+  return class_folders.list_images(
+    files,
+    CLASSES,
+    folders=FOLDERS,
+    group=lambda file: _match(file)[1],
+    position=lambda file: (int(_match(file)[3]), int(_match(file)[2])),
+    suffixes=(".tif",),
+  )
+
+
+def _match(file: str) -> re.Match:
+  match = _FILE.fullmatch(file)
+  if not match:
+    raise InputError(
+      f"data.path: got a tile named {file!r}; valid: names like "
+      "1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif, which tell the slide"
+    )
+  return match

@@ -1,0 +1,58 @@
+"""The Kaggle layout of the IDC breast-histopathology patches.
+
+`{case}/{class}/{case}_idx5_x{X}_y{Y}_class{class}.png`: everything about a
+patch is in its file name. The archive holds a second copy of all patches below
+`IDC_regular_ps50_idx5/`; a patch is counted once, by its name.
+"""
+
+import re
+
+import numpy as np
+
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.files.archive import Files
+from mn_jax.errors import InputError
+
+CLASSES = ("no_idc", "idc")
+
+_NAME = re.compile(
+  r"(?:.*/)?((\d{1,9})_idx\d+_x(\d{1,9})_y(\d{1,9})_class([01])\.png)", re.ASCII
+)
+
+
+def list_patches(files: Files) -> Listing:
+  """Lists the patches of a folder or archive, in order of case, x and y.
+
+  Raises:
+    InputError: if there is none.
+  """
+  found: dict[str, tuple] = {}
+  other = 0
+  for path, size in files.names():
+    match = _NAME.fullmatch(path)
+    if not match:
+      other += 1
+      continue
+    name, case, x, y, label = match.groups()
+    row = (int(case), int(x), int(y), name, path, size, case, int(label))
+    # The copy nearest the root wins, whatever order the names come in.
+    rank = (path.count("/"), path)
+    if name not in found or rank < found[name][0]:
+      found[name] = (rank, row)
+  if not found:
+    raise InputError(
+      "data.path: no file named like 8863_idx5_x51_y1251_class0.png among "
+      f"{other} files; valid: the layout of the Kaggle archive"
+    )
+  rows = sorted(row for _, row in found.values())
+  _, x, y, names, paths, sizes, cases, labels = zip(*rows, strict=True)
+  return Listing(
+    classes=CLASSES,
+    paths=list(paths),
+    names=np.array(names),
+    stamps=np.array(sizes, np.int64),
+    labels=np.array(labels, np.int32),
+    groups=np.array(cases),
+    parts=np.full(len(rows), ""),
+    positions=np.stack([np.array(x), np.array(y)], axis=1).astype(np.int32),
+  )

@@ -1,0 +1,206 @@
+"""Data sets that TensorFlow Datasets prepared, read without TensorFlow.
+
+Only the `array_record` format can be; examples are handed out as the files of
+the publisher's layout, so that whatever lists those lists these.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from mn_jax.data.datasets.spec import Tfds
+from mn_jax.data.files.archive import Files
+from mn_jax.errors import InputError
+
+FORMAT = "array_record"
+
+_IMAGE, _LABEL = "image", "label"
+# Reading a folder imports the classes that it names; only these are harmless.
+_FEATURES = "tensorflow_datasets.core.features."
+
+
+def is_prepared(path: pathlib.Path) -> bool:
+  """Whether a folder is one that TensorFlow Datasets wrote."""
+  return (path / "dataset_info.json").is_file()
+
+
+def open_files(path: pathlib.Path, layout: Tfds) -> Files:
+  """Opens a prepared folder, `NAME/VERSION`.
+
+  Raises:
+    InputError: if it is another data set or in another format.
+  """
+  _check_format(path)
+  import tensorflow_datasets as tfds
+
+  try:
+    builder = tfds.builder_from_directory(path)
+    features = builder.info.features
+    names = check_features(features, layout)
+    sources = {
+      split: builder.as_data_source(
+        split, decoders={_IMAGE: tfds.decode.SkipDecoding()}
+      )
+      for split in builder.info.splits
+      if not layout.parts or split in dict(layout.parts)
+    }
+  except InputError as error:
+    raise InputError(f"{path}: {error}") from None
+  except Exception as error:  # TFDS raises whatever a broken folder leads to
+    raise InputError(
+      f"{path}: not readable as prepared by TensorFlow Datasets "
+      f"({' '.join(str(error).split())[:200] or type(error).__name__})"
+    ) from None
+  prepared = builder.info.full_name
+  if prepared != layout.name.replace(":", "/"):
+    raise InputError(
+      f"{path}: got the data set {prepared!r}; valid: "
+      f"{layout.name.replace(':', '/')!r}"
+    )
+  return _TfdsFiles(path, sources, layout, layout.folders or names)
+
+
+def check_features(features: Any, layout: Tfds) -> tuple[str, ...]:
+  """The names of the classes, if examples are what `layout` says.
+
+  Args:
+    features: `tfds.features.FeaturesDict`.
+    layout: what is expected.
+
+  Raises:
+    InputError: if they are not.
+  """
+  import tensorflow_datasets as tfds
+
+  expected = {
+    _IMAGE: tfds.features.Image,
+    _LABEL: tfds.features.ClassLabel,
+    layout.file: tfds.features.Text,
+  }
+  for name, kind in expected.items():
+    if name not in features or not isinstance(features[name], kind):
+      raise InputError(
+        f"got no feature {name!r} of type {kind.__name__}; valid: examples as "
+        f"{layout.name} has them"
+      )
+  names = tuple(features[_LABEL].names)
+  if layout.folders and len(names) != len(layout.folders):
+    raise InputError(
+      f"got {len(names)} classes; valid: {len(layout.folders)} as in "
+      f"{layout.name}"
+    )
+  return names
+
+
+class _TfdsFiles:
+  """The examples of a prepared data set as files; see `archive.Files`."""
+
+  def __init__(
+    self,
+    path: pathlib.Path,
+    sources: dict[str, Any],
+    layout: Tfds,
+    folders: tuple[str, ...],
+  ):
+    """Made by `open_files`; nothing is read yet."""
+    self._path, self._sources, self._layout = path, sources, layout
+    self._folders = folders
+    self._rows: dict[str, tuple[str, int]] = {}  # name -> split, example
+    self._found: list[tuple[str, int]] = []
+
+  def names(self) -> list[tuple[str, int]]:
+    """(name, size in bytes) of every image; decodes none.
+
+    The first call reads everything: sizes are nowhere but in the examples.
+    """
+    if not self._found:
+      self._found = list(self._list())
+    return self._found
+
+  def read(self, name: str) -> bytes:
+    """The encoded image.
+
+    Raises:
+      OSError: if it cannot be had.
+    """
+    if name not in self._rows:
+      raise OSError(f"{name}: not in {self._path}")
+    split, row = self._rows[name]
+    try:
+      return self._sources[split][row][_IMAGE]
+    except Exception as error:  # as in `open_files`
+      raise OSError(f"{name}: {type(error).__name__}") from None
+
+  def close(self) -> None:
+    """Lets the readers go, which close their files then."""
+    self._sources.clear()
+
+  def _list(self) -> Iterator[tuple[str, int]]:
+    """As `names` says, and fills `_rows`.
+
+    Raises:
+      InputError: if an example cannot be read, or two have one name.
+    """
+    parts = dict(self._layout.parts)
+    for split, source in self._sources.items():
+      above = f"{parts[split]}/" if parts else ""
+      for row in range(len(source)):
+        try:
+          example = source[row]
+          file = example[self._layout.file].decode()
+          label, size = int(example[_LABEL]), len(example[_IMAGE])
+        except Exception as error:  # as in `open_files`
+          raise InputError(
+            f"{self._path}: example {row} of {split!r} cannot be read "
+            f"({type(error).__name__}); valid: the folder prepared anew"
+          ) from None
+        if not 0 <= label < len(self._folders):
+          raise InputError(
+            f"{self._path}: example {row} of {split!r} has the label {label}; "
+            f"valid: 0 to {len(self._folders) - 1}"
+          )
+        if not file.lower().endswith(self._layout.suffix):
+          file += self._layout.suffix
+        name = f"{above}{self._folders[label]}/{file}"
+        if name in self._rows:
+          raise InputError(
+            f"{self._path}: {name!r} is there twice; valid: one copy of each"
+          )
+        self._rows[name] = (split, row)
+        yield name, size
+
+
+def _check_format(path: pathlib.Path) -> None:
+  """Refuses folders that TensorFlow would be needed for, or could do harm.
+
+  Raises:
+    InputError: if this is one.
+  """
+  try:
+    info = json.loads((path / "dataset_info.json").read_text())
+    features = json.loads((path / "features.json").read_text())
+    found = info.get("fileFormat", "tfrecord")
+  except (OSError, ValueError, AttributeError) as error:
+    raise InputError(
+      f"{path}: not readable as prepared by TensorFlow Datasets "
+      f"({type(error).__name__})"
+    ) from None
+  if found != FORMAT:
+    raise InputError(
+      f"{path}: got the format {found!r}, which only TensorFlow reads; valid: "
+      f"{FORMAT}, as download_and_prepare(file_format={FORMAT!r}) writes it"
+    )
+  pending = [features]
+  while pending:
+    node = pending.pop()
+    if isinstance(node, dict):
+      name = str(node.get("pythonClassName", _FEATURES))
+      if not name.startswith(_FEATURES):
+        raise InputError(
+          f"{path}: refused: a feature of class {name!r}; valid: those of "
+          "TensorFlow Datasets"
+        )
+      pending += node.values()
+    elif isinstance(node, list):
+      pending += node

@@ -1,0 +1,1 @@
+"""Small data sets that are generated, for trying things out."""

@@ -1,0 +1,216 @@
+"""A trained network for images that come one by one, BatchNorm folded."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import numpy as np
+import scipy.special
+
+from mn_jax.augment import inputs
+from mn_jax.data import decode
+from mn_jax.errors import InputError
+from mn_jax.models import folding, quantize, registry, variables
+from mn_jax.parallel import buckets
+from mn_jax.run import workdir
+from mn_jax.train import checkpoint
+from mn_jax.weights import imagenet
+from mn_jax.weights import pretrained as pretrained_lib
+
+# Of images u8[r, r, 3], read one by one: each one's f32[classes].
+Logits = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+  """What a folded network is kept and computed in.
+
+  Attributes:
+    dtype: compute type of the backbone: 'float32' or 'bfloat16'.
+    int8: whether kernels are kept as 8-bit integers; if not, those of the
+      backbone are kept in the compute type, those of the head in float32.
+  """
+
+  dtype: str
+  int8: bool = False
+
+
+PRECISIONS = {
+  "float32": Precision("float32"),
+  "bfloat16": Precision("bfloat16"),
+  "int8": Precision("float32", int8=True),
+  "int8_bfloat16": Precision("bfloat16", int8=True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+  """What classifies images.
+
+  Attributes:
+    classes: their names, in the order of the logits.
+    prepare: u8[h, w, 3] of any size -> u8[r, r, 3], the same size for all.
+    logits: of any number of prepared images, one by one and in order; see
+      `buckets.stream`.
+  """
+
+  classes: tuple[str, ...]
+  prepare: Callable[[np.ndarray], np.ndarray]
+  logits: Logits
+
+  def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """f32[classes] for each of any number of prepared images, in order."""
+    return map(scipy.special.softmax, self.logits(images))
+
+
+def from_weights(
+  path: str,
+  network: registry.Network,
+  *,
+  precision: str = "float32",
+  batch_size: int = 32,
+) -> Predictor:
+  """A network with published weights, which sees the middle of the image.
+
+  Args:
+    path: see `weights.pretrained.load`.
+    network: which; its number of classes is taken from the file.
+    precision: a name in PRECISIONS.
+    batch_size: images at once, at most.
+
+  Raises:
+    InputError: if the file does not fit, or has no classifier.
+  """
+  loaded = pretrained_lib.load(path, network)
+  count = loaded.origin.num_classes
+  if not count:
+    raise InputError(
+      f"model.weights: got {path!r}, which has no classifier; valid: a file "
+      "with the top layers"
+    )
+  network = dataclasses.replace(loaded.network, num_classes=count, head="own")
+  conventions = network.conventions
+  values = variables.initial_values(
+    registry.build(network), conventions.resolution, seed=0
+  )
+  values = pretrained_lib.insert(
+    dataclasses.replace(loaded, network=network), values
+  )
+  names = imagenet.names()
+  if count != len(names):
+    names = [f"class {i}" for i in range(count)]
+
+  def prepare(image: np.ndarray) -> np.ndarray:
+    return decode.resize_and_crop(
+      image,
+      conventions.resolution,
+      share=conventions.crop,
+      interpolation=conventions.interpolation,
+    )
+
+  return Predictor(
+    classes=tuple(names),
+    prepare=prepare,
+    logits=compile_logits(
+      network,
+      values,
+      resolution=0,
+      precision=precision,
+      batch_size=batch_size,
+    ),
+  )
+
+
+def from_workdir(
+  path: pathlib.Path, *, precision: str | None = None, batch_size: int = 32
+) -> Predictor:
+  """The best checkpoint of a run, which sees images as in training.
+
+  Where other sizes were dropped in training, they are squeezed here.
+
+  Args:
+    path: of the run.
+    precision: a name in PRECISIONS; None for the run's compute type.
+    batch_size: images at once, at most.
+
+  Raises:
+    InputError: if the folder is not that of a run, or has no checkpoint.
+  """
+  described = workdir.read_object(path / "network.json")
+  finished = (path / "summary.json").exists()
+  summary = {"best_step": None}
+  if finished:
+    summary = workdir.read_object(path / "summary.json")
+  try:
+    network = registry.from_dict(described["network"])
+    registry.build(network, dtype=described["dtype"])  # if it can be
+    size, resolution = described["image_size"], described["resolution"]
+    fit = decode.FITS[described["other_sizes"]]
+    classes, step = tuple(described["classes"]), summary["best_step"]
+    if len(classes) != network.num_classes:
+      raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(
+      f"--workdir: got {str(path)!r}, whose network.json or summary.json "
+      f"cannot be understood ({error}); valid: the folder of a run of this "
+      "version"
+    ) from None
+  return Predictor(
+    classes=classes,
+    prepare=lambda image: fit(image, size),
+    logits=compile_logits(
+      network,
+      checkpoint.read_variables(path, step),
+      resolution=resolution,
+      precision=precision or described["dtype"],
+      batch_size=batch_size,
+    ),
+  )
+
+
+def compile_logits(
+  network: registry.Network,
+  values: dict,
+  *,
+  resolution: int,
+  precision: str,
+  batch_size: int,
+) -> Logits:
+  """A network with its BatchNorm folded, compiled when it is used.
+
+  Args:
+    network: its definition.
+    values: its variables, not folded yet.
+    resolution: of its input in pixels; 0: as the images are.
+    precision: a name in PRECISIONS.
+    batch_size: images at once, at most.
+  """
+  chosen, conventions = PRECISIONS[precision], network.conventions
+  module = registry.build(network, dtype=chosen.dtype, folded=True)
+  folded = folding.fold(values, epsilon=conventions.epsilon)
+  params = folded["params"]
+  if chosen.int8:
+    params = quantize.quantize(params)
+  else:
+    backbone = jax.tree.map(
+      lambda x: x.astype(chosen.dtype), params["backbone"]
+    )
+    params = {**params, "backbone": backbone}
+  stored = jax.device_put({**folded, "params": params})
+
+  @jax.jit
+  def apply(stored: dict, images: jax.Array) -> jax.Array:
+    x = inputs.to_input(
+      images,
+      resolution=resolution,
+      mean=conventions.mean,
+      std=conventions.std,
+    )
+    params = quantize.dequantize(stored["params"])
+    return module.apply({**stored, "params": params}, x, False)[0]
+
+  return functools.partial(
+    buckets.stream, functools.partial(apply, stored), largest=batch_size
+  )

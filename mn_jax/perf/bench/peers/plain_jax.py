@@ -1,0 +1,184 @@
+"""Flax and JAX as their examples use them: what to expect without this package.
+
+Convolutions are Flax's, which makes a depthwise one a `lax.conv` with
+`feature_group_count`; BatchNorm is Flax's, Adam Optax's, and the state is
+donated to a jitted step.
+"""
+
+from typing import Any
+
+from mn_jax.perf.bench import worker
+
+# MobileNetV1 (Howard et al. 2017, table 1): output channels and stride.
+_V1 = (
+  (64, 1),
+  (128, 2),
+  (128, 1),
+  (256, 2),
+  (256, 1),
+  (512, 2),
+  *((512, 1),) * 5,
+  (1024, 2),
+  (1024, 1),
+)
+# MobileNetV2 (Sandler et al. 2018, table 2): expansion, output channels,
+# repetitions, stride of the first.
+_V2 = (
+  (1, 16, 1, 1),
+  (6, 24, 2, 2),
+  (6, 32, 3, 2),
+  (6, 64, 4, 2),
+  (6, 96, 3, 1),
+  (6, 160, 3, 2),
+  (6, 320, 1, 1),
+)
+NETWORKS = ("mobilenet_v1", "mobilenet_v2")
+
+
+def _network(case: worker.Case) -> Any:
+  """A Flax module: f32[batch, h, w, 3], train -> f32[batch, classes]."""
+  import flax.linen as nn
+  import jax
+  import jax.numpy as jnp
+
+  class ConvBN(nn.Module):
+    features: int
+    window: int = 1
+    stride: int = 1
+    groups: int = 1
+    active: bool = True
+
+    @nn.compact
+    def __call__(self, x, train):
+      x = nn.Conv(
+        self.features,
+        (self.window, self.window),
+        (self.stride, self.stride),
+        feature_group_count=self.groups,
+        use_bias=False,
+        dtype=case.dtype,
+      )(x)
+      x = nn.BatchNorm(use_running_average=not train, dtype=case.dtype)(x)
+      return jax.nn.relu6(x) if self.active else x
+
+  def depthwise(x, stride):
+    return ConvBN(x.shape[-1], 3, stride, groups=x.shape[-1])
+
+  class MobileNetV1(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+      x = ConvBN(32, 3, 2)(x, train)
+      for features, stride in _V1:
+        x = depthwise(x, stride)(x, train)
+        x = ConvBN(features)(x, train)
+      x = jnp.mean(x, axis=(1, 2)).astype(jnp.float32)
+      return nn.Dense(case.classes)(x)
+
+  class MobileNetV2(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+      x = ConvBN(32, 3, 2)(x, train)
+      for expansion, features, repetitions, first in _V2:
+        for i in range(repetitions):
+          shortcut, stride = x, first if i == 0 else 1
+          if expansion > 1:
+            x = ConvBN(expansion * x.shape[-1])(x, train)
+          x = depthwise(x, stride)(x, train)
+          x = ConvBN(features, active=False)(x, train)
+          if x.shape == shortcut.shape:
+            x = x + shortcut
+      x = ConvBN(1280)(x, train)
+      x = jnp.mean(x, axis=(1, 2)).astype(jnp.float32)
+      return nn.Dense(case.classes)(x)
+
+  return MobileNetV1() if case.model == "mobilenet_v1" else MobileNetV2()
+
+
+def build(case: worker.Case) -> worker.Program:
+  """A jitted step with a donated state."""
+  import functools
+
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+  import optax
+
+  if case.model not in NETWORKS:
+    raise worker.RefusedError(
+      f"plain-jax has no {case.model!r}; valid: {', '.join(NETWORKS)}"
+    )
+  module = _network(case)
+  draw = np.random.default_rng(0)
+  shape = (case.batch, case.resolution, case.resolution, 3)
+  images = jnp.asarray(draw.integers(0, 256, shape, np.uint8))
+  labels = jnp.asarray(draw.integers(0, case.classes, case.batch, np.int32))
+  device = jax.devices()[0]
+
+  def values(leaf):
+    """Kernels from a normal distribution: compiling `init` takes long."""
+    if len(leaf.shape) < 2:
+      return jnp.ones(leaf.shape, leaf.dtype)
+    return jnp.asarray(draw.normal(0, 0.1, leaf.shape), leaf.dtype)
+
+  variables = jax.tree.map(
+    values,
+    jax.eval_shape(
+      lambda x: module.init(jax.random.key(0), x, False),
+      jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32),
+    ),
+  )
+  adam = optax.adam(1e-4)
+
+  def normalise(images):
+    return images.astype(jnp.float32) / 127.5 - 1
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def train_step(state, images, labels):
+    params, stats, moments = state
+
+    def loss_fn(params):
+      logits, updated = module.apply(
+        {"params": params, "batch_stats": stats},
+        normalise(images),
+        True,
+        mutable=["batch_stats"],
+      )
+      losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+      return jnp.mean(losses), updated["batch_stats"]
+
+    (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(params)
+    updates, moments = adam.update(grads, moments)
+    return (optax.apply_updates(params, updates), stats, moments), loss
+
+  @jax.jit
+  def classify(variables, images):
+    return jax.nn.softmax(module.apply(variables, normalise(images), False))
+
+  state = None
+  if case.mode == "train":
+    params = variables["params"]
+    state = (params, variables["batch_stats"], adam.init(params))
+
+  def run(steps: int) -> None:
+    nonlocal state
+    for _ in range(steps):
+      if case.mode == "train":
+        state, out = train_step(state, images, labels)
+      else:
+        out = classify(variables, images)
+    jax.block_until_ready((out, state))
+
+  def device_peak() -> int | None:
+    stats = device.memory_stats()
+    return stats["peak_bytes_in_use"] if stats else None
+
+  return worker.Program(
+    run=run,
+    device=device.device_kind,
+    packages=("jax", "jaxlib", "flax", "optax", "numpy"),
+    device_peak=device_peak,
+  )
+
+
+if __name__ == "__main__":
+  worker.serve(build)

@@ -1,0 +1,58 @@
+"""A training run from its config to its end, and where its time went."""
+
+import pathlib
+import tempfile
+import time
+from typing import Any
+
+import jax
+
+from mn_jax.config import Config
+from mn_jax.observe.console import Console
+from mn_jax.perf.bench import floors, worker
+from mn_jax.train import loop
+
+
+def measure(config: Config) -> dict[str, Any]:
+  """Trains in a folder that is deleted afterwards; the result is JSON.
+
+  'step_share' is the part of the wall time in which the loop waited for steps,
+  the first of which, with the compiler, is not among them. 'outside_share' is
+  the rest: reading the data, compiling, evaluating, saving and the summary.
+  Images of all replicas count.
+
+  Raises:
+    InputError: for a config or data that cannot be used.
+  """
+  start = time.perf_counter()
+  with tempfile.TemporaryDirectory(prefix="mn_jax_bench_") as folder:
+    summaries = loop.train_and_evaluate(
+      config,
+      pathlib.Path(folder) / "run",
+      console=Console(quiet=True),
+      stop_requested=lambda _: False,
+    )
+  seconds = time.perf_counter() - start
+  summary, replicas = summaries[0], len(summaries)
+  rate, wait = summary["images_per_sec"], summary["data_wait_share"]
+  trained = 0.0
+  if rate:  # one step, which compiled, leaves nothing to count
+    trained = (summary["steps"] - 1) * config.train.batch_size / rate
+  step_share = trained * (1 - (wait or 0.0)) / seconds
+  return {
+    "experiment": summary["experiment"],
+    "model": summary["model"],
+    "device": summary["device"],
+    "steps": summary["steps"],
+    "batch": config.train.batch_size,
+    "replicas": replicas,
+    "images_per_sec": rate and rate * replicas,
+    "data_wait_share": wait,
+    "step_share": step_share,
+    "outside_share": 1 - step_share,
+    "compile_seconds": summary["compile_seconds"],
+    "wall_seconds": seconds,
+    "peak_memory_bytes": worker.peak_memory(),
+    "peak_device_memory_bytes": floors.device_peak(jax.devices()[0]),
+    "versions": worker.versions(("jax", "jaxlib", "flax", "optax", "numpy")),
+  }

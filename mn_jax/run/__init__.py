@@ -1,0 +1,1 @@
+"""One run: set-up, files, and opening it again."""

@@ -1,0 +1,174 @@
+"""The network of a run as it begins: described, drawn or loaded."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from mn_jax.config import Config
+from mn_jax.errors import InputError
+from mn_jax.models import registry, variables
+from mn_jax.models.classifier import Classifier
+from mn_jax.parallel import mesh as mesh_lib
+from mn_jax.run import recalibrate
+from mn_jax.train.rules import FREEZE_BACKBONE, Rules
+from mn_jax.weights import files as weight_files
+from mn_jax.weights import pretrained as pretrained_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Initial:
+  """A network before its first step.
+
+  Attributes:
+    network: its definition, with the conventions of its weights.
+    module: the network.
+    values: 'params' and 'batch_stats', f32 NumPy arrays.
+    rules: what is trained, and how.
+    origin: of pretrained weights; None without.
+  """
+
+  network: registry.Network
+  module: Classifier
+  values: dict
+  rules: Rules
+  origin: pretrained_lib.Origin | None
+
+
+def check(config: Config) -> None:
+  """Refuses what can be refused before any data is read.
+
+  Raises:
+    InputError: for an unknown name, a file that is not there, rules that are
+      none, or fields that contradict each other.
+  """
+  model = config.model
+  network = describe(config, num_classes=1)
+  registry.check_resolution(
+    model.name, model.resolution or config.data.image_size
+  )
+  if bool(model.weights) != (model.transfer != "scratch"):
+    raise InputError(
+      f"model.transfer: got {model.transfer!r} with model.weights "
+      f"{model.weights!r}; valid: 'scratch' without weights, 'fine_tune' or "
+      "'frozen' with the path of a file"
+    )
+  if model.weights:
+    weight_files.check_path(model.weights)
+  if model.match_statistics:
+    if model.transfer != "fine_tune":
+      raise InputError(
+        f"model.match_statistics: got {model.match_statistics} with "
+        f"model.transfer {model.transfer!r}; valid: 0, or 'fine_tune'"
+      )
+    recalibrate.check(network)
+  Rules(config.optim.rules)
+
+
+def build(
+  config: Config,
+  num_classes: int,
+  sample: Callable[[int], np.ndarray],
+) -> Initial:
+  """Makes the network, and reads or draws its values.
+
+  Args:
+    config: sections model, optim and data, and the seed.
+    num_classes: number of logits.
+    sample: gives u8[batches, batch, h, w, 3], about so many training images.
+
+  Raises:
+    InputError: for weights or rules that do not fit the network.
+  """
+  model = config.model
+  resolution = model.resolution or config.data.image_size
+  network, loaded = describe(config, num_classes), None
+  if model.weights:
+    loaded = pretrained_lib.load(model.weights, network)
+    network = loaded.network
+    _check_padding(network, resolution)
+  module, rules = make_module(config, network)
+  values = variables.initial_values(module, resolution, config.seed)
+  rules.check(values["params"])
+  if loaded is not None:
+    values = pretrained_lib.insert(loaded, values)
+  if model.match_statistics:
+    values = recalibrate.match_statistics(
+      module,
+      network.conventions,
+      values,
+      iter(sample(model.match_statistics)),
+      resolution=model.resolution,
+    )
+  origin = None if loaded is None else loaded.origin
+  return Initial(network, module, values, rules, origin)
+
+
+def make_module(
+  config: Config, network: registry.Network, *, num_devices: int | None = None
+) -> tuple[Classifier, Rules]:
+  """The network as a run trains it, and the rules of its parameters.
+
+  Args:
+    config: sections model, optim and train.
+    network: its definition.
+    num_devices: that share a batch; None: all that this run has.
+  """
+  model = config.model
+  frozen = model.transfer == "frozen"
+  rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
+  module = registry.build(
+    network,
+    dropout=model.dropout,
+    norm_momentum=model.norm_momentum,
+    norm_debias=model.norm_debias,
+    norm_group=_norm_group(config, num_devices),
+    dtype=model.dtype,
+    keeps_norm=rules.keeps_norm,
+    freeze_backbone=frozen,
+  )
+  return module, rules
+
+
+def _norm_group(config: Config, num_devices: int | None) -> int:
+  """Images that share statistics in training; 0: all of a micro-batch."""
+  if config.model.norm_over == "device":
+    micro_batch = config.train.batch_size // config.optim.accumulate
+    return micro_batch // (num_devices or mesh_lib.num_devices())
+  return config.model.norm_group
+
+
+def describe(config: Config, num_classes: int) -> registry.Network:
+  """The network that a config asks for, with its own conventions.
+
+  Raises:
+    InputError: for an unknown name, or an option that the model lacks.
+  """
+  model = config.model
+  return registry.describe(
+    model.name,
+    num_classes=num_classes,
+    width=model.width,
+    head=model.head,
+    options=registry.Options(
+      **{
+        field.name: getattr(model, field.name)
+        for field in dataclasses.fields(registry.Options)
+      }
+    ),
+  )
+
+
+def _check_padding(network: registry.Network, resolution: int) -> None:
+  """Refuses images of which the padding of Keras's weights leaves nothing.
+
+  Raises:
+    InputError: naming the smallest that will do.
+  """
+  # MobileNetV1's stem halves, rounding up; the four other strides round down.
+  smallest = 31
+  if network.conventions.padding == "end" and resolution < smallest:
+    raise InputError(
+      f"model.resolution: got {resolution} pixels for {network.name!r} with "
+      f"weights of Keras; valid: {smallest} or more"
+    )

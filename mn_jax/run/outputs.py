@@ -1,0 +1,237 @@
+"""The files of a run beside checkpoints and curves: before it and after it."""
+
+import dataclasses
+import importlib.metadata
+from typing import Any
+
+import clu.parameter_overview
+import numpy as np
+from PIL import Image
+
+from mn_jax.metrics import classification
+from mn_jax.metrics.predictions import Predictions
+from mn_jax.observe import figures, writers
+from mn_jax.observe.clock import Clock
+from mn_jax.observe.console import Console
+from mn_jax.parallel import mesh
+from mn_jax.run.setup import Experiment, Replica
+from mn_jax.run.split_data import SplitData
+from mn_jax.run.workdir import Workdir
+from mn_jax.train import state as state_lib
+from mn_jax.train.checkpoint import Position
+
+# So many fit a line of a terminal one by one.
+_FEW_CLASSES = 4
+
+
+def print_data(console: Console, data: SplitData) -> None:
+  """One line per part, and what a reader should know."""
+  for part in data.split.parts:
+    rows = data.part(part)
+    counts = np.bincount(data.cache.labels[rows], minlength=len(data.classes))
+    groups = ""
+    if data.spec.group is not None:
+      groups = f" of {len(data.groups(part)):3} {data.spec.group}s"
+    console.line(
+      f"{part:5} {len(rows):7,} images{groups}: "
+      + _shares(data.classes, counts)
+    )
+  for note in data.split.notes:
+    console.line(f"Note: {note}")
+  if data.cache.quarantine:
+    name, reason = data.cache.quarantine[0]
+    console.line(
+      f"Note: {len(data.cache.quarantine)} unreadable files were left out; "
+      f"split.json lists them; the first: {name}: {reason}"
+    )
+  if data.cache.dropped:
+    console.line(
+      f"Note: {data.cache.dropped} images were dropped for their size"
+    )
+
+
+def write_beginning(
+  experiment: Experiment,
+  replica: Replica,
+  folder: Workdir,
+  writer: writers.MetricWriter,
+) -> None:
+  """Config, split, parameters and some images, before the first step."""
+  config, data = replica.config, experiment.data
+  folder.write_config(config)
+  folder.write_json(
+    "split.json",
+    {
+      "sha256": data.split.sha256,
+      "images_sha256": data.cache.sha256,
+      "kind": config.data.split,
+      "seed": config.data.split_seed,
+      "notes": data.split.notes,
+      "images": {part: len(data.part(part)) for part in data.split.parts},
+      "groups": {part: data.groups(part) for part in data.split.parts},
+      "quarantine": data.cache.quarantine,
+      "dropped": data.cache.dropped,
+    },
+  )
+  origin = experiment.pretrained
+  folder.write_json(
+    "network.json",
+    {
+      "network": dataclasses.asdict(experiment.network),
+      "classes": data.classes,
+      "image_size": config.data.image_size,
+      "other_sizes": config.data.other_sizes,
+      "resolution": config.model.resolution or config.data.image_size,
+      "dtype": config.model.dtype,
+      "weights": None if origin is None else dataclasses.asdict(origin),
+    },
+  )
+  state = replica.initial_state
+  overview = clu.parameter_overview.get_parameter_overview(
+    {"params": state.params, "batch_stats": state.batch_stats}
+  )
+  (folder.path / "parameters.txt").write_text(f"{overview}\n")
+  writer.write_hparams(dataclasses.asdict(config))
+  writer.write_texts(0, {"parameters": f"```\n{overview}\n```"})
+  first = data.cache.images[replica.batches.ids(0)[:32]]
+  _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
+
+
+def print_network(console: Console, experiment: Experiment) -> None:
+  """What is trained, from which weights and for how long."""
+  config, data = experiment.config, experiment.data
+  origin = experiment.pretrained
+  if origin is not None:
+    reused = origin.num_classes == len(data.classes)
+    head = experiment.network.head
+    console.line(
+      f"Weights: {origin.file} ({origin.source}, sha256 "
+      f"{origin.sha256[:16]}), {config.model.transfer}; head: {head}, "
+      f"{'its last layer too' if head == 'own' and reused else 'new logits'}"
+    )
+  if experiment.cached_features:
+    console.line("The backbone's features are computed once and kept.")
+  console.line(
+    f"{config.model.name}: {experiment.num_params:,} parameters, "
+    f"{experiment.macs / 1e6:,.1f} M mult-adds; "
+    f"{experiment.plan.total_steps} steps of {config.train.batch_size} on "
+    f"{mesh.device_kind()}"
+  )
+  seeds = [replica.config.seed for replica in experiment.replicas]
+  if len(seeds) > 1:
+    console.line(f"Trained together: seeds {', '.join(map(str, seeds))}")
+
+
+def write_figures(
+  experiment: Experiment,
+  folder: Workdir,
+  writer: writers.MetricWriter,
+  step: int,
+  part: str,
+  predictions: Predictions,
+) -> None:
+  """Confusion matrix and, with a positive class, the PR curve of a part."""
+  classes, positive = experiment.data.classes, experiment.data.spec.positive
+  title = f"{experiment.config.experiment} {part}"
+  matrix = classification.confusion_matrix(
+    predictions.labels, predictions.logits.argmax(1), len(classes)
+  )
+  _write_figure(
+    folder,
+    writer,
+    step,
+    f"{part}/confusion_matrix",
+    figures.confusion_matrix(matrix, classes, title),
+  )
+  if positive is not None:
+    curve = figures.pr_curve(
+      predictions.labels == positive,
+      predictions.probabilities()[:, positive],
+      title,
+    )
+    _write_figure(folder, writer, step, f"{part}/pr_curve", curve)
+
+
+def summarize(
+  experiment: Experiment,
+  replica: Replica,
+  state: state_lib.TrainState,
+  position: Position,
+  results: dict[str, float],
+  clock: Clock,
+) -> dict[str, Any]:
+  """The content of `summary.json`.
+
+  Args:
+    experiment: what was run.
+    replica: the seed of it.
+    state: the final one.
+    position: the final one.
+    results: 'val/...' and 'test/...' of the best checkpoint, 'last/...' of
+      the final state.
+    clock: of the run.
+  """
+  config, data = replica.config, experiment.data
+  return writers.jsonable(
+    {
+      "experiment": config.experiment,
+      "model": config.model.name,
+      "seed": config.seed,
+      "steps": position.batch,
+      "epochs": round(position.batch / experiment.plan.steps_per_epoch, 3),
+      "best_step": position.best_step or position.batch,
+      "best_metric": config.eval.best_metric,
+      "chosen_on": config.eval.part,
+      **{f"train/{name}": value for name, value in position.train.items()},
+      **results,
+      "split": config.data.split,
+      "split_sha256": data.split.sha256,
+      "images_sha256": data.cache.sha256,
+      "state_sha256": state_lib.sha256(state),
+      "params": experiment.num_params,
+      "batch_stats": experiment.num_stats,
+      "transfer": config.model.transfer,
+      "weights_sha256": (
+        None if experiment.pretrained is None else experiment.pretrained.sha256
+      ),
+      "cached_features": experiment.cached_features,
+      "macs": experiment.macs,
+      "images_per_sec": clock.images_per_sec(),
+      "data_wait_share": clock.data_wait_share(),
+      "mfu": experiment.mfu(clock.images_per_sec()),
+      # Of the program, whose time all of its replicas share.
+      "replicas": len(experiment.replicas),
+      "compile_seconds": clock.seconds("compile"),
+      "wall_seconds": clock.wall(),
+      "device": mesh.device_kind(),
+      "versions": {
+        name: importlib.metadata.version(name)
+        for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")
+      },
+    }
+  )
+
+
+def _shares(classes: tuple[str, ...], counts: np.ndarray) -> str:
+  """The share of each class, from i64[classes]; of many the extremes."""
+  shares = counts / counts.sum()
+  shown = [f"{c} {s:.1%}" for c, s in zip(classes, shares, strict=True)]
+  if len(classes) <= _FEW_CLASSES:
+    return ", ".join(shown)
+  low, high = counts.argmin(), counts.argmax()
+  if counts[low] == counts[high]:
+    return f"{len(classes)} classes of {shares[low]:.1%} each"
+  return f"{len(classes)} classes, {shown[low]} to {shown[high]}"
+
+
+def _write_figure(
+  folder: Workdir,
+  writer: writers.MetricWriter,
+  step: int,
+  name: str,
+  image: np.ndarray,
+) -> None:
+  writer.write_images(step, {name: image})
+  path = folder.path / "figures" / f"{name.replace('/', '_')}.png"
+  path.parent.mkdir(exist_ok=True)
+  Image.fromarray(image).save(path)

@@ -1,0 +1,249 @@
+"""A run, finished or stopped, opened from its workdir to be looked at."""
+
+import dataclasses
+import pathlib
+
+import jax
+import ml_collections
+import numpy as np
+import scipy.special
+
+from mn_jax import config as config_lib
+from mn_jax.config import checks
+from mn_jax.data import cache, decode, loader
+from mn_jax.deploy import predictor
+from mn_jax.errors import InputError
+from mn_jax.metrics.predictions import Predictions
+from mn_jax.models import registry
+from mn_jax.models.classifier import Classifier
+from mn_jax.parallel import mesh
+from mn_jax.run import network as initial
+from mn_jax.run import recalibrate, split_data
+from mn_jax.run import workdir as workdir_lib
+from mn_jax.train import checkpoint, evaluate, step
+from mn_jax.train.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+  """A run and one of its checkpoints.
+
+  Attributes:
+    path: its workdir, in which nothing is written.
+    config: what was asked for.
+    network: the network's definition.
+    module: the network, BatchNorm not folded.
+    classes: their names, in the order of the logits.
+    step: of the checkpoint.
+    variables: what the checkpoint is evaluated with, 'params' (their average,
+      if the run kept one) and 'batch_stats', f32 NumPy arrays.
+    digests: sha256 of the run's 'split' and 'images'.
+  """
+
+  path: pathlib.Path
+  config: config_lib.Config
+  network: registry.Network
+  module: Classifier
+  classes: tuple[str, ...]
+  step: int
+  variables: dict
+  digests: dict[str, str]
+
+  def data(self, progress: cache.Progress) -> split_data.SplitData:
+    """The run's data set, packed and split; decoded if it no longer is.
+
+    Args:
+      progress: called while images are decoded.
+
+    Raises:
+      InputError: if it cannot be used, or is not what the run began with.
+    """
+    data = split_data.load(self.config.data, progress)
+    workdir_lib.check_digests(self.path, data.digests(), self.digests)
+    return data
+
+  def prepare(self, image: np.ndarray) -> np.ndarray:
+    """u8[h, w, 3] of any size -> u8[size, size, 3], as in training.
+
+    Where other sizes were dropped in training, they are squeezed here.
+    """
+    section = self.config.data
+    return decode.FITS[section.other_sizes](image, section.image_size)
+
+  def predict(
+    self, data: split_data.SplitData, rows: np.ndarray
+  ) -> Predictions:
+    """Answers for some images, by the evaluation step of training.
+
+    Args:
+      data: of the run.
+      rows: i64[n], rows of its cache.
+    """
+    size = self.config.eval.batch_size
+    mesh.check_batch_size("--batch", size)
+    the_mesh = mesh.make_mesh()
+    state = TrainState(
+      step=np.int32(self.step),
+      params=self.variables["params"],
+      batch_stats=self.variables["batch_stats"],
+      opt_state=(),
+      ema_params={},
+    )
+    return evaluate.predict(
+      step.make_eval_step(
+        self.module, self.network.conventions, self.config, the_mesh
+      ),
+      mesh.replicate(the_mesh, state),
+      loader.eval_batches(
+        data.cache.images, data.cache.labels, rows, batch_size=size
+      ),
+      mesh.HostImages(the_mesh).put,
+    )
+
+  def predict_folded(
+    self, data: split_data.SplitData, rows: np.ndarray, *, precision: str
+  ) -> Predictions:
+    """Answers for some images, by the network as `predictor` makes it.
+
+    Args:
+      data: of the run.
+      rows: i64[n], rows of its cache.
+      precision: a name in `predictor.PRECISIONS`.
+    """
+    logits = predictor.compile_logits(
+      self.network,
+      self.variables,
+      resolution=self.config.model.resolution,
+      precision=precision,
+      batch_size=self.config.eval.batch_size,
+    )
+    found = np.stack([*logits(data.cache.images[row] for row in rows)])
+    labels = data.cache.labels[rows]
+    shares = scipy.special.log_softmax(found, axis=1)
+    return Predictions(
+      ids=rows.astype(np.int32),
+      labels=labels,
+      logits=found,
+      losses=-shares[np.arange(len(rows)), labels],
+    )
+
+  def with_batch_statistics(
+    self, data: split_data.SplitData, count: int
+  ) -> tuple["Restored", int]:
+    """The run as it is without the lag of its running statistics.
+
+    See `recalibrate.batch_statistics`; batches are as large as those that
+    training normalises by.
+
+    Args:
+      data: of the run.
+      count: of training images, taken evenly from the part as they are, in
+        whole batches; at least 1.
+
+    Returns:
+      It, and how many images there were.
+
+    Raises:
+      InputError: if the network has no BatchNorm that has such a lag.
+    """
+    part = data.part("train")
+    count = min(count, len(part))
+    micro_batch = self.config.train.batch_size // self.config.optim.accumulate
+    size = min(count, micro_batch)
+    batches = count // size
+    # Evenly spread: neighbours in the list are often of one group and class.
+    spread = np.linspace(0, len(part) - 1, batches * size).round()
+    rows = part[spread.astype(int)].reshape(size, batches).T
+    variables = recalibrate.batch_statistics(
+      self.module,
+      self.network.conventions,
+      self.variables,
+      (np.asarray(data.cache.images[batch]) for batch in rows),
+      resolution=self.config.model.resolution,
+    )
+    return dataclasses.replace(self, variables=variables), batches * size
+
+
+def open_run(
+  path: pathlib.Path,
+  *,
+  step: int | None = None,
+  data_path: str | None = None,
+  cache_dir: str | None = None,
+  batch_size: int | None = None,
+) -> Restored:
+  """Opens a run.
+
+  Args:
+    path: its workdir.
+    step: of the checkpoint; None for the best, or the newest where none was
+      validated.
+    data_path, cache_dir, batch_size: instead of the run's data.path,
+      data.cache_dir and eval.batch_size; None for those.
+
+  Raises:
+    InputError: if the folder is not that of a run of this version, or has no
+      such checkpoint.
+  """
+  saved, described, split = (
+    workdir_lib.read_object(path / name)
+    for name in ("config.json", "network.json", "split.json")
+  )
+  try:
+    config = checks.from_config_dict(ml_collections.ConfigDict(saved["config"]))
+    fields = workdir_lib.plain(config_lib.result_fields(config))
+    if fields != saved["result_fields"]:
+      raise ValueError("config.json has other fields")
+    network = registry.from_dict(described["network"])
+    module, _ = initial.make_module(config, network)
+    classes = tuple(described["classes"])
+    if len(classes) != network.num_classes:
+      raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
+    digests = {
+      "split": str(split["sha256"]),
+      "images": str(split["images_sha256"]),
+    }
+  except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise InputError(
+      f"--workdir: got {str(path)!r}, whose config.json, network.json or "
+      f"split.json cannot be understood ({error}); valid: the folder of a run "
+      "of this version"
+    ) from None
+  step = _choose(path, step)
+  variables = checkpoint.read_variables(path, step)
+  if batch_size is not None:
+    config = _replace(config, "eval", batch_size=batch_size)
+  if data_path is not None:
+    config = _replace(config, "data", path=data_path)
+  if cache_dir is not None:
+    config = _replace(config, "data", cache_dir=cache_dir)
+  return Restored(
+    path=path,
+    config=config,
+    network=network,
+    module=module,
+    classes=classes,
+    step=step,
+    variables=jax.tree.map(np.asarray, variables),
+    digests=digests,
+  )
+
+
+def _choose(path: pathlib.Path, step: int | None) -> int:
+  """The step of the checkpoint that is meant."""
+  there = checkpoint.steps(path)
+  if step is None:
+    return checkpoint.best_step(path)
+  if step not in there:
+    raise InputError(
+      f"--step: got {step}; valid: {', '.join(map(str, there))}, the "
+      f"checkpoints in {str(path)!r}"
+    )
+  return step
+
+
+def _replace(
+  config: config_lib.Config, section: str, **values: str | int
+) -> config_lib.Config:
+  changed = dataclasses.replace(getattr(config, section), **values)
+  return dataclasses.replace(config, **{section: changed})

@@ -1,0 +1,118 @@
+"""A data set as an experiment uses it: packed and split."""
+
+import dataclasses
+
+import numpy as np
+
+from mn_jax.config.sections.data import DataConfig
+from mn_jax.data import cache, splits, store
+from mn_jax.data.datasets import registry
+from mn_jax.data.datasets.spec import DatasetSpec
+from mn_jax.errors import InputError
+from mn_jax.metrics.predictions import Answers, Predictions
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitData:
+  """A data set, split.
+
+  Attributes:
+    spec: what it is.
+    cache: all its images.
+    classes: the classes that are used, in the order of the labels.
+    split: rows of the parts.
+  """
+
+  spec: DatasetSpec
+  cache: cache.PackedCache
+  classes: tuple[str, ...]
+  split: splits.Split
+
+  def part(self, name: str) -> np.ndarray:
+    """i64[n]: the rows of a part."""
+    return self.split.parts[name]
+
+  def digests(self) -> dict[str, str]:
+    """Sha256 of the split and of the images."""
+    return {"split": self.split.sha256, "images": self.cache.sha256}
+
+  def groups(self, name: str) -> list[str]:
+    """The groups of a part, in order."""
+    return np.unique(self.cache.groups[self.part(name)]).tolist()
+
+  def answers(self, predictions: Predictions) -> Answers:
+    """Predictions with the names and groups of their images."""
+    rows = predictions.ids
+    known = self.spec.group is not None
+    return Answers(
+      predictions=predictions,
+      names=self.cache.names[rows],
+      groups=self.cache.groups[rows] if known else None,
+      classes=self.classes,
+      positive=self.spec.positive,
+    )
+
+
+def load_packed(
+  section: DataConfig, progress: cache.Progress
+) -> cache.PackedCache:
+  """Loads a data set without splitting it; decodes it on the first call.
+
+  Args:
+    section: which data.
+    progress: called while images are decoded.
+
+  Raises:
+    InputError: for data that cannot be used.
+  """
+  return store.load(
+    section.name,
+    path=section.path,
+    root=store.cache_root(section.cache_dir),
+    image_size=section.image_size,
+    other_sizes=section.other_sizes,
+    max_unreadable=section.max_unreadable,
+    progress=progress,
+  )
+
+
+def load(section: DataConfig, progress: cache.Progress) -> SplitData:
+  """Loads and splits a data set; decodes it on the first call.
+
+  Args:
+    section: which data, and how to split it.
+    progress: called while images are decoded.
+
+  Raises:
+    InputError: for data or a split that cannot be used.
+  """
+  packed = load_packed(section, progress)
+  if section.classes > len(packed.classes):
+    raise InputError(
+      f"data.classes: got {section.classes} of {section.name!r}; valid: at "
+      f"most {len(packed.classes)}"
+    )
+  parts, notes = registry.published_parts(
+    section.name, packed.groups, packed.parts
+  )
+  rule = splits.Rule(
+    kind=section.split,
+    seed=section.split_seed,
+    val_fraction=section.val_fraction,
+    test_fraction=section.test_fraction,
+    folds=section.folds,
+    fold=section.fold,
+    train_fraction=section.train_fraction,
+    shared_groups=section.shared_groups,
+    classes=section.classes,
+  )
+  table = splits.Table(packed.names, packed.groups, packed.labels, parts)
+  split = splits.make(rule, table)
+  if section.split == "fixed":
+    split = dataclasses.replace(split, notes=notes + split.notes)
+  return SplitData(
+    spec=registry.get(section.name),
+    cache=packed,
+    classes=packed.classes[: section.classes or None],
+    split=split,
+  )

@@ -1,0 +1,1 @@
+"""Many runs: studies of claims and sweeps of settings."""

@@ -1,0 +1,294 @@
+"""The runs of a sweep, every one checked before any is run.
+
+Every point is a config with some fields changed, and is run with several seeds
+as a member of a study is. Nothing here runs anything: it says what to run and
+where, and refuses what cannot be run or could not be compared.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import json
+import pathlib
+import re
+import runpy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_collections
+
+from mn_jax.config import Config, checks
+from mn_jax.data.datasets import registry
+from mn_jax.errors import InputError
+from mn_jax.metrics import choices
+from mn_jax.run import network
+from mn_jax.run import workdir as workdir_lib
+from mn_jax.studies import study
+from mn_jax.studies.sweep import Sweep
+
+# What decides which images are validated, and how they are judged: numbers of
+# points that differ in one of these cannot be compared.
+_JUDGES = (
+  "experiment",
+  "seed",
+  "data.name",
+  "data.path",
+  "data.classes",
+  "data.split",
+  "data.split_seed",
+  "data.val_fraction",
+  "data.test_fraction",
+  "data.folds",
+  "data.fold",
+  "eval.part",
+  "eval.best_metric",
+)
+_LONGEST_NAME = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """A point that can be run.
+
+  Attributes:
+    name: of its folder; follows from the fields alone, so that a point keeps
+      its runs whatever points are added before or after it.
+    fields: 'section.field' -> value, of the types that the config has.
+    config: all of them, with seed 0.
+  """
+
+  name: str
+  fields: Mapping[str, Any]
+  config: Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A sweep's runs.
+
+  Attributes:
+    title: of the sweep.
+    config: `configs` stem with its argument.
+    metric: of validation, by which points are ranked.
+    folder: of all runs.
+    points: in the order of the sweep.
+    runs: of all points, seed by seed; a run's member has the point's name.
+  """
+
+  title: str
+  config: str
+  metric: str
+  folder: pathlib.Path
+  points: tuple[Point, ...]
+  runs: tuple[study.Run, ...]
+
+  def fields(self) -> tuple[str, ...]:
+    """Those in which points differ, in the order in which they come."""
+    return tuple(
+      dict.fromkeys(f for point in self.points for f in point.fields)
+    )
+
+
+def plan(
+  sweep: Sweep,
+  *,
+  folder: pathlib.Path,
+  seeds: int,
+  sample: bool = False,
+  overrides: Sequence[str] = (),
+) -> Plan:
+  """The runs of a sweep, every one's config checked.
+
+  Args:
+    sweep: which.
+    folder: of all its runs.
+    seeds: number of seeds of every point, from 0 on.
+    sample: whether to run on the embedded sample, in seconds.
+    overrides: `section.field=value` over everything, each of a field that
+      there is and with a text that its type can read.
+
+  Raises:
+    InputError: for a point that cannot be run, two that are the same, or
+      fields that would make points incomparable; or for a folder that has
+      runs of another config.
+  """
+  values = _values(sweep.config)
+  swept = {name for point in sweep.points for name in point}
+  for name in swept.intersection(_JUDGES):
+    raise InputError(
+      f"sweep: points have {name}, and can only be compared on the same "
+      "images by the same metric; valid: other fields"
+    )
+  if sample and not sweep.sample:
+    raise InputError("--sample: the sweep names no fields for it; valid: none")
+  for name, value in (sweep.sample if sample else {}).items():
+    _refuse_swept("sample", name, swept)
+    _put(values, name, value)
+  for override in overrides:
+    name, _, text = override.partition("=")
+    _refuse_swept("override", name, swept | {"seed"})
+    _put(values, name, _read(name, text, _get(values, name)))
+  points = tuple(
+    _point(number, values, fields) for number, fields in enumerate(sweep.points)
+  )
+  _check_different(points)
+  runs = study.expand(
+    study.Study(
+      title=sweep.title,
+      source=sweep.config,
+      members=tuple(
+        study.Member(point.name, sweep.config, point.fields) for point in points
+      ),
+      sample=sweep.sample,
+    ),
+    folder=folder,
+    seeds=seeds,
+    sample=sample,
+    weights=pathlib.Path(),
+    only=[point.name for point in points],
+    overrides=overrides,
+  )
+  made = Plan(
+    title=sweep.title,
+    config=sweep.config,
+    metric=points[0].config.eval.best_metric,
+    folder=folder,
+    points=points,
+    runs=tuple(runs),
+  )
+  _check_folders(made)
+  return made
+
+
+def _check_folders(made: Plan) -> None:
+  """Refuses folders of other configs: complete ones are never opened again.
+
+  Raises:
+    InputError: with the fields that differ.
+  """
+  configs = {point.name: point.config for point in made.points}
+  for run in made.runs:
+    if run.summary() is not None:
+      workdir_lib.read_object(run.workdir / "config.json")
+    if run.workdir.is_dir():
+      config = dataclasses.replace(configs[run.member.name], seed=run.seed)
+      folder = workdir_lib.Workdir(run.workdir, first_process=False)
+      folder.check_config(config)
+
+
+def _values(name: str) -> dict[str, Any]:
+  """All fields of a config of `configs`, as its file gives them."""
+  stem, _, arg = name.partition(":")
+  file = pathlib.Path("configs") / f"{stem}.py"
+  found = None
+  if file.is_file():
+    found = runpy.run_path(str(file)).get("get_config")
+  if found is None:
+    raise InputError(
+      f"config: got {file.as_posix()!r}; valid: a file with get_config()"
+    )
+  return found(arg).to_dict()
+
+
+def _get(values: dict[str, Any], name: str) -> Any:
+  section, _, field = name.rpartition(".")
+  place = values.get(section) if section else values
+  if not isinstance(place, dict) or isinstance(place.get(field, {}), dict):
+    known = place if section and isinstance(place, dict) else values
+    raise InputError(f"{name}: unknown field; valid: {', '.join(known)}")
+  return place[field]
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+  """Changes one field.
+
+  Raises:
+    InputError: if there is no such field.
+  """
+  _get(values, name)
+  section, _, field = name.rpartition(".")
+  (values[section] if section else values)[field] = value
+
+
+def _read(name: str, text: str, like: Any) -> Any:
+  """A value given on the command line, of the type of the one it replaces."""
+  if isinstance(like, bool):
+    return text.lower() == "true"
+  if not isinstance(like, tuple):
+    return type(like)(text)
+  try:
+    return ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    raise InputError(f"{name}: got {text!r}; valid: a tuple") from None
+
+
+def _refuse_swept(what: str, name: str, swept: set[str]) -> None:
+  if name in swept:
+    raise InputError(
+      f"{what}: got {name}, which differs from run to run; valid: other fields"
+    )
+
+
+def _point(
+  number: int, values: dict[str, Any], fields: Mapping[str, Any]
+) -> Point:
+  """One point, checked as far as it can be without data and devices.
+
+  Raises:
+    InputError: naming the point.
+  """
+  values = {
+    name: dict(value) if isinstance(value, dict) else value
+    for name, value in values.items()
+  }
+  try:
+    for name, value in fields.items():
+      _put(values, name, value)
+    config = checks.from_config_dict(ml_collections.ConfigDict(values))
+    choices.check_choice(
+      config.eval.best_metric,
+      positive=registry.get(config.data.name).positive,
+    )
+    if config.eval.part != "val":
+      raise InputError(
+        f"eval.part: got {config.eval.part!r}, while validation is to choose; "
+        "valid: 'val'"
+      )
+    network.check(config)
+  except InputError as error:
+    raise InputError(f"point {number}: {error}") from None
+  # As the config has them: 1 and 1.0 are one value of a field.
+  plain = dataclasses.asdict(config)
+  typed = {name: _get(plain, name) for name in fields}
+  config = dataclasses.replace(config, seed=0)
+  return Point(_name(typed), typed, config)
+
+
+def _name(fields: Mapping[str, Any]) -> str:
+  """What a point's folder is called: to be read, and a digest that tells it."""
+  told = ""
+  for name, value in sorted(fields.items()):
+    longer = f"{told}{name.rpartition('.')[2]}_{value}-"
+    if len(longer) > _LONGEST_NAME:
+      break
+    told = longer
+  readable = re.sub(r"[^a-z0-9_.-]+", "_", (told or "config-").lower())
+  digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+  return f"{readable}{digest.hexdigest()[:8]}"
+
+
+def _check_different(points: Sequence[Point]) -> None:
+  """Refuses to run the same thing twice, under one name or two.
+
+  Raises:
+    InputError: with the numbers of two such points.
+  """
+  known: dict[Any, int] = {}
+  for number, point in enumerate(points):
+    for key in (point.config, point.name):
+      if key in known:
+        raise InputError(
+          f"points {known[key]} and {number} are the same, {point.name}; "
+          "valid: each once"
+        )
+      known[key] = number

@@ -1,0 +1,81 @@
+"""The training state: arrays only, no functions, no random keys."""
+
+import hashlib
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mn_jax.train.rules import Rules
+
+
+@flax.struct.dataclass
+class TrainState:
+  """Everything that changes from step to step.
+
+  Random numbers derive from (seed, step), and the order of samples from
+  (seed, epoch), so neither is kept here.
+
+  Attributes:
+    step: i32[], completed updates.
+    params: the network's parameters.
+    batch_stats: its running statistics.
+    opt_state: optax's.
+    ema_params: the average of `params`, or an empty dict without one.
+  """
+
+  step: jax.Array
+  params: dict
+  batch_stats: dict
+  opt_state: optax.OptState
+  ema_params: dict
+
+
+def create(
+  variables: dict,
+  tx: optax.GradientTransformation,
+  rules: Rules,
+  *,
+  ema: bool,
+) -> TrainState:
+  """The state before the first step.
+
+  Args:
+    variables: 'params' and 'batch_stats'.
+    tx: the optimizer.
+    rules: tell which parameters are trained; the optimizer knows no others.
+    ema: whether an average of the parameters is kept.
+  """
+  params = jax.tree.map(jnp.asarray, variables["params"])
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=jax.tree.map(jnp.asarray, variables["batch_stats"]),
+    opt_state=tx.init(rules.split(params)[0]),
+    # A copy: the train step donates its arguments, and one buffer cannot be
+    # donated twice.
+    ema_params=jax.tree.map(jnp.copy, params) if ema else {},
+  )
+
+
+def eval_variables(state: TrainState) -> dict:
+  """What the network is evaluated with: the average where there is one."""
+  return {
+    "params": state.ema_params or state.params,
+    "batch_stats": state.batch_stats,
+  }
+
+
+def sha256(state: Any) -> str:
+  """Digest of a tree of arrays: every one's path, type, shape and bits."""
+  digest = hashlib.sha256()
+  leaves = jax.tree_util.tree_leaves_with_path(state)
+  for path, leaf in leaves:
+    value = np.asarray(leaf)
+    name = jax.tree_util.keystr(path)
+    digest.update(f"{name}\t{value.dtype}\t{value.shape}\n".encode())
+    digest.update(np.ascontiguousarray(value).tobytes())
+  return digest.hexdigest()

@@ -1,0 +1,254 @@
+"""One step of training and one of evaluation: pure, compiled for a mesh."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from mn_jax.augment import inputs, mix, pipeline
+from mn_jax.config import Config
+from mn_jax.models.classifier import Classifier
+from mn_jax.models.registry import Conventions
+from mn_jax.parallel import mesh as mesh_lib
+from mn_jax.train import losses
+from mn_jax.train.rules import Rules, merge
+from mn_jax.train.state import TrainState, eval_variables
+
+Batch = dict[str, jax.Array]
+Sums = dict[str, jax.Array]
+TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Sums]]
+EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
+
+
+def make_train_step(
+  module: Classifier,
+  conventions: Conventions,
+  tx: optax.GradientTransformation,
+  config: Config,
+  mesh: Mesh,
+  *,
+  rules: Rules,
+  class_weights: jax.Array,
+  log_prior: jax.Array,
+  extracted: bool = False,
+  stacked: bool = False,
+  scanned: bool = False,
+) -> TrainStep:
+  """Compiles `(state, batch, seed) -> (state, sums)`; the state is donated.
+
+  The seed is an i32 scalar, and every random number derives from (seed,
+  state.step): one program serves all seeds. `sums` are f32 scalars over the
+  batch: 'loss', 'correct' and 'count', which add up over steps, and 'grad_norm'
+  of this step.
+
+  'correct' counts predictions of an image's own label, without logit
+  adjustment. A mixed image counts for its own label too, even if it is the
+  smaller part of the mixture: such counts are lower than any accuracy of images
+  as they are, and can be compared only with each other. Images are mixed within
+  a micro-batch.
+
+  Args:
+    module: the network.
+    conventions: its input normalisation.
+    tx: the optimizer.
+    config: sections augment, model, optim and train.
+    mesh: where the batch is sharded.
+    rules: tell which parameters are trained; gradients of others are not
+      computed.
+    class_weights: f32[classes], factors of the loss.
+    log_prior: f32[classes], logarithms of the classes' shares, for logit
+      adjustment.
+    extracted: whether a batch's 'image' is what `Classifier.extract` made of
+      the images; these are neither changed nor mixed.
+    stacked: whether state, batch, seed and sums have a leading axis of
+      replicas.
+    scanned: whether batch and sums have an axis of steps, that are taken one
+      after the other: the first of a batch, the last of sums.
+  """
+  num_classes = len(class_weights)
+  micro_batches = config.optim.accumulate
+  ema_decay = config.train.ema_decay
+
+  def forward(variables, images, dropout_key):
+    rest = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
+    if extracted:
+      return module.apply(variables, images, True, method="classify", **rest)
+    x = inputs.to_input(
+      images,
+      resolution=config.model.resolution,
+      mean=conventions.mean,
+      std=conventions.std,
+    )
+    (logits, _), updated = module.apply(variables, x, True, **rest)
+    return logits, updated
+
+  def loss_fn(trained, frozen, batch_stats, batch, key):
+    variables = {"params": merge(trained, frozen), "batch_stats": batch_stats}
+    augment_key, dropout_key, mix_key = jax.random.split(key, 3)
+    images = batch["image"]
+    targets = jax.nn.one_hot(batch["label"], num_classes)
+    if not extracted:
+      images = pipeline.augment(images, augment_key, config.augment)
+      images, targets = mix.mix(
+        images, targets, mix_key, config.augment, mask=batch["mask"]
+      )
+    logits, updated = forward(variables, images, dropout_key)
+    weight = batch["mask"] * losses.target_weights(class_weights, targets)
+    adjusted = logits
+    if config.train.logit_adjustment:
+      adjusted = losses.adjust_logits(
+        logits, log_prior, tau=config.train.logit_adjustment
+      )
+    per_example = losses.cross_entropy(
+      adjusted,
+      targets,
+      label_smoothing=config.train.label_smoothing,
+      focal_gamma=config.train.focal_gamma,
+    )
+    loss = jnp.sum(weight * per_example)
+    hit = jnp.argmax(logits, axis=-1) == batch["label"]
+    hits = jnp.where(hit, batch["mask"], 0)
+    count = jnp.sum(batch["mask"])
+    sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
+    return loss / count, (updated["batch_stats"], sums)
+
+  gradient = jax.grad(loss_fn, has_aux=True)
+
+  def accumulated(trained, frozen, batch_stats, batch, key):
+    """Gradients and sums over micro-batches, one after the other."""
+    # Interleaved, so that every device has a share of every micro-batch.
+    parts = jax.tree.map(
+      lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0),
+      batch,
+    )
+
+    def add(carry, part):
+      grads, stats, sums = carry
+      index, micro_batch = part
+      new, (stats, more) = gradient(
+        trained, frozen, stats, micro_batch, jax.random.fold_in(key, index)
+      )
+      return (
+        jax.tree.map(jnp.add, grads, new),
+        stats,
+        jax.tree.map(jnp.add, sums, more),
+      ), None
+
+    start = (
+      jax.tree.map(jnp.zeros_like, trained),
+      batch_stats,
+      {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
+    )
+    (grads, stats, sums), _ = jax.lax.scan(
+      add, start, (jnp.arange(micro_batches), parts)
+    )
+    return jax.tree.map(lambda g: g / micro_batches, grads), (stats, sums)
+
+  def train_step(
+    state: TrainState, batch: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    of = gradient if micro_batches == 1 else accumulated
+    trained, frozen = rules.split(state.params)
+    grads, (batch_stats, sums) = of(
+      trained, frozen, state.batch_stats, batch, key
+    )
+    updates, opt_state = tx.update(grads, state.opt_state, trained)
+    params = merge(optax.apply_updates(trained, updates), frozen)
+    ema_params = state.ema_params
+    if ema_decay:
+      # Rising, or short runs would be judged by their initial values.
+      done = state.step.astype(jnp.float32)
+      decay = jnp.minimum(ema_decay, (1 + done) / (10 + done))
+      # Written so that what stays is its own average to the last bit.
+      ema_params = jax.tree.map(
+        lambda old, new: old + (1 - decay) * (new - old), ema_params, params
+      )
+    state = TrainState(
+      step=state.step + 1,
+      params=params,
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      ema_params=ema_params,
+    )
+    return state, {**sums, "grad_norm": _norm(grads)}
+
+  def train_steps(
+    state: TrainState, batches: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    return jax.lax.scan(
+      lambda state, batch: train_step(state, batch, seed), state, batches
+    )
+
+  compiled = train_steps if scanned else train_step
+  if stacked:
+    compiled = jax.vmap(compiled, in_axes=(0, int(scanned), 0))
+
+  def on_mesh(*arguments):
+    # What `ops.sharding` does on each device apart, it finds the devices by.
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return compiled(*arguments)
+
+  whole = mesh_lib.replicated(mesh)
+  examples = mesh_lib.by_example(mesh, axis=stacked + scanned)
+  return jax.jit(
+    on_mesh,
+    in_shardings=(whole, examples, whole),
+    out_shardings=whole,
+    donate_argnums=0,
+  )
+
+
+def _norm(tree: dict) -> jax.Array:
+  """Euclidean norm of all leaves together."""
+  # As dot products: squares, XLA's CPU backend would write to memory first.
+  leaves = [x.reshape(-1) for x in jax.tree.leaves(tree)]
+  return jnp.sqrt(sum(jnp.dot(x, x) for x in leaves))
+
+
+def make_eval_step(
+  module: Classifier,
+  conventions: Conventions,
+  config: Config,
+  mesh: Mesh,
+  *,
+  extracted: bool = False,
+  stacked: bool = False,
+) -> EvalStep:
+  """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
+
+  Logits are f32[batch, classes], losses f32[batch] in nats: the cross-entropy,
+  whatever was trained with. No image is changed at random, no logit adjusted.
+  All results are whole on every process. Arguments are those of
+  `make_train_step`; where states are stacked, all get the same batch.
+  """
+
+  def forward(variables, images):
+    if extracted:
+      return module.apply(variables, images, False, method="classify")
+    x = inputs.to_input(
+      images,
+      resolution=config.model.resolution,
+      mean=conventions.mean,
+      std=conventions.std,
+    )
+    return module.apply(variables, x, False)[0]
+
+  def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
+    logits = forward(eval_variables(state), batch["image"])
+    targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+    return {
+      "logits": logits,
+      "loss": losses.cross_entropy(logits, targets),
+      "label": batch["label"],
+      "mask": batch["mask"],
+      "id": batch["id"],
+    }
+
+  return jax.jit(
+    jax.vmap(eval_step, in_axes=(0, None)) if stacked else eval_step,
+    in_shardings=(mesh_lib.replicated(mesh), mesh_lib.by_example(mesh)),
+    out_shardings=mesh_lib.replicated(mesh),
+  )

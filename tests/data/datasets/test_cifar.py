@@ -1,0 +1,137 @@
+"""Tests of CIFAR-100 as its publisher and others give it."""
+
+import pickle  # noqa: TID251 - the published files are pickles
+
+import numpy as np
+import pytest
+
+from mn_jax.data.datasets import cifar
+from mn_jax.data.files import archive
+from mn_jax.errors import InputError
+from tests.data import toy_cache as toy
+
+_COUNTS = {"train": 12, "test": 7}
+
+
+def _rows(part: str) -> tuple[np.ndarray, np.ndarray]:
+  """Labels and pixel rows of a part, as published: channels first."""
+  rng = np.random.default_rng(len(part))
+  count = _COUNTS[part]
+  labels = rng.integers(0, 100, count)
+  return labels, rng.integers(0, 256, (count, 3072), np.uint8)
+
+
+def _binary(part: str) -> bytes:
+  labels, pixels = _rows(part)
+  head = np.stack([labels // 5, labels], 1).astype(np.uint8)
+  return np.concatenate([head, pixels], 1).tobytes()
+
+
+def _pickled(part: str, **changes) -> bytes:
+  labels, pixels = _rows(part)
+  content = {
+    "filenames": [f"x_{i}.png" for i in range(len(labels))],
+    "fine_labels": labels.tolist(),
+    "coarse_labels": (labels // 5).tolist(),
+    "data": pixels,
+    **changes,
+  }
+  return pickle.dumps(content, 2)
+
+
+def _memory(**changes) -> toy.Memory:
+  parts = {f"cifar-100-python/{p}": _pickled(p) for p in _COUNTS}
+  return toy.Memory({**parts, "cifar-100-python/meta": b"", **changes})
+
+
+def test_both_publications_are_the_same():
+  binary = toy.Memory(
+    {f"cifar-100-binary/{part}.bin": _binary(part) for part in _COUNTS}
+  )
+  one, other = cifar.open_source(binary), cifar.open_source(_memory())
+  assert one.listing.fingerprint() == other.listing.fingerprint()
+  np.testing.assert_array_equal(one.images, other.images)
+  np.testing.assert_array_equal(one.listing.labels, other.listing.labels)
+
+
+def test_pixels_and_names_belong_together():
+  source = cifar.open_source(_memory())
+  listing = source.listing
+  assert len(listing) == 19
+  for row in range(19):
+    part, name, file = listing.names[row].split("/")
+    number = int(file.removeprefix(f"{part}_").removesuffix(".png"))
+    labels, pixels = _rows(part)
+    assert listing.parts[row] == part
+    assert name == cifar.CLASSES[labels[number]]
+    assert listing.labels[row] == labels[number]
+    expected = pixels[number].reshape(3, 32, 32).transpose(1, 2, 0)
+    np.testing.assert_array_equal(source.read(row), expected)
+
+
+def test_changed_pixels_change_the_fingerprint():
+  pixels = _rows("train")[1].copy()
+  pixels[3, 100] ^= 1
+  changed = _memory(
+    **{"cifar-100-python/train": _pickled("train", data=pixels)}
+  )
+  one, other = cifar.open_source(changed), cifar.open_source(_memory())
+  assert one.listing.fingerprint() != other.listing.fingerprint()
+
+
+def test_copies_as_image_files_are_listed():
+  pixels = np.zeros((32, 32, 3), np.uint8)
+  files = toy.Memory(
+    {
+      f"c/{part}/{name}/{i}.png": toy.png(pixels + i)
+      for part in ("train", "test")
+      for i, name in enumerate(cifar.CLASSES)
+    }
+  )
+  source = cifar.open_source(files)
+  assert len(source.listing) == 200
+  assert (source.read(7) == source.listing.labels[7]).all()
+
+
+@pytest.mark.parametrize(
+  ("content", "message"),
+  [
+    (b"no pickle", "broken"),
+    (pickle.dumps([1], 2), "no dictionary"),
+    (pickle.dumps({}, 2), "fine_labels"),
+    (_pickled("train", fine_labels=[1.5]), "list of numbers"),
+    (_pickled("train", fine_labels=[1]), "no array of 1 x 3072"),
+    (_pickled("train", fine_labels=[100] * 12), "labels outside 0 to 99"),
+    (_pickled("train", fine_labels=[-1] * 12), "labels outside 0 to 99"),
+    (_pickled("train", data=[1]), "no array of 12 x 3072"),
+    (pickle.dumps(pytest.raises, 2), "names"),
+  ],
+)
+def test_a_broken_part_is_refused(content, message):
+  with pytest.raises(InputError) as caught:
+    cifar.open_source(_memory(**{"cifar-100-python/train": content}))
+  assert "'cifar-100-python/train' is no part of CIFAR-100" in str(caught.value)
+  assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", _binary("train")[:-1]])
+def test_a_broken_binary_part_is_refused(data):
+  files = toy.Memory({"train.bin": data, "test.bin": _binary("test")})
+  with pytest.raises(InputError, match="multiple of 3074"):
+    cifar.open_source(files)
+
+
+def test_what_is_no_cifar_at_all():
+  with pytest.raises(InputError, match="no image in a folder named after a cl"):
+    cifar.open_source(toy.Memory({"a/b.txt": b""}))
+
+
+def test_the_real_part(shared_data):
+  files = archive.open_files(shared_data / "cifar-100-python-part.zip")
+  source = cifar.open_source(files)
+  files.close()
+  listing = source.listing
+  first_ten = listing.labels < 10
+  counts = {p: (listing.parts[first_ten] == p).sum() for p in _COUNTS}
+  assert counts == {"train": 47, "test": 55}
+  assert 10 < source.images.std() < 100

@@ -1,0 +1,92 @@
+"""Tests of the table of data sets."""
+
+import numpy as np
+import pytest
+
+from mn_jax.data import splits
+from mn_jax.data.datasets import registry
+from mn_jax.errors import InputError
+
+_PARTS = ("train", "val", "test")
+
+
+@pytest.mark.parametrize("name", registry.DATASETS)
+def test_specs_are_complete(name):
+  spec = registry.get(name)
+  assert len(set(spec.classes)) == len(spec.classes) != 1
+  assert spec.positive is None or 0 <= spec.positive < len(spec.classes)
+  for text in (spec.title, spec.origin, spec.licence):
+    assert text
+    assert "\n" not in text
+  assert spec.group is None or spec.group.isalpha()
+  # There is a way to get it.
+  assert spec.sources() or spec.generate or spec.page
+  assert spec.split in splits.KINDS
+  assert (spec.split == "grouped") <= (spec.group is not None)
+  if spec.kaggle:
+    assert "/versions/" in spec.kaggle
+  if spec.web:
+    assert spec.web.url.startswith("https://")
+    assert len(spec.web.sha256) == 64
+  if spec.tfds:
+    assert ":" in spec.tfds.name
+
+
+@pytest.mark.parametrize(
+  "name", ["idc", "chest_xray", "colorectal_histology", "eurosat", "cifar100"]
+)
+def test_a_sample_is_described_as_what_it_stands_for(name):
+  real, sample = registry.get(name), registry.get(f"{name}_sample")
+  for field in ("classes", "positive", "group", "image_size", "open", "split"):
+    assert getattr(real, field) == getattr(sample, field), field
+  assert sample.generate
+  assert not sample.sources()
+  names = list(registry.DATASETS)
+  assert names.index(f"{name}_sample") == names.index(name) + 1
+
+
+def test_classes_of_eurosat_are_in_the_order_of_the_alphabet():
+  classes = registry.get("eurosat").classes
+  assert len(classes) == 10
+  assert list(classes) == sorted(classes)
+
+
+@pytest.mark.parametrize("name", registry.DATASETS)
+def test_case_lists_are_disjoint(name):
+  lists = registry.case_lists(name)
+  assert (lists is None) == (registry.get(name).case_lists is None)
+  if lists is not None:
+    assert list(lists) == ["train", "val", "test"]
+    cases = [case for listed in lists.values() for case in listed]
+    assert len(set(cases)) == len(cases)
+
+
+def test_unknown_name_lists_the_known_ones():
+  with pytest.raises(InputError, match=r"got 'icd'; valid: idc, idc_sample"):
+    registry.get("icd")
+
+
+def test_published_lists():
+  lists = registry.case_lists("idc")
+  assert [len(lists[part]) for part in _PARTS] == [84, 29, 49]
+  assert len(set().union(*lists.values())) == 84 + 29 + 49
+  assert all(case.isdecimal() for cases in lists.values() for case in cases)
+
+
+def test_published_groups_become_parts():
+  lists = registry.case_lists("idc")
+  groups = np.array([lists["val"][0], lists["test"][0], "1", lists["val"][0]])
+  parts, notes = registry.published_parts("idc", groups, np.full(4, ""))
+  assert parts.tolist() == ["val", "test", "", "val"]
+  assert notes[0].startswith("84 of 84 published train groups are not in the")
+  assert f"{lists['val'][1]}, {lists['val'][2]}" in notes[1]
+  assert lists["test"][0] not in notes[2]
+
+
+def test_parts_that_were_listed_stay():
+  parts = np.array(["train", "test"])
+  kept, notes = registry.published_parts(
+    "cifar100", np.array(["a", "b"]), parts
+  )
+  assert kept.tolist() == parts.tolist()
+  assert notes == ()

@@ -1,0 +1,144 @@
+"""Tests of the layout of the IDC patches, and of listings."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from mn_jax.data.datasets import idc
+from mn_jax.data.files import archive
+from mn_jax.errors import InputError
+
+
+class _Names:
+  """Files that are there by name and size only."""
+
+  def __init__(self, *names: str, size: int = 100):
+    self._names = [(name, size) for name in names]
+
+  def names(self) -> list[tuple[str, int]]:
+    return self._names
+
+
+def _patch(case: str, x: int, y: int, label: int) -> str:
+  return f"{case}/{label}/{case}_idx5_x{x}_y{y}_class{label}.png"
+
+
+def test_everything_is_in_the_name():
+  # The folders contradict the name, which wins.
+  listing = idc.list_patches(_Names("7/0/8863_idx5_x51_y1251_class1.png"))
+  assert len(listing) == 1
+  assert listing.paths == ["7/0/8863_idx5_x51_y1251_class1.png"]
+  assert listing.names.tolist() == ["8863_idx5_x51_y1251_class1.png"]
+  assert listing.labels.tolist() == [1]
+  assert listing.groups.tolist() == ["8863"]
+  assert listing.positions.tolist() == [[51, 1251]]
+  assert listing.stamps.tolist() == [100]
+  assert listing.labels.dtype == np.int32
+  assert listing.positions.dtype == np.int32
+  assert listing.stamps.dtype == np.int64
+
+
+def test_order_is_numeric_and_not_that_of_the_files():
+  expected = [
+    _patch("8863", 51, 1251, 0),
+    _patch("8863", 51, 10001, 1),
+    _patch("8863", 1001, 1, 0),
+    _patch("10254", 1, 1, 0),
+    _patch("10254", 1, 2, 0),
+  ]
+  for names in itertools.permutations(expected):
+    assert idc.list_patches(_Names(*names)).paths == expected
+
+
+def test_second_copy_is_ignored_in_any_order():
+  first = [_patch("8863", x, 1, x % 2) for x in range(4)]
+  second = [f"IDC_regular_ps50_idx5/{name}" for name in first]
+  # The second copy alone has this one.
+  extra = f"IDC_regular_ps50_idx5/{_patch('8863', 9, 1, 0)}"
+  names = [*first, *second, extra]
+  rng = np.random.default_rng(0)
+  for _ in range(20):
+    listing = idc.list_patches(_Names(*rng.permutation(names).tolist()))
+    assert listing.paths == [*first, extra]
+
+
+def test_copies_at_equal_depth_are_told_apart_by_name():
+  names = ["b/" + _patch("1", 1, 1, 0), "a/" + _patch("1", 1, 1, 0)]
+  for order in (names, names[::-1]):
+    assert idc.list_patches(_Names(*order)).paths == [names[1]]
+
+
+@pytest.mark.parametrize("wrapper", ["", "data/", "IDC/some folder/"])
+def test_wrapping_folders_change_nothing_but_paths(wrapper):
+  names = [_patch("1", 1, 1, 0), _patch("2", 1, 1, 1)]
+  plain = idc.list_patches(_Names(*names))
+  wrapped = idc.list_patches(_Names(*(wrapper + name for name in names)))
+  assert wrapped.paths == [wrapper + name for name in names]
+  np.testing.assert_array_equal(wrapped.names, plain.names)
+  assert wrapped.fingerprint() == plain.fingerprint()
+
+
+@pytest.mark.parametrize(
+  "junk",
+  [
+    "__MACOSX/8863/0/._8863_idx5_x51_y1251_class0.png",
+    "8863/0/Thumbs.db",
+    "8863/.DS_Store",
+    "README.md",
+    "8863/0/8863_idx5_x51_y1251_class0.png.txt",
+    "8863/0/8863_idx5_x51_y1251_class2.png",
+    "8863/0/8863_idx5_x-51_y1251_class0.png",
+    "8863/0/8863_idx5_x51_y1251_class0.jpg",
+    "8863/0/٣_idx5_x51_y1251_class0.png",
+    # Too large for the table of positions.
+    "8863/0/8863_idx5_x9999999999_y1_class0.png",
+  ],
+)
+def test_junk_is_ignored(junk):
+  good = _patch("9", 1, 1, 0)
+  assert idc.list_patches(_Names(junk, good)).paths == [good]
+  with pytest.raises(InputError):
+    idc.list_patches(_Names(junk))
+
+
+def test_no_patches_says_what_is_valid():
+  with pytest.raises(InputError) as caught:
+    idc.list_patches(_Names("a.txt", "b.txt"))
+  message = str(caught.value)
+  assert "8863_idx5_x51_y1251_class0.png" in message
+  assert "among 2 files" in message
+  assert "valid: " in message
+  assert "\n" not in message
+
+
+def test_fingerprint_follows_names_and_sizes():
+  names = [_patch("1", x, 1, 0) for x in range(3)]
+  listing = idc.list_patches(_Names(*names))
+  assert (
+    listing.fingerprint()
+    == idc.list_patches(_Names(*names[::-1])).fingerprint()
+  )
+  others = [
+    idc.list_patches(_Names(*names[:2])),
+    idc.list_patches(_Names(*names, _patch("1", 3, 1, 0))),
+    idc.list_patches(_Names(*names[:2], _patch("1", 2, 1, 1))),
+    dataclasses.replace(listing, stamps=np.array([100, 100, 101])),
+    dataclasses.replace(listing, stamps=np.array([100, 101, 100])),
+  ]
+  prints = {other.fingerprint() for other in [listing, *others]}
+  assert len(prints) == 1 + len(others)
+
+
+def test_the_real_set(shared_data):
+  files = archive.open_files(shared_data / "breast-histopathology-images.zip")
+  listing = idc.list_patches(files)
+  files.close()
+  assert len(listing) == 11_081
+  assert np.bincount(listing.labels).tolist() == [7_954, 3_127]
+  assert len(set(listing.groups.tolist())) == 239
+  cases, counts = np.unique(listing.groups, return_counts=True)
+  dense = dict(zip(cases.tolist(), counts.tolist(), strict=True))
+  assert (dense["14082"], dense["14306"]) == (478, 431)
+  assert (listing.positions % 50 == 1).all()

@@ -1,0 +1,172 @@
+"""Tests of the layouts of X-rays, colorectal tiles and anyone's images."""
+
+import numpy as np
+import pytest
+
+from mn_jax.data.datasets import chest_xray, colorectal, image_folder
+from mn_jax.data.files import archive
+from mn_jax.errors import InputError
+
+_XRAYS = (
+  "chest_xray/train/NORMAL/IM-0115-0001.jpeg",
+  "chest_xray/train/NORMAL/NORMAL2-IM-0115-0001-0002.jpeg",
+  "chest_xray/train/PNEUMONIA/person7_bacteria_24.jpeg",
+  "chest_xray/train/PNEUMONIA/person7_virus_1_0001.jpeg",
+  "chest_xray/val/NORMAL/NORMAL2-IM-1427-0001.jpeg",
+  "chest_xray/val/PNEUMONIA/person1946_bacteria_4874.jpeg",
+  "chest_xray/test/NORMAL/IM-0001-0001.jpeg",
+  "chest_xray/test/PNEUMONIA/person7_virus_3.jpeg",
+)
+
+
+class _Names:
+  """Files that are there by name only."""
+
+  def __init__(self, *names: str):
+    self._names = [(name, 100) for name in names]
+
+  def names(self) -> list[tuple[str, int]]:
+    return self._names
+
+
+def test_xrays_are_grouped_by_person():
+  listing = chest_xray.list_images(_Names(*_XRAYS))
+  found = dict(zip(listing.names, listing.groups, strict=True))
+  assert found == {
+    "train/NORMAL/IM-0115-0001.jpeg": "IM-0115",
+    "train/NORMAL/NORMAL2-IM-0115-0001-0002.jpeg": "NORMAL2-IM-0115",
+    "train/PNEUMONIA/person7_bacteria_24.jpeg": "person7",
+    "train/PNEUMONIA/person7_virus_1_0001.jpeg": "person7",
+    "val/NORMAL/NORMAL2-IM-1427-0001.jpeg": "NORMAL2-IM-1427",
+    "val/PNEUMONIA/person1946_bacteria_4874.jpeg": "person1946",
+    "test/NORMAL/IM-0001-0001.jpeg": "IM-0001",
+    "test/PNEUMONIA/person7_virus_3.jpeg": "person7",
+  }
+
+
+def test_xrays_of_the_small_validation_folder_are_for_training():
+  listing = chest_xray.list_images(_Names(*_XRAYS))
+  assert set(listing.parts) == {"train", "test"}
+  assert (listing.parts == "test").tolist() == [
+    name.startswith("test/") for name in listing.names
+  ]
+  assert listing.labels.tolist() == [
+    int("PNEUMONIA" in name) for name in listing.names
+  ]
+
+
+def test_the_nested_copy_of_the_xrays_counts_once():
+  copies = [f"chest_xray/{name}" for name in _XRAYS]
+  junk = ["chest_xray/__MACOSX/chest_xray/train/NORMAL/._IM-0115-0001.jpeg"]
+  plain = chest_xray.list_images(_Names(*_XRAYS))
+  for names in ((*_XRAYS, *copies, *junk), (*copies, *junk, *_XRAYS)):
+    listing = chest_xray.list_images(_Names(*names))
+    assert listing.paths == plain.paths
+    assert listing.fingerprint() == plain.fingerprint()
+
+
+def test_an_xray_of_an_unknown_person_is_refused():
+  with pytest.raises(InputError, match=r"named 'scan1.jpeg'; valid: names"):
+    chest_xray.list_images(_Names(*_XRAYS, "train/NORMAL/scan1.jpeg"))
+
+
+def _tiles(*names: str) -> _Names:
+  others = [f"{f}/1_CRC-Prim-HE-01.tif_Row_1_Col_1.tif" for f in _FOLDERS]
+  return _Names(*others, *names)
+
+
+_FOLDERS = colorectal.FOLDERS
+
+
+def test_tiles_are_grouped_by_slide():
+  listing = colorectal.list_images(
+    _tiles(
+      "K/01_TUMOR/1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif",
+      "K/08_EMPTY/10009_CRC-Prim-HE-02_003b.tif_Row_1_Col_301.tif",
+      "K/01_TUMOR/notes.txt",
+    )
+  )
+  rows = {path: row for row, path in enumerate(listing.paths)}
+  tumor = rows["K/01_TUMOR/1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif"]
+  empty = rows["K/08_EMPTY/10009_CRC-Prim-HE-02_003b.tif_Row_1_Col_301.tif"]
+  assert listing.groups[tumor] == "CRC-Prim-HE-07"
+  assert listing.groups[empty] == "CRC-Prim-HE-02"
+  assert listing.positions[tumor].tolist() == [151, 601]
+  assert listing.classes[listing.labels[tumor]] == "tumor"
+  assert listing.classes[listing.labels[empty]] == "empty"
+  assert len(listing) == 10
+
+
+def test_a_tile_of_an_unknown_slide_is_refused():
+  with pytest.raises(InputError, match=r"named 'tile.tif'; valid: names like"):
+    colorectal.list_images(_tiles("01_TUMOR/tile.tif"))
+
+
+def test_the_real_tiles(shared_data):
+  files = archive.open_files(shared_data / "colorectal-histology-24-tiles.zip")
+  listing = colorectal.list_images(files)
+  files.close()
+  assert np.bincount(listing.labels).tolist() == [3] * 8
+  assert all(group[:12] == "CRC-Prim-HE-" for group in listing.groups)
+
+
+def test_the_real_xrays(shared_data):
+  files = archive.open_files(shared_data / "chest-xray-pneumonia.zip")
+  listing = chest_xray.list_images(files)
+  files.close()
+  counts = {
+    part: np.bincount(listing.labels[listing.parts == part]).tolist()
+    for part in ("train", "test")
+  }
+  assert counts == {"train": [1341 + 8, 3875 + 8], "test": [234, 390]}
+  tested, trained = (
+    set(listing.groups[listing.parts == part]) for part in ("test", "train")
+  )
+  assert len(tested & trained) == 170
+
+
+def test_anyones_classes_are_their_folders():
+  listing = image_folder.list_images(
+    _Names("a/dog/1.png", "a/cat/1.jpg", "a/readme.md", "a/.x/dog/1.png")
+  )
+  assert listing.classes == ("cat", "dog")
+  assert listing.names.tolist() == ["cat/1.jpg", "dog/1.png"]
+  assert listing.parts.tolist() == ["", ""]
+
+
+def test_anyones_parts_are_kept():
+  listing = image_folder.list_images(
+    _Names(
+      "Train/dog/1.png", "Train/cat/1.png", "valid/dog/1.png", "test/cat/1.png"
+    )
+  )
+  found = dict(zip(listing.names.tolist(), listing.parts.tolist(), strict=True))
+  assert found == {
+    "Train/cat/1.png": "train",
+    "test/cat/1.png": "test",
+    "Train/dog/1.png": "train",
+    "valid/dog/1.png": "val",
+  }
+
+
+@pytest.mark.parametrize(
+  ("names", "message"),
+  [
+    (["1.png"], "got 0 folders"),
+    (["dog/1.png"], "got 1 folders"),
+    ([], "got 0 folders"),
+    (["dog/1.png", "cat/1.png", "2.png"], "'the top folder' and in"),
+    (["dog/1.png", "cat/old/1.png"], "in 'dog' and in 'cat/old'"),
+    (
+      ["train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"],
+      "two are the same part",
+    ),
+    (["x/a/1.png", "y/a/1.png", "y/b/1.png"], "a/1.png is there twice"),
+  ],
+)
+def test_what_is_no_image_folder_is_refused(names, message):
+  with pytest.raises(InputError) as caught:
+    image_folder.list_images(_Names(*names))
+  assert message in str(caught.value)
+  assert "valid: " in str(caught.value)
+  assert "\n" not in str(caught.value)

@@ -1,0 +1,165 @@
+"""Zips that could do harm, made in memory, each with its stated result."""
+
+import io
+import stat
+import struct
+import zipfile
+
+from tests.data.files.hostile_archives import DOUBLES, HUGE, NAMES, Refused
+
+
+def zip_of(*entries, method=zipfile.ZIP_DEFLATED) -> bytes:
+  """A zip of (name or ZipInfo, bytes) pairs in this order."""
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w", method) as file:
+    for name, data in entries:
+      file.writestr(name, data)
+  return buffer.getvalue()
+
+
+def entry(name: str, mode: int) -> zipfile.ZipInfo:
+  info = zipfile.ZipInfo(name)
+  info.create_system = 3  # Unix, whose modes tell links
+  info.external_attr = mode << 16
+  return info
+
+
+def patched(data: bytes, offset: int, layout: str, *values) -> bytes:
+  """Overwrites a field of the last member's entry in the zip's directory."""
+  changed = bytearray(data)
+  struct.pack_into(layout, changed, data.rindex(b"PK\1\2") + offset, *values)
+  return bytes(changed)
+
+
+def patched_local(data: bytes, offset: int, layout: str, *values) -> bytes:
+  """Overwrites a field of the first member's own header."""
+  changed = bytearray(data)
+  struct.pack_into(layout, changed, offset, *values)
+  return bytes(changed)
+
+
+def renamed(data: bytes, old: bytes, new: bytes) -> bytes:
+  """Replaces a name in both headers, past what zipfile would let through."""
+  assert len(old) == len(new)
+  assert data.count(old) == 2
+  return data.replace(old, new)
+
+
+def refused_zips() -> list[Refused]:
+  one = zip_of(("a.png", b"1"))
+  two = zip_of(("a.png", b"1"), ("b.png", b"2"))
+  found = [
+    Refused(name, zip_of(("good.png", b"1"), (bad, b"2")), reason, bad)
+    for name, bad, reason in NAMES
+  ]
+  for name, first, second, reason in DOUBLES:
+    second_ = second.replace("a", "#", 1) if first == second else second
+    data = zip_of((first, b"1"), (second_, b"" if second[-1] == "/" else b"2"))
+    if second_ != second:
+      data = renamed(data, second_.encode(), second.encode())
+    found.append(Refused(name, data, reason, second))
+  found += [
+    Refused(name, zip_of((entry("a.png", mode | 0o777), b"x")), "link", "a.png")
+    for name, mode in (
+      ("link", stat.S_IFLNK),
+      ("fifo", stat.S_IFIFO),
+      ("character device", stat.S_IFCHR),
+      ("block device", stat.S_IFBLK),
+      ("socket", stat.S_IFSOCK),
+    )
+  ]
+  hidden = renamed(zip_of(("a#.exe", b"2")), b"a#.exe", b"a\0.exe")
+  long = "n" * 1025
+  # Both entries of the directory point at the first member's bytes.
+  shared = patched(two, 42, "<L", 0)
+  # The first member is said to reach into the second, as quoted headers do.
+  quoted = bytearray(zip_of(("a", b"x" * 9), ("b", b"y" * 9), method=0))
+  at = quoted.index(b"PK\1\2")
+  struct.pack_into("<LL", quoted, at + 20, 49, 49)
+  directory = one.rindex(b"PK\1\2")
+  not_utf8 = patched(one, 8, "<H", 0x800).replace(b"a.png", b"\xff.png")
+  wide = zipfile.ZipInfo("a.png")
+  wide.extra = struct.pack("<HHQ", 1, 8, 1 << 60)
+  lost = zipfile.ZipInfo("a.png")
+  lost.extra = struct.pack("<HH", 0x7777, 0)
+  folder = patched(zip_of(("a.pn#", b"1")), 46, "5s", b"a.pn/")
+  return [
+    *found,
+    Refused("null byte", hidden, "null byte", "a\0.exe"),
+    Refused("long name", zip_of((long, b"1")), "1024 bytes", "n" * 80 + "..."),
+    Refused("encrypted", patched(one, 8, "<H", 1), "encrypted", "a.png"),
+    Refused("strong", patched(one, 8, "<H", 0x41), "encrypted", "a.png"),
+    Refused("masked", patched(one, 8, "<H", 0x2000), "encrypted", "a.png"),
+    Refused("patch", patched(one, 8, "<H", 0x20), "a patch", "a.png"),
+    Refused("bzip2", zip_of(("a", b"1"), method=12), "method 12; valid", "a"),
+    Refused("lzma", zip_of(("a", b"1"), method=14), "method 14; valid", "a"),
+    Refused("bomb", zip_of(("b.png", bytes(1 << 20))), "200 : 1", "b.png"),
+    Refused("huge", patched(one, 24, "<L", HUGE), "200 : 1", "a.png"),
+    Refused(
+      "huge and stored",
+      patched(one, 20, "<LL", HUGE, HUGE),
+      f"{HUGE} bytes, at most",
+      "a.png",
+    ),
+    Refused(
+      "huge by zip64",
+      patched(zip_of((wide, b"1")), 24, "<L", 0xFFFFFFFF),
+      "200 : 1",
+      "a.png",
+    ),
+    Refused(
+      "no size for zip64",
+      patched(
+        patched(zip_of((lost, b"1")), 51, "<HH", 1, 0), 24, "<L", 0xFFFFFFFF
+      ),
+      "not a readable",
+    ),
+    Refused("shared bytes", shared, "overlaps another", "b.png"),
+    Refused("quoted header", bytes(quoted), "overlaps another", "a"),
+    Refused(
+      "beyond the end",
+      patched(one, 42, "<L", len(one)),
+      "overlaps the directory",
+      "a.png",
+    ),
+    Refused(
+      "two stored sizes",
+      patched(zip_of(("a", b"1234"), method=0), 24, "<L", 3),
+      "two sizes",
+      "a",
+    ),
+    Refused("folder with content", folder, "folder with content", "a.pn/"),
+    Refused("empty file", b"", "not a readable zip or tar"),
+    Refused("text", b"<html>404 Not Found</html>", "not a readable zip or tar"),
+    Refused("zeros", bytes(10240), "not a readable zip or tar"),
+    Refused("half a zip", two[: len(two) // 2], "not a readable"),
+    Refused("zip without end", one[:-10], "not a readable"),
+    Refused(
+      "damaged directory",
+      one[:directory] + b"XXXX" + one[directory + 4 :],
+      "not a readable",
+    ),
+    Refused("zip name not utf-8", not_utf8, "not a readable"),
+    Refused("too new", patched(one, 6, "<H", 255), "not a readable"),
+  ]
+
+
+def lying_zips() -> dict[str, tuple[bytes, str]]:
+  """Zips that open, and the reason why "a.png" then cannot be read."""
+  stored = zip_of(("a.png", b"12345"), method=zipfile.ZIP_STORED)
+  deflated = zip_of(("a.png", b"12345" * 9))
+  start = 30 + len("a.png")
+  return {
+    "size too small": (patched(deflated, 24, "<L", 44), "size differs"),
+    "size far too small": (patched(deflated, 24, "<L", 4), "do not end"),
+    "size too large": (patched(deflated, 24, "<L", 46), "size differs"),
+    "checksum": (patched(stored, 16, "<L", 1), "checksum"),
+    "other content": (stored.replace(b"12345", b"12344", 1), "checksum"),
+    "own name": (stored.replace(b"a.png", b"b.png", 1), "header differs"),
+    "own method": (patched_local(stored, 8, "<H", 8), "header differs"),
+    "own encryption": (patched_local(stored, 6, "<H", 1), "encrypted"),
+    "no header": (b"XXXX" + stored[4:], "header differs"),
+    "own extra field": (patched_local(stored, 28, "<H", 60000), "ends within"),
+    "broken stream": (patched_local(deflated, start, "B", 7), "invalid"),
+    "cut stream": (patched(deflated, 20, "<L", 3), "do not end"),
+  }

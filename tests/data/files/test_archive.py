@@ -1,0 +1,163 @@
+"""Tests of reading folders and archives."""
+
+import concurrent.futures
+import io
+import os
+import pathlib
+import struct
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from mn_jax.data.files import archive
+from mn_jax.errors import InputError
+
+_CONTENT = {
+  "8863/0/a.png": b"first",
+  "8863/1/b.png": bytes(range(256)) * 40,
+  "top.txt": b"",
+}
+
+
+def _noise(size: int) -> bytes:
+  return np.random.default_rng(size).bytes(size)
+
+
+def _write_folder(root: pathlib.Path, content: dict[str, bytes]) -> None:
+  for name, data in content.items():
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _write_zip(path: pathlib.Path, content, method=zipfile.ZIP_DEFLATED):
+  """Writes (name or ZipInfo, bytes) pairs in order."""
+  with zipfile.ZipFile(path, "w", method) as file:
+    for name, data in content:
+      file.writestr(name, data)
+  return path
+
+
+def _patch_directory(
+  path: pathlib.Path, offset: int, layout: str, value: int
+) -> pathlib.Path:
+  """Overwrites a field of the last member's entry in the central directory."""
+  data = bytearray(path.read_bytes())
+  struct.pack_into(layout, data, data.rindex(b"PK\1\2") + offset, value)
+  path.write_bytes(data)
+  return path
+
+
+def _write_tar(path: pathlib.Path, content, mode: str) -> pathlib.Path:
+  with tarfile.open(path, mode) as file:
+    for name, data in content:
+      info = tarfile.TarInfo(name)
+      info.size = len(data)
+      file.addfile(info, io.BytesIO(data))
+  return path
+
+
+@pytest.fixture(params=["folder", "stored", "deflated", "w", "w:gz", "w:xz"])
+def files(request, tmp_path):
+  path = tmp_path / "data"
+  if request.param == "folder":
+    _write_folder(path, _CONTENT)
+    (path / "empty").mkdir()
+  elif request.param.startswith("w"):
+    _write_tar(path, _CONTENT.items(), request.param)
+  else:
+    deflate = request.param == "deflated"
+    method = zipfile.ZIP_DEFLATED if deflate else zipfile.ZIP_STORED
+    _write_zip(path, [*_CONTENT.items(), ("empty/", b"")], method)
+  opened = archive.open_files(path)
+  yield opened
+  opened.close()
+
+
+def test_names_and_bytes_are_the_same_wherever_they_lie(files):
+  assert sorted(files.names()) == sorted(
+    (name, len(data)) for name, data in _CONTENT.items()
+  )
+  for name, data in _CONTENT.items():
+    assert files.read(name) == data
+
+
+def test_unknown_name_is_an_os_error(files):
+  with pytest.raises(OSError, match=r"no\.png"):
+    files.read("8863/0/no.png")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_threads_read_the_right_bytes(kind, tmp_path):
+  content = {f"{i}.bin": _noise(1000 + 37 * i) for i in range(40)}
+  if kind == "zip":
+    path = _write_zip(tmp_path / "a.zip", content.items())
+  else:
+    path = _write_tar(tmp_path / "a.tar", content.items(), "w")
+  files = archive.open_files(path)
+  names = list(content) * 20
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    for name, data in zip(names, pool.map(files.read, names), strict=True):
+      assert data == content[name], name
+  files.close()
+
+
+def test_missing_path(tmp_path):
+  with pytest.raises(InputError, match="no such file or folder"):
+    archive.open_files(tmp_path / "nothing")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+  os.mkfifo(tmp_path / "pipe")
+  with pytest.raises(InputError, match="neither a file nor a folder"):
+    archive.open_files(tmp_path / "pipe")
+
+
+def test_folder_that_vanishes(tmp_path):
+  folder = tmp_path / "data"
+  folder.mkdir()
+  files = archive.open_files(folder)
+  folder.rmdir()
+  with pytest.raises(InputError, match="data: cannot be listed"):
+    files.names()
+
+
+def test_links_in_folders_are_not_followed(tmp_path):
+  _write_folder(tmp_path / "outside", {"secret.png": b"x"})
+  _write_folder(tmp_path / "data", {"real.png": b"y"})
+  (tmp_path / "data/link.png").symlink_to(tmp_path / "outside/secret.png")
+  (tmp_path / "data/folder").symlink_to(tmp_path / "outside")
+  (tmp_path / "data/loop").symlink_to(tmp_path / "data")
+  assert archive.open_files(tmp_path / "data").names() == [("real.png", 1)]
+
+
+def test_small_blank_images_are_no_bombs(tmp_path):
+  path = _write_zip(tmp_path / "a.zip", [("blank.bmp", bytes(1 << 16))])
+  files = archive.open_files(path)
+  assert files.read("blank.bmp") == bytes(1 << 16)
+  files.close()
+
+
+@pytest.mark.parametrize("actual", [100, 60_000, 3_000_000])
+def test_lying_size_is_found_when_read(tmp_path, actual):
+  path = _write_zip(tmp_path / "a.zip", [("lie.png", bytes(actual))])
+  _patch_directory(path, 24, "<L", 5000)
+  files = archive.open_files(path)
+  with pytest.raises(OSError, match=r"lie\.png"):
+    files.read("lie.png")
+  files.close()
+
+
+def test_damaged_member_leaves_the_others_readable(tmp_path):
+  good, bad = _noise(500), _noise(400)
+  content = [("bad.png", bad), ("good.png", good)]
+  path = _write_zip(tmp_path / "a.zip", content, zipfile.ZIP_STORED)
+  data = path.read_bytes()
+  path.write_bytes(data.replace(bad, bytes(400)))
+  files = archive.open_files(path)
+  with pytest.raises(OSError, match=r"bad\.png: cannot be unpacked"):
+    files.read("bad.png")
+  assert files.read("good.png") == good
+  files.close()

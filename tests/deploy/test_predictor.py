@@ -1,0 +1,396 @@
+"""Trained networks that classify images: those of runs and of weights."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax.augment import inputs
+from mn_jax.data import decode
+from mn_jax.deploy import predictor
+from mn_jax.errors import InputError
+from mn_jax.models import registry, variables
+from mn_jax.train import checkpoint
+from mn_jax.weights import pretrained
+from tests import toy_transfer as toy
+from tests.weights import toy_h5
+
+pytestmark = [
+  pytest.mark.usefixtures("standard_promotion"),
+  # Orbax leaves the other reads running when one has failed; asyncio says so
+  # when they end, which can be during the next test.
+  pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """(workdir, experiment) of a run that keeps an average of its parameters.
+
+  A frozen backbone with random statistics compiles in a third of the time.
+  """
+  workdir = tmp_path_factory.mktemp("runs") / "averaged"
+  weights = workdir.with_name("weights.h5")
+  toy.write_weights(weights, classes=5)
+  config = toy.load(
+    model__weights=str(weights),
+    model__transfer="frozen",
+    model__head="gap_128_64",
+    model__resolution=40,
+    train__ema_decay=0.9,
+  )
+  with jax.numpy_dtype_promotion("standard"):
+    toy.run(config, workdir)
+    return workdir, toy.build(config)
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+  """A copy of the run's folder."""
+  return shutil.copytree(finished[0], tmp_path / "run")
+
+
+def steps(workdir):
+  """Of the checkpoints, in order."""
+  return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir())
+
+
+def restore(workdir, experiment, step):
+  checkpoints = checkpoint.Checkpoints(workdir, experiment.config.checkpoint)
+  try:
+    return checkpoints.restore(step, experiment.replicas[0].initial_state)[0]
+  finally:
+    checkpoints.close()
+
+
+def evaluate(experiment, state):
+  """(images u8[n, h, w, 3], probabilities f[n, classes]) of the test part."""
+  _, predictions = toy.evaluate(experiment, "test", state)
+  images = experiment.data.cache.images[predictions.ids]
+  return images, predictions.probabilities()
+
+
+def predict(chosen, images):
+  prepared = map(chosen.prepare, images)
+  return np.stack([*chosen.probabilities(prepared)])
+
+
+def set_best(run, step):
+  path = run / "summary.json"
+  path.write_text(json.dumps({**toy.read(run, path.name), "best_step": step}))
+
+
+def refused(path):
+  """The one line that `from_workdir` ends in."""
+  with pytest.raises(InputError) as caught:
+    predictor.from_workdir(path)
+  message = str(caught.value)
+  assert "\n" not in message
+  assert message.startswith("--workdir: ")
+  assert str(path) in message
+  assert "; valid: " in message
+  return message
+
+
+def test_a_run_predicts_what_it_evaluated(finished, run):
+  experiment = finished[1]
+  chosen = predictor.from_workdir(run)
+  assert chosen.classes == experiment.data.spec.classes
+  state = restore(run, experiment, toy.read(run, "summary.json")["best_step"])
+  images, expected = evaluate(experiment, state)
+  assert len(images) == 400
+  assert np.std(expected[:, 0]) > 1e-3
+  np.testing.assert_allclose(predict(chosen, images), expected, atol=1e-4)
+  # The average of the parameters, not the last ones.
+  _, last = evaluate(experiment, state.replace(ema_params={}))
+  assert np.abs(last - expected).max() > 1e-3
+
+
+def test_the_best_checkpoint_is_taken_of_a_finished_run(finished, run):
+  experiment = finished[1]
+  oldest, *_, newest = steps(run)
+  set_best(run, oldest)
+  images, expected = evaluate(experiment, restore(run, experiment, oldest))
+  found = predict(predictor.from_workdir(run), images)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+  _, other = evaluate(experiment, restore(run, experiment, newest))
+  assert np.abs(other - expected).max() > 1e-3
+
+
+def test_the_newest_checkpoint_is_taken_of_an_unfinished_run(finished, run):
+  experiment = finished[1]
+  (run / "summary.json").unlink()
+  # What a save that was stopped leaves behind.
+  (run / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
+  state = restore(finished[0], experiment, 6)
+  images, expected = evaluate(experiment, state)
+  found = predict(predictor.from_workdir(run), images)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_run_sees_whole_images(run):
+  prepare = predictor.from_workdir(run).prepare
+  image = np.random.default_rng(0).integers(0, 256, (90, 37, 3), np.uint8)
+  np.testing.assert_array_equal(prepare(image), decode.resize(image, 32))
+
+
+def test_a_run_that_cropped_sees_the_middle(run):
+  described = toy.read(run, "network.json")
+  described["other_sizes"] = "crop"
+  (run / "network.json").write_text(json.dumps(described))
+  size = described["image_size"]
+  image = np.zeros((size, 3 * size, 3), np.uint8)
+  image[:, size : 2 * size] = 200
+  assert (predictor.from_workdir(run).prepare(image) == 200).all()
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file"])
+def test_what_is_no_run_is_refused(kind, tmp_path):
+  path = tmp_path / "run"
+  if kind == "empty":
+    path.mkdir()
+  if kind == "file":
+    path.write_text("")
+  assert "which has no network.json that can be read" in refused(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "null"])
+@pytest.mark.parametrize("name", ["network.json", "summary.json"])
+def test_damaged_descriptions_are_refused(name, text, run):
+  (run / name).write_text(text)
+  assert f"which has no {name} that can be read" in refused(run)
+
+
+def _without_options(content):
+  del content["network"]["options"]
+
+
+def _with_unknown_option(content):
+  content["network"]["options"]["depth"] = 3
+
+
+def _with_unknown_model(content):
+  content["network"]["name"] = "alexnet"
+
+
+def _with_unknown_type(content):
+  content["dtype"] = "float8"
+
+
+def _with_fewer_classes(content):
+  content["classes"] = content["classes"][:1]
+
+
+@pytest.mark.parametrize(
+  "change",
+  [
+    _without_options,
+    _with_unknown_option,
+    _with_unknown_model,
+    _with_unknown_type,
+    _with_fewer_classes,
+  ],
+)
+def test_descriptions_of_other_versions_are_refused(change, run):
+  content = toy.read(run, "network.json")
+  change(content)
+  (run / "network.json").write_text(json.dumps(content))
+  assert "cannot be understood" in refused(run)
+
+
+def test_a_summary_without_best_step_is_refused(run):
+  (run / "summary.json").write_text("{}")
+  assert "cannot be understood ('best_step')" in refused(run)
+
+
+@pytest.mark.parametrize("gone", ["checkpoints", "content"])
+def test_a_run_without_checkpoints_is_refused(gone, run):
+  shutil.rmtree(run / "checkpoints")
+  if gone == "content":
+    (run / "checkpoints").mkdir()
+  assert "which has no checkpoint; valid" in refused(run)
+
+
+def test_a_best_checkpoint_that_is_gone_is_refused(run):
+  set_best(run, 1234)
+  assert "1234' cannot be read" in refused(run)
+
+
+def damage(run, step, *, empties=True):
+  """Empties or removes every file of a checkpoint's state."""
+  for path in (run / "checkpoints" / str(step) / "state").rglob("*"):
+    if path.is_file() and empties:
+      path.write_bytes(b"")
+    elif path.is_file():
+      path.unlink()
+
+
+@pytest.mark.parametrize("empties", [True, False])
+def test_a_damaged_checkpoint_is_refused(empties, run):
+  set_best(run, 6)
+  damage(run, 6, empties=empties)
+  assert "6' cannot be read" in refused(run)
+
+
+def start(run, tmp_path):
+  """The program on one image, in a process of its own."""
+  Image.new("RGB", (20, 30)).save(tmp_path / "a.png")
+  return subprocess.run(
+    [
+      *(sys.executable, "-m", "mn_jax.tools.predict", tmp_path / "a.png"),
+      f"--workdir={run}",
+    ],
+    cwd=toy.ROOT,
+    capture_output=True,
+    text=True,
+  )
+
+
+def test_the_program_says_nothing_else(run, tmp_path):
+  done = start(run, tmp_path)
+  assert (done.returncode, done.stderr) == (0, "")
+  header, row = done.stdout.splitlines()
+  assert header.startswith("file,top1_index,top1_name,top1_probability,top2")
+  assert row.startswith(f"{tmp_path / 'a.png'},")
+
+
+def test_the_program_answers_damage_in_one_line(run, tmp_path):
+  set_best(run, 6)
+  damage(run, 6)
+  done = start(run, tmp_path)
+  assert (done.returncode, done.stdout) == (2, "")
+  assert done.stderr.startswith("predict: --workdir: the checkpoint ")
+  assert done.stderr.count("\n") == 1
+
+
+def weights_network(name="mobilenet_v1", *, classes=3, **conventions):
+  network = registry.describe(
+    name,
+    num_classes=classes,
+    width=1 / 64 if name == "vgg16" else 0.25,
+    options=registry.Options(shallow=name == "mobilenet_v1"),
+  )
+  changed = dataclasses.replace(network.conventions, **conventions)
+  return dataclasses.replace(network, conventions=changed)
+
+
+def write(path, network, **options):
+  return toy_h5.write(path, network, toy_h5.tensors(network), **options)
+
+
+def test_weights_predict_what_the_network_computes(tmp_path):
+  asked = weights_network(resolution=48, crop=0.75, interpolation="bicubic")
+  path = write(tmp_path / "a.h5", asked)
+  any_classes = dataclasses.replace(asked, num_classes=1)
+  chosen = predictor.from_weights(path, any_classes)
+  assert chosen.classes == ("class 0", "class 1", "class 2")
+
+  draw = np.random.default_rng(0)
+  images = [draw.integers(0, 256, (60, 99, 3), np.uint8) for _ in range(5)]
+  prepared = np.stack([chosen.prepare(image) for image in images])
+  for image, made in zip(images, prepared, strict=True):
+    np.testing.assert_array_equal(
+      made,
+      decode.resize_and_crop(image, 48, share=0.75, interpolation="bicubic"),
+    )
+
+  loaded = pretrained.load(path, asked)
+  module = registry.build(loaded.network)
+  values = pretrained.insert(loaded, variables.initial_values(module, 48, 0))
+  x = prepared.astype(np.float32) / 127.5 - 1
+  apply = jax.jit(
+    lambda v, x: jax.nn.softmax(module.apply(v, x, False)[0]),
+    compiler_options={"xla_backend_optimization_level": 0},
+  )
+  expected = np.asarray(apply(values, x))
+  assert np.std(expected) > 0.01
+  np.testing.assert_allclose(predict(chosen, images), expected, atol=1e-5)
+
+
+def test_a_network_without_norms_can_be_used(tmp_path):
+  network = weights_network("vgg16")
+  chosen = predictor.from_weights(write(tmp_path / "a.h5", network), network)
+  (found,) = chosen.probabilities(np.zeros((1, 224, 224, 3), np.uint8))
+  assert found.shape == (3,)
+  assert found.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_any_number_of_images_needs_few_programs(tmp_path, monkeypatch):
+  network = weights_network(resolution=32)
+  chosen = predictor.from_weights(
+    write(tmp_path / "a.h5", network), network, batch_size=8
+  )
+  traced, real = [], inputs.to_input
+
+  def to_input(images, **options):
+    traced.append(len(images))
+    return real(images, **options)
+
+  monkeypatch.setattr(inputs, "to_input", to_input)
+  draw = np.random.default_rng(0)
+  images = draw.integers(0, 256, (21, 32, 32, 3), np.uint8)
+  whole = np.stack([*chosen.logits(images)])
+  assert traced == [8]
+  for count in (1, 2, 3, 5, 7, 8, 9, 16, 20):
+    found = np.stack([*chosen.logits(images[:count])])
+    np.testing.assert_allclose(found, whole[:count], atol=1e-5)
+  assert sorted(traced) == [1, 2, 4, 8]
+
+
+# Of the largest logit. bfloat16 keeps 8 bits, and a rounding of 0.4 % in each
+# of the layers adds up; 8-bit kernels move by 0.4 % of their largest weight.
+TOLERANCES = {"bfloat16": 0.05, "int8": 0.05, "int8_bfloat16": 0.1}
+
+
+@pytest.mark.parametrize("precision", TOLERANCES)
+def test_other_precisions_are_close(precision, tmp_path):
+  network = weights_network(resolution=32)
+  path = write(tmp_path / "a.h5", network)
+  images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+  expected, found = (
+    np.stack(
+      [*predictor.from_weights(path, network, precision=name).logits(images)]
+    )
+    for name in ("float32", precision)
+  )
+  assert found.dtype == np.float32
+  gap = np.abs(found - expected).max() / np.abs(expected).max()
+  assert 1e-5 < gap < TOLERANCES[precision]
+
+
+def test_a_runs_own_precision_is_the_default(run):
+  images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+
+  def logits(**options):
+    return np.stack([*predictor.from_workdir(run, **options).logits(images)])
+
+  full, half = logits(precision="float32"), logits(precision="bfloat16")
+  np.testing.assert_array_equal(logits(), full)
+  described = toy.read(run, "network.json")
+  (run / "network.json").write_text(
+    json.dumps({**described, "dtype": "bfloat16"})
+  )
+  np.testing.assert_array_equal(logits(), half)
+  assert (full != half).any()
+
+
+def test_a_thousand_classes_have_names(tmp_path):
+  network = weights_network(classes=1000)
+  chosen = predictor.from_weights(write(tmp_path / "a.h5", network), network)
+  assert chosen.classes[0] == "tench"
+  assert len(chosen.classes) == 1000
+
+
+def test_weights_without_classifier_are_refused(tmp_path):
+  network = weights_network()
+  path = write(tmp_path / "a.h5", network, skip_head=True)
+  with pytest.raises(
+    InputError, match=r"a\.h5', which has no classifier; valid"
+  ):
+    predictor.from_weights(path, network)

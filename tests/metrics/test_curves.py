@@ -1,0 +1,87 @@
+"""Tests of ROC and precision-recall curves against scikit-learn."""
+
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from mn_jax.metrics import curves
+
+
+def _scores(name: str, n: int = 200) -> np.ndarray:
+  rng = np.random.default_rng(3)
+  return {
+    "distinct": rng.permutation(n) / n,
+    "tied": rng.integers(0, 7, n) / 7,
+    "constant": np.full(n, 0.25),
+    "two": rng.integers(0, 2, n).astype(np.float64),
+    "close": 1 - rng.integers(0, 9, n) * 1e-16,
+    "tiny": rng.integers(0, 50, n) * 5e-324,
+  }[name]
+
+
+_NAMES = ("distinct", "tied", "constant", "two", "close", "tiny")
+
+
+@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("seed", range(5))
+def test_areas_are_scikit_learns(name, seed):
+  scores = _scores(name)
+  positive = np.random.default_rng(seed).random(200) < 0.1 + 0.2 * seed
+  curve = curves.curve(positive, scores)
+  # To the last bit: results of old are compared with new ones.
+  expected = sklearn.metrics.roc_auc_score(positive, scores)
+  assert curves.auroc(curve) == expected
+  assert curves.average_precision(curve) == pytest.approx(
+    sklearn.metrics.average_precision_score(positive, scores), rel=0, abs=1e-9
+  )
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_the_curve_is_that_of_all_decisions(name):
+  scores = _scores(name)
+  positive = np.random.default_rng(0).random(200) < 0.3
+  curve = curves.curve(positive, scores)
+  np.testing.assert_array_equal(curve.thresholds, np.unique(scores)[::-1])
+  found = scores >= curve.thresholds[:, None]
+  np.testing.assert_array_equal(
+    curve.true_positives, (found & positive).sum(axis=1)
+  )
+  np.testing.assert_array_equal(
+    curve.false_positives, (found & ~positive).sum(axis=1)
+  )
+
+
+def test_areas_of_one_class():
+  scores = _scores("tied")
+  everything = curves.curve(np.full(200, True), scores)
+  assert np.isnan(curves.auroc(everything))
+  assert curves.average_precision(everything) == pytest.approx(1, abs=1e-12)
+  nothing = curves.curve(np.full(200, False), scores)
+  assert np.isnan(curves.auroc(nothing))
+  assert np.isnan(curves.average_precision(nothing))
+
+
+@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize("share", [0, 0.01, 0.5, 1])
+def test_weights_count_as_repetitions(name, share):
+  scores, rng = _scores(name), np.random.default_rng(5)
+  positive = rng.random(200) < share
+  weighted = curves.Weighted(positive, scores)
+  for weights in (
+    np.ones(200, np.int64),
+    rng.poisson(1, 200),
+    rng.poisson(0.05, 200),
+    np.where(positive, 0, 3),
+    np.where(positive, 3, 0),
+  ):
+    above = np.full(201, -1)
+    if not weights.any():
+      continue
+    rows = np.repeat(np.arange(200), weights)
+    curve = curves.curve(positive[rows], scores[rows])
+    np.testing.assert_allclose(
+      weighted.areas(weights, above),
+      (curves.auroc(curve), curves.average_precision(curve)),
+      rtol=0,
+      atol=1e-12,
+    )

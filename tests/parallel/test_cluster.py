@@ -1,0 +1,117 @@
+import os
+
+import jax
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.parallel import cluster
+
+STEP = {
+  "SLURM_JOB_ID": "4711",
+  "SLURM_STEP_NODELIST": "node[3-6]",
+  "SLURM_NTASKS": "4",
+  "SLURM_PROCID": "0",
+  "SLURM_LOCALID": "0",
+}
+OMPI = {
+  "OMPI_COMM_WORLD_SIZE": "3",
+  "OMPI_COMM_WORLD_RANK": "0",
+  "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+}
+ORTE = {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.0.0.1:34911"}
+POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HOSTNAME": "pod"}
+
+
+@pytest.fixture
+def environment(monkeypatch):
+  """Sets an environment in which no other scheduler shows."""
+  for name in os.environ:
+    if name.startswith(("SLURM_", "OMPI_", "KUBERNETES_", "JOB_", "TPU_")):
+      monkeypatch.delenv(name)
+  # Outside of the cloud nobody must be asked.
+  monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+
+  def set_all(values):
+    for name, value in values.items():
+      monkeypatch.setenv(name, value)
+
+  return set_all
+
+
+@pytest.mark.parametrize(
+  ("values", "count"),
+  [
+    ({}, 1),
+    (STEP, 4),
+    ({**STEP, "SLURM_STEP_NUM_TASKS": "4"}, 4),
+    # A shell of salloc: room for four, a step of one.
+    ({**STEP, "SLURM_STEP_NUM_TASKS": "1"}, 1),
+    ({**STEP, "SLURM_NTASKS": "1"}, 1),
+    # A batch script, outside of srun.
+    ({k: v for k, v in STEP.items() if "STEP" not in k}, 1),
+    ({**ORTE, **OMPI}, 3),
+    ({**OMPI, "OMPI_VERSION": "5.0.3", "OMPI_COMM_WORLD_SIZE": "1"}, 1),
+    # A pod that is no numbered one of a Job.
+    (POD, 1),
+  ],
+)
+def test_a_scheduler_is_asked_for_its_processes(environment, values, count):
+  environment(values)
+  assert cluster._count_scheduled() == count
+
+
+@pytest.mark.parametrize(
+  ("values", "reason"),
+  [
+    ({**OMPI, "OMPI_VERSION": "5.0.3"}, "mpi4py"),
+    ({**POD, "JOB_COMPLETION_INDEX": "0"}, "`kubernetes` package"),
+  ],
+)
+def test_a_scheduler_that_cannot_be_asked_is_one_line(
+  environment, values, reason
+):
+  environment(values)
+  with pytest.raises(InputError) as caught:
+    cluster._count_scheduled()
+  text = str(caught.value)
+  assert reason in text
+  assert text.endswith("--process_id, or --distributed=off")
+  assert "\n" not in text
+
+
+@pytest.mark.parametrize("distributed", ["auto", "off"])
+def test_a_single_process_starts_nothing(environment, distributed, capfd):
+  environment({**STEP, "SLURM_STEP_NUM_TASKS": "1"})
+  cluster.start(distributed, None, 1, 0, timeout=1)
+  assert not jax.distributed.is_initialized()
+  assert capfd.readouterr() == ("", "")
+
+
+def test_off_ignores_a_scheduler(environment):
+  environment(STEP)
+  cluster.start("off", None, 1, 0, timeout=1)
+  assert not jax.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (("auto", None, 2, 0), "--coordinator: got nothing with --num_processes=2"),
+    (("auto", None, 1, 1), "--process_id, --num_processes: got 1 of 1"),
+    (("auto", "a:1", 2, -1), "got -1 of 2; valid: 0 to"),
+    (("auto", "a:1", 0, 0), "got 0 of 0; valid: 0 to"),
+    (("auto", "host", 2, 0), "--coordinator: got 'host'; valid: HOST:PORT"),
+    (("auto", "host:http", 2, 0), "--coordinator: got 'host:http'"),
+    (("off", "a:1", 2, 0), "--distributed: got 'off' with --coordinator=a:1"),
+  ],
+)
+def test_contradictions_are_refused(flags, message):
+  with pytest.raises(InputError) as caught:
+    cluster.check(*flags)
+  assert message in str(caught.value)
+
+
+def test_flags_that_fit_are_taken():
+  cluster.check("auto", None, 1, 0)
+  cluster.check("off", None, 1, 0)
+  cluster.check("auto", "[::1]:1234", 4, 3)

@@ -1,0 +1,163 @@
+"""Tests of the mesh and of how batches get onto it, on four devices."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.parallel import mesh as mesh_lib
+
+
+def _batch(n: int) -> dict[str, np.ndarray]:
+  rng = np.random.default_rng(0)
+  return {
+    "image": rng.integers(0, 256, (n, 4, 4, 3), np.uint8),
+    "id": rng.permutation(n).astype(np.int32),
+    "mask": rng.random(n).astype(np.float32),
+  }
+
+
+def test_all_devices_along_one_axis():
+  mesh = mesh_lib.make_mesh()
+  assert mesh.axis_names == ("data",)
+  assert mesh.devices.tolist() == jax.devices()
+  assert mesh.size == 4
+
+
+def test_a_batch_is_spread_by_example():
+  batch = _batch(8)
+  put = mesh_lib.HostImages(mesh_lib.make_mesh()).put(batch)
+  assert put.keys() == batch.keys()
+  for key, value in put.items():
+    assert value.dtype == batch[key].dtype
+    np.testing.assert_array_equal(value, batch[key])
+    shards = sorted(value.addressable_shards, key=lambda s: s.device.id)
+    assert [s.index[0] for s in shards] == [
+      slice(i, i + 2) for i in (0, 2, 4, 6)
+    ]
+
+
+def test_images_on_the_device_are_those_of_the_rows():
+  mesh = mesh_lib.make_mesh()
+  images = _batch(20)["image"]
+  batch = _batch(8)
+  del batch["image"]
+  put = mesh_lib.DeviceImages(mesh, images).put(batch)
+  sent = mesh_lib.HostImages(mesh).put({**batch, "image": images[batch["id"]]})
+  assert put.keys() == sent.keys()
+  for key, value in sent.items():
+    np.testing.assert_array_equal(put[key], value)
+    assert put[key].dtype == value.dtype
+    assert put[key].sharding.is_equivalent_to(value.sharding, value.ndim)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_stacked_batches_are_spread_by_example(axis):
+  mesh = mesh_lib.make_mesh()
+  images, batch = _batch(20)["image"], _batch(8)
+  for _ in range(axis):
+    other = {key: value[..., ::-1] for key, value in batch.items()}
+    batch = mesh_lib.stack([batch, other, batch])
+  batch["image"] = images[batch["id"]]
+  sent = mesh_lib.HostImages(mesh).put(batch, axis=axis)
+  rows = {key: value for key, value in batch.items() if key != "image"}
+  gathered = mesh_lib.DeviceImages(mesh, images).put(rows, axis=axis)
+  for put in (sent, gathered):
+    assert put.keys() == batch.keys()
+    for key, value in put.items():
+      np.testing.assert_array_equal(value, batch[key])
+      for shard in value.addressable_shards:
+        assert shard.data.shape[: axis + 1] == (3,) * axis + (2,)
+
+
+@pytest.mark.parametrize(
+  ("stats", "fits"),
+  [
+    (None, True),
+    ({}, True),
+    ({"bytes_limit": 2000}, True),
+    ({"bytes_limit": 2000, "bytes_in_use": 1000}, False),
+    ({"bytes_limit": 1500}, False),
+  ],
+)
+def test_images_that_leave_no_room_are_refused(monkeypatch, stats, fits):
+  images = np.zeros((4, 10, 25), np.uint8)  # 1,000 bytes
+  device = types.SimpleNamespace(memory_stats=lambda: stats)
+  mesh = mesh_lib.make_mesh()
+  monkeypatch.setattr(mesh_lib.jax, "local_devices", lambda: [device])
+  if fits:
+    mesh_lib.DeviceImages(mesh, images)
+  else:
+    with pytest.raises(InputError, match=r"data\.placement: got 'device'"):
+      mesh_lib.DeviceImages(mesh, images)
+
+
+def test_replicated_values_are_whole_on_every_device():
+  tree = {"a": np.arange(6.0, dtype=np.float32), "b": np.int32(3)}
+  replicated = mesh_lib.replicate(mesh_lib.make_mesh(), tree)
+  for key, value in replicated.items():
+    assert value.is_fully_replicated
+    assert len(value.addressable_shards) == 4
+    for shard in value.addressable_shards:
+      np.testing.assert_array_equal(shard.data, tree[key])
+
+
+def test_shardings_agree_with_a_compiled_reduction():
+  mesh = mesh_lib.make_mesh()
+  total = jax.jit(
+    lambda x: jnp.sum(x),
+    in_shardings=mesh_lib.by_example(mesh),
+    out_shardings=mesh_lib.replicated(mesh),
+  )(np.arange(8, dtype=np.float32))
+  assert total == 28
+  assert total.is_fully_replicated
+
+
+@pytest.mark.parametrize(
+  ("batch_size", "accumulate"), [(4, 1), (32, 1), (8, 2), (24, 3)]
+)
+def test_batch_that_divides(batch_size, accumulate):
+  mesh_lib.check_batch_size("train.batch_size", batch_size, accumulate)
+
+
+@pytest.mark.parametrize(
+  ("batch_size", "accumulate", "valid"),
+  [
+    (6, 1, r"4 \(4 devices x 1 micro-batches\)"),
+    (12, 2, r"8 \(4 devices x 2 micro-batches\)"),
+  ],
+)
+def test_batch_that_does_not_divide_is_refused(batch_size, accumulate, valid):
+  with pytest.raises(
+    InputError,
+    match=rf"eval\.batch_size: got {batch_size}; valid: a multiple of {valid}",
+  ):
+    mesh_lib.check_batch_size("eval.batch_size", batch_size, accumulate)
+
+
+def test_device_kind_counts_the_devices():
+  assert mesh_lib.device_kind() == "4 x cpu"
+
+
+@pytest.mark.parametrize(
+  ("kind", "peak"),
+  [
+    ("cpu", None),
+    ("NVIDIA A100-SXM4-80GB", 312e12),
+    ("NVIDIA H200", 989e12),
+    ("TPU v4", 275e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v5", 459e12),
+    ("TPU v5p", 459e12),
+    ("TPU v6 lite", 918e12),
+    ("TPU v99", None),
+  ],
+)
+def test_peak_of_all_devices(monkeypatch, kind, peak):
+  device = types.SimpleNamespace(device_kind=kind)
+  monkeypatch.setattr(jax, "devices", lambda: [device] * 2)
+  monkeypatch.setattr(jax, "device_count", lambda: 2)
+  assert mesh_lib.peak_flops() == (None if peak is None else 2 * peak)

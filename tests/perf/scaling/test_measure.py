@@ -1,0 +1,284 @@
+"""The order of a series, what is kept of it, and real points."""
+
+import json
+
+import pytest
+
+from mn_jax import config as config_lib
+from mn_jax.config import checks
+from mn_jax.errors import InputError
+from mn_jax.observe.console import Console
+from mn_jax.perf.scaling import points
+from mn_jax.perf.scaling.measuring import measure
+from tests import programs
+from tests.perf.scaling import toy_scaling as toy
+
+# It compiles in a second or two.
+SMALL = {
+  "data.name": "idc_sample",
+  "data.image_size": 16,
+  "model.name": "simple_cnn",
+  "train.epochs": 1.0,
+}
+FLAGS = (
+  "--config=configs/idc_v1.py:sample",
+  "--config.model.name=simple_cnn",
+  "--config.data.image_size=16",
+)
+
+
+def config(**fields):
+  values = config_lib.default()
+  values.update_from_flattened_dict(
+    {**SMALL, **{name.replace("__", "."): v for name, v in fields.items()}}
+  )
+  return checks.from_config_dict(values)
+
+
+def series(**fields):
+  given = {
+    "scalings": ("weak",),
+    "inputs": ("synthetic", "real"),
+    "devices": (1, 2),
+    "processes": (1,),
+    "batch_per_device": 4,
+    "global_batch": 4,
+    "repeats": 2,
+    "steps": 2,
+  }
+  return points.Series(**{**given, **fields})
+
+
+@pytest.fixture
+def taken(monkeypatch):
+  """The points that were taken, of which nothing is measured.
+
+  A point in `answers` raises that instead.
+  """
+  asked, answers = [], {}
+
+  def take(point, config, steps, *, compiled, timeout):
+    asked.append(point)
+    if point in answers:
+      raise answers[point]
+    return {
+      name: value
+      for name, value in toy.record(10.0, point).items()
+      if name not in ("config", "steps", "versions", "command")
+    }
+
+  monkeypatch.setattr(measure, "take", take)
+  return asked, answers
+
+
+def run(folder, *, said=None, asked=None, **fields):
+  return measure.run(
+    config(**fields),
+    asked or series(),
+    output=folder,
+    command="the command",
+    timeout=1.0,
+    console=Console(),
+  )
+
+
+def names(folder):
+  return sorted(path.name for path in (folder / "points").iterdir())
+
+
+def test_a_series_is_taken_in_order_and_kept(taken, tmp_path, capsys):
+  asked, _ = taken
+  assert run(tmp_path) == []
+  assert asked == series().points()
+  assert names(tmp_path) == sorted(f"{p.name}.json" for p in asked)
+  record = json.loads(points.path(tmp_path, asked[0]).read_text())
+  assert record["command"] == "the command"
+  assert record["config"]["model"]["name"] == "simple_cnn"
+  assert {"jax", "mn_jax", "python"} <= record["versions"].keys()
+  assert record["steps"] == 2
+  out = capsys.readouterr().out
+  assert (
+    "[1/8] weak, synthetic, 1 device in 1 process, batch 4, repeat 1" in out
+  )
+
+
+def test_what_is_there_is_skipped_and_what_failed_is_not(taken, tmp_path):
+  asked, answers = taken
+  listed = series().points()
+  answers[listed[1]] = measure.PointError("no room")
+  assert run(tmp_path) == [listed[1]]
+  assert asked == listed  # the others were measured all the same
+  record = points.read(points.path(tmp_path, listed[1]))
+  assert record["failed"] == "no room"
+  asked.clear()
+  answers.clear()
+  assert run(tmp_path) == []
+  assert asked == [listed[1]]
+  assert "failed" not in points.read(points.path(tmp_path, listed[1]))
+
+
+def test_ctrl_c_keeps_what_is_done(taken, tmp_path):
+  asked, answers = taken
+  listed = series().points()
+  answers[listed[3]] = KeyboardInterrupt()
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path)
+  assert names(tmp_path) == sorted(f"{p.name}.json" for p in listed[:3])
+  asked.clear()
+  answers.clear()
+  run(tmp_path)
+  assert asked == listed[3:]
+
+
+def test_more_repeats_add_to_those_that_are_there(taken, tmp_path):
+  asked, _ = taken
+  run(tmp_path, asked=series(repeats=1))
+  asked.clear()
+  run(tmp_path, asked=series(repeats=2))
+  assert {point.repeat for point in asked} == {2}
+
+
+def test_nothing_is_measured_beside_another_config(taken, tmp_path):
+  asked, _ = taken
+  run(tmp_path, asked=series(inputs=("real",)))
+  asked.clear()
+  before = names(tmp_path)
+  with pytest.raises(InputError, match=r"data\.image_size: 16 there, 32 now"):
+    run(tmp_path, data__image_size=32)
+  assert asked == []
+  assert names(tmp_path) == before
+
+
+def test_medians_are_shown(taken, tmp_path, capsys):
+  _, answers = taken
+  answers[series().points()[1]] = measure.PointError("no room")
+  run(tmp_path, asked=series(inputs=("synthetic",), repeats=1))
+  capsys.readouterr()
+  measure.show(Console(), tmp_path)
+  lines = capsys.readouterr().out.splitlines()
+  (row,) = [line for line in lines if "weak, synthetic" in line]
+  cells = [
+    cell.strip() for cell in row.split("\N{BOX DRAWINGS LIGHT VERTICAL}")
+  ]
+  assert cells[1:-1] == [
+    "weak, synthetic",
+    "1",
+    "1",
+    "10",
+    "100.0%",
+    "400.0",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("fields", "said"),
+  [
+    ({"data__name": "nobody"}, "nobody"),
+    ({"model__name": "nobody"}, "nobody"),
+    ({"train__replicas": 2}, "train.replicas: got 2; valid: 1"),
+    ({"train__steps_per_dispatch": 2}, "train.steps_per_dispatch: got 2"),
+    ({"optim__accumulate": 8, "train__batch_size": 8}, "--batch_per_device"),
+  ],
+)
+def test_a_config_is_refused_before_a_process_is_started(
+  taken, tmp_path, fields, said
+):
+  asked, _ = taken
+  with pytest.raises(InputError, match=said):
+    run(tmp_path, **fields)
+  assert asked == []
+  assert not (tmp_path / "points").exists()
+
+
+def check(record, *, devices, batch):
+  """What every real measurement is like, whatever the machine."""
+  rate = record["images_per_sec"]
+  assert rate > 0
+  assert record["images_per_sec_per_device"] == pytest.approx(rate / devices)
+  times = record["step_seconds"]
+  assert 0 < times["p50"] <= times["p95"]
+  # Two steps: their median is their mean.
+  assert batch / rate == pytest.approx(times["p50"], rel=0.1)
+  assert 0 <= record["data_wait_share"] <= 1
+  assert 0 <= record["collective_share"] <= 1
+  assert (record["collective_share"] > 0) == (devices > 1)
+  assert record["mfu"] is None
+  assert record["peak_memory_bytes"] > 1e7
+  assert record["compile_seconds"] > 0
+  assert record["device_kind"] == "cpu"
+  assert record["machine"]["cores"] >= 1
+
+
+def take(folder, kind, devices, processes=1, **fields):
+  values = toy.config(
+    **{name.replace(".", "__"): v for name, v in SMALL.items()}
+  )
+  point = toy.point(devices, input=kind, processes=processes, **fields)
+  return measure.take(
+    point, values, 2, compiled=folder / "compiled", timeout=300
+  )
+
+
+def test_one_device_without_data(tmp_path):
+  record = take(tmp_path, "synthetic", 1)
+  check(record, devices=1, batch=4)
+  assert record["train_examples"] is None
+
+
+def test_two_devices_with_the_input_of_training(tmp_path):
+  record = take(tmp_path, "real", 2)
+  check(record, devices=2, batch=8)
+  assert record["train_examples"] == 1300
+
+
+def test_a_process_that_fails_says_why(tmp_path):
+  with pytest.raises(measure.PointError, match="a multiple of 2"):
+    take(tmp_path, "synthetic", 2, global_batch=3)
+
+
+def test_a_process_that_hangs_is_given_up(tmp_path):
+  point = toy.point(1)
+  values = toy.config(
+    **{name.replace(".", "__"): v for name, v in SMALL.items()}
+  )
+  with pytest.raises(measure.PointError, match=r"no result after 0\.2 s"):
+    measure.take(point, values, 2, compiled=tmp_path, timeout=0.2)
+
+
+@pytest.mark.slow
+def test_a_whole_series_of_one_and_two_processes(tmp_path):
+  arguments = (
+    "measure",
+    *FLAGS,
+    "--devices=1,2",
+    "--processes=1,2",
+    "--scaling=weak",
+    "--batch_per_device=4",
+    "--steps=2",
+    "--repeats=1",
+    f"--output={tmp_path}",
+  )
+  done = programs.run("mn_jax.tools.scaling", *arguments, timeout=900)
+  assert done.returncode == 0, done.stderr
+  found = [points.read(path) for path in (tmp_path / "points").iterdir()]
+  assert {(r["input"], r["devices"], r["processes"]) for r in found} == {
+    (kind, devices, processes)
+    for kind in points.INPUTS
+    for devices, processes in ((1, 1), (2, 1), (2, 2))
+  }
+  for record in found:
+    check(record, devices=record["devices"], batch=record["global_batch"])
+  again = programs.run("mn_jax.tools.scaling", *arguments)
+  assert again.stdout.count("measured before") == 9
+  assert (
+    programs.run("mn_jax.tools.scaling", "report", tmp_path).returncode == 0
+  )
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_no_process_behind(tmp_path):
+  errors = programs.interrupt(
+    "mn_jax.tools.scaling",
+    *("measure", *FLAGS, "--devices=1", f"--output={tmp_path}"),
+  )
+  assert errors == "scaling: stopped\n"

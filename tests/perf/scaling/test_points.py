@@ -1,0 +1,141 @@
+import json
+
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.perf.scaling import points
+from tests.perf.scaling import toy_scaling as toy
+
+
+def series(**fields):
+  given = {
+    "scalings": points.SCALINGS,
+    "inputs": ("synthetic", "real"),
+    "devices": (1, 2, 4),
+    "processes": (1, 2),
+    "batch_per_device": 8,
+    "global_batch": 16,
+    "repeats": 2,
+    "steps": 3,
+  }
+  return points.Series(**{**given, **fields})
+
+
+def now(**fields):
+  return {
+    "config": toy.config(),
+    "steps": 5,
+    "versions": toy.VERSIONS,
+    **fields,
+  }
+
+
+def test_all_points_of_a_repeat_come_before_the_next():
+  listed = series().points()
+  half = len(listed) // 2
+  assert [p.repeat for p in listed] == [1] * half + [2] * half
+  # Two scalings, two inputs, and (1, 1), (2, 1), (2, 2), (4, 1), (4, 2).
+  assert half == 2 * 2 * 5
+  assert len({p.name for p in listed}) == len(listed)
+
+
+def test_batches_of_weak_and_strong_scaling():
+  found = {(p.scaling, p.devices, p.global_batch) for p in series().points()}
+  assert found == {
+    ("weak", 1, 8),
+    ("weak", 2, 16),
+    ("weak", 4, 32),
+    ("strong", 1, 16),
+    ("strong", 2, 16),
+    ("strong", 4, 16),
+  }
+
+
+def test_processes_share_devices_equally():
+  assert {(p.devices, p.processes) for p in series().points()} == {
+    (1, 1),
+    (2, 1),
+    (2, 2),
+    (4, 1),
+    (4, 2),
+  }
+
+
+@pytest.mark.parametrize(
+  ("fields", "accumulate", "said"),
+  [
+    ({"global_batch": 6}, 1, "--global_batch: got 6 for 4 devices; valid: a"),
+    ({"global_batch": 4}, 2, "a multiple of 8 (4 devices x 2 micro-batches)"),
+    ({"batch_per_device": 9}, 2, "--batch_per_device: got 9; valid: a multip"),
+    ({"processes": (1, 3)}, 1, "--processes: got 3, which divides none of"),
+  ],
+)
+def test_counts_that_do_not_divide(fields, accumulate, said):
+  with pytest.raises(InputError) as error:
+    series(**fields).check(accumulate=accumulate)
+  assert said in str(error.value)
+
+
+def test_a_batch_of_the_other_scaling_does_not_matter():
+  series(scalings=("weak",), global_batch=7).check(accumulate=1)
+
+
+def test_a_point_is_one_whole_file(tmp_path):
+  point = toy.point(2)
+  toy.write(tmp_path, {point: toy.record(10.0, point)})
+  (file,) = (tmp_path / "points").iterdir()
+  assert file == points.path(tmp_path, point)
+  found = json.loads(file.read_text())
+  assert found["devices"] == 2
+  assert found["global_batch"] == 8
+  assert found["images_per_sec_per_device"] == 5.0
+
+
+def test_what_is_measured_is_not_measured_again(tmp_path):
+  point = toy.point()
+  assert points.why_anew(tmp_path, point, now()) == ""
+  toy.write(tmp_path, {point: toy.record(10.0, point)})
+  assert points.why_anew(tmp_path, point, now()) is None
+  assert points.why_anew(tmp_path, toy.point(repeat=2), now()) == ""
+
+
+def test_where_data_lies_changes_nothing(tmp_path):
+  point = toy.point()
+  toy.write(tmp_path, {point: toy.record(10.0, point)})
+  moved = toy.config(data__path="/there", data__cache_dir="/here")
+  assert points.why_anew(tmp_path, point, now(config=moved)) is None
+
+
+@pytest.mark.parametrize(
+  ("changed", "said"),
+  [
+    (
+      {"config": toy.config(model__width=0.5)},
+      "model.width: 1.0 there, 0.5 now",
+    ),
+    ({"steps": 6}, "--steps: 5 there, 6 now"),
+  ],
+)
+def test_other_settings_are_refused(tmp_path, changed, said):
+  point = toy.point()
+  toy.write(tmp_path, {point: toy.record(10.0, point)})
+  with pytest.raises(InputError) as error:
+    points.why_anew(tmp_path, point, now(**changed))
+  assert said in str(error.value)
+  assert "valid: another folder" in str(error.value)
+
+
+def test_failed_and_damaged_ones_are_measured_again(tmp_path):
+  point = toy.point()
+  toy.write(tmp_path, {point: toy.failure("no room")})
+  assert points.why_anew(tmp_path, point, now()) == "it failed before"
+  points.path(tmp_path, point).write_text('{"scaling": "we')
+  assert "is damaged" in points.why_anew(tmp_path, point, now())
+
+
+def test_other_versions_are_measured_again(tmp_path):
+  point = toy.point()
+  toy.write(tmp_path, {point: toy.record(10.0, point)})
+  newer = {**toy.VERSIONS, "jax": "0.13.0"}
+  reason = points.why_anew(tmp_path, point, now(versions=newer))
+  assert reason == "other versions: jax 0.12.0 there, 0.13.0 now"

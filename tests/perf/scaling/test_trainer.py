@@ -1,0 +1,57 @@
+"""What a point trains is what a run trains."""
+
+import jax
+import numpy as np
+import pytest
+
+from mn_jax.perf.scaling.measuring import trainer
+from tests import toy_transfer
+
+BATCH = 32
+
+
+@pytest.fixture(scope="module")
+def config():
+  return toy_transfer.load(model__name="simple_cnn")
+
+
+@pytest.fixture
+def sums(config):
+  """Sums of the first steps of a kind of input."""
+
+  def take(kind, count=2):
+    with jax.numpy_dtype_promotion("standard"):
+      made = trainer.Trainer(config, kind, batch_size=BATCH, num_batches=count)
+    found = [made.step(next(made.feed.batches)) for _ in range(count)]
+    return made, jax.device_get(found)
+
+  return take
+
+
+def test_the_first_step_is_that_of_a_run(config, sums):
+  with jax.numpy_dtype_promotion("standard"):
+    experiment = toy_transfer.build(config)
+    _, (expected,) = toy_transfer.steps(experiment, 1)
+  made, (real, _) = sums("real")
+  # The rate of the first step, and so what the second one has, may differ.
+  for name in ("loss", "correct", "count", "grad_norm"):
+    np.testing.assert_allclose(real[name], expected[name], rtol=1e-5)
+  assert made.feed.examples == len(experiment.data.part("train"))
+  assert made.flops == 2 * 3 * experiment.macs
+  assert made.compile_seconds > 0
+
+
+def test_images_on_the_devices_are_the_same(sums):
+  _, real = sums("real")
+  _, cached = sums("cached")
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), real, cached
+  )
+
+
+def test_one_batch_stays_on_the_devices(sums):
+  made, (first, second) = sums("synthetic")
+  assert made.feed.examples is None
+  assert next(made.feed.batches) is next(made.feed.batches)
+  assert first["count"] == second["count"] == BATCH
+  assert np.isfinite(second["loss"])

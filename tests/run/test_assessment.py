@@ -1,0 +1,102 @@
+"""Parts of a split measured, and what another way to compute them changes."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.metrics import (
+  calibration,
+  classification,
+  comparison,
+  thresholds,
+)
+from mn_jax.metrics.predictions import Predictions
+from mn_jax.run import assessment
+
+PARTS = {"val": np.arange(0, 60), "test": np.arange(60, 140)}
+DATA = types.SimpleNamespace(
+  spec=types.SimpleNamespace(positive=1), part=PARTS.__getitem__
+)
+
+
+def predict(rows, *, seed=0):
+  """Answers that depend on the row alone."""
+  draw = np.random.default_rng(seed)
+  labels = draw.integers(0, 2, 200).astype(np.int32)
+  logits = draw.normal(size=(200, 2)).astype(np.float32)
+  logits[:, 1] += 4 * labels - 1
+  losses = np.log(1 + np.exp(logits[:, 1] - logits[:, 0]))
+  return Predictions(rows, labels[rows], logits[rows], losses[rows])
+
+
+def other(rows):
+  """The same images, and answers that are a little off."""
+  made = predict(rows)
+  return dataclasses.replace(
+    made, logits=made.logits + predict(rows, seed=1).logits / 4
+  )
+
+
+def judged(way=predict, *, part="test", temperature=False, threshold=False):
+  return assessment.judge(
+    DATA, part, way, temperature=temperature, threshold=threshold
+  )
+
+
+def test_a_part_is_measured_as_it_is():
+  found = judged()
+  expected = predict(PARTS["test"])
+  np.testing.assert_array_equal(found.predictions.ids, expected.ids)
+  assert found.scalars == classification.summarize(expected, positive=1)
+  assert (found.found, found.applied) == (None, {})
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_val_chooses_temperature_and_then_threshold(part):
+  found = judged(part=part, temperature=True, threshold=True)
+  temperature = calibration.fit_temperature(predict(PARTS["val"]))
+  val, scaled = (
+    calibration.scale(predict(PARTS[name]), temperature)
+    for name in ("val", part)
+  )
+  threshold = thresholds.best_balanced_accuracy(val, positive=1)
+  assert found.applied == {"temperature": temperature, "threshold": threshold}
+  np.testing.assert_array_equal(found.predictions.logits, scaled.logits)
+  np.testing.assert_array_equal(
+    found.found, scaled.probabilities()[:, 1] >= threshold
+  )
+  assert found.scalars == classification.summarize(
+    scaled, positive=1, found=found.found
+  )
+
+
+def test_no_temperature_fits_what_is_not_finite():
+  def diverged(rows):
+    made = predict(rows)
+    return dataclasses.replace(made, logits=np.full_like(made.logits, np.nan))
+
+  with pytest.raises(InputError, match="--temperature-from-val: got logits"):
+    judged(diverged, temperature=True)
+
+
+@pytest.mark.parametrize("threshold", [False, True])
+def test_a_change_is_of_metrics_and_of_answers(threshold):
+  before, after = (judged(way, threshold=threshold) for way in (predict, other))
+  found = assessment.change(before, after)
+  assert found.before == before.scalars
+  assert found.differences.keys() == (
+    before.scalars.keys() - set(classification.DEFINED)
+  )
+  for name, value in found.differences.items():
+    assert value == after.scalars[name] - before.scalars[name]
+  assert found.differences["accuracy"] != 0
+  assert found.agreement == comparison.agreement(
+    before.predictions,
+    after.predictions,
+    found_first=before.found,
+    found_second=after.found,
+  )
+  assert found.agreement.changed_share > 0

@@ -1,0 +1,259 @@
+"""What training changes of pretrained weights, and what it leaves alone."""
+
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+
+from mn_jax.models import registry, variables
+from mn_jax.parallel import mesh
+from mn_jax.train import state as state_lib
+from tests import toy_transfer as toy
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+# Adam divides small gradients by themselves, and so makes rounding visible.
+SGD = {
+  "optim__name": "sgd",
+  "optim__learning_rate": 1e-2,
+  "optim__weight_decay": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+  """A file of weights with five classes."""
+  path = tmp_path_factory.mktemp("weights") / "five.h5"
+  toy.write_weights(path, classes=5)
+  return str(path)
+
+
+@pytest.fixture(scope="module")
+def two_classes(tmp_path_factory):
+  """(file of as many classes as the data has, its tensors)."""
+  path = tmp_path_factory.mktemp("weights") / "two.h5"
+  tensors = toy.write_weights(path, classes=2, seed=1)
+  return str(path), tensors
+
+
+def flat(tree):
+  return {
+    path: np.asarray(x)
+    for path, x in flax.traverse_util.flatten_dict(tree, sep="/").items()
+  }
+
+
+def moved(before, after):
+  """The paths of what differs."""
+  before, after = flat(before), flat(after)
+  assert before.keys() == after.keys()
+  return {p for p in before if not np.array_equal(before[p], after[p])}
+
+
+def optimized(state):
+  """The paths of the optimizer's state."""
+  return [
+    jax.tree_util.keystr(path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(state.opt_state)
+  ]
+
+
+def test_fine_tuning_starts_from_the_file(two_classes):
+  path, tensors = two_classes
+  experiment = toy.build(
+    toy.load(model__weights=path, model__transfer="fine_tune")
+  )
+  state = experiment.replicas[0].initial_state
+  params, stats = flat(state.params), flat(state.batch_stats)
+  for name, value in tensors.items():
+    found = params if name in params else stats
+    np.testing.assert_array_equal(found.pop(name), value, name)
+  # Nothing else but the weights of the averages, which a training made.
+  assert params == {}
+  assert {path.split("/")[-1] for path in stats} == {"weight"}
+  assert all(value == 1 for value in stats.values())
+  assert experiment.network.conventions.padding == "end"
+  assert not experiment.cached_features
+
+
+@pytest.mark.parametrize("head", ["own", "gap_128_64"])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_a_new_head_is_drawn_from_the_seed(weights, two_classes, head, classes):
+  """That is every head but the network's own with as many classes."""
+  config = toy.load(
+    model__weights=weights if classes == 5 else two_classes[0],
+    model__transfer="fine_tune",
+    model__head=head,
+    train__ema_decay=0.5,
+    seed=3,
+  )
+  experiment = toy.build(config)
+  state = experiment.replicas[0].initial_state
+  drawn = variables.initial_values(registry.build(experiment.network), 32, 3)
+  same = not moved(drawn["params"]["head"], state.params["head"])
+  assert same == ((head, classes) != ("own", 2))
+  assert len(moved(drawn["params"]["backbone"], state.params["backbone"])) > 20
+  assert not moved(state.params, state.ema_params)
+  assert experiment.num_params == sum(
+    x.size for x in flat(state.params).values()
+  )
+
+
+@pytest.fixture(scope="module")
+def ruled(weights):
+  """(config, state before, state after six steps) with rules for blocks."""
+  config = toy.load(
+    model__weights=weights,
+    model__transfer="fine_tune",
+    train__ema_decay=0.5,
+    optim__rules=(
+      "backbone/(stem|block[0-2])/.* frozen",
+      "backbone/block[3-5]/.* lr=0",
+      ".*/kernel",
+      ".* wd=0",
+    ),
+  )
+  experiment = toy.build(config)
+  with jax.numpy_dtype_promotion("standard"):
+    after, _ = toy.steps(experiment, 6)
+  return config, jax.device_get(experiment.replicas[0].initial_state), after
+
+
+def test_rules_freeze_some_blocks_and_slow_others(ruled):
+  _, before, after = ruled
+  names = ("stem", "block0", "block1", "block2")
+  frozen = tuple(f"backbone/{name}/" for name in names)
+  slow = tuple(f"backbone/block{i}/" for i in (3, 4, 5))
+  params, stats = flat(before.params), flat(before.batch_stats)
+  # Of the statistics only those of frozen blocks stay.
+  moving = {path for path in stats if path.endswith(("/mean", "/var"))}
+  assert moved(before.batch_stats, after.batch_stats) == {
+    path for path in moving if not path.startswith(frozen)
+  }
+  trained = {path for path in params if not path.startswith(frozen + slow)}
+  assert moved(before.params, after.params) == trained
+  assert moved(before.ema_params, after.ema_params) == trained
+  # What has a rate of 0 has moments all the same.
+  paths = optimized(after)
+  assert any("block3" in path for path in paths)
+  assert not any("stem" in path or "block2" in path for path in paths)
+
+
+def test_interrupted_fine_tuning_ends_the_same(ruled, tmp_path):
+  config, _, after = ruled
+  assert toy.run(config, tmp_path / "run", stop_at=3)[0] is None
+  summary, printed = toy.run(config, tmp_path / "run")
+  assert "from step 3 of 6" in printed
+  assert summary["state_sha256"] == state_lib.sha256(after)
+
+
+HEADS = {
+  "plain": {
+    "train__ema_decay": 0.5,
+    "optim__accumulate": 2,
+    # Of the backbone: it is off.
+    "model__block_dropout": 0.5,
+  },
+  "gap_128_64": {"model__dropout": 0.5, "data__placement": "device"},
+  "flatten_4096_1024": {
+    "model__resolution": 64,
+    "model__dropout": 0.3,
+    "train__label_smoothing": 0.1,
+    "train__class_weights": "balanced",
+  },
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_cached_features_train_the_same_head(weights, head):
+  options = {
+    **SGD,
+    **HEADS[head],
+    "model__weights": weights,
+    "model__transfer": "frozen",
+    "model__head": head,
+  }
+  ends = []
+  for cached in (True, False):
+    config = toy.load(model__cache_features=cached, **options)
+    experiment = toy.build(config)
+    assert experiment.cached_features == cached
+    before = jax.device_get(experiment.replicas[0].initial_state)
+    after, sums = toy.steps(experiment, 3)
+    _, predictions = toy.evaluate(experiment, "val", after)
+    # The backbone stays to the last bit, and the optimizer knows none of it.
+    for part in ("params", "batch_stats", "ema_params"):
+      changed = moved(getattr(before, part), getattr(after, part))
+      assert not any(path.startswith("backbone/") for path in changed)
+    head_params = {path for path in flat(after.params) if path[:4] == "head"}
+    assert moved(before.params, after.params) == head_params
+    assert optimized(after)
+    assert not any("backbone" in path for path in optimized(after))
+    if head == "gap_128_64":
+      assert len(moved(before.batch_stats, after.batch_stats)) == 6
+    ends.append((after, sums, predictions))
+  (one, sums, predictions), (other, other_sums, other_predictions) = ends
+  # A hidden unit that rounding puts just above 0 learns from one image more.
+  close = {"rtol": 1e-5, "atol": 5e-5}
+  for a, b in zip(sums, other_sums, strict=True):
+    assert a == pytest.approx(b, rel=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, **close),
+    (one.params, one.ema_params, one.batch_stats),
+    (other.params, other.ema_params, other.batch_stats),
+  )
+  # A head's BatchNorm divides rounding by how little these features vary.
+  for name in ("logits", "losses"):
+    np.testing.assert_allclose(
+      getattr(predictions, name),
+      getattr(other_predictions, name),
+      rtol=1e-4,
+      atol=1e-4,
+    )
+  assert predictions.losses.mean() == pytest.approx(
+    other_predictions.losses.mean(), rel=1e-5
+  )
+  np.testing.assert_array_equal(predictions.ids, other_predictions.ids)
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"augment__flip": "horizontal"},
+    {"augment__quarter_turns": True},
+    {"augment__crop_scale": 0.5},
+    {"augment__mixup": 0.2},
+    {"model__cache_features": False},
+    {"model__transfer": "fine_tune"},
+  ],
+)
+def test_features_are_not_cached_where_they_change(weights, changes):
+  options = {"model__transfer": "frozen", **changes}
+  experiment = toy.build(toy.load(model__weights=weights, **options))
+  assert not experiment.cached_features
+  assert experiment.images.dtype == np.uint8
+
+
+def test_utilisation_counts_what_is_computed(weights, monkeypatch):
+  monkeypatch.setattr(mesh, "peak_flops", lambda: 1e12)
+  found = {}
+  for transfer, cached in (
+    ("fine_tune", True),
+    ("frozen", False),
+    ("frozen", True),
+  ):
+    experiment = toy.build(
+      toy.load(
+        model__weights=weights,
+        model__transfer=transfer,
+        model__cache_features=cached,
+      )
+    )
+    found[transfer, cached] = experiment.mfu(1e3)
+  flops = 2 * experiment.macs * 1e3 / 1e12
+  assert found == {
+    ("fine_tune", True): pytest.approx(3 * flops),
+    ("frozen", False): pytest.approx(flops),
+    ("frozen", True): None,
+  }

@@ -1,0 +1,68 @@
+"""Every study, from its file to its page, on its sample."""
+
+import json
+import pathlib
+
+import jax
+import pytest
+
+from mn_jax.report import build, page
+from mn_jax.report.opening import Opened
+from mn_jax.studies import results as collect
+from mn_jax.studies import study
+from tests import toy_transfer
+from tests.studies.test_study import STUDIES, config_of
+
+# Two steps, of images that cost little to draw and to pack.
+SHORT = ("train.epochs=0.0", "train.steps=2")
+
+pytestmark = pytest.mark.usefixtures("standard_promotion")
+
+
+def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
+  """Trains these rows, gathers them and writes the page."""
+  made = study.load(str(path))
+  runs = study.expand(
+    made,
+    folder=folder,
+    seeds=1,
+    sample=True,
+    weights=folder,
+    only=only,
+    overrides=SHORT,
+  )
+  with jax.numpy_dtype_promotion("standard"):
+    for each in runs:
+      toy_transfer.run(config_of(each), each.workdir)
+  results = collect.collect(made, runs)
+  text = json.dumps(results, allow_nan=False)
+  (folder / "results.json").write_text(text)
+  complete = [m["name"] for m in results["members"] if m["seeds"] == [0]]
+  assert sorted(complete) == sorted(only)
+  for member in results["members"]:
+    found = [spread["mean"] for spread in member["metrics"].values()]
+    assert member["name"] not in only or any(x is not None for x in found)
+    for spread in member["published"].values():
+      assert (spread["mean"] is not None) == (member["name"] in only)
+  document = build.of_study(*build.read_study(folder), Opened({}, {}))
+  assert [section.title for section in document.sections] == complete
+  written = page.markdown(document, "figures")
+  for name in only:
+    assert f"\n## {name}\n" in written
+  for claim in made.claims:
+    assert claim.text in written
+
+
+def names(path: pathlib.Path) -> list[str]:
+  return [member.name for member in study.load(str(path)).members]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_first_row_of_every_study_runs(path, tmp_path):
+  run(path, tmp_path, names(path)[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_row_of_every_study_runs(path, tmp_path):
+  run(path, tmp_path, names(path))

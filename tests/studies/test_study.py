@@ -1,0 +1,359 @@
+"""Tests of what a study runs and of what is gathered from it."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import runpy
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from mn_jax.commandline import flags
+from mn_jax.config import checks
+from mn_jax.errors import InputError
+from mn_jax.run import setup
+from mn_jax.studies import results as collect
+from mn_jax.studies import study
+from mn_jax.studies.study import Member, Study
+from mn_jax.weights import manifest
+
+ROOT = pathlib.Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.py"))
+
+MEMBERS = (
+  Member("a", "idc_v1", {"model.width": 0.5}, published={"test/f1": 0.5}),
+  Member("b", "idc_v2:fine_tune", weights="mobilenet_v2_1.0_224"),
+)
+TOY = Study(
+  title="A toy",
+  source="nobody",
+  members=MEMBERS,
+  sample={"data.name": "idc_sample", "train.epochs": 1.0},
+  metrics=("accuracy", "auroc"),
+  pairs=(("b", "a"),),
+)
+
+
+def expand(**options) -> list[study.Run]:
+  values = {
+    "folder": pathlib.Path("runs"),
+    "seeds": 2,
+    "sample": True,
+    "weights": pathlib.Path("nowhere"),
+    "only": ["a", "b"],
+    **options,
+  }
+  return study.expand(TOY, **values)
+
+
+def config_of(run: study.Run):
+  """The config that a run's arguments make."""
+  file, *rest = run.arguments
+  path, _, arg = file.removeprefix("--config=").partition(":")
+  config = runpy.run_path(str(ROOT / path))["get_config"](arg)
+  for argument in rest:
+    name, _, text = argument.removeprefix("--config.").partition("=")
+    flags.check_override(name, text)
+    section, *names = config, *name.split(".")
+    for part in names[:-1]:
+      section = section[part]
+    kind = type(section[names[-1]])
+    value = text if kind is str else kind(eval(text))  # noqa: S307 - our own
+    section[names[-1]] = value
+  return checks.from_config_dict(config)
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("sample", [True, False])
+def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
+  made = study.load(str(path))
+  for member in made.members:
+    if member.weights:
+      (tmp_path / manifest.get(member.weights).top.name).touch()
+  runs = study.expand(
+    made,
+    folder=tmp_path / "runs",
+    seeds=2,
+    sample=sample,
+    weights=tmp_path,
+    only=[member.name for member in made.members],
+  )
+  assert len({run.workdir for run in runs}) == 2 * len(made.members)
+  settings = set()
+  for run in runs:
+    config = config_of(run)
+    assert config.seed == run.seed
+    assert config.data.name.endswith("_sample") == sample
+    assert bool(config.model.weights) == (bool(run.member.weights) > sample)
+    setup.check(config)
+    settings.add(config)
+  if not sample:
+    assert len(settings) == len(runs)  # no two rows are the same
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_says_how_to_run_it(path):
+  text = path.read_text()
+  assert f"python -m mn_jax.tools.study configs/studies/{path.name}" in text
+  assert re.match(r'"""[A-Z].*[.]\n', text)
+
+
+def test_runs_go_seed_by_seed():
+  runs = expand()
+  assert [run.title() for run in runs] == [
+    "a seed 0",
+    "b seed 0",
+    "a seed 1",
+    "b seed 1",
+  ]
+  assert runs[3].workdir == pathlib.Path("runs/b/seed1")
+  assert runs[0].arguments == (
+    "--config=configs/idc_v1.py",
+    "--config.model.width=0.5",
+    "--config.seed=0",
+    "--config.data.name=idc_sample",
+    "--config.train.epochs=1.0",
+  )
+
+
+def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
+  row = expand(folder=tmp_path, seeds=6, only=["a"])
+  finish(row[1], 0.5, 0.5)
+  row[2].workdir.mkdir()
+  (row[2].workdir / "config.json").touch()
+  jobs = study.together(row)
+  assert [job.title() for job in jobs] == [
+    "a seed 0",
+    "a seed 1",
+    "a seed 2",
+    "a seeds 3 to 5",
+  ]
+  assert [job.is_complete() for job in jobs] == [False, True, False, False]
+  three = jobs[3]
+  assert three.workdir == tmp_path / "a"
+  config = config_of(three)
+  assert (config.seed, config.train.replicas) == (3, 3)
+  alone = setup.of_each_seed(config)
+  assert alone == [config_of(run) for run in row[3:]]
+  for run in row[3:]:
+    finish(run, 0.5, 0.5)
+  assert three.is_complete()
+
+
+def test_overrides_come_last_and_members_can_be_chosen():
+  runs = expand(only=["a"], overrides=["train.epochs=3.0"])
+  assert {run.member.name for run in runs} == {"a"}
+  assert runs[0].arguments[-1] == "--config.train.epochs=3.0"
+
+
+def test_a_sample_needs_no_weights():
+  config = config_of(expand()[1])
+  assert (config.model.transfer, config.model.weights) == ("scratch", "")
+  with pytest.raises(
+    InputError, match=r"--weights: nowhere has no mobilenet_v"
+  ):
+    expand(sample=False)
+
+
+def test_gathering_needs_no_weights():
+  made = expand(sample=False, weights=None)
+  assert [run.workdir for run in made] == [run.workdir for run in expand()]
+  assert not any("model.weights" in str(run.arguments) for run in made)
+
+
+@pytest.mark.parametrize(
+  "name", ["mobilenet_v2_1.0_224.h5", "mobilenet_v2_1.0_224.safetensors"]
+)
+def test_weights_are_found_by_their_name(tmp_path, name):
+  (tmp_path / name).touch()
+  run = expand(sample=False, weights=tmp_path)[1]
+  assert f"--config.model.weights={tmp_path / name}" in run.arguments
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("", "has no get_study"),
+    ("def get_study(): return 3", "gives no study with members"),
+    (
+      "from tests.test_study import *\n"
+      "def get_study(): return Study('t', 's', MEMBERS + MEMBERS[:1], {})",
+      "a member named 'a'; valid: each once",
+    ),
+    (
+      "from tests.test_study import *\n"
+      "def get_study(): return Study('t', 's', (Member('../x', 'c'),), {})",
+      "a member named '../x'",
+    ),
+    (
+      "from tests.test_study import *\n"
+      "def get_study():\n"
+      "  return Study('t', 's', MEMBERS, {}, pairs=(('a', 'c'),))",
+      "compares 'c'; valid: a, b",
+    ),
+  ],
+)
+def test_what_is_no_study_is_refused(tmp_path, text, message):
+  path = tmp_path / "study.py"
+  path.write_text(text)
+  with pytest.raises(InputError) as caught:
+    study.load(str(path))
+  assert message in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_missing_study_lists_those_there_are(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(InputError, match=r"valid: .*configs/studies/idc\.py"):
+    study.load("configs/studies/none.py")
+
+
+def finish(run: study.Run, accuracy: float | None, auroc: float) -> None:
+  run.workdir.mkdir(parents=True)
+  summary = {
+    "test/accuracy": accuracy,
+    "test/auroc": auroc,
+    "chosen_on": "val",
+    "model": "mobilenet_v1",
+    "epochs": 1.0,
+    "versions": {"jax": "1"},
+    "params": 10,
+    "macs": 20,
+    "wall_seconds": 3.0,
+    "split": "grouped",
+    "split_sha256": "s",
+    "images_sha256": "i",
+    "device": "1 x cpu",
+  }
+  (run.workdir / "summary.json").write_text(json.dumps(summary))
+
+
+def test_results_are_means_with_intervals(tmp_path):
+  runs = expand(folder=tmp_path, seeds=4)
+  values = {"a": [0.7, 0.8, 0.75, 0.85], "b": [0.8, 0.82, 0.9, None]}
+  for run in runs:
+    finish(run, values[run.member.name][run.seed], 0.9)
+  results = collect.collect(TOY, runs)
+  json.dumps(results, allow_nan=False)
+  first, second = results["members"]
+  assert first["seeds"] == [0, 1, 2, 3]
+  found = first["metrics"]["accuracy"]
+  interval = scipy.stats.ttest_1samp(values["a"], 0).confidence_interval(0.95)
+  np.testing.assert_allclose(
+    [found["mean"], found["std"], found["low"], found["high"]],
+    [0.775, np.std(values["a"], ddof=1), *interval],
+  )
+  assert second["metrics"]["accuracy"]["values"] == [0.8, 0.82, 0.9]
+  (pair,) = results["pairs"]
+  compared = pair["metrics"]["accuracy"]
+  assert compared["seeds"] == [0, 1, 2]  # those that both have
+  test = scipy.stats.ttest_rel([0.8, 0.82, 0.9], [0.7, 0.8, 0.75])
+  np.testing.assert_allclose(compared["mean"], 0.09)
+  np.testing.assert_allclose(compared["p"], test.pvalue)
+  assert compared["p_holm"] == compared["p"]  # the only comparison
+  assert pair["metrics"]["auroc"]["p"] is None  # no difference at all
+
+
+def test_one_seed_has_no_spread_and_none_no_mean(tmp_path):
+  runs = expand(folder=tmp_path, seeds=2)
+  finish(runs[0], 0.7, 0.9)
+  results = collect.collect(TOY, runs)
+  one, none = (member["metrics"]["accuracy"] for member in results["members"])
+  assert (one["mean"], one["std"], one["low"]) == (0.7, None, None)
+  assert (none["mean"], none["values"]) == (None, [])
+  assert results["members"][0]["wanted"] == 2
+  assert "params" not in results["members"][1]
+
+
+def judged(relation, value, first, second=None, **changes):
+  """The verdict on a claim of two rows with these values by seed."""
+  claim = study.Claim(
+    "text", "a", "b" if second else "", "test/auroc", relation, value
+  )
+  done = {
+    name: {
+      seed: {"test/auroc": number, "chosen_on": "val", **changes}
+      for seed, number in enumerate(numbers or ())
+    }
+    for name, numbers in (("a", first), ("b", second))
+  }
+  return collect.judge(claim, done)
+
+
+@pytest.mark.parametrize(
+  ("relation", "value", "first", "second", "verdict"),
+  [
+    (">", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.HOLDS),
+    ("<", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
+    (">", 0.2, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
+    (">", 0.0, [0.8, 0.6, 0.82], [0.7, 0.71, 0.73], collect.OPEN),
+    (">", 0.0, [0.8], [0.7], collect.OPEN),
+    (">", 0.0, [], [0.7], collect.NOT_RUN),
+    (">", 0.75, [0.8, 0.81, 0.82], None, collect.HOLDS),
+    ("<", 0.75, [0.8, 0.81, 0.82], None, collect.FAILS),
+    ("=", 0.05, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], collect.HOLDS),
+    ("=", 0.05, [0.80, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
+    ("=", 0.001, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], collect.OPEN),
+  ],
+)
+def test_a_claim_is_judged_by_its_interval(
+  relation, value, first, second, verdict
+):
+  found = judged(relation, value, first, second)
+  assert found["verdict"] == verdict
+  assert found["text"] == "text"
+  json.dumps(found, allow_nan=False)
+
+
+def test_runs_that_the_test_chose_decide_nothing(tmp_path):
+  found = judged(">", 0.5, [0.8, 0.81], chosen_on="test")
+  assert (found["verdict"], found["seeds"]) == (collect.NOT_RUN, [])
+  runs = expand(folder=tmp_path, seeds=2)
+  for run in runs:
+    finish(run, 0.7, 0.9)
+  path = runs[0].workdir / "summary.json"
+  changed = {**json.loads(path.read_text()), "chosen_on": "test"}
+  path.write_text(json.dumps(changed | {"val/f1": 0.4, "test/f1": 0.3}))
+  first = collect.collect(TOY, runs)["members"][0]
+  assert (first["seeds"], first["refused"]) == ([0, 1], [0])
+  assert first["metrics"]["accuracy"]["values"] == [0.7]  # of seed 1 alone
+  assert first["published"]["test/f1"]["values"] == []
+
+
+def test_seeds_split_anew_where_the_study_asks(tmp_path):
+  def split_seeds(made):
+    runs = study.expand(
+      made,
+      folder=tmp_path,
+      seeds=2,
+      sample=True,
+      weights=tmp_path,
+      only=["a"],
+    )
+    return [config_of(run).data.split_seed for run in runs]
+
+  assert split_seeds(TOY) == [0, 0]
+  assert split_seeds(dataclasses.replace(TOY, resplit=True)) == [0, 1]
+
+
+@pytest.mark.parametrize(
+  ("claim", "message"),
+  [
+    ("'x', 'a', 'c', 'm'", "compares 'c'; valid: a, b"),
+    ("'x', 'c', '', 'm'", "compares 'c'; valid: a, b"),
+    ("'x', 'a', 'b', 'm', '>='", "of relation '>='; valid: '>', '<', '='"),
+  ],
+)
+def test_claims_are_checked(tmp_path, claim, message):
+  path = tmp_path / "study.py"
+  path.write_text(
+    "from tests.test_study import *\n"
+    "def get_study():\n"
+    f"  claims = (study.Claim({claim}),)\n"
+    "  return Study('t', 's', MEMBERS, {}, claims=claims)"
+  )
+  with pytest.raises(InputError) as caught:
+    study.load(str(path))
+  assert message in str(caught.value)

@@ -1,0 +1,161 @@
+"""Tests of search spaces and of the files that name them."""
+
+import json
+import math
+import pathlib
+
+import numpy as np
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.studies import sweep
+from mn_jax.studies.sweep import Choice, LogUniform, Sweep, Uniform
+
+ROOT = pathlib.Path(__file__).parents[2]
+SPACE = {
+  "optim.learning_rate": LogUniform(1e-4, 1e-1),
+  "model.dropout": Uniform(-0.25, 0.75),
+  "augment.crop_padding": Choice((0, 2, 4)),
+}
+
+
+# Hashes of seed, number and field, to four digits.
+FIRST = (
+  {
+    "optim.learning_rate": 0.01224,
+    "model.dropout": 0.3583,
+    "augment.crop_padding": 0,
+  },
+  {
+    "optim.learning_rate": 0.0008163,
+    "model.dropout": 0.6122,
+    "augment.crop_padding": 0,
+  },
+)
+
+
+def test_a_grid_is_every_combination():
+  points = sweep.grid({"optim.learning_rate": (1, 2), "model.width": (3, 4)})
+  assert points == (
+    {"optim.learning_rate": 1, "model.width": 3},
+    {"optim.learning_rate": 1, "model.width": 4},
+    {"optim.learning_rate": 2, "model.width": 3},
+    {"optim.learning_rate": 2, "model.width": 4},
+  )
+  with pytest.raises(InputError, match=r"optim.name: got 'sgd'; valid: "):
+    sweep.grid({"optim.name": "sgd"})
+  with pytest.raises(InputError, match=r"model.width: got \(\); valid: "):
+    sweep.grid({"model.width": ()})
+
+
+def test_more_draws_begin_with_the_same_ones():
+  many = sweep.random_search(SPACE, 30, seed=1)
+  assert sweep.random_search(SPACE, 7, seed=1) == many[:7]
+  others = sweep.random_search(SPACE, 30, seed=2)
+  assert not any(point in others for point in many)
+
+
+def test_a_field_more_changes_no_other():
+  few = {name: SPACE[name] for name in ("model.dropout", "optim.learning_rate")}
+  for more, point in zip(
+    sweep.random_search(SPACE, 9, seed=0),
+    sweep.random_search(few, 9, seed=0),
+    strict=True,
+  ):
+    assert {name: more[name] for name in few} == point
+
+
+def test_draws_are_those_they_always_were():
+  """A folder of runs is continued by whatever machine and version."""
+  assert sweep.random_search(SPACE, 2, seed=0) == FIRST
+
+
+def test_draws_are_spread_as_they_say():
+  points = sweep.random_search(SPACE, 2000, seed=0)
+  rates = np.array([point["optim.learning_rate"] for point in points])
+  # Three orders of magnitude, a third of the draws in each: 4 sigma are 0.042.
+  for low, high in ((1e-4, 1e-3), (1e-3, 1e-2), (1e-2, 1e-1)):
+    assert np.mean((rates >= low) & (rates < high)) == pytest.approx(
+      1 / 3, abs=0.042
+    )
+  dropouts = np.array([point["model.dropout"] for point in points])
+  assert dropouts.min() >= -0.25
+  assert dropouts.max() <= 0.75
+  # The deviation of a uniform number is its range over the root of 12.
+  assert dropouts.mean() == pytest.approx(
+    0.25, abs=4 / math.sqrt(12) / math.sqrt(2000)
+  )
+  counts = np.unique(
+    [point["augment.crop_padding"] for point in points], return_counts=True
+  )
+  assert counts[0].tolist() == [0, 2, 4]
+  np.testing.assert_allclose(counts[1] / 2000, 1 / 3, atol=0.042)
+  assert abs(np.corrcoef(rates, dropouts)[0, 1]) < 4 / math.sqrt(2000)
+  # JSON and the command line take them as they are.
+  assert json.loads(json.dumps(points)) == list(points)
+
+
+def test_draws_are_short_and_within_their_ends():
+  for draw in (Uniform(0.12344, 0.98766), LogUniform(0.12344, 0.98766)):
+    assert draw.at(0.0) == 0.12344
+    assert draw.at(1 - 2**-53) == 0.98766
+    assert len(str(draw.at(0.4321))) <= 6
+
+
+def test_no_two_draws_are_alike():
+  space = {"a": Choice((1, 2)), "b": Choice(("x", "y", "z"))}
+  points = sweep.random_search(space, 6, seed=0)
+  assert len({tuple(point.values()) for point in points}) == 6
+  with pytest.raises(InputError, match=r"count 7, but only 6 different"):
+    sweep.random_search(space, 7, seed=0)
+
+
+@pytest.mark.parametrize(
+  ("make", "message"),
+  [
+    (lambda: Uniform(1, 1), r"Uniform\(low=1, high=1\): got it; valid: low"),
+    (lambda: LogUniform(0, 1), r"valid: low below high, above 0"),
+    (lambda: Uniform(0, math.nan), r"valid: low below high$"),
+    (lambda: Choice(()), r"Choice: got \(\); valid: a tuple"),
+    (lambda: Choice("ab"), r"Choice: got 'ab'; valid: a tuple"),
+    (lambda: sweep.random_search(SPACE, 0, 0), r"got count 0; valid: 1"),
+    (lambda: sweep.random_search({"a": (1,)}, 1, 0), r"a: got \(1,\); valid: "),
+  ],
+)
+def test_spaces_that_are_none_are_refused(make, message):
+  with pytest.raises(InputError, match=message):
+    make()
+
+
+def test_points_may_come_from_a_generator():
+  made = Sweep("t", "c", ({"model.width": width} for width in (0.5, 1.0)))
+  assert len(made.points) == len(made.points) == 2
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("", "has no get_sweep"),
+    ("def get_sweep(): return 3", "gives no sweep with points"),
+    (
+      "from mn_jax.studies.sweep import *\n"
+      "def get_sweep(): return Sweep('t', 'c', ())",
+      "gives no sweep with points",
+    ),
+  ],
+)
+def test_what_is_no_sweep_is_refused(tmp_path, text, message):
+  path = tmp_path / "sweep.py"
+  path.write_text(text)
+  with pytest.raises(InputError) as caught:
+    sweep.load(str(path))
+  assert message in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_a_missing_sweep_lists_those_there_are(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(
+    InputError, match=r"valid: .*configs/sweeps/idc_v2_random\.py"
+  ):
+    sweep.load("configs/sweeps/none.py")
