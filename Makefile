@@ -9,10 +9,10 @@ STAMP := $(VENV)/requirements.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train report test lint lock clean FORCE
+.PHONY: help setup train report test test-all lint lock clean FORCE
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' \
 	  $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP)  ## create .venv with the pinned requirements
@@ -27,8 +27,12 @@ report: $(STAMP)  ## a study on the embedded sample, its page in a browser
 	  data.image_size=32 train.epochs=6.0 optim.learning_rate=3e-3
 	$(PYTHON) -m mn_jax.tools.report runs/idc_sample --open $(ARGS)
 
-test: $(STAMP)  ## run the fast tests (ARGS="-m slow" for the slow ones)
-	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+test: $(STAMP)  ## run the fast tests, some minutes on two cores
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-all: $(STAMP)  ## also large networks and whole studies (CI)
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile \
+	  -m "not slow" $(ARGS)
 
 lint: $(STAMP)  ## check style and format
 	$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""What all tests share: strict JAX, four CPU devices, caches of their own."""
+"""What all tests share: strict JAX, one CPU device, a cache of programs."""
 
 import os
 import pathlib
@@ -7,12 +7,19 @@ import pytest
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
+# There are this many CPU devices; a test sees the first of them, or as many as
+# its mark `devices(count)` says.
+_DEVICES = 4
+_CACHE_BYTES = 2 << 30
+
+_REAL = {}  # JAX's own functions
+
 
 def pytest_configure(config):
   import jax
 
   # Set before the first computation, and so before any test module is read.
-  jax.config.update("jax_num_cpu_devices", 4)
+  jax.config.update("jax_num_cpu_devices", _DEVICES)
   jax.config.update("jax_numpy_rank_promotion", "raise")
   jax.config.update("jax_numpy_dtype_promotion", "strict")
   # Compiling takes most of the time, half of it to optimise programs that run
@@ -21,11 +28,28 @@ def pytest_configure(config):
   os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
+def pytest_runtest_setup(item):
+  """Shows the test, and the fixtures made for it, its number of devices."""
+  mark = item.get_closest_marker("devices")
+  _show_devices(1 if mark is None else mark.args[0])
+
+
+def _show_devices(count):
+  import jax
+
+  for name in ("devices", "local_devices"):
+    found = _REAL.setdefault(name, getattr(jax, name))
+    setattr(jax, name, lambda *args, f=found, **kw: f(*args, **kw)[:count])
+  jax.device_count = jax.local_device_count = lambda *args: count
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _caches(tmp_path_factory):
-  """Compiled programs and packed data are shared within a run, not beyond.
+  """Packed data is shared within a run, compiled programs beyond it too.
 
-  The environment variables reach the processes that tests start.
+  JAX's key of a program includes all that it depends on, the versions of JAX
+  and XLA among them. The environment variable reaches the processes that tests
+  start.
   """
   import jax
 
@@ -35,7 +59,10 @@ def _caches(tmp_path_factory):
   root = base / "shared_cache"
   root.mkdir(exist_ok=True)
   os.environ["MN_JAX_CACHE"] = str(root)
-  jax.config.update("jax_compilation_cache_dir", str(root / "compiled"))
+  user = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+  programs = pathlib.Path(user) / "mn_jax" / "test_programs" / jax.__version__
+  jax.config.update("jax_compilation_cache_dir", str(programs))
+  jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 

@@ -9,6 +9,8 @@ import pytest
 from mn_jax.data import loader
 from mn_jax.parallel import mesh
 
+pytestmark = pytest.mark.devices(4)
+
 NUM_BATCHES, BATCH_SIZE = 14, 16
 ROWS = np.random.default_rng(0).permutation(90)[:70].astype(np.int64)
 IMAGES = np.random.default_rng(1).integers(0, 256, (90, 2, 2, 3), np.uint8)

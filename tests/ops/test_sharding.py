@@ -11,6 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from mn_jax.ops import batch_norm, channel_sums, depthwise, sharding
 
+pytestmark = pytest.mark.devices(4)
+
 
 def on(devices, function, *arrays):
   """(outputs, HLO) of a function of arrays that lie on some devices."""

@@ -10,6 +10,8 @@ import pytest
 from mn_jax.errors import InputError
 from mn_jax.parallel import mesh as mesh_lib
 
+pytestmark = pytest.mark.devices(4)
+
 
 def _batch(n: int) -> dict[str, np.ndarray]:
   rng = np.random.default_rng(0)

@@ -22,6 +22,8 @@ from mn_jax.models import layers, registry, variables
 from mn_jax.models.classifier import HEADS, Classifier, Head
 from mn_jax.run import frozen_features
 
+pytestmark = pytest.mark.devices(4)
+
 # Three batches, the last of them not full.
 _COUNT, _BATCH = 10, 4
 

@@ -20,9 +20,10 @@ from mn_jax.train.rules import Rules
 
 # Orbax leaves the other reads running when one has failed; asyncio says so when
 # they end, which can be during the next test.
-pytestmark = pytest.mark.filterwarnings(
-  "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+  pytest.mark.devices(4),
+  pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def _state(step: int = 0, *, ema: bool = True) -> state_lib.TrainState:

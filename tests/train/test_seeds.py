@@ -19,6 +19,8 @@ from mn_jax.train import state as state_lib
 from mn_jax.train.rules import Rules
 from tests.train.test_step import SGD, Tiny, assert_close, batch
 
+pytestmark = pytest.mark.devices(4)
+
 SEEDS = (3, 0, 7)
 # Every kind of random number, and an average of the parameters.
 CONFIG = Config(

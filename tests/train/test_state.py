@@ -9,6 +9,8 @@ import pytest
 from mn_jax.train import state as state_lib
 from mn_jax.train.rules import Rules
 
+pytestmark = pytest.mark.devices(4)
+
 _VARIABLES = {
   "params": {
     "head": {"kernel": np.ones((3, 2), np.float32)},

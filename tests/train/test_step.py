@@ -22,6 +22,8 @@ from mn_jax.train import optimizer as optim
 from mn_jax.train import state as state_lib
 from mn_jax.train.rules import Rules
 
+pytestmark = pytest.mark.devices(4)
+
 
 class Tiny(nn.Module):
   """A network with every kind of layer that compiles in a second."""

@@ -15,7 +15,10 @@ from mn_jax.perf.scaling import shaped
 from mn_jax.perf.scaling.planning import aot
 from tests.perf.scaling.planning import small_config
 
-pytestmark = pytest.mark.usefixtures("standard_promotion")
+pytestmark = [
+  pytest.mark.devices(4),
+  pytest.mark.usefixtures("standard_promotion"),
+]
 
 
 def param_bytes(config) -> int:

@@ -16,6 +16,8 @@ from mn_jax.perf.scaling.planning.collectives import Total
 from mn_jax.perf.scaling.planning.predict import Work
 from tests.perf.scaling.planning import small_config, with_batch
 
+pytestmark = pytest.mark.devices(4)
+
 FIXED, PER_IMAGE = 2**30, 100 * 2**20
 
 
