@@ -8,8 +8,8 @@ import os
 import pathlib
 from typing import Protocol
 
-from mn_jax.data.files.tar_archive import TarFiles, is_tar
-from mn_jax.data.files.zip_archive import ZipFiles
+from mn_jax.data.files.tar_files import TarFiles, is_tar
+from mn_jax.data.files.zip_files import ZipFiles
 from mn_jax.errors import InputError
 
 

@@ -75,7 +75,7 @@ def odd_archives() -> dict[str, tuple[bytes, dict[str, bytes]]]:
       CONTENT,
     ),
     "tar.xz of two streams": (
-      lzma.compress(plain[:half]) + bytes(4) + lzma.compress(plain[half:]),
+      lzma.compress(plain[:half]) + lzma.compress(plain[half:]),
       CONTENT,
     ),
     "empty tar.gz": (gzip.compress(bytes(10240)), {}),
