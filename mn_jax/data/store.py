@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
+from mn_jax.data import atomic
 from mn_jax.data import cache as cache_lib
 from mn_jax.data.datasets import registry, tfds_files
 from mn_jax.data.datasets import source as source_lib
@@ -37,11 +38,7 @@ def write_manifest(
     root: see `cache_root`.
     manifest: has at least 'path', what it was packed from, and 'fingerprint'.
   """
-  root.mkdir(parents=True, exist_ok=True)
-  partial = root / f"{name}.json.partial"
-  text = json.dumps({"schema": _SCHEMA, **manifest}, indent=2)
-  partial.write_text(f"{text}\n")
-  partial.replace(root / f"{name}.json")
+  atomic.write_json(root / f"{name}.json", {"schema": _SCHEMA, **manifest})
 
 
 def read_manifest(name: str, root: pathlib.Path) -> dict[str, Any] | None:

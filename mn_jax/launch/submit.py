@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 
 
@@ -52,11 +53,8 @@ def write(launch: Launch, folder: pathlib.Path) -> pathlib.Path:
     InputError: if it cannot be written.
   """
   path = folder / launch.file
-  partial = path.with_name(f"{path.name}.partial")
   try:
-    folder.mkdir(parents=True, exist_ok=True)
-    partial.write_text(launch.text)
-    partial.replace(path)
+    atomic.write_text(path, launch.text)
   except OSError as error:
     raise InputError(
       f"got {str(path)!r}, which cannot be written ({error.strerror}); valid: "

@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 
 
@@ -54,9 +55,8 @@ class Answers:
   def write(self, path: pathlib.Path) -> None:
     """Writes an .npz file, at once or not at all."""
     groups = np.array([], "U1") if self.groups is None else self.groups
-    partial = path.with_name(f"{path.name}.partial")
     # Through an open file: by a name, NumPy adds a suffix that it lacks.
-    with partial.open("wb") as file:
+    with atomic.writing(path) as file:
       np.savez_compressed(
         file,
         **vars(self.predictions),
@@ -65,7 +65,6 @@ class Answers:
         classes=np.array(self.classes),
         positive=-1 if self.positive is None else self.positive,
       )
-    partial.replace(path)
 
 
 def read(path: pathlib.Path) -> Answers:

@@ -16,6 +16,8 @@ from typing import Any, override
 
 import numpy as np
 
+from mn_jax.data import atomic
+
 _stand_in = types.ModuleType("clu.metric_writers.summary_writer")
 _stand_in.SummaryWriter = object
 sys.modules.setdefault(_stand_in.__name__, _stand_in)
@@ -122,9 +124,7 @@ class JsonLinesWriter(MetricWriter):
       if line["step"] <= resume_step
       and not any(name.startswith("test/") for name in line)
     ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(_dump(line) for line in kept))
-    partial.replace(path)
+    atomic.write_text(path, "".join(_dump(line) for line in kept))
     self._file = path.open("a")
 
   @override

@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from mn_jax.data import atomic
 from mn_jax.report.document import MINUS, Document, Figure
 
 _HALF = 600  # pixels of a narrow figure
@@ -90,9 +91,7 @@ def write(
     ("report.json", json.dumps(numbers, indent=1) + "\n"),
     ("report.html", html(document, images)),
   ):
-    partial = folder / f"{name}.partial"
-    partial.write_text(text)
-    partial.replace(folder / name)
+    atomic.write_text(folder / name, text)
   return folder / "report.html"
 
 

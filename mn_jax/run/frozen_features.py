@@ -9,7 +9,6 @@ A file is written beside its final place and renamed when complete.
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -18,6 +17,7 @@ import jax
 import numpy as np
 
 from mn_jax.augment import inputs
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
@@ -138,27 +138,20 @@ def _write(
   progress: Callable[[int, int], None],
 ) -> None:
   """Writes batches of f32[b, ...], `count` rows in all, as one .npy file."""
-  partial = path.with_suffix(".partial")
   done = 0
-  try:
-    # Not through a memory map, which ends the process when the disk is full.
-    with partial.open("wb") as file:
-      for values in batches:
-        if not done:
-          header = {
-            "descr": np.lib.format.dtype_to_descr(values.dtype),
-            "fortran_order": False,
-            "shape": (count, *values.shape[1:]),
-          }
-          np.lib.format.write_array_header_1_0(file, header)
-        file.write(values.tobytes())
-        done += len(values)
-        progress(done, count)
-      file.flush()
-      os.fsync(file.fileno())
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
+  # Not through a memory map, which ends the process when the disk is full.
+  with atomic.writing(path, fsync=True) as file:
+    for values in batches:
+      if not done:
+        header = {
+          "descr": np.lib.format.dtype_to_descr(values.dtype),
+          "fortran_order": False,
+          "shape": (count, *values.shape[1:]),
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+      file.write(values.tobytes())
+      done += len(values)
+      progress(done, count)
 
 
 def _open(path: pathlib.Path, count: int) -> np.ndarray:

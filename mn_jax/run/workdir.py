@@ -11,6 +11,7 @@ import filelock
 
 from mn_jax.config import Config
 from mn_jax.config.experiment import result_fields
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import Answers
 
@@ -146,13 +147,10 @@ class Workdir:
 
   def write_json(self, name: str, value: dict[str, Any]) -> None:
     """Writes a JSON file at once or not at all."""
-    partial = self.path / f"{name}.partial"
-    partial.write_text(json.dumps(value, indent=2) + "\n")
-    partial.replace(self.path / name)
+    atomic.write_json(self.path / name, value)
 
   def write_predictions(self, part: str, answers: Answers) -> None:
     """Writes what the best checkpoint answers for a part of the split."""
-    (self.path / "predictions").mkdir(exist_ok=True)
     answers.write(self.path / "predictions" / f"{part}.npz")
 
   def close(self) -> None:

@@ -4,7 +4,6 @@ The test chooses nothing: its numbers are read for the chosen point alone, and
 only once every run is complete, so that no point can be preferred for them.
 """
 
-import json
 import math
 import operator
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mn_jax.config import Config
+from mn_jax.data import atomic
 from mn_jax.metrics import choices
 from mn_jax.observe.console import Console, number
 from mn_jax.studies.sweep_plan import Plan, Point
@@ -79,10 +79,7 @@ def finish(console: Console, plan: Plan) -> None:
   """Ranks what is complete, writes `sweep.json` beside it and shows it."""
   results = rank(plan)
   path = plan.folder / "sweep.json"
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(json.dumps(results, indent=1) + "\n")
-  partial.replace(path)
+  atomic.write_json(path, results)
   show(console, plan, results)
   console.line(f"Results: {path}")
 

@@ -1,6 +1,5 @@
 """Runs of a study, one after the other, in processes of their own."""
 
-import json
 import pathlib
 import signal
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mn_jax.data import atomic
 from mn_jax.observe.console import Console, number
 from mn_jax.studies import results as collect
 from mn_jax.studies.study import Run, RunsTogether, Study
@@ -100,9 +100,6 @@ def finish(console: Console, study: Study, runs: Sequence[Run]) -> None:
   """Gathers what is complete, writes `results.json` beside it and shows it."""
   results = collect.collect(study, runs)
   path = runs[0].workdir.parents[1] / "results.json"
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(json.dumps(results, indent=1) + "\n")
-  partial.replace(path)
+  atomic.write_json(path, results)
   show(console, results)
   console.line(f"Results: {path}")

@@ -296,7 +296,7 @@ def test_they_are_on_disk_before_they_have_their_name(asked, monkeypatch):
 
 def test_a_full_disk_is_one_line(asked):
   asked()
-  partial = asked.file.with_suffix(".partial")
+  partial = asked.file.with_name(f"{asked.file.name}.partial")
   asked.file.unlink()
   partial.symlink_to("/dev/full")
   with pytest.raises(InputError, match="No space left") as refused:

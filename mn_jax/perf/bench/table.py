@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.perf.bench import cases, page
@@ -59,10 +60,10 @@ def write(
     reports[key] = measure([*case, *rest])
     if "failed" in reports[key]:
       console.line(f"failed: {reports[key]['failed']}")
-    _keep(kept, reports)
-  _keep(kept, reports)
+    atomic.write_json(kept, reports)
+  atomic.write_json(kept, reports)
   command = f"python -m mn_jax.tools.bench --table={path} --cases={name}"
-  _replace(path, page.render(path, command, listed, reports))
+  atomic.write_text(path, page.render(path, command, listed, reports))
   console.line(f"Page: {path}")
 
 
@@ -100,13 +101,3 @@ def _read(path: pathlib.Path) -> Reports:
       "what this program wrote, or no file"
     ) from None
   return reports
-
-
-def _keep(path: pathlib.Path, reports: Reports) -> None:
-  _replace(path, json.dumps(reports, indent=1) + "\n")
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(text)
-  partial.replace(path)

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 
 SCALINGS = ("weak", "strong")
@@ -157,12 +158,8 @@ def write(
     point: which.
     record: what is known of it, besides what the point itself says.
   """
-  file = path(folder, point)
-  file.parent.mkdir(parents=True, exist_ok=True)
-  partial = file.with_name(f"{file.name}.partial")
-  text = json.dumps({**dataclasses.asdict(point), **record}, indent=1)
-  partial.write_text(f"{text}\n")
-  partial.replace(file)
+  record = {**dataclasses.asdict(point), **record}
+  atomic.write_json(path(folder, point), record)
 
 
 def read(file: pathlib.Path) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from typing import Any
 import mn_jax
 from mn_jax import config as config_lib
 from mn_jax.config import Config
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel.accelerators import Accelerator
@@ -75,26 +76,18 @@ class Compiles:
       self._config, aot.devices(chip, shape), global_batch=global_batch
     )
     self._console.line(_told(chip, topology, batch_per_chip, compiled))
-    self._folder.mkdir(parents=True, exist_ok=True)
     fields = dataclasses.asdict(compiled)
     text = fields.pop("text")
     if text is not None:
       # Before the other file, which says that all is there.
-      _put(path.with_suffix(_PROGRAM), gzip.compress(text.encode(), mtime=0))
-    written = json.dumps({"key": key, "compiled": fields}, indent=1) + "\n"
-    _put(path, written.encode())
+      program = gzip.compress(text.encode(), mtime=0)
+      atomic.write_bytes(path.with_suffix(_PROGRAM), program)
+    atomic.write_json(path, {"key": key, "compiled": fields})
     return compiled
 
 
 def _topology(shape: tuple[int, ...]) -> str:
   return "x".join(map(str, shape))
-
-
-def _put(path: pathlib.Path, content: bytes) -> None:
-  """Writes a whole file or none."""
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_bytes(content)
-  partial.replace(path)
 
 
 @functools.cache

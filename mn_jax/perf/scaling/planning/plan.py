@@ -6,7 +6,6 @@ plan.json, and the compiled steps in compiles/, which are not compiled again.
 """
 
 import dataclasses
-import json
 import pathlib
 import shlex
 import sys
@@ -17,6 +16,7 @@ import jax
 
 from mn_jax import config as config_lib
 from mn_jax.config import Config
+from mn_jax.data import atomic
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -77,11 +77,8 @@ def run(
     )
     _show(console, ACCELERATORS[name], found)
     rows += found
-  output.mkdir(parents=True, exist_ok=True)
   path = output / FILE
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(json.dumps(_as_dict(config, chips, rows), indent=1) + "\n")
-  partial.replace(path)
+  atomic.write_json(path, _as_dict(config, chips, rows))
   console.line(f"Plan: {path}")
   return rows
 

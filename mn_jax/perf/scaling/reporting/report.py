@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.observe import writers
 from mn_jax.observe.console import Console
@@ -356,12 +357,12 @@ def write_markdown(document: Document, path: pathlib.Path) -> None:
   for figure in document.all_figures():
     name = f"{folder.name}/{figure.name}"
     text = text.replace(f"({name}.webp)", f"({name}.png)")
-    _replace(folder / f"{figure.name}.png", png(figure))
+    atomic.write_bytes(folder / f"{figure.name}.png", png(figure))
     names.add(f"{figure.name}.png")
   for file in folder.glob("*.png"):
     if file.name not in names:
       file.unlink()
-  _replace(path, text.encode())
+  atomic.write_text(path, text)
 
 
 def png(figure: Figure) -> bytes:
@@ -374,9 +375,3 @@ def png(figure: Figure) -> bytes:
     buffer, "PNG", optimize=True
   )
   return buffer.getvalue()
-
-
-def _replace(path: pathlib.Path, content: bytes) -> None:
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_bytes(content)
-  partial.replace(path)

@@ -1,0 +1,41 @@
+"""Tests of files that appear complete or not at all."""
+
+import pytest
+
+from mn_jax.data import atomic
+
+
+def test_writes_what_it_is_given(tmp_path):
+  path = tmp_path / "new" / "folder" / "a.json"
+  atomic.write_json(path, {"µ": [1, None]})
+  assert path.read_text() == '{\n "\\u00b5": [\n  1,\n  null\n ]\n}\n'
+  atomic.write_text(path, "µ\n")
+  assert path.read_bytes() == b"\xc2\xb5\n"
+  with atomic.writing(path, fsync=True) as file:
+    file.write(b"abc")
+    assert path.read_bytes() == b"\xc2\xb5\n"
+  assert path.read_bytes() == b"abc"
+  assert list(path.parent.iterdir()) == [path]
+
+
+def _fail_half_way(path, error):
+  with atomic.writing(path) as file:
+    file.write(b"half")
+    raise error
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_error_leaves_the_old_file(tmp_path, error):
+  path = tmp_path / "a"
+  path.write_text("old")
+  with pytest.raises(error):
+    _fail_half_way(path, error)
+  assert path.read_text() == "old"
+  assert list(tmp_path.iterdir()) == [path]
+
+
+def test_replaces_what_a_killed_process_left(tmp_path):
+  (tmp_path / "a.partial").write_text("half of something longer")
+  atomic.write_text(tmp_path / "a", "new")
+  assert [p.name for p in tmp_path.iterdir()] == ["a"]
+  assert (tmp_path / "a").read_text() == "new"
