@@ -1,7 +1,7 @@
 """CIFAR-100 as published: the binary files, or the pickles for Python.
 
-The pickles are read without running anything (`inert_pickle`). Copies as image
-files, `{train,test}/{class}/{file}`, are listed like any class folders.
+The pickles are read without running their code (`restricted_pickle`). Copies
+as image files, `{train,test}/{class}/{file}`, are listed as any class folders.
 
 An image is named by part, class and its number within the part, which is the
 same in both publications.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mn_jax.data.datasets import class_folders, inert_pickle
+from mn_jax.data.datasets import class_folders, restricted_pickle
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles, Pixels, Source
 from mn_jax.data.files.archive import Files
@@ -63,7 +63,7 @@ def _read(
   """i64[n] labels and u8[n, 32, 32, 3] images of a part."""
   try:
     labels, rows = parse(files.read(path))
-  except (OSError, inert_pickle.PickleError, KeyError, ValueError) as error:
+  except (OSError, KeyError, ValueError) as error:
     raise InputError(
       f"data.path: {path!r} is no part of CIFAR-100 ({error}); valid: "
       "cifar-100-binary.tar.gz or cifar-100-python.tar.gz as published"
@@ -81,9 +81,7 @@ def _binary(data: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray]:
-  content = inert_pickle.read(data)
-  if not isinstance(content, dict):
-    raise ValueError("no dictionary")
+  content = restricted_pickle.load_dict(data)
   labels = content["fine_labels"]
   pixels = content["data"]
   if not isinstance(labels, list) or not all(type(n) is int for n in labels):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
 
-from mn_jax.data.datasets import cifar, inert_pickle, registry
+from mn_jax.data.datasets import cifar, registry, restricted_pickle
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.files import archive
 from mn_jax.data.samples import photos
@@ -156,10 +156,10 @@ def test_labels_and_brightness_are_those_of_the_real_set(
   shared_data, root, images
 ):
   files = archive.open_files(shared_data / "cifar-100-python-part.zip")
-  meta = inert_pickle.read(files.read("cifar-100-python/meta"))
+  meta = restricted_pickle.load_dict(files.read("cifar-100-python/meta"))
   names = _file(root, "coarse_label_names.txt").decode().split()
   assert names == meta["coarse_label_names"]
-  train = inert_pickle.read(files.read("cifar-100-python/train"))
+  train = restricted_pickle.load_dict(files.read("cifar-100-python/train"))
   files.close()
   real = set(zip(train["fine_labels"], train["coarse_labels"], strict=True))
   rows = np.frombuffer(_file(root, "train.bin"), np.uint8).reshape(-1, _ROW)
