@@ -26,9 +26,7 @@ ROOMS = {
   "ops": {"jax", "numpy", "mn_jax.ops"},
   "models": {"jax", "flax", "numpy", "mn_jax.ops", "mn_jax.models"}
   | {"mn_jax.errors"},
-  "data": {"numpy", "grain", "PIL", "imagecodecs", "simplejpeg", "filelock"}
-  | {"mn_jax.data"}
-  | {"mn_jax.errors"},
+  "data": {"numpy", "grain", "PIL", "filelock", "mn_jax.data", "mn_jax.errors"},
 }
 # Files that import more, optional packages only when they are asked to.
 ALLOWED = {

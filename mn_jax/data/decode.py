@@ -7,9 +7,6 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mn_jax.data import plain_images
-from mn_jax.data.plain_images import Box
-
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 MAX_PIXELS = 64 << 20
 # Pillow warns of odd metadata in images that it reads all the same. Filters
@@ -39,16 +36,16 @@ def decode(data: bytes) -> np.ndarray:
     DecodeError: for other formats, pixels without a fixed range (32-bit integer
       or float), broken files and more than MAX_PIXELS.
   """
-  return _decode(data, 0)[0]
+  return _decode(data, None)
 
 
 def decode_resized(data: bytes, size: int) -> np.ndarray:
   """Decodes one image and resizes it to a square, as `resize` does.
 
   A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both sides keep at
-  least twice `size`, which takes about half the time for photographs. All
-  other images give exactly `resize(decode(data), size)`, those of that size
-  their own pixels.
+  least twice `size`, which changes its pixels a little and takes about half
+  the time for photographs. All other images give exactly
+  `resize(decode(data), size)`, those of that size their own pixels.
 
   Args:
     data: a PNG, JPEG, TIFF or BMP file.
@@ -60,8 +57,7 @@ def decode_resized(data: bytes, size: int) -> np.ndarray:
   Raises:
     DecodeError: as `decode`.
   """
-  image, box = _decode(data, 2 * size)
-  return _resize(image, size, box)
+  return _decode(data, size)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -74,7 +70,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
   Returns:
     u8[size, size, 3].
   """
-  return _resize(image, size, None)
+  if image.shape[:2] == (size, size):
+    return image
+  return np.asarray(_resize(Image.fromarray(image), size, None))
 
 
 def resize_and_crop(
@@ -118,35 +116,24 @@ def crop(image: np.ndarray, size: int) -> np.ndarray:
 FITS = {"resize": resize, "crop": crop, "drop": resize}
 
 
-def _resize(image: np.ndarray, size: int, box: Box | None) -> np.ndarray:
-  if image.shape[:2] == (size, size) and box is None:
-    return image
-  resized = Image.fromarray(image).resize(
-    (size, size), Image.Resampling.BILINEAR, box
-  )
-  return np.asarray(resized)
-
-
-def _decode(data: bytes, shortest: int) -> tuple[np.ndarray, Box | None]:
-  """As `plain_images.decode`, of any image; raises DecodeError."""
-  plain = plain_images.decode(data, max_pixels=MAX_PIXELS, shortest=shortest)
-  return _decode_any(data, shortest) if plain is None else plain
-
-
-def _decode_any(data: bytes, shortest: int) -> tuple[np.ndarray, Box | None]:
+def _decode(data: bytes, size: int | None) -> np.ndarray:
+  """Decodes an image, and resizes it to a square unless `size` is None."""
   try:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
       if not 0 < image.width * image.height <= MAX_PIXELS:
         raise DecodeError(
           f"{image.width}x{image.height} pixels; valid: 1 to {MAX_PIXELS}"
         )
-      if image.format == "TIFF" and image.info.get("compression") != "raw":
-        plain_images.check_tiff(data, image.height, image.width)
       box = None
-      if image.getexif().get(_ORIENTATION) not in range(2, 9):
-        box = _reduce(image, shortest)
-      ImageOps.exif_transpose(image, in_place=True)
-      return _to_rgb(image), box
+      if image.getexif().get(_ORIENTATION) in range(2, 9):
+        ImageOps.exif_transpose(image, in_place=True)
+      elif size is not None:
+        # Only a JPEG heeds this. The part of the reduced image that is the
+        # original ends within a pixel where a side is no multiple.
+        draft = image.draft(None, (2 * size, 2 * size))
+        box = draft and draft[1]
+      rgb = _to_rgb(image)
+      return np.asarray(rgb if size is None else _resize(rgb, size, box))
   except DecodeError:
     raise
   except UnidentifiedImageError:
@@ -155,20 +142,18 @@ def _decode_any(data: bytes, shortest: int) -> tuple[np.ndarray, Box | None]:
     raise DecodeError(str(error) or type(error).__name__) from None
 
 
-def _reduce(image: Image.Image, shortest: int) -> Box | None:
-  """Has a JPEG decoded at a part of its size; others know nothing of it."""
-  factor = plain_images.reduction(image.height, image.width, shortest)
-  if factor == 1:
-    return None
-  drafted = image.draft(None, (image.width // factor, image.height // factor))
-  return drafted and drafted[1]
+def _resize(
+  image: Image.Image, size: int, box: tuple[float, ...] | None
+) -> Image.Image:
+  """Resizes the part `box` (left, top, right, bottom) of an image, or all."""
+  return image.resize((size, size), Image.Resampling.BILINEAR, box)
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+def _to_rgb(image: Image.Image) -> Image.Image:
   if image.mode in ("I", "F"):
     raise DecodeError(f"pixels of mode {image.mode!r} have no fixed range")
   if image.mode.startswith("I;16"):
     # Pillow would clip them to 255; of 16-bit colour it keeps the upper byte.
-    grey = (np.asarray(image) >> 8).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1)
-  return np.asarray(image.convert("RGB"))
+    grey = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return grey.convert("RGB")
+  return image if image.mode == "RGB" else image.convert("RGB")

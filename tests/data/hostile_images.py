@@ -78,7 +78,7 @@ def _rows(pixels: np.ndarray) -> bytes:
   return b"".join(b"\0" + row.tobytes() for row in pixels)
 
 
-def _exif(orientation: int) -> Image.Exif:
+def exif(orientation: int) -> Image.Exif:
   exif = Image.Exif()
   exif[0x0112] = orientation
   return exif
@@ -130,13 +130,14 @@ def _decoded() -> list[Case]:
     exact("1-bit png", save(bits, "PNG"), black),
     exact("16-bit png", save(deep, "PNG"), upper),
     exact("png of two frames", save(RGB, "PNG", **many)),
-    exact("turned png", save(RGB, "PNG", exif=_exif(6)), np.rot90(RGB, -1)),
+    exact("turned png", save(RGB, "PNG", exif=exif(6)), np.rot90(RGB, -1)),
     exact("bmp", save(RGB, "BMP")),
     exact("grey bmp", save(GREY, "BMP"), grey3(GREY)),
     exact("tiff", save(RGB, "TIFF")),
+    exact("grey tiff", save(GREY, "TIFF"), grey3(GREY)),
     exact("tiff of two frames", save(RGB, "TIFF", **many)),
     exact("16-bit tiff", save(deep, "TIFF"), upper),
-    exact("turned tiff", save(RGB, "TIFF", exif=_exif(3)), RGB[::-1, ::-1]),
+    exact("turned tiff", save(RGB, "TIFF", exif=exif(3)), RGB[::-1, ::-1]),
     exact("1-bit tiff", save(bits, "TIFF", compression="group4"), black),
   ]
   for name in ("tiff_lzw", "tiff_deflate", "packbits", "lzma", "zstd"):
@@ -150,7 +151,7 @@ def _odd_jpegs() -> list[Case]:
 
   image, best = smooth(), {"quality": 95}
   grey = image[..., 0]
-  turned = save(image, "JPEG", exif=_exif(8), **best)
+  turned = save(image, "JPEG", exif=exif(8), **best)
   cmyk = save(Image.fromarray(image).convert("CMYK"), "JPEG", quality=98)
   two = save(
     image, "MPO", save_all=True, append_images=[Image.new("L", (9, 9))]
@@ -159,7 +160,7 @@ def _odd_jpegs() -> list[Case]:
     near("grey jpeg", save(grey, "JPEG", **best), grey3(grey)),
     near("cmyk jpeg", cmyk, image, 12),
     near("turned jpeg", turned, np.rot90(image)),
-    near("upright jpeg", save(image, "JPEG", exif=_exif(1), **best), image),
+    near("upright jpeg", save(image, "JPEG", exif=exif(1), **best), image),
     near(
       "jpeg with a profile",
       save(image, "JPEG", icc_profile=b"x" * 200, **best),

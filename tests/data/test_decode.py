@@ -1,9 +1,6 @@
-"""Tests of decoding images."""
+"""Tests of decoding: orientation, size limit, resizing and cropping."""
 
-import io
-import struct
 import tracemalloc
-import zlib
 
 import numpy as np
 import pytest
@@ -11,122 +8,15 @@ from PIL import Image
 
 from mn_jax.data import decode
 from mn_jax.data.files import archive
-
-_RGB = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-_GREY = _RGB[..., 0]
-
-
-def _save(image: Image.Image | np.ndarray, kind: str, **options) -> bytes:
-  if isinstance(image, np.ndarray):
-    image = Image.fromarray(image)
-  buffer = io.BytesIO()
-  image.save(buffer, kind, **options)
-  return buffer.getvalue()
-
-
-def _smooth() -> np.ndarray:
-  """u8[40, 32, 3] that JPEG hardly changes."""
-  y, x = np.mgrid[:40, :32]
-  return np.stack([4 * x, 4 * y, 100 + x], -1).astype(np.uint8)
-
-
-def _png_header(width: int, height: int) -> bytes:
-  """A PNG that promises such a size, and has next to no data."""
-
-  def chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + body))
-    return struct.pack(">I", len(body)) + kind + body + checksum
-
-  return (
-    b"\x89PNG\r\n\x1a\n"
-    + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    + chunk(b"IDAT", zlib.compress(bytes(100)))
-    + chunk(b"IEND", b"")
-  )
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_lossless_formats_are_exact(kind):
-  pixels = decode.decode(_save(_RGB, kind))
-  assert pixels.dtype == np.uint8
-  np.testing.assert_array_equal(pixels, _RGB)
-
-
-@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate"])
-def test_compressed_tiff(compression):
-  data = _save(_RGB, "TIFF", compression=compression)
-  np.testing.assert_array_equal(decode.decode(data), _RGB)
-
-
-@pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg(progressive):
-  data = _save(_smooth(), "JPEG", quality=95, progressive=progressive)
-  pixels = decode.decode(data)
-  assert pixels.shape == (40, 32, 3)
-  assert np.abs(pixels.astype(int) - _smooth()).max() <= 8
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
-def test_grey_becomes_three_equal_channels(kind):
-  pixels = decode.decode(_save(_GREY, kind))
-  np.testing.assert_array_equal(pixels, np.stack([_GREY] * 3, -1))
-
-
-def test_black_and_white():
-  pixels = decode.decode(_save(Image.fromarray(_GREY > 127), "PNG"))
-  np.testing.assert_array_equal(pixels[..., 1], np.where(_GREY > 127, 255, 0))
-
-
-def test_palette():
-  image = Image.fromarray(_RGB).quantize(16)
-  pixels = decode.decode(_save(image, "PNG"))
-  np.testing.assert_array_equal(pixels, np.asarray(image.convert("RGB")))
-
-
-def test_transparency_is_ignored():
-  alpha = _GREY[..., None]
-  pixels = decode.decode(_save(np.concatenate([_RGB, alpha], -1), "PNG"))
-  np.testing.assert_array_equal(pixels, _RGB)
-  pixels = decode.decode(_save(np.stack([_GREY, alpha[..., 0]], -1), "PNG"))
-  np.testing.assert_array_equal(pixels[..., 2], _GREY)
-
-
-def test_cmyk_jpeg():
-  image = Image.fromarray(_smooth()).convert("CMYK")
-  pixels = decode.decode(_save(image, "JPEG", quality=98))
-  assert np.abs(pixels.astype(int) - _smooth()).max() <= 12
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_16_bit_grey_keeps_its_upper_byte(kind):
-  deep = np.array([[0, 255, 256], [0x1234, 0x8000, 0xFFFF]], np.uint16)
-  pixels = decode.decode(_save(deep, kind))
-  assert pixels.dtype == np.uint8
-  assert pixels[..., 0].tolist() == [[0, 0, 1], [0x12, 0x80, 0xFF]]
-  np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
-
-
-@pytest.mark.parametrize("dtype", [np.int32, np.float32])
-def test_pixels_without_a_fixed_range_are_refused(dtype):
-  with pytest.raises(decode.DecodeError, match="no fixed range"):
-    decode.decode(_save(_GREY.astype(dtype), "TIFF"))
-
-
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_the_first_of_several_frames_is_taken(kind):
-  more = [Image.fromarray(255 - _RGB)]
-  data = _save(_RGB, kind, save_all=True, append_images=more)
-  assert Image.open(io.BytesIO(data)).n_frames == 2
-  np.testing.assert_array_equal(decode.decode(data), _RGB)
+from tests.data import hostile_images as hostile
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(kind, orientation):
-  exif = Image.Exif()
-  exif[0x0112] = orientation
   options = {"quality": 95} if kind == "JPEG" else {}
-  data = _save(_smooth(), kind, exif=exif, **options)
+  image = hostile.smooth()
+  data = hostile.save(image, kind, exif=hostile.exif(orientation), **options)
   # What each value asks for, by the EXIF standard.
   upright = {
     1: lambda a: a,
@@ -137,7 +27,7 @@ def test_exif_orientation_is_applied(kind, orientation):
     6: lambda a: np.rot90(a, -1),
     7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
     8: lambda a: np.rot90(a),
-  }[orientation](_smooth())
+  }[orientation](image)
   pixels = decode.decode(data)
   assert pixels.shape == upright.shape
   assert np.abs(pixels.astype(int) - upright).max() <= 8
@@ -150,7 +40,7 @@ def test_pixel_bomb_is_refused_without_memory(width, height):
   tracemalloc.start()
   try:
     with pytest.raises(decode.DecodeError, match=r"pixels|exceeds"):
-      decode.decode(_png_header(width, height))
+      decode.decode(hostile.promise(width, height))
     _, peak = tracemalloc.get_traced_memory()
   finally:
     tracemalloc.stop()
@@ -163,7 +53,7 @@ def test_pixel_bomb_is_never_loaded(monkeypatch):
 
   monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
   with pytest.raises(decode.DecodeError, match="8193x8192 pixels; valid"):
-    decode.decode(_png_header(8193, 8192))
+    decode.decode(hostile.promise(8193, 8192))
 
 
 @pytest.mark.parametrize(("height", "width"), [(50, 1), (1, 50), (23, 50)])
