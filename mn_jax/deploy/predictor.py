@@ -12,10 +12,10 @@ import scipy.special
 from mn_jax.augment import inputs
 from mn_jax.data import decode
 from mn_jax.errors import InputError
+from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import folding, quantize, registry, variables
 from mn_jax.parallel import buckets
-from mn_jax.run import workdir
-from mn_jax.train import checkpoint
+from mn_jax.run import reopen, split_data
 from mn_jax.weights import imagenet
 from mn_jax.weights import pretrained as pretrained_lib
 
@@ -126,47 +126,75 @@ def from_weights(
 def from_workdir(
   path: pathlib.Path, *, precision: str | None = None, batch_size: int = 32
 ) -> Predictor:
-  """The best checkpoint of a run, which sees images as in training.
-
-  Where other sizes were dropped in training, they are squeezed here.
+  """A run's best checkpoint, or its newest where none was validated.
 
   Args:
-    path: of the run.
+    path: the run's workdir.
     precision: a name in PRECISIONS; None for the run's compute type.
     batch_size: images at once, at most.
 
   Raises:
     InputError: if the folder is not that of a run, or has no checkpoint.
   """
-  described = workdir.read_object(path / "network.json")
-  finished = (path / "summary.json").exists()
-  summary = {"best_step": None}
-  if finished:
-    summary = workdir.read_object(path / "summary.json")
-  try:
-    network = registry.from_dict(described["network"])
-    registry.build(network, dtype=described["dtype"])  # if it can be
-    size, resolution = described["image_size"], described["resolution"]
-    fit = decode.FITS[described["other_sizes"]]
-    classes, step = tuple(described["classes"]), summary["best_step"]
-    if len(classes) != network.num_classes:
-      raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
-  except (KeyError, TypeError, ValueError) as error:
-    raise InputError(
-      f"--workdir: got {str(path)!r}, whose network.json or summary.json "
-      f"cannot be understood ({error}); valid: the folder of a run of this "
-      "version"
-    ) from None
+  return from_run(
+    reopen.open_run(path), precision=precision, batch_size=batch_size
+  )
+
+
+def from_run(
+  run: reopen.Restored, *, precision: str | None = None, batch_size: int = 32
+) -> Predictor:
+  """The network of an opened run, which sees images as in training.
+
+  Where other sizes were dropped in training, they are squeezed here.
+
+  Args:
+    run: with the checkpoint that is used.
+    precision: a name in PRECISIONS; None for the run's compute type.
+    batch_size: images at once, at most.
+  """
   return Predictor(
-    classes=classes,
-    prepare=lambda image: fit(image, size),
+    classes=run.classes,
+    prepare=run.prepare,
     logits=compile_logits(
-      network,
-      checkpoint.read_variables(path, step),
-      resolution=resolution,
-      precision=precision or described["dtype"],
+      run.network,
+      run.variables,
+      resolution=run.config.model.resolution,
+      precision=precision or run.config.model.dtype,
       batch_size=batch_size,
     ),
+  )
+
+
+def predict_rows(
+  run: reopen.Restored,
+  data: split_data.SplitData,
+  rows: np.ndarray,
+  *,
+  precision: str,
+) -> Predictions:
+  """Predictions of the folded network for images of the run's data set.
+
+  `Restored.predict` computes the same with the evaluation step of training.
+
+  Args:
+    run: with the checkpoint that is used.
+    data: of the run.
+    rows: i64[n], rows of its cache.
+    precision: a name in PRECISIONS.
+  """
+  chosen = from_run(
+    run, precision=precision, batch_size=run.config.eval.batch_size
+  )
+  images = (data.cache.images[row] for row in rows)
+  logits = np.stack([*chosen.logits(images)])
+  labels = data.cache.labels[rows]
+  log_probabilities = scipy.special.log_softmax(logits, axis=1)
+  return Predictions(
+    ids=rows.astype(np.int32),
+    labels=labels,
+    logits=logits,
+    losses=-log_probabilities[np.arange(len(rows)), labels],
   )
 
 

@@ -6,12 +6,11 @@ import pathlib
 import jax
 import ml_collections
 import numpy as np
-import scipy.special
 
 from mn_jax import config as config_lib
 from mn_jax.config import checks
+from mn_jax.config.experiment import result_fields
 from mn_jax.data import cache, decode, loader
-from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import registry
@@ -100,33 +99,6 @@ class Restored:
       mesh.HostImages(the_mesh).put,
     )
 
-  def predict_folded(
-    self, data: split_data.SplitData, rows: np.ndarray, *, precision: str
-  ) -> Predictions:
-    """Answers for some images, by the network as `predictor` makes it.
-
-    Args:
-      data: of the run.
-      rows: i64[n], rows of its cache.
-      precision: a name in `predictor.PRECISIONS`.
-    """
-    logits = predictor.compile_logits(
-      self.network,
-      self.variables,
-      resolution=self.config.model.resolution,
-      precision=precision,
-      batch_size=self.config.eval.batch_size,
-    )
-    found = np.stack([*logits(data.cache.images[row] for row in rows)])
-    labels = data.cache.labels[rows]
-    shares = scipy.special.log_softmax(found, axis=1)
-    return Predictions(
-      ids=rows.astype(np.int32),
-      labels=labels,
-      logits=found,
-      losses=-shares[np.arange(len(rows)), labels],
-    )
-
   def with_batch_statistics(
     self, data: split_data.SplitData, count: int
   ) -> tuple["Restored", int]:
@@ -191,7 +163,7 @@ def open_run(
   )
   try:
     config = checks.from_config_dict(ml_collections.ConfigDict(saved["config"]))
-    fields = workdir_lib.plain(config_lib.result_fields(config))
+    fields = workdir_lib.plain(result_fields(config))
     if fields != saved["result_fields"]:
       raise ValueError("config.json has other fields")
     network = registry.from_dict(described["network"])

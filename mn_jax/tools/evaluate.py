@@ -20,6 +20,7 @@ from typing import Any
 
 from mn_jax.commandline import run_options
 from mn_jax.data.datasets import registry
+from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, by_group
 from mn_jax.observe import console as console_lib
@@ -171,7 +172,9 @@ def _measure(
   if args.precision is not None:
     trained = judged
     judged = measure(
-      functools.partial(run.predict_folded, data, precision=args.precision)
+      functools.partial(
+        predictor.predict_rows, run, data, precision=args.precision
+      )
     )
     change = assessment.change(trained, judged)
   answers = data.answers(judged.predictions)

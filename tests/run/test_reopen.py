@@ -89,22 +89,6 @@ def test_metrics_are_those_of_the_summary_to_the_last_digit(finished, part):
   assert np.ptp(predictions.logits) > 0.01
 
 
-def test_folded_answers_are_those_of_training(finished):
-  opened = reopen.open_run(finished[0], batch_size=64)
-  data = opened.data(ignore)
-  rows = data.part("test")[:70]  # and a part of a second batch
-  expected = opened.predict(data, rows)
-  found = opened.predict_folded(data, rows, precision="float32")
-  for name in ("ids", "labels"):
-    np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-  for name in ("logits", "losses"):
-    ours, theirs = getattr(found, name), getattr(expected, name)
-    assert ours.dtype == theirs.dtype
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
-  small = opened.predict_folded(data, rows, precision="int8")
-  assert 1e-5 < np.abs(small.logits - found.logits).max() < 0.1
-
-
 def test_metrics_of_cached_features_are_those_of_the_images(tmp_path):
   """Features in batches of their own round differently: 1e-5."""
   workdir, weights = tmp_path / "run", tmp_path / "weights.h5"
@@ -256,6 +240,7 @@ def test_data_may_have_moved(run, tmp_path, monkeypatch):
     named.data(ignore)
 
 
+@pytest.mark.devices(4)
 def test_batches_that_do_not_divide_are_refused(finished):
   opened = reopen.open_run(finished[0], batch_size=3)
   data = opened.data(ignore)

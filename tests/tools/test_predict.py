@@ -232,7 +232,7 @@ def test_top_is_at_most_the_classes(capsys, batches, images):
     ([".", "--workdir=x", "--model=y"], "got --workdir=x, --model=y; valid"),
     ([".", "--workdir=x", "--width=2"], "got --workdir=x, --width=2.0; valid"),
     ([".", "--workdir=x", "--minimalistic"], "--minimalistic=True; valid: --"),
-    ([".", "--workdir=x"], "got 'x', which has no network.json that can be"),
+    ([".", "--workdir=x"], "got 'x', which has no config.json that can be"),
     ([".", "--workdir=x", "--top=0"], "--top: got 0; valid: 1 or more"),
     ([".", "--workdir=x", "--batch=-1"], "--batch: got -1; valid: 1 or more"),
     ([".", "--workdir=x", "--top=a"], "argument --top: invalid int value: 'a'"),
