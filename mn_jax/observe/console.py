@@ -3,7 +3,6 @@
 import contextlib
 import math
 import pathlib
-import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,8 @@ import rich.console
 import rich.progress
 import rich.table
 import rich.text
+
+from mn_jax.observe.formatting import duration, mean_std_of, number
 
 # Without a terminal, time between two lines that only show progress.
 _QUIET_SECONDS = 10.0
@@ -146,23 +147,6 @@ class Training:
     self._console.line(line)
 
 
-def duration(seconds: float) -> str:
-  """'42 s', '3:05' or '2:03:05'."""
-  seconds = round(seconds)
-  if seconds < 60:
-    return f"{seconds} s"
-  hours, rest = divmod(seconds, 3600)
-  minutes, secs = divmod(rest, 60)
-  if hours:
-    return f"{hours}:{minutes:02}:{secs:02}"
-  return f"{minutes}:{secs:02}"
-
-
-def number(value: float) -> str:
-  """Three decimals; '-' for an undefined number."""
-  return "-" if not math.isfinite(value) else f"{value:.3f}"
-
-
 def evaluation(part: str, found: Sequence[Mapping[str, float]]) -> str:
   """Metrics of a part in one line, of several seeds their means and spreads.
 
@@ -178,18 +162,10 @@ def evaluation(part: str, found: Sequence[Mapping[str, float]]) -> str:
     "macro_f1": "macro f1",
   }
   return "  ".join(
-    f"{title} {spread([scalars[name] for scalars in found])}"
+    f"{title} {mean_std_of([scalars[name] for scalars in found])}"
     for name, title in titles.items()
     if name in found[0]
   )
-
-
-def spread(values: Sequence[float]) -> str:
-  """'0.512', or of several numbers '0.512 ± 0.010', the sample deviation."""
-  mean = number(statistics.fmean(values))
-  if len(values) == 1 or mean == "-":
-    return mean
-  return f"{mean} ± {number(statistics.stdev(values))}"
 
 
 def print_replicas(
@@ -228,7 +204,7 @@ def print_replicas(
     )
     for row, summary in enumerate(summaries)
   ]
-  rows.append(("mean", "", *(spread(values(key)) for key in shown)))
+  rows.append(("mean", "", *(mean_std_of(values(key)) for key in shown)))
   titles = (key.replace("/", " ").replace("_", " ") for key in shown)
   console.table(
     f"{first['experiment']}: best checkpoints of {len(summaries)} seeds",

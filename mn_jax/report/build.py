@@ -6,18 +6,18 @@ from typing import Any
 
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures, writers
-from mn_jax.report import commands, findings, tables
+from mn_jax.observe.formatting import metric_name, number
+from mn_jax.report import commands, findings
+from mn_jax.report import study_tables as tables
 from mn_jax.report.document import (
   Document,
   Figure,
-  Table,
   claim_row,
-  number,
   run_section,
-  words,
 )
 from mn_jax.report.findings import Findings
 from mn_jax.report.opening import Opened
+from mn_jax.report.tables import Table
 from mn_jax.run import workdir as workdir_lib
 
 
@@ -35,7 +35,7 @@ def of_run(found: Findings, opened: Opened) -> Document:
   rows += tables.guess_rows(opened.guesses, [found], metrics)
   shown = {}
   if not found.refused:
-    shown["Test"] = Table(("", *map(words, metrics)), rows)
+    shown["Test"] = Table(("", *map(metric_name, metrics)), rows)
   section = run_section(
     summary["model"], "run", [found], opened.insides.get(found.path)
   )
@@ -175,9 +175,9 @@ def _rows_figure(
     }
   return Figure(
     "rows",
-    report_figures.rows(found, levels, words(metric), results["title"]),
-    f"{words(metric).capitalize()} on the test by row: each seed, their mean "
-    "and its 95 % interval by Student's t.",
+    report_figures.rows(found, levels, metric_name(metric), results["title"]),
+    f"{metric_name(metric).capitalize()} on the test by row: each seed, their "
+    "mean and its 95 % interval by Student's t.",
   )
 
 

@@ -1,19 +1,24 @@
 """A report as words, tables and figures, before it becomes a page."""
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mn_jax.observe import figures, report_figures
+from mn_jax.observe.formatting import (
+  compact,
+  count,
+  interval,
+  metric_name,
+  number,
+)
 from mn_jax.report.findings import Findings
 from mn_jax.report.insides import Insides
+from mn_jax.report.tables import Table
 from mn_jax.studies import results
 
-MINUS = "\N{MINUS SIGN}"
-_NUMERIC = f"0123456789+-<.{MINUS}"
 _CLASSES_IN_MATRIX = 20
 # How a reader should take a verdict at a glance.
 SIGNS = {
@@ -22,28 +27,6 @@ SIGNS = {
   results.OPEN: "open",
   results.NOT_RUN: "missing",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-  """Rows of text under titles.
-
-  Attributes:
-    titles: of the columns.
-    rows: as many cells each.
-    note: below it; may be empty.
-  """
-
-  titles: tuple[str, ...]
-  rows: list[tuple[str, ...]]
-  note: str = ""
-
-  def numeric(self) -> list[bool]:
-    """Whether a column holds numbers, which stand at its right."""
-    return [
-      all(not cell or cell[0] in _NUMERIC for cell in column)
-      for column in zip(*self.rows, strict=True)
-    ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,49 +100,22 @@ class Document:
       yield from section.figures
 
 
-def number(value: float | None, *, signed: bool = False) -> str:
-  """Three decimals, with a real minus sign; '-' where undefined."""
-  if value is None or math.isnan(value):
-    return "-"
-  return f"{value:{'+' if signed else ''}.3f}".replace("-", MINUS)
-
-
-def given(value: float) -> str:
-  """A published number with the digits that were published."""
-  return f"{value:g}".replace("-", MINUS)
-
-
-def words(name: str) -> str:
-  """A metric's name as people write it."""
-  short = {
-    "auroc": "AUROC",
-    "mcc": "MCC",
-    "f1": "F1",
-    "ece": "ECE",
-    "brier": "Brier",
-  }
-  split = name.replace("/", "_").split("_")
-  return " ".join(short.get(word, word) for word in split)
-
-
 def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
   """A judged claim, from `collect.judge`, as a line of the document."""
   relation = {">": "above", "<": "below", "=": "within"}[claim["relation"]]
-  goal = given(claim["value"])
+  goal = compact(claim["value"])
   if claim["relation"] == "=":
     goal = f"±{goal}"
-  what = words(claim["metric"].removeprefix("test/"))
-  who = claim["one"] + (f" less {claim['other']}" if claim["other"] else "")
+  what = metric_name(claim["metric"].removeprefix("test/"))
+  who = claim["one"] + (f" minus {claim['other']}" if claim["other"] else "")
   if claim["mean"] is None:
     numbers = f"{what} of {who}: no runs"
   else:
     signed = bool(claim["other"])
     numbers = f"{what} of {who}: {number(claim['mean'], signed=signed)}"
     if claim["low"] is not None:
-      low, high = (number(claim[k], signed=signed) for k in ("low", "high"))
-      numbers += f" ({low} to {high})"
-    seeds = len(claim["seeds"])
-    numbers += f", {seeds} seed{'s' if seeds > 1 else ''}"
+      numbers += f" ({interval(claim['low'], claim['high'], signed=signed)})"
+    numbers += f", {count(len(claim['seeds']), 'seed')}"
   verdict = claim["verdict"]
   return (
     SIGNS[verdict],
@@ -207,7 +163,7 @@ def _about(found: Findings, inside: Insides | None) -> str:
     f"{summary['model']}, {summary['params']:,} parameters, "
     f"{summary['macs'] / 1e6:,.1f} M mult-adds; seed {summary['seed']}, "
     f"{summary['epochs']:.3g} epochs, checkpoint of step "
-    f"{summary['best_step']} by {words(summary['best_metric'])}, split "
+    f"{summary['best_step']} by {metric_name(summary['best_metric'])}, split "
     f"{summary['split']} ({summary['split_sha256'][:12]}). "
   )
   if found.refused:
@@ -237,14 +193,14 @@ def _test_table(found: Findings, by_batches: Mapping[str, float]) -> Table:
   if by_batches:
     titles.append("batch statistics")
   rows = []
-  for name, interval in found.intervals.items():
+  for name, estimate in found.intervals.items():
     if name == "majority_rate":
       continue
     cells = [
-      words(name),
-      number(interval.value),
-      number(interval.low),
-      number(interval.high),
+      metric_name(name),
+      number(estimate.value),
+      number(estimate.low),
+      number(estimate.high),
       number(found.summary.get(f"last/test/{name}")),
     ]
     if found.at_threshold:
@@ -279,7 +235,7 @@ def _class_table(found: Findings) -> list[Table]:
     )
     for i, label in enumerate(found.test.classes)
   ]
-  return [Table(("class", "images", *map(words, names)), rows)]
+  return [Table(("class", "images", *map(metric_name, names)), rows)]
 
 
 def _group_table(found: Findings) -> list[Table]:
@@ -313,7 +269,7 @@ def _curves_figure(
   return Figure(
     f"{anchor}_curves",
     report_figures.learning_curves(runs, names, title),
-    f"Learning curves, {len(seeds)} seed{'s' if len(seeds) > 1 else ''}. "
+    f"Learning curves, {count(len(seeds), 'seed')}. "
     "Training values are means since the last log, of augmented images.",
   )
 

@@ -12,21 +12,11 @@ import jinja2
 from PIL import Image
 
 from mn_jax.data import atomic
-from mn_jax.report.document import MINUS, Document, Figure
+from mn_jax.report import tables
+from mn_jax.report.document import Document, Figure
 
 _HALF = 600  # pixels of a narrow figure
 _WHOLE = 1000
-# LaTeX's own letters, and what stands for them.
-_TEX = {
-  "\\": r"\textbackslash{}",
-  "~": r"\textasciitilde{}",
-  "^": r"\textasciicircum{}",
-  **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-  "±": r"$\pm$",
-  MINUS: "$-$",
-  "<": "$<$",
-  ">": "$>$",
-}
 
 
 def html(document: Document, images: Mapping[str, bytes]) -> str:
@@ -122,14 +112,5 @@ def _environment() -> jinja2.Environment:
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  environment.filters |= {"cell": _cell, "tex": _tex}
+  environment.filters["tex"] = tables.tex
   return environment
-
-
-def _cell(text: str) -> str:
-  """A cell of a Markdown table."""
-  return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _tex(text: str) -> str:
-  return "".join(_TEX.get(letter, letter) for letter in text)

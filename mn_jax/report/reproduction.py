@@ -13,15 +13,13 @@ from typing import Any
 
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
-from mn_jax.report import tables
+from mn_jax.observe.formatting import compact, count, mean_std, metric_name
 from mn_jax.report.document import (
   Document,
   Section,
-  Table,
   claim_row,
-  given,
-  words,
 )
+from mn_jax.report.tables import Table
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import study as study_lib
 
@@ -213,18 +211,18 @@ def _rows(
   rows = []
   for name, key in item.rows:
     there = published[name].get(key)
-    there = "-" if there is None else given(there)
+    there = "-" if there is None else compact(there)
     found = _found(report, name, key)
     if found is None or found["mean"] is None:
       here, state = "-", f"not run: {item.reason or 'no results yet'}"
     else:
-      here, seeds = tables.spread(found), len(found["values"])
-      state = f"run, {seeds} seed{'s' if seeds > 1 else ''}"
-    rows.append((f"{name}, {words(key)}", there, here, state))
-  for count in item.counts:
-    here = count.here()
-    state = "equal" if here == count.published else "differs"
-    rows.append((count.name, f"{count.published:,}", f"{here:,}", state))
+      here = mean_std(found["mean"], found["std"])
+      state = f"run, {count(len(found['values']), 'seed')}"
+    rows.append((f"{name}, {metric_name(key)}", there, here, state))
+  for expected in item.counts:
+    here = expected.here()
+    state = "equal" if here == expected.published else "differs"
+    rows.append((expected.name, f"{expected.published:,}", f"{here:,}", state))
   for name in item.figures:
     path = results / item.study / "figures" / f"{name}.webp"
     drawn = path.is_file()

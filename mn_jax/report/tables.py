@@ -1,150 +1,109 @@
-"""The tables of a study's report."""
+"""Tables of text, laid out for pages, papers and terminals.
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+Everything that this project shows as a table is a `Table`: cells are formatted
+by `observe.formatting` before they come here, and each method below writes the
+table in one language.
+"""
 
-from mn_jax.observe.console import duration
-from mn_jax.report.document import Table, given, number, words
-from mn_jax.report.findings import Findings
+import dataclasses
+import html
 
-# Sha256 of a split -> baseline -> metric of its test.
-Guesses = Mapping[str, Mapping[str, Mapping[str, float]]]
+from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import MINUS
+
+_NUMERIC = f"0123456789+-<.{MINUS}"
+# What LaTeX would read as a command, and how it writes the character itself.
+_TEX = {
+  "\\": r"\textbackslash{}",
+  "~": r"\textasciitilde{}",
+  "^": r"\textasciicircum{}",
+  **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+  "±": r"$\pm$",
+  MINUS: "$-$",
+  "<": "$<$",
+  ">": "$>$",
+}
 
 
-def main(
-  results: Mapping[str, Any], guesses: Guesses, firsts: Sequence[Findings]
-) -> Table:
-  """Every row's test, then the baselines of the splits.
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """Rows of text under column titles; columns of numbers are right-aligned.
 
-  Args:
-    results: from `collect.collect`.
-    guesses: of the splits that were opened.
-    firsts: the first run of each row.
+  Attributes:
+    columns: titles of the columns.
+    rows: cells, as many as columns.
+    note: paragraph below the table; may be empty.
   """
-  metrics = results["metrics"]
-  rows = []
-  for member in wanted(results):
-    cells = [member["name"], f"{len(member['seeds'])}/{member['wanted']}"]
-    for name in metrics:
-      cells.append(spread(member["metrics"][name]))
-    if member["seeds"]:
-      cells += [
-        member["split"],
-        f"{member['epochs']:.3g}",
-        f"{member['params'] / 1e6:.2f}",
-        f"{member['macs'] / 1e6:,.0f}",
-        duration(member["wall_seconds"]),
-      ]
-    else:
-      cells += ["-"] * 5
-    if member["refused"]:
-      cells[0] += " (chosen on the test: refused)"
-    rows.append(tuple(cells))
-  rows += [
-    (name, "", *cells, *[""] * 4)
-    for name, *cells in guess_rows(guesses, firsts, metrics, with_split=True)
-  ]
-  titles = ("row", "seeds", *map(words, metrics), "split", "epochs")
-  return Table(
-    (*titles, "M parameters", "M mult-adds", "time"),
-    rows,
-    "Test numbers of the checkpoint that validation chose: mean ± standard "
-    "deviation over seeds. Time is of one run, on " + devices(firsts) + ".",
-  )
 
+  columns: tuple[str, ...]
+  rows: list[tuple[str, ...]]
+  note: str = ""
 
-def wanted(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-  """The rows that were asked for."""
-  return [member for member in results["members"] if member["wanted"]]
+  def numeric(self) -> list[bool]:
+    """Returns for each column whether all of its cells are numbers or empty."""
+    return [
+      all(not cell or cell[0] in _NUMERIC for cell in column)
+      for column in zip(*self.rows, strict=True)
+    ] or [False] * len(self.columns)
 
+  def markdown(self) -> str:
+    """Returns the table as Markdown, its note below, without a last newline."""
+    rules = ("---:" if numeric else "---" for numeric in self.numeric())
+    lines = [
+      f"| {' | '.join(map(_markdown_cell, self.columns))} |",
+      f"|{'|'.join(rules)}|",
+      *(f"| {' | '.join(map(_markdown_cell, row))} |" for row in self.rows),
+    ]
+    return "\n".join(lines) + (f"\n\n{self.note}" if self.note else "")
 
-def guess_rows(
-  guesses: Guesses,
-  firsts: Sequence[Findings],
-  metrics: Sequence[str],
-  *,
-  with_split: bool = False,
-) -> list[tuple[str, ...]]:
-  """The baselines of every split that was opened: name, metrics, split."""
-  rows = []
-  seen = set()
-  for found in firsts:
-    split = found.summary["split_sha256"]
-    if split in seen or split not in guesses:
-      continue
-    seen.add(split)
-    for name, values in guesses[split].items():
-      cells = [name, *(number(values.get(metric)) for metric in metrics)]
-      if with_split:
-        cells.append(found.summary["split"])
-      rows.append(tuple(cells))
-  return rows
+  def html(self) -> str:
+    """Returns the table as HTML, in a `div` that scrolls, its note below."""
+    numeric = self.numeric()
 
-
-def published(results: Mapping[str, Any]) -> dict[str, Table]:
-  """The source's numbers beside ours, by its title; nothing without any."""
-  rows = []
-  for member in results["members"]:
-    for key, found in member["published"].items():
-      ours = found["mean"]
-      gap = None if ours is None else ours - found["there"]
-      rows.append(
-        (
-          member["name"],
-          words(key),
-          given(found["there"]),
-          spread(found),
-          number(gap, signed=True),
-          member["note"],
-        )
+    def line(tag: str, cells: tuple[str, ...]) -> str:
+      return "".join(
+        f"<{tag}{' class=number' if right else ''}>{html.escape(cell)}</{tag}>"
+        for cell, right in zip(cells, numeric, strict=True)
       )
-  if not rows:
-    return {}
-  titles = ("row", "metric", "published", "here", "difference", "note")
-  note = "The source's single runs on its own splits; here, means over seeds."
-  return {"Published beside ours": Table(titles, rows, note)}
 
+    body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in self.rows)
+    note = f'\n<p class="note">{html.escape(self.note)}</p>'
+    return (
+      '<div class="wide"><table>\n'
+      f"<thead><tr>{line('th', self.columns)}</tr></thead>\n"
+      f"<tbody>\n{body}\n</tbody>\n</table></div>{note if self.note else ''}"
+    )
 
-def comparisons(results: Mapping[str, Any]) -> dict[str, Table]:
-  """The differences of the pairs that were run, by its title."""
-  rows = []
-  for pair in results["pairs"]:
-    one, other = pair["members"]
-    for name, found in pair["metrics"].items():
-      if found["mean"] is None:
-        continue
-      low, high = (number(found[k], signed=True) for k in ("low", "high"))
-      rows.append(
-        (
-          f"{one} less {other}",
-          words(name),
-          number(found["mean"], signed=True),
-          "-" if found["low"] is None else f"{low} to {high}",
-          _p_value(found["p"]),
-          _p_value(found["p_holm"]),
-          str(len(found["seeds"])),
-        )
+  def latex(self, caption: str) -> str:
+    """Returns a `table` environment for a paper that loads booktabs."""
+    alignment = "".join("r" if numeric else "l" for numeric in self.numeric())
+    text = f"{caption}. {self.note}".strip()
+    return "\n".join(
+      (
+        r"\begin{table}",
+        rf"\caption{{{tex(text)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        rf"{' & '.join(map(tex, self.columns))} \\",
+        r"\midrule",
+        *(rf"{' & '.join(map(tex, row))} \\" for row in self.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
       )
-  if not rows:
-    return {}
-  titles = ("pair", "metric", "difference", "95 %", "p", "p, Holm", "seeds")
-  note = "Paired over seeds, by Student's t; Holm's p is for all pairs at once."
-  return {"Comparisons": Table(titles, rows, note)}
+    )
+
+  def show(self, console: Console, title: str) -> None:
+    """Prints the table and its note in a terminal."""
+    console.table(title, self.columns, self.rows)
+    if self.note:
+      console.line(self.note)
 
 
-def spread(found: Mapping[str, Any]) -> str:
-  """Mean and deviation, from `collect.spread`."""
-  if found["mean"] is None:
-    return "-"
-  if found["std"] is None:
-    return number(found["mean"])
-  return f"{number(found['mean'])} ± {number(found['std'])}"
+def tex(text: str) -> str:
+  """Escapes what LaTeX would read as a command."""
+  return "".join(_TEX.get(letter, letter) for letter in text)
 
 
-def devices(firsts: Sequence[Findings]) -> str:
-  """What the runs ran on."""
-  return ", ".join(sorted({f.summary["device"] for f in firsts})) or "nothing"
-
-
-def _p_value(p: float | None) -> str:
-  return "< 0.001" if p is not None and p < 0.001 else number(p)
+def _markdown_cell(text: str) -> str:
+  return text.replace("|", "\\|").replace("\n", " ")

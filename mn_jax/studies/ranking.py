@@ -14,7 +14,8 @@ import numpy as np
 from mn_jax.config import Config
 from mn_jax.data import atomic
 from mn_jax.metrics import choices
-from mn_jax.observe.console import Console, number
+from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import mean_std, metric_name
 from mn_jax.studies.sweep_plan import Plan, Point
 
 
@@ -92,11 +93,13 @@ def show(console: Console, plan: Plan, results: Mapping[str, Any]) -> None:
       _told(configs[point["name"]], plan.fields()),
       "-" if point["rank"] is None else str(point["rank"]),
       f"{len(point['values'])}/{point['wanted']}",
-      "diverged" if point["diverged"] else _spread(point),
+      "diverged"
+      if point["diverged"]
+      else mean_std(point["mean"], point["std"]),
     )
     for point in results["points"]
   ]
-  metric = f"val {plan.metric.replace('_', ' ')}"
+  metric = metric_name(f"val {plan.metric}")
   console.table(plan.title, ("point", "rank", "runs", metric), rows)
   for point in results["points"]:
     if point["diverged"]:
@@ -126,9 +129,11 @@ def _show_chosen(
     ("metric", "validation", "test"),
     [
       (
-        name.replace("_", " "),
-        _spread(chosen["val"][name]),
-        _spread(chosen["test"][name]),
+        metric_name(name),
+        *(
+          mean_std(chosen[part][name]["mean"], chosen[part][name]["std"])
+          for part in ("val", "test")
+        ),
       )
       for name in chosen["test"]
       if name != "count"
@@ -203,10 +208,3 @@ def _told(config: Config, fields: tuple[str, ...]) -> str:
     shown = f"{value:g}" if isinstance(value, float) else value
     told.append(f"{leaf if leaves.count(leaf) == 1 else field}={shown}")
   return " ".join(told)
-
-
-def _spread(found: Mapping[str, Any]) -> str:
-  if found["mean"] is None:
-    return "-"
-  std = "" if found["std"] is None else f" ± {number(found['std'])}"
-  return f"{number(found['mean'])}{std}"

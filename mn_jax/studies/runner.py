@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mn_jax.data import atomic
-from mn_jax.observe.console import Console, number
+from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import interval, mean_std, metric_name, number
 from mn_jax.studies import results as collect
 from mn_jax.studies.study import Run, RunsTogether, Study
 
@@ -74,26 +75,20 @@ def show(console: Console, results: dict[str, Any]) -> None:
     cells = [member["name"], f"{len(member['seeds'])}/{member['wanted']}"]
     for name in metrics:
       found = member["metrics"][name]
-      spread = "" if found["std"] is None else f" ± {number(found['std'])}"
-      shown = (
-        "" if found["mean"] is None else f"{number(found['mean'])}{spread}"
-      )
-      cells.append(shown)
+      cells.append(mean_std(found["mean"], found["std"]))
     rows.append(tuple(cells))
-  titles = (name.replace("_", " ") for name in metrics)
+  titles = map(metric_name, metrics)
   console.table(results["title"], ("member", "runs", *titles), rows)
   for pair in results["pairs"]:
     found = pair["metrics"][metrics[0]]
     if found["mean"] is None:
       continue
     one, other = pair["members"]
-    interval = ""
+    line = f"{metric_name(metrics[0])}, {one} minus {other}: "
+    line += number(found["mean"], signed=True)
     if found["low"] is not None:
-      interval = f" ({found['low']:+.3f} to {found['high']:+.3f})"
-    console.line(
-      f"{metrics[0].replace('_', ' ')}, {one} less {other}: "
-      f"{found['mean']:+.3f}{interval}"
-    )
+      line += f" ({interval(found['low'], found['high'], signed=True)})"
+    console.line(line)
 
 
 def finish(console: Console, study: Study, runs: Sequence[Run]) -> None:

@@ -17,7 +17,7 @@ from mn_jax.commandline import run_options
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
-from mn_jax.observe import inspection_figures, projector, writers
+from mn_jax.observe import formatting, inspection_figures, projector, writers
 
 _NEIGHBOURS = 5
 
@@ -120,7 +120,7 @@ def _embed(argv: Sequence[str] | None) -> None:
   text = json.dumps(writers.jsonable(numbers), indent=2)
   (folder / "embedding.json").write_text(f"{text}\n")
   shown = {
-    k: console_lib.number(v)
+    k: formatting.number(v)
     for k, v in numbers.items()
     if v is not None and isinstance(v, float)
   }

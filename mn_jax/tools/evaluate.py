@@ -24,7 +24,7 @@ from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, by_group
 from mn_jax.observe import console as console_lib
-from mn_jax.observe import writers
+from mn_jax.observe import formatting, writers
 from mn_jax.run import assessment, reopen, split_data
 
 # Groups that the table shows.
@@ -272,7 +272,7 @@ def _show(
       f"Least accurate of {len(result.groups)} {kind}s",
       (kind, "images", "accuracy"),
       [
-        (x.name, f"{x.images:,}", console_lib.number(x.accuracy))
+        (x.name, f"{x.images:,}", formatting.number(x.accuracy))
         for x in result.groups[:_WORST]
       ],
     )
@@ -298,7 +298,7 @@ def _show_metrics(
     columns["as trained"] = change.before
   rows = []
   for name in scalars:
-    show = "{:,.0f}".format if name == "count" else console_lib.number
+    show = "{:,.0f}".format if name == "count" else formatting.number
     cells = [show(x[name]) if name in x else "" for x in columns.values()]
     if change is not None:
       gap = change.differences.get(name)

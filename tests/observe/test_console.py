@@ -1,7 +1,6 @@
 """Tests of what a person sees, without a terminal and with one."""
 
 import io
-import math
 import pathlib
 
 import pytest
@@ -160,49 +159,6 @@ def test_counting_on_a_terminal_is_a_bar(monkeypatch):
   assert "4/4" in out.getvalue()
   # The bar is transient, and there is no line instead of it.
   assert "images\n" not in out.getvalue()
-
-
-@pytest.mark.parametrize(
-  ("seconds", "text"),
-  [
-    (0, "0 s"),
-    (0.4, "0 s"),
-    (59.4, "59 s"),
-    (59.6, "1:00"),
-    (185, "3:05"),
-    (3599.7, "1:00:00"),
-    (7385, "2:03:05"),
-    (100 * 3600, "100:00:00"),
-  ],
-)
-def test_duration(seconds, text):
-  assert console_lib.duration(seconds) == text
-
-
-@pytest.mark.parametrize(
-  ("value", "text"),
-  [
-    (0.12345, "0.123"),
-    (1, "1.000"),
-    (-0.5, "-0.500"),
-    (math.nan, "-"),
-    (math.inf, "-"),
-  ],
-)
-def test_number(value, text):
-  assert console_lib.number(value) == text
-
-
-@pytest.mark.parametrize(
-  ("values", "text"),
-  [
-    ([0.5], "0.500"),
-    ([0.5, 0.6], "0.550 ± 0.071"),
-    ([0.5, math.nan], "-"),
-  ],
-)
-def test_spread(values, text):
-  assert console_lib.spread(values) == text
 
 
 def test_an_evaluation_is_one_line_however_many_seeds():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.report import build, document, findings, page, tables
+from mn_jax.observe import formatting
+from mn_jax.report import build, document, findings, page, study_tables
 from mn_jax.report.insides import Insides
 from mn_jax.report.opening import Opened
 from tests.report import toy_runs as toy
@@ -73,7 +74,7 @@ def test_a_page_is_one_file_and_says_what_others_called_things(plain):
 
 def test_published_numbers_stand_beside_ours(studied):
   results = json.loads((studied / "results.json").read_text())
-  (table,) = tables.published(results).values()
+  (table,) = study_tables.published(results).values()
   found = results["members"][0]["published"]["val/accuracy"]
   gap = found["mean"] - 0.857
   assert table.rows == [
@@ -82,7 +83,7 @@ def test_published_numbers_stand_beside_ours(studied):
       "val accuracy",
       "0.857",
       f"{found['mean']:.3f} ± {found['std']:.3f}",
-      document.number(gap, signed=True),
+      formatting.number(gap, signed=True),
       "x | y_z",
     )
   ]
@@ -137,7 +138,7 @@ def test_a_row_that_the_test_chose_shows_no_test_number(tmp_path):
       assert repr(value) not in text
   assert "refused" in (tmp_path / "report" / "report.md").read_text()
   # Those of validation, which chose nothing, are shown.
-  (table,) = tables.published(results).values()
+  (table,) = study_tables.published(results).values()
   mean = np.mean([s["val/accuracy"] for s in hidden[:2]])
   assert table.rows[0][3].startswith(f"{mean:.3f} ± ")
 
@@ -175,7 +176,7 @@ def test_a_run_alone_has_a_page_too(tmp_path):
   made = build.of_run(found, NOTHING)
   text = page.markdown(made, "figures")
   Reader(page.html(made, {figure.name: b"" for figure in made.all_figures()}))
-  accuracy = document.number(found.intervals["accuracy"].value)
+  accuracy = formatting.number(found.intervals["accuracy"].value)
   assert f"| accuracy | {accuracy} |" in text
   assert "| class | images |" in text
   assert "two patients are alike" in text
@@ -197,9 +198,9 @@ def test_a_claim_says_what_was_asked_and_found():
   }
   sign, verdict, text, numbers = document.claim_row(claim)
   assert (sign, verdict, text) == ("open", "not decided", "b beats a")
-  minus = document.MINUS
+  minus = formatting.MINUS
   assert numbers == (
-    f"AUROC of b less a: {minus}0.250 ({minus}0.500 to +0.125), 2 seeds; "
+    f"AUROC of b minus a: {minus}0.250 ({minus}0.500 to +0.125), 2 seeds; "
     "asked: above 0"
   )
 

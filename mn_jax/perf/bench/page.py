@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mn_jax.observe.console import duration
+from mn_jax.observe.formatting import duration
 from mn_jax.perf.bench import show
 
 Report = dict[str, Any]

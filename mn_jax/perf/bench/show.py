@@ -4,7 +4,8 @@ import math
 import statistics
 from typing import Any
 
-from mn_jax.observe.console import Console, duration
+from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import duration
 
 Report = dict[str, Any]
 # Of a core, above which a waiting side disturbs the others.

@@ -23,7 +23,8 @@ from mn_jax.perf.scaling.reporting import (
 from mn_jax.perf.scaling.reporting.planned import Pair, Planned
 from mn_jax.perf.scaling.reporting.series import Row
 from mn_jax.report import page
-from mn_jax.report.document import Document, Figure, Section, Table
+from mn_jax.report.document import Document, Figure, Section
+from mn_jax.report.tables import Table
 
 _WIDTH = 1000  # pixels of a figure beside Markdown
 

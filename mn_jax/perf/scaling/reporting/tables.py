@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from mn_jax.observe.console import duration
+from mn_jax.observe.formatting import MINUS, duration
 from mn_jax.parallel import accelerators
 from mn_jax.perf.scaling.reporting.planned import Pair, Planned
 from mn_jax.perf.scaling.reporting.series import Row
-from mn_jax.report.document import MINUS, Table
+from mn_jax.report.tables import Table
 
 # What a cell says of what is not known, and of what has no meaning.
 NOT_MEASURED, NOT_COMPILED = "not measured", "not compiled"

@@ -1,0 +1,79 @@
+"""Numbers and names as people read them, in terminals and on pages."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+MINUS = "\N{MINUS SIGN}"
+UNDEFINED = "-"
+_ABBREVIATIONS = {
+  "auroc": "AUROC",
+  "mcc": "MCC",
+  "f1": "F1",
+  "ece": "ECE",
+  "brier": "Brier",
+}
+
+
+def number(value: float | None, *, signed: bool = False) -> str:
+  """Formats a metric with three decimals; '-' if None or not finite."""
+  if value is None or not math.isfinite(value):
+    return UNDEFINED
+  return f"{value:{'+' if signed else ''}.3f}".replace("-", MINUS)
+
+
+def compact(value: float) -> str:
+  """Formats a number with the digits it was written with: 0.74 as '0.74'."""
+  return f"{value:g}".replace("-", MINUS)
+
+
+def mean_std(mean: float | None, std: float | None) -> str:
+  """Formats '0.512 ± 0.010'; the mean alone without a standard deviation."""
+  if UNDEFINED in (number(mean), number(std)):
+    return number(mean)
+  return f"{number(mean)} ± {number(std)}"
+
+
+def mean_std_of(values: Sequence[float]) -> str:
+  """Formats mean and sample standard deviation of one or more numbers."""
+  mean = statistics.fmean(values)
+  if len(values) == 1 or not math.isfinite(mean):
+    return number(mean)
+  return mean_std(mean, statistics.stdev(values))
+
+
+def interval(
+  low: float | None, high: float | None, *, signed: bool = False
+) -> str:
+  """Formats '0.400 to 0.600'; '-' without an interval."""
+  if low is None or high is None:
+    return UNDEFINED
+  return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
+
+
+def percent(share: float | None) -> str:
+  """Formats a share with one decimal; '-' if None."""
+  return UNDEFINED if share is None else f"{share:.1%}"
+
+
+def duration(seconds: float) -> str:
+  """Formats seconds as '42 s', '3:05' or '2:03:05'."""
+  seconds = round(seconds)
+  if seconds < 60:
+    return f"{seconds} s"
+  hours, rest = divmod(seconds, 3600)
+  minutes, secs = divmod(rest, 60)
+  if hours:
+    return f"{hours}:{minutes:02}:{secs:02}"
+  return f"{minutes}:{secs:02}"
+
+
+def metric_name(key: str) -> str:
+  """Spells out a metric's key: 'test/macro_auroc' is 'test macro AUROC'."""
+  words = key.replace("/", " ").replace("_", " ").split()
+  return " ".join(_ABBREVIATIONS.get(word, word) for word in words)
+
+
+def count(n: int, noun: str) -> str:
+  """Formats '1 seed' or '2 seeds'."""
+  return f"{n:,} {noun}{'' if n == 1 else 's'}"

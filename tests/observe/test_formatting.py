@@ -1,0 +1,54 @@
+"""Tests of numbers and names as people read them."""
+
+import math
+
+import pytest
+
+from mn_jax.observe import formatting
+
+
+def test_durations():
+  for seconds, text in (
+    (0, "0 s"),
+    (0.4, "0 s"),
+    (59.4, "59 s"),
+    (59.6, "1:00"),
+    (185, "3:05"),
+    (3599.7, "1:00:00"),
+    (7385, "2:03:05"),
+    (100 * 3600, "100:00:00"),
+  ):
+    assert formatting.duration(seconds) == text
+
+
+@pytest.mark.parametrize("undefined", [None, math.nan, math.inf])
+def test_undefined_numbers_are_a_dash(undefined):
+  assert formatting.number(undefined) == "-"
+  assert formatting.mean_std(undefined, 0.1) == "-"
+  assert formatting.mean_std(0.5, undefined) == "0.500"
+
+
+def test_numbers_have_a_real_minus_sign():
+  assert formatting.number(0.12345) == "0.123"
+  assert formatting.number(1) == "1.000"
+  assert formatting.number(-0.5) == "\N{MINUS SIGN}0.500"
+  assert formatting.number(0.5, signed=True) == "+0.500"
+  assert formatting.compact(-0.74) == "\N{MINUS SIGN}0.74"
+  text = formatting.interval(-0.5, 0.125, signed=True)
+  assert text == "\N{MINUS SIGN}0.500 to +0.125"
+  assert formatting.interval(None, None) == "-"
+  assert formatting.percent(0.12345) == "12.3%"
+  assert formatting.percent(None) == "-"
+
+
+def test_mean_and_standard_deviation():
+  assert formatting.mean_std_of([0.5]) == "0.500"
+  assert formatting.mean_std_of([0.5, 0.6]) == "0.550 ± 0.071"
+  assert formatting.mean_std_of([0.5, math.nan]) == "-"
+
+
+def test_names_and_counts():
+  assert formatting.metric_name("test/macro_auroc") == "test macro AUROC"
+  assert formatting.metric_name("balanced_accuracy") == "balanced accuracy"
+  assert formatting.count(1, "seed") == "1 seed"
+  assert formatting.count(2000, "image") == "2,000 images"
