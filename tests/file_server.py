@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import http.server
-import re
 import threading
 from collections.abc import Iterator
 
@@ -14,39 +13,23 @@ class Site:
 
   Attributes:
     content: of the file.
-    etag, last_modified: how it names this version; None for not at all.
-    ranges: whether it continues a file.
-    checks_if_range: whether it does so for this version only.
-    cuts: for the next requests, after how many bytes the connection ends; None
-      for not at all.
+    url: of the file.
+    cuts: for the next requests, after how many bytes the connection ends.
     statuses: answers to the next requests in place of the file.
     headers: replace those of the answer with the file; None leaves one out.
     redirects: path -> where it leads.
-    stall: seconds before the file's first byte.
-    requests: (path, headers) of each one.
-    sent: bytes of the file, all answers together.
-    url: of the file.
+    stall: what an answer waits for before the file's first byte.
+    requests: path of each one.
   """
 
   content: bytes
-  etag: str | None = '"one"'
-  last_modified: str | None = None
-  ranges: bool = True
-  checks_if_range: bool = True
-  cuts: list[int | None] = dataclasses.field(default_factory=list)
+  url: str
+  cuts: list[int] = dataclasses.field(default_factory=list)
   statuses: list[int] = dataclasses.field(default_factory=list)
   headers: dict[str, str | None] = dataclasses.field(default_factory=dict)
   redirects: dict[str, str] = dataclasses.field(default_factory=dict)
   stall: threading.Event | None = None
-  requests: list[tuple[str, dict[str, str]]] = dataclasses.field(
-    default_factory=list
-  )
-  sent: int = 0
-  url: str = ""
-
-  def asked(self, header: str) -> list[str | None]:
-    """That header of every request."""
-    return [headers.get(header) for _, headers in self.requests]
+  requests: list[str] = dataclasses.field(default_factory=list)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -57,52 +40,27 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def do_GET(self):
     site = self.server.site
-    site.requests.append((self.path, dict(self.headers)))
+    site.requests.append(self.path)
     path = self.path.partition("?")[0]
     if path in site.redirects:
-      self.send_response(302)
-      self.send_header("Location", site.redirects[path])
-      self.send_header("Content-Length", "0")
-      self.end_headers()
+      self._answer(302, {"Location": site.redirects[path]})
     elif site.statuses:
-      self.send_response(site.statuses.pop(0))
-      self.send_header("Content-Length", "0")
-      self.end_headers()
+      self._answer(site.statuses.pop(0), {})
     else:
-      self._answer(site)
+      cut = site.cuts.pop(0) if site.cuts else len(site.content)
+      headers = {"Content-Length": str(len(site.content))} | site.headers
+      self._answer(200, headers)
+      if site.stall is not None:
+        site.stall.wait()
+      self.wfile.write(site.content[:cut])
+    self.close_connection = True
 
-  def _answer(self, site: Site) -> None:
-    # Taken before the client hears anything: then the test may go on.
-    cut = site.cuts.pop(0) if site.cuts else None
-    size = len(site.content)
-    asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-    version = site.etag or site.last_modified
-    same = self.headers.get("If-Range") == version or not site.checks_if_range
-    start, status = 0, 200
-    if asked and site.ranges and same:
-      start = int(asked[1])
-      status = 206 if start < size else 416
-    body = b"" if status == 416 else site.content[start:]
-    headers = {
-      "Content-Length": str(len(body)),
-      "ETag": site.etag,
-      "Last-Modified": site.last_modified,
-    }
-    if status == 206:
-      headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
-    if status == 416:
-      headers["Content-Range"] = f"bytes */{size}"
+  def _answer(self, status: int, headers: dict[str, str | None]) -> None:
     self.send_response(status)
-    for name, value in (headers | site.headers).items():
+    for name, value in headers.items():
       if value is not None:
         self.send_header(name, value)
     self.end_headers()
-    if site.stall is not None:
-      site.stall.wait()
-    body = body if cut is None else body[:cut]
-    site.sent += len(body)
-    self.wfile.write(body)
-    self.close_connection = True
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -118,7 +76,7 @@ def serving(content: bytes) -> Iterator[Site]:
   """Serves a file at `site.url` while the context lasts."""
   with _Server(("127.0.0.1", 0), _Handler) as server:
     url = f"http://127.0.0.1:{server.server_port}/files/net.h5"
-    server.site = Site(content, url=url)
+    server.site = Site(content, url)
     thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     try:

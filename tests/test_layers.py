@@ -31,6 +31,7 @@ ROOMS = {
 # Files that import more, optional packages only when they are asked to.
 ALLOWED = {
   "mn_jax.data.datasets.tfds_files": {"tensorflow_datasets"},
+  "mn_jax.data.acquire.download": {"pooch", "requests"},
   "mn_jax.data.acquire.kaggle": {"kagglehub", "requests"},
   "mn_jax.data.acquire.manifest": {"mn_jax"},
   "mn_jax.data.acquire.tfds": {

@@ -1,7 +1,7 @@
 """Gets published weights: `python -m mn_jax.tools.fetch resnet50`.
 
-Without a name it lists what there is. A stopped download continues with the
-same command, and a file is used only if it has the expected checksum.
+Without a name it lists what there is. A file is used only if it has the
+expected checksum.
 """
 
 import argparse
@@ -13,8 +13,7 @@ import urllib.parse
 from collections.abc import Sequence
 
 from mn_jax.data import store
-from mn_jax.data.acquire import address
-from mn_jax.data.acquire.download import Checksum, download
+from mn_jax.data.acquire.download import check_hash, check_url, download
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.weights import manifest
@@ -63,21 +62,21 @@ def fetch_named(
   weights = manifest.get(args.name)
   file = weights.no_top if args.no_top else weights.top
   if args.sha256:
-    digest = Checksum("sha256", args.sha256.lower())
+    known_hash = _sha256(args.sha256)
   elif file.md5 is not None:
-    digest = Checksum("md5", file.md5)
+    known_hash = f"md5:{file.md5}"
   else:
     raise InputError(
       f"--sha256: got nothing, and the publisher of {file.name} states no "
       "checksum; valid: --sha256=HEX of a copy that you trust"
     )
   path = args.output or folder / file.name
-  _download(console, file.url, path, digest)
+  _download(console, file.url, path, known_hash)
   licence = weights.licence or "licence not stated"
   console.line(f"{weights.name}: {licence}. {weights.licence_note}")
   console.line(f"From {weights.origin}")
   stated = "as given" if args.sha256 else "as its publisher states it"
-  console.line(f"{digest.kind} {digest.value}, {stated}")
+  console.line(f"{known_hash.replace(':', ' ')}, {stated}")
   console.line(
     f"Trained on images of {weights.resolution}x{weights.resolution} pixels"
   )
@@ -92,7 +91,7 @@ def fetch_other(
   Raises:
     InputError: if it cannot be had.
   """
-  address.check(args.url)
+  check_url(args.url)
   if not args.sha256:
     raise InputError("--sha256: got nothing; valid: with --url, --sha256=HEX")
   name = urllib.parse.urlsplit(args.url).path.rpartition("/")[2]
@@ -106,20 +105,31 @@ def fetch_other(
     raise InputError(
       f"--url: got {path.name!r}; valid: a file of {', '.join(_SUFFIXES)}"
     )
-  _download(console, args.url, path, Checksum("sha256", args.sha256.lower()))
+  _download(console, args.url, path, _sha256(args.sha256))
   if path.suffix != ".json":
     _print_use(console, path, {})
 
 
+def _sha256(digits: str) -> str:
+  """The hash that the user states.
+
+  Raises:
+    InputError: if it is not one.
+  """
+  known_hash = f"sha256:{digits.lower()}"
+  check_hash(known_hash)
+  return known_hash
+
+
 def _download(
-  console: Console, url: str, path: pathlib.Path, digest: Checksum
+  console: Console, url: str, path: pathlib.Path, known_hash: str
 ) -> None:
   with console.counting("fetched", "MB") as update:
 
     def progress(done: int, total: int | None) -> None:
       update(_megabytes(done), _megabytes(total or done))
 
-    download(url, path, digest=digest, progress=progress)
+    download(url, path, known_hash=known_hash, progress=progress)
   console.line(str(path))
 
 
@@ -180,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"fetch: {error}", file=sys.stderr)
     return 2
   except KeyboardInterrupt:
-    print("fetch: stopped; the same command continues", file=sys.stderr)
+    print("fetch: stopped; nothing of the file is left", file=sys.stderr)
     return 130
   return 0
 

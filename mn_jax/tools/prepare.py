@@ -2,7 +2,8 @@
 
 It downloads the data set, or takes a copy with `--source=PATH`, and decodes its
 images once into one file. Training needs nothing else then: no network, no
-TensorFlow, not even the source. Whatever stops it, the same command goes on.
+TensorFlow, not even the source. Whatever stops it, the same command again
+finishes it.
 """
 
 import argparse
@@ -351,7 +352,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2
   except KeyboardInterrupt:
     print(
-      "prepare: stopped; the same command goes on from here", file=sys.stderr
+      "prepare: stopped; the same command resumes packing where it was",
+      file=sys.stderr,
     )
     return 130
   _show(console, args, manifest)

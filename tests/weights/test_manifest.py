@@ -35,7 +35,7 @@ def test_checksums_are_ones_and_none_is_there_twice():
   stated = [file.md5 for file in _FILES if file.md5 is not None]
   assert len(set(stated)) == len(stated) == 24
   for md5 in stated:
-    download.Checksum("md5", md5)
+    download.check_hash(f"md5:{md5}")
 
 
 def test_keras_states_none_for_the_first_two_families():

@@ -1,14 +1,14 @@
-"""Data sets that their publisher serves as one file."""
+"""Downloads data sets that their publisher serves as one file."""
 
 import pathlib
 import urllib.parse
 
-from mn_jax.data.acquire.download import Checksum, Progress, download
+from mn_jax.data.acquire.download import Progress, download
 from mn_jax.data.datasets.spec import Web
 
 
 def fetch(web: Web, root: pathlib.Path, progress: Progress) -> pathlib.Path:
-  """The file, downloaded to `root/web` or checked where it is there.
+  """Downloads a file to `root/web`, or checks it if it is there.
 
   Args:
     web: which file.
@@ -20,11 +20,5 @@ def fetch(web: Web, root: pathlib.Path, progress: Progress) -> pathlib.Path:
   """
   name = urllib.parse.urlsplit(web.url).path.rpartition("/")[2]
   path = root / "web" / name
-  download(
-    web.url,
-    path,
-    digest=Checksum("sha256", web.sha256),
-    progress=progress,
-    max_bytes=web.size,
-  )
+  download(web.url, path, known_hash=f"sha256:{web.sha256}", progress=progress)
   return path
