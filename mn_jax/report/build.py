@@ -59,7 +59,7 @@ def of_study(
   """The report of a study.
 
   Args:
-    results: from `collect.collect`.
+    results: from `studies.results.collect`.
     members: row -> its complete runs, in the order of seeds.
     opened: of the first run of each row, or of none.
   """

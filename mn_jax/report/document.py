@@ -101,7 +101,7 @@ class Document:
 
 
 def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
-  """A judged claim, from `collect.judge`, as a line of the document."""
+  """A judged claim, from `studies.results`, as a line of the document."""
   relation = {">": "above", "<": "below", "=": "within"}[claim["relation"]]
   goal = compact(claim["value"])
   if claim["relation"] == "=":

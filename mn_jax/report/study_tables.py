@@ -24,7 +24,7 @@ def main(
   """Every row's test, then the baselines of the splits.
 
   Args:
-    results: from `collect.collect`.
+    results: from `studies.results.collect`.
     guesses: of the splits that were opened.
     firsts: the first run of each row.
   """

@@ -1,6 +1,6 @@
-"""What came of a sweep: its points in the order that validation gives them.
+"""Results of a sweep: its points ranked by a validation metric.
 
-The test chooses nothing: its numbers are read for the chosen point alone, and
+The test set chooses nothing: its metrics are read for the best point alone, and
 only once every run is complete, so that no point can be preferred for them.
 """
 
@@ -16,14 +16,14 @@ from mn_jax.data import atomic
 from mn_jax.metrics import choices
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name
-from mn_jax.studies.sweep_plan import Plan, Point
+from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
 
 
-def rank(plan: Plan) -> dict[str, Any]:
-  """The results of a sweep, of values that JSON keeps.
+def rank(plan: SweepPlan) -> dict[str, Any]:
+  """Ranks the points of a sweep; returns values that JSON can hold.
 
   Args:
-    plan: its runs, complete or not.
+    plan: the runs of the sweep, complete or not.
 
   Returns:
     'title', 'config', 'metric' (of validation), 'complete' (whether all runs
@@ -36,21 +36,16 @@ def rank(plan: Plan) -> dict[str, Any]:
     point's name, its 'arguments' of `mn_jax.main`, and 'val' and 'test': metric
     -> 'mean' and 'std' over its seeds.
   """
-  summaries = {
-    point.name: {
-      run.seed: summary
-      for run in plan.runs
-      if run.member.name == point.name
-      and (summary := run.summary()) is not None
-    }
-    for point in plan.points
-  }
+  summaries = {point.name: {} for point in plan.points}
+  for run in plan.runs:
+    if (summary := run.summary()) is not None:
+      summaries[run.member.name][run.seed] = summary
   wanted = len(plan.runs) // len(plan.points)
   points = [
-    _judge(point, plan.metric, summaries[point.name], wanted)
+    _score_point(point, plan.metric, summaries[point.name], wanted)
     for point in plan.points
   ]
-  points.sort(key=lambda point: _order(point, plan.metric))
+  points.sort(key=lambda point: _sort_key(point, plan.metric))
   for place, point in enumerate(points, 1):
     point["rank"] = place if len(point["values"]) == wanted else None
   complete = all(point["rank"] is not None for point in points)
@@ -63,8 +58,8 @@ def rank(plan: Plan) -> dict[str, Any]:
         f"--config.{field}={value}"
         for field, value in points[0]["fields"].items()
       ],
-      "val": _means(list(summaries[name].values()), "val/"),
-      "test": _means(list(summaries[name].values()), "test/"),
+      "val": _mean_metrics(list(summaries[name].values()), "val/"),
+      "test": _mean_metrics(list(summaries[name].values()), "test/"),
     }
   return {
     "title": plan.title,
@@ -76,8 +71,8 @@ def rank(plan: Plan) -> dict[str, Any]:
   }
 
 
-def finish(console: Console, plan: Plan) -> None:
-  """Ranks what is complete, writes `sweep.json` beside it and shows it."""
+def finish(console: Console, plan: SweepPlan) -> None:
+  """Ranks the complete points, writes `sweep.json` and prints it."""
   results = rank(plan)
   path = plan.folder / "sweep.json"
   atomic.write_json(path, results)
@@ -85,12 +80,12 @@ def finish(console: Console, plan: Plan) -> None:
   console.line(f"Results: {path}")
 
 
-def show(console: Console, plan: Plan, results: Mapping[str, Any]) -> None:
-  """Prints the ranking and, of a sweep that is complete, the chosen point."""
+def show(console: Console, plan: SweepPlan, results: Mapping[str, Any]) -> None:
+  """Prints the ranking and, once the sweep is complete, the best point."""
   configs = {point.name: point.config for point in plan.points}
   rows = [
     (
-      _told(configs[point["name"]], plan.fields()),
+      _describe(configs[point["name"]], plan.fields()),
       "-" if point["rank"] is None else str(point["rank"]),
       f"{len(point['values'])}/{point['wanted']}",
       "diverged"
@@ -104,14 +99,14 @@ def show(console: Console, plan: Plan, results: Mapping[str, Any]) -> None:
   for point in results["points"]:
     if point["diverged"]:
       console.line(
-        f"Diverged, and so last: {point['name']}, {point['diverged']} of "
+        f"Diverged, so ranked last: {point['name']}, {point['diverged']} of "
         f"{point['wanted']} runs"
       )
   _show_chosen(console, plan, results)
 
 
 def _show_chosen(
-  console: Console, plan: Plan, results: Mapping[str, Any]
+  console: Console, plan: SweepPlan, results: Mapping[str, Any]
 ) -> None:
   if not results["complete"]:
     done = sum(len(point["values"]) for point in results["points"])
@@ -140,35 +135,35 @@ def _show_chosen(
     ],
   )
   console.line(
-    f"Validation chose it among {len(plan.points)} and flatters it; the test "
-    "does not."
+    f"It was chosen among {len(plan.points)} points on validation, whose "
+    "metrics are therefore optimistic; those of the test are not."
   )
   if chosen["arguments"]:
     console.line(f"Its fields: {' '.join(chosen['arguments'])}")
 
 
-def _judge(
-  point: Point, metric: str, summaries: Mapping[int, Mapping], wanted: int
+def _score_point(
+  point: SweepPoint, metric: str, summaries: Mapping[int, Mapping], wanted: int
 ) -> dict[str, Any]:
-  """A point's validation over its seeds; nothing of the test is read."""
+  """A point's validation metric over its seeds; reads no test metric."""
   values = {
-    seed: _defined(summary[f"val/{metric}"])
+    seed: _finite(summary[f"val/{metric}"])
     for seed, summary in sorted(summaries.items())
   }
   diverged = sum(value is None for value in values.values())
-  found = [] if diverged else list(values.values())
+  complete = [] if diverged else list(values.values())
   return {
     "name": point.name,
     "fields": dict(point.fields),
-    **_over_seeds(found),
+    **_mean_and_std(complete),
     "values": values,
     "wanted": wanted,
     "diverged": diverged,
   }
 
 
-def _order(point: Mapping[str, Any], metric: str) -> tuple:
-  """What points are sorted by; equal ones keep their order."""
+def _sort_key(point: Mapping[str, Any], metric: str) -> tuple:
+  """Best first, then incomplete ones; equal ones keep their order."""
   score = -math.inf
   if point["mean"] is not None:
     score = choices.score(metric, point["mean"])
@@ -176,35 +171,37 @@ def _order(point: Mapping[str, Any], metric: str) -> tuple:
   return missing, -score
 
 
-def _means(summaries: list[Mapping[str, Any]], part: str) -> dict[str, Any]:
-  """Every metric of a part over some runs; None where one is undefined."""
+def _mean_metrics(
+  summaries: list[Mapping[str, Any]], part: str
+) -> dict[str, Any]:
+  """Every metric of a part over runs; None where one is undefined."""
   names = [name for name in summaries[0] if name.startswith(part)]
   means = {}
   for name in names:
-    values = [_defined(summary[name]) for summary in summaries]
-    means[name.removeprefix(part)] = _over_seeds(
+    values = [_finite(summary[name]) for summary in summaries]
+    means[name.removeprefix(part)] = _mean_and_std(
       [] if None in values else values
     )
   return means
 
 
-def _over_seeds(values: list[float]) -> dict[str, float | None]:
+def _mean_and_std(values: list[float]) -> dict[str, float | None]:
   return {
     "mean": float(np.mean(values)) if values else None,
     "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
   }
 
 
-def _defined(value: float | None) -> float | None:
+def _finite(value: float | None) -> float | None:
   return None if value is None or not math.isfinite(value) else value
 
 
-def _told(config: Config, fields: tuple[str, ...]) -> str:
-  """What a config has in those fields in which points differ."""
+def _describe(config: Config, fields: tuple[str, ...]) -> str:
+  """Those fields of a config in which points differ, as 'width=0.5'."""
   leaves = [field.rpartition(".")[2] for field in fields]
-  told = []
+  described = []
   for field, leaf in zip(fields, leaves, strict=True):
     value = operator.attrgetter(field)(config)
     shown = f"{value:g}" if isinstance(value, float) else value
-    told.append(f"{leaf if leaves.count(leaf) == 1 else field}={shown}")
-  return " ".join(told)
+    described.append(f"{leaf if leaves.count(leaf) == 1 else field}={shown}")
+  return " ".join(described)

@@ -1,7 +1,7 @@
-"""What came of a study: its runs' summaries as one table of numbers.
+"""Results of a study: the summaries of its runs as tables of numbers.
 
-A number of the test counts only where the test chose nothing: those of a run
-whose checkpoint was chosen by the test part are left out, and said to be.
+Test metrics count only where the test set chose nothing: those of a run whose
+checkpoint was selected on the test set are left out, and reported as refused.
 """
 
 import math
@@ -10,62 +10,42 @@ from typing import Any
 
 import numpy as np
 
+from mn_jax.data import atomic
 from mn_jax.metrics import comparison
-from mn_jax.studies.study import Claim, Run, Study
+from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import interval, mean_std, metric_name, number
+from mn_jax.studies.study import Claim, Study, StudyRun
 
 # Verdicts on a claim.
 HOLDS, FAILS = "holds", "does not hold"
 OPEN, NOT_RUN = "not decided", "not run"
+# As many metrics as a terminal of 80 columns has room for.
+_COLUMNS = 3
 
+# Seed -> content of `summary.json`.
 Summaries = Mapping[int, Mapping[str, Any]]
 
 
-def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
-  """The results of a study, of values that JSON keeps.
+def collect(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
+  """Returns the results of a study as values that JSON can hold.
 
   Args:
-    study: which.
+    study: the study.
     runs: all of its runs, complete or not.
 
   Returns:
-    'members': for each row its runs' number, the metrics as 'mean', 'std'
+    'members': for each member its number of runs, the metrics as 'mean', 'std'
     (sample standard deviation), 'low' and 'high' (95 % confidence interval of
-    the mean by Student's t) and 'values' by seed, the same of what was
-    published ('published', with the number as 'there'), 'refused' (seeds whose
-    test numbers do not count), parameters, mult-adds, wall time and digests of
-    splits; 'pairs': for each compared pair the mean difference over the seeds
-    that both have, its interval and the p-values of the paired t test ('p',
-    and 'p_holm', adjusted for the number of pairs) and of Wilcoxon's; and
-    'claims', each with its 'verdict' and the numbers that it rests on. What is
-    not defined for so few seeds is None.
+    the mean by Student's t) and 'values' by seed, the same for each published
+    metric ('published', with the published number as 'there'), 'refused' (seeds
+    whose test metrics do not count), parameters, mult-adds, wall time and
+    digests of splits; 'pairs': for each compared pair the mean difference over
+    the seeds that both have, its interval and the p-values of the paired t test
+    ('p', and 'p_holm', adjusted for the number of pairs) and of Wilcoxon's
+    test; and 'claims', each with its 'verdict' and the numbers behind it. What
+    is undefined for so few seeds is None.
   """
-  done = {
-    member.name: {
-      run.seed: summary
-      for run in runs
-      if run.member.name == member.name
-      and (summary := run.summary()) is not None
-    }
-    for member in study.members
-  }
-  pairs = [
-    {
-      "members": [one, other],
-      "metrics": {
-        name: _paired(
-          values(done[one], f"test/{name}"),
-          values(done[other], f"test/{name}"),
-        )
-        for name in study.metrics
-      },
-    }
-    for one, other in study.pairs
-  ]
-  for name in study.metrics:
-    found = [pair["metrics"][name] for pair in pairs]
-    adjusted = comparison.holm([_number(f["p"]) for f in found])
-    for each, p in zip(found, adjusted.tolist(), strict=True):
-      each |= _defined({"p_holm": p})
+  summaries = summaries_by_member(study, runs)
   return {
     "title": study.title,
     "source": study.source,
@@ -77,28 +57,83 @@ def collect(study: Study, runs: Sequence[Run]) -> dict[str, Any]:
         "fields": dict(member.fields),
         "weights": member.weights,
         "note": member.note,
-        "seeds": sorted(done[member.name]),
-        "refused": refused(done[member.name]),
+        "seeds": sorted(summaries[member.name]),
+        "refused": refused_seeds(summaries[member.name]),
         "wanted": sum(run.member.name == member.name for run in runs),
         "metrics": {
-          name: spread(values(done[member.name], f"test/{name}"))
+          name: _statistics(
+            values_by_seed(summaries[member.name], f"test/{name}")
+          )
           for name in study.metrics
         },
         "published": {
-          key: {"there": there, **spread(values(done[member.name], key))}
-          for key, there in member.published.items()
+          key: {
+            "there": value,
+            **_statistics(values_by_seed(summaries[member.name], key)),
+          }
+          for key, value in member.published.items()
         },
-        **_facts(list(done[member.name].values())),
+        **_shared_facts(list(summaries[member.name].values())),
       }
       for member in study.members
     ],
-    "pairs": pairs,
-    "claims": [judge(claim, done) for claim in study.claims],
+    "pairs": _compared_pairs(study, summaries),
+    "claims": [judge_claim(claim, summaries) for claim in study.claims],
   }
 
 
-def refused(summaries: Summaries) -> list[int]:
-  """Seeds of the runs whose selection touched the test set."""
+def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
+  """Writes `results.json` into the study's folder and prints its tables."""
+  results = collect(study, runs)
+  path = runs[0].workdir.parents[1] / "results.json"
+  atomic.write_json(path, results)
+  show(console, results)
+  console.line(f"Results: {path}")
+
+
+def show(console: Console, results: Mapping[str, Any]) -> None:
+  """Prints the metrics of all members and the differences of the pairs."""
+  metrics = results["metrics"][:_COLUMNS]
+  rows = [
+    (
+      member["name"],
+      f"{len(member['seeds'])}/{member['wanted']}",
+      *(
+        mean_std(
+          member["metrics"][name]["mean"], member["metrics"][name]["std"]
+        )
+        for name in metrics
+      ),
+    )
+    for member in results["members"]
+  ]
+  columns = ("member", "runs", *map(metric_name, metrics))
+  console.table(results["title"], columns, rows)
+  for pair in results["pairs"]:
+    difference = pair["metrics"][metrics[0]]
+    if difference["mean"] is None:
+      continue
+    line = f"{metric_name(metrics[0])}, {' minus '.join(pair['members'])}: "
+    line += number(difference["mean"], signed=True)
+    if difference["low"] is not None:
+      ends = interval(difference["low"], difference["high"], signed=True)
+      line += f" ({ends})"
+    console.line(line)
+
+
+def summaries_by_member(
+  study: Study, runs: Sequence[StudyRun]
+) -> dict[str, dict[int, dict[str, Any]]]:
+  """Returns member -> seed -> `summary.json` of its complete runs."""
+  summaries = {member.name: {} for member in study.members}
+  for run in runs:
+    if (summary := run.summary()) is not None:
+      summaries[run.member.name][run.seed] = summary
+  return summaries
+
+
+def refused_seeds(summaries: Summaries) -> list[int]:
+  """Returns the seeds whose checkpoint was selected on the test set."""
   return sorted(
     seed
     for seed, summary in summaries.items()
@@ -106,36 +141,55 @@ def refused(summaries: Summaries) -> list[int]:
   )
 
 
-def values(summaries: Summaries, key: str) -> dict[int, float]:
-  """Seed -> metric, of runs in which it is defined and counts."""
-  left_out = refused(summaries) if "test/" in key else []
+def values_by_seed(summaries: Summaries, key: str) -> dict[int, float]:
+  """Returns seed -> metric, of the runs in which it is defined and counts."""
+  refused = refused_seeds(summaries) if "test/" in key else []
   return {
     seed: summary[key]
     for seed, summary in sorted(summaries.items())
-    if summary.get(key) is not None and seed not in left_out
+    if summary.get(key) is not None and seed not in refused
   }
 
 
-def judge(claim: Claim, done: Mapping[str, Summaries]) -> dict[str, Any]:
-  """A claim, its numbers here, and what they say about it.
+def over_members(
+  study: Study, runs: Sequence[StudyRun]
+) -> dict[str, tuple[float, float]]:
+  """Returns metric -> mean and standard deviation over the members' means.
+
+  This is the result of a cross-validation, whose members are its folds. It is
+  NaN while a member has no run that counts, or has one in which the metric is
+  undefined: a mean over some folds is not the mean over all. Folds share
+  training images, so the deviation is not a standard error of the mean.
+  """
+  summaries = summaries_by_member(study, runs).values()
+  results = {}
+  for name in study.metrics:
+    means = [_mean_over_seeds(of_seed, f"test/{name}") for of_seed in summaries]
+    results[name] = (float(np.mean(means)), float(np.std(means, ddof=1)))
+  return results
+
+
+def judge_claim(
+  claim: Claim, summaries: Mapping[str, Summaries]
+) -> dict[str, Any]:
+  """Decides whether a claim holds in the runs.
 
   Args:
-    claim: which.
-    done: row -> its runs.
+    claim: the claim.
+    summaries: of the runs of each member.
 
   Returns:
-    The claim's fields, 'mean', 'low', 'high', 'seeds' and 'verdict': it holds,
-    or not, where the whole 95 % interval over seeds is on one side; else, or
-    with one seed, it is not decided.
+    The claim's fields, 'mean', 'low', 'high', 'seeds' and 'verdict': the claim
+    holds, or does not, where the whole 95 % interval over seeds is on one side
+    of its value; otherwise, or with one seed, it is not decided.
   """
-  first = values(done[claim.one], claim.metric)
+  values = values_by_seed(summaries[claim.one], claim.metric)
   if claim.other:
-    numbers = _paired(first, values(done[claim.other], claim.metric))
-    numbers = {k: numbers[k] for k in ("mean", "low", "high", "seeds")}
+    others = values_by_seed(summaries[claim.other], claim.metric)
+    numbers = _paired_difference(values, others)
   else:
-    whole = spread(first)
-    numbers = {k: whole[k] for k in ("mean", "low", "high")}
-    numbers["seeds"] = list(first)
+    numbers = {**_statistics(values), "seeds": list(values)}
+  numbers = {name: numbers[name] for name in ("mean", "low", "high", "seeds")}
   return {**vars(claim), **numbers, "verdict": _verdict(claim, numbers)}
 
 
@@ -155,47 +209,81 @@ def _verdict(claim: Claim, numbers: Mapping[str, Any]) -> str:
   return HOLDS if inside else FAILS if outside else OPEN
 
 
-def spread(numbers: Mapping[int, float]) -> dict[str, Any]:
-  """Mean, deviation and interval of a metric, from seed -> its value."""
-  found = list(numbers.values())
+def _compared_pairs(
+  study: Study, summaries: Mapping[str, Summaries]
+) -> list[dict[str, Any]]:
+  """Compares the pairs of members, and adjusts p-values for their number."""
+  pairs = [
+    {
+      "members": [one, other],
+      "metrics": {
+        name: _paired_difference(
+          values_by_seed(summaries[one], f"test/{name}"),
+          values_by_seed(summaries[other], f"test/{name}"),
+        )
+        for name in study.metrics
+      },
+    }
+    for one, other in study.pairs
+  ]
+  for name in study.metrics:
+    differences = [pair["metrics"][name] for pair in pairs]
+    p_values = [math.nan if d["p"] is None else d["p"] for d in differences]
+    adjusted = comparison.holm(p_values).tolist()
+    for difference, p in zip(differences, adjusted, strict=True):
+      difference |= _without_nan({"p_holm": p})
+  return pairs
+
+
+def _statistics(value_of_seed: Mapping[int, float]) -> dict[str, Any]:
+  """Mean, standard deviation and interval of the mean over seeds."""
+  values = list(value_of_seed.values())
   mean = low = high = std = math.nan
-  if found:
-    # The interval of a mean is that of its difference from nothing.
-    alone = comparison.across_seeds(found, [0.0] * len(found))
-    mean, low, high = alone.mean, alone.low, alone.high
-  if len(found) > 1:
-    std = float(np.std(found, ddof=1))
+  if values:
+    # The interval of a mean is that of its difference from zero.
+    from_zero = comparison.across_seeds(values, [0.0] * len(values))
+    mean, low, high = from_zero.mean, from_zero.low, from_zero.high
+  if len(values) > 1:
+    std = float(np.std(values, ddof=1))
   numbers = {"mean": mean, "std": std, "low": low, "high": high}
-  return {**_defined(numbers), "values": found}
+  return {**_without_nan(numbers), "values": values}
 
 
-def _paired(
+def _paired_difference(
   one: Mapping[int, float], other: Mapping[int, float]
 ) -> dict[str, Any]:
-  """The mean of one less the other, over the seeds that both have."""
+  """The mean of one minus the other, over the seeds that both have."""
   seeds = sorted(one.keys() & other.keys())
   names = ("mean", "low", "high", "p", "p_wilcoxon")
   if not seeds:
     return {"seeds": seeds, **dict.fromkeys(names)}
-  found = comparison.across_seeds(
+  compared = comparison.across_seeds(
     [one[seed] for seed in seeds], [other[seed] for seed in seeds]
   )
   numbers = (
-    found.mean,
-    found.low,
-    found.high,
-    found.t_p_value,
-    found.wilcoxon_p_value,
+    compared.mean,
+    compared.low,
+    compared.high,
+    compared.t_p_value,
+    compared.wilcoxon_p_value,
   )
-  return {"seeds": seeds, **_defined(dict(zip(names, numbers, strict=True)))}
+  return {
+    "seeds": seeds,
+    **_without_nan(dict(zip(names, numbers, strict=True))),
+  }
 
 
-def _number(value: float | None) -> float:
-  return math.nan if value is None else value
+def _mean_over_seeds(summaries: Summaries, key: str) -> float:
+  """NaN without runs that count, or if the metric is undefined in one."""
+  values = values_by_seed(summaries, key)
+  counted = len(summaries) - len(refused_seeds(summaries))
+  if not values or len(values) < counted:
+    return math.nan
+  return float(np.mean(list(values.values())))
 
 
-def _facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """What all runs of a row share, and their mean time."""
+def _shared_facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """What all runs of a member share, and their mean time."""
   if not summaries:
     return {}
   first = summaries[0]
@@ -213,9 +301,6 @@ def _facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   }
 
 
-def _defined(numbers: Mapping[str, Any]) -> dict[str, Any]:
-  """NaN as None, which JSON has."""
-  return {
-    name: None if isinstance(x, float) and math.isnan(x) else x
-    for name, x in numbers.items()
-  }
+def _without_nan(numbers: Mapping[str, float]) -> dict[str, float | None]:
+  """Replaces NaN by None, which JSON can hold."""
+  return {k: None if math.isnan(x) else x for k, x in numbers.items()}

@@ -1,7 +1,8 @@
-"""A study: runs that belong into one table, and what was published of them.
+"""Studies: trainings that are compared in one table, and published numbers.
 
 A study file, `configs/studies/NAME.py`, returns a `Study` from `get_study()`.
-Nothing here runs anything: it says what to run, where, and what came of it.
+This module expands a study into the command lines of its runs; `runner.py`
+runs them and `results.py` gathers their metrics.
 """
 
 import dataclasses
@@ -29,10 +30,10 @@ class Member:
     name: of the row, and of its folder.
     config: stem of a file in `configs`, with `:ARG` where one is wanted.
     fields: 'section.field' -> value, over the config.
-    weights: name of the published weights that it begins with, one of
+    weights: name of the published weights that training starts from, one of
       `weights.manifest`; '' for none.
-    published: metric -> number of the source, in the source's protocol.
-    note: what a reader should know of the published numbers.
+    published: metric -> number of the paper, by the paper's protocol.
+    note: what a reader should know about the published numbers.
   """
 
   name: str
@@ -45,15 +46,15 @@ class Member:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """A statement that the runs decide: a metric, or its difference of two rows.
+  """A statement that the runs decide: about a metric, or its difference.
 
   Attributes:
-    text: one line, as a reader would put it.
-    one: row whose metric it is.
-    other: row whose metric is taken from that, seed by seed; '' for none.
+    text: one line.
+    one: the member whose metric it is about.
+    other: a member whose metric is subtracted, seed by seed; '' for none.
     metric: name in `summary.json`.
-    relation: '>' or '<' than the value; '=' for no further from 0 than it.
-    value: to compare with; for a difference usually 0.
+    relation: '>' or '<' than the value; '=' for at most the value from 0.
+    value: to compare with; usually 0 for a difference.
   """
 
   text: str
@@ -66,19 +67,19 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-  """What one table of a source asks, and how it is answered here.
+  """One table of a paper, and the runs that repeat it.
 
   Attributes:
     title: one line.
-    source: the document or paper whose table it is.
-    members: its rows.
-    sample: fields over those of every member that let it run in seconds on an
-      embedded sample.
-    metrics: those of the test that the table shows, most telling first.
-    pairs: (row, row) that are compared, in the order of the difference.
-    claims: what the source says, and whether it holds here.
-    resplit: whether every seed splits the data anew, so that an interval over
-      seeds has the choice of the test set in it too.
+    source: the paper whose table it is.
+    members: the rows of the table.
+    sample: fields over those of every member that let it run in seconds on
+      generated images.
+    metrics: test metrics that the table shows, the most telling first.
+    pairs: members to compare, as (minuend, subtrahend).
+    claims: statements to decide, such as those of the paper.
+    resplit: whether every seed splits the data anew, so that intervals over
+      seeds include the choice of the test set.
   """
 
   title: str
@@ -92,12 +93,12 @@ class Study:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-  """One training run of a study.
+class StudyRun:
+  """One training run of a study: a member with one seed.
 
   Attributes:
-    member: its row.
-    seed: of initial values, order and augmentation.
+    member: what is trained.
+    seed: of initial weights, order and augmentation.
     workdir: its folder.
     arguments: of `mn_jax.main`.
   """
@@ -108,13 +109,14 @@ class Run:
   arguments: tuple[str, ...]
 
   def title(self) -> str:
-    """What names it in the terminal."""
+    """Returns its name for the terminal."""
     return f"{self.member.name} seed {self.seed}"
 
   def summary(self) -> dict[str, Any] | None:
-    """The content of `summary.json`; None unless the run is complete.
+    """Returns the content of `summary.json`; None unless the run is complete.
 
-    One without 'chosen_on' is of a version that did not say so.
+    A summary without 'chosen_on' was written by an earlier version, and does
+    not count.
     """
     try:
       summary = json.loads((self.workdir / "summary.json").read_text())
@@ -128,14 +130,14 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunsTogether:
-  """Consecutive seeds of one row, trained in one program.
+class ReplicatedRuns:
+  """Consecutive seeds of one member, trained together in one program.
 
   Attributes:
     runs: two or more, by seed.
   """
 
-  runs: tuple[Run, ...]
+  runs: tuple[StudyRun, ...]
 
   @property
   def workdir(self) -> pathlib.Path:
@@ -149,7 +151,7 @@ class RunsTogether:
     return (*self.runs[0].arguments, replicas)
 
   def title(self) -> str:
-    """What names them in the terminal."""
+    """Returns their name for the terminal."""
     first, last = self.runs[0], self.runs[-1]
     return f"{first.member.name} seeds {first.seed} to {last.seed}"
 
@@ -188,19 +190,18 @@ def expand(
   weights: pathlib.Path | None,
   only: Sequence[str],
   overrides: Sequence[str] = (),
-) -> list[Run]:
-  """The runs of a study, seed by seed so that a part of them is of use.
+) -> list[StudyRun]:
+  """Returns the runs of a study, all members of seed 0 first.
 
   Args:
-    study: which.
+    study: the study.
     folder: of all its runs.
     seeds: number of seeds of every member, from 0 on.
-    sample: whether to run on the embedded sample, in seconds; members that
-      begin with published weights are drawn instead.
-    weights: folder of published weights; None where nothing will be run, but
-      only gathered.
+    sample: whether to run on generated images, in seconds; members that start
+      from published weights are trained from scratch instead.
+    weights: folder of published weights; None to gather results only.
     only: names of the members to run.
-    overrides: `section.field=value` over everything else.
+    overrides: `section.field=value` over all other fields.
 
   Raises:
     InputError: if published weights are missing.
@@ -220,7 +221,7 @@ def expand(
       elif member.weights and weights is not None:
         fields["model.weights"] = _find(weights, member)
       runs.append(
-        Run(
+        StudyRun(
           member,
           seed,
           workdir_lib.of_seed(folder / member.name, seed),
@@ -234,27 +235,27 @@ def expand(
   return runs
 
 
-def together(row: Sequence[Run]) -> list[Run | RunsTogether]:
-  """What runs all seeds of a row with as few programs as there can be.
+def group_replicas(row: Sequence[StudyRun]) -> list[StudyRun | ReplicatedRuns]:
+  """Groups the seeds of a member into as few programs as possible.
 
-  Seeds that have begun are kept apart from those that have not, which would
+  Seeds that have started stay apart from those that have not, which would
   make them start again.
 
   Args:
-    row: runs of one member, by seed, that share their split.
+    row: runs of one member in the order of seeds, all on the same split.
   """
-  jobs: list[Run | RunsTogether] = []
+  jobs: list[StudyRun | ReplicatedRuns] = []
   for _, group in itertools.groupby(row, _progress):
     some = tuple(group)
     if len(some) == 1 or some[0].is_complete():
       jobs += some
     else:
-      jobs.append(RunsTogether(some))
+      jobs.append(ReplicatedRuns(some))
   return jobs
 
 
-def _progress(run: Run) -> tuple[bool, bool]:
-  """Whether a run is complete, and whether it has begun."""
+def _progress(run: StudyRun) -> tuple[bool, bool]:
+  """Whether a run is complete, and whether it has started."""
   return run.is_complete(), (run.workdir / "config.json").exists()
 
 
@@ -264,7 +265,7 @@ def _config(name: str) -> str:
 
 
 def _find(folder: pathlib.Path, member: Member) -> str:
-  """The file of published weights: as fetched, or called by their name."""
+  """The file of published weights, by its name as fetched or by their name."""
   published = manifest.get(member.weights)
   names = (
     published.top.name,
@@ -276,8 +277,8 @@ def _find(folder: pathlib.Path, member: Member) -> str:
     if (folder / name).is_file():
       return str(folder / name)
   raise InputError(
-    f"--weights: {folder} has no {names[0]} or {names[3]}, with which "
-    f"{member.name!r} begins; valid: a folder that has it, or after `python -m "
+    f"--weights: {folder} has no {names[0]} or {names[3]}, from which "
+    f"{member.name!r} starts; valid: a folder that has it, or after `python -m "
     f"mn_jax.tools.fetch {published.name}`"
   )
 

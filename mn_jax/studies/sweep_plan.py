@@ -47,7 +47,7 @@ _LONGEST_NAME = 60
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
+class SweepPoint:
   """A point that can be run.
 
   Attributes:
@@ -63,8 +63,8 @@ class Point:
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-  """A sweep's runs.
+class SweepPlan:
+  """The runs of a sweep.
 
   Attributes:
     title: of the sweep.
@@ -79,8 +79,8 @@ class Plan:
   config: str
   metric: str
   folder: pathlib.Path
-  points: tuple[Point, ...]
-  runs: tuple[study.Run, ...]
+  points: tuple[SweepPoint, ...]
+  runs: tuple[study.StudyRun, ...]
 
   def fields(self) -> tuple[str, ...]:
     """Those in which points differ, in the order in which they come."""
@@ -96,7 +96,7 @@ def plan(
   seeds: int,
   sample: bool = False,
   overrides: Sequence[str] = (),
-) -> Plan:
+) -> SweepPlan:
   """The runs of a sweep, every one's config checked.
 
   Args:
@@ -148,7 +148,7 @@ def plan(
     only=[point.name for point in points],
     overrides=overrides,
   )
-  made = Plan(
+  checked = SweepPlan(
     title=sweep.title,
     config=sweep.config,
     metric=points[0].config.eval.best_metric,
@@ -156,18 +156,18 @@ def plan(
     points=points,
     runs=tuple(runs),
   )
-  _check_folders(made)
-  return made
+  _check_folders(checked)
+  return checked
 
 
-def _check_folders(made: Plan) -> None:
+def _check_folders(plan: SweepPlan) -> None:
   """Refuses folders of other configs: complete ones are never opened again.
 
   Raises:
     InputError: with the fields that differ.
   """
-  configs = {point.name: point.config for point in made.points}
-  for run in made.runs:
+  configs = {point.name: point.config for point in plan.points}
+  for run in plan.runs:
     if run.summary() is not None:
       workdir_lib.read_object(run.workdir / "config.json")
     if run.workdir.is_dir():
@@ -231,7 +231,7 @@ def _refuse_swept(what: str, name: str, swept: set[str]) -> None:
 
 def _point(
   number: int, values: dict[str, Any], fields: Mapping[str, Any]
-) -> Point:
+) -> SweepPoint:
   """One point, checked as far as it can be without data and devices.
 
   Raises:
@@ -261,7 +261,7 @@ def _point(
   plain = dataclasses.asdict(config)
   typed = {name: _get(plain, name) for name in fields}
   config = dataclasses.replace(config, seed=0)
-  return Point(_name(typed), typed, config)
+  return SweepPoint(_name(typed), typed, config)
 
 
 def _name(fields: Mapping[str, Any]) -> str:
@@ -277,7 +277,7 @@ def _name(fields: Mapping[str, Any]) -> str:
   return f"{readable}{digest.hexdigest()[:8]}"
 
 
-def _check_different(points: Sequence[Point]) -> None:
+def _check_different(points: Sequence[SweepPoint]) -> None:
   """Refuses to run the same thing twice, under one name or two.
 
   Raises:

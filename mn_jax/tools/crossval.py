@@ -19,8 +19,9 @@ from mn_jax.config import Config, checks
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import mean_std, metric_name
 from mn_jax.run import split_data
-from mn_jax.studies import runner, study
+from mn_jax.studies import results, runner, study
 
 _METRICS = {
   True: ("balanced_accuracy", "sensitivity", "specificity", "auroc"),
@@ -52,36 +53,6 @@ def plan(name: str, config: Config, folds: int, count: int) -> study.Study:
     sample={},
     metrics=_METRICS[positive],
   )
-
-
-def over_folds(
-  chosen: study.Study, runs: Sequence[study.Run]
-) -> dict[str, tuple[float, float]]:
-  """Metric -> mean and standard deviation over the folds' means.
-
-  NaN while a fold is missing, or has a run whose checkpoint its test chose: a
-  mean of some is not that of all. Folds share
-  training images, so the deviation is no error of the mean.
-  """
-  by_fold: dict[str, list[dict]] = {m.name: [] for m in chosen.members}
-  for run in runs:
-    summary = run.summary()
-    if summary is not None and summary["chosen_on"] != "test":
-      by_fold[run.member.name].append(summary)
-  spread = {}
-  for name in chosen.metrics:
-    values = [
-      np.mean([_defined(s.get(f"test/{name}")) for s in summaries])
-      if summaries
-      else np.nan
-      for summaries in by_fold.values()
-    ]
-    spread[name] = (float(np.mean(values)), float(np.std(values, ddof=1)))
-  return spread
-
-
-def _defined(value: float | None) -> float:
-  return np.nan if value is None else value
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -189,12 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   except KeyboardInterrupt:
     print("crossval: stopped; the same command goes on", file=sys.stderr)
     return 130
-  runner.finish(console, chosen, runs)
-  for metric, (mean, deviation) in over_folds(chosen, runs).items():
+  results.finish(console, chosen, runs)
+  for metric, (mean, std) in results.over_members(chosen, runs).items():
     if not np.isnan(mean):
-      console.line(
-        f"{metric.replace('_', ' ')} over folds: {mean:.3f} ± {deviation:.3f}"
-      )
+      console.line(f"{metric_name(metric)} over folds: {mean_std(mean, std)}")
   return 1 if failed else 0
 
 

@@ -18,7 +18,7 @@ from mn_jax.commandline import flags
 from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.studies import runner, study
+from mn_jax.studies import results, runner, study
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -67,7 +67,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   return parser.parse_intermixed_args(argv)
 
 
-def _expand(args: argparse.Namespace) -> tuple[study.Study, list[study.Run]]:
+def _expand(
+  args: argparse.Namespace,
+) -> tuple[study.Study, list[study.StudyRun]]:
   """The study and the runs that are asked for.
 
   Raises:
@@ -105,7 +107,7 @@ def _expand(args: argparse.Namespace) -> tuple[study.Study, list[study.Run]]:
 
 
 def _jobs(
-  args: argparse.Namespace, runs: Sequence[study.Run]
+  args: argparse.Namespace, runs: Sequence[study.StudyRun]
 ) -> list[runner.Job]:
   """What is to be run, by the arguments.
 
@@ -114,10 +116,10 @@ def _jobs(
   """
   groups = [[run] for run in runs]
   if args.replicas:
-    rows: dict[str, list[study.Run]] = {}
+    rows: dict[str, list[study.StudyRun]] = {}
     for run in runs:
       rows.setdefault(run.member.name, []).append(run)
-    groups = [study.together(row) for row in rows.values()]
+    groups = [study.group_replicas(row) for row in rows.values()]
   if args.index is None:
     return [job for group in groups for job in group]
   if not 0 <= args.index < len(groups):
@@ -148,10 +150,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("study: stopped; the same command goes on from here", file=sys.stderr)
     return 130
   if args.sample:
-    title = f"{chosen.title} (drawn sample: the numbers mean nothing)"
+    title = f"{chosen.title} (generated images: the numbers mean nothing)"
     chosen = dataclasses.replace(chosen, title=title)
   if args.index is None:
-    runner.finish(console, chosen, runs)
+    results.finish(console, chosen, runs)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
   return 1 if failed else 0

@@ -53,7 +53,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
   return parser.parse_intermixed_args(argv)
 
 
-def _plan(args: argparse.Namespace) -> sweep_plan.Plan:
+def _plan(args: argparse.Namespace) -> sweep_plan.SweepPlan:
   """The runs that are asked for.
 
   Raises:

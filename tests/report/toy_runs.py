@@ -8,8 +8,8 @@ import numpy as np
 
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Answers
-from mn_jax.studies import results as collect
-from mn_jax.studies.study import Claim, Member, Run, Study
+from mn_jax.studies import results as study_results
+from mn_jax.studies.study import Claim, Member, Study, StudyRun
 from tests.metrics import toy_predictions
 
 _CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "idc_v1.py"
@@ -111,7 +111,7 @@ def write(
 def write_study(folder: pathlib.Path, seeds: int = 2, **options) -> dict:
   """A study's folder whose third row was never run; its results."""
   runs = [
-    Run(member, seed, folder / member.name / f"seed{seed}", ())
+    StudyRun(member, seed, folder / member.name / f"seed{seed}", ())
     for seed in range(seeds)
     for member in STUDY.members
   ]
@@ -119,6 +119,6 @@ def write_study(folder: pathlib.Path, seeds: int = 2, **options) -> dict:
     if run.member.name != "never":
       place = 10 * (run.member.name == "b") + run.seed
       write(run.workdir, place, **options)
-  results = collect.collect(STUDY, runs)
+  results = study_results.collect(STUDY, runs)
   (folder / "results.json").write_text(json.dumps(results))
   return results

@@ -10,26 +10,26 @@ import pytest
 from mn_jax.config import Config
 from mn_jax.observe.console import Console
 from mn_jax.studies import ranking, study
-from mn_jax.studies.sweep_plan import Plan, Point
+from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
 
 # Numbers of the test that nothing else looks like.
 TEST = {"a": 0.91234, "b": 0.92345, "c": 0.93456}
 
 
-def make_plan(folder, *, metric="accuracy", seeds=2) -> Plan:
+def make_plan(folder, *, metric="accuracy", seeds=2) -> SweepPlan:
   """Three points, of which nothing has been run."""
   points = tuple(
-    Point(name, {"model.width": width}, _config(width))
+    SweepPoint(name, {"model.width": width}, _config(width))
     for name, width in (("a", 0.25), ("b", 0.5), ("c", 1.0))
   )
   runs = tuple(
-    study.Run(
+    study.StudyRun(
       study.Member(point.name, "none"), seed, folder / f"{point.name}{seed}", ()
     )
     for seed in range(seeds)
     for point in points
   )
-  return Plan("A toy", "none", metric, folder, points, runs)
+  return SweepPlan("A toy", "none", metric, folder, points, runs)
 
 
 def _config(width: float) -> Config:
@@ -37,7 +37,7 @@ def _config(width: float) -> Config:
   return Config(model=type(model)(width=width))
 
 
-def finish(plan: Plan, values: dict[str, list[float | None]]) -> None:
+def finish(plan: SweepPlan, values: dict[str, list[float | None]]) -> None:
   """Completes runs: point -> what each seed has in validation."""
   for run in plan.runs:
     found = values.get(run.member.name, [])
@@ -55,7 +55,7 @@ def finish(plan: Plan, values: dict[str, list[float | None]]) -> None:
     (run.workdir / "summary.json").write_text(json.dumps(summary))
 
 
-def finished(plan: Plan) -> tuple[dict, str]:
+def finished(plan: SweepPlan) -> tuple[dict, str]:
   """What is written, and what is said."""
   with contextlib.redirect_stdout(io.StringIO()) as printed:
     ranking.finish(Console(), plan)
@@ -126,7 +126,7 @@ def test_what_diverged_is_last_and_said(tmp_path, metric, undefined):
   assert results["points"][2]["values"] == {"0": 9.0, "1": None}
   assert results["points"][2]["mean"] is None
   assert "diverged │" in said
-  assert "Diverged, and so last: a, 1 of 2 runs" in said
+  assert "Diverged, so ranked last: a, 1 of 2 runs" in said
 
 
 def test_of_nothing_but_divergence_nothing_is_chosen(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from mn_jax.report import build, page
 from mn_jax.report.opening import Opened
-from mn_jax.studies import results as collect
+from mn_jax.studies import results as study_results
 from mn_jax.studies import study
 from tests import toy_transfer
 from tests.studies.test_study import STUDIES, config_of
@@ -34,7 +34,7 @@ def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
   with jax.numpy_dtype_promotion("standard"):
     for each in runs:
       toy_transfer.run(config_of(each), each.workdir)
-  results = collect.collect(made, runs)
+  results = study_results.collect(made, runs)
   text = json.dumps(results, allow_nan=False)
   (folder / "results.json").write_text(text)
   complete = [m["name"] for m in results["members"] if m["seeds"] == [0]]
@@ -57,6 +57,7 @@ def names(path: pathlib.Path) -> list[str]:
   return [member.name for member in study.load(str(path)).members]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_first_row_of_every_study_runs(path, tmp_path):
   run(path, tmp_path, names(path)[:1])

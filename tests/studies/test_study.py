@@ -1,4 +1,4 @@
-"""Tests of what a study runs and of what is gathered from it."""
+"""Tests of studies and of the runs that they consist of."""
 
 import dataclasses
 import json
@@ -6,15 +6,12 @@ import pathlib
 import re
 import runpy
 
-import numpy as np
 import pytest
-import scipy.stats
 
 from mn_jax.commandline import flags
 from mn_jax.config import checks
 from mn_jax.errors import InputError
 from mn_jax.run import setup
-from mn_jax.studies import results as collect
 from mn_jax.studies import study
 from mn_jax.studies.study import Member, Study
 from mn_jax.weights import manifest
@@ -36,7 +33,7 @@ TOY = Study(
 )
 
 
-def expand(**options) -> list[study.Run]:
+def expand(**options) -> list[study.StudyRun]:
   values = {
     "folder": pathlib.Path("runs"),
     "seeds": 2,
@@ -48,7 +45,7 @@ def expand(**options) -> list[study.Run]:
   return study.expand(TOY, **values)
 
 
-def config_of(run: study.Run):
+def config_of(run: study.StudyRun):
   """The config that a run's arguments make."""
   file, *rest = run.arguments
   path, _, arg = file.removeprefix("--config=").partition(":")
@@ -63,6 +60,32 @@ def config_of(run: study.Run):
     value = text if kind is str else kind(eval(text))  # noqa: S307 - our own
     section[names[-1]] = value
   return checks.from_config_dict(config)
+
+
+def finish(
+  run: study.StudyRun,
+  accuracy: float | None,
+  auroc: float | None,
+  chosen_on: str = "val",
+) -> None:
+  """Leaves the summary of a complete run."""
+  run.workdir.mkdir(parents=True)
+  summary = {
+    "test/accuracy": accuracy,
+    "test/auroc": auroc,
+    "chosen_on": chosen_on,
+    "model": "mobilenet_v1",
+    "epochs": 1.0,
+    "versions": {"jax": "1"},
+    "params": 10,
+    "macs": 20,
+    "wall_seconds": 3.0,
+    "split": "grouped",
+    "split_sha256": "s",
+    "images_sha256": "i",
+    "device": "1 x cpu",
+  }
+  (run.workdir / "summary.json").write_text(json.dumps(summary))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -123,7 +146,7 @@ def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
   finish(row[1], 0.5, 0.5)
   row[2].workdir.mkdir()
   (row[2].workdir / "config.json").touch()
-  jobs = study.together(row)
+  jobs = study.group_replicas(row)
   assert [job.title() for job in jobs] == [
     "a seed 0",
     "a seed 1",
@@ -178,17 +201,17 @@ def test_weights_are_found_by_their_name(tmp_path, name):
     ("", "has no get_study"),
     ("def get_study(): return 3", "gives no study with members"),
     (
-      "from tests.test_study import *\n"
+      "from tests.studies.test_study import *\n"
       "def get_study(): return Study('t', 's', MEMBERS + MEMBERS[:1], {})",
       "a member named 'a'; valid: each once",
     ),
     (
-      "from tests.test_study import *\n"
+      "from tests.studies.test_study import *\n"
       "def get_study(): return Study('t', 's', (Member('../x', 'c'),), {})",
       "a member named '../x'",
     ),
     (
-      "from tests.test_study import *\n"
+      "from tests.studies.test_study import *\n"
       "def get_study():\n"
       "  return Study('t', 's', MEMBERS, {}, pairs=(('a', 'c'),))",
       "compares 'c'; valid: a, b",
@@ -208,118 +231,6 @@ def test_a_missing_study_lists_those_there_are(monkeypatch):
   monkeypatch.chdir(ROOT)
   with pytest.raises(InputError, match=r"valid: .*configs/studies/idc\.py"):
     study.load("configs/studies/none.py")
-
-
-def finish(run: study.Run, accuracy: float | None, auroc: float) -> None:
-  run.workdir.mkdir(parents=True)
-  summary = {
-    "test/accuracy": accuracy,
-    "test/auroc": auroc,
-    "chosen_on": "val",
-    "model": "mobilenet_v1",
-    "epochs": 1.0,
-    "versions": {"jax": "1"},
-    "params": 10,
-    "macs": 20,
-    "wall_seconds": 3.0,
-    "split": "grouped",
-    "split_sha256": "s",
-    "images_sha256": "i",
-    "device": "1 x cpu",
-  }
-  (run.workdir / "summary.json").write_text(json.dumps(summary))
-
-
-def test_results_are_means_with_intervals(tmp_path):
-  runs = expand(folder=tmp_path, seeds=4)
-  values = {"a": [0.7, 0.8, 0.75, 0.85], "b": [0.8, 0.82, 0.9, None]}
-  for run in runs:
-    finish(run, values[run.member.name][run.seed], 0.9)
-  results = collect.collect(TOY, runs)
-  json.dumps(results, allow_nan=False)
-  first, second = results["members"]
-  assert first["seeds"] == [0, 1, 2, 3]
-  found = first["metrics"]["accuracy"]
-  interval = scipy.stats.ttest_1samp(values["a"], 0).confidence_interval(0.95)
-  np.testing.assert_allclose(
-    [found["mean"], found["std"], found["low"], found["high"]],
-    [0.775, np.std(values["a"], ddof=1), *interval],
-  )
-  assert second["metrics"]["accuracy"]["values"] == [0.8, 0.82, 0.9]
-  (pair,) = results["pairs"]
-  compared = pair["metrics"]["accuracy"]
-  assert compared["seeds"] == [0, 1, 2]  # those that both have
-  test = scipy.stats.ttest_rel([0.8, 0.82, 0.9], [0.7, 0.8, 0.75])
-  np.testing.assert_allclose(compared["mean"], 0.09)
-  np.testing.assert_allclose(compared["p"], test.pvalue)
-  assert compared["p_holm"] == compared["p"]  # the only comparison
-  assert pair["metrics"]["auroc"]["p"] is None  # no difference at all
-
-
-def test_one_seed_has_no_spread_and_none_no_mean(tmp_path):
-  runs = expand(folder=tmp_path, seeds=2)
-  finish(runs[0], 0.7, 0.9)
-  results = collect.collect(TOY, runs)
-  one, none = (member["metrics"]["accuracy"] for member in results["members"])
-  assert (one["mean"], one["std"], one["low"]) == (0.7, None, None)
-  assert (none["mean"], none["values"]) == (None, [])
-  assert results["members"][0]["wanted"] == 2
-  assert "params" not in results["members"][1]
-
-
-def judged(relation, value, first, second=None, **changes):
-  """The verdict on a claim of two rows with these values by seed."""
-  claim = study.Claim(
-    "text", "a", "b" if second else "", "test/auroc", relation, value
-  )
-  done = {
-    name: {
-      seed: {"test/auroc": number, "chosen_on": "val", **changes}
-      for seed, number in enumerate(numbers or ())
-    }
-    for name, numbers in (("a", first), ("b", second))
-  }
-  return collect.judge(claim, done)
-
-
-@pytest.mark.parametrize(
-  ("relation", "value", "first", "second", "verdict"),
-  [
-    (">", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.HOLDS),
-    ("<", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
-    (">", 0.2, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
-    (">", 0.0, [0.8, 0.6, 0.82], [0.7, 0.71, 0.73], collect.OPEN),
-    (">", 0.0, [0.8], [0.7], collect.OPEN),
-    (">", 0.0, [], [0.7], collect.NOT_RUN),
-    (">", 0.75, [0.8, 0.81, 0.82], None, collect.HOLDS),
-    ("<", 0.75, [0.8, 0.81, 0.82], None, collect.FAILS),
-    ("=", 0.05, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], collect.HOLDS),
-    ("=", 0.05, [0.80, 0.81, 0.82], [0.7, 0.71, 0.73], collect.FAILS),
-    ("=", 0.001, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], collect.OPEN),
-  ],
-)
-def test_a_claim_is_judged_by_its_interval(
-  relation, value, first, second, verdict
-):
-  found = judged(relation, value, first, second)
-  assert found["verdict"] == verdict
-  assert found["text"] == "text"
-  json.dumps(found, allow_nan=False)
-
-
-def test_runs_that_the_test_chose_decide_nothing(tmp_path):
-  found = judged(">", 0.5, [0.8, 0.81], chosen_on="test")
-  assert (found["verdict"], found["seeds"]) == (collect.NOT_RUN, [])
-  runs = expand(folder=tmp_path, seeds=2)
-  for run in runs:
-    finish(run, 0.7, 0.9)
-  path = runs[0].workdir / "summary.json"
-  changed = {**json.loads(path.read_text()), "chosen_on": "test"}
-  path.write_text(json.dumps(changed | {"val/f1": 0.4, "test/f1": 0.3}))
-  first = collect.collect(TOY, runs)["members"][0]
-  assert (first["seeds"], first["refused"]) == ([0, 1], [0])
-  assert first["metrics"]["accuracy"]["values"] == [0.7]  # of seed 1 alone
-  assert first["published"]["test/f1"]["values"] == []
 
 
 def test_seeds_split_anew_where_the_study_asks(tmp_path):
@@ -349,7 +260,7 @@ def test_seeds_split_anew_where_the_study_asks(tmp_path):
 def test_claims_are_checked(tmp_path, claim, message):
   path = tmp_path / "study.py"
   path.write_text(
-    "from tests.test_study import *\n"
+    "from tests.studies.test_study import *\n"
     "def get_study():\n"
     f"  claims = (study.Claim({claim}),)\n"
     "  return Study('t', 's', MEMBERS, {}, claims=claims)"

@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import numpy as np
 import pytest
 
 from mn_jax.tools import crossval
@@ -46,41 +45,6 @@ def test_folds_are_run_and_gathered(tmp_path):
   assert len(groups[0] | groups[1]) == 40
   again = run(*arguments, "--collect")
   assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
-
-
-def test_a_mean_of_some_folds_is_none(tmp_path):
-  name, config = crossval._config(
-    crossval._arguments(["--config=configs/idc_v1.py"])
-  )
-  chosen = crossval.plan(name, config, 3, 3)
-  runs = crossval.study.expand(
-    chosen,
-    folder=tmp_path,
-    seeds=2,
-    sample=False,
-    weights=tmp_path,
-    only=[member.name for member in chosen.members],
-  )
-  assert len(runs) == 6
-  for fold, values in enumerate(([0.5, 0.7], [0.8, 0.8])):
-    for seed, value in enumerate(values):
-      folder = tmp_path / f"fold{fold}" / f"seed{seed}"
-      folder.mkdir(parents=True)
-      summary = {"chosen_on": "val", "test/balanced_accuracy": value}
-      (folder / "summary.json").write_text(json.dumps(summary))
-  spread = crossval.over_folds(chosen, runs)
-  assert np.isnan(spread["balanced_accuracy"][0])
-  folder = tmp_path / "fold2/seed0"
-  folder.mkdir(parents=True)
-  last = {"chosen_on": "test", "test/balanced_accuracy": 0.4}
-  (folder / "summary.json").write_text(json.dumps(last))
-  spread = crossval.over_folds(chosen, runs)
-  assert np.isnan(spread["balanced_accuracy"][0])  # that is no test
-  last["chosen_on"] = "val"
-  (folder / "summary.json").write_text(json.dumps(last))
-  mean, deviation = crossval.over_folds(chosen, runs)["balanced_accuracy"]
-  assert mean == pytest.approx((0.6 + 0.8 + 0.4) / 3)
-  assert deviation == pytest.approx(np.std([0.6, 0.8, 0.4], ddof=1))
 
 
 @pytest.mark.parametrize(

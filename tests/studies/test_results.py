@@ -1,0 +1,117 @@
+"""Tests of the results of a study: means, intervals and verdicts."""
+
+import json
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from mn_jax.studies import results, study
+from tests.studies.test_study import TOY, expand, finish
+
+
+def test_results_are_means_with_intervals(tmp_path):
+  runs = expand(folder=tmp_path, seeds=4)
+  values = {"a": [0.7, 0.8, 0.75, 0.85], "b": [0.8, 0.82, 0.9, None]}
+  for run in runs:
+    finish(run, values[run.member.name][run.seed], 0.9)
+  collected = results.collect(TOY, runs)
+  json.dumps(collected, allow_nan=False)
+  first, second = collected["members"]
+  assert first["seeds"] == [0, 1, 2, 3]
+  found = first["metrics"]["accuracy"]
+  interval = scipy.stats.ttest_1samp(values["a"], 0).confidence_interval(0.95)
+  np.testing.assert_allclose(
+    [found["mean"], found["std"], found["low"], found["high"]],
+    [0.775, np.std(values["a"], ddof=1), *interval],
+  )
+  assert second["metrics"]["accuracy"]["values"] == [0.8, 0.82, 0.9]
+  (pair,) = collected["pairs"]
+  compared = pair["metrics"]["accuracy"]
+  assert compared["seeds"] == [0, 1, 2]  # those that both have
+  test = scipy.stats.ttest_rel([0.8, 0.82, 0.9], [0.7, 0.8, 0.75])
+  np.testing.assert_allclose(compared["mean"], 0.09)
+  np.testing.assert_allclose(compared["p"], test.pvalue)
+  assert compared["p_holm"] == compared["p"]  # the only comparison
+  assert pair["metrics"]["auroc"]["p"] is None  # no difference at all
+
+
+def test_one_seed_has_no_spread_and_none_no_mean(tmp_path):
+  runs = expand(folder=tmp_path, seeds=2)
+  finish(runs[0], 0.7, 0.9)
+  members = results.collect(TOY, runs)["members"]
+  one, none = (member["metrics"]["accuracy"] for member in members)
+  assert (one["mean"], one["std"], one["low"]) == (0.7, None, None)
+  assert (none["mean"], none["values"]) == (None, [])
+  assert members[0]["wanted"] == 2
+  assert "params" not in members[1]
+
+
+def judged(relation, value, first, second=None, **changes):
+  """The verdict on a claim of two rows with these values by seed."""
+  claim = study.Claim(
+    "text", "a", "b" if second else "", "test/auroc", relation, value
+  )
+  done = {
+    name: {
+      seed: {"test/auroc": number, "chosen_on": "val", **changes}
+      for seed, number in enumerate(numbers or ())
+    }
+    for name, numbers in (("a", first), ("b", second))
+  }
+  return results.judge_claim(claim, done)
+
+
+@pytest.mark.parametrize(
+  ("relation", "value", "first", "second", "verdict"),
+  [
+    (">", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], results.HOLDS),
+    ("<", 0.0, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], results.FAILS),
+    (">", 0.2, [0.8, 0.81, 0.82], [0.7, 0.71, 0.73], results.FAILS),
+    (">", 0.0, [0.8, 0.6, 0.82], [0.7, 0.71, 0.73], results.OPEN),
+    (">", 0.0, [0.8], [0.7], results.OPEN),
+    (">", 0.0, [], [0.7], results.NOT_RUN),
+    (">", 0.75, [0.8, 0.81, 0.82], None, results.HOLDS),
+    ("<", 0.75, [0.8, 0.81, 0.82], None, results.FAILS),
+    ("=", 0.05, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], results.HOLDS),
+    ("=", 0.05, [0.80, 0.81, 0.82], [0.7, 0.71, 0.73], results.FAILS),
+    ("=", 0.001, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], results.OPEN),
+  ],
+)
+def test_a_claim_is_judged_by_its_interval(
+  relation, value, first, second, verdict
+):
+  found = judged(relation, value, first, second)
+  assert found["verdict"] == verdict
+  assert found["text"] == "text"
+  json.dumps(found, allow_nan=False)
+
+
+def test_runs_that_the_test_chose_decide_nothing(tmp_path):
+  found = judged(">", 0.5, [0.8, 0.81], chosen_on="test")
+  assert (found["verdict"], found["seeds"]) == (results.NOT_RUN, [])
+  runs = expand(folder=tmp_path, seeds=2)
+  for run in runs:
+    finish(run, 0.7, 0.9)
+  path = runs[0].workdir / "summary.json"
+  changed = {**json.loads(path.read_text()), "chosen_on": "test"}
+  path.write_text(json.dumps(changed | {"val/f1": 0.4, "test/f1": 0.3}))
+  first = results.collect(TOY, runs)["members"][0]
+  assert (first["seeds"], first["refused"]) == ([0, 1], [0])
+  assert first["metrics"]["accuracy"]["values"] == [0.7]  # of seed 1 alone
+  assert first["published"]["test/f1"]["values"] == []
+
+
+def test_the_mean_over_members_needs_all_of_them(tmp_path):
+  runs = expand(folder=tmp_path, seeds=2)
+  a0, b0, a1, b1 = runs
+  finish(a0, 0.5, 0.9)
+  finish(a1, 0.7, 0.9)
+  assert np.isnan(results.over_members(TOY, runs)["accuracy"][0])
+  finish(b0, 0.4, 0.9, chosen_on="test")  # that is no test
+  assert np.isnan(results.over_members(TOY, runs)["accuracy"][0])
+  finish(b1, 0.8, None)
+  accuracy = results.over_members(TOY, runs)["accuracy"]
+  expected = (0.7, np.std([0.6, 0.8], ddof=1))
+  assert accuracy == pytest.approx(expected)
+  assert np.isnan(results.over_members(TOY, runs)["auroc"][0])
