@@ -12,8 +12,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from mn_jax.data import atomic
-from mn_jax.data import cache as cache_lib
+from mn_jax.data import atomic, cache, packing
 from mn_jax.data.datasets import registry, tfds_files
 from mn_jax.data.datasets import source as source_lib
 from mn_jax.data.files import archive
@@ -132,8 +131,8 @@ def load(
   image_size: int,
   other_sizes: str,
   max_unreadable: float,
-  progress: cache_lib.Progress | None = None,
-) -> cache_lib.PackedCache:
+  progress: packing.Progress | None = None,
+) -> cache.PackedCache:
   """A data set in packed form, decoded on the first call.
 
   Args:
@@ -149,7 +148,7 @@ def load(
   packed_root = root / "packed"
   manifest = None if path else read_manifest(name, root)
   if manifest is not None:
-    packed = cache_lib.open_built(
+    packed = cache.open_built(
       manifest["fingerprint"],
       packed_root,
       name,
@@ -159,7 +158,7 @@ def load(
     if packed is not None:
       return packed
   with open_source(name, path, root) as source:
-    return cache_lib.open_or_build(
+    return cache.open_or_build(
       source,
       packed_root,
       name,

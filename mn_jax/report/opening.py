@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from mn_jax.data import cache
+from mn_jax.data import packing
 from mn_jax.report import guesses, insides
 from mn_jax.report.findings import Findings
 from mn_jax.report.insides import Insides
@@ -31,7 +31,7 @@ class Opener:
     *,
     data_path: str | None,
     cache_dir: str | None,
-    progress: cache.Progress,
+    progress: packing.Progress,
   ):
     """Says how.
 

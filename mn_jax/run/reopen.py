@@ -10,7 +10,7 @@ import numpy as np
 from mn_jax import config as config_lib
 from mn_jax.config import checks
 from mn_jax.config.experiment import result_fields
-from mn_jax.data import cache, decode, loader
+from mn_jax.data import decode, loader, packing
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import registry
@@ -48,7 +48,7 @@ class Restored:
   variables: dict
   digests: dict[str, str]
 
-  def data(self, progress: cache.Progress) -> split_data.SplitData:
+  def data(self, progress: packing.Progress) -> split_data.SplitData:
     """The run's data set, packed and split; decoded if it no longer is.
 
     Args:

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mn_jax.config.sections.data import DataConfig
-from mn_jax.data import cache, splits, store
+from mn_jax.data import cache, packing, splits, store
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
@@ -54,7 +54,7 @@ class SplitData:
 
 
 def load_packed(
-  section: DataConfig, progress: cache.Progress
+  section: DataConfig, progress: packing.Progress
 ) -> cache.PackedCache:
   """Loads a data set without splitting it; decodes it on the first call.
 
@@ -76,7 +76,7 @@ def load_packed(
   )
 
 
-def load(section: DataConfig, progress: cache.Progress) -> SplitData:
+def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   """Loads and splits a data set; decodes it on the first call.
 
   Args:

@@ -17,8 +17,7 @@ from typing import Any
 import mn_jax.data.acquire.manifest as manifest_lib
 from mn_jax import config as config_lib
 from mn_jax.config import checks
-from mn_jax.data import cache as cache_lib
-from mn_jax.data import store
+from mn_jax.data import cache, store
 from mn_jax.data.acquire import kaggle, space, tfds, web
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
@@ -59,7 +58,7 @@ def prepare(
   packed = None
   # A folder that is named may have changed: it is listed again.
   if same and not (args.source and source["kind"] == "path"):
-    packed = cache_lib.open_built(
+    packed = cache.open_built(
       known["fingerprint"],
       root / "packed",
       args.dataset,
@@ -178,7 +177,7 @@ def _pack(
   args: argparse.Namespace,
   root: pathlib.Path,
   path: pathlib.Path,
-) -> cache_lib.PackedCache:
+) -> cache.PackedCache:
   with console.counting("packed", "images") as progress:
     return store.load(
       args.dataset,

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mn_jax.data import cache, decode
+from mn_jax.data import cache, decode, packing
 from mn_jax.data.datasets import idc
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.files import archive
@@ -16,7 +16,7 @@ from tests.data import toy_cache as toy
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-  monkeypatch.setattr(cache, "_CHUNK_BYTES", toy.CHUNK_BYTES)
+  monkeypatch.setattr(packing, "_CHUNK_BYTES", toy.CHUNK_BYTES)
 
 
 def test_rows_are_those_of_the_listing(tmp_path):
@@ -210,7 +210,7 @@ def test_folder_that_cannot_be_written(tmp_path, place):
 def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
   files = toy.make_files()
   writes = iter(range(5))
-  real = cache._write
+  real = packing._write
 
   def write(file, data):
     if next(writes, None) is None:
@@ -218,7 +218,7 @@ def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
     real(file, data)
 
   with monkeypatch.context() as patch:
-    patch.setattr(cache, "_write", write)
+    patch.setattr(packing, "_write", write)
     with pytest.raises(InputError, match=r"data.cache_dir: .* No space left"):
       toy.build(files, tmp_path)
   files.reads.clear()
@@ -228,6 +228,7 @@ def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
   assert len(files.reads) == 10
 
 
+@pytest.mark.extended
 def test_the_real_set(shared_data, tmp_path, monkeypatch):
   monkeypatch.undo()  # chunks of their usual size
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")

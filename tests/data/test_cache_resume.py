@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from mn_jax.data import cache, decode
+from mn_jax.data import decode, packing
 from tests.data import toy_cache as toy
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-  monkeypatch.setattr(cache, "_CHUNK_BYTES", toy.CHUNK_BYTES)
+  monkeypatch.setattr(packing, "_CHUNK_BYTES", toy.CHUNK_BYTES)
 
 
 def _stop_build(files, root, monkeypatch, after: int) -> None:
@@ -27,7 +27,7 @@ def _stop_build(files, root, monkeypatch, after: int) -> None:
 
   with monkeypatch.context() as patch:
     # In order, so that it is known which chunks are complete.
-    patch.setattr(cache.os, "cpu_count", lambda: 1)
+    patch.setattr(packing.os, "cpu_count", lambda: 1)
     patch.setattr(decode, "decode_resized", stopping)
     with pytest.raises(KeyboardInterrupt):
       toy.build(files, root, max_unreadable=0.5)
@@ -63,7 +63,7 @@ def test_stopped_build_goes_on(tmp_path, monkeypatch, expected, after):
 def test_chunks_of_another_size_are_resumed(tmp_path, monkeypatch, expected):
   files, root = _flawed(), tmp_path / "root"
   _stop_build(files, root, monkeypatch, 9)
-  monkeypatch.setattr(cache, "_CHUNK_BYTES", toy.CHUNK_BYTES * 3 // 4)
+  monkeypatch.setattr(packing, "_CHUNK_BYTES", toy.CHUNK_BYTES * 3 // 4)
   toy.assert_same(toy.build(files, root, max_unreadable=0.5), expected)
   assert sorted(files.reads) == sorted(files.content)[8:]
 
@@ -107,9 +107,10 @@ def test_damaged_rest_of_a_build(tmp_path, monkeypatch, expected, damage, done):
 
 _BUILDER = """
 import pathlib, sys, time
-from mn_jax.data import archive, decode, idc
-from mn_jax.data import cache as cache_lib
-from mn_jax.data.source import of_files
+from mn_jax.data import cache, decode
+from mn_jax.data.datasets import idc
+from mn_jax.data.datasets.source import of_files
+from mn_jax.data.files import archive
 
 me, root = sys.argv[1], pathlib.Path(sys.argv[2])
 real = decode.decode_resized
@@ -127,7 +128,7 @@ decode.decode_resized = slow
 files = archive.open_files(root / "data")
 source = of_files(idc.list_patches)(files)
 (root / f"started-{me}").touch()
-packed = cache_lib.open_or_build(
+packed = cache.open_or_build(
   source, root / "packed", "toy", size=8, other_sizes="resize",
   max_unreadable=0.0,
 )

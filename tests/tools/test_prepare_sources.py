@@ -13,7 +13,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from mn_jax.data import cache
+from mn_jax.data import packing
 from mn_jax.data.acquire import kaggle
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.spec import Web
@@ -98,7 +98,7 @@ def test_a_stopped_download_is_done_again(site, root, run_prepare, monkeypatch):
 def test_stopped_packing_goes_on(
   copy, tmp_path, root, run_prepare, monkeypatch
 ):
-  monkeypatch.setattr(cache, "_CHUNK_BYTES", 5 * 50 * 50 * 3)
+  monkeypatch.setattr(packing, "_CHUNK_BYTES", 5 * 50 * 50 * 3)
   seen = []
 
   @contextlib.contextmanager

@@ -1,0 +1,252 @@
+"""Packing: every image of a data set decoded once, into files of one folder.
+
+A stopped build resumes at the last complete chunk of its journal.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from typing import IO
+
+import numpy as np
+
+from mn_jax.data import decode
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import Source
+from mn_jax.errors import InputError
+
+VERSION = 2
+# The fields of a listing that are written down.
+FIELDS = ("names", "labels", "groups", "parts", "positions")
+# Pixels in memory while building, per checksum, and between two points of
+# resumption.
+_CHUNK_BYTES = 1 << 26
+# Images that a thread decodes in one go: handing one over costs as much as
+# decoding it.
+_TASK = 16
+# Left free on the disk beyond what a cache needs.
+_SPARE_BYTES = 1 << 28
+
+Progress = Callable[[int, int], None]  # images done, images in all
+
+
+@dataclasses.dataclass
+class _Chunk:
+  """One line of the build's journal."""
+
+  stop: int  # listing rows before this one are done
+  rows: list[int]  # listing rows whose images are packed
+  sha256: str
+  quarantine: list[tuple[str, str]]
+  dropped: int
+
+
+def build(
+  source: Source,
+  folder: pathlib.Path,
+  *,
+  size: int,
+  other_sizes: str,
+  max_unreadable: float,
+  progress: Progress | None,
+) -> None:
+  """Decodes what a stopped build left over, and writes the index.
+
+  Args:
+    source: the images.
+    folder: where `images.u8`, `index.npz` and `meta.json` are written.
+    size, other_sizes, max_unreadable, progress: as in `cache.open_or_build`.
+
+  Raises:
+    InputError: if too many files are unreadable, no image is left, or there is
+      no room.
+  """
+  total = len(source.listing)
+  folder.mkdir(exist_ok=True)
+  journal, pixels = folder / "journal.jsonl", folder / "images.u8"
+  chunks = _resume(journal, pixels, size)
+  done = chunks[-1].stop if chunks else 0
+  _check_room(folder, (total - done) * size * size * 3)
+  step = max(1, _CHUNK_BYTES // (size * size * 3))
+  quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
+  read = functools.partial(_read_rows, source, size, other_sizes)
+  with (
+    concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
+    journal.open("a") as lines,
+    pixels.open("ab") as out,
+  ):
+    for start in range(done, total, step):
+      rows = range(start, min(start + step, total))
+      images = itertools.chain.from_iterable(
+        pool.map(read, itertools.batched(rows, _TASK))
+      )
+      chunk, data = _pack(source.listing, rows, images)
+      quarantine += chunk.quarantine
+      check_unreadable(quarantine, total, max_unreadable)
+      _write(out, data)
+      _write(lines, json.dumps(dataclasses.asdict(chunk)) + "\n")
+      chunks.append(chunk)
+      if progress:
+        progress(rows.stop, total)
+  _write_index(source.listing, folder, chunks, size)
+  journal.unlink()
+
+
+def _read_rows(
+  source: Source, size: int, other_sizes: str, rows: tuple[int, ...]
+) -> list[np.ndarray | str | None]:
+  """Reads images: u8[size, size, 3], None if dropped, or why it cannot be."""
+  return [_read_row(source, size, other_sizes, row) for row in rows]
+
+
+def _read_row(
+  source: Source, size: int, other_sizes: str, row: int
+) -> np.ndarray | str | None:
+  try:
+    if other_sizes == "resize":
+      return source.read_resized(row, size)
+    image = source.read(row)
+  except (decode.DecodeError, OSError) as error:
+    return str(error)
+  if image.shape[:2] == (size, size):
+    return image
+  return decode.crop(image, size) if other_sizes == "crop" else None
+
+
+def _pack(
+  listing: Listing, rows: range, images: Iterable[np.ndarray | str | None]
+) -> tuple[_Chunk, bytes]:
+  """Returns the journal's line of some rows, and their pixels."""
+  chunk = _Chunk(rows.stop, [], "", [], 0)
+  pixels = []
+  for row, image in zip(rows, images, strict=True):
+    if isinstance(image, str):
+      chunk.quarantine.append((str(listing.names[row]), image))
+    elif image is None:
+      chunk.dropped += 1
+    else:
+      chunk.rows.append(row)
+      pixels.append(image.tobytes())
+  data = b"".join(pixels)
+  chunk.sha256 = hashlib.sha256(data).hexdigest()
+  return chunk, data
+
+
+def _write_index(
+  listing: Listing, folder: pathlib.Path, chunks: list[_Chunk], size: int
+) -> None:
+  """Writes what is known of the packed images, and the checksums.
+
+  Raises:
+    InputError: if there is no image.
+  """
+  rows = np.array([r for chunk in chunks for r in chunk.rows], np.int64)
+  quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
+  dropped = sum(chunk.dropped for chunk in chunks)
+  if not len(rows):
+    raise InputError(
+      f"data.image_size: got {size}, which leaves no image of {len(listing)}: "
+      f"{len(quarantine)} are unreadable, {dropped} of another size "
+      "(data.other_sizes)"
+    )
+  index = {key: getattr(listing, key)[rows] for key in FIELDS}
+  with (folder / "index.npz").open("wb") as file:
+    np.savez(file, **index)
+    _sync(file)
+  meta = {
+    "version": VERSION,
+    "size": size,
+    "classes": listing.classes,
+    "fingerprint": listing.fingerprint(),
+    "index_sha256": file_sha256(folder / "index.npz"),
+    "chunks": [(len(chunk.rows), chunk.sha256) for chunk in chunks],
+    "quarantine": quarantine,
+    "dropped": dropped,
+  }
+  with (folder / "meta.json").open("w") as file:
+    _write(file, json.dumps(meta, indent=1))
+
+
+def _resume(
+  journal: pathlib.Path, pixels: pathlib.Path, size: int
+) -> list[_Chunk]:
+  """The chunks that a stopped build completed; cuts off what it did not."""
+  chunks: list[_Chunk] = []
+  offset = 0
+  if journal.exists() and pixels.exists():
+    with pixels.open("rb") as file:
+      for line in journal.read_bytes().splitlines():
+        try:
+          chunk = _Chunk(**json.loads(line))
+        except (ValueError, TypeError):
+          break
+        data = file.read(len(chunk.rows) * size * size * 3)
+        if hashlib.sha256(data).hexdigest() != chunk.sha256:
+          break
+        offset += len(data)
+        chunks.append(chunk)
+  journal.write_text(
+    "".join(json.dumps(dataclasses.asdict(c)) + "\n" for c in chunks)
+  )
+  with pixels.open("ab") as file:
+    file.truncate(offset)
+  return chunks
+
+
+def _check_room(folder: pathlib.Path, needed: int) -> None:
+  """Refuses to start what the disk has no room for.
+
+  Raises:
+    InputError: with what is there and what is needed, in bytes.
+  """
+  free = shutil.disk_usage(folder).free
+  if free < needed + _SPARE_BYTES:
+    raise InputError(
+      f"data.cache_dir: {folder.parent} has {free >> 20} MiB free; valid: a "
+      f"folder with {needed + _SPARE_BYTES >> 20} MiB"
+    )
+
+
+def check_unreadable(
+  quarantine: Sequence[tuple[str, str]], total: int, max_unreadable: float
+) -> None:
+  """Refuses a data set of which too much cannot be read.
+
+  Args:
+    quarantine: (name, reason) of the unreadable files.
+    total: number of files.
+    max_unreadable: their highest share.
+
+  Raises:
+    InputError: if there are more.
+  """
+  if len(quarantine) > max_unreadable * total:
+    name, reason = quarantine[0]
+    raise InputError(
+      f"data.max_unreadable: at least {len(quarantine)} of {total} files are "
+      f"unreadable, more than a share of {max_unreadable:g}; the first: "
+      f"{name}: {reason}"
+    )
+
+
+def _write(file: IO, data: str | bytes) -> None:
+  file.write(data)
+  _sync(file)
+
+
+def _sync(file: IO) -> None:
+  file.flush()
+  os.fsync(file.fileno())
+
+
+def file_sha256(path: pathlib.Path) -> str:
+  """Returns the SHA-256 of a file's bytes in hex."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
