@@ -125,11 +125,11 @@ def main(argv: Sequence[str]) -> int:
     import jax
 
     from mn_jax.observe.console import Console
-    from mn_jax.train import loop
+    from mn_jax.run import training
 
     stop = _Stop()
     stop.install()
-    summaries = loop.train_and_evaluate(
+    summaries = training.train_and_evaluate(
       config,
       pathlib.Path(_WORKDIR.value).expanduser(),
       console=Console(quiet=jax.process_index() > 0),

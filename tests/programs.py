@@ -23,7 +23,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
   [
     "clu.metric_writers",
-    "mn_jax.train.loop",
+    "mn_jax.run.training",
     "mn_jax.config.checks",
     "tests.programs",
   ]

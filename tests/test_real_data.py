@@ -8,7 +8,7 @@ import pytest
 
 from mn_jax.config import checks
 from mn_jax.observe.console import Console
-from mn_jax.train import loop
+from mn_jax.run import training
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
@@ -58,7 +58,7 @@ def _train(name, archive, fields, tmp_path) -> dict:
     **fields,
   }
   config.update_from_flattened_dict(fields)
-  (summary,) = loop.train_and_evaluate(
+  (summary,) = training.train_and_evaluate(
     checks.from_config_dict(config),
     tmp_path / name,
     console=Console(quiet=True),

@@ -14,9 +14,8 @@ from mn_jax.config import checks
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
-from mn_jax.run import setup as experiment_lib
-from mn_jax.run import split_data
-from mn_jax.train import loop
+from mn_jax.run import setup as setup_lib
+from mn_jax.run import split_data, training
 from tests.weights import toy_h5
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -72,35 +71,24 @@ def write_weights(path: pathlib.Path, *, classes: int, seed: int = 0) -> dict:
   return values
 
 
-def build(config: config_lib.Config) -> experiment_lib.Experiment:
-  """What a run makes before its first step."""
+def build(config: config_lib.Config) -> setup_lib.Setup:
+  """The set-up of a run."""
 
   def ignore(done: int, total: int) -> None:
     del done, total
 
-  return experiment_lib.build(
-    [config], split_data.load(config.data, ignore), ignore
-  )
+  return setup_lib.build(config, split_data.load(config.data, ignore), ignore)
 
 
-def steps(experiment: experiment_lib.Experiment, count: int) -> tuple:
+def steps(setup: setup_lib.Setup, count: int) -> tuple:
   """The state after the first steps, and the sums of each as numbers."""
-  (replica,), together, sums = experiment.replicas, experiment.together, []
+  sums, batches = [], setup.batches(0)
   # The step donates its argument.
-  states = together.join([jax.tree.map(jnp.copy, replica.initial_state)])
-  for number in range(count):
-    states, found = together.train_steps(states, [[replica.batches[number]]])
-    (of_step,) = together.fetch(found)
-    sums.append({name: float(value) for name, value in of_step.items()})
-  (state,) = together.split(states)
+  state = jax.tree.map(jnp.copy, setup.initial_state)
+  for _ in range(count):
+    state, sums_of_step = setup.train_step(state, next(batches))
+    sums.append({name: float(value) for name, value in sums_of_step.items()})
   return jax.device_get(state), sums
-
-
-def evaluate(experiment: experiment_lib.Experiment, part: str, state) -> tuple:
-  """Metrics and predictions of one state on a part."""
-  together = experiment.together
-  (found,) = experiment.evaluate(part, together.join([state]))
-  return found
 
 
 def run(config, workdir, *, stop_at=None) -> tuple[dict | None, str]:
@@ -112,7 +100,7 @@ def run(config, workdir, *, stop_at=None) -> tuple[dict | None, str]:
 def run_all(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
   """The same with the summaries of all seeds."""
   with contextlib.redirect_stdout(io.StringIO()) as printed:
-    summaries = loop.train_and_evaluate(
+    summaries = training.train_and_evaluate(
       config,
       workdir,
       console=Console(),

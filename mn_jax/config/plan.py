@@ -1,6 +1,7 @@
 """Durations of a run resolved to steps, and the one rule of every rhythm."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 from mn_jax.config import Config
@@ -53,13 +54,16 @@ class Plan:
   profile: tuple[int, ...]
   steps_per_dispatch: int
 
-  def next_steps(self, done: int) -> int:
-    """Steps of the dispatch that follows `done` updates.
+  def dispatches(self, done: int) -> Iterator[int]:
+    """Completed updates after each dispatch that follows `done` of them.
 
-    As many as asked for if nothing is due between them, otherwise one.
+    A dispatch takes `steps_per_dispatch` steps if nothing is due between them,
+    otherwise one.
     """
-    between = range(done + 1, done + self.steps_per_dispatch)
-    return 1 if any(map(self._due, between)) else self.steps_per_dispatch
+    while done < self.total_steps:
+      between = range(done + 1, done + self.steps_per_dispatch)
+      done += 1 if any(map(self._due, between)) else self.steps_per_dispatch
+      yield done
 
   def _due(self, step: int) -> bool:
     cadences = (self.log, self.evaluate, self.save)

@@ -59,11 +59,15 @@ class Console:
       self.line(f"{label}: {counted} {unit}")
 
   @contextlib.contextmanager
-  def training(self, *, done: int, total: int) -> Iterator["Training"]:
-    """The bar of the training loop."""
+  def training(self, *, total: int) -> Iterator["Training"]:
+    """The bar of the training loop.
+
+    Args:
+      total: updates of the run.
+    """
     bar = self._bar("images/s")
     # The first step waits for the compiler; `Training.step` renames the bar.
-    task = bar.add_task("compiling", completed=done, total=total)
+    task = bar.add_task("compiling", total=total)
     if self._console.is_terminal:
       bar.start()
     try:
@@ -127,6 +131,10 @@ class Training:
     self._total, self._live = total, live
     self._quiet_until = 0.0
 
+  def resume(self, step: int) -> None:
+    """Moves the bar to where a resumed run starts."""
+    self._bar.update(self._task, completed=step)
+
   def step(self, step: int) -> None:
     """Moves the bar."""
     self._bar.update(self._task, completed=step, description="training")
@@ -147,12 +155,12 @@ class Training:
     self._console.line(line)
 
 
-def evaluation(part: str, found: Sequence[Mapping[str, float]]) -> str:
-  """Metrics of a part in one line, of several seeds their means and spreads.
+def evaluation(part: str, metrics: Mapping[str, float]) -> str:
+  """Metrics of a part in one line.
 
   Args:
     part: 'val' or 'test'.
-    found: the metrics of each seed.
+    metrics: by name.
   """
   titles = {
     "loss": f"{part} loss",
@@ -162,13 +170,13 @@ def evaluation(part: str, found: Sequence[Mapping[str, float]]) -> str:
     "macro_f1": "macro f1",
   }
   return "  ".join(
-    f"{title} {mean_std_of([scalars[name] for scalars in found])}"
+    f"{title} {number(metrics[name])}"
     for name, title in titles.items()
-    if name in found[0]
+    if name in metrics
   )
 
 
-def print_replicas(
+def print_seeds(
   console: Console,
   summaries: Sequence[Mapping[str, Any]],
   workdir: pathlib.Path,

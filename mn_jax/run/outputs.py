@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Sequence
 from typing import Any
 
 import clu.parameter_overview
@@ -14,7 +15,7 @@ from mn_jax.observe import figures, writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
-from mn_jax.run.setup import Experiment, Replica
+from mn_jax.run.setup import Setup
 from mn_jax.run.split_data import SplitData
 from mn_jax.run.workdir import Workdir
 from mn_jax.train import state as state_lib
@@ -51,13 +52,12 @@ def print_data(console: Console, data: SplitData) -> None:
 
 
 def write_beginning(
-  experiment: Experiment,
-  replica: Replica,
+  setup: Setup,
   folder: Workdir,
   writer: writers.MetricWriter,
 ) -> None:
   """Config, split, parameters and some images, before the first step."""
-  config, data = replica.config, experiment.data
+  config, data = setup.config, setup.data
   folder.write_config(config)
   folder.write_json(
     "split.json",
@@ -73,11 +73,11 @@ def write_beginning(
       "dropped": data.cache.dropped,
     },
   )
-  origin = experiment.pretrained
+  origin = setup.pretrained
   folder.write_json(
     "network.json",
     {
-      "network": dataclasses.asdict(experiment.network),
+      "network": dataclasses.asdict(setup.network),
       "classes": data.classes,
       "image_size": config.data.image_size,
       "other_sizes": config.data.other_sizes,
@@ -86,44 +86,49 @@ def write_beginning(
       "weights": None if origin is None else dataclasses.asdict(origin),
     },
   )
-  state = replica.initial_state
+  state = setup.initial_state
   overview = clu.parameter_overview.get_parameter_overview(
     {"params": state.params, "batch_stats": state.batch_stats}
   )
   (folder.path / "parameters.txt").write_text(f"{overview}\n")
   writer.write_hparams(dataclasses.asdict(config))
   writer.write_texts(0, {"parameters": f"```\n{overview}\n```"})
-  first = data.cache.images[replica.batches.ids(0)[:32]]
+  first = data.cache.images[setup.loader.ids(0)[:32]]
   _write_figure(folder, writer, 0, "train/images", figures.image_grid(first))
 
 
-def print_network(console: Console, experiment: Experiment) -> None:
-  """What is trained, from which weights and for how long."""
-  config, data = experiment.config, experiment.data
-  origin = experiment.pretrained
+def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
+  """Prints what is trained, from which weights and for how long.
+
+  Args:
+    console: for people.
+    setup: of the run.
+    seeds: all that are trained in this program.
+  """
+  config, data = setup.config, setup.data
+  origin = setup.pretrained
   if origin is not None:
     reused = origin.num_classes == len(data.classes)
-    head = experiment.network.head
+    head = setup.network.head
     console.line(
       f"Weights: {origin.file} ({origin.source}, sha256 "
       f"{origin.sha256[:16]}), {config.model.transfer}; head: {head}, "
       f"{'its last layer too' if head == 'own' and reused else 'new logits'}"
     )
-  if experiment.cached_features:
+  if setup.cached_features:
     console.line("The backbone's features are computed once and kept.")
   console.line(
-    f"{config.model.name}: {experiment.num_params:,} parameters, "
-    f"{experiment.macs / 1e6:,.1f} M mult-adds; "
-    f"{experiment.plan.total_steps} steps of {config.train.batch_size} on "
+    f"{config.model.name}: {setup.num_params:,} parameters, "
+    f"{setup.macs / 1e6:,.1f} M mult-adds; "
+    f"{setup.plan.total_steps} steps of {config.train.batch_size} on "
     f"{mesh.device_kind()}"
   )
-  seeds = [replica.config.seed for replica in experiment.replicas]
   if len(seeds) > 1:
     console.line(f"Trained together: seeds {', '.join(map(str, seeds))}")
 
 
 def write_figures(
-  experiment: Experiment,
+  setup: Setup,
   folder: Workdir,
   writer: writers.MetricWriter,
   step: int,
@@ -131,8 +136,8 @@ def write_figures(
   predictions: Predictions,
 ) -> None:
   """Confusion matrix and, with a positive class, the PR curve of a part."""
-  classes, positive = experiment.data.classes, experiment.data.spec.positive
-  title = f"{experiment.config.experiment} {part}"
+  classes, positive = setup.data.classes, setup.data.spec.positive
+  title = f"{setup.config.experiment} {part}"
   matrix = classification.confusion_matrix(
     predictions.labels, predictions.logits.argmax(1), len(classes)
   )
@@ -153,32 +158,34 @@ def write_figures(
 
 
 def summarize(
-  experiment: Experiment,
-  replica: Replica,
+  setup: Setup,
   state: state_lib.TrainState,
   position: Position,
   results: dict[str, float],
   clock: Clock,
+  *,
+  seeds: int,
 ) -> dict[str, Any]:
   """The content of `summary.json`.
 
   Args:
-    experiment: what was run.
-    replica: the seed of it.
+    setup: of the run.
     state: the final one.
     position: the final one.
     results: 'val/...' and 'test/...' of the best checkpoint, 'last/...' of
       the final state.
     clock: of the run.
+    seeds: number of seeds that were trained in the same program, whose time
+      they share.
   """
-  config, data = replica.config, experiment.data
+  config, data = setup.config, setup.data
   return writers.jsonable(
     {
       "experiment": config.experiment,
       "model": config.model.name,
       "seed": config.seed,
       "steps": position.batch,
-      "epochs": round(position.batch / experiment.plan.steps_per_epoch, 3),
+      "epochs": round(position.batch / setup.plan.steps_per_epoch, 3),
       "best_step": position.best_step or position.batch,
       "best_metric": config.eval.best_metric,
       "chosen_on": config.eval.part,
@@ -188,19 +195,18 @@ def summarize(
       "split_sha256": data.split.sha256,
       "images_sha256": data.cache.sha256,
       "state_sha256": state_lib.sha256(state),
-      "params": experiment.num_params,
-      "batch_stats": experiment.num_stats,
+      "params": setup.num_params,
+      "batch_stats": setup.num_stats,
       "transfer": config.model.transfer,
       "weights_sha256": (
-        None if experiment.pretrained is None else experiment.pretrained.sha256
+        None if setup.pretrained is None else setup.pretrained.sha256
       ),
-      "cached_features": experiment.cached_features,
-      "macs": experiment.macs,
+      "cached_features": setup.cached_features,
+      "macs": setup.macs,
       "images_per_sec": clock.images_per_sec(),
       "data_wait_share": clock.data_wait_share(),
-      "mfu": experiment.mfu(clock.images_per_sec()),
-      # Of the program, whose time all of its replicas share.
-      "replicas": len(experiment.replicas),
+      "mfu": setup.mfu(clock.images_per_sec()),
+      "replicas": seeds,
       "compile_seconds": clock.seconds("compile"),
       "wall_seconds": clock.wall(),
       "device": mesh.device_kind(),

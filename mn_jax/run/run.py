@@ -1,10 +1,9 @@
-"""One run on disk while it trains: folder, checkpoints, curves and position.
+"""One run while it trains: folder, checkpoints, curves, clock and position."""
 
-A run is one seed of an experiment. Several of them may be trained together;
-each writes what it would write alone.
-"""
-
-from collections.abc import Mapping
+import collections
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -12,178 +11,299 @@ import numpy as np
 
 from mn_jax.metrics import choices
 from mn_jax.metrics.predictions import Predictions
+from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
 from mn_jax.observe.clock import Clock
+from mn_jax.observe.profiler import Profiler
 from mn_jax.run import outputs
-from mn_jax.run.setup import Experiment, Replica
+from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
 from mn_jax.train import checkpoint as checkpoint_lib
 from mn_jax.train.state import TrainState
+from mn_jax.train.step import Batch, Sums
+
+# Called with what the process is about to do, and the completed updates:
+# 'read', 'extract', and the sections of the run's clock.
+Reached = Callable[[str, int], None]
+
+# Dispatches in flight: the host waits for the one before the last, so the
+# device always has a step to do and a stop is never far behind.
+_LAG = 2
 
 
 class Run:
-  """What one seed has on disk.
+  """A run of one seed; what `train.loop.train` steps, logs and saves.
 
   Attributes:
-    seed: which.
+    setup: what the run made before its first step.
+    seed: the seed.
     folder: its workdir.
-    checkpoints: in it.
-    position: where it is.
+    train_step: takes the steps of one dispatch; the state is donated.
+    checkpoints: those in the workdir.
+    position: where the run is; `step` is the part of it that the loop counts.
   """
 
-  def __init__(self, experiment: Experiment, replica: Replica, folder: Workdir):
-    """Opens the checkpoints; `begin` or `go_on` opens the rest."""
-    self.seed, self.folder = replica.config.seed, folder
+  def __init__(
+    self,
+    setup: Setup,
+    folder: Workdir,
+    console: console_lib.Console,
+    progress: console_lib.Training,
+    reached: Reached = lambda section, step: None,
+    *,
+    seeds: tuple[int, ...] = (),
+  ):
+    """Opens the checkpoints; `begin` or `resume` opens the rest.
+
+    Args:
+      setup: from `setup.build`.
+      folder: its workdir, held by this process.
+      console: for people.
+      progress: the console's bar of the training loop.
+      reached: told of progress, for whoever watches over the process.
+      seeds: all that are trained in this program, of which the first prints
+        what holds for all; empty for a run alone.
+    """
+    self.setup, self.seed, self.folder = setup, setup.config.seed, folder
+    self.train_step = setup.train_step
     self.checkpoints = checkpoint_lib.Checkpoints(
-      folder.path, experiment.config.checkpoint
+      folder.path, setup.config.checkpoint
     )
-    self.position = checkpoint_lib.Position(data=experiment.data.digests())
-    self._experiment, self._replica = experiment, replica
-    self._config = replica.config
+    self.position = checkpoint_lib.Position(data=setup.data.digests())
+    self._console, self._progress, self._reached = console, progress, reached
+    self._seeds = seeds or (self.seed,)
     self._first_process = jax.process_index() == 0
+    # Several seeds say once what holds for all of them.
+    self._leads = self.seed == self._seeds[0]
+    # The sums of dispatches in flight, and the lengths of compiled ones.
+    self._pending: collections.deque[Sums] = collections.deque()
+    self._compiled: set[int] = set()
+    # Traces of several processes or seeds would get the same name.
+    traces = self._first_process and self._leads
+    self._profiler = Profiler(
+      setup.plan.profile if traces else (), folder.path / "tensorboard"
+    )
+    self.clock = Clock()
+    self._writer: writers.MetricWriter | None = None
+    self._validated: tuple[int, float | None] = (0, None)  # step and score
     self._results: dict[str, float] = {}
 
-  def begin(self) -> TrainState:
-    """Writes what comes before the first step; returns the state then."""
-    self._open_writer()
-    if self._first_process:
-      outputs.write_beginning(
-        self._experiment, self._replica, self.folder, self._writer
-      )
-    return self._replica.initial_state
+  @property
+  def step(self) -> int:
+    """Completed updates."""
+    return self.position.batch
 
-  def go_on(self, position: checkpoint_lib.Position) -> None:
-    """Goes on from a checkpoint.
+  @property
+  def initial_state(self) -> TrainState:
+    """The state before the first step, on the mesh."""
+    return self.setup.initial_state
+
+  @property
+  def improved(self) -> bool:
+    """Whether no validation was better than the one at this step."""
+    return self.position.best_step == self.step
+
+  @property
+  def out_of_patience(self) -> bool:
+    """Whether too many validations were no better than the best."""
+    return 0 < self.setup.config.train.patience <= self.position.worse
+
+  def start(self) -> TrainState:
+    """The state to train from: the newest checkpoint, or the initial one.
 
     Raises:
-      InputError: if that was made with other images.
+      InputError: if no checkpoint can be read, or the newest was made with
+        other images.
+    """
+    restored = checkpoint_lib.restore_newest(
+      self.checkpoints, self.initial_state
+    )
+    return self.begin() if restored is None else self.resume(*restored)
+
+  def begin(self) -> TrainState:
+    """Writes what precedes the first step; returns the initial state."""
+    self._open_writer()
+    if self._first_process:
+      outputs.write_beginning(self.setup, self.folder, self._writer)
+    if self._leads:
+      outputs.print_network(self._console, self.setup, self._seeds)
+    return self.initial_state
+
+  def resume(
+    self, state: TrainState, position: checkpoint_lib.Position
+  ) -> TrainState:
+    """Takes up a checkpoint's position; returns its state.
+
+    Raises:
+      InputError: if the checkpoint was made with other images.
     """
     self.folder.check_data(self.position.data, position.data)
     self.position = position
+    self.clock = Clock(position.clock)
     self._open_writer()
+    self._progress.resume(self.step)
+    if self._leads:
+      self._console.line(
+        f"Resuming {self.folder.path} from step {self.step} of "
+        f"{self.setup.plan.total_steps}"
+      )
+    return state
 
-  def add(self, sums: Mapping[str, np.ndarray]) -> None:
-    """Adds sums, f32[] or f32[steps], to the window since the last log."""
-    window = self.position.window
-    steps = np.ones_like(sums["count"])
-    for name, values in {**sums, "steps": steps}.items():
-      for value in np.ravel(values).tolist():
-        window[name] = window.get(name, 0.0) + value
+  def batches(self) -> Iterator[Batch]:
+    """Batches on the devices, one for each dispatch that is left."""
+    return self.setup.batches(self.step)
 
-  def log(self, speed: Mapping[str, float | None]) -> bool:
-    """Writes the means since the last log; whether the loss is finite.
+  @contextlib.contextmanager
+  def timed(self, section: str) -> Iterator[None]:
+    """Adds the time of a `with` block to a section of the clock."""
+    self._reached(section, self.step)
+    with self.clock.section(section):
+      yield
+
+  @contextlib.contextmanager
+  def dispatch(self, step: int) -> Iterator[None]:
+    """Times the dispatch that ends with `step`, and keeps few in flight.
+
+    The first dispatch of so many steps waits for the compiler; its time and its
+    images stay out of the throughput.
+    """
+    steps = step - self.step
+    compiled = steps in self._compiled
+    if not compiled:
+      self._fetch_all()
+    with self.timed("step" if compiled else "compile"):
+      yield
+      self._fetch(_LAG if compiled else 0)
+    if compiled:
+      self.clock.count(steps * self.setup.config.train.batch_size)
+    self._compiled.add(steps)
+    if self._profiler.stops_after(step):
+      self._fetch_all()
+    self._profiler.step(step)
+    self._progress.step(step)
+
+  def add(self, step: int, sums: Sums) -> None:
+    """Moves to `step`; keeps the sums, which stay on the device for now.
 
     Args:
-      speed: written beside them where it is known.
+      step: completed updates.
+      sums: f32[] of one step, f32[steps] of several.
     """
-    position, experiment = self.position, self._experiment
+    self.position.batch = step
+    self._pending.append(sums)
+
+  def log(self) -> None:
+    """Writes the training metrics since the last log, and the speed."""
+    self._fetch_all()
+    position, setup = self.position, self.setup
     window, position.window = position.window, {}
     position.train = {
       "loss": window["loss"] / window["count"],
       "accuracy": window["correct"] / window["count"],
       "grad_norm": window["grad_norm"] / window["steps"],
-      "learning_rate": float(experiment.schedule(position.batch - 1)),
-      "epoch": position.batch / experiment.plan.steps_per_epoch,
+      "learning_rate": float(setup.schedule(self.step - 1)),
+      "epoch": self.step / setup.plan.steps_per_epoch,
+    }
+    rate = self.clock.images_per_sec()
+    speed = {
+      "images_per_sec": rate,
+      "data_wait_share": self.clock.data_wait_share(),
+      "mfu": setup.mfu(rate),
     }
     self._writer.write_scalars(
-      position.batch,
+      self.step,
       {f"train/{k}": v for k, v in position.train.items()}
       | {f"speed/{k}": v for k, v in speed.items() if v is not None},
     )
-    return bool(np.isfinite(position.train["loss"]))
+    if not math.isfinite(position.train["loss"]):
+      self._event("the training loss is not finite", seconds_left=0)
+    if rate is not None:
+      self._progress.rate(
+        self.step, rate * len(self._seeds), self._seconds_left()
+      )
 
-  def validated(self, scalars: Mapping[str, float]) -> float | None:
-    """Writes a validation; returns its score, higher is better."""
-    position, section = self.position, self._config.eval
-    score = choices.score(section.best_metric, scalars[section.best_metric])
+  def validate(self, state: TrainState) -> None:
+    """Evaluates, writes the metrics and compares with the best so far."""
+    self._fetch_all()
+    position, section = self.position, self.setup.config.eval
+    with self.timed("evaluate"):
+      metrics, _ = self.setup.evaluate(state, section.part)
+    score = self._score(metrics)
     best = position.best_score
     if score is not None and (best is None or score > best):
-      position.best_score, position.best_step = score, position.batch
+      position.best_score, position.best_step = score, self.step
       position.worse = 0
     else:
       position.worse += 1
     self._writer.write_scalars(
-      position.batch, {f"{section.part}/{k}": v for k, v in scalars.items()}
+      self.step, {f"{section.part}/{k}": v for k, v in metrics.items()}
     )
-    return score
+    self._validated = self.step, score
+    epoch = self.step / self.setup.plan.steps_per_epoch
+    mark = "  best" if self.improved else ""
+    self._event(
+      f"epoch {epoch:.1f}  "
+      f"{console_lib.evaluation(section.part, metrics)}{mark}",
+      self._seconds_left(),
+    )
 
-  def is_best(self) -> bool:
-    """Whether no validation was better than one of this step."""
-    return self.position.best_step == self.position.batch
-
-  def is_out_of_patience(self) -> bool:
-    """Whether too many validations were no better."""
-    return 0 < self._config.train.patience <= self.position.worse
-
-  def save(
-    self, state: TrainState, score: float | None, clock: Mapping[str, float]
-  ) -> None:
-    """Starts to save state and position.
-
-    Args:
-      state: of this run.
-      score: of this step, if it was validated.
-      clock: snapshot of the program's.
-    """
-    self.position.clock = dict(clock)
-    self._writer.flush()
-    self.checkpoints.save(state, self.position, score=score)
-
-  def best_state(self, state: TrainState) -> TrainState:
-    """The one that validation chose, `state` if that is the last."""
-    position = self.position
-    if position.best_step in (0, position.batch):
-      return state
-    return self.checkpoints.restore_best(position.best_step, state)[0]
-
-  def tested(
-    self,
-    part: str,
-    scalars: Mapping[str, float],
-    predictions: Predictions,
-    of_last: Mapping[str, float],
-  ) -> None:
-    """Writes what the best checkpoint answers for a part.
-
-    Args:
-      part: 'val' or 'test'.
-      scalars, predictions: of the best checkpoint.
-      of_last: metrics of the last state.
-    """
-    self._results |= {f"{part}/{k}": v for k, v in scalars.items()}
-    self._results |= {f"last/{part}/{k}": v for k, v in of_last.items()}
-    if self._first_process:
-      answers = self._experiment.data.answers(predictions)
-      self.folder.write_predictions(part, answers)
-      outputs.write_figures(
-        self._experiment,
-        self.folder,
-        self._writer,
-        self.position.batch,
-        part,
-        predictions,
+  def save(self, state: TrainState) -> None:
+    """Starts to save state and position."""
+    self._fetch_all()
+    with self.timed("save"):
+      self.wait()
+      self.position.clock = self.clock.snapshot()
+      self._writer.flush()
+      step, score = self._validated
+      self.checkpoints.save(
+        state, self.position, score=score if step == self.step else None
       )
 
-  def finish(self, state: TrainState, clock: Clock) -> dict[str, Any]:
-    """Writes `summary.json`, which ends the run; returns its content.
+  def stop(self, state: TrainState) -> None:
+    """Saves what is not saved yet, and waits until it is on disk."""
+    if self.step and self.checkpoints.latest_step() != self.step:
+      self.save(state)
+    self.wait()
+    self._event("stopped and saved; the same command resumes", seconds_left=0)
+
+  def wait(self) -> None:
+    """Returns when everything is on disk."""
+    self.checkpoints.wait()
+
+  def finish(self, state: TrainState) -> dict[str, Any]:
+    """Tests the best checkpoint, once, and writes figures and summary.
 
     Args:
       state: the final one.
-      clock: the program's.
+
+    Returns:
+      The content of `summary.json`, which ends the run.
     """
-    if self._config.eval.part != "test":  # whose curve would get a false end
+    best, position = state, self.position
+    if position.best_step not in (0, self.step):
+      best, _ = self.checkpoints.restore_best(position.best_step, state)
+    for part in ("val", "test"):
+      with self.timed("evaluate"):
+        metrics, predictions = self.setup.evaluate(best, part)
+        last = metrics
+        if best is not state:
+          last, _ = self.setup.evaluate(state, part)
+      self._results |= {f"{part}/{k}": v for k, v in metrics.items()}
+      self._results |= {f"last/{part}/{k}": v for k, v in last.items()}
+      self._write_predictions(part, predictions)
+    if self.setup.config.eval.part != "test":  # its curve would end falsely
       self._writer.write_scalars(
-        self.position.batch,
+        self.step,
         {k: v for k, v in self._results.items() if k.startswith("test/")},
       )
     self._writer.flush()
     summary = outputs.summarize(
-      self._experiment,
-      self._replica,
+      self.setup,
       state,
-      self.position,
+      position,
       self._results,
-      clock,
+      self.clock,
+      seeds=len(self._seeds),
     )
     if self._first_process:
       self.folder.write_json("summary.json", summary)
@@ -191,14 +311,51 @@ class Run:
 
   def close(self) -> None:
     """Ends background work; errors of asynchronous saves show here."""
-    try:
-      self.checkpoints.close()
-    finally:
-      self._writer.close()
+    with contextlib.ExitStack() as stack:
+      if self._writer is not None:
+        stack.callback(self._writer.close)
+      stack.callback(self.checkpoints.close)
+      stack.callback(self._profiler.close)
 
   def _open_writer(self) -> None:
     self._writer = writers.make_writer(
       self.folder.path,
-      resume_step=self.position.batch,
+      resume_step=self.step,
       first_process=self._first_process,
     )
+
+  def _fetch(self, in_flight: int) -> None:
+    """Adds the sums of finished dispatches to the window since the last log."""
+    window = self.position.window
+    while len(self._pending) > in_flight:
+      sums: Mapping[str, np.ndarray] = jax.device_get(self._pending.popleft())
+      steps = np.ones_like(sums["count"])
+      for name, values in {**sums, "steps": steps}.items():
+        for value in np.ravel(values).tolist():
+          window[name] = window.get(name, 0.0) + value
+
+  def _fetch_all(self) -> None:
+    with self.timed("step"):
+      self._fetch(0)
+
+  def _score(self, metrics: Mapping[str, float]) -> float | None:
+    """What checkpoints are chosen by, higher is better; None if undefined."""
+    name = self.setup.config.eval.best_metric
+    return choices.score(name, metrics[name])
+
+  def _write_predictions(self, part: str, predictions: Predictions) -> None:
+    if self._first_process:
+      self.folder.write_predictions(part, self.setup.data.answers(predictions))
+      outputs.write_figures(
+        self.setup, self.folder, self._writer, self.step, part, predictions
+      )
+
+  def _event(self, text: str, seconds_left: float) -> None:
+    """Prints a line of the run, of several seeds with the seed."""
+    label = f"seed {self.seed}: " if len(self._seeds) > 1 else ""
+    self._progress.event(self.step, f"{label}{text}", seconds_left)
+
+  def _seconds_left(self) -> float:
+    rate = self.clock.images_per_sec()
+    left = self.setup.plan.total_steps - self.step
+    return left * self.setup.config.train.batch_size / rate if rate else 0.0

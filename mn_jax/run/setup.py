@@ -1,12 +1,13 @@
-"""What a run is made of: data, split, plan, network and compiled steps."""
+"""Set-up of a run: plan, network, optimizer, compiled steps and loader."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from mn_jax.config import Config
 from mn_jax.config import plan as plan_lib
@@ -16,74 +17,104 @@ from mn_jax.data.datasets import registry as datasets
 from mn_jax.metrics import choices, classification
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
-from mn_jax.parallel import mesh
+from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.run import frozen_features
-from mn_jax.run import network as initial_lib
+from mn_jax.run import network as network_lib
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import evaluate as evaluate_lib
-from mn_jax.train import losses, optimizer, step
-from mn_jax.train import seeds as replicas_lib
+from mn_jax.train import losses, optimizer
 from mn_jax.train import state as state_lib
+from mn_jax.train import step as step_lib
+from mn_jax.train.rules import Rules
 from mn_jax.weights.pretrained import Origin
 
 
 @dataclasses.dataclass(frozen=True)
-class Replica:
-  """What one seed of an experiment has for itself.
-
-  Attributes:
-    config: that of a run of this seed alone.
-    initial_state: the state before the first step, on the mesh.
-    batches: training batches by number.
-  """
-
-  config: Config
-  initial_state: state_lib.TrainState
-  batches: loader.TrainBatches
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
+class Setup:
   """Everything that a run makes once, before its first step.
 
   Attributes:
-    config: what was asked for, with the first replica's seed.
-    replicas: one for each seed that is trained.
-    together: how their states are held and stepped.
-    data: what it trains on.
-    plan: its durations.
+    config: the experiment.
+    data: the data set, split.
+    plan: durations in steps.
     network: the network's definition.
-    pretrained: what its weights came from; None without.
-    cached_features: whether batches carry extracted features.
+    rules: which parameters are trained, and how.
+    pretrained: where pretrained weights come from; None without.
+    cached_features: whether batches carry features that the frozen backbone
+      computed once, in place of pixels.
     schedule: learning rate by completed updates.
-    images: what batches carry, pixels u8[n, h, w, 3] or features; None where
-      they live on the device.
-    num_params: parameters, frozen ones included.
-    num_stats: running means and variances.
-    macs: mult-adds of one image's forward pass.
+    tx: the optimizer.
+    images: pixels u8[n, h, w, 3] or features f32[n, ...] that batches carry;
+      None where they live on the device.
+    mesh: the devices.
+    placement: puts host batches onto the mesh.
+    step, scanned_step: compiled train steps, of one update and of several.
+    eval_step: the compiled eval step.
+    num_params: number of parameters, frozen ones included.
+    num_stats: number of running means and variances.
+    macs: multiply-adds of one image's forward pass.
+    seed: i32[] on the mesh.
+    initial_state: the state before the first step, on the mesh.
+    loader: host batches of the training split, by number.
   """
 
   config: Config
-  replicas: tuple[Replica, ...]
-  together: replicas_lib.Replicas
   data: SplitData
   plan: plan_lib.Plan
   network: registry.Network
+  rules: Rules
   pretrained: Origin | None
   cached_features: bool
   schedule: optax.Schedule
+  tx: optax.GradientTransformation
   images: np.ndarray | None
+  mesh: Mesh
+  placement: mesh_lib.HostImages | mesh_lib.DeviceImages
+  step: step_lib.TrainStep
+  scanned_step: step_lib.TrainStep
+  eval_step: step_lib.EvalStep
   num_params: int
   num_stats: int
   macs: int
+  seed: jax.Array
+  initial_state: state_lib.TrainState
+  loader: loader.TrainBatches
+
+  def train_step(
+    self, state: state_lib.TrainState, batch: step_lib.Batch
+  ) -> tuple[state_lib.TrainState, step_lib.Sums]:
+    """Takes the steps of one dispatch, one or several; the state is donated."""
+    several = batch["label"].ndim == 2
+    return (self.scanned_step if several else self.step)(
+      state, batch, self.seed
+    )
+
+  def batches(self, done: int) -> Iterator[step_lib.Batch]:
+    """Batches on the mesh for each dispatch after `done` completed updates.
+
+    Batches of a dispatch of several steps are stacked along a leading axis.
+    """
+    host = self.loader.iterate(start=done, prefetch=self.config.data.prefetch)
+    for step in self.plan.dispatches(done):
+      batches = [next(host) for _ in range(step - done)]
+      done = step
+      if len(batches) == 1:
+        yield self.placement.put(batches[0])
+      else:
+        yield self.placement.put(mesh_lib.stack(batches), axis=1)
 
   def evaluate(
-    self, part: str, states: replicas_lib.States
-  ) -> list[tuple[dict[str, float], Predictions]]:
-    """Each replica's metrics and predictions of a whole part of the split."""
-    found = evaluate_lib.predict_replicas(
-      self.together,
-      states,
+    self, state: state_lib.TrainState, part: str
+  ) -> tuple[dict[str, float], Predictions]:
+    """Metrics and predictions of a whole part of the split.
+
+    Args:
+      state: what to evaluate.
+      part: 'train', 'val' or 'test'.
+    """
+    predictions = evaluate_lib.predict(
+      self.eval_step,
+      state,
       loader.eval_batches(
         self.images,
         self.data.cache.labels,
@@ -92,16 +123,14 @@ class Experiment:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
       ),
+      self.placement.put,
     )
     positive = self.data.spec.positive
-    return [
-      (classification.summarize(predictions, positive=positive), predictions)
-      for predictions in found
-    ]
+    return classification.summarize(predictions, positive=positive), predictions
 
   def mfu(self, images_per_sec: float | None) -> float | None:
-    """Model FLOP/s over the devices' bfloat16 peak, where that is known."""
-    peak = mesh.peak_flops()
+    """Model FLOP/s over the devices' bfloat16 peak; None where not known."""
+    peak = mesh_lib.peak_flops()
     if peak is None or images_per_sec is None or self.cached_features:
       return None
     backward = self.config.model.transfer != "frozen"
@@ -118,166 +147,185 @@ def check(config: Config) -> None:
   """
   spec = datasets.get(config.data.name)
   choices.check_choice(config.eval.best_metric, positive=spec.positive)
-  initial_lib.check(config)
-  mesh.check_batch_size(
+  network_lib.check(config)
+  mesh_lib.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate
   )
-  mesh.check_batch_size("eval.batch_size", config.eval.batch_size)
-
-
-def of_each_seed(config: Config) -> list[Config]:
-  """The configs of `train.replicas` runs, each as if it were alone."""
-  train = dataclasses.replace(config.train, replicas=1)
-  return [
-    dataclasses.replace(config, seed=config.seed + number, train=train)
-    for number in range(config.train.replicas)
-  ]
+  mesh_lib.check_batch_size("eval.batch_size", config.eval.batch_size)
 
 
 def build(
-  configs: Sequence[Config],
-  data: SplitData,
-  progress: Callable[[int, int], None],
-) -> Experiment:
-  """Makes network, optimizer, steps and loader.
+  config: Config, data: SplitData, progress: Callable[[int, int], None]
+) -> Setup:
+  """Makes network, optimizer, compiled steps and loader of a run.
 
   Args:
-    configs: what was asked for, once for each seed; they differ in that alone.
+    config: the experiment.
     data: from `split_data.load`.
     progress: called while features are computed.
 
   Raises:
     InputError: for weights or rules that do not fit the network.
   """
-  config = configs[0]
   plan = plan_lib.resolve(config, len(data.part("train")))
-  the_mesh = mesh.make_mesh()
-  classes = len(data.classes)
-  initials = [
-    initial_lib.build(each, classes, functools.partial(_spread, config, data))
-    for each in configs
-  ]
-  # What is cached is of a frozen backbone, which all seeds have from one file.
-  initial = initials[0]
-  module, network, rules = initial.module, initial.network, initial.rules
+  mesh = mesh_lib.make_mesh()
+  initial = _initial(config, data)
   num_params, num_stats = counting.count_params(initial.values)
-
-  images = data.cache.images
-  cached = (
-    config.model.transfer == "frozen"
-    and config.model.cache_features
-    and not _augments(config)
-  )
-  if cached:
-    images = frozen_features.open_or_extract(
-      module,
-      network,
-      initial.values,
-      images,
-      images_sha256=data.cache.sha256,
-      resolution=config.model.resolution,
-      batch_size=config.eval.batch_size,
-      root=store.cache_root(config.data.cache_dir) / "features",
-      progress=progress,
-    )
   schedule = optimizer.make_schedule(
     config.optim,
     plan.total_steps,
     plan.warmup_steps,
     batch_size=config.train.batch_size,
   )
-  tx = optimizer.make_optimizer(config.optim, schedule, rules)
-  train_labels = data.cache.labels[data.part("train")]
-  weights = np.ones(classes, np.float32)
-  if config.train.class_weights == "balanced":
-    weights = losses.balanced_class_weights(train_labels, classes)
+  tx = optimizer.make_optimizer(config.optim, schedule, initial.rules)
+
+  images, cached = data.cache.images, _caches_features(config)
+  if cached:
+    images = _features(config, data, initial, progress)
+  placement: mesh_lib.HostImages | mesh_lib.DeviceImages
   if config.data.placement == "device":
-    images, placement = None, mesh.DeviceImages(the_mesh, images)
+    placement, images = mesh_lib.DeviceImages(mesh, images), None
   else:
-    placement = mesh.HostImages(the_mesh)
-  stacked = replicas_lib.is_stacked(len(configs))
-  way = replicas_lib.Stacked if stacked else replicas_lib.SideBySide
+    placement = mesh_lib.HostImages(mesh)
+
+  common = (initial.module, initial.network.conventions)
   make_train_step = functools.partial(
-    step.make_train_step,
-    module,
-    network.conventions,
+    step_lib.make_train_step,
+    *common,
     tx,
     config,
-    the_mesh,
-    rules=rules,
-    class_weights=weights,
-    log_prior=losses.log_prior(train_labels, classes),
+    mesh,
+    rules=initial.rules,
     extracted=cached,
-    stacked=stacked,
+    **_class_constants(config, data),
   )
-  return Experiment(
+  return Setup(
     config=config,
-    replicas=tuple(
-      Replica(
-        config=each,
-        initial_state=mesh.replicate(
-          the_mesh,
-          state_lib.create(
-            own.values, tx, rules, ema=config.train.ema_decay > 0
-          ),
-        ),
-        batches=loader.TrainBatches(
-          images,
-          data.cache.labels,
-          data.part("train"),
-          batch_size=config.train.batch_size,
-          num_batches=plan.total_steps,
-          seed=each.seed,
-          balanced=config.data.sampling == "balanced",
-          process_index=jax.process_index(),
-          process_count=jax.process_count(),
-        ),
-      )
-      for each, own in zip(configs, initials, strict=True)
-    ),
-    together=way(
-      make_train_step(),
-      make_train_step(scanned=True),
-      step.make_eval_step(
-        module,
-        network.conventions,
-        config,
-        the_mesh,
-        extracted=cached,
-        stacked=stacked,
-      ),
-      placement,
-      the_mesh,
-      [each.seed for each in configs],
-    ),
     data=data,
     plan=plan,
-    network=network,
+    network=initial.network,
+    rules=initial.rules,
     pretrained=initial.origin,
     cached_features=cached,
     schedule=schedule,
+    tx=tx,
     images=images,
+    mesh=mesh,
+    placement=placement,
+    step=make_train_step(),
+    scanned_step=make_train_step(scanned=True),
+    eval_step=step_lib.make_eval_step(*common, config, mesh, extracted=cached),
     num_params=num_params,
     num_stats=num_stats,
     macs=counting.count_macs(
-      module, config.model.resolution or config.data.image_size
+      initial.module, config.model.resolution or config.data.image_size
+    ),
+    seed=mesh_lib.replicate(mesh, np.int32(config.seed)),
+    initial_state=_initial_state(config, initial, tx, mesh),
+    loader=_loader(config, data, images, plan),
+  )
+
+
+def another_seed(setup: Setup, config: Config) -> Setup:
+  """A set-up that shares data, plan and compiled steps with one that is there.
+
+  Args:
+    setup: that of another seed.
+    config: differs from `setup.config` in the seed alone.
+  """
+  initial = _initial(config, setup.data)
+  return dataclasses.replace(
+    setup,
+    config=config,
+    seed=mesh_lib.replicate(setup.mesh, np.int32(config.seed)),
+    initial_state=_initial_state(config, initial, setup.tx, setup.mesh),
+    loader=_loader(config, setup.data, setup.images, setup.plan),
+  )
+
+
+def _initial(config: Config, data: SplitData) -> network_lib.Initial:
+  """The network before its first step, randomly initialised or loaded."""
+
+  def sample(count: int) -> np.ndarray:
+    """About `count` training images, u8[batches, batch, h, w, 3]."""
+    size, rows = config.eval.batch_size, data.part("train")
+    batches = max(1, min(count, len(rows)) // size)
+    # Evenly spread: neighbours in the list are often of one group and class.
+    spread = np.linspace(0, len(rows) - 1, batches * size).round().astype(int)
+    return data.cache.images[rows[spread].reshape(size, batches).T]
+
+  return network_lib.build(config, len(data.classes), sample)
+
+
+def _initial_state(
+  config: Config,
+  initial: network_lib.Initial,
+  tx: optax.GradientTransformation,
+  mesh: Mesh,
+) -> state_lib.TrainState:
+  return mesh_lib.replicate(
+    mesh,
+    state_lib.create(
+      initial.values, tx, initial.rules, ema=config.train.ema_decay > 0
     ),
   )
 
 
-def _spread(config: Config, data: SplitData, count: int) -> np.ndarray:
-  """About so many training images, in whole batches of the evaluation's size.
+def _loader(
+  config: Config,
+  data: SplitData,
+  images: np.ndarray | None,
+  plan: plan_lib.Plan,
+) -> loader.TrainBatches:
+  return loader.TrainBatches(
+    images,
+    data.cache.labels,
+    data.part("train"),
+    batch_size=config.train.batch_size,
+    num_batches=plan.total_steps,
+    seed=config.seed,
+    balanced=config.data.sampling == "balanced",
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
 
-  Returns:
-    u8[batches, batch, h, w, 3].
-  """
-  size, rows = config.eval.batch_size, data.part("train")
-  batches = max(1, min(count, len(rows)) // size)
-  # Evenly spread: neighbours in the list are often of one group and class.
-  spread = np.linspace(0, len(rows) - 1, batches * size).round().astype(int)
-  return data.cache.images[rows[spread].reshape(size, batches).T]
+
+def _caches_features(config: Config) -> bool:
+  """Whether a frozen backbone sees the same images in every epoch."""
+  return (
+    config.model.transfer == "frozen"
+    and config.model.cache_features
+    and config.augment == AugmentConfig()
+  )
 
 
-def _augments(config: Config) -> bool:
-  """Whether training images differ from epoch to epoch."""
-  return config.augment != AugmentConfig()
+def _features(
+  config: Config,
+  data: SplitData,
+  initial: network_lib.Initial,
+  progress: Callable[[int, int], None],
+) -> np.ndarray:
+  """Features of all images by a frozen backbone, f32[n, ...]."""
+  return frozen_features.open_or_extract(
+    initial.module,
+    initial.network,
+    initial.values,
+    data.cache.images,
+    images_sha256=data.cache.sha256,
+    resolution=config.model.resolution,
+    batch_size=config.eval.batch_size,
+    root=store.cache_root(config.data.cache_dir) / "features",
+    progress=progress,
+  )
+
+
+def _class_constants(config: Config, data: SplitData) -> dict[str, np.ndarray]:
+  """What the loss knows of the classes: f32[classes] each."""
+  labels, classes = data.cache.labels[data.part("train")], len(data.classes)
+  weights = np.ones(classes, np.float32)
+  if config.train.class_weights == "balanced":
+    weights = losses.balanced_class_weights(labels, classes)
+  return {
+    "class_weights": weights,
+    "log_prior": losses.log_prior(labels, classes),
+  }

@@ -7,7 +7,6 @@ Orbax writes them asynchronously. Its errors show at the next save or at
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -181,71 +180,44 @@ class Checkpoints:
     self._manager.reload()
 
 
-def restore_common(
-  runs: Sequence[Checkpoints], like: TrainState
-) -> list[tuple[TrainState, Position]] | None:
-  """The newest step that can be read of every run; None if there is none.
+def restore_newest(
+  checkpoints: Checkpoints, like: TrainState, *, at_most: int | None = None
+) -> tuple[TrainState, Position] | None:
+  """The newest checkpoint that can be read; None if there is none.
 
-  Newer ones that cannot be read are moved to `workdir/checkpoints_damaged`. One
-  that others lack is deleted: they were killed before they had saved it too.
+  Newer ones that cannot be read are moved to `workdir/checkpoints_damaged`.
 
   Args:
-    runs: of one program; a run alone is one of them.
+    checkpoints: those of a workdir.
     like: arrays of the wanted shapes, types and shardings.
+    at_most: the newest step to consider; None for all.
 
   Raises:
-    InputError: if there are checkpoints and none can be read, or if a run would
-      lose more than one: to start over is for the user to decide.
+    InputError: if there are checkpoints and none can be read: to start over is
+      for the user to decide.
   """
-  unreadable: list[tuple[Checkpoints, int, str]] = []
-  common = set.intersection(*(run.steps() for run in runs))
-  for step in sorted(common, reverse=True):
-    restored = []
-    for run in runs:
-      found, problem = None, ""
-      try:
-        found = run.restore(step, like)
-      except Exception as error:  # whatever tensorstore, JSON and Orbax raise
-        problem = _reason(error)
-      if _all_processes(found is not None):
-        restored.append(found)
-      else:
-        unreadable.append((run, step, problem))
-    if len(restored) == len(runs):
-      _go_back(runs, step, unreadable)
+  unreadable: dict[int, str] = {}
+  for step in sorted(checkpoints.steps(), reverse=True):
+    if at_most is not None and step > at_most:
+      continue
+    restored, reason = None, ""
+    try:
+      restored = checkpoints.restore(step, like)
+    except Exception as error:  # whatever tensorstore, JSON and Orbax raise
+      reason = _reason(error)
+    if _all_processes(restored is not None):
+      for damaged, why in unreadable.items():
+        checkpoints.set_aside(damaged, why)
       return restored
+    unreadable[step] = reason
   if unreadable:
-    run, step, why = unreadable[0]
+    step, why = next(iter(unreadable.items()))
     raise InputError(
-      f"--workdir: none of the checkpoints in {str(run.path)!r} can be read; "
-      f"the newest, {step}: {why}; valid: intact checkpoints of this config "
-      "and these versions, or another folder to start over"
+      f"--workdir: none of the checkpoints in {str(checkpoints.path)!r} can be "
+      f"read; the newest, {step}: {why}; valid: intact checkpoints of this "
+      "config and these versions, or another folder to start over"
     )
-  _go_back(runs, 0, [])
   return None
-
-
-def _go_back(
-  runs: Sequence[Checkpoints],
-  step: int,
-  unreadable: Sequence[tuple[Checkpoints, int, str]],
-) -> None:
-  """Removes what is newer than a step, so that it can be saved anew."""
-  passed = {number for _, number, _ in unreadable}
-  for run in runs:
-    lost = {number for number in run.steps() if number > step} - passed
-    if len(lost) > 1:
-      raise InputError(
-        f"--workdir: {str(run.path)!r} is at step {max(lost)}, and the newest "
-        f"checkpoint that all seeds have is {step or 'none'}; valid: seeds "
-        "that were trained together, or each to its end with train.replicas=1"
-      )
-  for run, number, why in unreadable:
-    run.set_aside(number, why)
-  for run in runs:
-    for number in run.steps():
-      if number > step:
-        run.delete(number)
 
 
 def steps(workdir: pathlib.Path) -> list[int]:

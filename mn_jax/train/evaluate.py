@@ -1,16 +1,17 @@
-"""A whole split through the network, every image counted once."""
+"""Predictions of a whole part of a split, every image counted once."""
 
 import collections
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 
 from mn_jax.metrics.predictions import Predictions
-from mn_jax.train.seeds import Replicas, States
 from mn_jax.train.state import TrainState
 from mn_jax.train.step import EvalStep
 
+# Batches in flight: the device need not wait for the host, and holds no more
+# results than these.
 _LAG = 3
 
 
@@ -28,56 +29,21 @@ def predict(
     batches: from `loader.eval_batches`.
     put: host batch -> batch on the mesh.
   """
-  return _gather(
-    _run(lambda batch: eval_step(state, put(batch)), batches, jax.device_get)
-  )
-
-
-def predict_replicas(
-  replicas: Replicas,
-  states: States,
-  batches: Iterable[dict[str, np.ndarray]],
-) -> list[Predictions]:
-  """The same of several replicas, each of them on every batch.
-
-  Args:
-    replicas: how they are stepped.
-    states: as it holds them.
-    batches: from `loader.eval_batches`.
-  """
-  results = _run(
-    lambda batch: replicas.eval_step(states, batch), batches, replicas.fetch
-  )
-  return [_gather(own) for own in zip(*results, strict=True)]
-
-
-def _run(
-  evaluate: Callable, batches: Iterable[dict[str, np.ndarray]], fetch: Callable
-) -> list:
-  """What was fetched of every batch, in order.
-
-  Results are fetched a few batches late, so that the device need not wait for
-  the host, and holds no more than those.
-  """
   pending: collections.deque = collections.deque()
   results = []
   for batch in batches:
-    pending.append(evaluate(batch))
+    pending.append(eval_step(state, put(batch)))
     if len(pending) > _LAG:
-      results.append(fetch(pending.popleft()))
-  return results + [fetch(result) for result in pending]
-
-
-def _gather(results: Sequence[dict[str, np.ndarray]]) -> Predictions:
-  """The predictions of a whole part, from those of its batches."""
-  whole = {
+      results.append(jax.device_get(pending.popleft()))
+  results += jax.device_get(list(pending))
+  arrays = {
     key: np.concatenate([result[key] for result in results])
     for key in results[0]
   }
-  valid = whole["mask"] > 0
+  valid = arrays["mask"] > 0
   return Predictions(
-    ids=whole["id"][valid],
-    labels=whole["label"][valid],
-    logits=whole["logits"][valid],
-    losses=whole["loss"][valid],
+    ids=arrays["id"][valid],
+    labels=arrays["label"][valid],
+    logits=arrays["logits"][valid],
+    losses=arrays["loss"][valid],
   )

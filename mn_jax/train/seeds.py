@@ -1,214 +1,174 @@
-"""Replicas: one network with several seeds, stepped together in one program.
+"""Several seeds trained in one program, which the loop takes for one run.
 
-Each has a state, batches and random numbers of its own, and they share nothing
-but images and compiled code. There are two ways to hold and step them, one for
-each kind of platform: `SideBySide` on CPUs, `Stacked` elsewhere. A run of one
-seed is one replica, side by side with none.
+Each seed is a run of its own, with its own state, batches, random numbers and
+folder, and leaves exactly what it would leave alone. They share the data set
+and the compiled programs, take every step one after the other, are saved at the
+same steps, and resume from the newest step that all of them have.
 """
 
-import concurrent.futures
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh
-
-from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.parallel.mesh import Batch, DeviceImages, HostImages
+from mn_jax.errors import InputError
+from mn_jax.train import checkpoint
+from mn_jax.train.loop import Batch, Run, State, Sums
 from mn_jax.train.state import TrainState
-from mn_jax.train.step import EvalStep, Sums, TrainStep
-
-# The states, or results, of all replicas as one of the ways holds them.
-States = Any
-Outputs = Any
 
 
-class Replicas(Protocol):
-  """How the states of replicas are held and stepped."""
+class SeedRun(Run, Protocol):
+  """A run as this module needs it.
 
-  def join(self, states: Sequence[TrainState]) -> States:
-    """The states of the replicas as this way holds them."""
+  Attributes:
+    seed: the seed.
+    checkpoints: those of its folder.
+    initial_state: the state before the first step, on the mesh.
+  """
 
-  def split(self, states: States) -> list[TrainState]:
-    """The inverse of `join`."""
+  seed: int
+  checkpoints: checkpoint.Checkpoints
+  initial_state: TrainState
 
-  def train_steps(
-    self, states: States, batches: Sequence[Sequence[Batch]]
-  ) -> tuple[States, Outputs]:
-    """Steps in one dispatch, one or several; the states are donated.
+  def begin(self) -> TrainState:
+    """Writes what precedes the first step; returns the initial state."""
 
-    Args:
-      states: of the replicas.
-      batches: of each replica, a host batch for each step.
+  def resume(
+    self, state: TrainState, position: checkpoint.Position
+  ) -> TrainState:
+    """Takes up a checkpoint's position; returns its state."""
 
-    Returns:
-      The new states and the sums: f32[] of one step, f32[steps] of several.
+
+class Seeds:
+  """Several runs behind the methods of `loop.Run`.
+
+  States, batches and sums are tuples with an element for each seed.
+  """
+
+  def __init__(self, runs: Sequence[SeedRun]):
+    """Takes runs that share data, plan and compiled steps."""
+    self._runs = tuple(runs)
+
+  @property
+  def step(self) -> int:
+    """Completed updates, the same of all seeds."""
+    return self._runs[0].step
+
+  @property
+  def improved(self) -> bool:
+    """Whether this step's validation is the best so far of any seed."""
+    return any(run.improved for run in self._runs)
+
+  @property
+  def out_of_patience(self) -> bool:
+    """Whether any seed is out of patience; all of them end at the same step."""
+    return any(run.out_of_patience for run in self._runs)
+
+  def start(self) -> tuple[TrainState, ...]:
+    """States from the newest step that all seeds can read, or initial ones.
+
+    Raises:
+      InputError: as `checkpoint.restore_newest`, or if a seed would lose more
+        than one checkpoint.
     """
-
-  def eval_step(self, states: States, batch: Batch) -> Outputs:
-    """`step.EvalStep` of each on one host batch."""
-
-  def fetch(self, outputs: Outputs) -> list[dict[str, np.ndarray]]:
-    """What a step returned of each, on the host."""
-
-
-def is_stacked(count: int) -> bool:
-  """Whether so many replicas are stacked on the platform of this process.
-
-  On CPUs a vectorised step is slower than as many plain ones: convolutions
-  with a kernel for each replica become grouped ones, for which XLA has no fast
-  code there.
-  """
-  return count > 1 and not mesh_lib.is_cpu()
-
-
-class SideBySide:
-  """Each replica's state by itself, and a dispatch of the plain step for each.
-
-  Every replica takes exactly the steps that it would take alone.
-  """
-
-  def __init__(
-    self,
-    train_step: TrainStep,
-    train_steps: TrainStep,
-    eval_step: EvalStep,
-    placement: HostImages | DeviceImages,
-    mesh: Mesh,
-    seeds: Sequence[int],
-  ):
-    """Starts no thread yet.
-
-    Args:
-      train_step, train_steps, eval_step: from `step`, not stacked; the second
-        of them scanned.
-      placement: gets batches onto the mesh.
-      mesh: the devices.
-      seeds: of the replicas.
-    """
-    self._train_step, self._train_steps = train_step, train_steps
-    self._eval_step = eval_step
-    self._put = placement.put
-    self._seeds = [mesh_lib.replicate(mesh, np.int32(seed)) for seed in seeds]
-    # A CPU runs in turn what one thread dispatches, and at the same time what
-    # several do. On several devices the order has to be the same everywhere,
-    # or programs would wait for each other in their sums over devices.
-    threads = len(seeds) if len(seeds) > 1 and mesh.size == 1 else 0
-    self._threads = [
-      concurrent.futures.ThreadPoolExecutor(1) for _ in range(threads)
-    ]
-    self._compiled: set[Callable] = set()
-
-  def join(self, states: Sequence[TrainState]) -> list[TrainState]:
-    """The same states."""
-    return list(states)
-
-  def split(self, states: list[TrainState]) -> list[TrainState]:
-    """The same states."""
-    return states
-
-  def train_steps(
-    self, states: list[TrainState], batches: Sequence[Sequence[Batch]]
-  ) -> tuple[list[TrainState], Outputs]:
-    """See `Replicas`."""
-    take = self._take_one if len(batches[0]) == 1 else self._take_several
-    done = self._each(take, states, batches, self._seeds)
-    return [state for state, _ in done], [sums for _, sums in done]
-
-  def eval_step(self, states: list[TrainState], batch: Batch) -> Outputs:
-    """See `Replicas`."""
-    sent = self._put(batch)
-    return self._each(self._eval_step, states, [sent] * len(states))
-
-  def fetch(self, outputs: Outputs) -> list[dict[str, np.ndarray]]:
-    """See `Replicas`."""
-    return jax.device_get(outputs)
-
-  def _take_one(
-    self, state: TrainState, batches: Sequence[Batch], seed: jax.Array
-  ) -> tuple[TrainState, Sums]:
-    return self._train_step(state, self._put(batches[0]), seed)
-
-  def _take_several(
-    self, state: TrainState, batches: Sequence[Batch], seed: jax.Array
-  ) -> tuple[TrainState, Sums]:
-    sent = self._put(mesh_lib.stack(batches), axis=1)
-    return self._train_steps(state, sent, seed)
-
-  def _each(self, do: Callable, *arguments: Sequence) -> list:
-    """Calls a function once for each replica."""
-    # What is called first compiles, which all of them would do.
-    if not self._threads or do not in self._compiled:
-      self._compiled.add(do)
-      return [do(*own) for own in zip(*arguments, strict=True)]
-    calls = [
-      thread.submit(do, *own)
-      for thread, *own in zip(self._threads, *arguments, strict=True)
-    ]
-    return [call.result() for call in calls]
-
-
-class Stacked:
-  """All replicas' states as one with a leading axis, and one vectorised step.
-
-  It launches as many programs as a single run does. Its sums round differently
-  from those of a replica alone.
-  """
-
-  def __init__(
-    self,
-    train_step: TrainStep,
-    train_steps: TrainStep,
-    eval_step: EvalStep,
-    placement: HostImages | DeviceImages,
-    mesh: Mesh,
-    seeds: Sequence[int],
-  ):
-    """As `SideBySide`, but of stacked steps."""
-    self._train_step, self._train_steps = train_step, train_steps
-    self._eval_step = eval_step
-    self._put = placement.put
-    self._seeds = mesh_lib.replicate(mesh, np.array(seeds, np.int32))
-    whole = mesh_lib.replicated(mesh)
-    self._join = jax.jit(
-      lambda states: jax.tree.map(lambda *x: jnp.stack(x), *states),
-      out_shardings=whole,
-    )
-    self._split = jax.jit(
-      lambda states: [
-        jax.tree.map(lambda x, i=i: x[i], states) for i in range(len(seeds))
-      ],
-      out_shardings=whole,
+    restored = self._restore()
+    step = restored[0][1].batch if restored else 0
+    for run in self._runs:
+      self._drop_newer(run, step)
+    if not restored:
+      return tuple(run.begin() for run in self._runs)
+    return tuple(
+      run.resume(state, position)
+      for run, (state, position) in zip(self._runs, restored, strict=True)
     )
 
-  def join(self, states: Sequence[TrainState]) -> TrainState:
-    """States with a leading axis of replicas."""
-    return self._join(list(states))
+  def batches(self) -> Iterator[tuple[Batch, ...]]:
+    """Batches of each seed's own order, for each dispatch that is left."""
+    return zip(*(run.batches() for run in self._runs), strict=True)
 
-  def split(self, states: TrainState) -> list[TrainState]:
-    """Copies of each replica's part."""
-    return self._split(states)
-
-  def train_steps(
-    self, states: TrainState, batches: Sequence[Sequence[Batch]]
-  ) -> tuple[TrainState, Outputs]:
-    """See `Replicas`."""
-    steps = [mesh_lib.stack(own) for own in zip(*batches, strict=True)]
-    if len(steps) == 1:
-      sent = self._put(steps[0], axis=1)
-      return self._train_step(states, sent, self._seeds)
-    sent = self._put(mesh_lib.stack(steps), axis=2)
-    return self._train_steps(states, sent, self._seeds)
-
-  def eval_step(self, states: TrainState, batch: Batch) -> Outputs:
-    """See `Replicas`."""
-    return self._eval_step(states, self._put(batch))
-
-  def fetch(self, outputs: Outputs) -> list[dict[str, np.ndarray]]:
-    """See `Replicas`."""
-    found = jax.device_get(outputs)
-    return [
-      {name: x[i] for name, x in found.items()} for i in range(len(self._seeds))
+  def train_step(
+    self, states: tuple[State, ...], batches: tuple[Batch, ...]
+  ) -> tuple[tuple[State, ...], tuple[Sums, ...]]:
+    """Takes the steps of one dispatch of every seed; states are donated."""
+    results = [
+      run.train_step(state, batch)
+      for run, state, batch in zip(self._runs, states, batches, strict=True)
     ]
+    return tuple(zip(*results, strict=True))
+
+  @contextlib.contextmanager
+  def timed(self, section: str) -> Iterator[None]:
+    """Adds the time of a `with` block to a section of every seed's clock."""
+    with contextlib.ExitStack() as stack:
+      for run in self._runs:
+        stack.enter_context(run.timed(section))
+      yield
+
+  @contextlib.contextmanager
+  def dispatch(self, step: int) -> Iterator[None]:
+    """Times the dispatch that ends with `step`, for every seed."""
+    with contextlib.ExitStack() as stack:
+      for run in self._runs:
+        stack.enter_context(run.dispatch(step))
+      yield
+
+  def add(self, step: int, sums: tuple[Sums, ...]) -> None:
+    """Moves every seed to `step` with its own sums."""
+    for run, sums_of_seed in zip(self._runs, sums, strict=True):
+      run.add(step, sums_of_seed)
+
+  def log(self) -> None:
+    """Writes each seed's training metrics since the last log."""
+    for run in self._runs:
+      run.log()
+
+  def validate(self, states: tuple[State, ...]) -> None:
+    """Evaluates each seed and compares it with its own best."""
+    for run, state in zip(self._runs, states, strict=True):
+      run.validate(state)
+
+  def save(self, states: tuple[State, ...]) -> None:
+    """Starts to save every seed."""
+    # Before the first of them may replace an older checkpoint, what was saved
+    # last is on disk of all: there is a step to resume from.
+    self.wait()
+    for run, state in zip(self._runs, states, strict=True):
+      run.save(state)
+
+  def stop(self, states: tuple[State, ...]) -> None:
+    """Saves every seed, and waits until all are on disk."""
+    self.wait()
+    for run, state in zip(self._runs, states, strict=True):
+      run.stop(state)
+
+  def wait(self) -> None:
+    """Returns when everything of every seed is on disk."""
+    for run in self._runs:
+      run.wait()
+
+  def _restore(self) -> list[tuple[TrainState, checkpoint.Position]]:
+    """Checkpoints of the newest common step; empty if there is none."""
+    newest: int | None = None
+    while True:
+      restored = [
+        checkpoint.restore_newest(
+          run.checkpoints, run.initial_state, at_most=newest
+        )
+        for run in self._runs
+      ]
+      steps = [0 if found is None else found[1].batch for found in restored]
+      if len(set(steps)) == 1:
+        return [found for found in restored if found is not None]
+      newest = min(steps)
+
+  def _drop_newer(self, run: SeedRun, step: int) -> None:
+    """Deletes what a seed has saved after the step that all resume from."""
+    newer = {number for number in run.checkpoints.steps() if number > step}
+    if len(newer) > 1:
+      raise InputError(
+        f"--workdir: {str(run.checkpoints.path)!r} is at step {max(newer)}, "
+        f"and the newest checkpoint that all seeds have is {step or 'none'}; "
+        "valid: seeds that were trained together, or each to its end with "
+        "train.replicas=1"
+      )
+    for number in newer:
+      run.checkpoints.delete(number)

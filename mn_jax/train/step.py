@@ -1,4 +1,9 @@
-"""One step of training and one of evaluation: pure, compiled for a mesh."""
+"""The train step and the eval step: pure functions, compiled for a mesh.
+
+A train step is three things in order: the loss of a batch, its gradients
+(accumulated over micro-batches where that is asked for), and the update of the
+state.
+"""
 
 from collections.abc import Callable
 
@@ -21,6 +26,9 @@ Sums = dict[str, jax.Array]
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Sums]]
 EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
 
+# (trained, frozen, batch_stats, batch, key) -> (loss, (batch_stats, sums)).
+LossFn = Callable[..., tuple[jax.Array, tuple[dict, Sums]]]
+
 
 def make_train_step(
   module: Classifier,
@@ -33,7 +41,6 @@ def make_train_step(
   class_weights: jax.Array,
   log_prior: jax.Array,
   extracted: bool = False,
-  stacked: bool = False,
   scanned: bool = False,
 ) -> TrainStep:
   """Compiles `(state, batch, seed) -> (state, sums)`; the state is donated.
@@ -60,16 +67,72 @@ def make_train_step(
     class_weights: f32[classes], factors of the loss.
     log_prior: f32[classes], logarithms of the classes' shares, for logit
       adjustment.
-    extracted: whether a batch's 'image' is what `Classifier.extract` made of
-      the images; these are neither changed nor mixed.
-    stacked: whether state, batch, seed and sums have a leading axis of
-      replicas.
-    scanned: whether batch and sums have an axis of steps, that are taken one
-      after the other: the first of a batch, the last of sums.
+    extracted: whether a batch's 'image' holds features from
+      `Classifier.extract`; these are neither augmented nor mixed.
+    scanned: whether batch and sums have a leading axis of steps, which are
+      taken one after the other in one dispatch.
   """
-  num_classes = len(class_weights)
-  micro_batches = config.optim.accumulate
-  ema_decay = config.train.ema_decay
+  loss_fn = _make_loss(
+    module,
+    conventions,
+    config,
+    class_weights=class_weights,
+    log_prior=log_prior,
+    extracted=extracted,
+  )
+  gradients = _make_gradients(loss_fn, config.optim.accumulate)
+
+  def train_step(
+    state: TrainState, batch: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    trained, frozen = rules.split(state.params)
+    grads, (batch_stats, sums) = gradients(
+      trained, frozen, state.batch_stats, batch, key
+    )
+    updates, opt_state = tx.update(grads, state.opt_state, trained)
+    params = merge(optax.apply_updates(trained, updates), frozen)
+    state = TrainState(
+      step=state.step + 1,
+      params=params,
+      batch_stats=batch_stats,
+      opt_state=opt_state,
+      ema_params=_average(state, params, config.train.ema_decay),
+    )
+    return state, {**sums, "grad_norm": _norm(grads)}
+
+  def train_steps(
+    state: TrainState, batches: Batch, seed: jax.Array
+  ) -> tuple[TrainState, Sums]:
+    return jax.lax.scan(
+      lambda state, batch: train_step(state, batch, seed), state, batches
+    )
+
+  def on_mesh(*arguments):
+    # What `ops.sharding` runs on each device by itself finds the devices here.
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return (train_steps if scanned else train_step)(*arguments)
+
+  replicated = mesh_lib.replicated(mesh)
+  by_example = mesh_lib.by_example(mesh, axis=int(scanned))
+  return jax.jit(
+    on_mesh,
+    in_shardings=(replicated, by_example, replicated),
+    out_shardings=replicated,
+    donate_argnums=0,
+  )
+
+
+def _make_loss(
+  module: Classifier,
+  conventions: Conventions,
+  config: Config,
+  *,
+  class_weights: jax.Array,
+  log_prior: jax.Array,
+  extracted: bool,
+) -> LossFn:
+  """The mean loss of a batch; arguments are those of `make_train_step`."""
 
   def forward(variables, images, dropout_key):
     rest = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
@@ -88,7 +151,7 @@ def make_train_step(
     variables = {"params": merge(trained, frozen), "batch_stats": batch_stats}
     augment_key, dropout_key, mix_key = jax.random.split(key, 3)
     images = batch["image"]
-    targets = jax.nn.one_hot(batch["label"], num_classes)
+    targets = jax.nn.one_hot(batch["label"], len(class_weights))
     if not extracted:
       images = pipeline.augment(images, augment_key, config.augment)
       images, targets = mix.mix(
@@ -114,10 +177,20 @@ def make_train_step(
     sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
     return loss / count, (updated["batch_stats"], sums)
 
+  return loss_fn
+
+
+def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
+  """The gradients of a loss by `trained`, with what else the loss returns.
+
+  With more than one micro-batch they are averaged and the sums added over
+  micro-batches, which are computed one after the other.
+  """
   gradient = jax.grad(loss_fn, has_aux=True)
+  if micro_batches == 1:
+    return gradient
 
   def accumulated(trained, frozen, batch_stats, batch, key):
-    """Gradients and sums over micro-batches, one after the other."""
     # Interleaved, so that every device has a share of every micro-batch.
     parts = jax.tree.map(
       lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0),
@@ -146,58 +219,20 @@ def make_train_step(
     )
     return jax.tree.map(lambda g: g / micro_batches, grads), (stats, sums)
 
-  def train_step(
-    state: TrainState, batch: Batch, seed: jax.Array
-  ) -> tuple[TrainState, Sums]:
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
-    of = gradient if micro_batches == 1 else accumulated
-    trained, frozen = rules.split(state.params)
-    grads, (batch_stats, sums) = of(
-      trained, frozen, state.batch_stats, batch, key
-    )
-    updates, opt_state = tx.update(grads, state.opt_state, trained)
-    params = merge(optax.apply_updates(trained, updates), frozen)
-    ema_params = state.ema_params
-    if ema_decay:
-      # Rising, or short runs would be judged by their initial values.
-      done = state.step.astype(jnp.float32)
-      decay = jnp.minimum(ema_decay, (1 + done) / (10 + done))
-      # Written so that what stays is its own average to the last bit.
-      ema_params = jax.tree.map(
-        lambda old, new: old + (1 - decay) * (new - old), ema_params, params
-      )
-    state = TrainState(
-      step=state.step + 1,
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      ema_params=ema_params,
-    )
-    return state, {**sums, "grad_norm": _norm(grads)}
+  return accumulated
 
-  def train_steps(
-    state: TrainState, batches: Batch, seed: jax.Array
-  ) -> tuple[TrainState, Sums]:
-    return jax.lax.scan(
-      lambda state, batch: train_step(state, batch, seed), state, batches
-    )
 
-  compiled = train_steps if scanned else train_step
-  if stacked:
-    compiled = jax.vmap(compiled, in_axes=(0, int(scanned), 0))
-
-  def on_mesh(*arguments):
-    # What `ops.sharding` does on each device apart, it finds the devices by.
-    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-      return compiled(*arguments)
-
-  whole = mesh_lib.replicated(mesh)
-  examples = mesh_lib.by_example(mesh, axis=stacked + scanned)
-  return jax.jit(
-    on_mesh,
-    in_shardings=(whole, examples, whole),
-    out_shardings=whole,
-    donate_argnums=0,
+def _average(state: TrainState, params: dict, decay: float) -> dict:
+  """The exponential moving average of the parameters after an update."""
+  if not decay:
+    return state.ema_params
+  # Rising, or short runs would be judged by their initial values.
+  done = state.step.astype(jnp.float32)
+  decay = jnp.minimum(decay, (1 + done) / (10 + done))
+  # Written so that a parameter that does not change is its own average to the
+  # last bit.
+  return jax.tree.map(
+    lambda old, new: old + (1 - decay) * (new - old), state.ema_params, params
   )
 
 
@@ -215,14 +250,20 @@ def make_eval_step(
   mesh: Mesh,
   *,
   extracted: bool = False,
-  stacked: bool = False,
 ) -> EvalStep:
   """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
 
-  Logits are f32[batch, classes], losses f32[batch] in nats: the cross-entropy,
-  whatever was trained with. No image is changed at random, no logit adjusted.
-  All results are whole on every process. Arguments are those of
-  `make_train_step`; where states are stacked, all get the same batch.
+  Logits are f32[batch, classes], losses f32[batch] in nats: the plain
+  cross-entropy, whatever loss is trained with. Images are not augmented, logits
+  not adjusted. All results are whole on every process.
+
+  Args:
+    module: the network.
+    conventions: its input normalisation.
+    config: section model.
+    mesh: where the batch is sharded.
+    extracted: whether a batch's 'image' holds features from
+      `Classifier.extract`.
   """
 
   def forward(variables, images):
@@ -248,7 +289,7 @@ def make_eval_step(
     }
 
   return jax.jit(
-    jax.vmap(eval_step, in_axes=(0, None)) if stacked else eval_step,
+    eval_step,
     in_shardings=(mesh_lib.replicated(mesh), mesh_lib.by_example(mesh)),
     out_shardings=mesh_lib.replicated(mesh),
   )

@@ -152,12 +152,9 @@ def test_nothing_is_due_between_the_steps_of_a_dispatch(most, start, expected):
     checkpoint__every_steps=18,
   )
   plan = plan_lib.resolve(config, 100)
-  done, begun = start, []
-  while done < plan.total_steps:
-    begun.append(done)
-    done += plan.next_steps(done)
-  assert done == 25
-  assert begun == expected
+  ends = list(plan.dispatches(start))
+  assert ends[-1] == 25
+  assert [start, *ends[:-1]] == expected
 
 
 def test_batch_larger_than_the_split_is_refused():

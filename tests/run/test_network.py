@@ -20,12 +20,12 @@ def weights(tmp_path_factory):
 def test_statistics_of_training_images_change_no_answer(weights):
   plain = toy.build(toy.load(**weights))
   matched = toy.build(toy.load(**weights, model__match_statistics=200))
-  before, after = (each.replicas[0].initial_state for each in (plain, matched))
+  before, after = (each.initial_state for each in (plain, matched))
   old = before.batch_stats["backbone"]["block1"]["norm"]["mean"]
   new = after.batch_stats["backbone"]["block1"]["norm"]["mean"]
   assert np.abs(np.asarray(old) - np.asarray(new)).max() > 1e-2
-  expected, _ = toy.evaluate(plain, "val", before)
-  found, predictions = toy.evaluate(matched, "val", after)
+  expected, _ = plain.evaluate(before, "val")
+  found, predictions = matched.evaluate(after, "val")
   assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
   assert found["accuracy"] == expected["accuracy"]
   assert len(predictions.labels) == len(plain.data.part("val"))
@@ -33,7 +33,7 @@ def test_statistics_of_training_images_change_no_answer(weights):
 
 def test_the_same_images_are_taken_every_time(weights):
   asked = toy.load(**weights, model__match_statistics=64)
-  first, again = (toy.build(asked).replicas[0].initial_state for _ in range(2))
+  first, again = (toy.build(asked).initial_state for _ in range(2))
   jax.tree.map(
     np.testing.assert_array_equal, first.batch_stats, again.batch_stats
   )

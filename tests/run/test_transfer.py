@@ -64,7 +64,7 @@ def test_fine_tuning_starts_from_the_file(two_classes):
   experiment = toy.build(
     toy.load(model__weights=path, model__transfer="fine_tune")
   )
-  state = experiment.replicas[0].initial_state
+  state = experiment.initial_state
   params, stats = flat(state.params), flat(state.batch_stats)
   for name, value in tensors.items():
     found = params if name in params else stats
@@ -89,7 +89,7 @@ def test_a_new_head_is_drawn_from_the_seed(weights, two_classes, head, classes):
     seed=3,
   )
   experiment = toy.build(config)
-  state = experiment.replicas[0].initial_state
+  state = experiment.initial_state
   drawn = variables.initial_values(registry.build(experiment.network), 32, 3)
   same = not moved(drawn["params"]["head"], state.params["head"])
   assert same == ((head, classes) != ("own", 2))
@@ -117,7 +117,7 @@ def ruled(weights):
   experiment = toy.build(config)
   with jax.numpy_dtype_promotion("standard"):
     after, _ = toy.steps(experiment, 6)
-  return config, jax.device_get(experiment.replicas[0].initial_state), after
+  return config, jax.device_get(experiment.initial_state), after
 
 
 def test_rules_freeze_some_blocks_and_slow_others(ruled):
@@ -179,9 +179,9 @@ def test_cached_features_train_the_same_head(weights, head):
     config = toy.load(model__cache_features=cached, **options)
     experiment = toy.build(config)
     assert experiment.cached_features == cached
-    before = jax.device_get(experiment.replicas[0].initial_state)
+    before = jax.device_get(experiment.initial_state)
     after, sums = toy.steps(experiment, 3)
-    _, predictions = toy.evaluate(experiment, "val", after)
+    _, predictions = experiment.evaluate(after, "val")
     # The backbone stays to the last bit, and the optimizer knows none of it.
     for part in ("params", "batch_stats", "ema_params"):
       changed = moved(getattr(before, part), getattr(after, part))

@@ -11,7 +11,7 @@ import pytest
 from mn_jax.commandline import flags
 from mn_jax.config import checks
 from mn_jax.errors import InputError
-from mn_jax.run import setup
+from mn_jax.run import setup, training
 from mn_jax.studies import study
 from mn_jax.studies.study import Member, Study
 from mn_jax.weights import manifest
@@ -158,7 +158,7 @@ def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
   assert three.workdir == tmp_path / "a"
   config = config_of(three)
   assert (config.seed, config.train.replicas) == (3, 3)
-  alone = setup.of_each_seed(config)
+  alone = training.configs_of_seeds(config)
   assert alone == [config_of(run) for run in row[3:]]
   for run in row[3:]:
     finish(run, 0.5, 0.5)

@@ -68,9 +68,8 @@ def _save(
 
 
 def _latest(checkpoints, like):
-  """What a run alone goes on from; None without a checkpoint."""
-  restored = checkpoint_lib.restore_common([checkpoints], like)
-  return None if restored is None else restored[0]
+  """The state and position a run resumes from; None without a checkpoint."""
+  return checkpoint_lib.restore_newest(checkpoints, like)
 
 
 def _steps(workdir: pathlib.Path) -> set[int]:
@@ -292,60 +291,3 @@ def test_an_unfinished_save_is_no_checkpoint(tmp_path):
   _, position = _latest(checkpoints, _state())
   assert position.batch == 1
   checkpoints.close()
-
-
-def _together(*workdirs: pathlib.Path):
-  """The step that runs go on from together; None to begin."""
-  runs = [_open(workdir) for workdir in workdirs]
-  try:
-    restored = checkpoint_lib.restore_common(runs, _state())
-  finally:
-    for run in runs:
-      run.close()
-  if restored is None:
-    return None
-  (step,) = {position.batch for _, position in restored}
-  for state, _ in restored:
-    assert state_lib.sha256(state) == state_lib.sha256(_state(step))
-  return step
-
-
-def test_runs_go_on_from_the_newest_step_that_all_have(tmp_path):
-  ahead, behind = tmp_path / "ahead", tmp_path / "behind"
-  _save(ahead, {1: None, 2: None})
-  behind.mkdir()
-  assert _together(ahead / "none", behind) is None
-  _save(behind, {1: None})
-  assert _together(ahead, behind) == 1
-  # What only one has is gone, or it could not be saved again.
-  assert (_steps(ahead), _steps(behind)) == ({1}, {1})
-
-
-def test_runs_of_which_one_has_saved_begin_again(tmp_path):
-  ahead, behind = tmp_path / "ahead", tmp_path / "behind"
-  _save(ahead, {1: None})
-  behind.mkdir()
-  assert _together(ahead, behind) is None
-  assert _steps(ahead) == set()
-
-
-def test_a_damaged_step_of_one_takes_all_back(tmp_path):
-  one, other = tmp_path / "one", tmp_path / "other"
-  for workdir in (one, other):
-    _save(workdir, {1: None, 2: None})
-  _truncate(other / "checkpoints" / "2")
-  assert _together(one, other) == 1
-  assert (_steps(one), _steps(other)) == ({1}, {1})
-  assert not (one / "checkpoints_damaged").exists()
-  assert (other / "checkpoints_damaged" / "2").is_dir()
-
-
-@pytest.mark.parametrize("behind", [{}, {1: None}, {1: None, 2: None}])
-def test_no_run_loses_more_than_one_step(tmp_path, behind):
-  _save(tmp_path / "ahead", {2: None, 3: None, 4: None, 5: None})
-  before = _steps(tmp_path / "ahead")
-  (tmp_path / "behind").mkdir()
-  _save(tmp_path / "behind", behind)
-  with pytest.raises(InputError, match=r"ahead/checkpoints' is at step 5, and"):
-    _together(tmp_path / "ahead", tmp_path / "behind")
-  assert _steps(tmp_path / "ahead") == before

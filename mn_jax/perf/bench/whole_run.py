@@ -10,7 +10,7 @@ import jax
 from mn_jax.config import Config
 from mn_jax.observe.console import Console
 from mn_jax.perf.bench import floors, worker
-from mn_jax.train import loop
+from mn_jax.run import training
 
 
 def measure(config: Config) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def measure(config: Config) -> dict[str, Any]:
   """
   start = time.perf_counter()
   with tempfile.TemporaryDirectory(prefix="mn_jax_bench_") as folder:
-    summaries = loop.train_and_evaluate(
+    summaries = training.train_and_evaluate(
       config,
       pathlib.Path(folder) / "run",
       console=Console(quiet=True),
