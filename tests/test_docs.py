@@ -54,6 +54,8 @@ WORDS = {
   ),
   r"\bupside\b": "no canonical orientation",
   r"\bby image\b": "random split, stratified",
+  r"\bby[- ]groups?\b": "per group",
+  r"\btexts\b": "strings",
   r"\d less \w|\w less V\d": "minus",
   r"\bat hand\b": "available",
   r"\bheeds?\b": "respects, is per",
