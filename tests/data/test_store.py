@@ -161,7 +161,7 @@ def test_place_that_cannot_be_written(tmp_path):
 
 def test_tiles_are_generated_listed_and_decoded(monkeypatch, tmp_path):
   spec = registry.get("eurosat_sample")
-  generate = functools.partial(spec.generate, tiles_per_class=2)
+  generate = functools.partial(spec.generate, count=2)
   small = dataclasses.replace(spec, generate=generate)
   monkeypatch.setitem(registry.DATASETS, "eurosat_sample", small)
   packed = _load("eurosat_sample", tmp_path, image_size=64)

@@ -17,7 +17,7 @@ from mn_jax.data import packing
 from mn_jax.data.acquire import kaggle
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.spec import Web
-from mn_jax.data.samples import tiles
+from mn_jax.data.samples import layouts
 from mn_jax.tools import prepare
 from tests import file_server, toy_tfds
 from tests.tools.preparing import load, manifest
@@ -45,7 +45,7 @@ def test_kaggle_is_the_way_of_idc(copy, root, run_prepare, monkeypatch):
 def zipped(tmp_path):
   """An archive of ten tiles in the layout of EuroSAT."""
   folder = tmp_path / "tiles"
-  tiles.write_tiles(folder, tiles_per_class=1)
+  layouts.write_textures(folder, layout="eurosat", count=1)
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, "w") as file:
     for path in folder.rglob("*.jpg"):

@@ -15,6 +15,8 @@ import re
 
 from mn_jax.data.datasets import class_folders
 from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import of_files
+from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -54,3 +56,18 @@ def _person(file: str) -> str:
       "person63_bacteria_306.jpeg and IM-0115-0001.jpeg, which tell the person"
     )
   return match[1] or match[2]
+
+
+SPEC = DatasetSpec(
+  title="Chest X-rays of children, normal or pneumonia (Kaggle)",
+  classes=CLASSES,
+  positive=1,
+  group="person",
+  image_size=224,
+  origin="Kermany, Goldbaum et al. 2018",
+  licence="CC BY 4.0",
+  open=of_files(list_images),
+  images=5_856,
+  split="fixed",
+  kaggle="paultimothymooney/chest-xray-pneumonia/versions/2",
+)

@@ -17,6 +17,7 @@ import numpy as np
 from mn_jax.data.datasets import class_folders, restricted_pickle
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles, Pixels, Source
+from mn_jax.data.datasets.spec import DatasetSpec, Tfds, Web
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -125,3 +126,29 @@ def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:
     ),
     images,
   )
+
+
+SPEC = DatasetSpec(
+  title="CIFAR-100: photographs of 100 classes, 32x32",
+  classes=CLASSES,
+  positive=None,
+  group=None,
+  image_size=SIZE,
+  origin="Krizhevsky 2009",
+  licence="none stated",
+  open=open_source,
+  images=60_000,
+  split="fixed",
+  web=Web(
+    "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+    # As TensorFlow Datasets 4.9.10 has it.
+    "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+    168_513_733,
+  ),
+  tfds=Tfds(
+    "cifar100:3.0.2",
+    "id",
+    suffix=".png",
+    parts=(("train", "train"), ("test", "test")),
+  ),
+)

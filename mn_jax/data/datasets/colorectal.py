@@ -9,6 +9,8 @@ import re
 
 from mn_jax.data.datasets import class_folders
 from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import of_files
+from mn_jax.data.datasets.spec import DatasetSpec, Tfds, Web
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -56,3 +58,25 @@ def _match(file: str) -> re.Match:
       "1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif, which tell the slide"
     )
   return match
+
+
+SPEC = DatasetSpec(
+  title="Tissue types in colorectal cancer histology, 150x150 tiles",
+  classes=CLASSES,
+  positive=None,
+  group="slide",
+  image_size=150,
+  origin="Kather et al. 2016",
+  licence="CC BY 4.0",
+  open=of_files(list_images),
+  images=5_000,
+  split="kfold",
+  web=Web(
+    "https://zenodo.org/record/53169/files/"
+    "Kather_texture_2016_image_tiles_5000.zip",
+    # As TensorFlow Datasets 4.9.10 has it.
+    "936d0b95ae0f04f1f7b18a2b7e8c55776c3e887d102f645bcee752d1a6626a32",
+    258_098_431,
+  ),
+  tfds=Tfds("colorectal_histology:2.0.0", "filename", folders=FOLDERS),
+)

@@ -10,6 +10,8 @@ import re
 import numpy as np
 
 from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import of_files
+from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -56,3 +58,20 @@ def list_patches(files: Files) -> Listing:
     parts=np.full(len(rows), ""),
     positions=np.stack([np.array(x), np.array(y)], axis=1).astype(np.int32),
   )
+
+
+SPEC = DatasetSpec(
+  title="Invasive ductal carcinoma patches, 50x50 at 40x (Kaggle)",
+  classes=CLASSES,
+  positive=1,
+  group="patient",
+  image_size=50,
+  origin="Cruz-Roa et al. 2014; Janowczyk & Madabhushi 2016",
+  licence="CC0 1.0, as stated on Kaggle",
+  open=of_files(list_patches),
+  images=277_524,
+  split="grouped",
+  kaggle="paultimothymooney/breast-histopathology-images/versions/1",
+  case_lists="idc_case_lists.json",
+  slides=True,
+)

@@ -7,6 +7,8 @@ such data is split as it lies there.
 
 from mn_jax.data.datasets import class_folders
 from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import of_files
+from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -59,3 +61,19 @@ def list_images(files: Files) -> Listing:
       "each of two or more classes"
     )
   return class_folders.list_images(files, classes, parts=parts)
+
+
+SPEC = DatasetSpec(
+  title="Anyone's images in a folder for each class",
+  classes=(),
+  positive=None,
+  group=None,
+  image_size=224,
+  origin="the user",
+  licence="the user's to know",
+  open=of_files(list_images),
+  images=0,
+  split="stratified",
+  other_sizes="crop",
+  page="your own disk",
+)

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.random import Generator, Philox
 from PIL import Image
 
-from mn_jax.data.samples import generated
-from mn_jax.data.samples.stains import STAINS, Canvas
+from mn_jax.data.samples import folder
+from mn_jax.data.samples.canvas import STAINS, Canvas
 
 _SIZE = 50  # Pixels per side of a patch.
 _VERSION = 1  # To be raised whenever the same parameters give other pixels.
@@ -84,22 +84,20 @@ def write_sample(
     FileExistsError: `root` holds anything but a sample of these parameters.
     ValueError: A number is out of range.
   """
-  for name, value, low, high in (
-    ("seed", seed, 0, 2**64 - 1),
-    ("num_patients", num_patients, 1, _MAX_PATIENTS),
-    ("patches_per_patient", patches_per_patient, 1, 2**31),
-  ):
-    if not low <= value <= high:
-      raise ValueError(f"{name} must be in [{low}, {high}], got {value}")
-  marker = {"sample": "mn_jax", "version": _VERSION, "seed": seed}
-  marker["num_patients"] = num_patients
-  marker["patches_per_patient"] = patches_per_patient
 
-  def write(folder: pathlib.Path) -> None:
+  def write(temp: pathlib.Path) -> None:
     for case in range(_FIRST_CASE, _FIRST_CASE + num_patients):
-      _write_case(folder, seed, case, patches_per_patient)
+      _write_case(temp, seed, case, patches_per_patient)
 
-  generated.write_once(root, marker, write)
+  folder.write_once(
+    root,
+    write,
+    name="mn_jax",
+    version=_VERSION,
+    seed=(seed, 0, 2**64 - 1),
+    num_patients=(num_patients, 1, _MAX_PATIENTS),
+    patches_per_patient=(patches_per_patient, 1, 2**31),
+  )
   return num_patients * patches_per_patient
 
 
@@ -111,13 +109,13 @@ def _write_case(root: pathlib.Path, seed: int, case: int, count: int) -> None:
     # each row has about the same share of it, whatever the number of rows.
     position = (column / _COLUMNS + patient.phase + patient.drift * row) % 1
     label = int(position < patient.share)
-    folder = root / str(case) / str(label)
-    folder.mkdir(parents=True, exist_ok=True)
+    place = root / str(case) / str(label)
+    place.mkdir(parents=True, exist_ok=True)
     x = (patient.origin[0] + column) * _SIZE + 1
     y = (patient.origin[1] + row) * _SIZE + 1
     pixels = _draw_patch(_generator(seed, case, index), patient, label)
     name = f"{case}_idx5_x{x}_y{y}_class{label}.png"
-    Image.fromarray(pixels).save(folder / name)
+    Image.fromarray(pixels).save(place / name)
 
 
 def _generator(seed: int, case: int, index: int) -> Generator:

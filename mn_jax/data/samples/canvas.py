@@ -1,4 +1,4 @@
-"""What the drawn samples of stained tissue share: stains, nuclei, fibres."""
+"""Draws the parts of stained tissue: nuclei, fibres and regions, by amount."""
 
 import dataclasses
 
@@ -12,6 +12,8 @@ from numpy.random import Generator
 # of Macenko et al., "A method for normalizing histology slides for quantitative
 # analysis", 2009.
 STAINS = np.array([[0.65, 0.70, 0.29], [0.2159, 0.8012, 0.5581]])
+
+_REACH = 6  # Pixels around the centre of a nucleus in which it is drawn.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +47,14 @@ class Canvas:
     edge = np.quantile(field, 1 - coverage)
     return 1 / (1 + np.exp(-(field - edge) * wavelength))
 
-  def fibres(self, direction: float, scale: float = 1.0) -> np.ndarray:
-    """Eosin f64[size, size] of stroma, 1 on average.
-
-    Args:
-      direction: of the fibres, in radians.
-      scale: of their width; 1 stands for 4 micrometres per pixel.
-    """
+  def fibres(self, direction: float) -> np.ndarray:
+    """Eosin f64[size, size] of stroma, 1 on average; `direction` in radians."""
     row, column = np.mgrid[: self.size, : self.size]
     across = column * np.sin(direction) - row * np.cos(direction)
-    phase = across * (2 * np.pi / (scale * self.rng.uniform(3.5, 8)))
-    phase += self.rng.uniform(0.5, 2) * self.smooth(25 * scale)
+    phase = across * (2 * np.pi / self.rng.uniform(3.5, 8))
+    phase += self.rng.uniform(0.5, 2) * self.smooth(25)
     waves = self.rng.uniform(0.05, 0.3) * np.cos(phase)
-    return np.maximum(1 + waves + 0.1 * self.smooth(6 * scale), 0.1)
+    return np.maximum(1 + waves + 0.1 * self.smooth(6), 0.1)
 
   def scatter(self, spacing: float, jitter: float) -> np.ndarray:
     """Points f64[n, 2] of a triangular grid, turned and disturbed at random.
@@ -119,26 +116,26 @@ class Canvas:
     amount = amount * noise[2]
     return np.column_stack([points, size * root, size / root, angle, amount])
 
-  def draw(self, nuclei: np.ndarray, reach: int = 6) -> np.ndarray:
-    """Haematoxylin f64[size, size] of what `nuclei` makes.
+  def draw(self, nuclei: np.ndarray) -> np.ndarray:
+    """Haematoxylin f64[size, size] of nuclei.
 
     Args:
-      nuclei: f64[n, 6], their centres at most 3 pixels outside the square.
-      reach: above the longest half axis, in pixels; longer ones are cut short.
+      nuclei: f64[n, 6] as of `nuclei`, their centres at most 3 pixels outside
+        the square.
     """
-    window = np.arange(-reach, reach + 1)
+    window = np.arange(-_REACH, _REACH + 1)
     centre = nuclei[:, :2, None]
     row, column = (np.rint(centre).astype(int) + window).transpose(1, 0, 2)
     dy = (row - centre[:, 0])[:, :, None]
     dx = (column - centre[:, 1])[:, None, :]
     long, short, angle, amount = nuclei.T[2:, :, None, None]
-    long = np.minimum(long, reach - 1)  # The window would cut longer ones.
+    long = np.minimum(long, _REACH - 1)  # The window would cut longer ones.
     u = (dx * np.cos(angle) + dy * np.sin(angle)) / long
     v = (dy * np.cos(angle) - dx * np.sin(angle)) / short
     # Soft over about a pixel, as a pixel is covered in part.
     depth = np.sqrt(long * short) * (1 - np.hypot(u, v))
     drawn = amount / (1 + np.exp(-4 * depth))
-    margin = reach + 4  # Centres lie up to 3 pixels outside.
+    margin = _REACH + 4  # Centres lie up to 3 pixels outside.
     side = self.size + 2 * margin
     flat = (row + margin)[:, :, None] * side + (column + margin)[:, None, :]
     canvas = np.bincount(flat.ravel(), drawn.ravel(), side * side)

@@ -1,11 +1,11 @@
-"""Data sets that are drawn instead of downloaded: written once, as a whole."""
+"""Writes the folder of a generated data set once, completely or not at all."""
 
 import contextlib
 import json
 import pathlib
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 _MARKER = "SAMPLE.json"
 _STALE_SECONDS = 3600  # Work that was left for so long is abandoned.
@@ -13,22 +13,35 @@ _STALE_SECONDS = 3600  # Work that was left for so long is abandoned.
 
 def write_once(
   root: pathlib.Path,
-  marker: dict[str, object],
   write: Callable[[pathlib.Path], None],
+  *,
+  name: str,
+  version: int,
+  **parameters: tuple[int, int, int],
 ) -> None:
-  """Fills a folder, unless it is already what it should be.
+  """Writes a generated data set, unless its folder has it already.
 
-  The files and `SAMPLE.json`, which holds the marker, appear under `root` all
-  at once or not at all; several processes may write at the same time.
+  The files and `SAMPLE.json`, which holds name, version and parameters, appear
+  under `root` all at once or not at all; several processes may write at the
+  same time.
 
   Args:
-    root: Folder that is missing, empty, or written with this marker.
-    marker: What the files depend on, of values that JSON keeps.
-    write: Writes the files into the folder that it is given.
+    root: folder that is missing, empty, or has this data set.
+    write: writes the files into the folder that it gets.
+    name: of the data set.
+    version: raised whenever the same parameters give other files.
+    **parameters: what the files depend on, each as value, lowest and highest
+      valid value.
 
   Raises:
-    FileExistsError: `root` holds anything but a sample of this marker.
+    FileExistsError: `root` holds anything else.
+    ValueError: a parameter is out of range.
   """
+  marker: dict[str, str | int] = {"sample": name, "version": version}
+  for parameter, (value, low, high) in parameters.items():
+    if not low <= value <= high:
+      raise ValueError(f"{parameter} must be in [{low}, {high}], got {value}")
+    marker[parameter] = value
   root = root.resolve()
   if _is_written(root, marker):
     return
@@ -49,16 +62,19 @@ def write_once(
     shutil.rmtree(temp, ignore_errors=True)
 
 
-def _is_written(root: pathlib.Path, marker: dict[str, object]) -> bool:
-  """Whether `root` is this sample; raises if it is anything but free."""
+def _is_written(root: pathlib.Path, marker: Mapping[str, str | int]) -> bool:
+  """Whether `root` has this data set; raises if it has anything else."""
   if not root.exists() or (root.is_dir() and not any(root.iterdir())):
     return False
   try:
-    found = json.loads((root / _MARKER).read_text())
+    present = json.loads((root / _MARKER).read_text())
   except (OSError, ValueError):
     raise FileExistsError(f"{root} exists and is not a sample") from None
-  if found != marker:
-    raise FileExistsError(f"{root} is another sample: {found}, not {marker}")
+  if present != marker:
+    raise FileExistsError(
+      f"{root} is another sample, {present}, not {marker}: remove it, and the "
+      "sample is written anew"
+    )
   return True
 
 

@@ -1,0 +1,222 @@
+"""Tests of generated textures in the layouts of data sets."""
+
+import collections
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax.data.datasets import cifar, eurosat, registry
+from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import Source
+from mn_jax.data.files import archive
+from mn_jax.data.samples import layouts, textures
+
+_COUNTS = {
+  "eurosat": 4,
+  "cifar100": 6,
+  "colorectal_histology": 3,
+  "chest_xray": 20,
+}
+
+
+def _open(name: str, root: pathlib.Path) -> Source:
+  """The sample as the code for the real data set reads it."""
+  return registry.get(name).open(archive.open_files(root))
+
+
+def _bytes(root: pathlib.Path) -> dict[str, bytes]:
+  return {
+    path.relative_to(root).as_posix(): path.read_bytes()
+    for path in root.rglob("*")
+    if path.is_file() and path.name != "SAMPLE.json"
+  }
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory) -> dict[str, pathlib.Path]:
+  """A small sample in every layout."""
+  base = tmp_path_factory.mktemp("samples")
+  for name, count in _COUNTS.items():
+    layouts.write_textures(base / name, layout=name, count=count)
+  return {name: base / name for name in _COUNTS}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory) -> dict[str, tuple[int, Listing]]:
+  """Count and listing of every sample at its full size, its images black."""
+  base = tmp_path_factory.mktemp("full")
+
+  def black(*args, height, width, **options):
+    side = 32 if height == width == 32 else 8
+    return np.zeros((side, side, 3), np.uint8)
+
+  results = {}
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(textures, "draw", black)
+    for name in _COUNTS:
+      count = registry.get(f"{name}_sample").generate(base / name)
+      results[name] = count, _open(name, base / name).listing
+  return results
+
+
+def test_nothing_but_listed_files_is_written(roots):
+  for name, root in roots.items():
+    listing = _open(name, root).listing
+    if name != "cifar100":
+      assert set(_bytes(root)) == set(listing.paths)
+    assert {len(path.relative_to(root).parts) for path in root.iterdir()} == {1}
+    top = sorted(path.name for path in root.iterdir())
+    assert len(top) == 2  # SAMPLE.json and the published folder
+    assert (
+      top[-1]
+      == {
+        "eurosat": "SAMPLE.json",
+        "cifar100": "cifar-100-binary",
+        "colorectal_histology": "SAMPLE.json",
+        "chest_xray": "chest_xray",
+      }[name]
+    )
+
+
+def test_no_image_is_a_copy_or_blank(roots):
+  for name, root in roots.items():
+    source = _open(name, root)
+    images = [source.read(row) for row in range(len(source.listing))]
+    assert len({image.tobytes() for image in images}) == len(images)
+    assert min(image.std() for image in images) > 5
+
+
+def test_counts_are_those_of_the_registry(full):
+  for name, (count, listing) in full.items():
+    assert count == len(listing) == registry.get(f"{name}_sample").images, name
+
+
+def test_images_depend_on_seed_and_place_alone(tmp_path, roots):
+  for name, root in roots.items():
+    few, other = tmp_path / f"{name}_few", tmp_path / f"{name}_other"
+    count = {"chest_xray": 16, "cifar100": 3}.get(name, 1)
+    layouts.write_textures(few, layout=name, count=count)
+    layouts.write_textures(other, layout=name, count=count, seed=1)
+    expected = _bytes(root)
+    for path, data in _bytes(few).items():
+      assert expected[path].startswith(data), path
+    images = set(expected.values())
+    assert images.isdisjoint(_bytes(other).values()), name
+
+
+def test_every_image_has_random_numbers_of_its_own(tmp_path, monkeypatch):
+  first_numbers = []
+
+  def draw(rng, label, classes, *, height, width, look):
+    first_numbers.append(rng.random())
+    return np.zeros((32, 32, 3), np.uint8)
+
+  monkeypatch.setattr(textures, "draw", draw)
+  for name, count in _COUNTS.items():
+    first_numbers.clear()
+    images = layouts.write_textures(tmp_path / name, layout=name, count=count)
+    assert len(set(first_numbers)) == len(first_numbers) == images
+
+
+def test_eurosat_has_a_folder_for_each_class(roots):
+  assert set(_bytes(roots["eurosat"])) == {
+    f"2750/{name}/{name}_{number}.jpg"
+    for name in eurosat.CLASSES
+    for number in range(1, _COUNTS["eurosat"] + 1)
+  }
+
+
+def test_cifar_has_ten_balanced_classes_in_both_parts(roots):
+  source = _open("cifar100", roots["cifar100"])
+  listing = source.listing
+  for part, count in (("train", 6), ("test", 2)):
+    labels = listing.labels[listing.parts == part]
+    assert np.bincount(labels).tolist() == [count] * 10
+  rows = np.frombuffer(
+    (roots["cifar100"] / "cifar-100-binary/train.bin").read_bytes(), np.uint8
+  ).reshape(60, -1)
+  assert rows[17, 1] == 7
+  row = listing.names.tolist().index(
+    f"train/{cifar.CLASSES[7]}/train_00017.png"
+  )
+  channels = rows[17, 2:].reshape(3, 32, 32)
+  np.testing.assert_array_equal(source.read(row).transpose(2, 0, 1), channels)
+
+
+def test_colorectal_tiles_are_compressed_tiffs_of_the_published_size(roots):
+  root = roots["colorectal_histology"]
+  for path in _bytes(root):
+    with Image.open(root / path) as image:
+      assert (image.format, image.mode, image.size) == (
+        ("TIFF", "RGB", (150, 150))
+      )
+      assert image.info["compression"] == "tiff_adobe_deflate"
+
+
+def test_ten_slides_share_the_classes_unevenly(full):
+  listing = full["colorectal_histology"][1]
+  slides = sorted(set(listing.groups.tolist()))
+  assert slides == [f"CRC-Prim-HE-{n:02}" for n in range(1, 11)]
+  table = np.zeros((8, 10), int)
+  np.add.at(table, (listing.labels, np.searchsorted(slides, listing.groups)), 1)
+  assert (table.sum(1) == 60).all()
+  assert table.sum(0).min() >= 20  # enough to test on
+  assert (table.max(1) >= 9).all()  # 6 would be even
+  assert table.max(1).mean() > 12
+  assert (table > 0).sum(0).min() >= 5  # classes
+
+
+def test_colorectal_tiles_have_places_of_their_own():
+  files = [file.path.rpartition("/")[2] for file in layouts._colorectal(0, 450)]
+  assert len({file.split("_")[0] for file in files}) == len(files)
+  # Slide, region and position.
+  assert len({file.split("HE-")[1] for file in files}) == len(files)
+
+
+def test_xrays_are_grey_and_of_many_sizes(roots):
+  sizes = []
+  for path in _bytes(roots["chest_xray"]):
+    with Image.open(roots["chest_xray"] / path) as image:
+      assert (image.format, image.mode) == ("JPEG", "L")
+      sizes.append(image.size)
+  assert len(set(sizes)) > 0.8 * len(sizes)
+  assert all(150 <= side <= 256 for size in sizes for side in size)
+
+
+def test_xrays_have_about_the_published_shares_of_classes(full):
+  folders = collections.Counter(
+    tuple(path.split("/")[1:3]) for path in full["chest_xray"][1].paths
+  )
+  assert folders["val", "NORMAL"] == folders["val", "PNEUMONIA"] == 8
+  normal, ill = folders["train", "NORMAL"], folders["train", "PNEUMONIA"]
+  assert 650 < normal + ill < 750
+  assert abs(normal / (normal + ill) - 1341 / 5216) < 0.02
+  normal, ill = folders["test", "NORMAL"], folders["test", "PNEUMONIA"]
+  assert 100 < normal + ill < 130
+  assert abs(normal / (normal + ill) - 234 / 624) < 0.03
+
+
+def test_persons_are_named_and_some_are_in_both_parts(full):
+  listing = full["chest_xray"][1]
+  parts, labels = collections.defaultdict(set), collections.defaultdict(set)
+  for path, group, part, label in zip(
+    listing.paths,
+    listing.groups.tolist(),
+    listing.parts.tolist(),
+    listing.labels.tolist(),
+    strict=True,
+  ):
+    parts[group].add(part)
+    labels[group].add(label)
+    assert group.startswith("person") == bool(label), path
+  assert all(len(found) == 1 for found in labels.values())
+  shared = {group for group, found in parts.items() if len(found) == 2}
+  ill = {g for g, some in parts.items() if "test" in some and labels[g] == {1}}
+  assert 0.1 < len(shared) / len(ill) < 0.5
+  assert shared < ill
+  counts = collections.Counter(listing.groups.tolist())
+  assert set(counts.values()) >= {1, 2, 3, 4}
+  for word in ("/IM-", "NORMAL2-IM-", "_bacteria_", "_virus_"):
+    assert sum(word in path for path in listing.paths) > 50, word
