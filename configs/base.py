@@ -142,7 +142,7 @@ CIFAR_SAMPLE = {
 }
 CIFAR_TEST = {**CIFAR_SAMPLE, "model.resolution": 0, **_TEST}
 
-# Tiles in folders by class stand in for photographs.
+# Textures in folders by class stand in for photographs.
 FOLDER_SAMPLE = {
   "data.name": "eurosat_sample",
   "data.split": "stratified",

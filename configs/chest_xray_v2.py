@@ -12,7 +12,7 @@ children: --config.data.shared_groups=drop leaves them out of training.
 
 Arguments (`--config=configs/chest_xray_v2.py:ARG`): `fine_tune` (5 epochs) and
 `frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
-ImageNet; `sample` and `test` run on an embedded sample of drawn X-rays.
+ImageNet; `sample` and `test` run on an embedded sample of textures.
 One override: --config.model.resolution=128 takes a third of the time.
 """
 

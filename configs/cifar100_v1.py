@@ -7,7 +7,7 @@ The published test part (Krizhevsky 2009); validation is a tenth of the training
 part, so that the test chooses nothing.
 
 Arguments (`--config=configs/cifar100_v1.py:ARG`): `sample` and `test` run on an
-embedded sample of drawn pictures.
+embedded sample of textures.
 One override: --config.data.classes=0 takes all hundred classes.
 """
 

@@ -11,7 +11,7 @@ and ten runs, --config.data.fold=0 to 9, are the experiment.
 
 Arguments (`--config=configs/colorectal_v2.py:ARG`): `fine_tune` (5 epochs) and
 `frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
-ImageNet; `sample` and `test` run on an embedded sample of drawn tissue.
+ImageNet; `sample` and `test` run on an embedded sample of textures.
 One override: --config.data.split=stratified splits by tile, as others did.
 """
 

@@ -10,7 +10,7 @@ regions that were never seen would be lower.
 
 Arguments (`--config=configs/eurosat_v2.py:ARG`): `fine_tune` (5 epochs) and
 `frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
-ImageNet; `sample` and `test` run on an embedded sample of synthetic tiles.
+ImageNet; `sample` and `test` run on an embedded sample of textures.
 One override: --config.data.split_seed=1 splits anew.
 """
 

@@ -10,7 +10,7 @@ parts: no name tells this program what belongs together.
 
 Arguments (`--config=configs/image_folder_v2.py:ARG`): `fine_tune` (5 epochs)
 and `frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
-ImageNet; `sample` and `test` run on embedded tiles.
+ImageNet; `sample` and `test` run on embedded textures.
 One override: --config.data.other_sizes=resize squeezes instead of cropping.
 """
 

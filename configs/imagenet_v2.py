@@ -8,7 +8,7 @@ from the training part. A recipe for accelerators, never run where this was
 written: 71.8 % top-1 is what its authors report (Sandler et al. 2018).
 
 Arguments (`--config=configs/imagenet_v2.py:ARG`): `sample` and `test` run on
-embedded tiles.
+embedded textures.
 One override: --config.model.name=mobilenet_v3_large trains another network.
 """
 
