@@ -261,7 +261,7 @@ def test_the_split_of_all_of_eurosat():
   names = np.array([name for _, name in rows])
   labels = np.array([label for label, _ in rows], np.int32)
   assert len(names) == datasets.get("eurosat").images
-  table = splits.Table(names, names, labels, np.full(len(names), ""))
+  table = splits.ImageTable(names, names, labels, np.full(len(names), ""))
   split = splits.make(splits.Rule("stratified"), table)
   assert f"`{split.sha256}`" in TEXT["docs/data.md"]
 
@@ -279,7 +279,9 @@ def test_splits_of_the_real_data(shared_data, name, file, kind):
     listing = datasets.get(name).open(files).listing
   split = splits.make(
     splits.Rule(kind),
-    splits.Table(listing.names, listing.groups, listing.labels, listing.parts),
+    splits.ImageTable(
+      listing.names, listing.groups, listing.labels, listing.parts
+    ),
   )
   assert split.sha256 in TEXT["docs/data.md"]
 

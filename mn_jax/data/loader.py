@@ -3,12 +3,12 @@
 The order is one endless sequence of epochs, each a permutation of the split;
 batch k holds its positions k * batch_size to (k + 1) * batch_size. So every
 image is seen once per epoch, a batch may span two epochs, and the global batch
-number is the whole state of the input: a run goes on from batch k by asking
-for batch k. A batch is gathered by one fancy index into the packed cache.
+number is the whole state of the input: a run resumes at batch k by asking for
+batch k. A batch is gathered by one fancy index into the packed cache.
 
-Balanced sampling keeps all of this but draws every class equally often: an
+Balanced sampling keeps all of this but samples every class equally often: an
 epoch is as long, each class has an endless sequence of its own permutations,
-and the epoch takes of each the next equal share.
+and the epoch takes the next equal share of each.
 """
 
 import dataclasses
@@ -22,9 +22,8 @@ from mn_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
 
-
-# To hand an element from thread to thread costs grain as much as to gather a
-# batch of 64 small images: they go in spans of about so many bytes.
+# Handing an element from thread to thread costs grain as much as gathering a
+# batch of 64 small images: batches are handed over in spans of about this size.
 _SPAN_BYTES = 8 << 20
 _MAX_SPAN = 32
 
@@ -58,7 +57,7 @@ class TrainBatches:
       batch_size: images per batch over all processes.
       num_batches: length of the run.
       seed: of the order.
-      balanced: draw every class equally often, not every image.
+      balanced: sample every class equally often, not every image.
       process_index, process_count: which contiguous share of every batch this
         process gets.
 
@@ -85,7 +84,7 @@ class TrainBatches:
     return batch
 
   def ids(self, number: int, count: int = 1) -> np.ndarray:
-    """Rows of the cache in some global batches, in order.
+    """Returns the rows of the cache in some global batches, in order.
 
     Args:
       number: of the first batch.
@@ -99,13 +98,13 @@ class TrainBatches:
     rows = []
     while start < stop:
       epoch, offset = divmod(start, len(self._rows))
-      some = self._order(epoch)[offset : offset + stop - start]
-      rows.append(self._rows[some])
-      start += len(some)
+      positions = self._order(epoch)[offset : offset + stop - start]
+      rows.append(self._rows[positions])
+      start += len(positions)
     return np.concatenate(rows)
 
   def span(self, number: int, count: int) -> list[Batch]:
-    """Batches `number` to `number + count`, gathered at once."""
+    """Returns batches `number` to `number + count`, gathered at once."""
     rows = self.ids(number, count).reshape(count, -1)[:, self._share]
     gathered = _gather(self._images, self._labels, rows.ravel())
     size = rows.shape[1]
@@ -115,7 +114,7 @@ class TrainBatches:
     ]
 
   def iterate(self, *, start: int, prefetch: int) -> Iterator[Batch]:
-    """Batches from number `start` on, in order, gathered ahead by a thread.
+    """Yields batches from number `start` on, gathered ahead by a thread.
 
     Args:
       start: number of the first batch.
@@ -130,14 +129,14 @@ class TrainBatches:
       yield from span
 
   def _span_length(self) -> int:
-    """So many batches are handed over at once."""
+    """Returns how many batches are handed over at once."""
     if self._images is None:
       return _MAX_SPAN
     size = self._batch_size * self._images[:1].nbytes
     return min(max(1, _SPAN_BYTES // size), _MAX_SPAN)
 
   def _permute(self, epoch: int) -> np.ndarray:
-    """i64[rows]: positions in the split in the order of an epoch."""
+    """Returns i64[rows], the order of an epoch as positions in the split."""
     return _permutation(self._seed, epoch, len(self._rows))
 
   @functools.cached_property
@@ -147,26 +146,26 @@ class TrainBatches:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
   def _balance(self, epoch: int) -> np.ndarray:
-    """The same with as many of every class as of the others."""
+    """Returns the order of an epoch with as many images of every class."""
     count, size = len(self._classes), len(self._rows)
-    # Position i of the sequence before shuffling is of class i % count.
-    drawn = np.arange(epoch * size, (epoch + 1) * size)
+    # Place i of the sequence before shuffling is of class i % count.
+    places = np.arange(epoch * size, (epoch + 1) * size)
     positions = np.empty(size, np.int64)
     for label, members in enumerate(self._classes):
-      mine = drawn % count == label
-      turn, place = np.divmod(drawn[mine] // count, len(members))
-      chosen = np.empty(mine.sum(), np.int64)
-      for t in np.unique(turn).tolist():
-        here = turn == t
-        order = _permutation(self._seed, t, len(members), stream=label + 1)
-        chosen[here] = members[order[place[here]]]
-      positions[mine] = chosen
+      of_label = places % count == label
+      pass_, place = np.divmod(places[of_label] // count, len(members))
+      chosen = np.empty(of_label.sum(), np.int64)
+      for number in np.unique(pass_).tolist():
+        in_pass = pass_ == number
+        order = _permutation(self._seed, number, len(members), stream=label + 1)
+        chosen[in_pass] = members[order[place[in_pass]]]
+      positions[of_label] = chosen
     return positions[self._permute(epoch)]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Spans:
-  """The batches from one on in spans, as a source for grain."""
+  """The batches from number `start` on in spans, as a source for grain."""
 
   batches: TrainBatches
   start: int
@@ -190,9 +189,9 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
 ) -> Iterator[Batch]:
-  """A split once, in order; the last batch is padded and masked.
+  """Yields a split once, in order; the last batch is padded and masked.
 
-  Every process gets equally many batches of equal shape, so none waits for
+  Every process gets as many batches of the same shape, so none waits for
   another. Padding repeats the first row with mask 0.
 
   Args:
@@ -206,22 +205,22 @@ def eval_batches(
   Raises:
     InputError: if the batch does not divide among the processes.
   """
-  here = _share("eval.batch_size", batch_size, process_index, process_count)
+  share = _share("eval.batch_size", batch_size, process_index, process_count)
   for start in range(0, len(rows), batch_size):
     chosen = rows[start : start + batch_size]
     mask = np.zeros(batch_size, np.float32)
     mask[: len(chosen)] = 1
     padded = np.full(batch_size, rows[0], np.int64)
     padded[: len(chosen)] = chosen
-    batch = _gather(images, labels, padded[here])
-    batch["mask"] = mask[here]
+    batch = _gather(images, labels, padded[share])
+    batch["mask"] = mask[share]
     yield batch
 
 
 def _permutation(
   seed: int, number: int, size: int, *, stream: int = 0
 ) -> np.ndarray:
-  """i64[size]: a permutation that three numbers decide.
+  """Returns i64[size], a permutation by seed, number and stream alone.
 
   Philox's raw words are fixed by its definition; NumPy's own shuffles may
   change between versions.
@@ -236,7 +235,7 @@ def _permutation(
 def _share(
   key: str, batch_size: int, process_index: int, process_count: int
 ) -> slice:
-  """The positions of a global batch that a process gets."""
+  """Returns the positions of a global batch that a process gets."""
   if batch_size % process_count:
     raise InputError(
       f"{key}: got {batch_size}; valid: a multiple of the {process_count} "

@@ -9,7 +9,7 @@ import hashlib
 
 import numpy as np
 
-from mn_jax.data import dealing
+from mn_jax.data import strata
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 
@@ -17,12 +17,12 @@ KINDS = ("grouped", "fixed", "stratified", "random", "kfold")
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
-  """What a split goes by, a row for each image.
+class ImageTable:
+  """What a split depends on, a row for each image.
 
   Attributes:
     names: str[n], unique.
-    groups: str[n], what belongs together; each its own where nothing is known.
+    groups: str[n], what belongs together; unique where nothing is known.
     labels: i32[n].
     parts: str[n], the publisher's part, or '' for none.
   """
@@ -39,9 +39,9 @@ class Table:
     """Whether any two images are known to belong together."""
     return len(np.unique(self.groups)) < len(self) or len(self) == 1
 
-  def take(self, rows: np.ndarray) -> "Table":
+  def take(self, rows: np.ndarray) -> "ImageTable":
     """The table of some rows, i64[m]."""
-    return Table(
+    return ImageTable(
       **{
         field.name: getattr(self, field.name)[rows]
         for field in dataclasses.fields(self)
@@ -56,18 +56,18 @@ class Rule:
   Attributes:
     kind: 'grouped' (all images of a group in one part, groups stratified by
       the share of their images above class 0), 'fixed' (the publisher's parts;
-      where there is no validation it is drawn from training, by group where
-      groups are known), 'stratified' (by image, groups ignored, every class in
-      proportion), 'random' (by image, groups and classes ignored) or 'kfold'
-      (one of several disjoint tests, by group where groups are known, classes
+      a missing validation part is drawn from training, per group where groups
+      are known), 'stratified' (per image, groups ignored, every class in
+      proportion), 'random' (per image, groups and classes ignored) or 'kfold'
+      (one of several disjoint tests, per group where groups are known, classes
       in proportion).
     seed: of everything that is drawn.
-    val_fraction, test_fraction: shares of groups, or of images where no group
-      is known or heeded.
+    val_fraction, test_fraction: shares of groups, or of images where groups are
+      unknown or ignored.
     folds: of 'kfold'; 0: one per group.
     fold: of 'kfold', which of them is the test.
-    train_fraction: share of the training part that is used, drawn by group
-      where the split heeds groups; a smaller share is part of a larger one.
+    train_fraction: share of the training part that is used, drawn per group
+      unless groups are ignored; a smaller share is part of a larger one.
     shared_groups: of 'fixed', 'keep' or 'drop' images of the training and
       validation part whose group is in the test part too.
     classes: only images of the first so many classes; 0: of all.
@@ -99,17 +99,18 @@ class Split:
   notes: tuple[str, ...] = ()
 
 
-def make(rule: Rule, table: Table) -> Split:
+def make(rule: Rule, table: ImageTable) -> Split:
   """Splits a data set.
 
   Raises:
     InputError: if a part would be empty, there are no groups or published
       parts to go by, or a split by group leaks.
   """
+  names = table.names
   chosen = np.arange(len(table))
   if rule.classes:
     chosen = np.flatnonzero(table.labels < rule.classes)
-  whole, table = table, table.take(chosen)
+    table = table.take(chosen)
   parts, notes = _make(rule, table)
   if rule.train_fraction < 1 and len(parts["train"]):
     parts["train"] = _thin(rule, table, parts["train"])
@@ -137,11 +138,11 @@ def make(rule: Rule, table: Table) -> Split:
       f"part: the numbers of a {rule.kind} split are inflated",
     )
   parts = {part: chosen[parts[part]] for part in PARTS}
-  return Split(parts, _sha256(parts, whole.names), notes)
+  return Split(parts, _sha256(parts, names), notes)
 
 
 def leaks(parts: dict[str, np.ndarray], groups: np.ndarray) -> list[str]:
-  """The groups that occur in more than one part, in order."""
+  """Returns the groups that occur in more than one part, in order."""
   seen: dict[str, str] = {}
   leaked = set()
   for part, rows in parts.items():
@@ -152,62 +153,63 @@ def leaks(parts: dict[str, np.ndarray], groups: np.ndarray) -> list[str]:
 
 
 def _make(
-  rule: Rule, table: Table
+  rule: Rule, table: ImageTable
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-  """The parts, and notes."""
+  """Returns the parts, and notes."""
   shares = {"test": rule.test_fraction, "val": rule.val_fraction}
-  everything = np.arange(len(table))
-  if rule.kind == "random":
-    return dealing.deal(table.names, [everything], rule.seed, shares), ()
-  if rule.kind == "stratified":
-    return _by_class(table, everything, rule.seed, shares), ()
-  if rule.kind == "grouped":
-    if not table.has_groups():
-      raise InputError(
-        f"data.split: got 'grouped', but each of the {len(table)} images is a "
-        "group of its own; valid: stratified, random, kfold"
-      )
-    return _by_group(table, everything, rule.seed, shares), ()
-  if rule.kind == "fixed":
-    return _fixed(rule, table)
-  if rule.kind == "kfold":
-    return _kfold(rule, table), ()
+  rows = np.arange(len(table))
+  match rule.kind:
+    case "random":
+      return strata.assign_parts(table.names, [rows], rule.seed, shares), ()
+    case "stratified":
+      return _split_per_image(table, rows, rule.seed, shares), ()
+    case "grouped":
+      if not table.has_groups():
+        raise InputError(
+          f"data.split: got 'grouped', but each of the {len(table)} images is "
+          "a group of its own; valid: stratified, random, kfold"
+        )
+      return _split_per_group(table, rows, rule.seed, shares), ()
+    case "fixed":
+      return _fixed(rule, table)
+    case "kfold":
+      return _kfold(rule, table), ()
   raise InputError(f"data.split: got {rule.kind!r}; valid: {', '.join(KINDS)}")
 
 
-def _by_class(
-  table: Table, rows: np.ndarray, seed: int, shares: dict[str, float]
+def _split_per_image(
+  table: ImageTable, rows: np.ndarray, seed: int, shares: dict[str, float]
 ) -> dict[str, np.ndarray]:
-  """Some rows, i64[m], dealt out by image."""
-  dealt = dealing.deal(
-    table.names[rows], dealing.by_class(table.labels[rows]), seed, shares
+  """Splits some rows, i64[m], with every class in proportion."""
+  parts = strata.assign_parts(
+    table.names[rows], strata.class_strata(table.labels[rows]), seed, shares
   )
-  return {part: rows[some] for part, some in dealt.items()}
+  return {part: rows[chosen] for part, chosen in parts.items()}
 
 
-def _by_group(
-  table: Table, rows: np.ndarray, seed: int, shares: dict[str, float]
+def _split_per_group(
+  table: ImageTable, rows: np.ndarray, seed: int, shares: dict[str, float]
 ) -> dict[str, np.ndarray]:
-  """Some rows, i64[m], dealt out by group."""
-  ids, group_of, strata = dealing.by_share(
+  """Splits some rows, i64[m], with all images of a group in one part."""
+  ids, group_of, groups = strata.group_strata(
     table.groups[rows], table.labels[rows], seed
   )
-  dealt = dealing.deal(ids, strata, seed, shares)
+  parts = strata.assign_parts(ids, groups, seed, shares)
   return {
-    part: rows[np.isin(group_of, chosen)] for part, chosen in dealt.items()
+    part: rows[np.isin(group_of, chosen)] for part, chosen in parts.items()
   }
 
 
-def _draw(
-  table: Table, rows: np.ndarray, seed: int, shares: dict[str, float]
+def _draw_validation(
+  rule: Rule, table: ImageTable, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Some rows, i64[m], dealt out by group where groups are known."""
-  deal = _by_group if table.has_groups() else _by_class
-  return deal(table, rows, seed, shares)
+  """Splits rows, i64[m], in 'train' and 'val', per group where known."""
+  split = _split_per_group if table.has_groups() else _split_per_image
+  return split(table, rows, rule.seed, {"val": rule.val_fraction})
 
 
 def _fixed(
-  rule: Rule, table: Table
+  rule: Rule, table: ImageTable
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   parts = {part: np.flatnonzero(table.parts == part) for part in PARTS}
   if not len(parts["test"]):
@@ -232,20 +234,15 @@ def _fixed(
         )
       parts[part] = parts[part][~shared]
   if not len(parts["val"]) and len(parts["train"]):
-    shares = {"val": rule.val_fraction}
-    parts |= _draw(table, parts["train"], rule.seed, shares)
+    parts |= _draw_validation(rule, table, parts["train"])
   return parts, tuple(notes)
 
 
-def _kfold(rule: Rule, table: Table) -> dict[str, np.ndarray]:
+def _kfold(rule: Rule, table: ImageTable) -> dict[str, np.ndarray]:
   if table.has_groups():
-    fold = dealing.folds_by_group(
-      table.groups, table.labels, rule.seed, rule.folds
-    )
+    fold = strata.group_folds(table.groups, table.labels, rule.seed, rule.folds)
   elif rule.folds:
-    fold = dealing.folds_by_class(
-      table.names, table.labels, rule.seed, rule.folds
-    )
+    fold = strata.class_folds(table.names, table.labels, rule.seed, rule.folds)
   else:
     raise InputError(
       "data.folds: got 0, one fold per group, but each image is a group of its "
@@ -255,25 +252,25 @@ def _kfold(rule: Rule, table: Table) -> dict[str, np.ndarray]:
   if rule.fold >= count:
     raise InputError(f"data.fold: got {rule.fold}; valid: 0 to {count - 1}")
   rest = np.flatnonzero(fold != rule.fold)
-  parts = _draw(table, rest, rule.seed, {"val": rule.val_fraction})
+  parts = _draw_validation(rule, table, rest)
   return {**parts, "test": np.flatnonzero(fold == rule.fold)}
 
 
-def _thin(rule: Rule, table: Table, rows: np.ndarray) -> np.ndarray:
-  """A share of the training rows, so that smaller ones are part of larger."""
+def _thin(rule: Rule, table: ImageTable, rows: np.ndarray) -> np.ndarray:
+  """Returns a share of the training rows; smaller ones are part of larger."""
   labels = table.labels[rows]
   if rule.kind not in ("stratified", "random") and table.has_groups():
-    ids, group_of, strata = dealing.by_share(
+    ids, group_of, members = strata.group_strata(
       table.groups[rows], labels, rule.seed
     )
   else:
     ids, group_of = table.names[rows], np.arange(len(rows))
-    strata = dealing.by_class(labels)
-  kept = []
-  for stratum in strata:
+    members = strata.class_strata(labels)
+  chosen = []
+  for stratum in members:
     count = max(1, round(rule.train_fraction * len(stratum)))
-    kept.append(stratum[dealing.order(ids[stratum], rule.seed)][:count])
-  return rows[np.isin(group_of, np.concatenate(kept))]
+    chosen.append(stratum[strata.shuffle(ids[stratum], rule.seed)][:count])
+  return rows[np.isin(group_of, np.concatenate(chosen))]
 
 
 def _sha256(parts: dict[str, np.ndarray], names: np.ndarray) -> str:

@@ -106,7 +106,7 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
     shared_groups=section.shared_groups,
     classes=section.classes,
   )
-  table = splits.Table(packed.names, packed.groups, packed.labels, parts)
+  table = splits.ImageTable(packed.names, packed.groups, packed.labels, parts)
   split = splits.make(rule, table)
   if section.split == "fixed":
     split = dataclasses.replace(split, notes=notes + split.notes)

@@ -35,7 +35,7 @@ def _make(
   parts = np.full(len(table["names"]), "", "U5")
   for part, listed in (lists or {}).items():
     parts[np.isin(table["groups"], listed)] = part
-  full = splits.Table(**{"parts": parts, **table})
+  full = splits.ImageTable(**{"parts": parts, **table})
   return splits.make(splits.Rule(kind, **options), full)
 
 
@@ -356,7 +356,9 @@ def test_the_real_set(shared_data):
     for p in _PARTS
     if missing[p]
   )
-  split = splits.make(splits.Rule("fixed"), splits.Table(parts=parts, **table))
+  split = splits.make(
+    splits.Rule("fixed"), splits.ImageTable(parts=parts, **table)
+  )
   unlisted = len(present) - sum(len(set(lists[p]) & present) for p in _PARTS)
   assert split.notes == (
     f"{unlisted} groups are in no published part and not used",

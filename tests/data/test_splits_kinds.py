@@ -13,7 +13,9 @@ from mn_jax.errors import InputError
 _PARTS = ("train", "val", "test")
 
 
-def _table(num_groups: int, classes: int = 2, seed: int = 0) -> splits.Table:
+def _table(
+  num_groups: int, classes: int = 2, seed: int = 0
+) -> splits.ImageTable:
   """Groups of different sizes, each with classes of its own."""
   rng = np.random.default_rng(seed)
   sizes = rng.integers(4, 40, num_groups)
@@ -26,12 +28,12 @@ def _table(num_groups: int, classes: int = 2, seed: int = 0) -> splits.Table:
     ]
   )
   names = np.array([f"{group}_{i}" for i, group in enumerate(groups)])
-  return splits.Table(
+  return splits.ImageTable(
     names, groups, labels.astype(np.int32), np.full(len(names), "", "U5")
   )
 
 
-def _alone(table: splits.Table) -> splits.Table:
+def _alone(table: splits.ImageTable) -> splits.ImageTable:
   """The same with each image on its own."""
   return dataclasses.replace(table, groups=table.names)
 
@@ -123,7 +125,7 @@ def test_folds_follow_the_seed_and_not_the_order_of_rows():
   assert other.sha256 != first.sha256
 
 
-def _published(table: splits.Table, *cuts: float) -> splits.Table:
+def _published(table: splits.ImageTable, *cuts: float) -> splits.ImageTable:
   """The first groups are published as training, the others as a test."""
   place = np.unique(table.groups, return_inverse=True)[1] / 1.0
   parts = np.where(place < cuts[0] * (place.max() + 1), "train", "test")
@@ -220,7 +222,7 @@ def test_kinds_never_change():
   groups = np.array([f"{i // 5}" for i in range(200)])
   labels = (np.arange(200) % 7 % 3).astype(np.int32)
   parts = np.where(np.arange(200) < 150, "train", "test")
-  table = splits.Table(names, groups, labels, parts)
+  table = splits.ImageTable(names, groups, labels, parts)
   rules = {
     "kfold": splits.Rule("kfold", fold=1),
     "leave one out": splits.Rule("kfold", folds=0, fold=7),
@@ -249,7 +251,7 @@ def test_real_xrays_have_a_validation_part_of_use(shared_data):
   files = archive.open_files(shared_data / "chest-xray-pneumonia.zip")
   listing = chest_xray.list_images(files)
   files.close()
-  table = splits.Table(
+  table = splits.ImageTable(
     listing.names, listing.groups, listing.labels, listing.parts
   )
   for seed in range(5):

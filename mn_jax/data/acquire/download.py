@@ -14,7 +14,7 @@ from typing import Any
 from mn_jax.errors import InputError
 
 # (bytes so far, bytes in all or None where the server does not say)
-Progress = Callable[[int, int | None], None]
+DownloadProgress = Callable[[int, int | None], None]
 
 _HASH_DIGITS = {"sha256": 64, "md5": 32}
 _CHUNK_BYTES = 1 << 18
@@ -29,7 +29,7 @@ def download(
   path: pathlib.Path,
   *,
   known_hash: str,
-  progress: Progress | None = None,
+  progress: DownloadProgress | None = None,
   timeout: float = 30.0,
   tries: int = 5,
   pause: float = 1.0,
@@ -88,7 +88,7 @@ def _try_once(
   url: str,
   path: pathlib.Path,
   known_hash: str,
-  progress: Progress | None,
+  progress: DownloadProgress | None,
   timeout: float,
 ) -> str | None:
   """Connects once and returns what may pass, or None when the file is there.
@@ -158,7 +158,7 @@ class _ProgressBar:
     total: bytes in all; 0 where the server does not say.
   """
 
-  def __init__(self, report: Progress):
+  def __init__(self, report: DownloadProgress):
     self.total = 0
     self._report = report
     self._done = 0

@@ -3,11 +3,13 @@
 import pathlib
 import urllib.parse
 
-from mn_jax.data.acquire.download import Progress, download
+from mn_jax.data.acquire.download import DownloadProgress, download
 from mn_jax.data.datasets.spec import Web
 
 
-def fetch(web: Web, root: pathlib.Path, progress: Progress) -> pathlib.Path:
+def fetch(
+  web: Web, root: pathlib.Path, progress: DownloadProgress
+) -> pathlib.Path:
   """Downloads a file to `root/web`, or checks it if it is there.
 
   Args:
