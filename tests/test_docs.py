@@ -296,10 +296,13 @@ def test_every_room_is_on_the_map():
 
 
 def test_files_named_in_the_pages_exist():
-  folders = [ROOT, ROOT / "mn_jax", *(ROOT / "mn_jax").iterdir()]
+  files = [
+    f"/{path.relative_to(ROOT).as_posix()}"
+    for folder in ("mn_jax", "configs", "tests")
+    for path in (ROOT / folder).rglob("*.py")
+  ]
   for page, text in WRITTEN.items():
     names = set(re.findall(r"`([\w/]+\.py)`", text))
     for name in () if page == "CHANGELOG.md" else names:
       if not any(word.isupper() for word in re.split(r"[/.]", name)):
-        known = [*folders, ROOT / "tests" / "weights"]
-        assert any((folder / name).exists() for folder in known), (page, name)
+        assert any(file.endswith(f"/{name}") for file in files), (page, name)
