@@ -1,4 +1,4 @@
-"""Where a run's time goes, and its throughput."""
+"""Wall time of a run by section, and its throughput."""
 
 import contextlib
 import time
@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 class Clock:
   """Adds up seconds by section, and the images trained in them.
 
-  Sections do not nest. Training consists of 'data', waiting for a batch, and
-  'step'; 'compile' is the first dispatch of each program, 'evaluate' and
-  'save' are the rest.
+  Sections do not nest. Training consists of 'data', which is waiting for a
+  batch, and 'step'; other sections are 'compile', the first dispatch of each
+  program, 'evaluate' and 'save'.
   """
 
   def __init__(
@@ -21,8 +21,8 @@ class Clock:
     """Starts the wall clock.
 
     Args:
-      before: the snapshot of earlier attempts of the run.
-      now: the time in seconds.
+      before: snapshot of the earlier attempts of a resumed run.
+      now: returns the time in seconds.
     """
     self._now = now
     self._start = now()
@@ -43,24 +43,24 @@ class Clock:
     self._totals["images"] = self._totals.get("images", 0) + images
 
   def seconds(self, name: str) -> float:
-    """What a section has taken so far."""
+    """Returns the seconds that a section has taken so far."""
     return self._totals.get(name, 0.0)
 
   def wall(self) -> float:
-    """Seconds since the start, earlier attempts included."""
+    """Returns seconds since the start, earlier attempts included."""
     return self._wall_before + self._now() - self._start
 
   def images_per_sec(self) -> float | None:
-    """Images trained per second of training; None before the first."""
+    """Returns images per second of training; None before the first."""
     seconds = self.seconds("data") + self.seconds("step")
     images = self._totals.get("images", 0)
     return images / seconds if images else None
 
   def data_wait_share(self) -> float | None:
-    """Share of the training time spent waiting for batches."""
+    """Returns the share of training time spent waiting for batches."""
     seconds = self.seconds("data") + self.seconds("step")
     return self.seconds("data") / seconds if seconds else None
 
   def snapshot(self) -> dict[str, float]:
-    """Everything, to go on from."""
+    """Returns all totals, from which a resumed run continues."""
     return {**self._totals, "wall": self.wall()}

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress, one line per event, tables."""
+"""Output to the terminal: progress bars, a line for each event, tables."""
 
 import contextlib
 import math
@@ -14,12 +14,12 @@ import rich.text
 
 from mn_jax.observe.formatting import duration, mean_std_of, number
 
-# Without a terminal, time between two lines that only show progress.
+# Without a terminal, least time between two lines that only show progress.
 _QUIET_SECONDS = 10.0
 
 
 class Console:
-  """Prints for the first process; the others are silent."""
+  """Prints to the terminal, in the first process only."""
 
   def __init__(self, *, quiet: bool = False):
     """Prints to standard output, or nowhere if `quiet`."""
@@ -28,15 +28,15 @@ class Console:
     )
 
   def line(self, text: str) -> None:
-    """Prints one line, literally, left to the terminal to wrap."""
+    """Prints one line without markup, for the terminal to wrap."""
     self._console.print(text, soft_wrap=True)
 
   @contextlib.contextmanager
   def counting(self, label: str, unit: str) -> Iterator[Callable]:
-    """A bar for work of known size; yields `update(done, total)`.
+    """Shows a bar for work of known size; yields `update(done, total)`.
 
-    It appears with the first update; without a terminal it is one line at the
-    end.
+    It appears with the first update. Without a terminal, one line at the end
+    stands in for it.
     """
     counted = 0
 
@@ -60,7 +60,7 @@ class Console:
 
   @contextlib.contextmanager
   def training(self, *, total: int) -> Iterator["Training"]:
-    """The bar of the training loop.
+    """Shows the progress bar of the training loop.
 
     Args:
       total: updates of the run.
@@ -103,7 +103,7 @@ class Console:
 
 
 class _Rate(rich.progress.ProgressColumn):
-  """Work per second: measured by the bar, or given as field 'rate'."""
+  """Work per second: as measured by the bar, or its field 'rate'."""
 
   def __init__(self, unit: str):
     super().__init__()
@@ -116,7 +116,7 @@ class _Rate(rich.progress.ProgressColumn):
 
 
 class Training:
-  """The terminal's part of the training loop."""
+  """Shows the progress of the training loop."""
 
   def __init__(
     self,
@@ -132,21 +132,21 @@ class Training:
     self._quiet_until = 0.0
 
   def resume(self, step: int) -> None:
-    """Moves the bar to where a resumed run starts."""
+    """Moves the bar to the step that a resumed run starts from."""
     self._bar.update(self._task, completed=step)
 
   def step(self, step: int) -> None:
-    """Moves the bar."""
+    """Advances the bar to a step."""
     self._bar.update(self._task, completed=step, description="training")
 
   def rate(self, step: int, images_per_sec: float, seconds_left: float) -> None:
-    """Shows the throughput; without a bar as a line now and then."""
+    """Shows the throughput, without a bar as an occasional line."""
     self._bar.update(self._task, rate=images_per_sec)
     if not self._live and time.monotonic() > self._quiet_until:
       self.event(step, f"{images_per_sec:,.0f} images/s", seconds_left)
 
   def event(self, step: int, text: str, seconds_left: float) -> None:
-    """Prints a line above the bar: an evaluation, a stop."""
+    """Prints a line above the bar, such as an evaluation."""
     self._quiet_until = time.monotonic() + _QUIET_SECONDS
     width = len(str(self._total))
     line = f"{step:{width}}/{self._total}  {text}"
@@ -156,7 +156,7 @@ class Training:
 
 
 def evaluation(part: str, metrics: Mapping[str, float]) -> str:
-  """Metrics of a part in one line.
+  """Formats the metrics of a part in one line.
 
   Args:
     part: 'val' or 'test'.
@@ -181,12 +181,12 @@ def print_seeds(
   summaries: Sequence[Mapping[str, Any]],
   workdir: pathlib.Path,
 ) -> None:
-  """The closing table of runs that were trained together: a row for each seed.
+  """Prints the results of runs that were trained together, a row for each seed.
 
   Args:
-    console: where to.
+    console: where to print.
     summaries: of the runs.
-    workdir: with a folder for each.
+    workdir: folder of their folders.
   """
   first, names = summaries[0], ("balanced_accuracy", "accuracy", "auroc")
   shown = [
@@ -221,7 +221,8 @@ def print_seeds(
   )
   if first["chosen_on"] == "test":
     console.line(
-      "The test part chose the checkpoints: its numbers are no test."
+      "The checkpoints were selected on the test part: test metrics are "
+      "optimistic."
     )
   console.line(f"Results:  {workdir / 'seed*' / 'summary.json'}")
   console.line(f"Curves:   tensorboard --logdir {workdir}")
@@ -230,7 +231,7 @@ def print_seeds(
 def print_summary(
   console: Console, summary: Mapping[str, Any], workdir: pathlib.Path
 ) -> None:
-  """The closing table of a run, and where to look next."""
+  """Prints the results of a run, and where its files are."""
   names = (
     "loss",
     "accuracy",
@@ -265,7 +266,10 @@ def print_summary(
     rows,
   )
   if summary["chosen_on"] == "test":
-    console.line("The test part chose the checkpoint: its numbers are no test.")
+    console.line(
+      "The checkpoint was selected on the test part: test metrics are "
+      "optimistic."
+    )
   rate = summary["images_per_sec"]
   console.line(
     f"{summary['steps']} steps ({summary['epochs']:g} epochs) in "

@@ -1,15 +1,14 @@
-"""Figures of a run as RGB arrays: confusion matrix, PR curve, sample images."""
+"""Figures of a run: confusion matrix, precision-recall curve, images."""
 
-import io
-
-import matplotlib.figure
 import numpy as np
 import sklearn.metrics
-from PIL import Image
+from matplotlib import axes as axes_lib
+
+from mn_jax.observe import canvas
 
 _DPI = 110
-# More classes than these are drawn without numbers and names, which nobody
-# could read, in a figure that does not grow any more.
+# With more classes, numbers and names would not be legible: they are left out,
+# and the figure stops growing.
 _NAMED_CLASSES = 25
 _UNNAMED_SIDE = 10
 
@@ -17,10 +16,10 @@ _UNNAMED_SIDE = 10
 def confusion_matrix(
   matrix: np.ndarray, classes: tuple[str, ...], title: str
 ) -> np.ndarray:
-  """Draws counts and row shares; of many classes the shares alone, in colour.
+  """Draws a confusion matrix: counts and row shares; shares alone if large.
 
   Args:
-    matrix: i64[classes, classes]: rows are true classes.
+    matrix: i64[classes, classes], rows are true classes.
     classes: their names.
     title: above the figure.
 
@@ -29,7 +28,7 @@ def confusion_matrix(
   """
   named = len(classes) <= _NAMED_CLASSES
   side = 2.6 + 0.6 * (len(classes) if named else _UNNAMED_SIDE)
-  figure = matplotlib.figure.Figure((side + 0.8, side), layout="constrained")
+  figure = canvas.new_figure(side + 0.8, side)
   axes = figure.add_subplot()
   share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
   axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -53,32 +52,26 @@ def confusion_matrix(
     )
     axes.set_yticks(range(len(classes)), classes)
   axes.set(xlabel="predicted", ylabel="true", title=title)
-  return _pixels(figure)
+  return canvas.pixels(figure, dpi=_DPI)
 
 
 def pr_curve(
   positive: np.ndarray, scores: np.ndarray, title: str
 ) -> np.ndarray:
-  """Draws precision against recall, with the share of positives as floor.
+  """Draws the precision-recall curve, with the share of positives as chance.
 
   Args:
     positive: bool[n].
-    scores: f[n], higher for the positive class; no curve if one is NaN.
+    scores: f[n], higher for the positive class; no curve if any is NaN.
     title: above the figure.
 
   Returns:
     u8[h, w, 3].
   """
-  figure = matplotlib.figure.Figure((4.2, 3.8), layout="constrained")
+  figure = canvas.new_figure(4.2, 3.8)
   axes = figure.add_subplot()
   if positive.any() and not np.isnan(scores).any():
-    precision, recall, _ = sklearn.metrics.precision_recall_curve(
-      positive, scores
-    )
-    area = sklearn.metrics.average_precision_score(positive, scores)
-    axes.step(recall, precision, where="post", label=f"AP {area:.3f}")
-    share = positive.mean()
-    axes.axhline(share, ls=":", c="gray", label=f"chance {share:.3f}")
+    draw_precision_recall(axes, positive, scores)
     axes.legend(loc="lower left")
   axes.set(
     xlabel="recall (sensitivity)",
@@ -87,13 +80,33 @@ def pr_curve(
     ylim=(0, 1.02),
     title=title,
   )
-  return _pixels(figure)
+  return canvas.pixels(figure, dpi=_DPI)
+
+
+def draw_precision_recall(
+  axes: axes_lib.Axes, positive: np.ndarray, scores: np.ndarray, **style
+) -> None:
+  """Adds a precision-recall curve and its chance level to a plot.
+
+  Args:
+    axes: the plot.
+    positive: bool[n], some of them true.
+    scores: f[n], finite, higher for the positive class.
+    **style: of the curve, as Matplotlib has it.
+  """
+  precision, recall, _ = sklearn.metrics.precision_recall_curve(
+    positive, scores
+  )
+  area = sklearn.metrics.average_precision_score(positive, scores)
+  axes.step(recall, precision, where="post", label=f"AP {area:.3f}", **style)
+  share = positive.mean()
+  axes.axhline(share, ls=":", c="gray", label=f"chance {share:.3f}")
 
 
 def image_grid(
   images: np.ndarray, columns: int = 8, scale: int = 2
 ) -> np.ndarray:
-  """Lays images out in rows with a white gap.
+  """Lays images out in rows, with white gaps between them.
 
   Args:
     images: u8[n, h, w, 3].
@@ -111,10 +124,3 @@ def image_grid(
     top, left = 2 + i // columns * height, 2 + i % columns * width
     grid[top : top + height - 2, left : left + width - 2] = image
   return grid
-
-
-def _pixels(figure: matplotlib.figure.Figure) -> np.ndarray:
-  buffer = io.BytesIO()
-  figure.savefig(buffer, dpi=_DPI, format="png")
-  with Image.open(buffer) as image:
-    return np.asarray(image.convert("RGB"))

@@ -1,11 +1,9 @@
-"""Figures of what is inside a trained network, for a column of 80 mm.
+"""Figures of a network's inside, 80 mm wide: saliency, embeddings, slides.
 
-Drawn at that width, so that their text is as large in print as it says here.
-Colours are told apart by the colour-blind: plasma, cividis, purple against
+The colour-blind tell their colours apart: plasma, cividis, purple against
 orange, and shapes beside colours.
 """
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 
@@ -14,9 +12,8 @@ import numpy as np
 from matplotlib import axes as axes_lib
 from PIL import Image
 
-from mn_jax.observe.palette import COLOURS
+from mn_jax.observe import canvas
 
-_WIDTH = 80 / 25.4  # inches
 _DPI = 300
 _SMALL, _TEXT = 5.5, 6.5  # points
 _STRONGEST = 99.0  # percentile of a map that is drawn in full colour
@@ -29,24 +26,24 @@ def heat_maps(
   maps: Mapping[str, np.ndarray],
   titles: Sequence[str],
 ) -> np.ndarray:
-  """A row for each image: itself, and each method's map over it in grey.
+  """Draws a row for each image: the image, and each saliency map over it.
 
-  A map of one sign runs to yellow, one of both is orange above 0 and
+  Maps without negative values run to yellow, others are orange above 0 and
   purple below; each is scaled to its own strongest pixels.
 
   Args:
     images: u8[n, h, w, 3].
     maps: method -> f32[n, h', w'].
-    titles: above each row, of at most some 70 letters.
+    titles: above each row, of up to some 70 letters.
 
   Returns:
     u8[height, width, 3].
   """
   columns = 1 + len(maps)
-  side = _WIDTH / columns
+  side = canvas.COLUMN / columns
   title, head = 0.14, 0.16  # inches
   figure = matplotlib.figure.Figure(
-    (_WIDTH, head + len(images) * (side + title))
+    (canvas.COLUMN, head + len(images) * (side + title))
   )
   height = figure.get_figheight()
   names = ("image", *(name.replace("_", " ") for name in maps))
@@ -62,7 +59,7 @@ def heat_maps(
   for row, image in enumerate(images):
     top = height - head - row * (side + title)
     figure.text(
-      0.03 / _WIDTH,
+      0.03 / canvas.COLUMN,
       (top - 0.55 * title) / height,
       titles[row],
       ha="left",
@@ -73,18 +70,18 @@ def heat_maps(
       margin = 0.015
       axes = figure.add_axes(
         (
-          (column * side + margin) / _WIDTH,
+          (column * side + margin) / canvas.COLUMN,
           (top - title - side + margin) / height,
-          (side - 2 * margin) / _WIDTH,
+          (side - 2 * margin) / canvas.COLUMN,
           (side - 2 * margin) / height,
         )
       )
       axes.set_axis_off()
       if column:
-        _over(axes, image, maps[name][row], signed=(maps[name] < 0).any())
+        _draw_map(axes, image, maps[name][row], signed=(maps[name] < 0).any())
       else:
         axes.imshow(image, aspect="auto")
-  return _pixels(figure)
+  return canvas.pixels(figure, dpi=_DPI)
 
 
 def embedding(
@@ -93,13 +90,13 @@ def embedding(
   classes: tuple[str, ...],
   title: str,
 ) -> np.ndarray:
-  """Images as points in planes, one colour and shape for each class.
+  """Draws images as points in planes, with a colour and shape for each class.
 
   Args:
-    points: what a plane is -> f[n, 2].
+    points: name of a plane -> f[n, 2].
     labels: i32[n].
     classes: their names.
-    title: above, with the numbers; wrapped.
+    title: above the planes; wrapped.
 
   Returns:
     u8[h, w, 3].
@@ -107,13 +104,12 @@ def embedding(
   present = np.unique(labels)
   legend_rows = -(-len(present) // 3)
   lines = textwrap.wrap(title, 62)
-  side = _WIDTH / len(points)
-  figure = matplotlib.figure.Figure(
-    (_WIDTH, side + 0.2 + 0.13 * (legend_rows + len(lines))),
-    layout="constrained",
+  side = canvas.COLUMN / len(points)
+  figure = canvas.new_figure(
+    canvas.COLUMN, side + 0.2 + 0.13 * (legend_rows + len(lines))
   )
   figure.suptitle("\n".join(lines), fontsize=_TEXT)
-  # Drawn in an order of their own, or the last class would cover the others.
+  # In a random order, or the last class would cover the others.
   order = np.random.default_rng(0).permutation(len(labels))
   size = float(np.clip(2000 / len(labels), 1.5, 12))
   for axes, (name, where) in zip(
@@ -145,7 +141,7 @@ def embedding(
     handletextpad=0.2,
     columnspacing=1.0,
   )
-  return _pixels(figure)
+  return canvas.pixels(figure, dpi=_DPI)
 
 
 def slide(
@@ -156,14 +152,14 @@ def slide(
   name: str,
   title: str,
 ) -> np.ndarray:
-  """A slide as its patches, what it truly is and what the network says.
+  """Draws a slide three times: its patches, its labels, the predictions.
 
   Args:
     patches: f[h, w, 3] in [0, 255]; NaN where there is none.
-    truth: f[h', w'] in [0, 1], share of the class; NaN where nothing is known.
-    probability: f[h', w'] in [0, 1], likewise.
+    truth: f[h', w'] in [0, 1], share of the class; NaN where unknown.
+    probability: f[h', w'] in [0, 1], of the class; NaN where unknown.
     name: of the class.
-    title: above.
+    title: above the panels.
 
   Returns:
     u8[height, width, 3].
@@ -171,10 +167,9 @@ def slide(
   height, width = patches.shape[:2]
   wide = width > 1.6 * height
   rows, columns = (3, 1) if wide else (1, 3)
-  each = (_WIDTH - 0.45) / columns
-  figure = matplotlib.figure.Figure(
-    (_WIDTH, rows * (each * height / width + 0.16) + 0.22),
-    layout="constrained",
+  each = (canvas.COLUMN - 0.45) / columns
+  figure = canvas.new_figure(
+    canvas.COLUMN, rows * (each * height / width + 0.16) + 0.22
   )
   figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
   figure.suptitle(title, fontsize=_TEXT)
@@ -197,13 +192,13 @@ def slide(
   bar.set_ticks([0, 0.5, 1])
   bar.ax.tick_params(labelsize=_SMALL, length=1.5, width=0.4, pad=1)
   bar.outline.set_linewidth(0.4)
-  return _pixels(figure)
+  return canvas.pixels(figure, dpi=_DPI)
 
 
-def _over(
+def _draw_map(
   axes: axes_lib.Axes, image: np.ndarray, values: np.ndarray, *, signed: bool
 ) -> None:
-  """Draws a map over an image in grey, the weak pixels see-through."""
+  """Draws a map over an image in grey, weak pixels transparent."""
   grey = np.asarray(Image.fromarray(image).convert("L"))
   extent = (0, 1, 0, 1)
   axes.imshow(
@@ -225,13 +220,6 @@ def _over(
 
 def _mark(label: int) -> dict[str, str]:
   return {
-    "c": COLOURS[label % len(COLOURS)],
+    "c": canvas.COLOURS[label % len(canvas.COLOURS)],
     "marker": _SHAPES[label % len(_SHAPES)],
   }
-
-
-def _pixels(figure: matplotlib.figure.Figure) -> np.ndarray:
-  buffer = io.BytesIO()
-  figure.savefig(buffer, dpi=_DPI, format="png")
-  with Image.open(buffer) as image:
-    return np.asarray(image.convert("RGB"))

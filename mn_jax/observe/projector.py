@@ -1,7 +1,7 @@
-"""The files from which TensorBoard's projector shows features.
+"""Files for TensorBoard's embedding projector.
 
-It reads tables and a sprite, no event files, so this writes just those:
-tensorboardX would add to the settings of an earlier call.
+The projector reads tables and a sprite, no event files, so they are written
+directly: tensorboardX would append to the settings of an earlier call.
 """
 
 import json
@@ -23,13 +23,13 @@ def write(
   *,
   name: str,
 ) -> None:
-  """Writes or replaces the projector's files.
+  """Writes or replaces the files of the projector.
 
   Args:
     folder: for `tensorboard --logdir`.
     features: f32[n, c].
-    columns: name -> n texts, what is known of each image; two or more.
-    images: u8[n, h, h, 3], shown at the points, shrunk where they must be.
+    columns: name -> n strings, facts about each image; two or more.
+    images: u8[n, h, h, 3], shown at the points; shrunk to fit the sprite.
     name: of the features.
   """
   folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write(
 
 
 def _sprite(images: np.ndarray) -> tuple[np.ndarray, int]:
-  """All images in one square, row by row, u8; and the side of each."""
+  """All images in one square, row by row, as u8; and the side of each."""
   per_row = int(np.ceil(np.sqrt(len(images))))
   side = max(1, min(images.shape[1], _SPRITE // per_row))
   sprite = np.full((per_row * side, per_row * side, 3), 255, np.uint8)

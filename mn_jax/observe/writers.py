@@ -1,10 +1,4 @@
-"""Metric writers: TensorBoard and JSON lines, behind clu's interface.
-
-`clu.metric_writers` imports TensorFlow for one class, its SummaryWriter. A
-stand-in for that module, registered before the package is first imported,
-keeps TensorFlow out of training. This file's own writer writes the same event
-files through tensorboardX.
-"""
+"""Metric writers: TensorBoard and JSON lines, behind clu's interface."""
 
 import json
 import math
@@ -18,41 +12,47 @@ import numpy as np
 
 from mn_jax.data import atomic
 
-_stand_in = types.ModuleType("clu.metric_writers.summary_writer")
-_stand_in.SummaryWriter = object
-sys.modules.setdefault(_stand_in.__name__, _stand_in)
+# Both imports below load a framework that is not needed here: clu TensorFlow,
+# for its SummaryWriter alone, and tensorboardX PyTorch where it is installed,
+# for tensors that are never passed to it. While they are imported, an empty
+# class stands in for the former, and None tells that the latter is missing.
+_no_summary_writer = types.ModuleType("clu.metric_writers.summary_writer")
+_no_summary_writer.SummaryWriter = object
+_hidden = {_no_summary_writer.__name__: _no_summary_writer, "torch": None}
+_hidden = {k: v for k, v in _hidden.items() if k not in sys.modules}
+sys.modules.update(_hidden)
 
-from clu import metric_writers  # noqa: E402  (after the stand-in)
-
-# tensorboardX imports PyTorch where it is installed, for tensors that never
-# come here. An entry of None says that there is none; a PyTorch that is loaded
-# already stays.
-_torch_was_absent = sys.modules.setdefault("torch", None) is None
 import tensorboardX  # noqa: E402
+from clu import metric_writers  # noqa: E402
 
-if _torch_was_absent:
-  del sys.modules["torch"]
+for _name in _hidden:
+  del sys.modules[_name]
 
 MetricWriter = metric_writers.MetricWriter
 
 
-class TensorBoardWriter(MetricWriter):
-  """Event files for TensorBoard."""
+class _PartialWriter(metric_writers.MultiWriter):
+  """Ignores every kind of summary that a subclass does not write."""
+
+  def __init__(self):
+    super().__init__(())
+
+
+class TensorBoardWriter(_PartialWriter):
+  """Writes event files for TensorBoard."""
 
   def __init__(self, logdir: pathlib.Path, *, resume_step: int):
     """Opens a new event file.
 
     Args:
       logdir: folder of the event files.
-      resume_step: TensorBoard hides what an earlier attempt wrote after it.
+      resume_step: step that the run resumes from; TensorBoard hides what an
+        earlier attempt wrote after it.
     """
+    super().__init__()
     self._writer = tensorboardX.SummaryWriter(
       str(logdir), purge_step=resume_step + 1
     )
-
-  @override
-  def write_summaries(self, step, values, metadata=None):
-    raise ValueError("raw summaries are TensorFlow protos; none are written")
 
   @override
   def write_scalars(self, step: int, scalars: Mapping[str, Any]):
@@ -76,23 +76,9 @@ class TensorBoardWriter(MetricWriter):
       self._writer.add_text(name, text, step)
 
   @override
-  def write_histograms(self, step: int, arrays, num_buckets=None):
-    for name, array in arrays.items():
-      bins = (num_buckets or {}).get(name) or "tensorflow"
-      self._writer.add_histogram(name, np.asarray(array), step, bins)
-
-  @override
   def write_hparams(self, hparams: Mapping[str, Any]):
     rows = "".join(f"|`{k}`|`{v}`|\n" for k, v in hparams.items())
     self._writer.add_text("config", f"|field|value|\n|-|-|\n{rows}", 0)
-
-  @override
-  def write_videos(self, step, videos):
-    raise ValueError("videos are not written")
-
-  @override
-  def write_audios(self, step, audios, *, sample_rate):
-    raise ValueError("sounds are not written")
 
   @override
   def flush(self):
@@ -103,8 +89,8 @@ class TensorBoardWriter(MetricWriter):
     self._writer.close()
 
 
-class JsonLinesWriter(MetricWriter):
-  """`metrics.jsonl`: one object per step and write, undefined numbers null.
+class JsonLinesWriter(_PartialWriter):
+  """Writes `metrics.jsonl`: an object for each call, undefined numbers as null.
 
   A line is complete and in the file before the call returns.
   """
@@ -114,17 +100,19 @@ class JsonLinesWriter(MetricWriter):
 
     Args:
       path: of the file.
-      resume_step: lines of later steps, and a torn last line, are removed.
+      resume_step: step that the run resumes from; lines of later steps, and a
+        truncated last line, are removed.
     """
-    # A run that is opened has not ended, so its test, the last thing it does,
-    # is repeated too.
-    kept = [
+    super().__init__()
+    # Test metrics are the last thing that a run writes, and an unfinished run
+    # writes them again.
+    lines = [
       line
       for line in read_lines(path)
       if line["step"] <= resume_step
       and not any(name.startswith("test/") for name in line)
     ]
-    atomic.write_text(path, "".join(_dump(line) for line in kept))
+    atomic.write_text(path, "".join(_dump(line) for line in lines))
     self._file = path.open("a")
 
   @override
@@ -132,34 +120,6 @@ class JsonLinesWriter(MetricWriter):
     values = {name: float(value) for name, value in scalars.items()}
     self._file.write(_dump({"step": int(step), **values}))
     self._file.flush()
-
-  @override
-  def write_summaries(self, step, values, metadata=None):
-    pass
-
-  @override
-  def write_images(self, step, images):
-    pass
-
-  @override
-  def write_texts(self, step, texts):
-    pass
-
-  @override
-  def write_histograms(self, step, arrays, num_buckets=None):
-    pass
-
-  @override
-  def write_hparams(self, hparams):
-    pass
-
-  @override
-  def write_videos(self, step, videos):
-    pass
-
-  @override
-  def write_audios(self, step, audios, *, sample_rate):
-    pass
 
   @override
   def flush(self):
@@ -173,7 +133,7 @@ class JsonLinesWriter(MetricWriter):
 def make_writer(
   workdir: pathlib.Path, *, resume_step: int, first_process: bool
 ) -> MetricWriter:
-  """The writer of a run; only the first process writes anything."""
+  """Returns the writer of a run, which writes in the first process only."""
   if not first_process:
     return metric_writers.MultiWriter([])
   return metric_writers.MultiWriter(
@@ -185,23 +145,22 @@ def make_writer(
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-  """The complete lines of a metrics file; none if there is no file."""
+  """Returns the complete lines of a metrics file; [] if there is no file."""
   lines = []
   if path.exists():
     for text in path.read_text().splitlines():
       try:
         lines.append(json.loads(text))
-      except ValueError:  # torn by a killed process; what follows is not ours
+      except ValueError:  # truncated by a kill; nothing after it is valid
         break
   return lines
 
 
 def jsonable(values: Any) -> Any:
-  """The same with undefined numbers as None, which JSON can hold.
+  """Replaces undefined numbers by None, which JSON can hold.
 
   Args:
-    values: mappings and sequences of numbers and words, nested as deep as one
-      likes.
+    values: nested mappings and sequences of numbers and strings.
   """
   if isinstance(values, Mapping):
     return {name: jsonable(value) for name, value in values.items()}

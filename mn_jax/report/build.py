@@ -156,7 +156,7 @@ def _rows_figure(
     spread = member["metrics"][metric]
     there = member["published"].get(f"test/{metric}")
     found.append(
-      report_figures.Row(
+      report_figures.MemberRow(
         member["name"],
         spread["values"],
         spread["mean"],
@@ -173,10 +173,11 @@ def _rows_figure(
         firsts[0].summary["split_sha256"], {}
       ).items()
     }
+  name = metric_name(metric)
   return Figure(
     "rows",
-    report_figures.rows(found, levels, metric_name(metric), results["title"]),
-    f"{metric_name(metric).capitalize()} on the test by row: each seed, their "
+    report_figures.members(found, levels, name, results["title"]),
+    f"{name[:1].upper()}{name[1:]} on the test by row: each seed, their "
     "mean and its 95 % interval by Student's t.",
   )
 

@@ -214,6 +214,9 @@ def test_summary_with_an_odd_name_is_literal(capsys):
 def test_a_test_that_chose_is_said_to_be_none(capsys):
   console, folder = console_lib.Console(), pathlib.Path("runs")
   console_lib.print_summary(console, _summary(), folder)
-  assert "no test" not in capsys.readouterr().out
+  assert "optimistic" not in capsys.readouterr().out
   console_lib.print_summary(console, _summary(chosen_on="test"), folder)
-  assert "its numbers are no test" in capsys.readouterr().out
+  assert (
+    "selected on the test part: test metrics are optim"
+    in capsys.readouterr().out
+  )

@@ -1,11 +1,10 @@
 """Figures of what is inside a network, as arrays."""
 
-import matplotlib.figure
+import matplotlib.text
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from mn_jax.observe import inspection_figures
+from mn_jax.observe import canvas, inspection_figures
 
 WIDTH = 945  # 80 mm at 300 pixels per inch
 
@@ -14,20 +13,18 @@ WIDTH = 945  # 80 mm at 300 pixels per inch
 def texts(monkeypatch):
   """Where the texts of figures lie, once drawn: (text, box in pixels)."""
   found = []
-  save = matplotlib.figure.Figure.savefig
+  render = canvas.pixels
 
-  def record(figure, *arguments, **options):
-    save(figure, *arguments, **options)
-    canvas = FigureCanvasAgg(figure)
-    figure.set_dpi(options["dpi"])
-    canvas.draw()
-    renderer = canvas.get_renderer()
+  def record(figure, **options):
+    pixels = render(figure, **options)
+    renderer = figure.canvas.get_renderer()
     for text in figure.findobj(matplotlib.text.Text):
       if text.get_visible() and text.get_text().strip():
         found.append((text.get_text(), text.get_window_extent(renderer)))
     found.append(("", figure.bbox))
+    return pixels
 
-  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", record)
+  monkeypatch.setattr(canvas, "pixels", record)
   return found
 
 

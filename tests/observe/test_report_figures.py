@@ -1,25 +1,24 @@
 """Figures of reports, as arrays."""
 
-import matplotlib.figure
 import numpy as np
 import pytest
 
 from mn_jax.metrics import calibration
-from mn_jax.observe import report_figures
+from mn_jax.observe import canvas, report_figures
 from tests.metrics import toy_predictions
 
 
 @pytest.fixture
 def drawn(monkeypatch):
-  """The figures that were saved."""
+  """The figures that were rendered."""
   figures = []
-  save = matplotlib.figure.Figure.savefig
+  render = canvas.pixels
 
-  def record(figure, *arguments, **options):
+  def record(figure, **options):
     figures.append(figure)
-    save(figure, *arguments, dpi=30, format=options["format"])
+    return render(figure, **{**options, "dpi": 30})
 
-  monkeypatch.setattr(matplotlib.figure.Figure, "savefig", record)
+  monkeypatch.setattr(canvas, "pixels", record)
   return figures
 
 
@@ -92,10 +91,10 @@ def test_one_class_has_no_curves(drawn, labels):
 
 def test_rows_show_seeds_means_and_what_was_published(drawn):
   rows = [
-    report_figures.Row("a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9),
-    report_figures.Row("never", [], None, None, None, None),
+    report_figures.MemberRow("a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9),
+    report_figures.MemberRow("never", [], None, None, None, None),
   ]
-  report_figures.rows(rows, {"majority": 0.5}, "accuracy", "title")
+  report_figures.members(rows, {"majority": 0.5}, "accuracy", "title")
   (axes,) = drawn[0].axes
   found = lines(axes)
   np.testing.assert_array_equal(found["a seed"][:, 0], [0.7, 0.8])
@@ -107,8 +106,8 @@ def test_rows_show_seeds_means_and_what_was_published(drawn):
 
 
 def test_rows_without_runs_can_be_drawn(drawn):
-  rows = [report_figures.Row("never", [], None, None, None, None)]
-  report_figures.rows(rows, {}, "accuracy", "title")
+  rows = [report_figures.MemberRow("never", [], None, None, None, None)]
+  report_figures.members(rows, {}, "accuracy", "title")
   assert len(drawn) == 1
 
 

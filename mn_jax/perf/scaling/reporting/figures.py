@@ -5,22 +5,18 @@ dash.
 """
 
 import dataclasses
-import io
 import math
 from collections.abc import Callable, Sequence
 
-import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 from matplotlib import axes as axes_lib
-from PIL import Image
 
-from mn_jax.observe.palette import COLOURS
+from mn_jax.observe import canvas
 from mn_jax.perf.scaling import points
 from mn_jax.perf.scaling.reporting.planned import Pair, Planned
 from mn_jax.perf.scaling.reporting.series import Row
 
-_WIDTH = 150 / 25.4  # inches
 _DPI = 200
 _TEXT, _SMALL = 8.0, 7.0  # points
 _HEIGHT = 2.0  # inches of a row of panels
@@ -213,7 +209,7 @@ def _by_input(
           [below or 0.0 for _, below, _ in found],
           [above or 0.0 for _, _, above in found],
           {
-            "c": COLOURS[points.INPUTS.index(kind)],
+            "c": canvas.COLOURS[points.INPUTS.index(kind)],
             "marker": _SHAPES[place % len(_SHAPES)],
             "ls": _DASHES[place % len(_DASHES)],
           },
@@ -241,7 +237,7 @@ def _by_chip(
         None,
         None,
         {
-          "c": COLOURS[place % len(COLOURS)],
+          "c": canvas.COLOURS[place % len(canvas.COLOURS)],
           "marker": _SHAPES[place % len(_SHAPES)],
           "ls": _DASHES[place % len(_DASHES)],
         },
@@ -268,7 +264,7 @@ def _seen(rows: Sequence[Row]) -> list[_Line]:
 
 def _draw(grid: Sequence[Sequence[_Panel]], title: str, x: str) -> np.ndarray:
   height = 0.6 + _HEIGHT * len(grid)
-  figure = matplotlib.figure.Figure((_WIDTH, height), layout="constrained")
+  figure = canvas.new_figure(canvas.PAGE, height)
   figure.suptitle(title, fontsize=_TEXT)
   panels = figure.subplots(len(grid), len(grid[0]), squeeze=False)
   for row, line in zip(panels, grid, strict=True):
@@ -288,10 +284,7 @@ def _draw(grid: Sequence[Sequence[_Panel]], title: str, x: str) -> np.ndarray:
     fontsize=_SMALL,
     frameon=False,
   )
-  buffer = io.BytesIO()
-  figure.savefig(buffer, dpi=_DPI, format="png")
-  with Image.open(buffer) as image:
-    return np.asarray(image.convert("RGB"))
+  return canvas.pixels(figure, dpi=_DPI)
 
 
 def _fill(axes: axes_lib.Axes, panel: _Panel) -> None:
