@@ -1,1 +1,1 @@
-"""Speed: benchmarks and scaling studies."""
+"""Measures and predicts speed: benchmarks, and scaling over devices."""

@@ -1,8 +1,8 @@
 """Measures speed: `python -m mn_jax.tools.bench --of=model|ops|input|run`.
 
-model  a whole network's step, in turns with peers (`--peer`) in processes of
-       their own: images/s, ratios with intervals, percent of the machine's
-       floor, compile time, memory
+model  a whole network's step, interleaved with those of peers (`--peer`) in
+       processes of their own: images/s, ratios with intervals, percent of
+       the machine's roofline, compile time, memory
 ops    every formulation of depthwise and pointwise convolution and of
        BatchNorm, forward and gradients, at the network's own shapes
 input  the input path of `--config=FILE` stage by stage, on one core
@@ -29,14 +29,13 @@ from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator
+from mn_jax.perf import machine
 from mn_jax.perf.bench import (
-  cases,
-  compare,
-  machine,
-  show,
-  table,
-  turns,
-  worker,
+  comparison,
+  interleaved,
+  side_process,
+  suite,
+  terminal,
 )
 
 _OF = flags.DEFINE_enum(
@@ -57,7 +56,7 @@ _DTYPE = flags.DEFINE_enum(
 )
 _CLASSES = flags.DEFINE_integer("classes", 2, "number of logits", lower_bound=2)
 _PEER = flags.DEFINE_list(
-  "peer", [], f"one or more of {', '.join(compare.PEERS)}"
+  "peer", [], f"one or more of {', '.join(comparison.PEERS)}"
 )
 _PEER_PYTHON = flags.DEFINE_string(
   "peer_python",
@@ -71,13 +70,13 @@ _SKIP = flags.DEFINE_bool(
 _ALLOCATOR = flags.DEFINE_enum(
   "allocator",
   "glibc-keep",
-  list(worker.ALLOCATORS),
+  list(side_process.ALLOCATORS),
   "of all sides: glibc told to keep freed memory, glibc as it is, or jemalloc",
 )
 _CHANNELS_LAST = flags.DEFINE_enum(
   "channels_last",
   "auto",
-  list(compare.LAYOUTS),
+  list(comparison.LAYOUTS),
   "torch's layout of images; auto: on for GPUs, the faster one on CPUs",
 )
 _REPEATS = flags.DEFINE_integer(
@@ -108,7 +107,7 @@ _TABLE = flags.DEFINE_string(
   "table", "", "page to write, with all of --cases that are not measured yet"
 )
 _CASES = flags.DEFINE_enum(
-  "cases", "cpu", list(cases.CASES), "what the page of --table reports"
+  "cases", "cpu", list(suite.CASES), "what the page of --table reports"
 )
 _ONLY = flags.DEFINE_string(
   "only", "", "measure cases with this in their flags; none: the page alone"
@@ -116,8 +115,8 @@ _ONLY = flags.DEFINE_string(
 _JSON = flags.DEFINE_bool("json", False, "print JSON instead of tables")
 
 
-def _case() -> worker.Case:
-  return worker.Case(
+def _case() -> side_process.Case:
+  return side_process.Case(
     model=_MODEL.value,
     resolution=_RESOLUTION.value,
     batch=_BATCH.value,
@@ -131,28 +130,28 @@ def _case() -> worker.Case:
 
 def _model() -> dict:
   for name in _PEER.value:
-    if name not in compare.PEERS:
+    if name not in comparison.PEERS:
       raise InputError(
-        f"--peer: got {name!r}; valid: {', '.join(compare.PEERS)}"
+        f"--peer: got {name!r}; valid: {', '.join(comparison.PEERS)}"
       )
-  turns.check_allocator(_ALLOCATOR.value)
-  options = compare.Options(
-    turns=_REPEATS.value or 11,
+  interleaved.check_allocator(_ALLOCATOR.value)
+  options = comparison.Options(
+    repeats=_REPEATS.value or 11,
     steps=_STEPS.value,
     timeout=_TIMEOUT.value,
     channels_last=_CHANNELS_LAST.value,
     peer_python=_PEER_PYTHON.value,
-    foreign_python=os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable,
+    torch_python=os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable,
     skip_missing=_SKIP.value,
   )
-  return compare.measure(_case(), _PEER.value, options)
+  return comparison.measure(_case(), _PEER.value, options)
 
 
 def _ops() -> dict:
-  from mn_jax.perf.bench import ops
+  from mn_jax.perf.bench import operations
 
   _keep_memory()
-  return ops.measure(_case(), repeats=_REPEATS.value or 7)
+  return operations.measure(_case(), repeats=_REPEATS.value or 7)
 
 
 def _input() -> dict:
@@ -196,7 +195,7 @@ def _write_page() -> None:
     for flag in (_PEER_PYTHON, _ALLOCATOR, _REPEATS, _TIMEOUT)
     if flag.present
   ]
-  table.write(
+  suite.run(
     pathlib.Path(_TABLE.value),
     _CASES.value,
     Console(),
@@ -223,7 +222,7 @@ def main(argv: Sequence[str]) -> int:
   if _JSON.value:
     print(json.dumps(report))
   else:
-    show.SHOWN[_OF.value](Console(), report)
+    terminal.show(Console(), report)
   return 0
 
 
@@ -249,7 +248,7 @@ def _run(argv: Sequence[str]) -> None:
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   try:
     sys.exit(main(argv))
-  except (InputError, turns.SideError) as error:
+  except (InputError, interleaved.SideError) as error:
     commandline.report(error)
     sys.exit(2 if isinstance(error, InputError) else 1)
   except KeyboardInterrupt:

@@ -23,7 +23,8 @@ from mn_jax.config import Config, checks
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.perf.scaling import arguments, points
-from mn_jax.perf.scaling.measuring import measure
+from mn_jax.perf.scaling.measure import series as series_lib
+from mn_jax.perf.scaling.report import rows, tables
 
 _CONFIG = "config."
 
@@ -82,7 +83,7 @@ def _measure(
     repeats=args.repeats,
     steps=args.steps,
   )
-  failed = measure.run(
+  failed = series_lib.run(
     config,
     series,
     output=output,
@@ -90,13 +91,15 @@ def _measure(
     timeout=args.timeout,
     console=console,
   )
-  measure.show(console, output)
+  medians = rows.summarize(rows.read_points(output))
+  tables.speed(medians).show(console, "Medians over repeats")
+  console.line(f"Points: {output / 'points'}")
   return failed
 
 
 def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
   # What compiles for TPUs is slow to import, and the other verbs need it not.
-  from mn_jax.perf.scaling.planning import plan
+  from mn_jax.perf.scaling.plan import plan
 
   plan.run(
     config,
@@ -112,7 +115,7 @@ def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
 
 def _report(args: argparse.Namespace, command: str, console: Console) -> None:
   # Matplotlib is slow to import, and the other verbs need it not.
-  from mn_jax.perf.scaling.reporting import report
+  from mn_jax.perf.scaling.report import report
 
   folders = [pathlib.Path(folder).expanduser() for folder in args.folders]
   markdown = args.markdown and pathlib.Path(args.markdown).expanduser()
@@ -120,13 +123,13 @@ def _report(args: argparse.Namespace, command: str, console: Console) -> None:
     raise InputError(
       f"--markdown: got {args.markdown!r}; valid: a path that ends .md"
     )
-  found = report.read(folders)
+  results = report.read(folders)
   prices = dict(args.price)
-  report.check_prices(found, prices)
+  report.check_prices(results, prices)
   if markdown:
     run_options.output_folder(markdown.parent)
   report.write(
-    found,
+    results,
     output=run_options.output_folder(
       pathlib.Path(args.output or folders[0] / "report").expanduser()
     ),

@@ -1,4 +1,4 @@
-"""The benchmark runs and reports; nobody asserts its times here."""
+"""The benchmark runs and reports; nothing here depends on its times."""
 
 import importlib.util
 import json
@@ -9,7 +9,6 @@ import pytest
 
 from tests import programs
 
-SPREAD = ("min_seconds", "median_seconds", "max_seconds")
 # It compiles in a second or two.
 SMALL = ("--model=simple_cnn", "--resolution=16", "--batch=2", "--repeats=2")
 
@@ -34,6 +33,7 @@ def check_side(side, batch):
   assert {"python", "numpy"} < set(side["versions"])
 
 
+@pytest.mark.extended
 def test_a_training_step_by_itself():
   found = report(*SMALL)
   assert found["peer"] is None
@@ -49,7 +49,8 @@ def test_a_training_step_by_itself():
   assert found["machine"]["cores"] >= 1
 
 
-def test_inference_in_turns_with_plain_jax():
+@pytest.mark.extended
+def test_inference_interleaved_with_plain_jax():
   size = ("--resolution=8", "--batch=2", "--repeats=3", "--mode=infer")
   found = report(
     *size,
@@ -68,7 +69,8 @@ def test_inference_in_turns_with_plain_jax():
   assert "lacks torch" in found["peers"]["timm-eager"]["failed"]
 
 
-def test_inference_in_turns_with_keras():
+@pytest.mark.extended
+def test_inference_interleaved_with_keras():
   if importlib.util.find_spec("keras") is None:
     pytest.skip("Keras is not installed")
   size = ("--resolution=32", "--batch=2", "--repeats=2", "--mode=infer")
@@ -77,28 +79,19 @@ def test_inference_in_turns_with_keras():
   assert "keras" in found["peer"]["versions"]
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("mode", ["train", "infer"])
-def test_turns_with_timm(mode):
+def test_steps_interleaved_with_timm(mode):
   if not os.environ.get("MN_JAX_PEER_PYTHON"):
     pytest.skip("MN_JAX_PEER_PYTHON names no interpreter with torch and timm")
-  found = report(
-    "--resolution=32",
-    "--batch=2",
-    "--repeats=2",
-    f"--mode={mode}",
-    "--peer=timm-eager",
-  )
+  size = ("--resolution=32", "--batch=2", "--repeats=2")
+  found = report(*size, f"--mode={mode}", "--peer=timm-eager")
   check_side(found["peer"], 2)
   assert len(found["peer"]["other_variants"]) == 1
   assert {"torch", "timm"} < set(found["peer"]["versions"])
 
 
-def test_a_step_as_a_table():
-  text = bench(*SMALL, "--dtype=bfloat16")
-  assert "train: simple_cnn, 16 px, batch 2, bfloat16" in text
-  assert "Floor: " in text
-
-
+@pytest.mark.extended
 def test_operations_as_tables():
   # It has few shapes, and no depthwise convolution.
   size = ("--model=resnet18", "--resolution=8", "--batch=1", "--repeats=1")
@@ -131,6 +124,7 @@ def test_every_stage_of_the_input():
     assert min(speeds) > 0
 
 
+@pytest.mark.extended
 def test_a_run_from_its_start_to_its_end():
   found = report(
     "--of=run",

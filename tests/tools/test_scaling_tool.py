@@ -5,8 +5,8 @@ import json
 import pytest
 
 from mn_jax.perf.scaling import arguments, points
-from mn_jax.perf.scaling.measuring import measure
-from mn_jax.perf.scaling.planning import plan
+from mn_jax.perf.scaling.measure import series as series_lib
+from mn_jax.perf.scaling.plan import plan
 from mn_jax.tools import scaling
 from tests.perf.scaling import toy_scaling as toy
 
@@ -25,8 +25,7 @@ def asked(monkeypatch):
   def planned(config, **rest):
     found.append((config, rest))
 
-  monkeypatch.setattr(measure, "run", measured)
-  monkeypatch.setattr(measure, "show", lambda *_: None)
+  monkeypatch.setattr(series_lib, "run", measured)
   monkeypatch.setattr(plan, "run", planned)
   return found
 
@@ -75,7 +74,7 @@ def test_measure_takes_its_flags_and_the_fields_of_a_config(asked, tmp_path):
 
 
 def test_failed_points_are_the_exit_code(asked, tmp_path, monkeypatch):
-  monkeypatch.setattr(measure, "run", lambda *_, **__: [toy.point()])
+  monkeypatch.setattr(series_lib, "run", lambda *_, **__: [toy.point()])
   line = ["measure", CONFIG, "--devices=1", f"--output={tmp_path}"]
   assert scaling.main(line) == 1
 

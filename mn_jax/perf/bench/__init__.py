@@ -1,5 +1,5 @@
-"""Measures speed: whole networks beside peers, single operations, the input.
+"""Measures speed: networks beside peers, operations, the input, whole runs.
 
-What a peer's interpreter runs, `worker` and `peers/`, needs no more than
+What a peer's interpreter runs, `side_process` and `peers/`, needs no more than
 Python 3.10 and the peer's own packages.
 """

@@ -1,9 +1,9 @@
-"""The input path stage by stage: images per second of each."""
+"""Times the input path stage by stage, in images per second."""
 
 import pathlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,55 +17,50 @@ from mn_jax.run import split_data
 def measure(
   config: Config, *, images: int, gathered: int, repeats: int
 ) -> dict[str, Any]:
-  """Images per second of each stage, one number a repeat, as JSON.
+  """Images per second of each stage, one number per repeat, as JSON.
 
   Args:
     config: sections data and train, and the seed.
     images: how many to read and decode, evenly spread over the data set.
     gathered: how many to gather from the packed cache.
-    repeats: timed runs of each stage, the stages in turn.
+    repeats: timed runs of each stage, interleaved.
   """
   section = config.data
   data = split_data.load(section, lambda done, total: None)
   root = store.cache_root(section.cache_dir)
-  with (
-    store.open_source(section.name, section.path, root) as source,
-    tempfile.TemporaryDirectory() as folder,
-  ):
+  with store.open_source(section.name, section.path, root) as source:
     count = min(images, len(source.listing))
-    spread = np.linspace(0, len(source.listing) - 1, count).astype(int)
+    rows = np.linspace(0, len(source.listing) - 1, count).astype(int)
     stages = {
-      **_decoding(source, spread.tolist(), section.image_size),
-      **_packed(data, config, gathered),
+      **_decoding_stages(source, rows.tolist(), section.image_size),
+      **_cache_stages(data, config, gathered),
+      "pack, all of it": lambda: _pack(source, config, rows),
     }
-    speeds: dict[str, list[float]] = {name: [] for name in stages}
+    rates: dict[str, list[float]] = {name: [] for name in stages}
     for _ in range(repeats):
       for name, run in stages.items():
         start = time.perf_counter()
         done = run()
-        speeds[name].append(done / (time.perf_counter() - start))
-      speeds.setdefault("pack, all of it", []).append(
-        _pack(source, config, pathlib.Path(folder), spread)
-      )
+        rates[name].append(done / (time.perf_counter() - start))
   return {
     "data": section.name,
     "image_size": section.image_size,
     "batch": config.train.batch_size,
-    "images_per_sec": speeds,
+    "images_per_sec": rates,
   }
 
 
-def _decoding(
+def _decoding_stages(
   source: Source, rows: list[int], size: int
 ) -> dict[str, Callable[[], int]]:
   """Reading and decoding, where images are files."""
   if not isinstance(source, ImageFiles):
     return {}
   paths = [source.listing.paths[row] for row in rows]
-  data = [source.files.read(path) for path in paths]
-  decoded = [decode.decode(image) for image in data]
+  encoded = [source.files.read(path) for path in paths]
+  decoded = [decode.decode(image) for image in encoded]
 
-  def each(function: Callable, items: list) -> Callable[[], int]:
+  def stage(function: Callable, items: Sequence) -> Callable[[], int]:
     def run() -> int:
       for item in items:
         function(item)
@@ -74,14 +69,14 @@ def _decoding(
     return run
 
   return {
-    "read": each(source.files.read, paths),
-    "decode": each(decode.decode, data),
-    "resize": each(lambda image: decode.resize(image, size), decoded),
-    "decode to size": each(lambda d: decode.decode_resized(d, size), data),
+    "read": stage(source.files.read, paths),
+    "decode": stage(decode.decode, encoded),
+    "resize": stage(lambda image: decode.resize(image, size), decoded),
+    "decode to size": stage(lambda e: decode.decode_resized(e, size), encoded),
   }
 
 
-def _packed(
+def _cache_stages(
   data: split_data.SplitData, config: Config, gathered: int
 ) -> dict[str, Callable[[], int]]:
   """Everything between the packed cache and the device."""
@@ -98,8 +93,8 @@ def _packed(
   rows = [batches.ids(number) for number in range(len(batches))]
 
   def gather() -> int:
-    for some in rows:
-      data.cache.images[some]
+    for batch_rows in rows:
+      data.cache.images[batch_rows]
     return len(rows) * size
 
   def iterate() -> int:
@@ -110,26 +105,22 @@ def _packed(
   return {"gather": gather, "loader": iterate}
 
 
-def _pack(
-  source: Source, config: Config, folder: pathlib.Path, rows: np.ndarray
-) -> float:
-  """Images per second of a whole build of the packed cache."""
+def _pack(source: Source, config: Config, rows: np.ndarray) -> int:
+  """Builds the packed cache of some rows in a folder that is deleted."""
   section = config.data
-  few = _Few(source, rows)
-  start = time.perf_counter()
-  with tempfile.TemporaryDirectory(dir=folder) as root:
+  with tempfile.TemporaryDirectory() as root:
     cache.open_or_build(
-      few,
+      _Subset(source, rows),
       pathlib.Path(root),
       section.name,
       size=section.image_size,
       other_sizes=section.other_sizes,
       max_unreadable=1.0,
     )
-    return len(rows) / (time.perf_counter() - start)
+  return len(rows)
 
 
-class _Few:
+class _Subset:
   """Some rows of a source."""
 
   def __init__(self, source: Source, rows: np.ndarray):

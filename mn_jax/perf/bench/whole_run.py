@@ -1,4 +1,4 @@
-"""A training run from its config to its end, and where its time went."""
+"""Times a training run from its config to its end, by what it is spent on."""
 
 import pathlib
 import tempfile
@@ -9,7 +9,7 @@ import jax
 
 from mn_jax.config import Config
 from mn_jax.observe.console import Console
-from mn_jax.perf.bench import floors, worker
+from mn_jax.perf.bench import side_process
 from mn_jax.run import training
 
 
@@ -39,6 +39,8 @@ def measure(config: Config) -> dict[str, Any]:
   if rate:  # one step, which compiled, leaves nothing to count
     trained = (summary["steps"] - 1) * config.train.batch_size / rate
   step_share = trained * (1 - (wait or 0.0)) / seconds
+  packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+  device = jax.devices()[0]
   return {
     "experiment": summary["experiment"],
     "model": summary["model"],
@@ -52,7 +54,7 @@ def measure(config: Config) -> dict[str, Any]:
     "outside_share": 1 - step_share,
     "compile_seconds": summary["compile_seconds"],
     "wall_seconds": seconds,
-    "peak_memory_bytes": worker.peak_memory(),
-    "peak_device_memory_bytes": floors.device_peak(jax.devices()[0]),
-    "versions": worker.versions(("jax", "jaxlib", "flax", "optax", "numpy")),
+    "peak_memory_bytes": side_process.peak_memory(),
+    "peak_device_memory_bytes": side_process.peak_device_memory(device),
+    "versions": side_process.versions(packages),
   }

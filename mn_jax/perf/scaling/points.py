@@ -1,9 +1,9 @@
-"""The points of a scaling series: which there are, and their files.
+"""The points of a scaling series, and their files.
 
-A point is one measurement: so many devices in so many processes, on a fixed
-batch per device (weak scaling) or a fixed batch (strong scaling), fed in one
-of three ways, once. `FOLDER/points/NAME.json` has its result, or why there is
-none. Nothing here knows JAX.
+A point is one measurement: a number of devices in a number of processes, with a
+fixed batch per device (weak scaling) or a fixed global batch (strong scaling),
+fed in one of three ways, once. `FOLDER/points/NAME.json` has its result, or the
+reason why it failed. Nothing here imports JAX.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ SCALINGS = ("weak", "strong")
 #   real       the host gathers every batch from the decoded images and sends
 #              its pixels (`data.placement` 'host')
 INPUTS = ("synthetic", "cached", "real")
-# Where things lie on a computer changes nothing that is measured.
+# Fields that say where files are: they change nothing that is measured.
 _PLACES = ("data.path", "data.cache_dir")
 
 
@@ -36,7 +36,7 @@ class Point:
     scaling: of SCALINGS.
     input: of INPUTS.
     devices: in all processes.
-    processes: that share them equally.
+    processes: that share the devices equally.
     global_batch: images per step over all devices.
     repeat: its number, from 1 on.
   """
@@ -50,30 +50,35 @@ class Point:
 
   @property
   def name(self) -> str:
-    """Of its file."""
+    """The name of its file."""
     return (
       f"{self.scaling}-{self.input}-{self.devices}dev-{self.processes}proc-"
       f"batch{self.global_batch}-repeat{self.repeat}"
     )
 
   def title(self) -> str:
-    """What names it in the terminal."""
+    """Its name in the terminal."""
+    devices = f"{self.devices} device{'s' if self.devices > 1 else ''}"
+    processes = f"{self.processes} process{'es' if self.processes > 1 else ''}"
     return (
-      f"{self.scaling}, {self.input}, {_count(self.devices, 'device')} in "
-      f"{_count(self.processes, 'process', 'processes')}, batch "
+      f"{self.scaling}, {self.input}, {devices} in {processes}, batch "
       f"{self.global_batch}, repeat {self.repeat}"
     )
+
+  def path(self, folder: pathlib.Path) -> pathlib.Path:
+    """Its file in the folder of a series."""
+    return folder / "points" / f"{self.name}.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-  """What is asked for.
+  """The points to measure.
 
   Attributes:
     scalings: of SCALINGS.
     inputs: of INPUTS.
     devices: counts of devices, rising.
-    processes: counts of processes; each is taken with the counts of devices
+    processes: counts of processes; each is combined with the counts of devices
       that it divides.
     batch_per_device: images per step and device of weak scaling.
     global_batch: images per step of strong scaling.
@@ -120,7 +125,7 @@ class Series:
         )
 
   def points(self) -> list[Point]:
-    """All of them, repeat by repeat: a noisy hour hits all alike."""
+    """All points, repeat by repeat: a noisy hour hits all alike."""
     return [
       Point(
         scaling=scaling,
@@ -143,27 +148,16 @@ class Series:
     ]
 
 
-def path(folder: pathlib.Path, point: Point) -> pathlib.Path:
-  """The file of a point."""
-  return folder / "points" / f"{point.name}.json"
-
-
 def write(
   folder: pathlib.Path, point: Point, record: Mapping[str, Any]
 ) -> None:
-  """Puts a point's file in place whole.
-
-  Args:
-    folder: of the series.
-    point: which.
-    record: what is known of it, besides what the point itself says.
-  """
-  record = {**dataclasses.asdict(point), **record}
-  atomic.write_json(path(folder, point), record)
+  """Writes a point's file: the fields of the point and those of `record`."""
+  fields = {**dataclasses.asdict(point), **record}
+  atomic.write_json(point.path(folder), fields)
 
 
 def read(file: pathlib.Path) -> dict[str, Any] | None:
-  """A point's record; None where there is none, or no JSON object."""
+  """Reads a JSON object; None if there is no such file, or something else."""
   try:
     record = json.loads(file.read_text())
   except (OSError, ValueError):
@@ -171,10 +165,10 @@ def read(file: pathlib.Path) -> dict[str, Any] | None:
   return record if isinstance(record, dict) else None
 
 
-def why_anew(
+def why_again(
   folder: pathlib.Path, point: Point, now: Mapping[str, Any]
 ) -> str | None:
-  """Why a point is to be measured, or None where that is done.
+  """Decides whether a point has to be measured.
 
   Args:
     folder: of the series.
@@ -182,65 +176,53 @@ def why_anew(
     now: 'config', 'steps' and 'versions' of this measurement.
 
   Returns:
-    '' for one that was never measured, otherwise the reason in words.
+    None if it was measured; '' if it never was; otherwise why it has to be
+    measured again.
 
   Raises:
-    InputError: if it was measured with another config or number of steps,
-      with which this one could not stand in one table.
+    InputError: if it was measured with another config or number of steps, so
+      that the two do not belong in one table.
   """
-  file = path(folder, point)
+  file = point.path(folder)
   if not file.exists():
     return ""
   record = read(file)
   if record is None or not now.keys() <= record.keys():
     return f"{file.name} is damaged"
-  differ = [
-    f"{name}: {there!r} there, {here!r} now"
-    for name, there, here in _differences(record, now)
+  before, after = (
+    {**flatten(fields["config"]), "--steps": fields["steps"]}
+    for fields in (record, now)
+  )
+  changes = [
+    f"{name}: {before.get(name)!r} there, {after.get(name)!r} now"
+    for name in sorted(before.keys() | after.keys())
+    if before.get(name) != after.get(name) and name not in _PLACES
   ]
-  if differ:
+  if changes:
     raise InputError(
       f"--output: got {str(folder)!r}, whose {file.name} was measured "
-      f"otherwise ({'; '.join(differ)}); valid: another folder, or the same "
+      f"otherwise ({'; '.join(changes)}); valid: another folder, or the same "
       "values"
     )
   if "failed" in record:
     return "it failed before"
-  if record["versions"] != now["versions"]:
-    changed = [
-      f"{name} {record['versions'].get(name)} there, {version} now"
-      for name, version in now["versions"].items()
-      if record["versions"].get(name) != version
+  before, after = record["versions"], now["versions"]
+  if before != after:
+    changes = [
+      f"{name} {before.get(name)} there, {version} now"
+      for name, version in after.items()
+      if before.get(name) != version
     ]
-    return f"other versions: {', '.join(changed) or 'fewer now'}"
+    return f"other versions: {', '.join(changes) or 'fewer now'}"
   return None
 
 
-def _differences(
-  record: Mapping[str, Any], now: Mapping[str, Any]
-) -> list[tuple[str, Any, Any]]:
-  """(name, value there, value now) of what may not differ."""
-  there, here = (
-    {**flat(found["config"]), "--steps": found["steps"]}
-    for found in (record, now)
-  )
-  return [
-    (name, there.get(name), here.get(name))
-    for name in sorted(there.keys() | here.keys())
-    if there.get(name) != here.get(name) and name not in _PLACES
-  ]
-
-
-def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-  """'section.field' -> value."""
-  found = {}
+def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+  """Flattens a config's sections to 'section.field' -> value."""
+  flat = {}
   for name, value in config.items():
     if isinstance(value, Mapping):
-      found |= {f"{name}.{field}": each for field, each in value.items()}
+      flat |= {f"{name}.{field}": v for field, v in value.items()}
     else:
-      found[name] = value
-  return found
-
-
-def _count(number: int, one: str, several: str = "") -> str:
-  return f"{number} {one if number == 1 else several or one + 's'}"
+      flat[name] = value
+  return flat

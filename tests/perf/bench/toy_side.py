@@ -1,13 +1,13 @@
-"""A side process that behaves as its case's `way` says."""
+"""A side process that behaves as its case's `backend` says."""
 
 import subprocess
 import sys
 import time
 
-from mn_jax.perf.bench import worker
+from mn_jax.perf.bench import side_process
 
 
-def build(case: worker.Case) -> worker.Program:
+def build(case: side_process.Case) -> side_process.Program:
   steps = 0
 
   def run(count: int) -> None:
@@ -15,24 +15,24 @@ def build(case: worker.Case) -> worker.Program:
     steps += count
     print("libraries print, too")
     if steps > 4:  # after the first and the warm-up
-      if case.way == "dies":
+      if case.backend == "dies":
         print("first line\nout of luck\n", file=sys.stderr)
         sys.exit(3)
-      if case.way == "hangs":
+      if case.backend == "hangs":
         time.sleep(600)
-    if case.way == "mumbles":
-      worker.os.write(_OUT, b"step done\n")
+    if case.backend == "mumbles":
+      side_process.os.write(_OUT, b"step done\n")
 
-  if case.way == "dies at once":
+  if case.backend == "dies at once":
     raise OSError("cannot load its library")
-  if case.way == "lacks":
+  if case.backend == "lacks":
     import a_package_that_is_not_there  # noqa: F401
-  if case.way == "refuses":
-    raise worker.RefusedError("no such network; valid: others")
+  if case.backend == "refuses":
+    raise side_process.RefusedError("no such network; valid: others")
   children = []
-  if case.way == "parent":
+  if case.backend == "parent":
     children.append(subprocess.Popen(["sleep", "600"]))
-  return worker.Program(
+  return side_process.Program(
     run=run,
     device="toy",
     packages=("jax", "a_package_that_is_not_there"),
@@ -46,5 +46,5 @@ def build(case: worker.Case) -> worker.Program:
 
 
 if __name__ == "__main__":
-  _OUT = worker.os.dup(1)
-  worker.serve(build)
+  _OUT = side_process.os.dup(1)
+  side_process.serve(build)

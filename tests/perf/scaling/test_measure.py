@@ -9,7 +9,7 @@ from mn_jax.config import checks
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.perf.scaling import points
-from mn_jax.perf.scaling.measuring import measure
+from mn_jax.perf.scaling.measure import series as series_lib
 from tests import programs
 from tests.perf.scaling import toy_scaling as toy
 
@@ -67,12 +67,12 @@ def taken(monkeypatch):
       if name not in ("config", "steps", "versions", "command")
     }
 
-  monkeypatch.setattr(measure, "take", take)
+  monkeypatch.setattr(series_lib, "measure", take)
   return asked, answers
 
 
 def run(folder, *, said=None, asked=None, **fields):
-  return measure.run(
+  return series_lib.run(
     config(**fields),
     asked or series(),
     output=folder,
@@ -91,7 +91,7 @@ def test_a_series_is_taken_in_order_and_kept(taken, tmp_path, capsys):
   assert run(tmp_path) == []
   assert asked == series().points()
   assert names(tmp_path) == sorted(f"{p.name}.json" for p in asked)
-  record = json.loads(points.path(tmp_path, asked[0]).read_text())
+  record = json.loads(asked[0].path(tmp_path).read_text())
   assert record["command"] == "the command"
   assert record["config"]["model"]["name"] == "simple_cnn"
   assert {"jax", "mn_jax", "python"} <= record["versions"].keys()
@@ -105,16 +105,16 @@ def test_a_series_is_taken_in_order_and_kept(taken, tmp_path, capsys):
 def test_what_is_there_is_skipped_and_what_failed_is_not(taken, tmp_path):
   asked, answers = taken
   listed = series().points()
-  answers[listed[1]] = measure.PointError("no room")
+  answers[listed[1]] = series_lib.PointError("no room")
   assert run(tmp_path) == [listed[1]]
   assert asked == listed  # the others were measured all the same
-  record = points.read(points.path(tmp_path, listed[1]))
+  record = points.read(listed[1].path(tmp_path))
   assert record["failed"] == "no room"
   asked.clear()
   answers.clear()
   assert run(tmp_path) == []
   assert asked == [listed[1]]
-  assert "failed" not in points.read(points.path(tmp_path, listed[1]))
+  assert "failed" not in points.read(listed[1].path(tmp_path))
 
 
 def test_ctrl_c_keeps_what_is_done(taken, tmp_path):
@@ -147,27 +147,6 @@ def test_nothing_is_measured_beside_another_config(taken, tmp_path):
     run(tmp_path, data__image_size=32)
   assert asked == []
   assert names(tmp_path) == before
-
-
-def test_medians_are_shown(taken, tmp_path, capsys):
-  _, answers = taken
-  answers[series().points()[1]] = measure.PointError("no room")
-  run(tmp_path, asked=series(inputs=("synthetic",), repeats=1))
-  capsys.readouterr()
-  measure.show(Console(), tmp_path)
-  lines = capsys.readouterr().out.splitlines()
-  (row,) = [line for line in lines if "weak, synthetic" in line]
-  cells = [
-    cell.strip() for cell in row.split("\N{BOX DRAWINGS LIGHT VERTICAL}")
-  ]
-  assert cells[1:-1] == [
-    "weak, synthetic",
-    "1",
-    "1",
-    "10",
-    "100.0%",
-    "400.0",
-  ]
 
 
 @pytest.mark.parametrize(
@@ -214,17 +193,19 @@ def take(folder, kind, devices, processes=1, **fields):
     **{name.replace(".", "__"): v for name, v in SMALL.items()}
   )
   point = toy.point(devices, input=kind, processes=processes, **fields)
-  return measure.take(
+  return series_lib.measure(
     point, values, 2, compiled=folder / "compiled", timeout=300
   )
 
 
+@pytest.mark.extended
 def test_one_device_without_data(tmp_path):
   record = take(tmp_path, "synthetic", 1)
   check(record, devices=1, batch=4)
   assert record["train_examples"] is None
 
 
+@pytest.mark.extended
 def test_two_devices_with_the_input_of_training(tmp_path):
   record = take(tmp_path, "real", 2)
   check(record, devices=2, batch=8)
@@ -232,7 +213,7 @@ def test_two_devices_with_the_input_of_training(tmp_path):
 
 
 def test_a_process_that_fails_says_why(tmp_path):
-  with pytest.raises(measure.PointError, match="a multiple of 2"):
+  with pytest.raises(series_lib.PointError, match="a multiple of 2"):
     take(tmp_path, "synthetic", 2, global_batch=3)
 
 
@@ -241,8 +222,8 @@ def test_a_process_that_hangs_is_given_up(tmp_path):
   values = toy.config(
     **{name.replace(".", "__"): v for name, v in SMALL.items()}
   )
-  with pytest.raises(measure.PointError, match=r"no result after 0\.2 s"):
-    measure.take(point, values, 2, compiled=tmp_path, timeout=0.2)
+  with pytest.raises(series_lib.PointError, match=r"no result after 0\.2 s"):
+    series_lib.measure(point, values, 2, compiled=tmp_path, timeout=0.2)
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_a_point_is_one_whole_file(tmp_path):
   point = toy.point(2)
   toy.write(tmp_path, {point: toy.record(10.0, point)})
   (file,) = (tmp_path / "points").iterdir()
-  assert file == points.path(tmp_path, point)
+  assert file == point.path(tmp_path)
   found = json.loads(file.read_text())
   assert found["devices"] == 2
   assert found["global_batch"] == 8
@@ -93,17 +93,17 @@ def test_a_point_is_one_whole_file(tmp_path):
 
 def test_what_is_measured_is_not_measured_again(tmp_path):
   point = toy.point()
-  assert points.why_anew(tmp_path, point, now()) == ""
+  assert points.why_again(tmp_path, point, now()) == ""
   toy.write(tmp_path, {point: toy.record(10.0, point)})
-  assert points.why_anew(tmp_path, point, now()) is None
-  assert points.why_anew(tmp_path, toy.point(repeat=2), now()) == ""
+  assert points.why_again(tmp_path, point, now()) is None
+  assert points.why_again(tmp_path, toy.point(repeat=2), now()) == ""
 
 
 def test_where_data_lies_changes_nothing(tmp_path):
   point = toy.point()
   toy.write(tmp_path, {point: toy.record(10.0, point)})
   moved = toy.config(data__path="/there", data__cache_dir="/here")
-  assert points.why_anew(tmp_path, point, now(config=moved)) is None
+  assert points.why_again(tmp_path, point, now(config=moved)) is None
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_other_settings_are_refused(tmp_path, changed, said):
   point = toy.point()
   toy.write(tmp_path, {point: toy.record(10.0, point)})
   with pytest.raises(InputError) as error:
-    points.why_anew(tmp_path, point, now(**changed))
+    points.why_again(tmp_path, point, now(**changed))
   assert said in str(error.value)
   assert "valid: another folder" in str(error.value)
 
@@ -128,14 +128,14 @@ def test_other_settings_are_refused(tmp_path, changed, said):
 def test_failed_and_damaged_ones_are_measured_again(tmp_path):
   point = toy.point()
   toy.write(tmp_path, {point: toy.failure("no room")})
-  assert points.why_anew(tmp_path, point, now()) == "it failed before"
-  points.path(tmp_path, point).write_text('{"scaling": "we')
-  assert "is damaged" in points.why_anew(tmp_path, point, now())
+  assert points.why_again(tmp_path, point, now()) == "it failed before"
+  point.path(tmp_path).write_text('{"scaling": "we')
+  assert "is damaged" in points.why_again(tmp_path, point, now())
 
 
 def test_other_versions_are_measured_again(tmp_path):
   point = toy.point()
   toy.write(tmp_path, {point: toy.record(10.0, point)})
   newer = {**toy.VERSIONS, "jax": "0.13.0"}
-  reason = points.why_anew(tmp_path, point, now(versions=newer))
+  reason = points.why_again(tmp_path, point, now(versions=newer))
   assert reason == "other versions: jax 0.12.0 there, 0.13.0 now"

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.perf.scaling.reporting import planned, series
+from mn_jax.perf.scaling.report import figures
+from mn_jax.perf.scaling.report import rows as rows_lib
 from mn_jax.tools import scaling
 from tests.perf.scaling import toy_scaling as toy
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+  """Blank figures, which take no time to draw."""
+  blank = np.zeros((2, 2, 3), np.uint8)
+  for name in ("measured", "predicted", "cost"):
+    monkeypatch.setattr(figures, name, lambda *_: blank)
 
 
 @pytest.fixture
@@ -65,6 +74,7 @@ def rows(text, title):
   ]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_page_needs_no_network(capsys, tmp_path, measured, gpu, plan):
   out = run(capsys, measured, gpu, plan, f"--output={tmp_path / 'out'}")
   assert "Report: file:///" in out
@@ -104,6 +114,7 @@ def test_markdown_has_its_plots_beside_it(capsys, tmp_path, measured, plan):
   assert "--markdown=" in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_tables_hold_what_was_measured(capsys, tmp_path, measured):
   page = tmp_path / "scaling.md"
   run(capsys, measured, f"--output={tmp_path / 'o'}", f"--markdown={page}")
@@ -144,6 +155,7 @@ def test_tables_hold_what_was_measured(capsys, tmp_path, measured):
   assert "Predictions: not planned." in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_row_that_does_not_fit_says_so(capsys, tmp_path, plan):
   page = tmp_path / "scaling.md"
   run(capsys, plan, f"--output={tmp_path / 'o'}", f"--markdown={page}")
@@ -168,6 +180,7 @@ def test_a_row_that_does_not_fit_says_so(capsys, tmp_path, plan):
   assert "Measurements: not measured." in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_predictions_beside_measurements(capsys, tmp_path, measured, gpu, plan):
   page = tmp_path / "scaling.md"
   run(capsys, measured, gpu, plan, f"--output={tmp_path}", f"--markdown={page}")
@@ -184,11 +197,12 @@ def test_other_batches_are_no_pair(tmp_path, gpu):
     toy.plan_row("H200", 1, 500.0, batch_per_chip=8, global_batch=8),
     toy.plan_row("H100", 1, 500.0),
   ]
-  _, planned_rows = planned.read(toy.write_plan(tmp_path / "other", rows))
-  measured_rows = series.summarize(series.read(gpu))
-  assert planned.pairs(measured_rows, planned_rows) == []
+  _, planned_rows = rows_lib.read_plan(toy.write_plan(tmp_path / "other", rows))
+  measured_rows = rows_lib.summarize(rows_lib.read_points(gpu))
+  assert rows_lib.pairs(measured_rows, planned_rows) == []
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_time_and_money(capsys, tmp_path, gpu, plan):
   page = tmp_path / "scaling.md"
   run(

@@ -2,7 +2,7 @@ import types
 
 import pytest
 
-from mn_jax.perf.scaling.measuring import trace
+from mn_jax.perf.scaling.measure import trace
 
 
 def event(name, start, stop, **stats):
@@ -34,8 +34,8 @@ def share(found, *, num_devices, cpu=False):
 
 
 def test_what_intervals_cover():
-  assert trace.covered([]) == 0
-  assert trace.covered([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
+  assert trace.union_length([]) == 0
+  assert trace.union_length([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
 
 
 def test_devices_of_a_cpu_are_told_apart():

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.perf.scaling.measuring import trainer
+from mn_jax.perf.scaling.measure import trainer
 from tests import toy_transfer
 
 BATCH = 32
@@ -28,6 +28,7 @@ def sums(config):
   return take
 
 
+@pytest.mark.extended
 def test_the_first_step_is_that_of_a_run(config, sums):
   with jax.numpy_dtype_promotion("standard"):
     experiment = toy_transfer.build(config)

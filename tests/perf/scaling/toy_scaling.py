@@ -133,7 +133,7 @@ def write_plan(
   plan = {
     "versions": VERSIONS,
     "command": PLAN,
-    "config": points.flat(config()),
+    "config": points.flatten(config()),
     "rows": rows,
     **fields,
   }

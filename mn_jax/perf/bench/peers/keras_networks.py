@@ -2,7 +2,7 @@
 
 import os
 
-from mn_jax.perf.bench import worker
+from mn_jax.perf.bench import side_process
 
 # Name here -> in keras.applications.
 NETWORKS = {
@@ -19,16 +19,16 @@ NETWORKS = {
 }
 
 
-def build(case: worker.Case) -> worker.Program:
+def build(case: side_process.Case) -> side_process.Program:
   """`train_on_batch` or `predict_on_batch`, with the backend's own arrays."""
   if case.model not in NETWORKS:
-    raise worker.RefusedError(
+    raise side_process.RefusedError(
       f"keras.applications has no {case.model!r}; valid: {', '.join(NETWORKS)}"
     )
-  os.environ["KERAS_BACKEND"] = case.way
+  os.environ["KERAS_BACKEND"] = case.backend
   import numpy as np
 
-  if case.way == "torch":
+  if case.backend == "torch":
     import torch
 
     torch.set_num_threads(case.threads)
@@ -45,8 +45,7 @@ def build(case: worker.Case) -> worker.Program:
     device = first.device_kind
 
     def device_peak() -> int | None:
-      stats = first.memory_stats()
-      return stats["peak_bytes_in_use"] if stats else None
+      return side_process.peak_device_memory(first)
 
   import keras
 
@@ -63,7 +62,7 @@ def build(case: worker.Case) -> worker.Program:
       **options,
     )
   except ValueError as error:  # an input that is too small for it
-    raise worker.RefusedError(" ".join(str(error).split())) from None
+    raise side_process.RefusedError(" ".join(str(error).split())) from None
   pixels = keras.Input(shape, dtype="uint8")
   logits = network(keras.layers.Rescaling(1 / 127.5, offset=-1)(pixels))
   logits = keras.layers.Activation("linear", dtype="float32")(logits)
@@ -73,7 +72,7 @@ def build(case: worker.Case) -> worker.Program:
   model.compile(
     optimizer=keras.optimizers.Adam(1e-4),
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    jit_compile=case.way == "jax",
+    jit_compile=case.backend == "jax",
   )
   draw = np.random.default_rng(0)
   images = keras.ops.convert_to_tensor(
@@ -91,13 +90,13 @@ def build(case: worker.Case) -> worker.Program:
       else:
         model.predict_on_batch(images)
 
-  return worker.Program(
+  return side_process.Program(
     run=run,
     device=device,
-    packages=("keras", "jax" if case.way == "jax" else "torch", "numpy"),
+    packages=("keras", "jax" if case.backend == "jax" else "torch", "numpy"),
     device_peak=device_peak,
   )
 
 
 if __name__ == "__main__":
-  worker.serve(build)
+  side_process.serve(build)

@@ -7,7 +7,7 @@ donated to a jitted step.
 
 from typing import Any
 
-from mn_jax.perf.bench import worker
+from mn_jax.perf.bench import side_process
 
 # MobileNetV1 (Howard et al. 2017, table 1): output channels and stride.
 _V1 = (
@@ -35,7 +35,7 @@ _V2 = (
 NETWORKS = ("mobilenet_v1", "mobilenet_v2")
 
 
-def _network(case: worker.Case) -> Any:
+def _network(case: side_process.Case) -> Any:
   """A Flax module: f32[batch, h, w, 3], train -> f32[batch, classes]."""
   import flax.linen as nn
   import jax
@@ -94,7 +94,7 @@ def _network(case: worker.Case) -> Any:
   return MobileNetV1() if case.model == "mobilenet_v1" else MobileNetV2()
 
 
-def build(case: worker.Case) -> worker.Program:
+def build(case: side_process.Case) -> side_process.Program:
   """A jitted step with a donated state."""
   import functools
 
@@ -104,7 +104,7 @@ def build(case: worker.Case) -> worker.Program:
   import optax
 
   if case.model not in NETWORKS:
-    raise worker.RefusedError(
+    raise side_process.RefusedError(
       f"plain-jax has no {case.model!r}; valid: {', '.join(NETWORKS)}"
     )
   module = _network(case)
@@ -168,17 +168,13 @@ def build(case: worker.Case) -> worker.Program:
         out = classify(variables, images)
     jax.block_until_ready((out, state))
 
-  def device_peak() -> int | None:
-    stats = device.memory_stats()
-    return stats["peak_bytes_in_use"] if stats else None
-
-  return worker.Program(
+  return side_process.Program(
     run=run,
     device=device.device_kind,
     packages=("jax", "jaxlib", "flax", "optax", "numpy"),
-    device_peak=device_peak,
+    device_peak=lambda: side_process.peak_device_memory(device),
   )
 
 
 if __name__ == "__main__":
-  worker.serve(build)
+  side_process.serve(build)

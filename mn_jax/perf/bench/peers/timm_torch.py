@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from mn_jax.perf.bench import worker
+from mn_jax.perf.bench import side_process
 
 # Name here -> in timm.
 NETWORKS = {
@@ -63,14 +63,14 @@ def _import_timm() -> Any:
   return timm
 
 
-def build(case: worker.Case) -> worker.Program:
+def build(case: side_process.Case) -> side_process.Program:
   """The step in eager mode or compiled, on a GPU if torch has one."""
   import torch
   import torch._inductor.config
 
   timm = _import_timm()
   if case.model not in NETWORKS:
-    raise worker.RefusedError(
+    raise side_process.RefusedError(
       f"timm has no {case.model!r}; valid: {', '.join(NETWORKS)}"
     )
   torch.set_num_threads(case.threads)
@@ -107,7 +107,7 @@ def build(case: worker.Case) -> worker.Program:
   def classify(images: torch.Tensor) -> torch.Tensor:
     return torch.softmax(forward(images), dim=1)
 
-  if case.way == "compile":
+  if case.backend == "compile":
     # Inference with constant parameters: BatchNorm is folded, as it is here.
     torch._inductor.config.freezing = case.mode == "infer"
     loss_of = torch.compile(loss_of, dynamic=False)
@@ -140,7 +140,7 @@ def build(case: worker.Case) -> worker.Program:
       return torch.cuda.max_memory_allocated()
     return None
 
-  return worker.Program(
+  return side_process.Program(
     run=run,
     device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
     packages=("torch", "timm", "numpy"),
@@ -149,4 +149,4 @@ def build(case: worker.Case) -> worker.Program:
 
 
 if __name__ == "__main__":
-  worker.serve(build)
+  side_process.serve(build)

@@ -1,0 +1,199 @@
+"""Compares this package's step with those of peers, by interleaved timing."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mn_jax.errors import InputError
+from mn_jax.perf import ratio
+from mn_jax.perf.bench import interleaved
+from mn_jax.perf.bench.interleaved import Command, SideProcess
+from mn_jax.perf.bench.side_process import Case
+
+# Memory formats of images: both are timed on CPUs; GPUs want channels last.
+LAYOUTS = ("auto", "on", "off")
+
+
+@dataclasses.dataclass(frozen=True)
+class Peer:
+  """A library to compare with.
+
+  Attributes:
+    module: the program of its side process.
+    backend: see `Case`.
+    packages: what its interpreter must have.
+    layouts: whether it has two memory formats of images to choose from.
+  """
+
+  module: str
+  backend: str
+  packages: tuple[str, ...]
+  layouts: bool = False
+
+  @property
+  def needs_torch(self) -> bool:
+    """Whether it runs in the peers' interpreter by default, not in this."""
+    return "torch" in self.packages
+
+
+_PEERS = "mn_jax.perf.bench.peers"
+_TIMM, _KERAS = f"{_PEERS}.timm_torch", f"{_PEERS}.keras_networks"
+PEERS = {
+  "timm-eager": Peer(_TIMM, "eager", ("torch", "timm"), layouts=True),
+  "timm-compile": Peer(_TIMM, "compile", ("torch", "timm"), layouts=True),
+  "keras-jax": Peer(_KERAS, "jax", ("keras", "jax")),
+  "keras-torch": Peer(_KERAS, "torch", ("keras", "torch")),
+  "plain-jax": Peer(f"{_PEERS}.plain_jax", "", ("flax", "optax", "jax")),
+}
+_OURS = Command("ours", sys.executable, "mn_jax.perf.bench.own_step", ("jax",))
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How a case is measured.
+
+  Attributes:
+    repeats: how often each library is timed.
+    steps: that it takes each time.
+    timeout: seconds after which a silent side process is given up.
+    channels_last: of LAYOUTS; 'auto' measures both on a CPU.
+    peer_python: interpreter of the peers; empty: `torch_python` for those with
+      torch, this one for the others.
+    torch_python: see `peer_python`.
+    skip_missing: whether a peer that cannot be started is left out.
+  """
+
+  repeats: int
+  steps: int
+  timeout: float
+  channels_last: str
+  peer_python: str
+  torch_python: str
+  skip_missing: bool = False
+
+
+def measure(
+  case: Case, peers: Sequence[str], options: Options
+) -> dict[str, Any]:
+  """Times this package's step and those of peers, as JSON.
+
+  Args:
+    case: what is measured.
+    peers: names in PEERS.
+    options: how.
+
+  Returns:
+    'ours'; 'peers' by name, each with 'ratio' and its 95 % interval, or
+    'failed' with the reason; 'peer' and 'ratio' of the first, or None;
+    'floors' of `roofline.of_network`; and the 'case'.
+
+  Raises:
+    InputError: if a peer cannot run.
+    SideError: if one of the side processes fails.
+  """
+  with contextlib.ExitStack() as stack:
+
+    def start(command: Command, case: Case) -> SideProcess:
+      side = SideProcess(command, case, timeout=options.timeout)
+      return stack.enter_context(contextlib.closing(side))
+
+    sides, failed = {"ours": start(_OURS, case)}, {}
+    on_cpu = sides["ours"].ready["device"] == "cpu"
+    for name in peers:
+      try:
+        sides |= {
+          variant: start(_command(name, options), variant_case)
+          for variant, variant_case in _variants(
+            name, case, options, on_cpu
+          ).items()
+        }
+      except (InputError, interleaved.SideError) as error:
+        if not options.skip_missing:
+          raise
+        failed[name] = {"failed": str(error)}
+    times = interleaved.measure(
+      sides, repeats=options.repeats, steps=options.steps
+    )
+    rows = {
+      name: {
+        **summarize(times[name].seconds, case.batch),
+        **side.ready,
+        **side.call("memory"),
+        "idle_cpu_share": times[name].idle_cpu_share,
+      }
+      for name, side in sides.items()
+    }
+    for name in list(sides)[1:]:
+      sides[name].close()
+    rows["ours"]["compiler_memory_bytes"] = sides["ours"].call("estimate")
+    floors = sides["ours"].call("floors")
+  for name, row in rows.items():
+    row["percent_of_floor"] = (
+      100 * row["images_per_sec"] / floors["images_per_sec"]
+    )
+    if name != "ours":
+      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
+        times["ours"].seconds, times[name].seconds
+      )
+  results = {name: failed.get(name) or _fastest(name, rows) for name in peers}
+  first = results[peers[0]] if peers else {}
+  return {
+    "ours": rows["ours"],
+    "peer": first or None,
+    "ratio": first.get("ratio"),
+    "peers": results,
+    "floors": floors,
+    "case": dataclasses.asdict(case),
+  }
+
+
+def summarize(seconds: Sequence[float], batch: int) -> dict[str, Any]:
+  """Median, spread and throughput of seconds per step."""
+  low, quarter, median, three_quarters, high = np.quantile(
+    seconds, (0, 0.25, 0.5, 0.75, 1)
+  ).tolist()
+  return {
+    "images_per_sec": batch / median,
+    "median_seconds": median,
+    "min_seconds": low,
+    "max_seconds": high,
+    "quartile_seconds": [quarter, three_quarters],
+    "turns": len(seconds),
+  }
+
+
+def _command(name: str, options: Options) -> Command:
+  peer = PEERS[name]
+  python = options.torch_python if peer.needs_torch else sys.executable
+  return Command(
+    name, options.peer_python or python, peer.module, peer.packages
+  )
+
+
+def _variants(
+  name: str, case: Case, options: Options, on_cpu: bool
+) -> dict[str, Case]:
+  """The side processes of a peer by name: one, or one per memory format."""
+  peer = PEERS[name]
+  case = dataclasses.replace(case, backend=peer.backend)
+  if not peer.layouts or options.channels_last != "auto":
+    last = options.channels_last != "off"
+    return {name: dataclasses.replace(case, channels_last=last)}
+  variants = {name: case}
+  if on_cpu:
+    first = dataclasses.replace(case, channels_last=False)
+    variants[f"{name}, channels first"] = first
+  return variants
+
+
+def _fastest(peer: str, rows: Mapping[str, Any]) -> dict[str, Any]:
+  """The variant of a peer with the higher median throughput."""
+  variants = {n: r for n, r in rows.items() if n.partition(",")[0] == peer}
+  best = max(variants, key=lambda name: variants[name]["images_per_sec"])
+  others = {n: r["images_per_sec"] for n, r in variants.items() if n != best}
+  row = {**variants[best], "variant": best}
+  return row if not others else {**row, "other_variants": others}

@@ -1,0 +1,127 @@
+"""The side process of this package's own step: of training, of inference."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from mn_jax.augment import inputs
+from mn_jax.config import Config
+from mn_jax.config.experiment import ModelConfig
+from mn_jax.errors import InputError
+from mn_jax.models import folding, registry, variables
+from mn_jax.parallel import mesh
+from mn_jax.perf.bench import roofline, side_process
+from mn_jax.train import optimizer, state, step
+from mn_jax.train.rules import Rules
+
+
+def build(case: side_process.Case) -> side_process.Program:
+  """Builds the step on the first device."""
+  try:
+    registry.check_resolution(case.model, case.resolution)
+  except InputError as error:
+    raise side_process.RefusedError(str(error)) from None
+  draw = np.random.default_rng(0)
+  shape = (case.batch, case.resolution, case.resolution, 3)
+  batch = {
+    "image": draw.integers(0, 256, shape, np.uint8),
+    "label": draw.integers(0, case.classes, case.batch, np.int32),
+    "mask": np.ones(case.batch, np.float32),
+  }
+  make = _trainer if case.mode == "train" else _predictor
+  device = jax.devices()[0]
+  run, lower = make(case, batch)
+  return side_process.Program(
+    run=run,
+    device=device.device_kind,
+    packages=("jax", "jaxlib", "flax", "optax", "numpy"),
+    device_peak=lambda: side_process.peak_device_memory(device),
+    more={
+      "estimate": lambda: _estimated_bytes(lower()),
+      "floors": lambda: roofline.of_network(case),
+    },
+  )
+
+
+def _trainer(
+  case: side_process.Case, batch: dict[str, np.ndarray]
+) -> tuple[Callable[[int], None], Callable[[], jax.stages.Lowered]]:
+  """The training step, and its lowered program."""
+  config = Config(model=ModelConfig(name=case.model, dtype=case.dtype))
+  network = registry.describe(case.model, num_classes=case.classes)
+  module = registry.build(network, dtype=case.dtype)
+  rules = Rules(config.optim.rules)
+  tx = optimizer.make_optimizer(config.optim, lambda _: 1e-4, rules)
+  devices = mesh.make_mesh(jax.devices()[:1])
+  initial = variables.initial_values(module, case.resolution, seed=0)
+  current = mesh.replicate(devices, state.create(initial, tx, rules, ema=False))
+  placed = mesh.HostImages(devices).put(batch)
+  seed = mesh.replicate(devices, np.int32(0))
+  train_step = step.make_train_step(
+    module,
+    network.conventions,
+    tx,
+    config,
+    devices,
+    rules=rules,
+    class_weights=np.ones(case.classes, np.float32),
+    log_prior=np.log(np.full(case.classes, 1 / case.classes, np.float32)),
+  )
+
+  def run(steps: int) -> None:
+    nonlocal current
+    for _ in range(steps):
+      current, sums = train_step(current, placed, seed)
+    jax.block_until_ready((current, sums))
+
+  return run, lambda: train_step.lower(current, placed, seed)
+
+
+def _predictor(
+  case: side_process.Case, batch: dict[str, np.ndarray]
+) -> tuple[Callable[[int], None], Callable[[], jax.stages.Lowered]]:
+  """The predictor's step, and its lowered program."""
+  network = registry.describe(case.model, num_classes=case.classes)
+  conventions = network.conventions
+  initial = variables.initial_values(
+    registry.build(network), case.resolution, seed=0
+  )
+  folded = folding.fold(initial, epsilon=conventions.epsilon)
+  # The predictor keeps the backbone in the dtype of its products.
+  folded["params"]["backbone"] = jax.tree.map(
+    lambda x: x.astype(case.dtype), folded["params"]["backbone"]
+  )
+  module = registry.build(network, dtype=case.dtype, folded=True)
+
+  @jax.jit
+  def predict(values: dict, images: jax.Array) -> jax.Array:
+    x = inputs.to_input(
+      images, resolution=0, mean=conventions.mean, std=conventions.std
+    )
+    return jax.nn.softmax(module.apply(values, x, False)[0])
+
+  device = jax.devices()[0]
+  values, images = jax.device_put((folded, batch["image"]), device)
+
+  def run(steps: int) -> None:
+    for _ in range(steps):
+      probabilities = predict(values, images)
+    jax.block_until_ready(probabilities)
+
+  return run, lambda: predict.lower(values, images)
+
+
+def _estimated_bytes(lowered: jax.stages.Lowered) -> int:
+  """The compiler's estimate of a program's memory; it is compiled already."""
+  sizes = lowered.compile().memory_analysis()
+  return (
+    sizes.argument_size_in_bytes
+    + sizes.output_size_in_bytes
+    - sizes.alias_size_in_bytes
+    + sizes.temp_size_in_bytes
+  )
+
+
+if __name__ == "__main__":
+  side_process.serve(build)

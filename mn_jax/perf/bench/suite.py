@@ -1,0 +1,173 @@
+"""Suites of measurements, a page of docs/benchmarks each, kept in a JSON file.
+
+Each measurement is a process of `tools.bench`. What is measured already is not
+measured again, so a suite that was stopped resumes where it was.
+"""
+
+import json
+import pathlib
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from mn_jax.data import atomic
+from mn_jax.errors import InputError
+from mn_jax.observe.console import Console
+from mn_jax.perf.bench import page
+
+# For `only`: the page alone, from what there is.
+NONE = "none"
+Case = tuple[str, ...]
+
+_CPU_PEERS = "--peer=timm-eager,timm-compile,keras-jax,keras-torch,plain-jax"
+# Keras and plain JAX take seconds for a step of 224 pixels.
+_CPU_PEERS_LARGE = "--peer=timm-eager,timm-compile"
+_GPU_PEERS = "--peer=timm-eager,timm-compile"
+_MOBILENETS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")
+_SMALL_MOBILENETS = (*_MOBILENETS[:2], "mobilenet_v3_small")
+_IDC = "--config=configs/idc_v1.py"
+_BF16 = "--dtype=bfloat16"
+_GPU_RUN = (
+  "--of=run",
+  _IDC,
+  "--config.data.placement=device",
+  "--config.model.dtype=bfloat16",
+)
+
+
+def _sizes(
+  models: Sequence[str], sizes: Sequence[tuple[int, int]]
+) -> list[Case]:
+  """Flags of every model at each (resolution, batch)."""
+  return [
+    (f"--model={model}", f"--resolution={resolution}", f"--batch={batch}")
+    for resolution, batch in sizes
+    for model in models
+  ]
+
+
+def _networks(
+  models: Sequence[str], sizes: Sequence[tuple[int, int]], *rest: str
+) -> list[Case]:
+  return [
+    (*case, f"--mode={mode}", *rest, "--skip_missing")
+    for case in _sizes(models, sizes)
+    for mode in ("infer", "train")
+  ]
+
+
+def _operations(
+  models: Sequence[str], sizes: Sequence[tuple[int, int]], *rest: str
+) -> list[Case]:
+  return [
+    ("--of=ops", *case, *rest)
+    for model in models
+    for case in _sizes([model], sizes)
+  ]
+
+
+# Name of a suite -> flags of `tools.bench`, a tuple for each measurement.
+CASES: dict[str, list[Case]] = {
+  "cpu": [
+    *_networks(_SMALL_MOBILENETS, [(50, 32)], _CPU_PEERS),
+    *_networks(_SMALL_MOBILENETS[:2], [(224, 16)], _CPU_PEERS_LARGE),
+    *_operations(_SMALL_MOBILENETS[:2], [(50, 32), (224, 16)]),
+    ("--of=run", f"{_IDC}:sample"),
+    ("--of=input", f"{_IDC}:sample"),
+  ],
+  "gpu": [
+    *_networks(
+      _MOBILENETS,
+      [(224, 256), (224, 1024), (50, 1024), (50, 4096)],
+      _BF16,
+      # Several steps between two waits, as in training.
+      "--steps_per_turn=10",
+      _GPU_PEERS,
+    ),
+    *_operations(_MOBILENETS, [(224, 256), (50, 1024)], _BF16),
+    _GPU_RUN,
+    (*_GPU_RUN, "--config.train.replicas=5"),
+  ],
+}
+
+
+def run(
+  path: pathlib.Path,
+  name: str,
+  console: Console,
+  *,
+  only: str,
+  rest: Sequence[str],
+) -> None:
+  """Measures what is missing of a suite and writes its page.
+
+  Args:
+    path: of the page; the reports are beside it, with '.json'.
+    name: of the suite in CASES.
+    console: for people.
+    only: measure those whose flags contain it; NONE: none of them.
+    rest: further flags of every measurement.
+
+  Raises:
+    InputError: if the JSON file cannot be used.
+    KeyboardInterrupt: after the finished measurements are written.
+  """
+  if path.suffix != ".md":
+    raise InputError(f"--table: got {str(path)!r}; valid: a path that ends .md")
+  cases, reports_path = CASES[name], path.with_suffix(".json")
+  reports = _read(reports_path)
+  for number, case in enumerate(cases, 1):
+    key = shlex.join(case)
+    done = key in reports and "failed" not in reports[key]
+    if done or only == NONE or only not in key:
+      continue
+    console.line(f"[{number}/{len(cases)}] {key}")
+    reports[key] = measure([*case, *rest])
+    if "failed" in reports[key]:
+      console.line(f"failed: {reports[key]['failed']}")
+    atomic.write_json(reports_path, reports)
+  atomic.write_json(reports_path, reports)
+  command = f"python -m mn_jax.tools.bench --table={path} --cases={name}"
+  measured = [(case, reports.get(shlex.join(case), {})) for case in cases]
+  atomic.write_text(path, page.render(path, command, measured))
+  console.line(f"Page: {path}")
+
+
+def measure(arguments: list[str]) -> dict[str, Any]:
+  """Runs `tools.bench`; returns its report, or {'failed': reason}."""
+  process = subprocess.Popen(
+    [sys.executable, "-m", "mn_jax.tools.bench", *arguments, "--json"],
+    stdin=subprocess.DEVNULL,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    out, errors = process.communicate()
+  except KeyboardInterrupt:
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    raise
+  if process.returncode == 0:
+    return json.loads(out.splitlines()[-1])
+  lines = [line for line in errors.splitlines() if line.strip()]
+  return {"failed": lines[-1].strip() if lines else "no message"}
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+  """Reads reports by the flags of their measurement; {} without a file."""
+  if not path.exists():
+    return {}
+  try:
+    reports = json.loads(path.read_text())
+  except ValueError:
+    reports = None
+  if not isinstance(reports, dict):
+    raise InputError(
+      f"--table: got {str(path)!r}, which cannot be read; valid: what this "
+      "program wrote, or no file"
+    )
+  return reports

@@ -1,0 +1,87 @@
+"""Prints benchmark reports in a terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mn_jax.observe.console import Console
+from mn_jax.perf.bench import tables
+
+# Share of a core above which an idle process disturbs the others.
+_BUSY = 0.05
+
+
+def show(console: Console, report: Mapping[str, Any]) -> None:
+  """Prints what `tools.bench --json` would print, as tables."""
+  {"model": _model, "ops": _operations, "input": _input, "run": _run}[
+    report["of"]
+  ](console, report)
+  versions = report.get("versions") or report.get("ours", {}).get(
+    "versions", {}
+  )
+  machine = report["machine"]
+  listed = "".join(f"{name} {v}, " for name, v in versions.items())
+  console.line(
+    f"{machine['cpu']}, {machine['cores']} cores; {listed}{machine['date']}"
+  )
+
+
+def _model(console: Console, report: Mapping[str, Any]) -> None:
+  case, ours, floors = report["case"], report["ours"], report["floors"]
+  tables.libraries(report).show(
+    console,
+    f"{case['mode']}: {_title(report)}, {ours['device']}; {ours['turns']} "
+    "repeats",
+  )
+  console.line(
+    f"Floor: {floors['images_per_sec']:,.0f} images/s: arithmetic allows "
+    f"{floors['flop_images_per_sec']:,.0f} "
+    f"({floors['flops_per_image'] / 1e6:,.0f} MFLOP an image, "
+    f"{floors['matmul_flops_per_sec'] / 1e9:,.0f} GFLOP/s), memory "
+    f"{floors['byte_images_per_sec']:,.0f} "
+    f"({floors['bytes_per_image'] / 1e6:,.1f} MB, "
+    f"{floors['copy_bytes_per_sec'] / 1e9:,.1f} GB/s)"
+  )
+  for name, row in {"mn_jax": ours, **report["peers"]}.items():
+    if "failed" in row:
+      console.line(f"{name}: not measured ({row['failed']})")
+      continue
+    for other, rate in row.get("other_variants", {}).items():
+      console.line(f"{other}: {rate:,.0f} images/s")
+    if (row["idle_cpu_share"] or 0) > _BUSY:
+      console.line(
+        f"Note: {name} used {row['idle_cpu_share']:.0%} of a core while the "
+        "others worked; their times are too long"
+      )
+
+
+def _operations(console: Console, report: Mapping[str, Any]) -> None:
+  for table in tables.operations(report):
+    table.show(
+      console,
+      f"{table.columns[0]}: {_title(report)}, {report['device']}; ms (% of "
+      "floor)",
+    )
+
+
+def _input(console: Console, report: Mapping[str, Any]) -> None:
+  table = tables.input_stages("stage", report)
+  title = (
+    f"{report['data']}, {report['image_size']} px, batch {report['batch']}"
+  )
+  table.show(console, f"{title}: images/s on one core")
+
+
+def _run(console: Console, report: Mapping[str, Any]) -> None:
+  table = tables.runs([(report["model"], report)])
+  title = (
+    f"{report['experiment']}: {report['steps']} steps of {report['batch']}"
+  )
+  table.show(console, f"{title} on {report['device']}")
+
+
+def _title(report: Mapping[str, Any]) -> str:
+  case = report["case"]
+  return (
+    f"{case['model']}, {case['resolution']} px, batch {case['batch']}, "
+    f"{case['dtype']}"
+  )

@@ -1,0 +1,1 @@
+"""Measures how the training step scales over the devices of this machine."""

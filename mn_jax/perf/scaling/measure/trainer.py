@@ -1,0 +1,173 @@
+"""The compiled training step of a config with its input, for one point."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from mn_jax.config import Config
+from mn_jax.data import loader
+from mn_jax.models import counting, variables
+from mn_jax.parallel import mesh as mesh_lib
+from mn_jax.perf.scaling import abstract_step
+from mn_jax.run import split_data
+from mn_jax.train import state as state_lib
+from mn_jax.train import step
+
+Batch = dict[str, Any]
+# JAX's event for a program from its cache, with the seconds that were saved.
+_SAVED = "/jax/compilation_cache/compile_time_saved_sec"
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+  """A source of batches.
+
+  Attributes:
+    batches: in training's order; waiting for the next is waiting for data.
+    put: puts one of them on the devices.
+    examples: images in the training part; None where no data is read.
+    classes: of the data; 0 where none is read.
+  """
+
+  batches: Iterator[Batch]
+  put: Callable[[Batch], Batch]
+  examples: int | None
+  classes: int
+
+
+class Trainer:
+  """The training step on all devices, with its state and input.
+
+  Attributes:
+    feed: the batches for `step`.
+    compile_seconds: what it took to trace and compile the step; for a program
+      from JAX's cache, when it was compiled.
+    flops: of one image; see `counting.image_flops`.
+  """
+
+  def __init__(
+    self, config: Config, kind: str, *, batch_size: int, num_batches: int
+  ):
+    """Opens the data and compiles the step.
+
+    Args:
+      config: of one run.
+      kind: of `points.INPUTS`.
+      batch_size: images per step over all devices.
+      num_batches: steps that may be taken.
+
+    Raises:
+      InputError: for a config or data that cannot be used.
+    """
+    mesh = mesh_lib.make_mesh()
+    if kind != "synthetic":
+      feed = _data_feed(
+        config,
+        mesh,
+        on_device=kind == "cached",
+        batch_size=batch_size,
+        num_batches=num_batches,
+      )
+      # So that the step has as many logits as the data has classes.
+      data = dataclasses.replace(config.data, classes=feed.classes)
+      config = dataclasses.replace(config, data=data)
+    abstract = abstract_step.make(
+      config, global_batch=batch_size, num_devices=mesh.size
+    )
+    if kind == "synthetic":
+      feed = _synthetic_feed(abstract, mesh)
+    self.feed = feed
+    resolution = abstract_step.resolution(config)
+    values = variables.initial_values(abstract.module, resolution, config.seed)
+    self._state = mesh_lib.replicate(
+      mesh,
+      state_lib.create(
+        values, abstract.tx, abstract.rules, ema=config.train.ema_decay > 0
+      ),
+    )
+    self._seed = mesh_lib.replicate(mesh, np.int32(config.seed))
+    self._step, self.compile_seconds = _compile(abstract, mesh)
+    self.flops = counting.image_flops(
+      counting.count_macs(abstract.module, resolution),
+      backward=config.model.transfer != "frozen",
+    )
+
+  def step(self, batch: Batch) -> step.Sums:
+    """Dispatches a step on a batch of the feed; its sums are on the devices."""
+    batch = self.feed.put(batch)
+    self._state, sums = self._step(self._state, batch, self._seed)
+    return sums
+
+
+def _compile(
+  abstract: abstract_step.AbstractStep, mesh: jax.sharding.Mesh
+) -> tuple[jax.stages.Compiled, float]:
+  """The compiled step, and `Trainer.compile_seconds`."""
+  saved = []
+
+  def listen(event: str, seconds: float, **_: str | int) -> None:
+    if event == _SAVED:
+      saved.append(seconds)
+
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  start = time.perf_counter()
+  compiled = abstract.lower(mesh).compile()
+  seconds = time.perf_counter() - start
+  jax.monitoring.unregister_event_duration_listener(listen)
+  return compiled, seconds + sum(saved)
+
+
+def _data_feed(
+  config: Config,
+  mesh: jax.sharding.Mesh,
+  *,
+  on_device: bool,
+  batch_size: int,
+  num_batches: int,
+) -> Feed:
+  """Training's own batches, whose images are on the devices or on the host."""
+  data = split_data.load(config.data, lambda done, total: None)
+  images, rows = data.cache.images, data.part("train")
+  if on_device:
+    images, placement = None, mesh_lib.DeviceImages(mesh, images)
+  else:
+    placement = mesh_lib.HostImages(mesh)
+  batches = loader.TrainBatches(
+    images,
+    data.cache.labels,
+    rows,
+    batch_size=batch_size,
+    num_batches=num_batches,
+    seed=config.seed,
+    balanced=config.data.sampling == "balanced",
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  return Feed(
+    batches=batches.iterate(start=0, prefetch=config.data.prefetch),
+    put=placement.put,
+    examples=len(rows),
+    classes=len(data.classes),
+  )
+
+
+def _synthetic_feed(
+  abstract: abstract_step.AbstractStep, mesh: jax.sharding.Mesh
+) -> Feed:
+  """One random batch that stays on the devices."""
+  draw = np.random.default_rng(abstract.config.seed)
+  count = abstract.config.train.batch_size // jax.process_count()
+  shape = (count, *abstract.batch["image"].shape[1:])
+  batch = {
+    "image": draw.integers(0, 256, shape, np.uint8),
+    "id": np.arange(count, dtype=np.int32),
+    "label": draw.integers(0, abstract.classes, count, np.int32),
+    "mask": np.ones(count, np.float32),
+  }
+  placed = mesh_lib.HostImages(mesh).put(batch)
+  return Feed(itertools.repeat(placed), lambda batch: batch, None, 0)

@@ -1,1 +1,0 @@
-"""Series on the devices of a machine, point by point."""

@@ -1,0 +1,1 @@
+"""Predicts how a training step scales over accelerators that are not here."""

@@ -1,1 +1,0 @@
-"""What slices of accelerators would give, without having them."""

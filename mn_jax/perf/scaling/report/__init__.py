@@ -1,0 +1,1 @@
+"""Reports scaling: measured points beside predictions, as a page."""

@@ -1,0 +1,249 @@
+"""Figures of scaling reports, for a column of 150 mm.
+
+What colour shows is also shown by a marker or a dash.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib.ticker
+import numpy as np
+from matplotlib import axes as axes_lib
+
+from mn_jax.observe import canvas
+from mn_jax.perf.scaling import points
+from mn_jax.perf.scaling.report.rows import Measured, Pair, Predicted
+
+_DPI = 200
+_TEXT, _SMALL = 8.0, 7.0  # points
+_HEIGHT = 2.0  # inches of a row of panels
+_MAX_TICKS = 6  # as many counts as have room below a panel
+_MARKERS, _DASHES = "os^Dvp*", ("-", "--", "-.", ":")
+# Measured points that would hide each other stand a little apart.
+_APART = 1.03
+
+Row = Measured | Predicted
+
+
+@dataclasses.dataclass(frozen=True)
+class _Panel:
+  """A panel: a value of every row, over numbers of devices.
+
+  Attributes:
+    label: of its vertical axis.
+    value: of a row.
+    bars: lengths of the error bars below and above the value, or None.
+    log: whether the vertical axis is logarithmic.
+    ideal: perfect scaling over numbers of devices; None to leave it out.
+    crosses: measured rows to mark, by their images/s.
+  """
+
+  label: str
+  value: Callable[[Any], float]
+  bars: Callable[[Any], tuple[float, float]] | None = None
+  log: bool = False
+  ideal: Callable[[np.ndarray], np.ndarray] | None = None
+  crosses: Sequence[Measured] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Look:
+  """How the line of a row looks, equal for all rows of the line."""
+
+  name: str
+  colour: int
+  marker: int
+
+
+def measured(rows: Sequence[Measured], title: str) -> np.ndarray:
+  """Draws speed-up, efficiency and step time over devices.
+
+  Args:
+    rows: of one network on one kind of device, in order of devices.
+    title: above.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  processes = sorted({row.processes for row in rows})
+
+  def look(row: Measured) -> _Look:
+    several = f", {row.processes} processes" if row.processes > 1 else ""
+    return _Look(
+      f"{row.input}{several}",
+      points.INPUTS.index(row.input),
+      processes.index(row.processes),
+    )
+
+  def interval(row: Measured) -> tuple[float, float]:
+    if row.interval is None:
+      return 0.0, 0.0
+    return row.efficiency - row.interval[0], row.interval[1] - row.efficiency
+
+  panels = [
+    _Panel("speed-up", lambda row: row.speed_up, ideal=lambda x: x / x.min()),
+    # None: no repeat in common with the smallest count.
+    _Panel(
+      "efficiency",
+      lambda row: np.nan if row.efficiency is None else row.efficiency,
+      interval,
+      ideal=np.ones_like,
+    ),
+    _Panel(
+      "step, ms (bar: to p95)",
+      lambda row: 1e3 * row.p50,
+      lambda row: (0.0, 1e3 * (row.p95 - row.p50)),
+    ),
+  ]
+  rows = [row for row in rows if row.repeats]
+  return _draw(rows, lambda _: panels, look, title, "devices")
+
+
+def predicted(
+  rows: Sequence[Predicted], pairs: Sequence[Pair], title: str
+) -> np.ndarray:
+  """Draws predicted images/s, efficiency and step time over chips.
+
+  Args:
+    rows: of one network, those that fit.
+    pairs: of these rows, with their measurements.
+    title: above.
+
+  Returns:
+    u8[h, w, 3].
+  """
+
+  def panels(scaling: str) -> list[_Panel]:
+    seen = [p.measured for p in pairs if p.measured.scaling == scaling]
+    return [
+      _Panel(
+        "images/s", lambda row: row.images_per_sec, log=True, crosses=seen
+      ),
+      _Panel("efficiency", lambda row: row.efficiency, ideal=np.ones_like),
+      _Panel("step, ms", lambda row: 1e3 * row.step_seconds),
+    ]
+
+  return _draw(rows, panels, _look_of_chip(rows), title, "chips")
+
+
+def cost(rows: Sequence[Predicted], title: str) -> np.ndarray:
+  """Draws predicted time to train, and chip-hours, over chips.
+
+  Args:
+    rows: of one network, those whose number of images to train is known.
+    title: above.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  panels = [
+    _Panel("minutes to train", lambda row: row.seconds_to_train / 60, log=True),
+    _Panel(
+      "chip-hours to train",
+      lambda row: row.seconds_to_train * row.count / 3600,
+    ),
+  ]
+  return _draw(rows, lambda _: panels, _look_of_chip(rows), title, "chips")
+
+
+def _look_of_chip(rows: Sequence[Predicted]) -> Callable[[Predicted], _Look]:
+  """A line for each chip, or for each batch of one that has several."""
+
+  def look(row: Predicted) -> _Look:
+    # Of this scaling: the other one has a row of panels of its own.
+    series = dict.fromkeys(
+      other.series() for other in rows if other.scaling == row.scaling
+    )
+    place = list(series).index(row.series())
+    several = [key[1] for key in series].count(row.chip) > 1
+    batch = f", batch {row.series()[-1]:,}" if several else ""
+    return _Look(f"{row.chip}{batch}", place, place)
+
+  return look
+
+
+def _draw(
+  rows: Sequence[Row],
+  panels_of: Callable[[str], Sequence[_Panel]],
+  look: Callable[[Any], _Look],
+  title: str,
+  x_label: str,
+) -> np.ndarray:
+  """Draws a row of panels for each kind of scaling; u8[h, w, 3]."""
+  scalings = [s for s in points.SCALINGS if any(r.scaling == s for r in rows)]
+  grid = [panels_of(scaling) for scaling in scalings]
+  height = 0.6 + _HEIGHT * len(grid)
+  figure = canvas.new_figure(canvas.PAGE, height)
+  figure.suptitle(title, fontsize=_TEXT)
+  all_axes = figure.subplots(len(grid), len(grid[0]), squeeze=False)
+  for axes_row, panels, scaling in zip(all_axes, grid, scalings, strict=True):
+    lines: dict[_Look, list[Row]] = {}
+    for row in rows:
+      if row.scaling == scaling:
+        lines.setdefault(look(row), []).append(row)
+    for axes, panel in zip(axes_row, panels, strict=True):
+      _fill(axes, panel, lines)
+    axes_row[0].set_ylabel(f"{scaling}: {panels[0].label}", fontsize=_SMALL)
+  for axes in all_axes[-1]:
+    axes.set_xlabel(x_label, fontsize=_SMALL)
+  handles = {}
+  for axes in figure.axes:
+    for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+      handles.setdefault(name, handle)
+  figure.legend(
+    handles.values(),
+    handles.keys(),
+    loc="outside lower center",
+    ncols=4,
+    fontsize=_SMALL,
+    frameon=False,
+  )
+  return canvas.pixels(figure, dpi=_DPI)
+
+
+def _fill(
+  axes: axes_lib.Axes, panel: _Panel, lines: dict[_Look, list[Row]]
+) -> None:
+  def devices(row: Row) -> int:
+    return row.count if isinstance(row, Predicted) else row.devices
+
+  everything = [row for rows in lines.values() for row in rows]
+  counts = np.unique([devices(r) for r in (*everything, *panel.crosses)]) * 1.0
+  if panel.ideal is not None:
+    axes.plot(
+      counts, panel.ideal(counts), ls=":", c="gray", lw=1, label="ideal"
+    )
+  apart = isinstance(everything[0], Measured)
+  for place, (look, rows) in enumerate(lines.items()):
+    shift = _APART ** (place - (len(lines) - 1) / 2) if apart else 1
+    axes.errorbar(
+      np.array([devices(row) for row in rows]) * shift,
+      [panel.value(row) for row in rows],
+      yerr=panel.bars and np.transpose([panel.bars(row) for row in rows]),
+      label=look.name,
+      c=canvas.COLOURS[look.colour % len(canvas.COLOURS)],
+      marker=_MARKERS[look.marker % len(_MARKERS)],
+      ls=_DASHES[look.marker % len(_DASHES)],
+      ms=3,
+      lw=1,
+      elinewidth=0.8,
+    )
+  if panel.crosses:
+    x = [row.devices for row in panel.crosses]
+    y = [row.images_per_sec for row in panel.crosses]
+    axes.plot(x, y, c="black", marker="x", ls="", ms=3, label="measured")
+  axes.set_xscale("log", base=2)
+  ticks = counts
+  if len(counts) > _MAX_TICKS:
+    # Each four times the one before, where the counts have them.
+    ticks = counts[np.log2(counts / counts[0]) % 2 == 0]
+  axes.set_xticks(ticks, [f"{count:g}" for count in ticks])
+  axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+  if panel.log:
+    axes.set_yscale("log")
+  else:
+    axes.set_ylim(0, 1.03 * axes.get_ylim()[1])
+  axes.set_ylabel(panel.label, fontsize=_SMALL)
+  axes.grid(alpha=0.25, lw=0.5)
+  axes.tick_params(which="both", labelsize=_SMALL)

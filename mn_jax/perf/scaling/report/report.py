@@ -1,0 +1,354 @@
+"""The report of measured and predicted scaling, as a page and as Markdown."""
+
+import dataclasses
+import io
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image
+
+from mn_jax.data import atomic
+from mn_jax.errors import InputError
+from mn_jax.observe import writers
+from mn_jax.observe.console import Console
+from mn_jax.perf.scaling.report import figures, rows, tables
+from mn_jax.perf.scaling.report.rows import Measured, Pair, Predicted
+from mn_jax.report import page
+from mn_jax.report.document import Document, Figure, Section
+
+_WIDTH = 1000  # pixels of a figure beside Markdown
+_INTRO = (
+  "Weak scaling keeps the batch per device, strong scaling the batch over all "
+  "devices. Measured numbers are of the training step as it runs; predicted "
+  "ones are of the same step, compiled for chips that are not here."
+)
+_INPUTS = (
+  "Input: synthetic is one random batch that stays on the devices; cached has "
+  "the data set on the devices and sends the rows of each batch; real gathers "
+  "every batch from the decoded images and sends its pixels. All three take "
+  "the same step, augmentation included."
+)
+_CPU = (
+  "Devices of a CPU are parts of one processor: more of them share the same "
+  "cores, so their series shows that the program is right and what its parts "
+  "cost, not how fast it scales."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+  """The contents of folders of measurements and plans.
+
+  Attributes:
+    measured: rows of the points.
+    predicted: rows of the plans.
+    pairs: measurements with a prediction.
+    commands: that measured or planned, by the network's label.
+    machines: of the measurements: 'cpu, 2 cores, ...'.
+    versions: of JAX and others that measured or planned.
+    dates: of the measurements.
+  """
+
+  measured: list[Measured]
+  predicted: list[Predicted]
+  pairs: list[Pair]
+  commands: dict[str, list[str]]
+  machines: list[str]
+  versions: list[str]
+  dates: list[str]
+
+
+def read(folders: Sequence[pathlib.Path]) -> Results:
+  """Reads the points and plans of folders.
+
+  Raises:
+    InputError: if one holds neither points nor a plan, or damaged ones.
+  """
+  records, predicted, machines = [], [], []
+  # Label, command and versions of each point and plan.
+  sources: list[tuple[str, str, Mapping[str, str]]] = []
+  for folder in folders:
+    folder_points = rows.read_points(folder)
+    has_plan = (folder / "plan.json").is_file()
+    if not folder_points and not has_plan:
+      raise InputError(
+        f"got {str(folder)!r}, which has neither points/*.json nor plan.json; "
+        "valid: the output of `scaling measure` or `scaling plan`"
+      )
+    records += folder_points
+    if has_plan:
+      plan, plan_rows = rows.read_plan(folder)
+      predicted += plan_rows
+      label = rows.label(plan["config"])
+      sources.append((label, plan["command"], plan["versions"]))
+  for record in records:
+    label = rows.label(record["config"])
+    sources.append((label, record["command"], record["versions"]))
+    if "machine" in record:
+      machines.append(
+        "{kind}: {cpu}, {cores} cores, {system}".format(
+          kind=record["device_kind"], **record["machine"]
+        )
+      )
+  commands: dict[str, list[str]] = {}
+  for label, command, _ in dict.fromkeys((*s[:2], None) for s in sources):
+    commands.setdefault(label, []).append(command)
+  versions = [
+    ", ".join(f"{name} {version}" for name, version in source[2].items())
+    for source in sources
+  ]
+  measured = rows.summarize(records)
+  return Results(
+    measured=measured,
+    predicted=predicted,
+    pairs=rows.pairs(measured, predicted),
+    commands=commands,
+    machines=list(dict.fromkeys(machines)),
+    versions=list(dict.fromkeys(versions)),
+    dates=sorted(r["machine"]["date"] for r in records if "machine" in r),
+  )
+
+
+def check_prices(results: Results, prices: tables.Prices) -> None:
+  """Refuses the price of a chip that no row is of.
+
+  Raises:
+    InputError: naming it.
+  """
+  kinds = [row.device_kind for row in results.measured]
+  kinds += [row.chip for row in results.predicted]
+  for name in prices:
+    if not any(tables.is_called(name, kind) for kind in kinds):
+      valid = ", ".join(dict.fromkeys(kinds))
+      raise InputError(f"--price: got {name!r}; valid: {valid}")
+
+
+def write(
+  results: Results,
+  *,
+  output: pathlib.Path,
+  markdown: pathlib.Path | None,
+  prices: tables.Prices,
+  command: str,
+  console: Console,
+) -> None:
+  """Writes the report.
+
+  Args:
+    results: to report.
+    output: folder for report.html and what belongs to it.
+    markdown: a page to write too, with its figures in a folder beside it that
+      has its name; or None.
+    prices: chip or kind of device -> US dollars per hour of one.
+    command: to repeat the report.
+    console: for people.
+  """
+  document = build(results, prices, command)
+  path = page.write(document, _numbers(results), output)
+  console.line(f"Report: {path.resolve().as_uri()}")
+  if markdown is not None:
+    _write_markdown(document, markdown)
+    console.line(f"Markdown: {markdown}")
+
+
+def build(results: Results, prices: tables.Prices, command: str) -> Document:
+  """Builds the document; arguments as in `write`."""
+  first_tables = {}
+  glance = tables.overview(
+    _ends([row for row in results.measured if row.repeats]),
+    _ends([row for row in results.predicted if row.fits]),
+    prices,
+  )
+  if glance.rows:
+    first_tables["At a glance"] = glance
+  if results.predicted:
+    first_tables["Predicted beside measured"] = tables.comparison(
+      results.measured, results.predicted, results.pairs
+    )
+  kinds = dict.fromkeys((r.label, r.device_kind) for r in results.measured)
+  labels = dict.fromkeys(row.label for row in results.predicted)
+  protocol = [("this page", command)]
+  protocol += [("measured on", machine) for machine in results.machines]
+  if results.dates:
+    dates = f"{results.dates[0]} to {results.dates[-1]}"
+    protocol.append(("measured", dates))
+  protocol += [("versions", versions) for versions in results.versions]
+  return Document(
+    title="Scaling",
+    intro=_INTRO,
+    claims=[],
+    tables=first_tables,
+    figures=[],
+    sections=[
+      *(_measured_section(results, *kind) for kind in kinds),
+      *(_predicted_section(results, label, prices) for label in labels),
+    ],
+    protocol=protocol,
+    notes=_notes(results),
+  )
+
+
+def _ends(series_rows: Sequence[Any]) -> list[Any]:
+  """The fewest and the most devices of each series."""
+  series: dict[tuple[Any, ...], list[Any]] = {}
+  for row in series_rows:
+    series.setdefault(row.series(), []).append(row)
+  ends = []
+  for members in series.values():
+    last = members[-1]
+    if isinstance(last, Measured):
+      last = max(members, key=lambda row: (row.devices, -row.processes))
+    ends += [members[0]] if last is members[0] else [members[0], last]
+  return ends
+
+
+def _notes(results: Results) -> list[str]:
+  notes = []
+  if results.measured:
+    notes.append(_INPUTS)
+  if any(row.device_kind == "cpu" for row in results.measured):
+    notes.append(_CPU)
+  if not results.measured:
+    notes.append(f"Measurements: {tables.NOT_MEASURED}.")
+  if not results.predicted:
+    notes.append("Predictions: not planned.")
+  return notes
+
+
+def _measured_section(results: Results, label: str, kind: str) -> Section:
+  members = [
+    row
+    for row in results.measured
+    if (row.label, row.device_kind) == (label, kind)
+  ]
+  anchor = _anchor(f"measured {label} {kind}")
+  title = f"{label}, measured on {kind}"
+  section_figures = []
+  if any(row.repeats for row in members):
+    section_figures.append(
+      Figure(
+        anchor,
+        figures.measured(members, title),
+        "Speed-up and efficiency over the smallest count of each series, "
+        "with 95 % intervals over repeats, and time per step. Points that "
+        "would hide each other stand a little apart.",
+      )
+    )
+  return Section(
+    title=title,
+    anchor=anchor,
+    text="Every measurement was made in fresh processes, one after the "
+    "other, repeat by repeat.",
+    command=_commands(results, label, "measure"),
+    tables=_filled(tables.speed(members), tables.time_spent(members)),
+    figures=section_figures,
+  )
+
+
+def _predicted_section(
+  results: Results, label: str, prices: tables.Prices
+) -> Section:
+  members = [row for row in results.predicted if row.label == label]
+  fitting = [row for row in members if row.fits]
+  timed = [row for row in fitting if row.seconds_to_train is not None]
+  pairs = [pair for pair in results.pairs if pair.predicted.label == label]
+  anchor = _anchor(f"planned {label}")
+  title = f"{label}, predicted"
+  section_figures = []
+  if fitting:
+    section_figures.append(
+      Figure(
+        anchor,
+        figures.predicted(fitting, pairs, title),
+        "Predicted images/s, efficiency and time per step over chips"
+        + ("; crosses are measurements." if pairs else "."),
+      )
+    )
+  if timed:
+    section_figures.append(
+      Figure(
+        f"{anchor}_cost",
+        figures.cost(timed, f"{label}, time and chip-hours to train"),
+        "Predicted time of all training steps, and what it costs in hours "
+        "of all chips together.",
+      )
+    )
+  refused = len(members) - len(fitting)
+  text = f"All of {len(members)} options fit."
+  if refused:
+    verb = "does" if refused == 1 else "do"
+    text = f"{refused} of {len(members)} options {verb} not fit."
+  return Section(
+    title=title,
+    anchor=anchor,
+    text=text,
+    command=_commands(results, label, "plan"),
+    tables=_filled(tables.plan(members), tables.overview([], members, prices)),
+    figures=section_figures,
+  )
+
+
+def _filled(*some: tables.Table) -> list[tables.Table]:
+  """The tables that have rows."""
+  return [table for table in some if table.rows]
+
+
+def _commands(results: Results, label: str, verb: str) -> str:
+  commands = results.commands[label]
+  return "\n".join(c for c in commands if f" {verb} " in c)
+
+
+def _anchor(text: str) -> str:
+  return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+
+
+def _numbers(results: Results) -> dict[str, Any]:
+  """All numbers of the report, for report.json."""
+  return writers.jsonable(
+    {
+      "measured": [dataclasses.asdict(row) for row in results.measured],
+      "planned": [dataclasses.asdict(row) for row in results.predicted],
+      "errors": [
+        {
+          "label": pair.measured.label,
+          "chip": pair.predicted.chip,
+          "devices": pair.measured.devices,
+          "input": pair.measured.input,
+          "error": pair.error,
+        }
+        for pair in results.pairs
+      ],
+    }
+  )
+
+
+def _write_markdown(document: Document, path: pathlib.Path) -> None:
+  """Writes a page and, in a folder beside it with its name, its figures.
+
+  Figures of an earlier page in that folder are removed.
+  """
+  folder = path.with_suffix("")
+  text, names = page.markdown(document, folder.name), set()
+  for figure in document.all_figures():
+    name = f"{folder.name}/{figure.name}"
+    text = text.replace(f"({name}.webp)", f"({name}.png)")
+    atomic.write_bytes(folder / f"{figure.name}.png", _png(figure))
+    names.add(f"{figure.name}.png")
+  for file in folder.glob("*.png"):
+    if file.name not in names:
+      file.unlink()
+  atomic.write_text(path, text)
+
+
+def _png(figure: Figure) -> bytes:
+  """A plot as a PNG file of few colours, for pages that show no WebP."""
+  image = Image.fromarray(figure.pixels)
+  height = round(image.height * _WIDTH / image.width)
+  image = image.resize((_WIDTH, height), Image.Resampling.LANCZOS)
+  buffer = io.BytesIO()
+  image.quantize(64, dither=Image.Dither.NONE).save(
+    buffer, "PNG", optimize=True
+  )
+  return buffer.getvalue()

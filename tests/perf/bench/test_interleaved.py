@@ -1,0 +1,155 @@
+import dataclasses
+import pathlib
+import sys
+import tempfile
+
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.perf.bench import interleaved, side_process
+
+CASE = side_process.Case(
+  model="toy",
+  resolution=8,
+  batch=2,
+  mode="train",
+  dtype="float32",
+  classes=2,
+  threads=3,
+  allocator="glibc-keep",
+)
+
+
+@pytest.fixture
+def start(monkeypatch, tmp_path):
+  """Starts a toy side; what it leaves in the temporary folder shows."""
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  sides = []
+
+  def start(way, python=sys.executable, timeout=60.0):
+    command = interleaved.Command(
+      "toy", python, "tests.perf.bench.toy_side", ("this", "that")
+    )
+    case = dataclasses.replace(CASE, backend=way)
+    side = interleaved.SideProcess(command, case, timeout=timeout)
+    sides.append(side)
+    return side
+
+  yield start
+  for side in sides:
+    side.close()
+  assert list(tmp_path.iterdir()) == []
+
+
+def alive(pid: int) -> bool:
+  stat = pathlib.Path(f"/proc/{pid}/stat")
+  return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_side_warms_up_and_steps_when_asked(start):
+  side = start("")
+  assert side.ready["device"] == "toy"
+  assert side.ready["compile_seconds"] >= 0
+  assert set(side.ready["versions"]) == {"python", "jax"}
+  assert side.call("steps") == 4
+  assert side.call("step", steps=3) > 0
+  assert side.call("steps") == 7
+  assert side.call("threads") == CASE.threads
+  memory = side.call("memory")
+  assert memory["peak_device_memory_bytes"] is None
+  # That of a small process, not of this one, which started it.
+  assert 1e6 < memory["peak_memory_bytes"] < 1e8
+
+
+def test_a_side_that_dies_says_its_last_line(start):
+  side = start("dies")
+  with pytest.raises(interleaved.SideError) as caught:
+    side.call("step", steps=1)
+  assert str(caught.value) == "toy died (exit code 3): out of luck"
+  with pytest.raises(interleaved.SideError, match="out of luck"):
+    side.call("step", steps=1)
+
+
+def test_a_side_that_dies_at_once_says_why(start):
+  with pytest.raises(
+    interleaved.SideError, match=r"died.*OSError: cannot load"
+  ):
+    start("dies at once")
+
+
+def test_a_side_that_hangs_is_given_up(start):
+  side = start("hangs", timeout=3)
+  with pytest.raises(interleaved.SideError, match="gave no answer for 3 s"):
+    side.call("step", steps=1)
+
+
+def test_a_side_that_answers_nonsense_is_told(start):
+  with pytest.raises(
+    interleaved.SideError, match="'step done'; valid: a line of"
+  ):
+    start("mumbles")
+
+
+def test_a_missing_package_is_named_with_its_interpreter(start):
+  with pytest.raises(InputError) as caught:
+    start("lacks")
+  assert "needs this and that in" in str(caught.value)
+  assert "lacks a_package_that_is_not_there" in str(caught.value)
+  assert sys.executable in str(caught.value)
+
+
+def test_a_case_that_a_peer_lacks_is_the_users_to_mend(start):
+  with pytest.raises(InputError, match="no such network; valid: others"):
+    start("refuses")
+
+
+def test_an_interpreter_that_is_none_is_refused(start):
+  with pytest.raises(InputError, match=r"--peer_python: got '/nowhere/python'"):
+    start("", python="/nowhere/python")
+
+
+def test_closing_ends_what_a_side_has_started(start):
+  side = start("parent")
+  (child,) = side.call("children")
+  assert alive(child)
+  side.close()
+  assert not alive(child)
+  side.close()
+
+
+class Fake:
+  """A side whose step takes so many seconds, on paper."""
+
+  def __init__(self, name, order, seconds, idles):
+    self._name, self._order = name, order
+    self._seconds, self._idles = seconds, idles
+    self._used = 0.0
+
+  def call(self, name, steps):
+    assert name == "step"
+    self._order.append(self._name)
+    self._used += steps * self._seconds
+    return self._seconds
+
+  def cpu_seconds(self):
+    if self._order and self._order[-1] != self._name:
+      self._used += self._idles
+    return self._used
+
+
+def test_turns_begin_with_another_side_each():
+  order = []
+  sides = {name: Fake(name, order, 1.0, 0.0) for name in "abc"}
+  times = interleaved.measure(sides, repeats=3, steps=2)
+  assert "".join(order) == "abcbcacab"
+  for name in "abc":
+    assert times[name].seconds == [1.0] * 3
+    assert times[name].idle_cpu_share == 0
+
+
+def test_a_side_that_works_while_it_waits_shows():
+  order = []
+  sides = {"a": Fake("a", order, 1.0, 0.0), "b": Fake("b", order, 2.0, 0.25)}
+  times = interleaved.measure(sides, repeats=4, steps=1)
+  assert times["a"].idle_cpu_share == 0
+  assert times["b"].idle_cpu_share > 0.05

@@ -1,0 +1,23 @@
+import jax
+import pytest
+
+from mn_jax.perf.bench import own_step, side_process
+
+
+@pytest.mark.usefixtures("standard_promotion")
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_a_step_runs_and_its_memory_is_estimated(mode):
+  case = side_process.Case(
+    model="simple_cnn",
+    resolution=16,
+    batch=2,
+    mode=mode,
+    dtype="float32",
+    classes=2,
+    threads=1,
+    allocator="glibc",
+  )
+  program = own_step.build(case)
+  program.run(2)
+  assert program.device == jax.devices()[0].device_kind
+  assert program.more["estimate"]() > 2 * 16 * 16 * 3

@@ -1,0 +1,73 @@
+import math
+
+import pytest
+
+from mn_jax.models import counting, registry
+from mn_jax.perf.bench import layer_calls, roofline, side_process
+
+CALLS = [
+  layer_calls.Call("stem/conv", "conv", (4, 4, 3), (2, 2, 8), (3, 3), 2),
+  layer_calls.Call("stem/norm", "norm", (2, 2, 8), (2, 2, 8)),
+  layer_calls.Call("block/conv", "conv", (2, 2, 8), (2, 2, 16)),
+  layer_calls.Call("block/norm", "norm", (2, 2, 16), (2, 2, 16)),
+  layer_calls.Call("logits", "dense", (16,), (2,)),
+]
+
+
+def count(**options):
+  return roofline.count_work(CALLS, macs=1000, params=50, batch=10, **options)
+
+
+def test_bytes_of_inference_by_hand():
+  work = count(train=False, dtype="float32")
+  read, written = 48 + 32 + 16, 32 + 64 + 2
+  assert work.bytes == 4 * (read + written) + 4 * 50 / 10
+  assert work.flops == 2000
+
+
+def test_bytes_of_training_by_hand():
+  work = count(train=True, dtype="bfloat16")
+  # The first convolution has no input gradient to read and write for.
+  convolutions = 2 * (48 + 32) + 3 * (32 + 64) + 3 * (16 + 2)
+  norms = 8 * (32 + 64)
+  assert work.bytes == 2 * (convolutions + norms) + 4 * 10 * 50 / 10
+  assert work.flops == 3 * 2000
+
+
+def test_a_floor_is_what_the_slower_of_two_allows():
+  peaks = roofline.Peaks(flops_per_sec=100.0, bytes_per_sec=10.0)
+  assert roofline.Work(flops=50.0, bytes=20.0).seconds(peaks) == (0.5, 2.0)
+
+
+def test_a_network_at_its_size(monkeypatch):
+  monkeypatch.setattr(
+    roofline, "measure_peaks", lambda dtype: roofline.Peaks(1e9, 1e9)
+  )
+  case = side_process.Case(
+    model="mobilenet_v1",
+    resolution=8,
+    batch=10,
+    mode="train",
+    dtype="float32",
+    classes=2,
+    threads=1,
+    allocator="glibc",
+  )
+  found = roofline.of_network(case)
+  module = registry.build(registry.describe("mobilenet_v1", num_classes=2))
+  macs = counting.count_macs(module, 8)
+  assert found["mult_adds_per_image"] == macs
+  assert found["flop_images_per_sec"] == pytest.approx(1e9 / (6 * macs))
+  assert found["images_per_sec"] == pytest.approx(
+    min(found["flop_images_per_sec"], found["byte_images_per_sec"])
+  )
+
+
+def test_ceilings_are_measured(monkeypatch):
+  monkeypatch.setattr(roofline, "_MATRIX", {"cpu": 16, "gpu": 16})
+  monkeypatch.setattr(roofline, "_PATIENCE", 0.0)
+  monkeypatch.setattr(roofline, "_COPIED", {"cpu": 1024, "gpu": 1024})
+  for dtype in ("float32", "bfloat16"):
+    found = roofline.measure_peaks(dtype)
+    assert 0 < found.flops_per_sec < math.inf
+    assert 0 < found.bytes_per_sec < math.inf

@@ -1,0 +1,168 @@
+"""The training step compiled ahead of time: for CPUs, and for TPUs with libtpu.
+
+On CPUs the same function compiles for the four devices of the tests.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.models import counting
+from mn_jax.parallel.accelerators import ACCELERATORS
+from mn_jax.perf.scaling import abstract_step
+from mn_jax.perf.scaling.plan import compiled
+from tests.perf.scaling.small_config import small_config
+
+pytestmark = [
+  pytest.mark.devices(4),
+  pytest.mark.usefixtures("standard_promotion"),
+]
+
+
+def param_bytes(config) -> int:
+  step = abstract_step.make(config, global_batch=8, num_devices=1)
+  return abstract_step.num_bytes(step.state.params)
+
+
+@pytest.fixture(scope="module")
+def on_four():
+  with jax.numpy_dtype_promotion("standard"):
+    return compiled.compile_step(small_config(), jax.devices(), global_batch=16)
+
+
+@pytest.mark.extended
+def test_the_step_of_four_devices(on_four):
+  assert on_four.work.flops > 0
+  assert on_four.work.bytes > 0
+  assert on_four.compile_seconds > 0
+  step = abstract_step.make(small_config(), global_batch=16, num_devices=4)
+  images = 4 * 32 * 32 * 3
+  assert (
+    on_four.memory["arguments"] >= abstract_step.num_bytes(step.state) + images
+  )
+  assert on_four.memory_bytes == sum(on_four.memory.values())
+
+
+@pytest.mark.extended
+def test_all_gradients_and_statistics_are_summed(on_four):
+  assert {total.kind for total in on_four.work.collectives} == {"all-reduce"}
+  size = sum(total.bytes for total in on_four.work.collectives)
+  gradients = param_bytes(small_config())
+  assert size >= gradients
+  # Statistics are two numbers per channel, forward and backward; the rest are
+  # scalars. More would be an array that should have stayed where it was.
+  _, stats = counting.count_params(
+    {
+      "params": {},
+      "batch_stats": abstract_step.make(
+        small_config(), global_batch=16, num_devices=4
+      ).state.batch_stats,
+    }
+  )
+  assert size <= gradients + 4 * (2 * stats) + 1_000
+
+
+@pytest.mark.extended
+def test_one_device_has_no_collectives_and_all_of_the_work(on_four):
+  alone = compiled.compile_step(
+    small_config(), jax.devices()[:1], global_batch=4
+  )
+  assert alone.work.collectives == ()
+  # Equal batches per device: equal work, up to that of the collectives.
+  assert alone.work.flops == pytest.approx(on_four.work.flops, rel=0.1)
+
+
+def test_shapes_alone_make_a_step():
+  config = small_config()
+  step = abstract_step.make(config, global_batch=12, num_devices=4)
+  assert step.classes == 2
+  assert step.batch["image"].shape == (12, 32, 32, 3)
+  leaves = jax.tree.leaves((step.state, step.batch))
+  assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+def test_statistics_of_each_device_need_the_number_of_devices():
+  config = small_config(norm_over="device")
+  step = abstract_step.make(config, global_batch=64, num_devices=16)
+  assert step.module.backbone.norm.keywords["group"] == 4
+
+
+def test_a_batch_that_does_not_divide():
+  config = small_config()
+  config = dataclasses.replace(
+    config, optim=dataclasses.replace(config.optim, accumulate=2)
+  )
+  with pytest.raises(
+    InputError, match=r"batch: got 12; valid: a multiple of 8"
+  ):
+    abstract_step.make(config, global_batch=12, num_devices=4)
+
+
+def test_classes_that_only_images_tell():
+  config = small_config()
+  config = dataclasses.replace(
+    config, data=dataclasses.replace(config.data, name="imagenet2012")
+  )
+  with pytest.raises(InputError, match=r"data\.classes: got 0"):
+    abstract_step.make(config, global_batch=8, num_devices=1)
+  config = dataclasses.replace(
+    config, data=dataclasses.replace(config.data, classes=1000)
+  )
+  step = abstract_step.make(config, global_batch=8, num_devices=1)
+  assert step.classes == 1000
+
+
+def test_images_on_the_device_take_their_room():
+  config = small_config()
+  assert abstract_step.resident_bytes(config) == 0
+  config = dataclasses.replace(
+    config, data=dataclasses.replace(config.data, placement="device")
+  )
+  assert abstract_step.resident_bytes(config) == 277_524 * 32 * 32 * 3
+
+
+def test_the_memory_of_a_refused_program():
+  message = (
+    "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, "
+    "the total memory required for HLO temporaries (128.25G) exceeds "
+    "available HBM (15.75G). HLO module: jit_on_mesh."
+  )
+  assert compiled.refused_bytes(message) == round(128.25 * 2**30)
+  assert compiled.refused_bytes("INTERNAL: something else") is None
+
+
+def test_sources_of_a_step_are_files():
+  package = pathlib.Path(compiled.__file__).parents[3]
+  for pattern in compiled.SOURCES:
+    assert list(package.glob(pattern)), pattern
+
+
+def test_without_libtpu_one_line_says_what_to_do(monkeypatch):
+  monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
+  with pytest.raises(InputError, match=r"v5e.*libtpu.*mn_jax\[tpu\]"):
+    compiled.devices(ACCELERATORS["v5e"], (2, 2))
+
+
+@pytest.fixture(scope="module")
+def tpu_square():
+  pytest.importorskip("libtpu", reason="libtpu, which compiles, is missing")
+  return compiled.devices(ACCELERATORS["v5e"], (2, 2))
+
+
+@pytest.mark.slow
+def test_a_step_for_tpus_that_are_not_there(tpu_square):
+  assert len(tpu_square) == 4
+  assert tpu_square[0].device_kind == ACCELERATORS["v5e"].device_kind
+  found = compiled.compile_step(
+    small_config(dtype="bfloat16"), tpu_square, global_batch=16
+  )
+  assert found.work.flops > 0
+  assert found.work.bytes > 0
+  assert found.work.cycles > 0
+  assert {total.kind for total in found.work.collectives} == {"all-reduce"}
+  size = sum(total.bytes for total in found.work.collectives)
+  # Gradients are summed in the type that products are computed in.
+  assert size >= param_bytes(small_config()) / 2
