@@ -1,6 +1,5 @@
-"""Data sets of Kaggle, at a pinned version, through kagglehub."""
+"""Downloads data sets of Kaggle, at a pinned version, with kagglehub."""
 
-import errno
 import logging
 import os
 import pathlib
@@ -8,20 +7,24 @@ import tarfile
 import zipfile
 import zlib
 
+from mn_jax.data.acquire import space
 from mn_jax.errors import InputError
 
-_AGAIN = "a connection to kaggle.com, and the same command again, which goes on"
+_AGAIN = "a connection to kaggle.com, and the same command again, which resumes"
 
 
 def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
-  """The folder of a data set, downloaded to `root/kaggle` unless it is there.
+  """Downloads a data set to `root/kaggle` unless it is there.
 
-  kagglehub shows its own progress, continues a half download, checks what came
-  and unpacks it.
+  kagglehub shows its own progress, resumes a stopped download, checks what
+  arrived and unpacks it.
 
   Args:
     handle: `OWNER/NAME/versions/N`.
     root: the folder of downloads.
+
+  Returns:
+    The folder of its files.
 
   Raises:
     InputError: saying what went wrong and what to do.
@@ -37,7 +40,7 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
       "--source: got 'kaggle', and kagglehub is not installed; valid: after "
       "`make setup` or `pip install kagglehub`, or --source=PATH with a copy"
     ) from None
-  # What it tells otherwise is where it puts files, and of its new versions.
+  # It would print where it puts files, and that it has new versions.
   logging.getLogger("kagglehub").setLevel(logging.ERROR)
   try:
     return pathlib.Path(kagglehub.dataset_download(handle))
@@ -51,7 +54,7 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
     raise _answered(status, handle) from None
   except exceptions.DataCorruptionError:
     raise InputError(
-      f"{handle}: what came has another checksum than Kaggle says, and is "
+      f"{handle}: the download has another checksum than Kaggle states, and is "
       f"deleted; valid: {_AGAIN}"
     ) from None
   # Also an OSError, sometimes a ValueError, and so before them.
@@ -74,19 +77,11 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
       "folder deleted, and the same command again"
     ) from None
   except OSError as error:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-      raise InputError(
-        f"--data_dir: the disk of {folder} is full; valid: more room there, "
-        "and the same command again"
-      ) from None
-    raise InputError(
-      f"--data_dir: {folder} cannot be written ({error.strerror or error}); "
-      "valid: a folder you may create or write"
-    ) from None
+    raise space.cannot_write(folder, error) from None
 
 
 def _answered(status: int, handle: str) -> InputError:
-  """The error for an answer of Kaggle's; its text may hold secrets."""
+  """Returns the error for an answer of Kaggle's, whose text may be secret."""
   if status in (401, 403):
     return _refused(f"answer {status}", handle)
   if status == 404:

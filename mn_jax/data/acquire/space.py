@@ -1,4 +1,4 @@
-"""How much room a data set needs, asked before anything is downloaded."""
+"""Disk space that a data set needs, checked before it is downloaded."""
 
 import pathlib
 import shutil
@@ -28,11 +28,11 @@ _BYTES = {
 
 
 def needed(name: str, source: str, image_size: int) -> int:
-  """Bytes that a data set takes at most, download and packed images.
+  """Returns the bytes that a data set takes at most, downloaded and packed.
 
   Args:
     name: of the data set.
-    source: one of its `DatasetSpec.sources()`.
+    source: 'web', 'kaggle' or 'tfds', whichever it has.
     image_size: height and width of the packed images in pixels.
   """
   spec = registry.get(name)
@@ -43,7 +43,7 @@ def needed(name: str, source: str, image_size: int) -> int:
 
 
 def check(root: pathlib.Path, size: int) -> None:
-  """Refuses to begin a download that has no room.
+  """Refuses to start a download that has no room.
 
   Args:
     root: the folder of downloads and packed images, which is made.
@@ -55,13 +55,18 @@ def check(root: pathlib.Path, size: int) -> None:
   try:
     root.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise InputError(
-      f"--data_dir: got {str(root)!r}, which cannot be made "
-      f"({error.strerror}); valid: a folder you may create or write"
-    ) from None
+    raise cannot_write(root, error) from None
   free = shutil.disk_usage(root).free
   if free < size:
     raise InputError(
-      f"--data_dir: got {str(root)!r} with {free / 1e9:.1f} GB free; valid: a "
-      f"folder with {size / 1e9:.1f} GB"
+      f"data.cache_dir: got {str(root)!r} with {free / 1e9:.1f} GB free; "
+      f"valid: a folder with {size / 1e9:.1f} GB"
     )
+
+
+def cannot_write(folder: pathlib.Path, error: OSError) -> InputError:
+  """Returns the error for a folder of downloads that cannot be written."""
+  return InputError(
+    f"data.cache_dir: {folder} cannot be written ({error.strerror or error}); "
+    "valid: a folder you may write, with room for the data"
+  )

@@ -1,19 +1,19 @@
-"""Data sets of TensorFlow Datasets, prepared for reading without TensorFlow.
+"""Prepares data sets of TensorFlow Datasets for reading without TensorFlow.
 
-Preparing needs TensorFlow (the extra `prepare`); reading what was prepared does
-not: see `data.tfds_files`.
+Preparing needs TensorFlow (the extra `prepare`); `datasets.tfds_files` reads
+the result without it.
 """
 
-import errno
 import importlib.util
 import logging
 import pathlib
 
+from mn_jax.data.acquire import space
 from mn_jax.data.datasets import tfds_files
 from mn_jax.data.datasets.spec import Tfds
 from mn_jax.errors import InputError
 
-# What TFDS wants its user to get, by the name of the data set.
+# Files that the user must download for TFDS, by the name of the data set.
 _BY_HAND = {
   "imagenet2012": (
     ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"),
@@ -25,14 +25,17 @@ _BY_HAND = {
 def fetch(
   layout: Tfds, root: pathlib.Path, *, page: str | None = None
 ) -> pathlib.Path:
-  """The prepared folder below `root/tfds`, made unless it is there.
+  """Downloads and prepares a data set below `root/tfds` unless it is there.
 
   TFDS shows its own progress and keeps the files that it has downloaded.
 
   Args:
     layout: which data set.
     root: the folder of downloads.
-    page: where people get a copy without this, for the messages.
+    page: where people get a copy by hand, for the messages.
+
+  Returns:
+    The prepared folder.
 
   Raises:
     InputError: saying what went wrong and what to do.
@@ -55,7 +58,7 @@ def fetch(
       f"TensorFlow Datasets cannot prepare {layout.name}; valid: after `pip "
       f"install tensorflow-cpu` (the extra 'prepare'), or {copy}"
     )
-  # It would tell of every try without a connection, in many lines.
+  # It would log every try without a connection, in many lines.
   logging.getLogger("urllib3").setLevel(logging.ERROR)
   downloads = folder / "downloads"
   _check_by_hand(layout.name.partition(":")[0], downloads / "manual")
@@ -68,7 +71,7 @@ def fetch(
     )
   except download_manager.NonMatchingChecksumError:
     raise InputError(
-      f"{layout.name}: what its publisher serves has another checksum than "
+      f"{layout.name}: the publisher's file has another checksum than "
       f"TensorFlow Datasets expects; valid: {copy}"
     ) from None
   except util.DownloadError as error:
@@ -82,12 +85,7 @@ def fetch(
       f"valid: a connection and the same command again, or {copy}"
     ) from None
   except OSError as error:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    reason = "the disk is full" if full else error.strerror or error
-    raise InputError(
-      f"--data_dir: {folder} cannot be written ({reason}); valid: a folder you "
-      "may write, with room for the data"
-    ) from None
+    raise space.cannot_write(folder, error) from None
   except Exception as error:  # TFDS raises whatever its libraries do
     reason = " ".join(str(error).split())[:200]
     raise InputError(
@@ -98,18 +96,18 @@ def fetch(
 
 
 def _check_by_hand(name: str, folder: pathlib.Path) -> None:
-  """Refuses to begin without what only the user can get.
+  """Refuses to start without files that only the user can download.
 
   TFDS would prepare the parts that are there, and never the others.
 
   Raises:
-    InputError: naming the missing files, their place and their origin.
+    InputError: naming the missing files, their folder and their origin.
   """
   files, page = _BY_HAND.get(name, ((), ""))
   missing = [file for file in files if not (folder / file).is_file()]
   if missing:
     raise InputError(
       f"--source: got 'tfds', and {folder} has no {' and no '.join(missing)}; "
-      f"valid: {' and '.join(files)} in that folder, got with an account from "
-      f"{page}"
+      f"valid: {' and '.join(files)} in that folder, downloaded with an "
+      f"account from {page}"
     )

@@ -100,7 +100,7 @@ def test_missing_tensorflow_is_said(tmp_path, monkeypatch):
       "toy:1.0.0: Failed to get url https://x.org. HTTP code: 404.; valid: ",
     ),
     (requests.ConnectionError("x"), "broke off (ConnectionError); valid: a co"),
-    (OSError(errno.ENOSPC, "No space left"), "written (the disk is full)"),
+    (OSError(errno.ENOSPC, "No space left"), "written (No space left)"),
     (OSError(errno.EACCES, "Permission denied"), "(Permission denied)"),
     (RuntimeError("one\ntwo"), "failed (RuntimeError: one two); valid: "),
   ],

@@ -77,12 +77,12 @@ def answer(status):
     ),
     (
       exceptions.DataCorruptionError("secret-token"),
-      "another checksum than Kaggle says, and is deleted",
+      "another checksum than Kaggle states, and is deleted",
     ),
     (zipfile.BadZipFile(), "no readable archive; valid: that folder deleted"),
     (EOFError(), "no readable archive"),
     (ValueError(), "no readable archive"),
-    (OSError(errno.ENOSPC, "No space"), "the disk of"),
+    (OSError(errno.ENOSPC, "No space"), "cannot be written (No space)"),
     (OSError(errno.EACCES, "Permission denied"), "written (Permission denied)"),
   ],
 )

@@ -37,5 +37,7 @@ def test_too_little_room_is_said(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_made_is_said(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(InputError, match=r"--data_dir: got .*, which cannot be"):
+  with pytest.raises(
+    InputError, match=r"data\.cache_dir: .* cannot be written"
+  ):
     space.check(tmp_path / "file" / "root", 1)
