@@ -19,7 +19,7 @@ from ml_collections import config_flags
 
 from mn_jax.commandline import flags as commandline
 from mn_jax.config import checks
-from mn_jax.data import near, splits
+from mn_jax.data import duplicates, splits
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -61,7 +61,7 @@ def check(
 
   Args:
     data: the split.
-    max_distance, min_correlation: see `near.near`.
+    max_distance, min_correlation: see `duplicates.similar_pairs`.
     console: shows progress.
 
   Returns:
@@ -71,7 +71,7 @@ def check(
   prints = {}
   for part in PARTS:
     with console.counting(f"hashing {part}", "images") as progress:
-      prints[part] = near.fingerprints(
+      prints[part] = duplicates.fingerprints(
         data.cache.images, data.part(part), progress
       )
   found = []
@@ -81,14 +81,17 @@ def check(
     if data.spec.group is not None:
       groups = splits.leaks(parts, data.cache.groups)
     with console.counting(f"comparing {one} and {other}", "images") as progress:
-      alike = near.near(
+      alike = duplicates.similar_pairs(
         prints[one],
         prints[other],
         max_distance=max_distance,
         min_correlation=min_correlation,
         progress=progress,
       )
-    pairs = {"exact": near.exact(prints[one], prints[other]), "near": alike}
+    pairs = {
+      "exact": duplicates.equal_pairs(prints[one], prints[other]),
+      "near": alike,
+    }
     found.append(
       {
         "parts": [one, other],

@@ -232,7 +232,7 @@ def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
 def test_the_real_set(shared_data, tmp_path, monkeypatch):
   monkeypatch.undo()  # chunks of their usual size
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")
-  source = of_files(idc.list_patches)(files)
+  source = of_files(idc.list_images)(files)
   listing = source.listing
   packed = cache.open_or_build(
     source,

@@ -126,7 +126,7 @@ def slow(data, size):
 
 decode.decode_resized = slow
 files = archive.open_files(root / "data")
-source = of_files(idc.list_patches)(files)
+source = of_files(idc.list_images)(files)
 (root / f"started-{me}").touch()
 packed = cache.open_or_build(
   source, root / "packed", "toy", size=8, other_sizes="resize",

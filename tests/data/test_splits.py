@@ -339,7 +339,7 @@ def test_splits_never_change():
 
 def test_the_real_set(shared_data):
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")
-  listing = idc.list_patches(files)
+  listing = idc.list_images(files)
   files.close()
   table = {
     "names": listing.names,

@@ -1,14 +1,14 @@
-"""The layout of the Kaggle chest X-rays: `{part}/{class}/{file}`.
+"""Chest X-rays of children on Kaggle: `{part}/{class}/{file}`.
 
 The archive holds a second copy of itself below `chest_xray/chest_xray/`; an
 image is counted once. Its validation folder has 16 images, too few to choose
-anything by: they are listed as training images, and a split draws validation
-from all of these by person.
+anything by: they are listed as training images, and a split takes validation
+from the persons of the training part.
 
 A person is `personN` in the names of the pneumonia images, and the number
 behind `IM-` in those of the normal ones. Most of the test set's `personN` occur
 in the training set as well: whether they are the same children or the numbering
-was begun anew, the publisher does not say.
+started anew, the publisher does not say.
 """
 
 import re

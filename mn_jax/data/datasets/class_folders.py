@@ -1,9 +1,9 @@
-"""The layout of many data sets: `.../<class>/<file>`, one folder per class.
+"""Lists images in one folder per class, `.../<class>/<file>`.
 
 What lies above the class folders does not matter, so an archive, its unpacked
-folder and a part of it read alike; where there are folders for parts, they lie
-right above: `.../<part>/<class>/<file>`. Which images belong together only the
-names of files can tell, if anything: that is for the data set to say.
+folder and a part of it read alike. Folders of parts lie right above those of
+classes: `.../<part>/<class>/<file>`. Which images belong together only the
+names of files can tell, if anything: the file of a data set says how.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
-# Of the formats that `decode` reads.
+# Of the formats that are decoded.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -31,21 +31,21 @@ def list_images(
 ) -> Listing:
   """Lists the images of a folder or archive, in order of class and name.
 
-  An image is named `<class folder>/<file>`, with its part's folder in front
-  where there are such. Hidden files and folders, `__MACOSX`, other suffixes
-  and images that are in no class folder are passed over.
+  An image is named `<class folder>/<file>`, below the folder of its part if
+  there are parts. Hidden files and folders, `__MACOSX`, other suffixes and
+  images that are in no class folder are skipped.
 
   Args:
     files: the folder or archive.
     classes: class names in the order of the labels.
     folders: names of their folders, if they differ.
-    parts: folder right above the class folders -> publisher's part; images
-      that lie below none of them are passed over. None: there are no such.
-    group: name of a file -> what it belongs to; None: each image is its own.
-    position: name of a file -> x and y in pixels; None: unknown.
+    parts: part of each folder right above the class folders; images below none
+      of these folders are skipped. None: there are no parts.
+    group: returns the group of a file by its name; None: each image is a group.
+    position: returns x and y in pixels of a file by its name; None: unknown.
     suffixes: of images, in lower case.
     copies: whether the data set is known to hold nested copies of itself, of
-      which that nearest the root is taken.
+      which the one nearest the root is listed.
 
   Raises:
     InputError: if nothing fits, a class has no image, a folder that is no
@@ -54,9 +54,8 @@ def list_images(
   """
   folders = classes if folders is None else folders
   label_of = {folder: label for label, folder in enumerate(folders)}
-  found: dict[str, tuple] = {}  # name -> (depth, path, size, label, part)
-  # The folders with images, as (what is above, its own name).
-  holders: set[tuple[str, str]] = set()
+  files_by_name: dict[str, tuple] = {}  # (depth, path, size, label, part)
+  image_folders: set[tuple[str, str]] = set()  # (path above, name)
   count = 0
   for path, size in files.names():
     count += 1
@@ -66,7 +65,7 @@ def list_images(
     above, folder = words[:-2], "".join(words[-2:-1])
     if parts is not None and (not above or above[-1] not in parts):
       continue
-    holders.add(("/".join(above), folder))
+    image_folders.add(("/".join(above), folder))
     if folder not in label_of:
       continue
     part = "" if parts is None else parts[above[-1]]
@@ -76,69 +75,72 @@ def list_images(
         f"data.path: got a file named {path!r}; valid: names of printable "
         "characters"
       )
-    row = (len(words), path, size, label_of[folder], part)
-    if name in found and not copies:
-      first, second = sorted((found[name][1], path))
+    file = (len(words), path, size, label_of[folder], part)
+    if name in files_by_name and not copies:
+      first, second = sorted((files_by_name[name][1], path))
       raise InputError(
         f"data.path: {name} is there twice, {first!r} and {second!r}; valid: "
         "one copy of the data set"
       )
-    found[name] = min(found.get(name, row), row)
-  _check_folders(holders, folders, count)
-  rows = sorted((row[3], name, *row[1:]) for name, row in found.items())
-  labels, names, paths, sizes, _, given = zip(*rows, strict=True)
-  plain = [name.rpartition("/")[2] for name in names]
+    files_by_name[name] = min(files_by_name.get(name, file), file)
+  _check_folders(image_folders, folders, count)
+  rows = sorted(
+    (file[3], name, *file[1:]) for name, file in files_by_name.items()
+  )
+  labels, names, paths, sizes, _, parts_of_rows = zip(*rows, strict=True)
+  basenames = [name.rpartition("/")[2] for name in names]
   positions = np.zeros((len(rows), 2), np.int32)
   if position is not None:
-    positions = np.array([position(file) for file in plain], np.int32)
+    positions = np.array([position(file) for file in basenames], np.int32)
   return Listing(
     classes=classes,
     paths=list(paths),
     names=np.array(names),
     stamps=np.array(sizes, np.int64),
     labels=np.array(labels, np.int32),
-    groups=np.array(names if group is None else [group(f) for f in plain]),
-    parts=np.array(given),
+    groups=np.array(names if group is None else [group(f) for f in basenames]),
+    parts=np.array(parts_of_rows),
     positions=positions,
   )
 
 
 def split_path(path: str) -> list[str]:
-  """The words of a path; none for what systems leave behind, not people."""
+  """Splits a path into its names; empty for hidden files and `__MACOSX`."""
   words = [word for word in path.split("/") if word not in ("", ".")]
   hidden = any(word.startswith(".") or word == "__MACOSX" for word in words)
   return [] if hidden else words
 
 
 def _check_folders(
-  holders: set[tuple[str, str]], folders: tuple[str, ...], count: int
+  image_folders: set[tuple[str, str]], folders: tuple[str, ...], count: int
 ) -> None:
-  """Refuses folders that are not those of the classes.
+  """Refuses missing class folders, and others beside them.
 
   Args:
-    holders: (what is above, its own name) of every folder with images.
-    folders: the known ones.
-    count: of all files, for the message.
+    image_folders: (path above, name) of every folder with images.
+    folders: names of the class folders.
+    count: number of all files, for the message.
   """
   valid = ", ".join(folders)
-  known = {name for _, name in holders}.intersection(folders)
-  if not known:
+  present = {name for _, name in image_folders}.intersection(folders)
+  if not present:
     raise InputError(
       f"data.path: no image in a folder named after a class among {count} "
       f"files; valid: CLASS/FILE with the classes {valid}"
     )
-  roots = {above for above, name in holders if name in known}
+  roots = {above for above, name in image_folders if name in present}
+  # A folder without a name holds images right above the class folders.
   foreign = sorted(
-    name for above, name in holders if above in roots and name not in folders
+    name
+    for above, name in image_folders
+    if above in roots and name and name not in folders
   )
-  # Images right above the class folders are in no folder of their own.
-  foreign = [name for name in foreign if name]
   if foreign:
     raise InputError(
       f"data.path: {foreign[0]!r} lies among the class folders and holds "
       f"images; valid: only {valid}"
     )
-  missing = [name for name in folders if name not in known]
+  missing = [name for name in folders if name not in present]
   if missing:
     raise InputError(
       f"data.path: no image of the class {', '.join(missing)}; valid: at least "

@@ -1,8 +1,9 @@
-"""The Kaggle layout of the IDC breast-histopathology patches.
+"""IDC, patches of breast histopathology on Kaggle.
 
-`{case}/{class}/{case}_idx5_x{X}_y{Y}_class{class}.png`: everything about a
-patch is in its file name. The archive holds a second copy of all patches below
-`IDC_regular_ps50_idx5/`; a patch is counted once, by its name.
+Everything about a patch is in the name of its file, which is
+`{case}/{class}/{case}_idx5_x{X}_y{Y}_class{class}.png`. The archive holds a
+second copy of all patches below `IDC_regular_ps50_idx5/`; a patch is counted
+once, by its name.
 """
 
 import re
@@ -22,31 +23,31 @@ _NAME = re.compile(
 )
 
 
-def list_patches(files: Files) -> Listing:
+def list_images(files: Files) -> Listing:
   """Lists the patches of a folder or archive, in order of case, x and y.
 
   Raises:
     InputError: if there is none.
   """
-  found: dict[str, tuple] = {}
-  other = 0
+  row_of_name: dict[str, tuple] = {}
+  others = 0
   for path, size in files.names():
     match = _NAME.fullmatch(path)
     if not match:
-      other += 1
+      others += 1
       continue
     name, case, x, y, label = match.groups()
     row = (int(case), int(x), int(y), name, path, size, case, int(label))
     # The copy nearest the root wins, whatever order the names come in.
     rank = (path.count("/"), path)
-    if name not in found or rank < found[name][0]:
-      found[name] = (rank, row)
-  if not found:
+    if name not in row_of_name or rank < row_of_name[name][0]:
+      row_of_name[name] = (rank, row)
+  if not row_of_name:
     raise InputError(
       "data.path: no file named like 8863_idx5_x51_y1251_class0.png among "
-      f"{other} files; valid: the layout of the Kaggle archive"
+      f"{others} files; valid: the layout of the Kaggle archive"
     )
-  rows = sorted(row for _, row in found.values())
+  rows = sorted(row for _, row in row_of_name.values())
   _, x, y, names, paths, sizes, cases, labels = zip(*rows, strict=True)
   return Listing(
     classes=CLASSES,
@@ -68,7 +69,7 @@ SPEC = DatasetSpec(
   image_size=50,
   origin="Cruz-Roa et al. 2014; Janowczyk & Madabhushi 2016",
   licence="CC0 1.0, as stated on Kaggle",
-  open=of_files(list_patches),
+  open=of_files(list_images),
   images=277_524,
   split="grouped",
   kaggle="paultimothymooney/breast-histopathology-images/versions/1",

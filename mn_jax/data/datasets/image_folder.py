@@ -1,6 +1,6 @@
-"""Anyone's images: `<class>/<file>`, or `<part>/<class>/<file>`.
+"""Images of the user: `<class>/<file>`, or `<part>/<class>/<file>`.
 
-Classes are what the folders are called. The images are in parts if every
+Classes are named after the folders. The images are in parts if every
 folder of images lies below one called train, val or test (or a usual synonym);
 such data is split as it lies there.
 """
@@ -31,22 +31,22 @@ def list_images(files: Files) -> Listing:
       different depths, or two folders are the same part; and see
       `class_folders.list_images`.
   """
-  holders = set()
+  folders = set()
   for path, _ in files.names():
     words = class_folders.split_path(path)
     if words and words[-1].lower().endswith(class_folders.SUFFIXES):
-      holders.add(tuple(words[:-1]))
-  if len({len(words) for words in holders}) > 1:
+      folders.add(tuple(words[:-1]))
+  if len({len(words) for words in folders}) > 1:
     deep, shallow = (
       "/".join(words) or "the top folder"
-      for words in (max(holders, key=len), min(holders, key=len))
+      for words in (max(folders, key=len), min(folders, key=len))
     )
     raise InputError(
       f"data.path: got images in {shallow!r} and in {deep!r}; valid: all "
       "CLASS/FILE, or all PART/CLASS/FILE with the parts train, val and test"
     )
-  if holders and all(w[-2:-1] and w[-2].lower() in PARTS for w in holders):
-    parts = {words[-2]: PARTS[words[-2].lower()] for words in holders}
+  if folders and all(w[-2:-1] and w[-2].lower() in PARTS for w in folders):
+    parts = {words[-2]: PARTS[words[-2].lower()] for words in folders}
     if len(set(parts.values())) < len(parts):
       raise InputError(
         f"data.path: got the folders {', '.join(sorted(parts))}, of which two "
@@ -54,7 +54,7 @@ def list_images(files: Files) -> Listing:
       )
   else:
     parts = None
-  classes = tuple(sorted({words[-1] for words in holders if words}))
+  classes = tuple(sorted({words[-1] for words in folders if words}))
   if len(classes) < 2:
     raise InputError(
       f"data.path: got {len(classes)} folders of images; valid: one folder for "
@@ -64,7 +64,7 @@ def list_images(files: Files) -> Listing:
 
 
 SPEC = DatasetSpec(
-  title="Anyone's images in a folder for each class",
+  title="Your own images in a folder for each class",
   classes=(),
   positive=None,
   group=None,

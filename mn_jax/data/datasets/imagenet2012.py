@@ -1,4 +1,4 @@
-"""ImageNet, ILSVRC 2012, in the layout that TensorFlow Datasets reads it in."""
+"""ImageNet, ILSVRC 2012, as TensorFlow Datasets prepares it."""
 
 from mn_jax.data.datasets import image_folder
 from mn_jax.data.datasets.source import of_files

@@ -1,4 +1,4 @@
-"""What is known of a data set's images before they are decoded."""
+"""The listing of a data set: its images, before they are decoded."""
 
 import dataclasses
 import hashlib
@@ -16,10 +16,10 @@ class Listing:
     classes: class names in the order of the labels.
     paths: where a `source.Source` finds the image.
     names: str[n], unique, the same wherever the data set lies.
-    stamps: i64[n], file sizes in bytes; where images are no files, a checksum
-      of their pixels.
+    stamps: i64[n], file sizes in bytes; a checksum of the pixels where images
+      are not files.
     labels: i32[n], class indices.
-    groups: str[n], patient, slide or person; what a split keeps together.
+    groups: str[n], patient, slide or person, which a split keeps together.
     parts: str[n], the publisher's part, one of PARTS, or '' where there is
       none.
     positions: i32[n, 2], x and y within the slide in pixels.
@@ -38,7 +38,7 @@ class Listing:
     return len(self.paths)
 
   def take(self, rows: np.ndarray) -> "Listing":
-    """The listing of some rows, i64[m]."""
+    """Returns the listing of some rows, i64[m]."""
     arrays = ("names", "stamps", "labels", "groups", "parts", "positions")
     return dataclasses.replace(
       self,
@@ -47,7 +47,7 @@ class Listing:
     )
 
   def fingerprint(self) -> str:
-    """Hex SHA-256 of names and stamps: what comes, goes or grows changes it."""
+    """Returns the hex SHA-256 of names and stamps, which any change changes."""
     digest = hashlib.sha256()
     for name, stamp in zip(self.names, self.stamps, strict=True):
       digest.update(f"{name}\t{stamp}\n".encode())

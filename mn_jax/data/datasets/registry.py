@@ -11,8 +11,8 @@ import numpy as np
 
 from mn_jax.data.datasets import (
   chest_xray,
-  cifar,
-  colorectal,
+  cifar100,
+  colorectal_histology,
   eurosat,
   idc,
   image_folder,
@@ -62,14 +62,14 @@ DATASETS = {
   ),
   "chest_xray": chest_xray.SPEC,
   "chest_xray_sample": _textures("chest_xray", chest_xray.SPEC, 818),
-  "colorectal_histology": colorectal.SPEC,
+  "colorectal_histology": colorectal_histology.SPEC,
   "colorectal_histology_sample": _textures(
-    "colorectal_histology", colorectal.SPEC, 480
+    "colorectal_histology", colorectal_histology.SPEC, 480
   ),
   "eurosat": eurosat.SPEC,
   "eurosat_sample": _textures("eurosat", eurosat.SPEC, 1_500),
-  "cifar100": cifar.SPEC,
-  "cifar100_sample": _textures("cifar100", cifar.SPEC, 800),
+  "cifar100": cifar100.SPEC,
+  "cifar100_sample": _textures("cifar100", cifar100.SPEC, 800),
   "imagenet2012": imagenet2012.SPEC,
   "image_folder": image_folder.SPEC,
 }

@@ -1,4 +1,4 @@
-"""Where the images of a data set come from: rows of a listing to pixels."""
+"""Sources: the images of a data set, read by row of its listing."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,39 +15,39 @@ class Source(Protocol):
   """Random access to the images of a data set; safe to use from threads.
 
   Attributes:
-    listing: what is known of them.
+    listing: names, labels and groups of the images.
   """
 
   listing: Listing
 
   def read(self, row: int) -> np.ndarray:
-    """The image of a row, u8[h, w, 3], RGB in [0, 255].
+    """Reads the image of a row, u8[h, w, 3], RGB in [0, 255].
 
     Raises:
-      OSError, DecodeError: if it cannot be had.
+      OSError, DecodeError: if it cannot be read.
     """
 
   def read_resized(self, row: int, size: int) -> np.ndarray:
-    """The image of a row squeezed to u8[size, size, 3].
+    """Reads the image of a row, squeezed to u8[size, size, 3].
 
     Raises:
-      OSError, DecodeError: if it cannot be had.
+      OSError, DecodeError: if it cannot be read.
     """
 
 
 @dataclasses.dataclass(frozen=True)
 class ImageFiles:
-  """A source whose images are files in one of the formats of `decode`."""
+  """A source whose images are PNG, JPEG, TIFF or BMP files."""
 
   listing: Listing
   files: Files
 
   def read(self, row: int) -> np.ndarray:
-    """As `Source` says."""
+    """Reads and decodes a file: u8[h, w, 3]."""
     return decode.decode(self.files.read(self.listing.paths[row]))
 
   def read_resized(self, row: int, size: int) -> np.ndarray:
-    """As `Source` says."""
+    """Reads and decodes a file, squeezed to u8[size, size, 3]."""
     data = self.files.read(self.listing.paths[row])
     return decode.decode_resized(data, size)
 
@@ -60,16 +60,22 @@ class Pixels:
   images: np.ndarray
 
   def read(self, row: int) -> np.ndarray:
-    """As `Source` says."""
+    """Returns an image, u8[h, w, 3]."""
     return self.images[row]
 
   def read_resized(self, row: int, size: int) -> np.ndarray:
-    """As `Source` says."""
+    """Returns an image, squeezed to u8[size, size, 3]."""
     return decode.resize(self.images[row], size)
 
 
-def of_files(list_images: Callable[[Files], Listing]) -> Callable:
-  """What opens a data set of image files, by what lists them."""
+def of_files(
+  list_images: Callable[[Files], Listing],
+) -> Callable[[Files], ImageFiles]:
+  """Returns the function that opens a data set of image files, for `SPEC.open`.
+
+  Args:
+    list_images: lists the images among the files of a folder or archive.
+  """
 
   def open_source(files: Files) -> ImageFiles:
     return ImageFiles(list_images(files), files)

@@ -1,4 +1,4 @@
-"""What describes a data set."""
+"""The description of a data set: classes, licence, layout, where to get it."""
 
 import dataclasses
 import pathlib
@@ -10,7 +10,7 @@ from mn_jax.data.files.archive import Files
 
 @dataclasses.dataclass(frozen=True)
 class Web:
-  """A file that its publisher serves.
+  """A file that the publisher of a data set serves.
 
   Attributes:
     url: https.
@@ -45,34 +45,34 @@ class Tfds:
 
 @dataclasses.dataclass(frozen=True)
 class DatasetSpec:
-  """A data set.
+  """The description of a data set.
 
   Attributes:
-    title: one line for people.
-    classes: class names in the order of the labels; empty where the data
-      itself tells.
+    title: one line.
+    classes: class names in the order of the labels; empty where the folders
+      name them.
     positive: the class that sensitivity, F1 and AUROC are about; None where
       no class is special.
-    group: what `Listing.groups` holds: the unit that a split keeps together,
-      in the singular; None where nothing is known of what belongs together, so
-      that each image is a group of its own.
-    image_size: height and width of its images in pixels; of larger ones those
-      they are packed at unless a config says otherwise.
-    other_sizes: what becomes of images of another size then; see
-      `cache.open_or_build`.
+    group: name of the unit that a split keeps together, such as 'patient', of
+      which `Listing.groups` has the ids; None where nothing is known of which
+      images belong together.
+    image_size: height and width that images are packed at by default, in
+      pixels.
     origin: where it was published.
     licence: as its publisher states it.
-    open: reads the layout.
+    open: lists and opens its images in a folder or archive.
     images: number of images that the publisher states; 0 where that depends on
       the user.
-    split: the kind of split that is honest for it; see `splits.Rule`.
+    split: default kind of split; see `splits.Rule`.
+    other_sizes: what becomes of images of other sizes when they are packed:
+      'resize', 'crop' or 'drop'.
     kaggle: pinned Kaggle handle, or None.
-    web: where its publisher serves it, or None.
+    web: the file that its publisher serves, or None.
     tfds: how TensorFlow Datasets has it, or None.
-    page: where people get what no program downloads, or None.
-    case_lists: file of published group lists in this package, or None.
-    slides: whether each group is one slide, on which `Listing.positions` are;
-      elsewhere they are unknown, or within one of several regions of a slide.
+    page: page of a download by hand, or None.
+    case_lists: JSON file in this package with the groups of each published
+      part, or None.
+    slides: whether each group is one slide and `Listing.positions` lie on it.
     generate: writes the data set to a folder, for one that is not downloaded.
   """
 
@@ -96,6 +96,6 @@ class DatasetSpec:
   generate: Callable[[pathlib.Path], int] | None = None
 
   def sources(self) -> tuple[str, ...]:
-    """Where `prepare` can get it, the way without TensorFlow first."""
+    """Returns the names of its sources, those without TensorFlow first."""
     ways = {"web": self.web, "kaggle": self.kaggle, "tfds": self.tfds}
     return tuple(name for name, way in ways.items() if way is not None)

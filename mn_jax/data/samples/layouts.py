@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator, Philox
 from PIL import Image
 
-from mn_jax.data.datasets import cifar, colorectal, eurosat
+from mn_jax.data.datasets import cifar100, colorectal_histology, eurosat
 from mn_jax.data.samples import folder, textures
 
 _VERSION = 2  # Raised whenever the same parameters give other files.
@@ -146,7 +146,7 @@ def _colorectal(seed: int, count: int) -> Iterator[_File]:
   """
   slides = range(10)
   looks = [_look(_generator(seed, 0, n), 0.12) for n in slides]
-  for label, name in enumerate(colorectal.FOLDERS):
+  for label, name in enumerate(colorectal_histology.FOLDERS):
     rng = _generator(seed, label + 1, 0)
     shares = np.exp(rng.normal(0, 0.9, len(slides)))
     ends = np.cumsum(shares / shares.sum())[:-1]
@@ -207,7 +207,7 @@ def _chest_xray(seed: int, count: int) -> Iterator[_File]:
 LAYOUTS = {
   # The published tiles are of this quality, too.
   "eurosat": _Layout(_eurosat, 150, 1, 10, (64, 64), options={"quality": 100}),
-  "cifar100": _Layout(_cifar100, 60, 3, 10, (cifar.SIZE, cifar.SIZE)),
+  "cifar100": _Layout(_cifar100, 60, 3, 10, (cifar100.SIZE, cifar100.SIZE)),
   "colorectal_histology": _Layout(
     _colorectal,
     60,

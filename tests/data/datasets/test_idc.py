@@ -27,7 +27,7 @@ def _patch(case: str, x: int, y: int, label: int) -> str:
 
 def test_everything_is_in_the_name():
   # The folders contradict the name, which wins.
-  listing = idc.list_patches(_Names("7/0/8863_idx5_x51_y1251_class1.png"))
+  listing = idc.list_images(_Names("7/0/8863_idx5_x51_y1251_class1.png"))
   assert len(listing) == 1
   assert listing.paths == ["7/0/8863_idx5_x51_y1251_class1.png"]
   assert listing.names.tolist() == ["8863_idx5_x51_y1251_class1.png"]
@@ -49,7 +49,7 @@ def test_order_is_numeric_and_not_that_of_the_files():
     _patch("10254", 1, 2, 0),
   ]
   for names in itertools.permutations(expected):
-    assert idc.list_patches(_Names(*names)).paths == expected
+    assert idc.list_images(_Names(*names)).paths == expected
 
 
 def test_second_copy_is_ignored_in_any_order():
@@ -60,21 +60,21 @@ def test_second_copy_is_ignored_in_any_order():
   names = [*first, *second, extra]
   rng = np.random.default_rng(0)
   for _ in range(20):
-    listing = idc.list_patches(_Names(*rng.permutation(names).tolist()))
+    listing = idc.list_images(_Names(*rng.permutation(names).tolist()))
     assert listing.paths == [*first, extra]
 
 
 def test_copies_at_equal_depth_are_told_apart_by_name():
   names = ["b/" + _patch("1", 1, 1, 0), "a/" + _patch("1", 1, 1, 0)]
   for order in (names, names[::-1]):
-    assert idc.list_patches(_Names(*order)).paths == [names[1]]
+    assert idc.list_images(_Names(*order)).paths == [names[1]]
 
 
 @pytest.mark.parametrize("wrapper", ["", "data/", "IDC/some folder/"])
 def test_wrapping_folders_change_nothing_but_paths(wrapper):
   names = [_patch("1", 1, 1, 0), _patch("2", 1, 1, 1)]
-  plain = idc.list_patches(_Names(*names))
-  wrapped = idc.list_patches(_Names(*(wrapper + name for name in names)))
+  plain = idc.list_images(_Names(*names))
+  wrapped = idc.list_images(_Names(*(wrapper + name for name in names)))
   assert wrapped.paths == [wrapper + name for name in names]
   np.testing.assert_array_equal(wrapped.names, plain.names)
   assert wrapped.fingerprint() == plain.fingerprint()
@@ -98,14 +98,14 @@ def test_wrapping_folders_change_nothing_but_paths(wrapper):
 )
 def test_junk_is_ignored(junk):
   good = _patch("9", 1, 1, 0)
-  assert idc.list_patches(_Names(junk, good)).paths == [good]
+  assert idc.list_images(_Names(junk, good)).paths == [good]
   with pytest.raises(InputError):
-    idc.list_patches(_Names(junk))
+    idc.list_images(_Names(junk))
 
 
 def test_no_patches_says_what_is_valid():
   with pytest.raises(InputError) as caught:
-    idc.list_patches(_Names("a.txt", "b.txt"))
+    idc.list_images(_Names("a.txt", "b.txt"))
   message = str(caught.value)
   assert "8863_idx5_x51_y1251_class0.png" in message
   assert "among 2 files" in message
@@ -115,15 +115,14 @@ def test_no_patches_says_what_is_valid():
 
 def test_fingerprint_follows_names_and_sizes():
   names = [_patch("1", x, 1, 0) for x in range(3)]
-  listing = idc.list_patches(_Names(*names))
+  listing = idc.list_images(_Names(*names))
   assert (
-    listing.fingerprint()
-    == idc.list_patches(_Names(*names[::-1])).fingerprint()
+    listing.fingerprint() == idc.list_images(_Names(*names[::-1])).fingerprint()
   )
   others = [
-    idc.list_patches(_Names(*names[:2])),
-    idc.list_patches(_Names(*names, _patch("1", 3, 1, 0))),
-    idc.list_patches(_Names(*names[:2], _patch("1", 2, 1, 1))),
+    idc.list_images(_Names(*names[:2])),
+    idc.list_images(_Names(*names, _patch("1", 3, 1, 0))),
+    idc.list_images(_Names(*names[:2], _patch("1", 2, 1, 1))),
     dataclasses.replace(listing, stamps=np.array([100, 100, 101])),
     dataclasses.replace(listing, stamps=np.array([100, 101, 100])),
   ]
@@ -133,7 +132,7 @@ def test_fingerprint_follows_names_and_sizes():
 
 def test_the_real_set(shared_data):
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")
-  listing = idc.list_patches(files)
+  listing = idc.list_images(files)
   files.close()
   assert len(listing) == 11_081
   assert np.bincount(listing.labels).tolist() == [7_954, 3_127]

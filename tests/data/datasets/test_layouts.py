@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mn_jax.data.datasets import chest_xray, colorectal, image_folder
+from mn_jax.data.datasets import chest_xray, colorectal_histology, image_folder
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 
@@ -75,11 +75,11 @@ def _tiles(*names: str) -> _Names:
   return _Names(*others, *names)
 
 
-_FOLDERS = colorectal.FOLDERS
+_FOLDERS = colorectal_histology.FOLDERS
 
 
 def test_tiles_are_grouped_by_slide():
-  listing = colorectal.list_images(
+  listing = colorectal_histology.list_images(
     _tiles(
       "K/01_TUMOR/1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif",
       "K/08_EMPTY/10009_CRC-Prim-HE-02_003b.tif_Row_1_Col_301.tif",
@@ -99,12 +99,12 @@ def test_tiles_are_grouped_by_slide():
 
 def test_a_tile_of_an_unknown_slide_is_refused():
   with pytest.raises(InputError, match=r"named 'tile.tif'; valid: names like"):
-    colorectal.list_images(_tiles("01_TUMOR/tile.tif"))
+    colorectal_histology.list_images(_tiles("01_TUMOR/tile.tif"))
 
 
 def test_the_real_tiles(shared_data):
   files = archive.open_files(shared_data / "colorectal-histology-24-tiles.zip")
-  listing = colorectal.list_images(files)
+  listing = colorectal_histology.list_images(files)
   files.close()
   assert np.bincount(listing.labels).tolist() == [3] * 8
   assert all(group[:12] == "CRC-Prim-HE-" for group in listing.groups)

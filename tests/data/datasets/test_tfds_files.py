@@ -7,7 +7,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mn_jax.data import store
-from mn_jax.data.datasets import cifar, colorectal, registry, tfds_files
+from mn_jax.data.datasets import (
+  cifar100,
+  colorectal_histology,
+  registry,
+  tfds_files,
+)
 from mn_jax.data.datasets.spec import Tfds
 from mn_jax.errors import InputError
 from tests import toy_tfds
@@ -103,14 +108,17 @@ def test_colorectal_tiles_are_packed_as_the_publishers_are(tmp_path):
   ]
   layout = registry.get("colorectal_histology").tfds
   prepared = toy_tfds.write(
-    tmp_path / "tfds", layout, {"train": rows(names)}, colorectal.CLASSES
+    tmp_path / "tfds",
+    layout,
+    {"train": rows(names)},
+    colorectal_histology.CLASSES,
   )
   copy = tmp_path / "copy"
   for (file, label, image), folder in zip(
-    rows(names), colorectal.FOLDERS, strict=True
+    rows(names), colorectal_histology.FOLDERS, strict=True
   ):
     (copy / folder).mkdir(parents=True)
-    (copy / colorectal.FOLDERS[label] / file).write_bytes(image)
+    (copy / colorectal_histology.FOLDERS[label] / file).write_bytes(image)
   packed = load("colorectal_histology", prepared, tmp_path / "one")
   expected = load("colorectal_histology", copy, tmp_path / "two")
   assert packed.fingerprint == expected.fingerprint
@@ -141,7 +149,7 @@ def test_cifar_keeps_its_parts_and_numbers(tmp_path):
     ]
     for part, half in (("train", images[:100]), ("test", images[100:]))
   }
-  prepared = toy_tfds.write(tmp_path, layout, splits, cifar.CLASSES)
+  prepared = toy_tfds.write(tmp_path, layout, splits, cifar100.CLASSES)
   packed = load("cifar100", prepared, tmp_path / "root")
   assert len(packed) == 200
   row = packed.names.tolist().index("test/bed/test_00005.png")

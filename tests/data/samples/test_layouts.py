@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.data.datasets import cifar, eurosat, registry
+from mn_jax.data.datasets import cifar100, eurosat, registry
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.files import archive
@@ -139,7 +139,7 @@ def test_cifar_has_ten_balanced_classes_in_both_parts(roots):
   ).reshape(60, -1)
   assert rows[17, 1] == 7
   row = listing.names.tolist().index(
-    f"train/{cifar.CLASSES[7]}/train_00017.png"
+    f"train/{cifar100.CLASSES[7]}/train_00017.png"
   )
   channels = rows[17, 2:].reshape(3, 32, 32)
   np.testing.assert_array_equal(source.read(row).transpose(2, 0, 1), channels)

@@ -1,4 +1,4 @@
-"""Tests of telling copies from images that are merely of one kind."""
+"""Tests of finding duplicates among images of one kind."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.data import near
+from mn_jax.data import duplicates
 
 _LIMITS = {"max_distance": 6, "min_correlation": 0.97}
 
@@ -26,8 +26,8 @@ def _scenes(count: int, size: int = 64, seed: int = 0) -> np.ndarray:
   return np.clip(np.stack(large) + grain, 0, 255).astype(np.uint8)
 
 
-def _prints(images: np.ndarray) -> near.Prints:
-  return near.fingerprints(images, np.arange(len(images)))
+def _prints(images: np.ndarray) -> duplicates.Fingerprints:
+  return duplicates.fingerprints(images, np.arange(len(images)))
 
 
 def _jpeg(image: np.ndarray) -> np.ndarray:
@@ -51,7 +51,7 @@ def _halved(image: np.ndarray) -> np.ndarray:
 def test_changed_copies_are_found_and_others_are_not(change, size):
   images = _scenes(40, size)
   copies = np.stack([change(image) for image in images[::-1]])
-  pairs = near.near(_prints(images), _prints(copies), **_LIMITS)
+  pairs = duplicates.similar_pairs(_prints(images), _prints(copies), **_LIMITS)
   assert (pairs.sum(axis=1) == 39).all()  # each with its own copy alone
   assert len(pairs) >= 38
 
@@ -60,10 +60,13 @@ def test_equal_pixels_are_exact_and_not_near():
   images = _scenes(10)
   other = np.concatenate([_scenes(5, seed=1), images[[7, 2, 7]]])
   one, two = _prints(images), _prints(other)
-  assert near.exact(one, two).tolist() == [[7, 5], [2, 6], [7, 7]]
-  assert near.near(one, two, **_LIMITS).shape == (0, 2)
+  assert duplicates.equal_pairs(one, two).tolist() == [[7, 5], [2, 6], [7, 7]]
+  assert duplicates.similar_pairs(one, two, **_LIMITS).shape == (0, 2)
   again = _prints(np.concatenate([images, images[:1]]))
-  assert near.exact(again, _prints(images[:1])).tolist() == [[0, 0], [10, 0]]
+  assert duplicates.equal_pairs(again, _prints(images[:1])).tolist() == [
+    [0, 0],
+    [10, 0],
+  ]
 
 
 def test_blank_images_are_compared_by_content_only():
@@ -73,8 +76,8 @@ def test_blank_images_are_compared_by_content_only():
   two = _prints(blank[2:].astype(np.uint8))
   assert one.blank.all()
   assert np.isfinite(one.thumbnails).all()
-  assert near.near(one, two, **_LIMITS).shape == (0, 2)
-  assert near.exact(one, two).tolist() == [[2, 0]]
+  assert duplicates.similar_pairs(one, two, **_LIMITS).shape == (0, 2)
+  assert duplicates.equal_pairs(one, two).tolist() == [[2, 0]]
 
 
 def test_flat_images_are_finite():
@@ -86,7 +89,7 @@ def test_flat_images_are_finite():
 def test_rows_are_those_asked_for():
   images = _scenes(9)
   rows = np.array([8, 3, 5])
-  some, all_ = near.fingerprints(images, rows), _prints(images)
+  some, all_ = duplicates.fingerprints(images, rows), _prints(images)
   assert some.hashes.tolist() == all_.hashes[rows].tolist()
   assert some.digests.tolist() == all_.digests[rows].tolist()
   np.testing.assert_allclose(some.thumbnails, all_.thumbnails[rows], atol=1e-6)
@@ -95,12 +98,12 @@ def test_rows_are_those_asked_for():
 def test_blocks_do_not_change_what_is_found(monkeypatch):
   images = _scenes(30)
   copies = np.stack([_jpeg(image) for image in images[::3]])
-  whole = near.near(_prints(images), _prints(copies), **_LIMITS)
+  whole = duplicates.similar_pairs(_prints(images), _prints(copies), **_LIMITS)
   assert len(whole) == 10
-  monkeypatch.setattr(near, "_PAIRS", 64)
-  monkeypatch.setattr(near, "_BATCH", 7)
+  monkeypatch.setattr(duplicates, "_PAIRS", 64)
+  monkeypatch.setattr(duplicates, "_BATCH", 7)
   seen = []
-  parts = near.near(
+  parts = duplicates.similar_pairs(
     _prints(images),
     _prints(copies),
     **_LIMITS,

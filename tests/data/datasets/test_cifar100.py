@@ -5,7 +5,7 @@ import pickle  # noqa: TID251 - the published files are pickles
 import numpy as np
 import pytest
 
-from mn_jax.data.datasets import cifar
+from mn_jax.data.datasets import cifar100
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 from tests.data import toy_cache as toy
@@ -48,14 +48,14 @@ def test_both_publications_are_the_same():
   binary = toy.Memory(
     {f"cifar-100-binary/{part}.bin": _binary(part) for part in _COUNTS}
   )
-  one, other = cifar.open_source(binary), cifar.open_source(_memory())
+  one, other = cifar100.open_source(binary), cifar100.open_source(_memory())
   assert one.listing.fingerprint() == other.listing.fingerprint()
   np.testing.assert_array_equal(one.images, other.images)
   np.testing.assert_array_equal(one.listing.labels, other.listing.labels)
 
 
 def test_pixels_and_names_belong_together():
-  source = cifar.open_source(_memory())
+  source = cifar100.open_source(_memory())
   listing = source.listing
   assert len(listing) == 19
   for row in range(19):
@@ -63,7 +63,7 @@ def test_pixels_and_names_belong_together():
     number = int(file.removeprefix(f"{part}_").removesuffix(".png"))
     labels, pixels = _rows(part)
     assert listing.parts[row] == part
-    assert name == cifar.CLASSES[labels[number]]
+    assert name == cifar100.CLASSES[labels[number]]
     assert listing.labels[row] == labels[number]
     expected = pixels[number].reshape(3, 32, 32).transpose(1, 2, 0)
     np.testing.assert_array_equal(source.read(row), expected)
@@ -75,7 +75,7 @@ def test_changed_pixels_change_the_fingerprint():
   changed = _memory(
     **{"cifar-100-python/train": _pickled("train", data=pixels)}
   )
-  one, other = cifar.open_source(changed), cifar.open_source(_memory())
+  one, other = cifar100.open_source(changed), cifar100.open_source(_memory())
   assert one.listing.fingerprint() != other.listing.fingerprint()
 
 
@@ -85,10 +85,10 @@ def test_copies_as_image_files_are_listed():
     {
       f"c/{part}/{name}/{i}.png": toy.png(pixels + i)
       for part in ("train", "test")
-      for i, name in enumerate(cifar.CLASSES)
+      for i, name in enumerate(cifar100.CLASSES)
     }
   )
-  source = cifar.open_source(files)
+  source = cifar100.open_source(files)
   assert len(source.listing) == 200
   assert (source.read(7) == source.listing.labels[7]).all()
 
@@ -109,7 +109,7 @@ def test_copies_as_image_files_are_listed():
 )
 def test_a_broken_part_is_refused(content, message):
   with pytest.raises(InputError) as caught:
-    cifar.open_source(_memory(**{"cifar-100-python/train": content}))
+    cifar100.open_source(_memory(**{"cifar-100-python/train": content}))
   assert "'cifar-100-python/train' is no part of CIFAR-100" in str(caught.value)
   assert message in str(caught.value)
 
@@ -118,17 +118,17 @@ def test_a_broken_part_is_refused(content, message):
 def test_a_broken_binary_part_is_refused(data):
   files = toy.Memory({"train.bin": data, "test.bin": _binary("test")})
   with pytest.raises(InputError, match="multiple of 3074"):
-    cifar.open_source(files)
+    cifar100.open_source(files)
 
 
 def test_what_is_no_cifar_at_all():
   with pytest.raises(InputError, match="no image in a folder named after a cl"):
-    cifar.open_source(toy.Memory({"a/b.txt": b""}))
+    cifar100.open_source(toy.Memory({"a/b.txt": b""}))
 
 
 def test_the_real_part(shared_data):
   files = archive.open_files(shared_data / "cifar-100-python-part.zip")
-  source = cifar.open_source(files)
+  source = cifar100.open_source(files)
   files.close()
   listing = source.listing
   first_ten = listing.labels < 10

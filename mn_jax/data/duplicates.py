@@ -1,4 +1,4 @@
-"""Images that are the same, or nearly: by content, and by perceptual hash.
+"""Finds duplicate images: equal pixels, and near duplicates by perceptual hash.
 
 The hash is the pHash of Zauner 2010 ("Implementation and benchmarking of
 perceptual image hash functions"): the lowest 8 x 8 frequencies of a grey
@@ -23,8 +23,8 @@ _PAIRS = 1 << 22  # compared at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Prints:
-  """What images are compared by, a row for each.
+class Fingerprints:
+  """What images are compared by, one row per image.
 
   Attributes:
     digests: S32[n], sha256 of the pixels.
@@ -43,35 +43,35 @@ def fingerprints(
   images: np.ndarray,
   rows: np.ndarray,
   progress: Callable[[int, int], None] | None = None,
-) -> Prints:
-  """Fingerprints of some images.
+) -> Fingerprints:
+  """Computes digests, perceptual hashes and thumbnails of images.
 
   Args:
-    images: u8[m, h, w, 3].
-    rows: i64[n], of `images`.
-    progress: called with images done and images in all.
+    images: u8[m, h, w, 3], RGB in [0, 255].
+    rows: i64[n], which of `images`.
+    progress: called with the number of images done, and of all.
   """
   height, width = images.shape[1:3]
   cosines = _cosines()
-  waved = [cosines @ _shrink(size, _HASHED_SIDE) for size in (height, width)]
-  shrunk = [_shrink(size, min(size // 3 + 1, 64)) for size in (height, width)]
+  to_waves = [cosines @ _shrink(size, _HASHED_SIDE) for size in (height, width)]
+  to_small = [_shrink(size, min(size // 3 + 1, 64)) for size in (height, width)]
   digests, hashes, thumbnails = [], [], []
   for start in range(0, len(rows), _BATCH):
-    some = images[rows[start : start + _BATCH]]
-    digests += [hashlib.sha256(image).digest() for image in some]
-    grey = some @ np.array([0.299, 0.587, 0.114], np.float32)
-    waves = (waved[0] @ grey @ waved[1].T).reshape(len(some), -1)
+    batch = images[rows[start : start + _BATCH]]
+    digests += [hashlib.sha256(image).digest() for image in batch]
+    grey = batch @ np.array([0.299, 0.587, 0.114], np.float32)
+    waves = (to_waves[0] @ grey @ to_waves[1].T).reshape(len(batch), -1)
     bits = waves > np.median(waves, axis=1, keepdims=True)
     hashes.append(np.packbits(bits, axis=1).view(np.uint64)[:, 0])
-    small = shrunk[0] @ grey @ shrunk[1].T
-    thumbnails.append(small.reshape(len(some), -1))
+    small = to_small[0] @ grey @ to_small[1].T
+    thumbnails.append(small.reshape(len(batch), -1))
     if progress:
       progress(min(start + _BATCH, len(rows)), len(rows))
   small = np.concatenate(thumbnails)
   small -= small.mean(1, keepdims=True)
   blank = small.std(1) < _BLANK
   norm = np.linalg.norm(small, axis=1, keepdims=True)
-  return Prints(
+  return Fingerprints(
     digests=np.array(digests, "S32"),
     hashes=np.concatenate(hashes),
     thumbnails=np.where(blank[:, None], 0, small / np.maximum(norm, 1e-6)),
@@ -79,39 +79,43 @@ def fingerprints(
   )
 
 
-def exact(one: Prints, other: Prints) -> np.ndarray:
-  """i64[k, 2]: pairs of rows of equal pixels, by the row of the second."""
-  where: dict[bytes, list[int]] = {}
+def equal_pairs(one: Fingerprints, other: Fingerprints) -> np.ndarray:
+  """Finds images of equal pixels in two sets.
+
+  Returns:
+    i64[k, 2]: rows of both, in order of the second.
+  """
+  rows: dict[bytes, list[int]] = {}
   for row, digest in enumerate(one.digests.tolist()):
-    where.setdefault(digest, []).append(row)
+    rows.setdefault(digest, []).append(row)
   pairs = [
     (first, row)
     for row, digest in enumerate(other.digests.tolist())
-    for first in where.get(digest, ())
+    for first in rows.get(digest, ())
   ]
   return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def near(
-  one: Prints,
-  other: Prints,
+def similar_pairs(
+  one: Fingerprints,
+  other: Fingerprints,
   *,
   max_distance: int,
   min_correlation: float,
   progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
-  """Pairs that look alike and are not equal.
+  """Finds images in two sets that look alike and are not equal.
 
   Args:
-    one, other: the two sets.
+    one, other: fingerprints of the sets.
     max_distance: largest number of bits, of 64, in which hashes may differ.
     min_correlation: least correlation of the thumbnails, in [-1, 1].
-    progress: called with images of `other` done and in all.
+    progress: called with the number of images of `other` done, and of all.
 
   Returns:
-    i64[k, 2]: pairs of rows, by the row of the second.
+    i64[k, 2]: rows of both, in order of the second.
   """
-  found = []
+  pairs = [np.zeros((0, 2), np.int64)]
   done = 0
   first_rows, second_rows = (np.flatnonzero(~p.blank) for p in (one, other))
   for rows in _blocks(second_rows, len(first_rows)):
@@ -119,15 +123,15 @@ def near(
     close = np.bitwise_count(differ) <= max_distance
     a, b = close.nonzero()
     a, b = first_rows[a], rows[b]
-    alike = np.einsum("nd,nd->n", one.thumbnails[a], other.thumbnails[b])
-    same = one.digests[a] == other.digests[b]
-    kept = (alike >= min_correlation) & ~same
-    found.append(np.stack([a[kept], b[kept]], axis=1))
+    correlation = np.einsum("nd,nd->n", one.thumbnails[a], other.thumbnails[b])
+    equal = one.digests[a] == other.digests[b]
+    similar = (correlation >= min_correlation) & ~equal
+    pairs.append(np.stack([a[similar], b[similar]], axis=1))
     done += len(rows)
     if progress:
       progress(done, len(second_rows))
-  pairs = np.concatenate([np.zeros((0, 2), np.int64), *found])
-  return pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))]
+  result = np.concatenate(pairs)
+  return result[np.lexsort((result[:, 0], result[:, 1]))]
 
 
 def _blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:

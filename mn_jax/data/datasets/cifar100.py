@@ -111,7 +111,7 @@ def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:
       rows.append((label, name, part, len(rows)))
     images.append(pixels)
   rows.sort()
-  labels, names, given, order = zip(*rows, strict=True)
+  labels, names, parts_of_rows, order = zip(*rows, strict=True)
   images = np.concatenate(images)[np.array(order)]
   return Pixels(
     Listing(
@@ -121,7 +121,7 @@ def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:
       stamps=np.array([zlib.crc32(image) for image in images], np.int64),
       labels=np.array(labels, np.int32),
       groups=np.array(names),
-      parts=np.array(given),
+      parts=np.array(parts_of_rows),
       positions=np.zeros((len(rows), 2), np.int32),
     ),
     images,

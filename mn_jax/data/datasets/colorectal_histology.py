@@ -1,4 +1,4 @@
-"""The layout of Kather's colorectal tiles: `01_TUMOR/....tif` and so on.
+"""Kather's tiles of colorectal cancer histology: `01_TUMOR/....tif` and so on.
 
 A file is called `1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif`: the tile of
 a region (022, not always named) of one of ten slides (07), with the row and
