@@ -7,7 +7,7 @@ import pytest
 
 _PROGRAM = """
 import resource
-from mn_jax import allocator
+from mn_jax.parallel import allocator
 
 effective = allocator.keep_freed_memory()
 block = b"x" * (64 << 20)

@@ -42,9 +42,9 @@ def run_prepare(capsys, root):
   return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def run(tmp_path_factory):
-  """The workdir of a small run."""
+  """The workdir of a small run, in which nothing but `inspect` is written."""
   workdir = tmp_path_factory.mktemp("runs") / "run"
   config = toy.load(model__name="simple_cnn", model__shallow=False)
   with jax.numpy_dtype_promotion("standard"):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -73,7 +74,7 @@ def images(tmp_path):
   return folder
 
 
-def run(capsys, *arguments, workdir="run"):
+def classify(capsys, *arguments, workdir="run"):
   code = predict.main([f"--workdir={workdir}", *map(str, arguments)])
   captured = capsys.readouterr()
   return code, captured.out, captured.err
@@ -84,7 +85,7 @@ def rows(out):
 
 
 def test_csv_has_a_header_and_a_row_per_image(capsys, batches, images):
-  code, out, err = run(capsys, images / "b.png")
+  code, out, err = classify(capsys, images / "b.png")
   assert (code, err) == (0, "")
   columns = [
     f"top{k}_{c}" for k in (1, 2, 3) for c in ("index", "name", "probability")
@@ -105,7 +106,7 @@ def test_csv_has_a_header_and_a_row_per_image(capsys, batches, images):
 
 
 def test_json_is_valid(capsys, batches, images):
-  code, out, err = run(
+  code, out, err = classify(
     capsys, "--format=json", "--top=1", images / "c.tiff", images / "b.png"
   )
   assert (code, err) == (0, "")
@@ -117,11 +118,11 @@ def test_json_is_valid(capsys, batches, images):
   ((blue,), (green,)) = (row["top"] for row in found)
   assert (blue["index"], blue["name"]) == (2, "blue")
   assert green["probability"] == pytest.approx(200 / 240)
-  assert run(capsys, "--format=json", images / "notes.txt")[1] == "[]\n"
+  assert classify(capsys, "--format=json", images / "notes.txt")[1] == "[]\n"
 
 
 def test_folders_are_searched_in_order(capsys, batches, images):
-  code, out, err = run(capsys, "--top=1", images, images / "b.png")
+  code, out, err = classify(capsys, "--top=1", images, images / "b.png")
   assert (code, err) == (0, "")
   assert [row[:3] for row in rows(out)[1:]] == [
     [str(images / "a" / "z.JPG"), "0", CLASSES[0]],
@@ -135,7 +136,7 @@ def test_unreadable_images_are_listed_and_skipped(capsys, batches, images):
   data = (images / "b.png").read_bytes()
   (images / "cut.png").write_bytes(data[: len(data) // 2])
   (images / "empty.jpg").write_bytes(b"")
-  code, out, err = run(capsys, "--top=1", images, images / "notes.txt")
+  code, out, err = classify(capsys, "--top=1", images, images / "notes.txt")
   assert code == 0
   assert len(rows(out)) == 4
   lines = err.splitlines()
@@ -152,7 +153,7 @@ def test_no_image_at_all_is_1(capsys, batches, images, what, tmp_path):
   folder = tmp_path / "none"
   folder.mkdir()
   path = images / "notes.txt" if what == "unreadable" else folder
-  code, out, err = run(capsys, path)
+  code, out, err = classify(capsys, path)
   assert code == 1
   assert len(rows(out)) == 1
   count = int(what == "unreadable")
@@ -164,16 +165,16 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
   for i in range(7):
     save(tmp_path / f"{i}.png", list(COLOURS)[i % 3])
   (tmp_path / "1.png").write_bytes(b"")
-  code, out, _ = run(capsys, "--batch=4", "--top=1", tmp_path)
+  code, out, _ = classify(capsys, "--batch=4", "--top=1", tmp_path)
   assert code == 0
   assert batches == [4, 4]  # of six
   assert [row[1] for row in rows(out)[1:]] == ["0", "2", "0", "1", "2", "0"]
   batches.clear()
-  run(capsys, tmp_path / "0.png")
+  classify(capsys, tmp_path / "0.png")
   assert batches == [1]
   batches.clear()
   # Folders of other counts need no other program.
-  run(capsys, "--precision=int8", tmp_path)
+  classify(capsys, "--precision=int8", tmp_path)
   assert batches == [8]
 
 
@@ -192,7 +193,7 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
 )
 def test_odd_images_are_classified(capsys, batches, name, size, mode, tmp_path):
   path = save(tmp_path / name, "blue", size, mode)
-  code, out, err = run(capsys, "--top=1", path)
+  code, out, err = classify(capsys, "--top=1", path)
   assert (code, err) == (0, "")
   probability = float(rows(out)[1][3])
   grey = mode in ("L", "I;16")
@@ -202,7 +203,7 @@ def test_odd_images_are_classified(capsys, batches, name, size, mode, tmp_path):
 def test_huge_images_are_skipped(capsys, batches, tmp_path):
   path = tmp_path / "huge.png"
   Image.new("1", (8193, 8192)).save(path)
-  code, _, err = run(capsys, path)
+  code, _, err = classify(capsys, path)
   assert code == 1
   assert err.startswith(f"predict: {path}: 8193x8192 pixels; valid: 1 to ")
 
@@ -213,12 +214,12 @@ def test_odd_metadata_is_no_warning(capsys, batches, tmp_path):
   image.putpalette([0, 0, 255] * 256)
   # Pillow warns of this one.
   image.save(path, transparency=bytes(range(200)))
-  code, _, err = run(capsys, path)
+  code, _, err = classify(capsys, path)
   assert (code, err) == (0, "")
 
 
 def test_top_is_at_most_the_classes(capsys, batches, images):
-  _, out, _ = run(capsys, "--top=100", images / "b.png")
+  _, out, _ = classify(capsys, "--top=100", images / "b.png")
   assert len(rows(out)[1]) == 1 + 3 * 3
 
 
@@ -275,7 +276,7 @@ def test_stopping_is_one_line(capsys, batches, images, monkeypatch):
     raise KeyboardInterrupt
 
   monkeypatch.setattr(decode, "decode", interrupt)
-  code, _, err = run(capsys, images)
+  code, _, err = classify(capsys, images)
   assert (code, err) == (130, "predict: stopped\n")
 
 
@@ -290,36 +291,37 @@ def test_help_fits_a_terminal(capsys, monkeypatch):
     assert any(line.strip().startswith(flag) for line in lines)
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory):
-  """The program with a file of weights, for images of any size."""
-  network = registry.describe("mobilenet_v1", num_classes=4, width=0.25)
-  path = tmp_path_factory.mktemp("weights") / "toy.h5"
-  toy_h5.write(path, network, toy_h5.tensors(network))
-  program = [sys.executable, "-m", "mn_jax.tools.predict"]
-  return [*program, "--model=mobilenet_v1", f"--weights={path}", "--width=0.25"]
+PROGRAM = (sys.executable, "-m", "mn_jax.tools.predict")
 
 
 @pytest.mark.skipif(
-  not sys.platform.startswith("linux"), reason="names need to be texts"
+  not sys.platform.startswith("linux"), reason="file names need to be UTF-8"
 )
-def test_the_program_is_quiet_and_takes_any_name(command, images):
+def test_the_program_is_quiet_and_takes_any_name(run, images):
   odd = os.fsencode(images) + b"/\xff\xfe, \xc3\xa9.png"
   pathlib.Path(os.fsdecode(odd)).write_bytes((images / "b.png").read_bytes())
   done = subprocess.run(
-    [*command, "--top=2", images], cwd=ROOT, capture_output=True
+    [*PROGRAM, f"--workdir={run}", "--top=2", images],
+    cwd=ROOT,
+    capture_output=True,
   )
   assert (done.returncode, done.stderr) == (0, b"")
   lines = done.stdout.splitlines()
   assert lines[0].startswith(b"file,top1_index,top1_name,top1_probability,top2")
   assert len(lines) == 5
   assert lines[4].startswith(b'"' + odd + b'",')
-  assert b",class " in lines[1]
+  assert b"idc," in lines[1]
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(command, images):
+def test_a_reader_that_has_seen_enough_is_no_error(images, tmp_path):
+  network = registry.describe("vgg16", num_classes=4, width=1 / 64)
+  weights = tmp_path / "toy.h5"
+  toy_h5.write(weights, network, toy_h5.tensors(network))
   with subprocess.Popen(
-    [*command, "--batch=1", *[images] * 20],
+    [
+      *(*PROGRAM, "--model=vgg16", f"--weights={weights}"),
+      *("--width=0.015625", "--batch=1", *[images] * 20),
+    ],
     cwd=ROOT,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
@@ -328,3 +330,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(command, images):
     program.stdout.close()
     assert program.stderr.read() == b""
     assert program.wait() == 0
+
+
+@pytest.mark.extended
+def test_damage_is_one_line(run, images, tmp_path):
+  """Orbax's threads, which go on after an error, add nothing to it."""
+  damaged = shutil.copytree(run, tmp_path / "run")
+  for path in (damaged / "checkpoints").glob("*/state/**/*"):
+    if path.is_file():
+      path.write_bytes(b"")
+  done = subprocess.run(
+    [*PROGRAM, f"--workdir={damaged}", images],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert (done.returncode, done.stdout) == (2, "")
+  assert done.stderr.startswith("predict: --workdir: the checkpoint ")
+  assert done.stderr.count("\n") == 1
