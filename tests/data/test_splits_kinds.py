@@ -7,51 +7,21 @@ import pytest
 
 from mn_jax.data import splits
 from mn_jax.data.datasets import chest_xray
+from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
-
-_PARTS = ("train", "val", "test")
-
-
-def _table(
-  num_groups: int, classes: int = 2, seed: int = 0
-) -> splits.ImageTable:
-  """Groups of different sizes, each with classes of its own."""
-  rng = np.random.default_rng(seed)
-  sizes = rng.integers(4, 40, num_groups)
-  groups = np.repeat([f"g{i:03}" for i in range(num_groups)], sizes)
-  odds = rng.dirichlet(np.ones(classes), num_groups)
-  labels = np.concatenate(
-    [
-      rng.choice(classes, size, p=p)
-      for size, p in zip(sizes, odds, strict=True)
-    ]
-  )
-  names = np.array([f"{group}_{i}" for i, group in enumerate(groups)])
-  return splits.ImageTable(
-    names, groups, labels.astype(np.int32), np.full(len(names), "", "U5")
-  )
-
-
-def _alone(table: splits.ImageTable) -> splits.ImageTable:
-  """The same with each image on its own."""
-  return dataclasses.replace(table, groups=table.names)
-
-
-def _assert_partition(split: splits.Split, count: int) -> None:
-  together = np.concatenate([split.parts[part] for part in _PARTS])
-  np.testing.assert_array_equal(np.sort(together), np.arange(count))
+from tests.data import toy_tables as toy
 
 
 @pytest.mark.parametrize("grouped", [True, False])
 @pytest.mark.parametrize("folds", [2, 5, 10])
 def test_folds_are_disjoint_tests_of_everything(folds, grouped):
-  table = _table(40, classes=3)
-  table = table if grouped else _alone(table)
+  table = toy.table(40, classes=3)
+  table = table if grouped else toy.ungrouped(table)
   seen = []
   for fold in range(folds):
-    split = splits.make(splits.Rule("kfold", folds=folds, fold=fold), table)
-    _assert_partition(split, len(table))
+    split = toy.make("kfold", table, folds=folds, fold=fold)
+    toy.assert_partition(split, len(table))
     assert splits.leaks(split.parts, table.groups) == []
     seen.append(split.parts["test"])
   np.testing.assert_array_equal(
@@ -59,16 +29,12 @@ def test_folds_are_disjoint_tests_of_everything(folds, grouped):
   )
 
 
-def test_folds_by_image_are_even_to_one_image_of_each_class():
-  table = _alone(_table(40, classes=4))
+def test_folds_per_image_are_even_to_one_image_of_each_class():
+  table = toy.ungrouped(toy.table(40, classes=4))
   counts = np.array(
     [
       np.bincount(
-        table.labels[
-          splits.make(splits.Rule("kfold", folds=5, fold=f), table).parts[
-            "test"
-          ]
-        ]
+        table.labels[toy.make("kfold", table, folds=5, fold=f).parts["test"]]
       )
       for f in range(5)
     ]
@@ -78,8 +44,8 @@ def test_folds_by_image_are_even_to_one_image_of_each_class():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_folds_by_group_have_similar_sizes_and_classes(seed):
-  table = _table(200, classes=3, seed=seed)
+def test_folds_per_group_have_similar_sizes_and_classes(seed):
+  table = toy.table(200, classes=3, seed=seed)
   total = np.bincount(table.labels)
   for fold in range(5):
     rule = splits.Rule("kfold", folds=5, fold=fold, seed=seed)
@@ -89,7 +55,7 @@ def test_folds_by_group_have_similar_sizes_and_classes(seed):
 
 
 def test_one_fold_per_group_leaves_one_out():
-  table = _table(10)
+  table = toy.table(10)
   for fold in range(10):
     rule = splits.Rule("kfold", folds=0, fold=fold)
     split = splits.make(rule, table)
@@ -107,16 +73,16 @@ def test_one_fold_per_group_leaves_one_out():
   ],
 )
 def test_folds_that_are_not_there(options, alone, message):
-  table = _table(10)
+  table = toy.table(10)
   with pytest.raises(InputError) as caught:
     splits.make(
-      splits.Rule("kfold", **options), _alone(table) if alone else table
+      splits.Rule("kfold", **options), toy.ungrouped(table) if alone else table
     )
   assert message in str(caught.value)
 
 
 def test_folds_follow_the_seed_and_not_the_order_of_rows():
-  table = _table(30)
+  table = toy.table(30)
   rule = splits.Rule("kfold", fold=2)
   first = splits.make(rule, table)
   order = np.random.default_rng(0).permutation(len(table))
@@ -134,27 +100,27 @@ def _published(table: splits.ImageTable, *cuts: float) -> splits.ImageTable:
 
 @pytest.mark.parametrize("grouped", [True, False])
 def test_missing_validation_is_drawn_from_training(grouped):
-  table = _published(_table(60), 0.7)
-  table = table if grouped else _alone(table)
-  split = splits.make(splits.Rule("fixed", val_fraction=0.25), table)
-  _assert_partition(split, len(table))
+  table = _published(toy.table(60), 0.7)
+  table = table if grouped else toy.ungrouped(table)
+  split = toy.make("fixed", table, val_fraction=0.25)
+  toy.assert_partition(split, len(table))
   np.testing.assert_array_equal(
     split.parts["test"], np.flatnonzero(table.parts == "test")
   )
   assert splits.leaks(split.parts, table.groups) == []
   share = len(split.parts["val"]) / (table.parts == "train").sum()
   assert abs(share - 0.25) < 0.06
-  other = splits.make(splits.Rule("fixed", val_fraction=0.25, seed=1), table)
+  other = toy.make("fixed", table, val_fraction=0.25, seed=1)
   np.testing.assert_array_equal(split.parts["test"], other.parts["test"])
   assert other.sha256 != split.sha256
 
 
-def test_groups_in_training_and_test_are_told_of_or_dropped():
-  table = _published(_table(20), 0.5)
+def test_groups_in_training_and_test_are_noted_or_dropped():
+  table = _published(toy.table(20), 0.5)
   groups = table.groups.copy()
   groups[np.flatnonzero(table.parts == "train")[:30]] = table.groups[-1]
   table = dataclasses.replace(table, groups=groups)
-  kept = splits.make(splits.Rule("fixed"), table)
+  kept = toy.make("fixed", table)
   assert splits.leaks(kept.parts, table.groups) == [table.groups[-1]]
   (note,) = kept.notes
   assert note.startswith("1 of ")
@@ -178,11 +144,11 @@ def test_groups_in_training_and_test_are_told_of_or_dropped():
   ],
 )
 def test_smaller_shares_of_training_are_part_of_larger_ones(kind, by_group):
-  table = _table(80, classes=3)
-  whole = splits.make(splits.Rule(kind), table)
+  table = toy.table(80, classes=3)
+  whole = toy.make(kind, table)
   inner: set[int] = set()
   for share in (0.05, 0.1, 0.25, 0.5, 0.9):
-    split = splits.make(splits.Rule(kind, train_fraction=share), table)
+    split = toy.make(kind, table, train_fraction=share)
     for part in ("val", "test"):
       np.testing.assert_array_equal(split.parts[part], whole.parts[part])
     rows = set(split.parts["train"].tolist())
@@ -200,20 +166,20 @@ def test_smaller_shares_of_training_are_part_of_larger_ones(kind, by_group):
     assert abs(count - expected) <= 3
 
 
-def test_a_share_by_image_keeps_every_class():
-  table = _alone(_table(50, classes=4))
-  split = splits.make(splits.Rule("stratified", train_fraction=0.001), table)
+def test_a_share_per_image_keeps_every_class():
+  table = toy.ungrouped(toy.table(50, classes=4))
+  split = toy.make("stratified", table, train_fraction=0.001)
   assert np.bincount(table.labels[split.parts["train"]]).tolist() == [1] * 4
 
 
 def test_first_classes_only():
-  table = _table(40, classes=6)
-  split = splits.make(splits.Rule("stratified", classes=2), table)
-  rows = np.concatenate([split.parts[part] for part in _PARTS])
+  table = toy.table(40, classes=6)
+  split = toy.make("stratified", table, classes=2)
+  rows = np.concatenate([split.parts[part] for part in PARTS])
   np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(table.labels < 2))
-  # The other classes have no say.
+  # The other classes do not matter.
   few = table.take(np.flatnonzero(table.labels < 2))
-  assert splits.make(splits.Rule("stratified"), few).sha256 == split.sha256
+  assert toy.make("stratified", few).sha256 == split.sha256
 
 
 def test_kinds_never_change():
@@ -233,7 +199,7 @@ def test_kinds_never_change():
   }
   found = {
     name: splits.make(
-      rule, _alone(table) if name == "kfold by image" else table
+      rule, toy.ungrouped(table) if name == "kfold by image" else table
     ).sha256[:16]
     for name, rule in rules.items()
   }
@@ -255,7 +221,7 @@ def test_real_xrays_have_a_validation_part_of_use(shared_data):
     listing.names, listing.groups, listing.labels, listing.parts
   )
   for seed in range(5):
-    split = splits.make(splits.Rule("fixed", seed=seed), table)
+    split = toy.make("fixed", table, seed=seed)
     assert len(split.parts["test"]) == 624
     assert len(split.parts["val"]) >= 500
     names = listing.names[split.parts["val"]]
