@@ -1,8 +1,8 @@
-"""What must stand beside every result: guesses that need no network.
+"""Baselines without a network: majority class, and linear models of colour.
 
 A network that is no better than a linear model of colour has not learnt to
-look at shapes, and none that is no better than the commonest class has learnt
-anything. All are deterministic.
+look at shapes, and one that is no better than the majority class has not learnt
+anything. All baselines are deterministic.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,13 +22,13 @@ _SIDE = 4
 def majority(
   labels: np.ndarray, *, train: np.ndarray, rows: np.ndarray, classes: int
 ) -> Predictions:
-  """The shares of the classes in training, whatever the image.
+  """Predicts the class shares of the training part, whatever the image.
 
   Args:
-    labels: i32[n], of the packed cache.
+    labels: i32[n], of all images.
     train: i64[m], rows of the training part.
     rows: i64[k], rows to predict.
-    classes: their number.
+    classes: number of classes.
   """
   counts = np.bincount(labels[train], minlength=classes)
   shares = np.tile(counts / len(train), (len(rows), 1))
@@ -43,14 +43,14 @@ def mean_colour(
   rows: np.ndarray,
   classes: int,
 ) -> Predictions:
-  """Logistic regression on the three means of an image's pixels.
+  """Predicts by logistic regression on the mean colour of an image.
 
   Args:
     images: u8[n, h, w, 3], may be memory-mapped: read in blocks.
     labels: i32[n].
     train: i64[m], rows of the training part.
     rows: i64[k], rows to predict.
-    classes: their number.
+    classes: number of classes.
   """
   return _regress(_means, images, labels, train, rows, classes)
 
@@ -63,10 +63,16 @@ def colour_histogram(
   rows: np.ndarray,
   classes: int,
 ) -> Predictions:
-  """Logistic regression on the shares of 4 x 4 x 4 colours in an image.
+  """Predicts by logistic regression on the shares of 4 x 4 x 4 colours.
 
-  After Swain and Ballard, "Color indexing", 1991. Arguments as of
-  `mean_colour`.
+  After Swain and Ballard, "Color indexing", 1991.
+
+  Args:
+    images: u8[n, h, w, 3], may be memory-mapped: read in blocks.
+    labels: i32[n].
+    train: i64[m], rows of the training part.
+    rows: i64[k], rows to predict.
+    classes: number of classes.
   """
   return _regress(_histograms, images, labels, train, rows, classes)
 
@@ -141,5 +147,5 @@ def _histograms(images: np.ndarray) -> np.ndarray:
   levels = (images // (256 // _SIDE)).astype(np.int64).reshape(count, pixels, 3)
   colours = levels @ np.array([_SIDE**2, _SIDE, 1])
   colours += _SIDE**3 * np.arange(count)[:, None]
-  found = np.bincount(colours.ravel(), minlength=count * _SIDE**3)
-  return found.reshape(count, -1) / pixels
+  counts = np.bincount(colours.ravel(), minlength=count * _SIDE**3)
+  return counts.reshape(count, -1) / pixels

@@ -1,9 +1,9 @@
 """Confidence intervals of metrics, by resampling groups or images.
 
-The patients (slides) of a test set are a sample of those there are, and the
-images of one are alike. So whole groups are drawn, as many as there are, with
-replacement; images one by one only where no groups are known. Nothing is
-stratified: the shares of the classes vary with the groups, as they would.
+The patients (or slides) of a test set are a sample, and the images of one are
+alike. So whole groups are drawn with replacement, as many as there are, and
+single images only where no groups are known. Nothing is stratified: the shares
+of the classes vary with the groups, as in new samples.
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8, 13
 and 14.
 """
@@ -15,9 +15,8 @@ import numpy as np
 import scipy.special
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import classification
-from mn_jax.metrics.predictions import Predictions
-from mn_jax.metrics.weighted import WeightedMetrics
+from mn_jax.metrics import calibration, classification, curves
+from mn_jax.metrics.predictions import Predictions, group_codes
 
 Metrics = dict[str, float]
 _METHODS = ("percentile", "bca")
@@ -25,15 +24,15 @@ _METHODS = ("percentile", "bca")
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """A metric and the interval that its value lies in with some confidence.
+  """A metric and its confidence interval.
 
   Attributes:
-    value: of the whole split.
-    low, high: the ends; NaN if the value is undefined or there are fewer than
-      two groups.
-    undefined: resamples in which the metric is undefined; the interval is that
-      of the others.
-    resamples: all of them.
+    value: the metric of all images.
+    low, high: ends of the interval; NaN if the metric is undefined or there are
+      fewer than two groups.
+    undefined: number of resamples in which the metric is undefined, which the
+      interval leaves out.
+    resamples: number of resamples.
   """
 
   value: float
@@ -43,33 +42,113 @@ class Interval:
   resamples: int
 
 
+class WeightedMetrics:
+  """Computes the metrics of `classification.summarize` from weighted images.
+
+  A resample is a set of weights. What does not depend on them is computed once,
+  which makes thousands of resamples affordable.
+  """
+
+  def __init__(
+    self,
+    predictions: Predictions,
+    *,
+    positive: int | None,
+    predicted: np.ndarray | None = None,
+  ):
+    """Sorts scores and bins confidences.
+
+    Args:
+      predictions: of all n images.
+      positive: index of the positive class, or None.
+      predicted: i[n], predicted classes; None: those of the highest logits.
+    """
+    self._labels = predictions.labels
+    self._classes = predictions.logits.shape[1]
+    self._positive = positive
+    self._losses = predictions.losses.astype(np.float64)
+    self._finite = bool(np.isfinite(predictions.logits).all())
+    self._predicted = predicted
+    if not self._finite:
+      self._predicted = np.zeros_like(predictions.labels)
+      return
+    if predicted is None:
+      self._predicted = predictions.logits.argmax(axis=1)
+    self._above = np.empty(len(self._labels) + 1, np.int64)
+    probabilities = predictions.probabilities()
+    self._errors = calibration.squared_errors(self._labels, probabilities)
+    self._top = calibration.TopLabel(predictions, probabilities)
+    self._areas = {
+      label: curves.WeightedAreas(
+        self._labels == label, probabilities[:, label]
+      )
+      for label in (np.unique(self._labels) if positive is None else [positive])
+    }
+
+  def __call__(self, weights: np.ndarray) -> dict[str, float]:
+    """Returns the metrics, equal to `summarize`'s but for rounding.
+
+    Args:
+      weights: i64[n], how often each image counts, at least one above 0.
+    """
+    matrix = classification.confusion_matrix(
+      self._labels, self._predicted, self._classes, weights
+    )
+    counts = classification.from_confusion_matrix(
+      matrix, positive=self._positive
+    )
+    prefix = "macro_" if self._positive is None else ""
+    names = (f"{prefix}auroc", f"{prefix}average_precision")
+    if not self._finite:
+      defined = {name: counts[name] for name in classification.DEFINED}
+      names += ("loss", "brier", "ece")
+      return dict.fromkeys([*counts, *names], np.nan) | defined
+    present = matrix.sum(axis=1) > 0
+    areas = [
+      areas_of_class.areas(weights, self._above)
+      for label, areas_of_class in self._areas.items()
+      if present[label] or self._positive is not None
+    ]
+    total = weights.sum()
+    return {
+      "loss": float((self._losses * weights).sum() / total),
+      **counts,
+      "brier": float((self._errors * weights).sum() / total),
+      "ece": self._top.reliability(weights).ece(),
+      **{
+        name: float(np.mean(values))
+        for name, values in zip(names, zip(*areas, strict=True), strict=True)
+      },
+    }
+
+
 def intervals(
   predictions: Predictions,
   *,
   positive: int | None,
   groups: np.ndarray | None = None,
-  found: np.ndarray | None = None,
+  predicted: np.ndarray | None = None,
   seed: int = 0,
   resamples: int = 2000,
   level: float = 0.95,
   method: str = "percentile",
 ) -> dict[str, Interval]:
-  """Intervals of the metrics of `classification.summarize`.
+  """Returns confidence intervals of the metrics of a part of a split.
 
   Args:
-    predictions: of the whole split.
-    positive: the class that is looked for, or None.
+    predictions: of all n images.
+    positive: index of the positive class, or None.
     groups: [n] numbers or names of the images' groups; None: each image is one.
-    found: as of `summarize`.
-    seed: of the draws, at least 0.
-    resamples: how many.
+    predicted: i[n], predicted classes; None: those of the highest logits.
+    seed: of the resamples, at least 0.
+    resamples: number of resamples.
     level: confidence, between 0 and 1.
     method: 'percentile', or 'bca' (bias-corrected and accelerated; Efron
       1987), which leaves each group out once and is NaN where all resamples
       lie on one side of the value.
 
   Returns:
-    By metric, without the count.
+    Metric of `classification.summarize`, without the count -> interval.
 
   Raises:
     InputError: for groups, a number or a method that cannot be used.
@@ -80,9 +159,13 @@ def intervals(
       f"method: got {method!r}; valid: {', '.join(map(repr, _METHODS))}"
     )
   codes = group_codes(predictions, groups)
-  values = classification.summarize(predictions, positive=positive, found=found)
+  values = classification.summarize(
+    predictions, positive=positive, predicted=predicted
+  )
   del values["count"]
-  weighted = WeightedMetrics(predictions, positive=positive, found=found)
+  weighted = WeightedMetrics(
+    predictions, positive=positive, predicted=predicted
+  )
   samples = resample(weighted, codes, resamples=resamples, seed=seed)
   single = codes.max() == 0
   if method == "percentile" or single:
@@ -103,7 +186,7 @@ def intervals(
 
 
 def check(*, resamples: int, level: float, seed: int) -> None:
-  """Refuses what no interval can be made with.
+  """Checks the numbers that an interval is made with.
 
   Raises:
     InputError: naming the argument.
@@ -116,31 +199,8 @@ def check(*, resamples: int, level: float, seed: int) -> None:
     raise InputError(f"seed: got {seed}; valid: 0 to 2**64 - 1")
 
 
-def group_codes(
-  predictions: Predictions, groups: np.ndarray | None
-) -> np.ndarray:
-  """i64[n]: the number of each image's group, in the order of their names.
-
-  Without groups, images are numbered in the order of their ids. So the
-  intervals do not depend on the order of the predictions.
-
-  Raises:
-    InputError: if there are no images, or not a group for each.
-  """
-  if not len(predictions.ids):
-    raise InputError("predictions: got none; valid: at least one image")
-  if groups is None:
-    groups = predictions.ids
-  if len(groups) != len(predictions.ids):
-    raise InputError(
-      f"groups: got {len(groups)} for {len(predictions.ids)} images; valid: "
-      "one for each"
-    )
-  return np.unique(groups, return_inverse=True)[1]
-
-
 def draw(groups: int, *, seed: int, number: int) -> np.ndarray:
-  """How often a resample has each group.
+  """Draws a resample: how often it contains each group.
 
   Philox's raw words are fixed by its definition, while NumPy's own draws of
   integers may change between versions. The upper 32 bits of each word, times
@@ -151,12 +211,12 @@ def draw(groups: int, *, seed: int, number: int) -> np.ndarray:
   is, which may round differently on another processor.
 
   Args:
-    groups: their number, below 2**32.
+    groups: number of groups, below 2**32.
     seed: of all resamples.
-    number: of this one.
+    number: index of this resample.
 
   Returns:
-    i64[groups], with the sum `groups`.
+    i64[groups], whose sum is `groups`.
   """
   bits = np.random.Philox(key=np.array([seed, number], np.uint64))
   upper = bits.random_raw(groups) >> np.uint64(32)
@@ -171,16 +231,16 @@ def resample(
   resamples: int,
   seed: int,
 ) -> dict[str, np.ndarray]:
-  """The metrics of each resample.
+  """Computes the metrics of each resample.
 
   Args:
-    metrics: from i64[n], how often each image counts.
-    codes: i64[n], from `group_codes`.
-    resamples: how many.
-    seed: of the draws.
+    metrics: computes them from i64[n], how often each image counts.
+    codes: i64[n], index of each image's group.
+    resamples: number of resamples.
+    seed: of the resamples.
 
   Returns:
-    f64[resamples] by metric.
+    Metric -> f64[resamples].
   """
   groups = int(codes.max()) + 1
   rows = [
@@ -191,13 +251,14 @@ def resample(
 
 
 def percentiles(samples: np.ndarray, level: float) -> tuple[float, float]:
-  """The middle share `level` of f64[resamples]; NaN if none is defined."""
+  """Returns the ends of the middle `level` of f64[resamples], without NaN."""
   return _quantiles(samples, (1 - level) / 2, (1 + level) / 2)
 
 
 def _quantiles(
   samples: np.ndarray, low: float, high: float
 ) -> tuple[float, float]:
+  """Two quantiles of the defined samples; NaN if none is defined."""
   defined = samples[~np.isnan(samples)]
   if not len(defined) or np.isnan(low) or np.isnan(high):
     return np.nan, np.nan

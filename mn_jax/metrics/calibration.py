@@ -1,4 +1,4 @@
-"""Whether probabilities are as often right as they say, and their mending."""
+"""Calibration of probabilities: Brier score, ECE, temperature scaling."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ _TEMPERATURES = (1e-2, 1e2)
 
 
 def squared_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-  """The terms whose mean is the Brier score (Brier 1950).
+  """Returns the terms whose mean is the Brier score (Brier 1950).
 
   As in scikit-learn's `brier_score_loss`: with three classes or more, the sum
   of the squares over the classes, from 0 to 2; with two, half of it, which is
@@ -34,14 +34,14 @@ def squared_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Reliability:
-  """Confidence against accuracy, by bins of equal width.
+  """A reliability diagram: confidence and accuracy in bins of equal width.
 
   Attributes:
-    edges: f64[bins + 1], from 0 to 1; a bin has its upper edge, not its lower.
-    counts: i64[bins], images.
-    confidence: f64[bins], mean probability of the likeliest class; NaN in an
-      empty bin, as the next.
-    accuracy: f64[bins], share of those images whose class it is.
+    edges: f64[bins + 1], from 0 to 1; a bin includes its upper edge only.
+    counts: i64[bins], number of images.
+    confidence: f64[bins], mean probability of the most likely class; NaN in an
+      empty bin.
+    accuracy: f64[bins], share of images of that class; NaN in an empty bin.
   """
 
   edges: np.ndarray
@@ -50,21 +50,21 @@ class Reliability:
   accuracy: np.ndarray
 
   def ece(self) -> float:
-    """The expected calibration error (Guo et al. 2017, equation 3)."""
+    """Returns the expected calibration error (Guo et al. 2017, equation 3)."""
     filled = self.counts > 0
     gaps = np.abs(self.accuracy - self.confidence)[filled]
     return float((gaps * self.counts[filled]).sum() / self.counts.sum())
 
 
 class TopLabel:
-  """The likeliest classes' probabilities, sorted into bins."""
+  """Probabilities of the most likely classes, sorted into bins."""
 
   def __init__(self, predictions: Predictions, probabilities: np.ndarray):
-    """Finds the bins.
+    """Sorts the images into bins.
 
     Args:
-      predictions: of the whole split.
-      probabilities: f64[n, classes], those of the predictions.
+      predictions: of all n images.
+      probabilities: f64[n, classes], of the same images.
     """
     self._edges = np.linspace(0, 1, _BINS + 1)
     self._confidence = probabilities.max(axis=1)
@@ -72,7 +72,7 @@ class TopLabel:
     self._bins = np.searchsorted(self._edges[1:-1], self._confidence)
 
   def reliability(self, weights: np.ndarray) -> Reliability:
-    """The bins with every image counted so often, from i64[n]."""
+    """Returns the diagram, with images counted by weights i64[n]."""
 
     def total(x: np.ndarray) -> np.ndarray:
       return np.bincount(self._bins, x, minlength=_BINS)
@@ -88,24 +88,24 @@ class TopLabel:
 
 
 def reliability(predictions: Predictions) -> Reliability:
-  """The bins of a reliability diagram: 15, of the likeliest class."""
+  """Returns the reliability diagram of the most likely class, in 15 bins."""
   top = TopLabel(predictions, predictions.probabilities())
   return top.reliability(np.ones(len(predictions.labels), np.int64))
 
 
 def fit_temperature(predictions: Predictions) -> float:
-  """The temperature that the logits are best divided by (Guo et al. 2017).
+  """Fits the temperature that logits are divided by (Guo et al. 2017).
 
-  It minimises the mean cross-entropy, which is convex in its inverse: the one
-  root of the derivative, in float64, without anything random.
+  It minimises the mean cross-entropy, which is convex in the inverse
+  temperature, by the root of the derivative, in float64.
 
   Args:
     predictions: of the validation part.
 
   Returns:
-    From 0.01 to 100. The least where the loss never rises on the way down (all
-    images are right), the greatest where it falls all the way up (the
-    logits are worse than none). NaN if a logit is not finite.
+    From 0.01 to 100. The least if the loss falls all the way down to it (all
+    images are right), the greatest if it falls all the way up (the logits are
+    worse than none). NaN if a logit is not finite.
   """
   logits = predictions.logits.astype(np.float64)
   if not np.isfinite(logits).all():
@@ -128,7 +128,7 @@ def fit_temperature(predictions: Predictions) -> float:
 
 
 def scale(predictions: Predictions, temperature: float) -> Predictions:
-  """Predictions with their logits divided, and the losses that follow.
+  """Returns predictions with their logits divided by a temperature.
 
   Args:
     predictions: of any part.

@@ -1,17 +1,16 @@
-"""Classification metrics of a whole split, on the host, in float64.
+"""Classification metrics of a part of a split, on the host, in float64.
 
-An undefined number (sensitivity without positives, AUROC of one class) is NaN.
+An undefined metric (sensitivity without positives, AUROC of one class) is NaN.
 """
 
 import dataclasses
 
 import numpy as np
 
-from mn_jax.metrics import calibration
-from mn_jax.metrics import curves as ranking
-from mn_jax.metrics.predictions import Predictions
+from mn_jax.metrics import calibration, curves
+from mn_jax.metrics.predictions import Predictions, group_codes
 
-# What a network that diverged still has.
+# Metrics that a network that diverged still has.
 DEFINED = ("count", "majority_rate")
 
 
@@ -21,12 +20,12 @@ def confusion_matrix(
   classes: int,
   weights: np.ndarray | None = None,
 ) -> np.ndarray:
-  """i64[classes, classes]: rows are true classes, columns predicted ones.
+  """Returns i64[classes, classes]: rows are true classes, columns predicted.
 
   Args:
-    labels: i[n].
-    predicted: i[n].
-    classes: their number.
+    labels: i[n], true classes.
+    predicted: i[n], predicted classes.
+    classes: number of classes.
     weights: i64[n], how often each image counts; None: once.
   """
   cells = labels.astype(np.int64) * classes + predicted
@@ -38,19 +37,19 @@ def summarize(
   predictions: Predictions,
   *,
   positive: int | None,
-  found: np.ndarray | None = None,
+  predicted: np.ndarray | None = None,
 ) -> dict[str, float]:
-  """The metrics of a split.
+  """Returns the metrics of a part of a split.
 
   Args:
-    predictions: of the whole split.
-    positive: the class that is looked for, or None.
-    found: i[n], the classes decided on, as by `thresholds.decide`; None: those
-      of the highest logits.
+    predictions: of all n images.
+    positive: index of the positive class, or None.
+    predicted: i[n], predicted classes, such as by a threshold; None: those of
+      the highest logits.
 
   Returns:
     'loss', 'accuracy' (also known as top-1), 'balanced_accuracy' (the mean
-    recall), 'majority_rate' (the accuracy of always answering the commonest
+    recall), 'majority_rate' (the accuracy of always predicting the majority
     class), 'count', 'mcc' (Matthews' correlation coefficient, of many classes
     after Gorodkin 2004), 'brier' (`calibration.squared_errors`), 'ece'
     (`calibration.Reliability`); with a positive class its 'precision',
@@ -66,57 +65,59 @@ def summarize(
     predictions = dataclasses.replace(
       predictions, logits=np.zeros_like(predictions.logits)
     )
-  if found is None:
-    found = predictions.logits.argmax(axis=1)
-  matrix = confusion_matrix(labels, found, classes)
+  if predicted is None:
+    predicted = predictions.logits.argmax(axis=1)
+  matrix = confusion_matrix(labels, predicted, classes)
   probabilities = predictions.probabilities()
   top = calibration.TopLabel(predictions, probabilities)
   metrics = {
     "loss": float(predictions.losses.astype(np.float64).mean()),
-    **of_counts(matrix, positive=positive),
+    **from_confusion_matrix(matrix, positive=positive),
     "brier": float(calibration.squared_errors(labels, probabilities).mean()),
     "ece": top.reliability(np.ones(len(labels), np.int64)).ece(),
   }
   present = np.flatnonzero(matrix.sum(axis=1))
-  curves = [
-    ranking.curve(labels == label, probabilities[:, label])
+  curve_of_class = [
+    curves.count_along_thresholds(labels == label, probabilities[:, label])
     for label in (present if positive is None else [positive])
   ]
   prefix = "macro_" if positive is None else ""
-  for area in (ranking.auroc, ranking.average_precision):
-    values = [area(curve) for curve in curves]
+  for area in (curves.auroc, curves.average_precision):
+    values = [area(curve) for curve in curve_of_class]
     metrics[prefix + area.__name__] = float(np.mean(values))
   if not finite:
     metrics = {k: v if k in DEFINED else np.nan for k, v in metrics.items()}
   return metrics
 
 
-def of_counts(matrix: np.ndarray, *, positive: int | None) -> dict[str, float]:
-  """Those metrics of `summarize` that decisions alone determine.
+def from_confusion_matrix(
+  matrix: np.ndarray, *, positive: int | None
+) -> dict[str, float]:
+  """Returns those metrics of `summarize` that the confusion matrix determines.
 
   Args:
-    matrix: i64[classes, classes], from `confusion_matrix`.
-    positive: the class that is looked for, or None.
+    matrix: i64[classes, classes], rows are true classes.
+    positive: index of the positive class, or None.
   """
-  true, found = matrix.sum(axis=1), matrix.sum(axis=0)
+  true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
   hits = np.diag(matrix)
   present = true > 0
   recall = _ratio(hits, true)
-  precision = _ratio(hits, found)
-  f1 = _ratio(2 * hits, true + found)
+  precision = _ratio(hits, predicted)
+  f1 = _ratio(2 * hits, true + predicted)
   metrics = {
     "accuracy": float(hits.sum() / true.sum()),
     "balanced_accuracy": float(recall[present].mean()),
     "majority_rate": float(true.max() / true.sum()),
     "count": float(true.sum()),
-    "mcc": _mcc(true, found, hits),
+    "mcc": _mcc(true, predicted, hits),
   }
   if positive is None:
     metrics["macro_precision"] = float(precision[present].mean())
     metrics["macro_f1"] = float(f1[present].mean())
   else:
     others = true.sum() - true[positive]
-    false_positives = found[positive] - hits[positive]
+    false_positives = predicted[positive] - hits[positive]
     metrics["precision"] = float(precision[positive])
     metrics["sensitivity"] = float(recall[positive])
     metrics["specificity"] = float(_ratio(others - false_positives, others))
@@ -125,13 +126,13 @@ def of_counts(matrix: np.ndarray, *, positive: int | None) -> dict[str, float]:
 
 
 def per_class(
-  predictions: Predictions, *, found: np.ndarray | None = None
+  predictions: Predictions, *, predicted: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
-  """Every class against all others.
+  """Returns metrics of every class against all others.
 
   Args:
-    predictions: of the whole split.
-    found: as of `summarize`.
+    predictions: of all n images.
+    predicted: i[n], predicted classes; None: those of the highest logits.
 
   Returns:
     'precision', 'recall', 'specificity', 'f1', 'support' (images of the class),
@@ -141,38 +142,89 @@ def per_class(
   labels, classes = predictions.labels, predictions.logits.shape[1]
   support = np.bincount(labels, minlength=classes).astype(np.float64)
   names = ("precision", "recall", "specificity", "f1")
-  areas = (ranking.auroc, ranking.average_precision)
+  areas = (curves.auroc, curves.average_precision)
   if not np.isfinite(predictions.logits).all():
     names += tuple(area.__name__ for area in areas)
     return {k: np.full(classes, np.nan) for k in names} | {"support": support}
-  if found is None:
-    found = predictions.logits.argmax(axis=1)
-  matrix = confusion_matrix(labels, found, classes)
-  true, taken, hits = matrix.sum(axis=1), matrix.sum(axis=0), np.diag(matrix)
+  if predicted is None:
+    predicted = predictions.logits.argmax(axis=1)
+  matrix = confusion_matrix(labels, predicted, classes)
+  true, counts = matrix.sum(axis=1), matrix.sum(axis=0)
+  hits = np.diag(matrix)
   others = true.sum() - true
-  curves = [
-    ranking.curve(labels == label, scores)
+  curve_of_class = [
+    curves.count_along_thresholds(labels == label, scores)
     for label, scores in enumerate(predictions.probabilities().T)
   ]
   columns = (
-    _ratio(hits, taken),
+    _ratio(hits, counts),
     _ratio(hits, true),
-    _ratio(others - (taken - hits), others),
-    _ratio(2 * hits, true + taken),
+    _ratio(others - (counts - hits), others),
+    _ratio(2 * hits, true + counts),
   )
   return dict(zip(names, columns, strict=True)) | {
     "support": support,
-    **{area.__name__: np.array([area(x) for x in curves]) for area in areas},
+    **{
+      area.__name__: np.array([area(x) for x in curve_of_class])
+      for area in areas
+    },
   }
 
 
-def _mcc(true: np.ndarray, found: np.ndarray, hits: np.ndarray) -> float:
+@dataclasses.dataclass(frozen=True)
+class GroupAccuracy:
+  """Accuracy on the images of one group, such as a patient or a slide.
+
+  Attributes:
+    name: of the group.
+    images: number of its images.
+    accuracy: share of them that are classified correctly; NaN if any logit of
+      the predictions is not finite.
+  """
+
+  name: str
+  images: int
+  accuracy: float
+
+
+def accuracy_by_group(
+  predictions: Predictions,
+  groups: np.ndarray,
+  *,
+  predicted: np.ndarray | None = None,
+) -> list[GroupAccuracy]:
+  """Returns the accuracy of every group, the worst and largest first.
+
+  Args:
+    predictions: of all n images.
+    groups: str[n], groups of the images.
+    predicted: i[n], predicted classes; None: those of the highest logits.
+
+  Raises:
+    InputError: if there are no images, or not a group for each.
+  """
+  codes = group_codes(predictions, groups)
+  if predicted is None:
+    predicted = predictions.logits.argmax(axis=1)
+  hits = (predicted == predictions.labels).astype(np.float64)
+  if not np.isfinite(predictions.logits).all():
+    hits[:] = np.nan
+  counts = np.bincount(codes)
+  shares = np.bincount(codes, hits) / counts
+  names = np.unique(groups)
+  return [
+    GroupAccuracy(str(names[code]), int(counts[code]), float(shares[code]))
+    for code in np.lexsort((-counts, shares))
+  ]
+
+
+def _mcc(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> float:
   """The correlation of classes; NaN if all images have or got the same one."""
   # As Python's integers: the product below is of the fourth power of the count.
   total = int(true.sum())
-  together = int(hits.sum()) * total - int((true * found).sum())
+  together = int(hits.sum()) * total - int((true * predicted).sum())
   spread = total**2 - int((true**2).sum())
-  spread *= total**2 - int((found**2).sum())
+  spread *= total**2 - int((predicted**2).sum())
   return together / spread**0.5 if spread else np.nan
 
 

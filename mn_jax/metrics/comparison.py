@@ -1,8 +1,8 @@
 """Whether two networks differ: on the same images, and over seeds.
 
-Differences are those of the first less the second. On the same images, what
-varies is the images; over seeds, the training. A claim about a way to train
-needs the latter.
+Differences are the first minus the second. On the same images, what varies is
+the images; over seeds, the training. A claim about a way to train needs the
+latter.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ import scipy.stats
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
-from mn_jax.metrics.predictions import Predictions
-from mn_jax.metrics.weighted import WeightedMetrics
+from mn_jax.metrics.bootstrap import WeightedMetrics
+from mn_jax.metrics.predictions import Predictions, group_codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +35,10 @@ class McNemar:
 
 @dataclasses.dataclass(frozen=True)
 class Difference(bootstrap.Interval):
-  """The difference of a metric, with the interval of `bootstrap`.
+  """The difference of a metric, with its bootstrap interval.
 
   Attributes:
-    p_value: two-sided; see `differences`.
+    p_value: two-sided, of the paired bootstrap.
   """
 
   p_value: float
@@ -69,11 +69,12 @@ class SeedComparison:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-  """How alike two networks answer, image by image.
+  """How far the predictions of two networks agree, image by image.
 
   Attributes:
-    changed_share: of the images, for which they decide on different classes.
-    largest_probability_difference: by absolute value, of any class.
+    changed_share: share of images with different predicted classes.
+    largest_probability_difference: largest absolute difference of the
+      probabilities of a class.
   """
 
   changed_share: float
@@ -84,14 +85,15 @@ def agreement(
   first: Predictions,
   second: Predictions,
   *,
-  found_first: np.ndarray | None = None,
-  found_second: np.ndarray | None = None,
+  predicted_first: np.ndarray | None = None,
+  predicted_second: np.ndarray | None = None,
 ) -> Agreement:
-  """Compares answers whatever is true; NaN if a logit is not finite.
+  """Compares predictions regardless of labels; NaN if a logit is not finite.
 
   Args:
     first, second: of the same images in the same order.
-    found_first, found_second: as `found` of `summarize`.
+    predicted_first, predicted_second: i[n], predicted classes; None: those of
+      the highest logits.
 
   Raises:
     InputError: if the images differ.
@@ -100,7 +102,8 @@ def agreement(
   pair = (first, second)
   if not all(np.isfinite(predictions.logits).all() for predictions in pair):
     return Agreement(np.nan, np.nan)
-  ours, theirs = _decided(first, found_first), _decided(second, found_second)
+  ours = _decided(first, predicted_first)
+  theirs = _decided(second, predicted_second)
   gaps = first.probabilities() - second.probabilities()
   return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
 
@@ -109,8 +112,8 @@ def mcnemar(
   first: Predictions,
   second: Predictions,
   *,
-  found_first: np.ndarray | None = None,
-  found_second: np.ndarray | None = None,
+  predicted_first: np.ndarray | None = None,
+  predicted_second: np.ndarray | None = None,
 ) -> McNemar:
   """Tests whether two networks are right equally often (McNemar 1947).
 
@@ -120,22 +123,26 @@ def mcnemar(
 
   Args:
     first, second: of the same images in the same order.
-    found_first, found_second: as `found` of `summarize`.
+    predicted_first, predicted_second: i[n], predicted classes; None: those of
+      the highest logits.
 
   Raises:
     InputError: if the images differ.
   """
   _check_same(first, second)
   right = [
-    predictions.labels == _decided(predictions, found)
-    for predictions, found in ((first, found_first), (second, found_second))
+    predictions.labels == _decided(predictions, predicted)
+    for predictions, predicted in (
+      (first, predicted_first),
+      (second, predicted_second),
+    )
   ]
   only_first = int((right[0] & ~right[1]).sum())
   only_second = int((right[1] & ~right[0]).sum())
-  either = only_first + only_second
+  discordant = only_first + only_second
   p_value = 1.0
-  if either:
-    p_value = float(scipy.stats.binomtest(only_first, either).pvalue)
+  if discordant:
+    p_value = float(scipy.stats.binomtest(only_first, discordant).pvalue)
   return McNemar(only_first, only_second, p_value)
 
 
@@ -145,13 +152,13 @@ def differences(
   *,
   positive: int | None,
   groups: np.ndarray | None = None,
-  found_first: np.ndarray | None = None,
-  found_second: np.ndarray | None = None,
+  predicted_first: np.ndarray | None = None,
+  predicted_second: np.ndarray | None = None,
   seed: int = 0,
   resamples: int = 2000,
   level: float = 0.95,
 ) -> dict[str, Difference]:
-  """The paired bootstrap: both networks on the same resamples.
+  """Compares two networks by the paired bootstrap, on the same resamples.
 
   The p-value belongs to the percentile interval: twice the share of resamples
   on the lesser side of 0, those at 0 on both, and one more on either side and
@@ -160,10 +167,13 @@ def differences(
 
   Args:
     first, second: of the same images in the same order.
-    positive: the class that is looked for, or None.
+    positive: index of the positive class, or None.
     groups: [n] numbers or names of the images' groups; None: each image is one.
-    found_first, found_second: as `found` of `summarize`.
-    seed, resamples, level: as of `bootstrap.intervals`.
+    predicted_first, predicted_second: i[n], predicted classes; None: those of
+      the highest logits.
+    seed: of the resamples, at least 0.
+    resamples: number of resamples.
+    level: confidence, between 0 and 1.
 
   Returns:
     By metric of `summarize`, without those that only the labels determine. An
@@ -175,10 +185,13 @@ def differences(
   """
   bootstrap.check(resamples=resamples, level=level, seed=seed)
   _check_same(first, second)
-  codes = bootstrap.group_codes(first, groups)
+  codes = group_codes(first, groups)
   pair = [
-    WeightedMetrics(predictions, positive=positive, found=found)
-    for predictions, found in ((first, found_first), (second, found_second))
+    WeightedMetrics(predictions, positive=positive, predicted=predicted)
+    for predictions, predicted in (
+      (first, predicted_first),
+      (second, predicted_second),
+    )
   ]
 
   def difference(weights: np.ndarray) -> bootstrap.Metrics:
@@ -244,10 +257,10 @@ def across_seeds(
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
-  """P-values of several comparisons, adjusted (Holm 1979).
+  """Adjusts the p-values of several comparisons (Holm 1979).
 
-  Those at most alpha may be called different, with a chance of at most alpha
-  of any error among all.
+  Calling those of at most alpha different errs anywhere among them with a
+  chance of at most alpha.
 
   Args:
     p_values: of each comparison, 0 to 1; NaN is no comparison, and stays NaN.
@@ -264,9 +277,11 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
   return adjusted
 
 
-def _decided(predictions: Predictions, found: np.ndarray | None) -> np.ndarray:
-  """The classes decided on: `found`, or those of the largest logits."""
-  return predictions.logits.argmax(axis=1) if found is None else found
+def _decided(
+  predictions: Predictions, predicted: np.ndarray | None
+) -> np.ndarray:
+  """The predicted classes, by default those of the highest logits."""
+  return predictions.logits.argmax(axis=1) if predicted is None else predicted
 
 
 def _check_same(first: Predictions, second: Predictions) -> None:

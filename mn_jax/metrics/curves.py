@@ -1,7 +1,7 @@
-"""Metrics of the order of scores: ROC and precision-recall curves.
+"""ROC and precision-recall curves, and the areas under them.
 
 Both curves move the threshold down through the distinct scores. Images with
-the same score pass it together, so that neither depends on the order of ties.
+equal scores pass it together, so that neither depends on the order of ties.
 """
 
 import dataclasses
@@ -11,13 +11,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-  """Counts of what is taken for positive at each threshold.
+  """Counts of images that are predicted positive at each threshold.
 
   Attributes:
-    thresholds: f64[m], the distinct scores, falling; scores of at least the
-      threshold are taken for positive.
-    true_positives: i64[m], positive images among those.
-    false_positives: i64[m], the other images among those.
+    thresholds: f64[m], the distinct scores, falling; an image is predicted
+      positive if its score is at least the threshold.
+    true_positives: i64[m], positive images among them.
+    false_positives: i64[m], other images among them.
   """
 
   thresholds: np.ndarray
@@ -25,64 +25,64 @@ class Curve:
   false_positives: np.ndarray
 
 
-def curve(positive: np.ndarray, scores: np.ndarray) -> Curve:
-  """Counts along the thresholds.
+def count_along_thresholds(positive: np.ndarray, scores: np.ndarray) -> Curve:
+  """Counts positive and other images above each threshold.
 
   Args:
     positive: bool[n].
     scores: f64[n], finite, higher for the positive class.
   """
-  order, ends = _fall(scores)
-  found = np.cumsum(positive[order])[ends]
-  return Curve(scores[order][ends], found, ends + 1 - found)
+  order, ends = _sort_falling(scores)
+  true_positives = np.cumsum(positive[order])[ends]
+  return Curve(scores[order][ends], true_positives, ends + 1 - true_positives)
 
 
-def auroc(counts: Curve) -> float:
-  """The area under the ROC curve; NaN without images of both kinds.
+def auroc(curve: Curve) -> float:
+  """Returns the area under the ROC curve; NaN without images of both kinds.
 
-  It is summed as scikit-learn's `roc_auc_score` does, to the last bit: points
-  within straight lines are left out first. So results compare with old ones.
+  Summed as in scikit-learn's `roc_auc_score`, to the last bit: points within
+  straight lines are left out first.
   """
-  tps, fps = counts.true_positives, counts.false_positives
+  tps, fps = curve.true_positives, curve.false_positives
   if not (tps[-1] and fps[-1]):
     return np.nan
   if len(tps) > 2:
     corner = (np.diff(tps, 2) != 0) | (np.diff(fps, 2) != 0)
-    kept = np.concatenate([[True], corner, [True]])
-    tps, fps = tps[kept], fps[kept]
+    corner = np.concatenate([[True], corner, [True]])
+    tps, fps = tps[corner], fps[corner]
   tpr = np.concatenate([[0], tps]) / tps[-1]
   fpr = np.concatenate([[0], fps]) / fps[-1]
   return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
 
 
-def average_precision(counts: Curve) -> float:
-  """The mean precision over the positive images; NaN without any.
+def average_precision(curve: Curve) -> float:
+  """Returns the mean precision over the positive images; NaN without any.
 
-  The precision at a positive image is that of the threshold it passes; no
-  interpolation (scikit-learn's `average_precision_score`).
+  The precision at a positive image is that of the threshold it passes, without
+  interpolation, as in scikit-learn's `average_precision_score`.
   """
-  tps, fps = counts.true_positives, counts.false_positives
+  tps, fps = curve.true_positives, curve.false_positives
   if not tps[-1]:
     return np.nan
   return float((np.diff(tps, prepend=0) / tps[-1] * (tps / (tps + fps))).sum())
 
 
-class Weighted:
-  """Both areas for many sets of weights over the same scores.
+class WeightedAreas:
+  """AUROC and average precision of the same scores under many weights.
 
-  The sorting is done once. The AUROC is the share of pairs in right order,
-  ties being halves (Hanley and McNeil 1982), counted in integers; only the
-  thresholds that positive images pass are looked at.
+  Scores are sorted once. The AUROC is the share of pairs in right order,
+  ties being halves (Hanley and McNeil 1982), counted in integers; only
+  thresholds that positive images pass are visited.
   """
 
   def __init__(self, positive: np.ndarray, scores: np.ndarray):
-    """Sorts.
+    """Sorts the scores.
 
     Args:
       positive: bool[n].
       scores: f64[n], finite, higher for the positive class.
     """
-    self._order, ends = _fall(scores)
+    self._order, ends = _sort_falling(scores)
     places = np.flatnonzero(positive[self._order])
     self._positives = self._order[places]
     passed = np.searchsorted(ends, places)
@@ -96,15 +96,15 @@ class Weighted:
   def areas(
     self, weights: np.ndarray, above: np.ndarray
   ) -> tuple[float, float]:
-    """AUROC and average precision with every image counted so often.
+    """Returns AUROC and average precision, with images counted by weights.
 
     Args:
-      weights: i64[n], at least 0.
-      above: i64[n + 1] to work in, because fresh memory costs more than what is
-        done in it.
+      weights: i64[n], at least 0, how often each image counts.
+      above: i64[n + 1], overwritten: allocating it in each call would cost
+        more than the rest.
 
     Returns:
-      Both; NaN where they are undefined.
+      Both areas; NaN where undefined.
     """
     np.take(weights, self._order, out=above[:-1], mode="clip")
     np.cumsum(above[:-1], out=above[:-1])
@@ -117,20 +117,20 @@ class Weighted:
     negatives = int(above[-2]) - positives
     gained = tps.copy()
     gained[1:] -= tps[:-1]
-    found = above[self._ends]
+    passed = above[self._ends]
     # Weights of 0 may leave nothing at a threshold; then nothing is gained.
-    precision = tps / np.maximum(found, 1)
+    precision = tps / np.maximum(passed, 1)
     area = float((gained / positives * precision).sum())
     if not negatives:
       return np.nan, area
     # Other images above the threshold, without and with those that tie.
-    without, together = above[self._starts] - (tps - gained), found - tps
+    without, together = above[self._starts] - (tps - gained), passed - tps
     pairs = int((gained * (2 * negatives - without - together)).sum())
     return pairs / (2 * positives * negatives), area
 
 
-def _fall(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Images by falling score, and the last place of each distinct score."""
+def _sort_falling(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Images by falling score, and the last position of each distinct score."""
   order = np.argsort(-scores)
   steps = np.flatnonzero(np.diff(scores[order]))
   return order, np.append(steps, len(scores) - 1)

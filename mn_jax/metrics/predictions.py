@@ -1,4 +1,4 @@
-"""A network's answers for a split, on the host, and their file."""
+"""A network's predictions for a part of a split, on the host and as a file."""
 
 import dataclasses
 import pathlib
@@ -12,7 +12,7 @@ from mn_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """The network's answers for a split.
+  """A network's outputs for images, with their labels.
 
   Attributes:
     ids: i32[n], rows of the packed cache.
@@ -27,7 +27,7 @@ class Predictions:
   losses: np.ndarray
 
   def probabilities(self) -> np.ndarray:
-    """f64[n, classes], the softmax of the logits."""
+    """Returns f64[n, classes], the softmax of the logits."""
     shifted = self.logits.astype(np.float64)
     shifted -= shifted.max(axis=1, keepdims=True)
     exp = np.exp(shifted)
@@ -35,15 +35,15 @@ class Predictions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
-  """Predictions with all that is needed to judge them without the data set.
+class NamedPredictions:
+  """Predictions with all that evaluates them without the data set.
 
   Attributes:
-    predictions: of a whole part.
-    names: str[n], of the images.
-    groups: str[n], of the images; None where the data set knows none.
-    classes: in the order of the logits.
-    positive: the class that is looked for, or None.
+    predictions: of a part of a split.
+    names: str[n], names of the images.
+    groups: str[n], groups of the images; None if the data set has none.
+    classes: names of the classes, in the order of the logits.
+    positive: index of the positive class, or None.
   """
 
   predictions: Predictions
@@ -53,9 +53,9 @@ class Answers:
   positive: int | None
 
   def write(self, path: pathlib.Path) -> None:
-    """Writes an .npz file, at once or not at all."""
+    """Writes an .npz file, which appears complete or not at all."""
     groups = np.array([], "U1") if self.groups is None else self.groups
-    # Through an open file: by a name, NumPy adds a suffix that it lacks.
+    # Through an open file: NumPy appends a suffix to a name that lacks it.
     with atomic.writing(path) as file:
       np.savez_compressed(
         file,
@@ -67,11 +67,11 @@ class Answers:
       )
 
 
-def read(path: pathlib.Path) -> Answers:
-  """The answers of a file that `Answers.write` wrote.
+def read(path: pathlib.Path) -> NamedPredictions:
+  """Reads a file of predictions.
 
   Raises:
-    InputError: if there is none, or it is something else.
+    InputError: if there is none, or it is not such a file.
   """
   try:
     with np.load(path, allow_pickle=False) as file:
@@ -89,10 +89,37 @@ def read(path: pathlib.Path) -> Answers:
       f"predictions: {path} cannot be read ({why}); valid: a file that a run "
       "or `mn_jax.tools.evaluate --output` wrote"
     ) from None
-  return Answers(
+  return NamedPredictions(
     predictions=predictions,
     names=arrays["names"],
     groups=groups if len(groups) else None,
     classes=tuple(arrays["classes"].tolist()),
     positive=None if positive < 0 else positive,
   )
+
+
+def group_codes(
+  predictions: Predictions, groups: np.ndarray | None
+) -> np.ndarray:
+  """Returns i64[n]: the index of each image's group, by the order of names.
+
+  Without groups, each image is one, in the order of ids. So nothing that uses
+  the codes depends on the order of the predictions.
+
+  Args:
+    predictions: of n images.
+    groups: [n] numbers or names of the images' groups, or None.
+
+  Raises:
+    InputError: if there are no images, or not a group for each.
+  """
+  if not len(predictions.ids):
+    raise InputError("predictions: got none; valid: at least one image")
+  if groups is None:
+    groups = predictions.ids
+  if len(groups) != len(predictions.ids):
+    raise InputError(
+      f"groups: got {len(groups)} for {len(predictions.ids)} images; valid: "
+      "one for each"
+    )
+  return np.unique(groups, return_inverse=True)[1]

@@ -1,9 +1,8 @@
-"""The probability from which on an image is taken for the positive class.
+"""Decision thresholds on the probability of the positive class.
 
-It is chosen on the validation part, for the argmax of a network trained on
-classes of unequal size is seldom the decision that is wanted, and then applied
-to others. What can be chosen is each score of an image of the validation part;
-of thresholds that are equally good, the highest.
+The argmax of a network trained on unbalanced classes is seldom the decision
+that is wanted. A threshold is chosen on the validation part, among the scores
+of its images (of equally good ones the highest), and applied to other parts.
 """
 
 import numpy as np
@@ -14,13 +13,13 @@ from mn_jax.metrics.predictions import Predictions
 
 
 def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
-  """The threshold with the best mean of sensitivity and specificity.
+  """Returns the threshold with the best mean of sensitivity and specificity.
 
-  That is the greatest of Youden's index (Youden 1950).
+  It maximises Youden's index (Youden 1950).
 
   Args:
     predictions: of the validation part.
-    positive: the class that is looked for.
+    positive: index of the positive class.
 
   Returns:
     From 0 to 1; NaN without images of both kinds or if a logit is not finite.
@@ -34,9 +33,14 @@ def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
 
 
 def best_f1(predictions: Predictions, *, positive: int) -> float:
-  """The threshold with the best F1; arguments and result as above.
+  """Returns the threshold with the best F1.
 
-  Without images of other classes it is defined too.
+  Args:
+    predictions: of the validation part.
+    positive: index of the positive class.
+
+  Returns:
+    From 0 to 1; NaN without positive images or if a logit is not finite.
   """
   curve = _curve(predictions, positive)
   if curve is None:
@@ -48,12 +52,12 @@ def best_f1(predictions: Predictions, *, positive: int) -> float:
 def at_sensitivity(
   predictions: Predictions, sensitivity: float, *, positive: int
 ) -> float:
-  """The highest threshold with at least a given sensitivity.
+  """Returns the highest threshold with at least a given sensitivity.
 
   Args:
     predictions: of the validation part.
     sensitivity: above 0, at most 1.
-    positive: the class that is looked for.
+    positive: index of the positive class.
 
   Returns:
     From 0 to 1; NaN without positive images or if a logit is not finite.
@@ -75,13 +79,12 @@ def at_sensitivity(
 def decide(
   predictions: Predictions, threshold: float, *, positive: int
 ) -> np.ndarray:
-  """The classes decided on with a threshold.
+  """Returns the classes predicted with a threshold.
 
   Args:
     predictions: of any part.
-    threshold: an image is taken for positive if its probability is at least
-      this.
-    positive: the class that is looked for.
+    threshold: least probability of an image that is predicted positive.
+    positive: index of the positive class.
 
   Returns:
     i64[n]: the positive class, or the likeliest of the others.
@@ -96,8 +99,8 @@ def decide(
     )
   others = predictions.logits.astype(np.float64)
   others[:, positive] = -np.inf
-  found = predictions.probabilities()[:, positive] >= threshold
-  return np.where(found, positive, others.argmax(axis=1))
+  above = predictions.probabilities()[:, positive] >= threshold
+  return np.where(above, positive, others.argmax(axis=1))
 
 
 def _curve(predictions: Predictions, positive: int) -> curves.Curve | None:
@@ -105,4 +108,6 @@ def _curve(predictions: Predictions, positive: int) -> curves.Curve | None:
   hits = predictions.labels == positive
   if not hits.any() or not np.isfinite(predictions.logits).all():
     return None
-  return curves.curve(hits, predictions.probabilities()[:, positive])
+  return curves.count_along_thresholds(
+    hits, predictions.probabilities()[:, positive]
+  )

@@ -15,13 +15,12 @@ import numpy as np
 from mn_jax.errors import InputError
 from mn_jax.metrics import (
   bootstrap,
-  by_group,
   calibration,
   classification,
   predictions,
   thresholds,
 )
-from mn_jax.metrics.predictions import Answers
+from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import writers
 from mn_jax.run import workdir as workdir_lib
 
@@ -63,7 +62,7 @@ class Findings:
   path: pathlib.Path
   summary: Mapping[str, Any]
   split: Mapping[str, Any]
-  test: Answers
+  test: NamedPredictions
   refused: bool
   intervals: Mapping[str, bootstrap.Interval]
   threshold: float | None
@@ -153,7 +152,7 @@ def examine(path: pathlib.Path) -> Findings:
   )
 
 
-def _judge(val: Answers, test: Answers) -> dict[str, Any]:
+def _judge(val: NamedPredictions, test: NamedPredictions) -> dict[str, Any]:
   """What the test says, by decisions that validation made."""
   answers, positive = test.predictions, test.positive
   found = answers.logits.argmax(axis=1)
@@ -166,7 +165,7 @@ def _judge(val: Answers, test: Answers) -> dict[str, Any]:
       at_threshold = classification.summarize(
         answers,
         positive=positive,
-        found=thresholds.decide(answers, threshold, positive=positive),
+        predicted=thresholds.decide(answers, threshold, positive=positive),
       )
   temperature = calibration.fit_temperature(val.predictions)
   at_temperature = {}
@@ -198,10 +197,12 @@ def _resamples(values: int) -> int:
   return max(_FEWEST, min(_RESAMPLES, _VALUES // values))
 
 
-def _worst_groups(test: Answers) -> list[tuple[str, int, float]] | None:
+def _worst_groups(
+  test: NamedPredictions,
+) -> list[tuple[str, int, float]] | None:
   if test.groups is None:
     return None
-  groups = by_group.by_group(test.predictions, test.groups)
+  groups = classification.accuracy_by_group(test.predictions, test.groups)
   enough = [group for group in groups if group.images >= _FEW_IMAGES]
   return [dataclasses.astuple(group) for group in enough[:_WORST]]
 

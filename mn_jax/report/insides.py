@@ -9,7 +9,7 @@ import numpy as np
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding, saliency
 from mn_jax.metrics import classification
-from mn_jax.metrics.predictions import Answers
+from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import inspection_figures, report_figures
 from mn_jax.report.findings import Findings
 from mn_jax.run.reopen import Restored
@@ -97,7 +97,9 @@ def _mistakes(data: SplitData, found: Findings) -> np.ndarray | None:
   return report_figures.examples(data.cache.images[answers.ids[places]], titles)
 
 
-def _explain(run: Restored, data: SplitData, test: Answers) -> np.ndarray:
+def _explain(
+  run: Restored, data: SplitData, test: NamedPredictions
+) -> np.ndarray:
   answers = test.predictions
   count = min(_EXPLAINED, len(answers.ids))
   chosen = np.random.default_rng(0).permutation(len(answers.ids))[:count]

@@ -89,7 +89,7 @@ def judge(
     applied["threshold"] = lowest
     decided = thresholds.decide(predictions, lowest, positive=positive)
   scalars = classification.summarize(
-    predictions, positive=positive, found=decided
+    predictions, positive=positive, predicted=decided
   )
   return Judged(predictions, decided, scalars, applied)
 
@@ -106,7 +106,7 @@ def change(before: Judged, after: Judged) -> Change:
     agreement=comparison.agreement(
       before.predictions,
       after.predictions,
-      found_first=before.found,
-      found_second=after.found,
+      predicted_first=before.found,
+      predicted_second=after.found,
     ),
   )

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mn_jax.metrics import choices
+from mn_jax.metrics import selection
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
@@ -341,7 +341,7 @@ class Run:
   def _score(self, metrics: Mapping[str, float]) -> float | None:
     """What checkpoints are chosen by, higher is better; None if undefined."""
     name = self.setup.config.eval.best_metric
-    return choices.score(name, metrics[name])
+    return selection.score(name, metrics[name])
 
   def _write_predictions(self, part: str, predictions: Predictions) -> None:
     if self._first_process:

@@ -14,7 +14,7 @@ from mn_jax.config import plan as plan_lib
 from mn_jax.config.experiment import AugmentConfig
 from mn_jax.data import loader, store
 from mn_jax.data.datasets import registry as datasets
-from mn_jax.metrics import choices, classification
+from mn_jax.metrics import classification, selection
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
 from mn_jax.parallel import mesh as mesh_lib
@@ -146,7 +146,7 @@ def check(config: Config) -> None:
       batch that does not divide.
   """
   spec = datasets.get(config.data.name)
-  choices.check_choice(config.eval.best_metric, positive=spec.positive)
+  selection.check_metric(config.eval.best_metric, positive=spec.positive)
   network_lib.check(config)
   mesh_lib.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate

@@ -9,7 +9,7 @@ from mn_jax.data import cache, packing, splits, store
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
-from mn_jax.metrics.predictions import Answers, Predictions
+from mn_jax.metrics.predictions import NamedPredictions, Predictions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +40,11 @@ class SplitData:
     """The groups of a part, in order."""
     return np.unique(self.cache.groups[self.part(name)]).tolist()
 
-  def answers(self, predictions: Predictions) -> Answers:
+  def answers(self, predictions: Predictions) -> NamedPredictions:
     """Predictions with the names and groups of their images."""
     rows = predictions.ids
     known = self.spec.group is not None
-    return Answers(
+    return NamedPredictions(
       predictions=predictions,
       names=self.cache.names[rows],
       groups=self.cache.groups[rows] if known else None,

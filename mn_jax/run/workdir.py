@@ -13,7 +13,7 @@ from mn_jax.config import Config
 from mn_jax.config.experiment import result_fields
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
-from mn_jax.metrics.predictions import Answers
+from mn_jax.metrics.predictions import NamedPredictions
 
 
 class Workdir:
@@ -149,7 +149,7 @@ class Workdir:
     """Writes a JSON file at once or not at all."""
     atomic.write_json(self.path / name, value)
 
-  def write_predictions(self, part: str, answers: Answers) -> None:
+  def write_predictions(self, part: str, answers: NamedPredictions) -> None:
     """Writes what the best checkpoint answers for a part of the split."""
     answers.write(self.path / "predictions" / f"{part}.npz")
 

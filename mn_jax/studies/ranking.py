@@ -13,7 +13,7 @@ import numpy as np
 
 from mn_jax.config import Config
 from mn_jax.data import atomic
-from mn_jax.metrics import choices
+from mn_jax.metrics import selection
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name
 from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
@@ -166,7 +166,7 @@ def _sort_key(point: Mapping[str, Any], metric: str) -> tuple:
   """Best first, then incomplete ones; equal ones keep their order."""
   score = -math.inf
   if point["mean"] is not None:
-    score = choices.score(metric, point["mean"])
+    score = selection.score(metric, point["mean"])
   missing = len(point["values"]) < point["wanted"]
   return missing, -score
 

@@ -20,7 +20,7 @@ import ml_collections
 from mn_jax.config import Config, checks
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
-from mn_jax.metrics import choices
+from mn_jax.metrics import selection
 from mn_jax.run import network
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import study
@@ -245,7 +245,7 @@ def _point(
     for name, value in fields.items():
       _put(values, name, value)
     config = checks.from_config_dict(ml_collections.ConfigDict(values))
-    choices.check_choice(
+    selection.check_metric(
       config.eval.best_metric,
       positive=registry.get(config.data.name).positive,
     )

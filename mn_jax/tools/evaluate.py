@@ -22,7 +22,7 @@ from mn_jax.commandline import run_options
 from mn_jax.data.datasets import registry
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
-from mn_jax.metrics import bootstrap, by_group
+from mn_jax.metrics import bootstrap, classification
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import formatting, writers
 from mn_jax.run import assessment, reopen, split_data
@@ -47,7 +47,7 @@ class _Result:
 
   judged: assessment.Judged
   intervals: dict[str, bootstrap.Interval]
-  groups: list[by_group.Group]
+  groups: list[classification.GroupAccuracy]
   change: assessment.Change | None
   recalibrated: int
 
@@ -184,11 +184,11 @@ def _measure(
       judged.predictions,
       positive=data.spec.positive,
       groups=answers.groups,
-      found=judged.found,
+      predicted=judged.found,
     )
   if args.by_group:
-    groups = by_group.by_group(
-      judged.predictions, answers.groups, found=judged.found
+    groups = classification.accuracy_by_group(
+      judged.predictions, answers.groups, predicted=judged.found
     )
   return _Result(judged, intervals, groups, change, recalibrated)
 

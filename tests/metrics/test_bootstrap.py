@@ -240,3 +240,53 @@ def test_no_images_are_refused():
   nothing = toy.take(toy.random(9, 2), np.arange(0))
   with pytest.raises(InputError, match="predictions: got none"):
     bootstrap.intervals(nothing, positive=1)
+
+
+def _check_weights(predictions, positive, weights, predicted=None):
+  rows = np.repeat(np.arange(len(weights)), weights)
+  expected = classification.summarize(
+    toy.take(predictions, rows),
+    positive=positive,
+    predicted=None if predicted is None else predicted[rows],
+  )
+  result = bootstrap.WeightedMetrics(
+    predictions, positive=positive, predicted=predicted
+  )(weights)
+  assert result == {
+    name: pytest.approx(value, rel=0, abs=1e-12, nan_ok=True)
+    for name, value in expected.items()
+  }
+  assert all(type(value) is float for value in result.values())
+
+
+@pytest.mark.parametrize("name", [*toy.extremes(), "random"])
+@pytest.mark.parametrize("positive", [None, 0, 1])
+@pytest.mark.parametrize("seed", range(2))
+def test_weights_count_as_repetitions(name, positive, seed):
+  predictions = (toy.extremes() | {"random": toy.random(90, 3)})[name]
+  rng = np.random.default_rng(seed)
+  count = len(predictions.labels)
+  weights = rng.poisson(0.7, count)
+  weights[rng.integers(count)] += 1
+  _check_weights(predictions, positive, weights)
+  _check_weights(predictions, positive, np.ones(count, np.int64))
+  predicted = rng.integers(0, predictions.logits.shape[1], count)
+  _check_weights(predictions, positive, weights, predicted)
+
+
+@pytest.mark.parametrize("positive", [None, 1])
+def test_a_class_may_drop_out(positive):
+  predictions = toy.random(60, 3)
+  for label in range(3):
+    weights = np.where(predictions.labels == label, 0, 2)
+    _check_weights(predictions, positive, weights)
+    _check_weights(predictions, positive, 2 - weights)
+
+
+@pytest.mark.parametrize("positive", [None, 1])
+def test_of_a_network_that_diverged_little_is_defined(positive):
+  predictions = toy.random(30, 2)
+  logits = predictions.logits.copy()
+  logits[3, 1] = np.nan
+  predictions = dataclasses.replace(predictions, logits=logits)
+  _check_weights(predictions, positive, np.arange(30))

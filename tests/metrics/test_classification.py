@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from mn_jax.errors import InputError
 from mn_jax.metrics import calibration, classification
+from mn_jax.metrics.classification import GroupAccuracy
 from tests.metrics import toy_predictions as toy
 
 
@@ -207,8 +209,8 @@ def test_mcc_and_brier_at_the_extremes_are_scikit_learns(name):
 
 def test_mcc_of_more_images_than_integers_of_64_bits_can_multiply():
   matrix = np.array([[3, 1], [1, 5]]) * 10**6
-  result = classification.of_counts(matrix, positive=1)
-  small = classification.of_counts(matrix // 10**6, positive=1)
+  result = classification.from_confusion_matrix(matrix, positive=1)
+  small = classification.from_confusion_matrix(matrix // 10**6, positive=1)
   assert result["mcc"] == _close(small["mcc"])
 
 
@@ -216,9 +218,11 @@ def test_mcc_of_more_images_than_integers_of_64_bits_can_multiply():
 def test_decisions_can_be_given(positive):
   predictions = toy.random(200, 3)
   found = np.random.default_rng(1).integers(0, 3, 200)
-  result = classification.summarize(predictions, positive=positive, found=found)
+  result = classification.summarize(
+    predictions, positive=positive, predicted=found
+  )
   usual = classification.summarize(predictions, positive=positive)
-  decided = classification.of_counts(
+  decided = classification.from_confusion_matrix(
     classification.confusion_matrix(predictions.labels, found, 3),
     positive=positive,
   )
@@ -273,3 +277,49 @@ def test_a_network_that_diverged_has_a_table_of_supports():
   assert table.keys() == classification.per_class(toy.random(9, 2)).keys()
   np.testing.assert_array_equal(table.pop("support"), [1, 2])
   assert all(np.isnan(column).all() for column in table.values())
+
+
+GROUPS = np.array(["b", "a", "b", "c", "c", "d", "d", "a"])
+LABELS = [0, 0, 1, 1, 1, 0, 1, 1]
+SCORES = [0.1, 0.9, 0.2, 0.7, 0.9, 0.8, 0.9, 0.1]
+
+
+def test_the_worst_come_first_and_of_those_alike_the_largest():
+  groups = np.where(np.arange(8) == 5, "b", GROUPS)
+  assert classification.accuracy_by_group(
+    toy.binary(LABELS, SCORES), groups
+  ) == [
+    GroupAccuracy("a", 2, 0.0),
+    GroupAccuracy("b", 3, 1 / 3),
+    GroupAccuracy("c", 2, 1.0),
+    GroupAccuracy("d", 1, 1.0),
+  ]
+
+
+def test_the_shares_add_up_to_the_accuracy():
+  predictions = toy.random(200, 3)
+  groups = np.random.default_rng(0).integers(0, 9, 200).astype(str)
+  accuracies = classification.accuracy_by_group(predictions, groups)
+  hits = sum(group.images * group.accuracy for group in accuracies)
+  right = predictions.logits.argmax(axis=1) == predictions.labels
+  assert hits == pytest.approx(right.sum())
+  assert sum(group.images for group in accuracies) == 200
+
+
+def test_decisions_may_be_others():
+  predictions = toy.binary(LABELS, SCORES)
+  accuracies = classification.accuracy_by_group(
+    predictions, GROUPS, predicted=np.array(LABELS)
+  )
+  assert [group.accuracy for group in accuracies] == [1.0] * 4
+
+
+def test_a_network_that_diverged_has_no_accuracy():
+  predictions = toy.of(LABELS, np.full((8, 2), np.nan))
+  accuracies = classification.accuracy_by_group(predictions, GROUPS)
+  assert np.isnan([group.accuracy for group in accuracies]).all()
+
+
+def test_each_image_needs_a_group():
+  with pytest.raises(InputError, match="groups: got 7 for 8 images"):
+    classification.accuracy_by_group(toy.binary(LABELS, SCORES), GROUPS[1:])

@@ -47,7 +47,7 @@ def test_agreement_is_of_answers_whatever_is_true():
   same = comparison.agreement(first, first)
   assert same == comparison.Agreement(0, 0)
   decided = comparison.agreement(
-    first, second, found_first=ours, found_second=ours
+    first, second, predicted_first=ours, predicted_second=ours
   )
   assert decided.changed_share == 0
   assert decided.largest_probability_difference == largest
@@ -84,12 +84,12 @@ def test_mcnemar_takes_decisions():
   first, second = _pair()
   threshold = thresholds.best_f1(first, positive=1)
   found = thresholds.decide(first, threshold, positive=1)
-  result = comparison.mcnemar(first, second, found_first=found)
+  result = comparison.mcnemar(first, second, predicted_first=found)
   ours = found == first.labels
   theirs = second.logits.argmax(1) == second.labels
   assert result.only_first == (ours & ~theirs).sum()
   assert result.only_second == (theirs & ~ours).sum()
-  turned = comparison.mcnemar(second, first, found_second=found)
+  turned = comparison.mcnemar(second, first, predicted_second=found)
   assert turned.only_first == result.only_second
   assert turned.p_value == result.p_value
 

@@ -27,7 +27,7 @@ _NAMES = ("distinct", "tied", "constant", "two", "close", "tiny")
 def test_areas_are_scikit_learns(name, seed):
   scores = _scores(name)
   positive = np.random.default_rng(seed).random(200) < 0.1 + 0.2 * seed
-  curve = curves.curve(positive, scores)
+  curve = curves.count_along_thresholds(positive, scores)
   # To the last bit: results of old are compared with new ones.
   expected = sklearn.metrics.roc_auc_score(positive, scores)
   assert curves.auroc(curve) == expected
@@ -40,7 +40,7 @@ def test_areas_are_scikit_learns(name, seed):
 def test_the_curve_is_that_of_all_decisions(name):
   scores = _scores(name)
   positive = np.random.default_rng(0).random(200) < 0.3
-  curve = curves.curve(positive, scores)
+  curve = curves.count_along_thresholds(positive, scores)
   np.testing.assert_array_equal(curve.thresholds, np.unique(scores)[::-1])
   found = scores >= curve.thresholds[:, None]
   np.testing.assert_array_equal(
@@ -53,10 +53,10 @@ def test_the_curve_is_that_of_all_decisions(name):
 
 def test_areas_of_one_class():
   scores = _scores("tied")
-  everything = curves.curve(np.full(200, True), scores)
+  everything = curves.count_along_thresholds(np.full(200, True), scores)
   assert np.isnan(curves.auroc(everything))
   assert curves.average_precision(everything) == pytest.approx(1, abs=1e-12)
-  nothing = curves.curve(np.full(200, False), scores)
+  nothing = curves.count_along_thresholds(np.full(200, False), scores)
   assert np.isnan(curves.auroc(nothing))
   assert np.isnan(curves.average_precision(nothing))
 
@@ -66,7 +66,7 @@ def test_areas_of_one_class():
 def test_weights_count_as_repetitions(name, share):
   scores, rng = _scores(name), np.random.default_rng(5)
   positive = rng.random(200) < share
-  weighted = curves.Weighted(positive, scores)
+  weighted = curves.WeightedAreas(positive, scores)
   for weights in (
     np.ones(200, np.int64),
     rng.poisson(1, 200),
@@ -78,7 +78,7 @@ def test_weights_count_as_repetitions(name, share):
     if not weights.any():
       continue
     rows = np.repeat(np.arange(200), weights)
-    curve = curves.curve(positive[rows], scores[rows])
+    curve = curves.count_along_thresholds(positive[rows], scores[rows])
     np.testing.assert_allclose(
       weighted.areas(weights, above),
       (curves.auroc(curve), curves.average_precision(curve)),

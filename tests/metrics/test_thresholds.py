@@ -79,7 +79,7 @@ def test_a_choice_is_kept_on_other_predictions():
   chosen = classification.summarize(
     validation,
     positive=1,
-    found=thresholds.decide(validation, threshold, positive=1),
+    predicted=thresholds.decide(validation, threshold, positive=1),
   )
   usual = classification.summarize(validation, positive=1)
   assert chosen["balanced_accuracy"] > usual["balanced_accuracy"]

@@ -39,7 +39,7 @@ def test_what_is_decided_is_decided_on_validation(tmp_path):
   assert found.threshold == chosen
   test = found.test.predictions
   decided = thresholds.decide(test, chosen, positive=1)
-  by_hand = classification.summarize(test, positive=1, found=decided)
+  by_hand = classification.summarize(test, positive=1, predicted=decided)
   assert dict(found.at_threshold) == by_hand
   # Another test changes neither the threshold nor the temperature.
   toy.answers(90, 77).write(folder / "predictions" / "test.npz")

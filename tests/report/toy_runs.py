@@ -7,7 +7,7 @@ import runpy
 import numpy as np
 
 from mn_jax.metrics import classification
-from mn_jax.metrics.predictions import Answers
+from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.studies import results as study_results
 from mn_jax.studies.study import Claim, Member, Study, StudyRun
 from tests.metrics import toy_predictions
@@ -34,10 +34,10 @@ STUDY = Study(
 
 def answers(
   count: int, seed: int, classes: tuple[str, ...] = CLASSES
-) -> Answers:
+) -> NamedPredictions:
   """Better than chance, in groups of ten."""
   predictions = toy_predictions.random(count, len(classes), seed)
-  return Answers(
+  return NamedPredictions(
     predictions=predictions,
     names=np.array([f"image{i}.png" for i in range(count)]),
     groups=np.array([f"patient{i // 10}" for i in range(count)]),

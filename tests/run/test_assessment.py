@@ -69,7 +69,7 @@ def test_val_chooses_temperature_and_then_threshold(part):
     found.found, scaled.probabilities()[:, 1] >= threshold
   )
   assert found.scalars == classification.summarize(
-    scaled, positive=1, found=found.found
+    scaled, positive=1, predicted=found.found
   )
 
 
@@ -96,7 +96,7 @@ def test_a_change_is_of_metrics_and_of_answers(threshold):
   assert found.agreement == comparison.agreement(
     before.predictions,
     after.predictions,
-    found_first=before.found,
-    found_second=after.found,
+    predicted_first=before.found,
+    predicted_second=after.found,
   )
   assert found.agreement.changed_share > 0

@@ -123,7 +123,7 @@ def test_evaluate_takes_temperature_and_threshold_from_val(start, tmp_path):
     scaled.predictions,
     positive=1,
     groups=scaled.groups,
-    found=decided.astype(np.int64),
+    predicted=decided.astype(np.int64),
   )
   assert found["intervals"]["accuracy"]["low"] == expected["accuracy"].low
   assert found["auroc"] == pytest.approx(plain["auroc"], abs=1e-3)

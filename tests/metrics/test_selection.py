@@ -1,11 +1,11 @@
-"""Tests of what may choose a checkpoint."""
+"""Tests of what may select a checkpoint."""
 
 import numpy as np
 import pytest
 
 from mn_jax import config as config_lib
 from mn_jax.errors import InputError
-from mn_jax.metrics import choices, classification
+from mn_jax.metrics import classification, selection
 from tests.metrics import toy_predictions as toy
 
 
@@ -17,10 +17,10 @@ def test_a_metric_can_be_chosen_where_it_exists(positive):
   ]
   for metric in named:
     if metric in result:
-      choices.check_choice(metric, positive=positive)
+      selection.check_metric(metric, positive=positive)
       continue
     with pytest.raises(InputError) as caught:
-      choices.check_choice(metric, positive=positive)
+      selection.check_metric(metric, positive=positive)
     message = str(caught.value)
     assert message.startswith(f"eval.best_metric: got {metric!r} for a data")
     assert "\n" not in message
@@ -33,9 +33,9 @@ def test_a_metric_can_be_chosen_where_it_exists(positive):
   [("loss", 0.3, -0.3), ("accuracy", 0.3, 0.3), ("auroc", 0.0, 0.0)],
 )
 def test_more_of_a_score_is_better(metric, value, score):
-  assert choices.score(metric, value) == score
+  assert selection.score(metric, value) == score
 
 
 @pytest.mark.parametrize("metric", ["loss", "auroc"])
 def test_an_undefined_metric_has_no_score(metric):
-  assert choices.score(metric, np.nan) is None
+  assert selection.score(metric, np.nan) is None
