@@ -9,16 +9,7 @@ import pytest
 from mn_jax.data.datasets import idc
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
-
-
-class _Names:
-  """Files that are there by name and size only."""
-
-  def __init__(self, *names: str, size: int = 100):
-    self._names = [(name, size) for name in names]
-
-  def names(self) -> list[tuple[str, int]]:
-    return self._names
+from tests.data.datasets.named_files import NamedFiles
 
 
 def _patch(case: str, x: int, y: int, label: int) -> str:
@@ -27,14 +18,14 @@ def _patch(case: str, x: int, y: int, label: int) -> str:
 
 def test_everything_is_in_the_name():
   # The folders contradict the name, which wins.
-  listing = idc.list_images(_Names("7/0/8863_idx5_x51_y1251_class1.png"))
+  listing = idc.list_images(NamedFiles("7/0/8863_idx5_x51_y1251_class1.png"))
   assert len(listing) == 1
   assert listing.paths == ["7/0/8863_idx5_x51_y1251_class1.png"]
   assert listing.names.tolist() == ["8863_idx5_x51_y1251_class1.png"]
   assert listing.labels.tolist() == [1]
   assert listing.groups.tolist() == ["8863"]
   assert listing.positions.tolist() == [[51, 1251]]
-  assert listing.stamps.tolist() == [100]
+  assert listing.stamps.tolist() == [130]
   assert listing.labels.dtype == np.int32
   assert listing.positions.dtype == np.int32
   assert listing.stamps.dtype == np.int64
@@ -49,7 +40,7 @@ def test_order_is_numeric_and_not_that_of_the_files():
     _patch("10254", 1, 2, 0),
   ]
   for names in itertools.permutations(expected):
-    assert idc.list_images(_Names(*names)).paths == expected
+    assert idc.list_images(NamedFiles(*names)).paths == expected
 
 
 def test_second_copy_is_ignored_in_any_order():
@@ -60,29 +51,29 @@ def test_second_copy_is_ignored_in_any_order():
   names = [*first, *second, extra]
   rng = np.random.default_rng(0)
   for _ in range(20):
-    listing = idc.list_images(_Names(*rng.permutation(names).tolist()))
+    listing = idc.list_images(NamedFiles(*rng.permutation(names).tolist()))
     assert listing.paths == [*first, extra]
 
 
 def test_copies_at_equal_depth_are_told_apart_by_name():
   names = ["b/" + _patch("1", 1, 1, 0), "a/" + _patch("1", 1, 1, 0)]
   for order in (names, names[::-1]):
-    assert idc.list_images(_Names(*order)).paths == [names[1]]
+    assert idc.list_images(NamedFiles(*order)).paths == [names[1]]
 
 
 @pytest.mark.parametrize("wrapper", ["", "data/", "IDC/some folder/"])
 def test_wrapping_folders_change_nothing_but_paths(wrapper):
   names = [_patch("1", 1, 1, 0), _patch("2", 1, 1, 1)]
-  plain = idc.list_images(_Names(*names))
-  wrapped = idc.list_images(_Names(*(wrapper + name for name in names)))
+  plain = idc.list_images(NamedFiles(*names))
+  wrapped = idc.list_images(NamedFiles(*(wrapper + name for name in names)))
   assert wrapped.paths == [wrapper + name for name in names]
   np.testing.assert_array_equal(wrapped.names, plain.names)
   assert wrapped.fingerprint() == plain.fingerprint()
 
 
-@pytest.mark.parametrize(
-  "junk",
-  [
+def test_junk_is_ignored():
+  good = _patch("9", 1, 1, 0)
+  for junk in (
     "__MACOSX/8863/0/._8863_idx5_x51_y1251_class0.png",
     "8863/0/Thumbs.db",
     "8863/.DS_Store",
@@ -94,18 +85,15 @@ def test_wrapping_folders_change_nothing_but_paths(wrapper):
     "8863/0/٣_idx5_x51_y1251_class0.png",
     # Too large for the table of positions.
     "8863/0/8863_idx5_x9999999999_y1_class0.png",
-  ],
-)
-def test_junk_is_ignored(junk):
-  good = _patch("9", 1, 1, 0)
-  assert idc.list_images(_Names(junk, good)).paths == [good]
-  with pytest.raises(InputError):
-    idc.list_images(_Names(junk))
+  ):
+    assert idc.list_images(NamedFiles(junk, good)).paths == [good], junk
+    with pytest.raises(InputError):
+      idc.list_images(NamedFiles(junk))
 
 
 def test_no_patches_says_what_is_valid():
   with pytest.raises(InputError) as caught:
-    idc.list_images(_Names("a.txt", "b.txt"))
+    idc.list_images(NamedFiles("a.txt", "b.txt"))
   message = str(caught.value)
   assert "8863_idx5_x51_y1251_class0.png" in message
   assert "among 2 files" in message
@@ -115,14 +103,15 @@ def test_no_patches_says_what_is_valid():
 
 def test_fingerprint_follows_names_and_sizes():
   names = [_patch("1", x, 1, 0) for x in range(3)]
-  listing = idc.list_images(_Names(*names))
+  listing = idc.list_images(NamedFiles(*names))
   assert (
-    listing.fingerprint() == idc.list_images(_Names(*names[::-1])).fingerprint()
+    listing.fingerprint()
+    == idc.list_images(NamedFiles(*names[::-1])).fingerprint()
   )
   others = [
-    idc.list_images(_Names(*names[:2])),
-    idc.list_images(_Names(*names, _patch("1", 3, 1, 0))),
-    idc.list_images(_Names(*names[:2], _patch("1", 2, 1, 1))),
+    idc.list_images(NamedFiles(*names[:2])),
+    idc.list_images(NamedFiles(*names, _patch("1", 3, 1, 0))),
+    idc.list_images(NamedFiles(*names[:2], _patch("1", 2, 1, 1))),
     dataclasses.replace(listing, stamps=np.array([100, 100, 101])),
     dataclasses.replace(listing, stamps=np.array([100, 101, 100])),
   ]

@@ -6,6 +6,7 @@ import pytest
 from mn_jax.data.datasets import chest_xray, colorectal_histology, image_folder
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
+from tests.data.datasets.named_files import NamedFiles
 
 _XRAYS = (
   "chest_xray/train/NORMAL/IM-0115-0001.jpeg",
@@ -19,18 +20,8 @@ _XRAYS = (
 )
 
 
-class _Names:
-  """Files that are there by name only."""
-
-  def __init__(self, *names: str):
-    self._names = [(name, 100) for name in names]
-
-  def names(self) -> list[tuple[str, int]]:
-    return self._names
-
-
 def test_xrays_are_grouped_by_person():
-  listing = chest_xray.list_images(_Names(*_XRAYS))
+  listing = chest_xray.list_images(NamedFiles(*_XRAYS))
   found = dict(zip(listing.names, listing.groups, strict=True))
   assert found == {
     "train/NORMAL/IM-0115-0001.jpeg": "IM-0115",
@@ -45,7 +36,7 @@ def test_xrays_are_grouped_by_person():
 
 
 def test_xrays_of_the_small_validation_folder_are_for_training():
-  listing = chest_xray.list_images(_Names(*_XRAYS))
+  listing = chest_xray.list_images(NamedFiles(*_XRAYS))
   assert set(listing.parts) == {"train", "test"}
   assert (listing.parts == "test").tolist() == [
     name.startswith("test/") for name in listing.names
@@ -58,21 +49,21 @@ def test_xrays_of_the_small_validation_folder_are_for_training():
 def test_the_nested_copy_of_the_xrays_counts_once():
   copies = [f"chest_xray/{name}" for name in _XRAYS]
   junk = ["chest_xray/__MACOSX/chest_xray/train/NORMAL/._IM-0115-0001.jpeg"]
-  plain = chest_xray.list_images(_Names(*_XRAYS))
+  plain = chest_xray.list_images(NamedFiles(*_XRAYS))
   for names in ((*_XRAYS, *copies, *junk), (*copies, *junk, *_XRAYS)):
-    listing = chest_xray.list_images(_Names(*names))
+    listing = chest_xray.list_images(NamedFiles(*names))
     assert listing.paths == plain.paths
     assert listing.fingerprint() == plain.fingerprint()
 
 
 def test_an_xray_of_an_unknown_person_is_refused():
   with pytest.raises(InputError, match=r"named 'scan1.jpeg'; valid: names"):
-    chest_xray.list_images(_Names(*_XRAYS, "train/NORMAL/scan1.jpeg"))
+    chest_xray.list_images(NamedFiles(*_XRAYS, "train/NORMAL/scan1.jpeg"))
 
 
-def _tiles(*names: str) -> _Names:
+def _tiles(*names: str) -> NamedFiles:
   others = [f"{f}/1_CRC-Prim-HE-01.tif_Row_1_Col_1.tif" for f in _FOLDERS]
-  return _Names(*others, *names)
+  return NamedFiles(*others, *names)
 
 
 _FOLDERS = colorectal_histology.FOLDERS
@@ -127,7 +118,7 @@ def test_the_real_xrays(shared_data):
 
 def test_anyones_classes_are_their_folders():
   listing = image_folder.list_images(
-    _Names("a/dog/1.png", "a/cat/1.jpg", "a/readme.md", "a/.x/dog/1.png")
+    NamedFiles("a/dog/1.png", "a/cat/1.jpg", "a/readme.md", "a/.x/dog/1.png")
   )
   assert listing.classes == ("cat", "dog")
   assert listing.names.tolist() == ["cat/1.jpg", "dog/1.png"]
@@ -136,7 +127,7 @@ def test_anyones_classes_are_their_folders():
 
 def test_anyones_parts_are_kept():
   listing = image_folder.list_images(
-    _Names(
+    NamedFiles(
       "Train/dog/1.png", "Train/cat/1.png", "valid/dog/1.png", "test/cat/1.png"
     )
   )
@@ -166,7 +157,7 @@ def test_anyones_parts_are_kept():
 )
 def test_what_is_no_image_folder_is_refused(names, message):
   with pytest.raises(InputError) as caught:
-    image_folder.list_images(_Names(*names))
+    image_folder.list_images(NamedFiles(*names))
   assert message in str(caught.value)
   assert "valid: " in str(caught.value)
   assert "\n" not in str(caught.value)

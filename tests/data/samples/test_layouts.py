@@ -12,6 +12,7 @@ from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.files import archive
 from mn_jax.data.samples import layouts, textures
+from tests.data.datasets.named_files import NamedFiles
 
 _COUNTS = {
   "eurosat": 4,
@@ -43,22 +44,13 @@ def roots(tmp_path_factory) -> dict[str, pathlib.Path]:
   return {name: base / name for name in _COUNTS}
 
 
-@pytest.fixture(scope="module")
-def full(tmp_path_factory) -> dict[str, tuple[int, Listing]]:
-  """Count and listing of every sample at its full size, its images black."""
-  base = tmp_path_factory.mktemp("full")
-
-  def black(*args, height, width, **options):
-    side = 32 if height == width == 32 else 8
-    return np.zeros((side, side, 3), np.uint8)
-
-  results = {}
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(textures, "draw", black)
-    for name in _COUNTS:
-      count = registry.get(f"{name}_sample").generate(base / name)
-      results[name] = count, _open(name, base / name).listing
-  return results
+def _list(name: str) -> Listing:
+  """The listing of a sample of the default size, which is not drawn."""
+  layout = layouts.LAYOUTS[name]
+  files = layout.list_files(0, layout.count)
+  return (
+    registry.get(name).open(NamedFiles(*(file.path for file in files))).listing
+  )
 
 
 def test_nothing_but_listed_files_is_written(roots):
@@ -88,9 +80,14 @@ def test_no_image_is_a_copy_or_blank(roots):
     assert min(image.std() for image in images) > 5
 
 
-def test_counts_are_those_of_the_registry(full):
-  for name, (count, listing) in full.items():
-    assert count == len(listing) == registry.get(f"{name}_sample").images, name
+def test_counts_are_those_of_the_registry(roots):
+  for name, root in roots.items():
+    layout = layouts.LAYOUTS[name]
+    count = sum(1 for _ in layout.list_files(0, layout.count))
+    assert count == registry.get(f"{name}_sample").images, name
+    written = sum(1 for _ in layout.list_files(0, _COUNTS[name]))
+    again = layouts.write_textures(root, layout=name, count=_COUNTS[name])
+    assert again == written == len(_open(name, root).listing), name
 
 
 def test_images_depend_on_seed_and_place_alone(tmp_path, roots):
@@ -155,8 +152,8 @@ def test_colorectal_tiles_are_compressed_tiffs_of_the_published_size(roots):
       assert image.info["compression"] == "tiff_adobe_deflate"
 
 
-def test_ten_slides_share_the_classes_unevenly(full):
-  listing = full["colorectal_histology"][1]
+def test_ten_slides_share_the_classes_unevenly():
+  listing = _list("colorectal_histology")
   slides = sorted(set(listing.groups.tolist()))
   assert slides == [f"CRC-Prim-HE-{n:02}" for n in range(1, 11)]
   table = np.zeros((8, 10), int)
@@ -185,9 +182,9 @@ def test_xrays_are_grey_and_of_many_sizes(roots):
   assert all(150 <= side <= 256 for size in sizes for side in size)
 
 
-def test_xrays_have_about_the_published_shares_of_classes(full):
+def test_xrays_have_about_the_published_shares_of_classes():
   folders = collections.Counter(
-    tuple(path.split("/")[1:3]) for path in full["chest_xray"][1].paths
+    tuple(path.split("/")[1:3]) for path in _list("chest_xray").paths
   )
   assert folders["val", "NORMAL"] == folders["val", "PNEUMONIA"] == 8
   normal, ill = folders["train", "NORMAL"], folders["train", "PNEUMONIA"]
@@ -198,8 +195,8 @@ def test_xrays_have_about_the_published_shares_of_classes(full):
   assert abs(normal / (normal + ill) - 234 / 624) < 0.03
 
 
-def test_persons_are_named_and_some_are_in_both_parts(full):
-  listing = full["chest_xray"][1]
+def test_persons_are_named_and_some_are_in_both_parts():
+  listing = _list("chest_xray")
   parts, labels = collections.defaultdict(set), collections.defaultdict(set)
   for path, group, part, label in zip(
     listing.paths,

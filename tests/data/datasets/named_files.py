@@ -1,0 +1,11 @@
+"""Files of a folder or archive that are there by name and size only."""
+
+
+class NamedFiles:
+  """Files of 100 bytes, and one more for each character of their name."""
+
+  def __init__(self, *names: str):
+    self._names = [(n, 100 + len(n.rpartition("/")[2])) for n in names]
+
+  def names(self) -> list[tuple[str, int]]:
+    return self._names
