@@ -141,7 +141,7 @@ class TrainBatches:
 
   @functools.cached_property
   def _classes(self) -> list[np.ndarray]:
-    """Positions in the split of each class that occurs."""
+    """The positions in the split of each class that occurs."""
     labels = self._labels[self._rows]
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 

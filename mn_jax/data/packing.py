@@ -177,7 +177,7 @@ def _write_index(
 def _resume(
   journal: pathlib.Path, pixels: pathlib.Path, size: int
 ) -> list[_Chunk]:
-  """The chunks that a stopped build completed; cuts off what it did not."""
+  """Returns the chunks that a stopped build completed; cuts off the rest."""
   chunks: list[_Chunk] = []
   offset = 0
   if journal.exists() and pixels.exists():

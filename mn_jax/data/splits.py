@@ -36,11 +36,11 @@ class ImageTable:
     return len(self.names)
 
   def has_groups(self) -> bool:
-    """Whether any two images are known to belong together."""
+    """Returns whether any two images are known to belong together."""
     return len(np.unique(self.groups)) < len(self) or len(self) == 1
 
   def take(self, rows: np.ndarray) -> "ImageTable":
-    """The table of some rows, i64[m]."""
+    """Returns the table of some rows, i64[m]."""
     return ImageTable(
       **{
         field.name: getattr(self, field.name)[rows]
@@ -100,7 +100,7 @@ class Split:
 
 
 def make(rule: Rule, table: ImageTable) -> Split:
-  """Splits a data set.
+  """Splits the images of a data set into training, validation and test.
 
   Raises:
     InputError: if a part would be empty, there are no groups or published

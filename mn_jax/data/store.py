@@ -1,8 +1,8 @@
-"""Where data sets are kept, and how training finds and opens them.
+"""Finds and opens data sets in the folder of downloads and packed images.
 
-`prepare` leaves `NAME.json` in the root: what was packed, from where, with
-counts and hashes. Training opens the packed images that it speaks of; what they
-were made from is needed again only for another image size.
+`prepare` writes `NAME.json` in that folder: what was packed, from where, with
+counts and hashes. Training opens the packed images that it names; their source
+is needed again only for another image size.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _SCHEMA = 1
 
 
 def cache_root(cache_dir: str) -> pathlib.Path:
-  """The folder of downloads, packed caches and compiled programs."""
+  """Returns the folder of downloads, packed images and compiled programs."""
   chosen = cache_dir or os.environ.get("MN_JAX_CACHE") or "~/.cache/mn_jax"
   return pathlib.Path(chosen).expanduser()
 
@@ -30,18 +30,18 @@ def cache_root(cache_dir: str) -> pathlib.Path:
 def write_manifest(
   name: str, root: pathlib.Path, manifest: dict[str, Any]
 ) -> None:
-  """Makes a data set what `load` opens when no path is named.
+  """Writes the manifest by which `load` finds a data set without a path.
 
   Args:
     name: of the data set.
-    root: see `cache_root`.
+    root: the folder of downloads and packed images.
     manifest: has at least 'path', what it was packed from, and 'fingerprint'.
   """
   atomic.write_json(root / f"{name}.json", {"schema": _SCHEMA, **manifest})
 
 
 def read_manifest(name: str, root: pathlib.Path) -> dict[str, Any] | None:
-  """What `write_manifest` wrote; None without, or if it is damaged."""
+  """Reads the manifest of a data set; None if missing or damaged."""
   try:
     manifest = json.loads((root / f"{name}.json").read_text())
     valid = manifest["schema"] == _SCHEMA and all(
@@ -53,12 +53,12 @@ def read_manifest(name: str, root: pathlib.Path) -> dict[str, Any] | None:
 
 
 def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
-  """The folder or archive of a data set; generates it where that is the way.
+  """Returns the folder or archive of a data set; draws the sample sets.
 
   Args:
     name: of the data set.
     path: the user's choice, or ''.
-    root: see `cache_root`.
+    root: the folder of downloads and packed images.
 
   Raises:
     InputError: if it is not there; the message says how to get it.
@@ -103,10 +103,12 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
 def open_source(
   name: str, path: str, root: pathlib.Path
 ) -> Iterator[source_lib.Source]:
-  """The images of a data set before they are packed.
+  """Opens the images of a data set before they are packed.
 
   Args:
-    name, path, root: see `locate`.
+    name: of the data set.
+    path: folder or archive, or '' for what was prepared or is drawn.
+    root: the folder of downloads and packed images.
 
   Raises:
     InputError: if it is missing or refused.
@@ -133,14 +135,17 @@ def load(
   max_unreadable: float,
   progress: packing.Progress | None = None,
 ) -> cache.PackedCache:
-  """A data set in packed form, decoded on the first call.
+  """Opens the packed images of a data set, decoded on the first call.
 
   Args:
     name: of the data set.
-    path: folder or archive, or '' for what `prepare` packed.
-    root: see `cache_root`.
-    image_size, other_sizes, max_unreadable, progress: see
-      `cache.open_or_build`.
+    path: folder or archive, or '' for what was prepared or is drawn.
+    root: the folder of downloads and packed images.
+    image_size: height and width of the packed images in pixels.
+    other_sizes: what becomes of images of another size: 'resize', 'crop' or
+      'drop'.
+    max_unreadable: share of unreadable files above which nothing is packed.
+    progress: called while images are decoded.
 
   Raises:
     InputError: if it is missing, refused or too much of it is unreadable.
@@ -170,7 +175,7 @@ def load(
 
 
 def _how_to_prepare(name: str) -> str:
-  """The commands that get a data set, as words of a message."""
+  """Returns the commands that get a data set, for a message."""
   spec = registry.get(name)
   command = f"`python -m mn_jax.tools.prepare {name}`"
   if spec.sources():

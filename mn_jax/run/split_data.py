@@ -1,4 +1,4 @@
-"""A data set as an experiment uses it: packed and split."""
+"""Loads the packed images of a data set and splits them, as a config says."""
 
 import dataclasses
 
@@ -14,12 +14,12 @@ from mn_jax.metrics.predictions import NamedPredictions, Predictions
 
 @dataclasses.dataclass(frozen=True)
 class SplitData:
-  """A data set, split.
+  """A data set that is packed and split.
 
   Attributes:
-    spec: what it is.
+    spec: description of the data set.
     cache: all its images.
-    classes: the classes that are used, in the order of the labels.
+    classes: names of the classes that are used, in the order of the labels.
     split: rows of the parts.
   """
 
@@ -29,19 +29,19 @@ class SplitData:
   split: splits.Split
 
   def part(self, name: str) -> np.ndarray:
-    """i64[n]: the rows of a part."""
+    """Returns i64[n], the rows of a part: 'train', 'val' or 'test'."""
     return self.split.parts[name]
 
   def digests(self) -> dict[str, str]:
-    """Sha256 of the split and of the images."""
+    """Returns the SHA-256 of the split and of the images."""
     return {"split": self.split.sha256, "images": self.cache.sha256}
 
   def groups(self, name: str) -> list[str]:
-    """The groups of a part, in order."""
+    """Returns the groups of a part, in order."""
     return np.unique(self.cache.groups[self.part(name)]).tolist()
 
   def answers(self, predictions: Predictions) -> NamedPredictions:
-    """Predictions with the names and groups of their images."""
+    """Returns predictions with the names and groups of their images."""
     rows = predictions.ids
     known = self.spec.group is not None
     return NamedPredictions(

@@ -1,1 +1,1 @@
-"""Getting data sets from where they are published."""
+"""Downloading data sets from where they are published."""

@@ -91,10 +91,10 @@ def _try_once(
   progress: DownloadProgress | None,
   timeout: float,
 ) -> str | None:
-  """Connects once and returns what may pass, or None when the file is there.
+  """Connects once; returns why to try again, or None when the file is there.
 
   Raises:
-    InputError: for what stays.
+    InputError: for what another try would not change.
   """
   import pooch
   import requests
@@ -152,7 +152,7 @@ def _try_once(
 
 
 class _ProgressBar:
-  """Reports the progress of a download of pooch's.
+  """The progress bar that pooch calls; reports to a function.
 
   Attributes:
     total: bytes in all; 0 where the server does not say.
@@ -176,7 +176,7 @@ class _ProgressBar:
 
 
 def public_url(url: str) -> str:
-  """A URL without what may be secret: user, password, query and fragment."""
+  """Returns a URL without user, password, query and fragment."""
   parts = urllib.parse.urlsplit(url)
   host = parts.netloc.rpartition("@")[2]
   return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -1,7 +1,7 @@
 """Files of a data set by name, from a folder or straight from an archive.
 
 Archives are not trusted: one whose names, links or sizes could do harm is
-refused as a whole, by the name of the member, before anything is read.
+refused as a whole, naming the member, before anything is read.
 """
 
 import os
@@ -17,30 +17,30 @@ class Files(Protocol):
   """Random access to the files of a data set; safe to use from threads."""
 
   def names(self) -> list[tuple[str, int]]:
-    """(name with forward slashes, size in bytes) of every file, in any order.
+    """Returns (name with slashes, size in bytes) of every file, in any order.
 
     Raises:
       InputError: if they cannot be listed.
     """
 
   def read(self, name: str) -> bytes:
-    """The bytes of one file.
+    """Returns the bytes of one file.
 
     Raises:
       OSError: if they cannot be had.
     """
 
   def close(self) -> None:
-    """Releases what is open."""
+    """Closes what is open."""
 
 
 def open_files(path: pathlib.Path) -> Files:
-  """Opens a folder, or a zip or tar archive, whatever its name ends in.
+  """Opens a folder, or a zip or tar archive, told by its content.
 
   Of compressed tars (gzip, bzip2, xz) only those with few files are opened.
 
   Raises:
-    InputError: if there is none at `path`, or the archive is refused.
+    InputError: if `path` is neither, or the archive is refused.
   """
   if path.is_dir():
     return _Folder(path)
@@ -64,7 +64,7 @@ class _Folder:
 
   def names(self) -> list[tuple[str, int]]:
     try:
-      return self._scan()
+      return self._list()
     except OSError as error:
       raise InputError(f"{self._root}: cannot be listed ({error})") from None
 
@@ -74,8 +74,8 @@ class _Folder:
   def close(self) -> None:
     pass
 
-  def _scan(self) -> list[tuple[str, int]]:
-    found = []
+  def _list(self) -> list[tuple[str, int]]:
+    files = []
     pending = [""]
     while pending:
       prefix = pending.pop()
@@ -85,5 +85,5 @@ class _Folder:
           if entry.is_dir(follow_symlinks=False):
             pending.append(f"{name}/")
           elif entry.is_file(follow_symlinks=False):
-            found.append((name, entry.stat(follow_symlinks=False).st_size))
-    return found
+            files.append((name, entry.stat(follow_symlinks=False).st_size))
+    return files

@@ -1,4 +1,4 @@
-"""What an archive may hold: the checks that are the same for zip and tar."""
+"""Checks of an archive's members that are the same for zip and tar."""
 
 import pathlib
 import unicodedata
@@ -17,11 +17,11 @@ RATIO_FREE_BYTES = 1 << 16
 
 
 class Members:
-  """The names of an archive so far; each is checked when it is added.
+  """The members of an archive so far; each is checked when it is added.
 
   Names are compared without empty and '.' parts. Those that differ by case
-  alone are different files, as in the folder that was packed: nothing is ever
-  unpacked onto a disk that could confuse them.
+  alone are different files, as in the folder that was archived: nothing is
+  ever unpacked onto a disk that could confuse them.
   """
 
   def __init__(self, path: pathlib.Path):
@@ -36,7 +36,7 @@ class Members:
     return len(self._files)
 
   def refuse(self, name: str, problem: str) -> InputError:
-    """The error that refuses the archive for one member."""
+    """Returns the error that refuses the archive because of one member."""
     shown = name if len(name) <= 100 else f"{name[:80]}..."
     return InputError(f"{self._path}: refused: member {shown!r}: {problem}")
 
@@ -92,7 +92,7 @@ class Members:
 
 
 def too_dense(unpacked: int, packed: int) -> bool:
-  """Whether so many bytes from so few are a bomb."""
+  """Returns whether unpacking so many bytes from so few is a bomb."""
   return unpacked > MAX_RATIO * packed + RATIO_FREE_BYTES
 
 

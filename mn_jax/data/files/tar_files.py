@@ -46,11 +46,11 @@ class TarFiles:
       raise
 
   def names(self) -> list[tuple[str, int]]:
-    """(name, size in bytes) of every file."""
+    """Returns (name, size in bytes) of every file."""
     return [(name, size) for name, (_, size) in self._places.items()]
 
   def read(self, name: str) -> bytes:
-    """The bytes of one file.
+    """Returns the bytes of one file.
 
     Raises:
       OSError: if there is none, or the archive has changed.
@@ -74,7 +74,7 @@ class TarFiles:
 
 
 def is_tar(head: bytes) -> bool:
-  """Whether a file whose first 512 bytes are these is a tar or compressed."""
+  """Returns whether the first 512 bytes are those of a tar, packed or not."""
   try:
     return bool(_opener(head) or tarfile.TarInfo.frombuf(head, "utf-8", ""))
   except tarfile.HeaderError:
@@ -82,7 +82,7 @@ def is_tar(head: bytes) -> bool:
 
 
 def _opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
-  """What opens a compressed file that starts like this; None for others."""
+  """Returns what opens a compressed file by its first bytes, or None."""
   for magic, opener in _OPENERS.items():
     if head.startswith(magic):
       return opener
@@ -90,7 +90,7 @@ def _opener(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
 
 
 class _RefusedError(Exception):
-  """What is wrong with an archive, in words of our own."""
+  """What is wrong with an archive."""
 
 
 class _Header(tarfile.TarInfo):
@@ -135,7 +135,7 @@ class _Unpacked:
 def _scan(
   path: pathlib.Path, file: IO[bytes]
 ) -> tuple[dict[str, tuple[int, int]], dict[str, bytes]]:
-  """(offset, size) of every file, and the content of those held in memory."""
+  """Returns (offset, size) of every file, and what is held in memory."""
   places: dict[str, tuple[int, int]] = {}
   held: dict[str, bytes] = {}
   held_bytes = 0
@@ -187,7 +187,7 @@ def _scan(
 
 
 def _problem(info: tarfile.TarInfo, tar: tarfile.TarFile) -> str | None:
-  """What is wrong with a member, besides its name and size."""
+  """Returns what is wrong with a member besides its name and size."""
   if tar.pax_headers.keys() & {"path", "size"}:
     return "a name or size for all"
   if any(key.startswith("GNU.sparse") for key in info.pax_headers):

@@ -1,4 +1,4 @@
-"""Zip archives, checked as a whole by their directory; nothing is unpacked."""
+"""Zip archives, checked by their directory and read without unpacking."""
 
 import pathlib
 import stat
@@ -37,11 +37,11 @@ class ZipFiles:
       raise
 
   def names(self) -> list[tuple[str, int]]:
-    """(name, size in bytes) of every file."""
+    """Returns (name, size in bytes) of every file."""
     return [(name, info.file_size) for name, info in self._members.items()]
 
   def read(self, name: str) -> bytes:
-    """The bytes of one file.
+    """Returns the bytes of one file.
 
     Raises:
       OSError: if there is none, or it is not what the directory says.
@@ -95,7 +95,7 @@ def _checked_members(
 
 
 def _problem(info: zipfile.ZipInfo) -> str | None:
-  """What is wrong with a member, besides its name and size."""
+  """Returns what is wrong with a member besides its name and size."""
   mode = info.external_attr >> 16
   if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
     return "a link or special file"
