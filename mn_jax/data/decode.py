@@ -1,4 +1,4 @@
-"""Image bytes to pixels: few formats, a pixel cap, one kind of error."""
+"""Decodes, resizes and crops images: few formats, one kind of error."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
 
 
 class DecodeError(ValueError):
-  """Bytes that are no image this project reads; the message says why."""
+  """An image cannot be decoded; the message says why."""
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -78,16 +78,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 def resize_and_crop(
   image: np.ndarray, size: int, *, share: float, interpolation: str
 ) -> np.ndarray:
-  """The middle of a photograph, as classifiers of ImageNet are tested.
+  """Resizes the short side and crops the middle, as is usual for ImageNet.
 
-  The short side is resized to `size / share`, with antialiasing and the aspect
-  kept; of that the middle square is taken. Sizes and the crop's corner are
-  rounded down.
+  The short side is resized to `size / share`, antialiased, and the aspect is
+  preserved; then the middle square is cropped. Sizes and the corner of the crop
+  are rounded down.
 
   Args:
     image: u8[h, w, 3].
     size: height and width of the result in pixels.
-    share: of the short side that is kept, above 0 and at most 1.
+    share: share of the short side that the crop has, above 0 and at most 1.
     interpolation: 'bilinear' or 'bicubic'.
 
   Returns:
@@ -107,12 +107,12 @@ def resize_and_crop(
 
 
 def crop(image: np.ndarray, size: int) -> np.ndarray:
-  """The middle square of u8[h, w, 3], resized to u8[size, size, 3]."""
+  """Crops the middle square of u8[h, w, 3], resized to u8[size, size, 3]."""
   return resize_and_crop(image, size, share=1.0, interpolation="bilinear")
 
 
-# What becomes of an image of another size; 'drop' has nothing to say of one
-# that must be answered.
+# What becomes of an image of another size, by `other_sizes`. An image that is
+# to be classified cannot be dropped.
 FITS = {"resize": resize, "crop": crop, "drop": resize}
 
 

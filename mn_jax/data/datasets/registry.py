@@ -76,10 +76,10 @@ DATASETS = {
 
 
 def get(name: str) -> DatasetSpec:
-  """Looks a data set up.
+  """Returns the description of a data set.
 
   Raises:
-    InputError: if there is none of that name.
+    InputError: if no data set has that name.
   """
   if name not in DATASETS:
     raise InputError(f"data.name: got {name!r}; valid: {', '.join(DATASETS)}")
@@ -87,7 +87,7 @@ def get(name: str) -> DatasetSpec:
 
 
 def case_lists(name: str) -> dict[str, list[str]] | None:
-  """The published groups of 'train', 'val' and 'test', or None."""
+  """Returns the published groups of 'train', 'val' and 'test', or None."""
   spec = get(name)
   if spec.case_lists is None:
     return None
@@ -99,15 +99,15 @@ def case_lists(name: str) -> dict[str, list[str]] | None:
 def published_parts(
   name: str, groups: np.ndarray, parts: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-  """The publisher's part of every image.
+  """Returns the publisher's part of every image.
 
   Args:
     name: of the data set.
-    groups: str[n].
-    parts: str[n], as listed; overruled where whole groups are published.
+    groups: str[n], group of every image.
+    parts: str[n], as listed; ignored where lists of groups are published.
 
   Returns:
-    str[n], and what a reader should know, one line each.
+    str[n], '' where there is none, and notes on groups that are missing.
   """
   lists = case_lists(name)
   if lists is None:

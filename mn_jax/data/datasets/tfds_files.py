@@ -1,12 +1,12 @@
-"""Data sets that TensorFlow Datasets prepared, read without TensorFlow.
+"""Reads data sets that TensorFlow Datasets prepared, without TensorFlow.
 
-Only the `array_record` format can be; examples are handed out as the files of
-the publisher's layout, so that whatever lists those lists these.
+That is possible in the `array_record` format only. Examples appear as files in
+the publisher's layout, so that the same function lists both.
 """
 
+import functools
 import json
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 from mn_jax.data.datasets.spec import Tfds
@@ -26,7 +26,11 @@ def is_prepared(path: pathlib.Path) -> bool:
 
 
 def open_files(path: pathlib.Path, layout: Tfds) -> Files:
-  """Opens a prepared folder, `NAME/VERSION`.
+  """Opens a folder `NAME/VERSION` that TensorFlow Datasets prepared.
+
+  Args:
+    path: the folder.
+    layout: the data set that is expected, and how its examples are named.
 
   Raises:
     InputError: if it is another data set or in another format.
@@ -62,14 +66,14 @@ def open_files(path: pathlib.Path, layout: Tfds) -> Files:
 
 
 def check_features(features: Any, layout: Tfds) -> tuple[str, ...]:
-  """The names of the classes, if examples are what `layout` says.
+  """Returns the names of the classes, if examples have the expected features.
 
   Args:
     features: `tfds.features.FeaturesDict`.
     layout: what is expected.
 
   Raises:
-    InputError: if they are not.
+    InputError: if a feature is missing or of another type.
   """
   import tensorflow_datasets as tfds
 
@@ -103,72 +107,74 @@ class _TfdsFiles:
     layout: Tfds,
     folders: tuple[str, ...],
   ):
-    """Made by `open_files`; nothing is read yet."""
+    """Takes the data sources by split, and the folder of each class."""
     self._path, self._sources, self._layout = path, sources, layout
     self._folders = folders
-    self._rows: dict[str, tuple[str, int]] = {}  # name -> split, example
-    self._found: list[tuple[str, int]] = []
 
   def names(self) -> list[tuple[str, int]]:
-    """(name, size in bytes) of every image; decodes none.
+    """Returns (name, size in bytes) of every image; decodes none.
 
     The first call reads everything: sizes are nowhere but in the examples.
-    """
-    if not self._found:
-      self._found = list(self._list())
-    return self._found
-
-  def read(self, name: str) -> bytes:
-    """The encoded image.
 
     Raises:
-      OSError: if it cannot be had.
+      InputError: if an example cannot be read, or two have one name.
     """
-    if name not in self._rows:
+    return [(name, size) for name, (_, _, size) in self._examples.items()]
+
+  def read(self, name: str) -> bytes:
+    """Returns an encoded image.
+
+    Raises:
+      OSError: if it cannot be read.
+    """
+    if name not in self._examples:
       raise OSError(f"{name}: not in {self._path}")
-    split, row = self._rows[name]
+    split, row, _ = self._examples[name]
     try:
       return self._sources[split][row][_IMAGE]
     except Exception as error:  # as in `open_files`
       raise OSError(f"{name}: {type(error).__name__}") from None
 
   def close(self) -> None:
-    """Lets the readers go, which close their files then."""
+    """Drops the readers, which closes their files."""
     self._sources.clear()
 
-  def _list(self) -> Iterator[tuple[str, int]]:
-    """As `names` says, and fills `_rows`.
-
-    Raises:
-      InputError: if an example cannot be read, or two have one name.
-    """
+  @functools.cached_property
+  def _examples(self) -> dict[str, tuple[str, int, int]]:
+    """Split, row and size in bytes of every example, by name."""
+    examples = {}
     parts = dict(self._layout.parts)
     for split, source in self._sources.items():
       above = f"{parts[split]}/" if parts else ""
       for row in range(len(source)):
-        try:
-          example = source[row]
-          file = example[self._layout.file].decode()
-          label, size = int(example[_LABEL]), len(example[_IMAGE])
-        except Exception as error:  # as in `open_files`
-          raise InputError(
-            f"{self._path}: example {row} of {split!r} cannot be read "
-            f"({type(error).__name__}); valid: the folder prepared anew"
-          ) from None
-        if not 0 <= label < len(self._folders):
-          raise InputError(
-            f"{self._path}: example {row} of {split!r} has the label {label}; "
-            f"valid: 0 to {len(self._folders) - 1}"
-          )
-        if not file.lower().endswith(self._layout.suffix):
-          file += self._layout.suffix
+        file, label, size = self._read_example(split, row)
         name = f"{above}{self._folders[label]}/{file}"
-        if name in self._rows:
+        if name in examples:
           raise InputError(
             f"{self._path}: {name!r} is there twice; valid: one copy of each"
           )
-        self._rows[name] = (split, row)
-        yield name, size
+        examples[name] = (split, row, size)
+    return examples
+
+  def _read_example(self, split: str, row: int) -> tuple[str, int, int]:
+    """Returns file name, label and size in bytes of an example."""
+    try:
+      example = self._sources[split][row]
+      file = example[self._layout.file].decode()
+      label, size = int(example[_LABEL]), len(example[_IMAGE])
+    except Exception as error:  # as in `open_files`
+      raise InputError(
+        f"{self._path}: example {row} of {split!r} cannot be read "
+        f"({type(error).__name__}); valid: the folder prepared anew"
+      ) from None
+    if not 0 <= label < len(self._folders):
+      raise InputError(
+        f"{self._path}: example {row} of {split!r} has the label {label}; "
+        f"valid: 0 to {len(self._folders) - 1}"
+      )
+    if not file.lower().endswith(self._layout.suffix):
+      file += self._layout.suffix
+    return file, label, size
 
 
 def _check_format(path: pathlib.Path) -> None:
@@ -180,16 +186,17 @@ def _check_format(path: pathlib.Path) -> None:
   try:
     info = json.loads((path / "dataset_info.json").read_text())
     features = json.loads((path / "features.json").read_text())
-    found = info.get("fileFormat", "tfrecord")
+    file_format = info.get("fileFormat", "tfrecord")
   except (OSError, ValueError, AttributeError) as error:
     raise InputError(
       f"{path}: not readable as prepared by TensorFlow Datasets "
       f"({type(error).__name__})"
     ) from None
-  if found != FORMAT:
+  if file_format != FORMAT:
     raise InputError(
-      f"{path}: got the format {found!r}, which only TensorFlow reads; valid: "
-      f"{FORMAT}, as download_and_prepare(file_format={FORMAT!r}) writes it"
+      f"{path}: got the format {file_format!r}, which only TensorFlow reads; "
+      f"valid: {FORMAT}, as download_and_prepare(file_format={FORMAT!r}) "
+      "writes it"
     )
   pending = [features]
   while pending:
