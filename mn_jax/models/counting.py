@@ -1,14 +1,17 @@
 """Parameters, mult-adds and activations, from shapes alone."""
 
 import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mn_jax.models import layers
+from mn_jax.ops import padding as padding_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,26 +22,33 @@ class Layer:
     path: its name, 'backbone/block3/depthwise/conv'.
     kind: 'conv 1x1', 'conv 1x7' (height, width), 'depthwise 3x3', 'dense' or
       'norm'.
-    output: shape of its output without the batch.
+    input, output: their shapes without the batch.
     kernel: weights of its kernel; 0 for a norm.
     params: its trainable parameters.
     stats: its running means and variances.
     macs: mult-adds; those of norms fold into the convolutions before them and
       count as 0, as in the papers.
+    window: kernel height and width in pixels; (1, 1) but for convolutions.
+    stride: of a convolution, in both directions.
+    padding: of a convolution, in pixels; see `ops.padding`.
   """
 
   path: str
   kind: str
+  input: tuple[int, ...]
   output: tuple[int, ...]
-  kernel: int
-  params: int
-  stats: int
-  macs: int
+  kernel: int = 0
+  params: int = 0
+  stats: int = 0
+  macs: int = 0
+  window: tuple[int, int] = (1, 1)
+  stride: int = 1
+  padding: padding_lib.Padding = ((0, 0), (0, 0))
 
   @property
   def outputs(self) -> int:
     """Number of values in the output."""
-    return int(np.prod(self.output))
+    return math.prod(self.output)
 
 
 def count_params(variables: dict) -> tuple[int, int]:
@@ -65,35 +75,38 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
     module: a network of this package.
     resolution: input height and width in pixels.
   """
+  calls: dict[tuple[str, ...], dict[str, Any]] = {}
+
+  def record(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    output = call(*args, **kwargs)
+    layer = context.module
+    kind = _kind(layer)
+    if kind is not None and context.method_name == "__call__":
+      shape = args[0].shape
+      fields = {"kind": kind, "input": shape[1:], "output": output.shape[1:]}
+      if isinstance(layer, layers.Conv | layers.DepthwiseConv):
+        window = layers.as_pair(layer.window)
+        fields |= {"window": window, "stride": layer.stride}
+        fields["padding"] = padding_lib.resolve(
+          layer.padding, shape[1:3], window, layer.stride
+        )
+      calls[layer.path] = fields
+    return output
+
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  kinds: dict[tuple[str, ...], str] = {}
-
-  def keep(child: nn.Module, _: str) -> bool:
-    kind = _kind(child)
-    if kind is not None:
-      kinds[child.path] = kind
-    return kind is not None
-
-  # One trace gives the parameters and what each layer returns.
-  shapes = jax.eval_shape(
-    lambda x: module.init(
-      jax.random.key(0), x, False, capture_intermediates=keep, mutable=True
-    ),
-    image,
-  )
-  outputs = flax.traverse_util.flatten_dict(shapes["intermediates"])
+  with nn.intercept_methods(record):
+    shapes = jax.eval_shape(
+      lambda x: module.init(jax.random.key(0), x, False), image
+    )
   params = flax.traverse_util.flatten_dict(shapes["params"])
   stats = flax.traverse_util.flatten_dict(shapes.get("batch_stats", {}))
-  found = []
-  for path, kind in kinds.items():
-    (output,) = outputs[(*path, "__call__")]
+  listed = []
+  for path, fields in calls.items():
     kernel = params.get((*path, "kernel"))
     size = 0 if kernel is None else kernel.size
-    found.append(
+    listed.append(
       Layer(
         path="/".join(path),
-        kind=kind,
-        output=output.shape[1:],
         kernel=size,
         params=sum(x.size for p, x in params.items() if p[:-1] == path),
         stats=sum(
@@ -101,10 +114,11 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
           for p, x in stats.items()
           if p[:-1] == path and p[-1] != "weight"
         ),
-        macs=size * int(np.prod(output.shape[1:-1])),
+        macs=size * math.prod(fields["output"][:-1]),
+        **fields,
       )
     )
-  return found
+  return listed
 
 
 def count_macs(module: nn.Module, resolution: int) -> int:

@@ -135,16 +135,22 @@ def _model() -> dict:
         f"--peer: got {name!r}; valid: {', '.join(comparison.PEERS)}"
       )
   interleaved.check_allocator(_ALLOCATOR.value)
-  options = comparison.Options(
+  torch_python = os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable
+
+  def python_of(peer: comparison.Peer) -> str:
+    default = torch_python if peer.needs_torch else sys.executable
+    return _PEER_PYTHON.value or default
+
+  return comparison.measure(
+    _case(),
+    _PEER.value,
     repeats=_REPEATS.value or 11,
     steps=_STEPS.value,
     timeout=_TIMEOUT.value,
     channels_last=_CHANNELS_LAST.value,
-    peer_python=_PEER_PYTHON.value,
-    torch_python=os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable,
+    python_of=python_of,
     skip_missing=_SKIP.value,
   )
-  return comparison.measure(_case(), _PEER.value, options)
 
 
 def _ops() -> dict:

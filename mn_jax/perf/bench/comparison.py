@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,39 +52,28 @@ PEERS = {
 _OURS = Command("ours", sys.executable, "mn_jax.perf.bench.own_step", ("jax",))
 
 
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """How a case is measured.
-
-  Attributes:
-    repeats: how often each library is timed.
-    steps: that it takes each time.
-    timeout: seconds after which a silent side process is given up.
-    channels_last: of LAYOUTS; 'auto' measures both on a CPU.
-    peer_python: interpreter of the peers; empty: `torch_python` for those with
-      torch, this one for the others.
-    torch_python: see `peer_python`.
-    skip_missing: whether a peer that cannot be started is left out.
-  """
-
-  repeats: int
-  steps: int
-  timeout: float
-  channels_last: str
-  peer_python: str
-  torch_python: str
-  skip_missing: bool = False
-
-
 def measure(
-  case: Case, peers: Sequence[str], options: Options
+  case: Case,
+  peers: Sequence[str],
+  *,
+  repeats: int,
+  steps: int,
+  timeout: float,
+  channels_last: str = "auto",
+  python_of: Callable[[Peer], str] = lambda _: sys.executable,
+  skip_missing: bool = False,
 ) -> dict[str, Any]:
   """Times this package's step and those of peers, as JSON.
 
   Args:
     case: what is measured.
     peers: names in PEERS.
-    options: how.
+    repeats: how often each library is timed.
+    steps: that it takes each time.
+    timeout: seconds after which a silent side process is given up.
+    channels_last: of LAYOUTS; 'auto' measures both on a CPU.
+    python_of: the interpreter of a peer.
+    skip_missing: whether a peer that cannot be started is left out.
 
   Returns:
     'ours'; 'peers' by name, each with 'ratio' and its 95 % interval, or
@@ -98,26 +87,25 @@ def measure(
   with contextlib.ExitStack() as stack:
 
     def start(command: Command, case: Case) -> SideProcess:
-      side = SideProcess(command, case, timeout=options.timeout)
+      side = SideProcess(command, case, timeout=timeout)
       return stack.enter_context(contextlib.closing(side))
 
     sides, failed = {"ours": start(_OURS, case)}, {}
-    on_cpu = sides["ours"].ready["device"] == "cpu"
+    both = channels_last == "auto" and sides["ours"].ready["device"] == "cpu"
+    peer_case = dataclasses.replace(case, channels_last=channels_last != "off")
     for name in peers:
+      peer = PEERS[name]
+      command = Command(name, python_of(peer), peer.module, peer.packages)
       try:
         sides |= {
-          variant: start(_command(name, options), variant_case)
-          for variant, variant_case in _variants(
-            name, case, options, on_cpu
-          ).items()
+          variant: start(command, variant_case)
+          for variant, variant_case in _variants(name, peer_case, both).items()
         }
       except (InputError, interleaved.SideError) as error:
-        if not options.skip_missing:
+        if not skip_missing:
           raise
         failed[name] = {"failed": str(error)}
-    times = interleaved.measure(
-      sides, repeats=options.repeats, steps=options.steps
-    )
+    times = interleaved.measure(sides, repeats=repeats, steps=steps)
     rows = {
       name: {
         **summarize(times[name].seconds, case.batch),
@@ -166,25 +154,12 @@ def summarize(seconds: Sequence[float], batch: int) -> dict[str, Any]:
   }
 
 
-def _command(name: str, options: Options) -> Command:
-  peer = PEERS[name]
-  python = options.torch_python if peer.needs_torch else sys.executable
-  return Command(
-    name, options.peer_python or python, peer.module, peer.packages
-  )
-
-
-def _variants(
-  name: str, case: Case, options: Options, on_cpu: bool
-) -> dict[str, Case]:
+def _variants(name: str, case: Case, both: bool) -> dict[str, Case]:
   """The side processes of a peer by name: one, or one per memory format."""
   peer = PEERS[name]
   case = dataclasses.replace(case, backend=peer.backend)
-  if not peer.layouts or options.channels_last != "auto":
-    last = options.channels_last != "off"
-    return {name: dataclasses.replace(case, channels_last=last)}
   variants = {name: case}
-  if on_cpu:
+  if peer.layouts and both:
     first = dataclasses.replace(case, channels_last=False)
     variants[f"{name}, channels first"] = first
   return variants

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mn_jax.models import layers, registry
+from mn_jax.models import counting, layers, registry
 from mn_jax.ops import batch_norm, depthwise, pointwise
-from mn_jax.perf.bench import layer_calls, roofline, side_process
+from mn_jax.perf.bench import roofline, side_process
 
 # A formulation is timed no longer than so many seconds, if it has had some
 # repeats.
@@ -31,7 +31,7 @@ class Operation:
   Attributes:
     kind: 'depthwise', 'pointwise' or 'norm' (with its activation, relu6).
     input, output: shapes without the batch.
-    window, stride, padding: see `layer_calls.Call`.
+    window, stride, padding: see `counting.Layer`.
     layers: the paths of its layers.
   """
 
@@ -98,15 +98,15 @@ def list_operations(model: str, resolution: int) -> list[Operation]:
   """Lists the operations of a network, each shape once, in layer order."""
   module = registry.build(registry.describe(model, num_classes=2))
   paths: dict[tuple, list[str]] = {}
-  for call in layer_calls.list_calls(module, resolution):
-    kind = "pointwise" if call.pointwise else call.kind
+  for layer in counting.list_layers(module, resolution):
+    kind = "pointwise" if layer.kind == "conv 1x1" else layer.kind.split()[0]
     if kind not in ("depthwise", "pointwise", "norm"):
       continue
-    shape = call.input
-    if kind == "pointwise" and call.stride > 1:  # which only picks pixels
-      shape = (*call.output[:2], call.input[-1])
-    key = (kind, shape, call.output, call.window, call.stride, call.padding)
-    paths.setdefault(key, []).append(call.path)
+    shape = layer.input
+    if kind == "pointwise" and layer.stride > 1:  # which only picks pixels
+      shape = (*layer.output[:2], layer.input[-1])
+    key = (kind, shape, layer.output, layer.window, layer.stride, layer.padding)
+    paths.setdefault(key, []).append(layer.path)
   return [Operation(*key, tuple(names)) for key, names in paths.items()]
 
 

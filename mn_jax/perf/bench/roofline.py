@@ -29,7 +29,6 @@ import jax
 import jax.numpy as jnp
 
 from mn_jax.models import counting, registry, variables
-from mn_jax.perf.bench import layer_calls
 from mn_jax.perf.bench.side_process import Case
 
 # For each peak: the fewest trials, and seconds for more of them.
@@ -70,9 +69,8 @@ class Work:
 
 
 def count_work(
-  calls: list[layer_calls.Call],
+  layers: list[counting.Layer],
   *,
-  macs: int,
   params: int,
   batch: int,
   train: bool,
@@ -81,29 +79,28 @@ def count_work(
   """Counts the work of one image of a network.
 
   Args:
-    calls: of its layers.
-    macs: mult-adds of a forward pass.
+    layers: from `counting.list_layers`.
     params: number of trainable parameters.
     batch: images per step.
     train: whether it trains; otherwise it infers.
     dtype: 'float32' or 'bfloat16'.
   """
-  normed = {
-    c.path.removesuffix("norm") + "conv" for c in calls if c.kind == "norm"
-  }
+  norms = {layer.path for layer in layers if layer.kind == "norm"}
   values = 0
-  convolutions = [c for c in calls if c.kind != "norm"]
-  for i, call in enumerate(convolutions):
-    both = math.prod(call.input) + math.prod(call.output)
+  convolutions = [layer for layer in layers if layer.path not in norms]
+  for i, layer in enumerate(convolutions):
+    both = math.prod(layer.input) + layer.outputs
     if not train:
       values += both
       continue
     values += 3 * both if i else 2 * both
-    if call.path in normed:
-      values += 8 * math.prod(call.output)
+    if layer.path.removesuffix("conv") + "norm" in norms:
+      values += 8 * layer.outputs
   params_moved = 10 if train else 1
   return Work(
-    flops=counting.image_flops(macs, backward=train),
+    flops=counting.image_flops(
+      sum(layer.macs for layer in layers), backward=train
+    ),
     bytes=item_bytes(dtype) * values + 4 * params_moved * params / batch,
   )
 
@@ -118,10 +115,9 @@ def of_network(case: Case) -> dict[str, Any]:
   network = registry.describe(case.model, num_classes=case.classes)
   module = registry.build(network, dtype=case.dtype)
   params, _ = counting.count_params(variables.shapes(module, case.resolution))
-  macs = counting.count_macs(module, case.resolution)
+  layers = counting.list_layers(module, case.resolution)
   work = count_work(
-    layer_calls.list_calls(module, case.resolution),
-    macs=macs,
+    layers,
     params=params,
     batch=case.batch,
     train=case.mode == "train",
@@ -130,7 +126,7 @@ def of_network(case: Case) -> dict[str, Any]:
   peaks = measure_peaks(case.dtype)
   arithmetic, memory = work.seconds(peaks)
   return {
-    "mult_adds_per_image": macs,
+    "mult_adds_per_image": sum(layer.macs for layer in layers),
     "flops_per_image": work.flops,
     "bytes_per_image": work.bytes,
     "matmul_flops_per_sec": peaks.flops_per_sec,

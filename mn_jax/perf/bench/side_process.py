@@ -17,7 +17,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from mn_jax.parallel import allocator
@@ -77,6 +77,14 @@ class Program:
 
 class RefusedError(Exception):
   """A case that a program does not have; the message is for the user."""
+
+
+def check_network(case: Case, library: str, networks: Iterable[str]) -> None:
+  """Raises a RefusedError if a library lacks the network of a case."""
+  if case.model not in networks:
+    raise RefusedError(
+      f"{library} has no {case.model!r}; valid: {', '.join(networks)}"
+    )
 
 
 def serve(build: Callable[[Case], Program]) -> None:

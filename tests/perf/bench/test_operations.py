@@ -2,9 +2,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mn_jax.models import registry
+from mn_jax.models import counting, registry
 from mn_jax.perf.bench import (
-  layer_calls,
   operations,
   roofline,
   side_process,
@@ -41,9 +40,9 @@ def test_every_layer_belongs_to_one_operation(listed):
   paths = [path for operation in listed for path in operation.layers]
   module = registry.build(registry.describe("mobilenet_v1", num_classes=2))
   expected = [
-    call.path
-    for call in layer_calls.list_calls(module, 32)
-    if call.pointwise or call.kind in ("depthwise", "norm")
+    layer.path
+    for layer in counting.list_layers(module, 32)
+    if layer.kind.startswith(("conv 1x1", "depthwise", "norm"))
   ]
   assert sorted(paths) == sorted(expected)
   assert len(listed) < len(paths)

@@ -3,19 +3,20 @@ import math
 import pytest
 
 from mn_jax.models import counting, registry
-from mn_jax.perf.bench import layer_calls, roofline, side_process
+from mn_jax.models.counting import Layer
+from mn_jax.perf.bench import roofline, side_process
 
-CALLS = [
-  layer_calls.Call("stem/conv", "conv", (4, 4, 3), (2, 2, 8), (3, 3), 2),
-  layer_calls.Call("stem/norm", "norm", (2, 2, 8), (2, 2, 8)),
-  layer_calls.Call("block/conv", "conv", (2, 2, 8), (2, 2, 16)),
-  layer_calls.Call("block/norm", "norm", (2, 2, 16), (2, 2, 16)),
-  layer_calls.Call("logits", "dense", (16,), (2,)),
+LAYERS = [
+  Layer("stem/conv", "conv 3x3", (4, 4, 3), (2, 2, 8), macs=900),
+  Layer("stem/norm", "norm", (2, 2, 8), (2, 2, 8)),
+  Layer("block/conv", "conv 1x1", (2, 2, 8), (2, 2, 16), macs=100),
+  Layer("block/norm", "norm", (2, 2, 16), (2, 2, 16)),
+  Layer("logits", "dense", (16,), (2,)),
 ]
 
 
 def count(**options):
-  return roofline.count_work(CALLS, macs=1000, params=50, batch=10, **options)
+  return roofline.count_work(LAYERS, params=50, batch=10, **options)
 
 
 def test_bytes_of_inference_by_hand():

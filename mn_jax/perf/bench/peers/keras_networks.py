@@ -21,10 +21,7 @@ NETWORKS = {
 
 def build(case: side_process.Case) -> side_process.Program:
   """`train_on_batch` or `predict_on_batch`, with the backend's own arrays."""
-  if case.model not in NETWORKS:
-    raise side_process.RefusedError(
-      f"keras.applications has no {case.model!r}; valid: {', '.join(NETWORKS)}"
-    )
+  side_process.check_network(case, "keras.applications", NETWORKS)
   os.environ["KERAS_BACKEND"] = case.backend
   import numpy as np
 

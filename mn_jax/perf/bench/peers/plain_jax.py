@@ -41,57 +41,42 @@ def _network(case: side_process.Case) -> Any:
   import jax
   import jax.numpy as jnp
 
-  class ConvBN(nn.Module):
-    features: int
-    window: int = 1
-    stride: int = 1
-    groups: int = 1
-    active: bool = True
-
+  class MobileNet(nn.Module):
     @nn.compact
     def __call__(self, x, train):
-      x = nn.Conv(
-        self.features,
-        (self.window, self.window),
-        (self.stride, self.stride),
-        feature_group_count=self.groups,
-        use_bias=False,
-        dtype=case.dtype,
-      )(x)
-      x = nn.BatchNorm(use_running_average=not train, dtype=case.dtype)(x)
-      return jax.nn.relu6(x) if self.active else x
+      def conv(x, features, window=1, stride=1, groups=1, active=True):
+        x = nn.Conv(
+          features,
+          (window, window),
+          (stride, stride),
+          feature_group_count=groups,
+          use_bias=False,
+          dtype=case.dtype,
+        )(x)
+        x = nn.BatchNorm(use_running_average=not train, dtype=case.dtype)(x)
+        return jax.nn.relu6(x) if active else x
 
-  def depthwise(x, stride):
-    return ConvBN(x.shape[-1], 3, stride, groups=x.shape[-1])
+      def depthwise(x, stride):
+        return conv(x, x.shape[-1], 3, stride, groups=x.shape[-1])
 
-  class MobileNetV1(nn.Module):
-    @nn.compact
-    def __call__(self, x, train):
-      x = ConvBN(32, 3, 2)(x, train)
-      for features, stride in _V1:
-        x = depthwise(x, stride)(x, train)
-        x = ConvBN(features)(x, train)
+      x = conv(x, 32, 3, 2)
+      if case.model == "mobilenet_v1":
+        for features, stride in _V1:
+          x = conv(depthwise(x, stride), features)
+      else:
+        for expansion, features, repetitions, first in _V2:
+          for i in range(repetitions):
+            shortcut, stride = x, first if i == 0 else 1
+            if expansion > 1:
+              x = conv(x, expansion * x.shape[-1])
+            x = conv(depthwise(x, stride), features, active=False)
+            if x.shape == shortcut.shape:
+              x = x + shortcut
+        x = conv(x, 1280)
       x = jnp.mean(x, axis=(1, 2)).astype(jnp.float32)
       return nn.Dense(case.classes)(x)
 
-  class MobileNetV2(nn.Module):
-    @nn.compact
-    def __call__(self, x, train):
-      x = ConvBN(32, 3, 2)(x, train)
-      for expansion, features, repetitions, first in _V2:
-        for i in range(repetitions):
-          shortcut, stride = x, first if i == 0 else 1
-          if expansion > 1:
-            x = ConvBN(expansion * x.shape[-1])(x, train)
-          x = depthwise(x, stride)(x, train)
-          x = ConvBN(features, active=False)(x, train)
-          if x.shape == shortcut.shape:
-            x = x + shortcut
-      x = ConvBN(1280)(x, train)
-      x = jnp.mean(x, axis=(1, 2)).astype(jnp.float32)
-      return nn.Dense(case.classes)(x)
-
-  return MobileNetV1() if case.model == "mobilenet_v1" else MobileNetV2()
+  return MobileNet()
 
 
 def build(case: side_process.Case) -> side_process.Program:
@@ -103,10 +88,7 @@ def build(case: side_process.Case) -> side_process.Program:
   import numpy as np
   import optax
 
-  if case.model not in NETWORKS:
-    raise side_process.RefusedError(
-      f"plain-jax has no {case.model!r}; valid: {', '.join(NETWORKS)}"
-    )
+  side_process.check_network(case, "plain-jax", NETWORKS)
   module = _network(case)
   draw = np.random.default_rng(0)
   shape = (case.batch, case.resolution, case.resolution, 3)
@@ -154,10 +136,8 @@ def build(case: side_process.Case) -> side_process.Program:
   def classify(variables, images):
     return jax.nn.softmax(module.apply(variables, normalise(images), False))
 
-  state = None
-  if case.mode == "train":
-    params = variables["params"]
-    state = (params, variables["batch_stats"], adam.init(params))
+  params, stats = variables["params"], variables["batch_stats"]
+  state = (params, stats, adam.init(params)) if case.mode == "train" else None
 
   def run(steps: int) -> None:
     nonlocal state

@@ -69,10 +69,7 @@ def build(case: side_process.Case) -> side_process.Program:
   import torch._inductor.config
 
   timm = _import_timm()
-  if case.model not in NETWORKS:
-    raise side_process.RefusedError(
-      f"timm has no {case.model!r}; valid: {', '.join(NETWORKS)}"
-    )
+  side_process.check_network(case, "timm", NETWORKS)
   torch.set_num_threads(case.threads)
   torch.manual_seed(0)
   # As XLA does by default on GPUs, where that is TF32.
@@ -113,18 +110,16 @@ def build(case: side_process.Case) -> side_process.Program:
     loss_of = torch.compile(loss_of, dynamic=False)
     classify = torch.compile(classify, dynamic=False)
 
-  if case.mode == "train":
-    model.train()
-    adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+  train = case.mode == "train"
+  model.train(train)
+  adam = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
-    def step() -> None:
+  def step() -> None:
+    if train:
       adam.zero_grad(set_to_none=True)
       loss_of(images, labels).backward()
       adam.step()
-  else:
-    model.eval()
-
-    def step() -> None:
+    else:
       # Not inference_mode: freezing, which folds BatchNorm, wants no_grad.
       with torch.no_grad():
         classify(images)

@@ -16,7 +16,7 @@ import math
 
 from mn_jax.config import Config
 from mn_jax.models import counting
-from mn_jax.perf.bench import layer_calls, roofline
+from mn_jax.perf.bench import roofline
 from mn_jax.perf.scaling import abstract_step
 from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, Work
 
@@ -74,22 +74,21 @@ def _count(config: Config, batch: int) -> _Counts:
   """Counts of one GPU with `batch` images."""
   step = abstract_step.make(config, global_batch=batch, num_devices=1)
   resolution = abstract_step.resolution(config)
-  calls = layer_calls.list_calls(step.module, resolution)
-  norms = [call.output[-1] for call in calls if call.kind == "norm"]
+  layers = counting.list_layers(step.module, resolution)
+  norms = [layer.output[-1] for layer in layers if layer.kind == "norm"]
   # A frozen backbone has no backward pass, and its BatchNorm no statistics.
   frozen = config.model.transfer == "frozen"
   work = roofline.count_work(
-    calls,
-    macs=counting.count_macs(step.module, resolution),
+    layers,
     params=abstract_step.num_bytes(step.state.params) // _FLOAT32,
     batch=batch,
     train=not frozen,
     dtype=config.model.dtype,
   )
   activations = [
-    math.prod(call.input) + math.prod(call.output)
-    for call in calls
-    if call.kind != "norm"
+    math.prod(layer.input) + layer.outputs
+    for layer in layers
+    if layer.kind != "norm"
   ]
   # One after the other, where there is no backward pass.
   values = max(activations) if frozen else sum(activations)
