@@ -1,4 +1,4 @@
-"""The command that repeats a run."""
+"""The command line that repeats a run."""
 
 import pathlib
 import runpy
@@ -6,16 +6,16 @@ from typing import Any
 
 from mn_jax.run import workdir as workdir_lib
 
-# Where things lie on one computer means nothing on another.
-_PLACES = ("data.path", "data.cache_dir")
+# Paths of one computer mean nothing on another.
+_PATHS = ("data.path", "data.cache_dir")
 _WEIGHTS = "model.weights"
 
 
-def repeat(config: str, folder: pathlib.Path) -> str:
-  """The command line, without `--workdir`; '' if the config is not there.
+def repeat_run(config: str, folder: pathlib.Path) -> str:
+  """Returns the command line without `--workdir`; '' if there is no config.
 
   Args:
-    config: stem of a file in `configs`, with `:ARG` where one was given.
+    config: stem of a file in `configs`, with `:ARG` where it takes one.
     folder: of the run.
 
   Raises:
@@ -25,13 +25,13 @@ def repeat(config: str, folder: pathlib.Path) -> str:
   file = pathlib.Path("configs") / f"{stem}.py"
   if not file.is_file():
     return ""
-  before = runpy.run_path(str(file))["get_config"](arg).to_dict()
+  defaults = runpy.run_path(str(file))["get_config"](arg).to_dict()
   saved = workdir_lib.read_object(folder / "config.json")
-  now, then = _flat(saved["config"]), _flat(workdir_lib.plain(before))
+  values, defaults = _flat(saved["config"]), _flat(workdir_lib.plain(defaults))
   fields = [
     f"--config.{name}={_shown(name, value)}"
-    for name, value in now.items()
-    if name not in _PLACES and name in then and value != then[name]
+    for name, value in values.items()
+    if name not in _PATHS and name in defaults and value != defaults[name]
   ]
   return " ".join(
     ["python -m mn_jax.main", f"--config={file}{colon}{arg}", *fields]

@@ -1,4 +1,4 @@
-"""A document as a page that needs no network, as Markdown and as LaTeX."""
+"""Writes a document as an HTML page, as Markdown and as LaTeX tables."""
 
 import base64
 import io
@@ -15,16 +15,16 @@ from mn_jax.data import atomic
 from mn_jax.report import tables
 from mn_jax.report.document import Document, Figure
 
-_HALF = 600  # pixels of a narrow figure
-_WHOLE = 1000
+# Pixels of the width of figures.
+_NARROW, _WIDE = 600, 1000
 
 
 def html(document: Document, images: Mapping[str, bytes]) -> str:
-  """One file with everything in it: styles and figures, no scripts.
+  """Returns an HTML page that holds its styles and figures, without scripts.
 
   Args:
     document: the report.
-    images: the WebP file of each figure, by its name.
+    images: name of a figure -> its WebP file.
   """
   data = {
     name: f"data:image/webp;base64,{base64.b64encode(image).decode()}"
@@ -35,11 +35,11 @@ def html(document: Document, images: Mapping[str, bytes]) -> str:
 
 
 def markdown(document: Document, figures: str) -> str:
-  """The same in Markdown.
+  """Returns a document as Markdown.
 
   Args:
     document: the report.
-    figures: folder of the figures' files, as seen from the text.
+    figures: folder of the figures' files, relative to the text.
   """
   template = _environment().get_template("page.md")
   text = template.render(d=document, figures=figures)
@@ -47,7 +47,7 @@ def markdown(document: Document, figures: str) -> str:
 
 
 def latex(document: Document) -> str:
-  """The tables, for a paper that loads booktabs."""
+  """Returns the tables of a document, for a paper that loads booktabs."""
   text = _environment().get_template("tables.tex").render(d=document)
   return text.strip() + "\n"
 
@@ -57,15 +57,15 @@ def write(
 ) -> pathlib.Path:
   """Writes report.html, report.md, tables.tex, report.json and figures.
 
-  What an earlier report left in `figures` is removed.
+  Figures of an earlier report are removed.
 
   Args:
     document: the report.
-    numbers: all of its numbers, of values that JSON keeps.
-    folder: where to.
+    numbers: all of its numbers, as values that JSON can hold.
+    folder: to write into.
 
   Returns:
-    The path of the page.
+    The path of report.html.
   """
   figures = folder / "figures"
   figures.mkdir(parents=True, exist_ok=True)
@@ -86,9 +86,9 @@ def write(
 
 
 def webp(figure: Figure) -> bytes:
-  """A figure as a WebP file: plots without loss, photographs with little."""
+  """Returns a figure as WebP: plots without loss, photographs with little."""
   image = Image.fromarray(figure.pixels)
-  width = _HALF if figure.narrow else _WHOLE
+  width = _NARROW if figure.narrow else _WIDE
   if image.width > width:
     height = round(image.height * width / image.width)
     image = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -96,7 +96,7 @@ def webp(figure: Figure) -> bytes:
   if figure.photo:
     image.save(buffer, "WEBP", quality=75, method=4)
   else:
-    # Few colours: a quarter of the bytes, and no difference to be seen.
+    # Of few colours, a quarter of the bytes without a visible difference.
     few = image.quantize(64, dither=Image.Dither.NONE).convert("RGB")
     few.save(buffer, "WEBP", lossless=True, method=4)
   return buffer.getvalue()

@@ -15,8 +15,15 @@ from mn_jax.commandline import run_options
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import compile_cache
-from mn_jax.report import build, findings, opening, page, reproduction
-from mn_jax.report.findings import Findings
+from mn_jax.report import (
+  page,
+  reproduction,
+  run_analysis,
+  run_report,
+  study_report,
+)
+from mn_jax.report.inspection import Inspections, Inspector
+from mn_jax.report.run_analysis import RunAnalysis
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,23 +89,23 @@ def _folder(given: str) -> pathlib.Path:
   )
 
 
-def _open_all(
-  args: argparse.Namespace, firsts: Sequence[Findings], console: Console
-) -> opening.Opened:
-  """Opens the first run of each row; what cannot be is said, and left out."""
+def _inspect(
+  args: argparse.Namespace, firsts: Sequence[RunAnalysis], console: Console
+) -> Inspections:
+  """Inspects the first run of each row; names those that cannot be opened."""
   if args.numbers:
-    return opening.Opened({}, {})
+    return Inspections({}, {})
   compile_cache.keep(args.cache_dir or "")
   with console.counting("opening networks", "images") as progress:
-    opener = opening.Opener(
+    inspector = Inspector(
       data_path=args.data_path, cache_dir=args.cache_dir, progress=progress
     )
-    for found in firsts:
+    for analysis in firsts:
       try:
-        opener.open(found)
+        inspector.add(analysis)
       except InputError as error:
-        console.line(f"Not opened: {found.path}: {error}")
-  return opener.opened
+        console.line(f"Not opened: {analysis.path}: {error}")
+  return inspector.inspections
 
 
 def _reproduce(path: pathlib.Path, console: Console) -> None:
@@ -126,19 +133,20 @@ def _report(argv: Sequence[str] | None) -> None:
   folder = _folder(args.folder)
   results = None
   if (folder / "results.json").is_file():
-    results, members = build.read_study(folder)
-    firsts = [found[0] for found in members.values() if found]
+    results, analyses = study_report.read(folder)
+    firsts = [runs[0] for runs in analyses.values() if runs]
   else:
-    firsts = [findings.examine(folder)]
+    firsts = [run_analysis.analyze(folder)]
   output = run_options.output_folder(
     pathlib.Path(args.output or folder / "report").expanduser()
   )
-  opened = _open_all(args, firsts, console)
+  inspections = _inspect(args, firsts, console)
+  numbers = run_report.numbers(firsts, inspections)
   if results is None:
-    document = build.of_run(firsts[0], opened)
+    document = run_report.build(firsts[0], inspections)
   else:
-    document = build.of_study(results, members, opened)
-  numbers = build.numbers(results, firsts, opened)
+    document = study_report.build(results, analyses, inspections)
+    numbers = results | numbers
   path = page.write(document, numbers, output)
   for _, verdict, text, _ in document.claims:
     console.line(f"{verdict}: {text}")

@@ -6,8 +6,8 @@ import pathlib
 import jax
 import pytest
 
-from mn_jax.report import build, page
-from mn_jax.report.opening import Opened
+from mn_jax.report import page, study_report
+from mn_jax.report.inspection import Inspections
 from mn_jax.studies import results as study_results
 from mn_jax.studies import study
 from tests import toy_transfer
@@ -44,7 +44,7 @@ def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
     assert member["name"] not in only or any(x is not None for x in found)
     for spread in member["published"].values():
       assert (spread["mean"] is not None) == (member["name"] in only)
-  document = build.of_study(*build.read_study(folder), Opened({}, {}))
+  document = study_report.build(*study_report.read(folder), Inspections({}, {}))
   assert [section.title for section in document.sections] == complete
   written = page.markdown(document, "figures")
   for name in only:

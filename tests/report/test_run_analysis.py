@@ -1,4 +1,4 @@
-"""What a finished run's files tell."""
+"""Tests of the analysis of finished runs."""
 
 import dataclasses
 import json
@@ -8,69 +8,71 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification, predictions, thresholds
-from mn_jax.report import findings
+from mn_jax.report import run_analysis
 from tests.report import toy_runs as toy
 
 
 def test_the_test_is_judged_with_intervals_by_group(tmp_path):
-  found = findings.examine(toy.write(tmp_path / "run"))
+  analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
   answers = predictions.read(tmp_path / "run" / "predictions" / "test.npz")
   by_hand = bootstrap.intervals(
     answers.predictions, positive=1, groups=answers.groups, resamples=1000
   )
-  assert found.intervals == by_hand
+  assert analysis.intervals == by_hand
   by_image = bootstrap.intervals(
     answers.predictions, positive=1, resamples=1000
   )
-  assert found.intervals["accuracy"].low != by_image["accuracy"].low
+  assert analysis.intervals["accuracy"].low != by_image["accuracy"].low
   right = answers.predictions.logits.argmax(1) == answers.predictions.labels
-  assert found.matrix.trace() == right.sum()
-  name, count, share = found.groups[0]
+  assert analysis.matrix.trace() == right.sum()
+  name, count, share = analysis.groups[0]
   of_group = right[answers.groups == name]
   assert (count, share) == (len(of_group), of_group.mean())
-  assert [row[2] for row in found.groups] == sorted(x[2] for x in found.groups)
+  assert [row[2] for row in analysis.groups] == sorted(
+    x[2] for x in analysis.groups
+  )
 
 
 def test_what_is_decided_is_decided_on_validation(tmp_path):
   folder = toy.write(tmp_path / "run")
-  found = findings.examine(folder)
+  analysis = run_analysis.analyze(folder)
   val = predictions.read(folder / "predictions" / "val.npz")
   chosen = thresholds.best_balanced_accuracy(val.predictions, positive=1)
-  assert found.threshold == chosen
-  test = found.test.predictions
+  assert analysis.threshold == chosen
+  test = analysis.test.predictions
   decided = thresholds.decide(test, chosen, positive=1)
   by_hand = classification.summarize(test, positive=1, predicted=decided)
-  assert dict(found.at_threshold) == by_hand
+  assert dict(analysis.at_threshold) == by_hand
   # Another test changes neither the threshold nor the temperature.
   toy.answers(90, 77).write(folder / "predictions" / "test.npz")
-  other = findings.examine(folder)
-  assert other.threshold == found.threshold
-  assert other.temperature == found.temperature
-  assert other.at_threshold != found.at_threshold
+  other = run_analysis.analyze(folder)
+  assert other.threshold == analysis.threshold
+  assert other.temperature == analysis.temperature
+  assert other.at_threshold != analysis.at_threshold
   # Another validation changes both.
   toy.answers(60, 78).write(folder / "predictions" / "val.npz")
-  third = findings.examine(folder)
-  assert third.threshold != found.threshold
-  assert third.temperature != found.temperature
+  third = run_analysis.analyze(folder)
+  assert third.threshold != analysis.threshold
+  assert third.temperature != analysis.temperature
 
 
-def test_mistakes_are_the_surest_first(tmp_path):
-  found = findings.examine(toy.write(tmp_path / "run"))
-  places = found.mistakes(5)
-  answers = found.test.predictions
+def test_the_most_confident_errors_come_first(tmp_path):
+  analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
+  indices = analysis.most_confident_errors(5)
+  answers = analysis.test.predictions
   guess = answers.logits.argmax(1)
-  assert (guess[places] != answers.labels[places]).all()
-  sure = answers.probabilities()[places, guess[places]]
-  assert (np.diff(sure) <= 0).all()
+  assert (guess[indices] != answers.labels[indices]).all()
+  confidence = answers.probabilities()[indices, guess[indices]]
+  assert (np.diff(confidence) <= 0).all()
   wrong = np.flatnonzero(guess != answers.labels)
-  assert sure[0] == answers.probabilities()[wrong, guess[wrong]].max()
+  assert confidence[0] == answers.probabilities()[wrong, guess[wrong]].max()
 
 
 def test_curves_survive_a_torn_line_and_leave_out_what_is_undefined(tmp_path):
-  found = findings.examine(toy.write(tmp_path / "run"))
-  assert found.curves["val/accuracy"] == [(10, 0.6), (20, 0.7)]
-  assert found.curves["val/loss"] == [(10, 0.8)]
-  assert set(found.curves) == {
+  analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
+  assert analysis.curves["val/accuracy"] == [(10, 0.6), (20, 0.7)]
+  assert analysis.curves["val/loss"] == [(10, 0.8)]
+  assert set(analysis.curves) == {
     "train/loss",
     "train/accuracy",
     "val/loss",
@@ -79,19 +81,23 @@ def test_curves_survive_a_torn_line_and_leave_out_what_is_undefined(tmp_path):
 
 
 def test_a_run_that_the_test_chose_has_no_test_numbers(tmp_path):
-  found = findings.examine(toy.write(tmp_path / "run", chosen_on="test"))
-  assert found.refused
-  assert (found.intervals, found.at_threshold, found.groups) == ({}, {}, None)
-  assert found.matrix is None
-  assert found.numbers() == {"refused": True}
+  analysis = run_analysis.analyze(toy.write(tmp_path / "run", chosen_on="test"))
+  assert analysis.refused
+  assert (analysis.intervals, analysis.at_threshold, analysis.groups) == (
+    {},
+    {},
+    None,
+  )
+  assert analysis.matrix is None
+  assert analysis.numbers() == {"refused": True}
 
 
 def test_numbers_are_json_and_the_same_twice(tmp_path):
   folder = toy.write(tmp_path / "run", classes=("a", "b", "c"))
-  found = findings.examine(folder)
-  assert found.threshold is None
-  text = json.dumps(found.numbers(), allow_nan=False)
-  assert text == json.dumps(findings.examine(folder).numbers())
+  analysis = run_analysis.analyze(folder)
+  assert analysis.threshold is None
+  text = json.dumps(analysis.numbers(), allow_nan=False)
+  assert text == json.dumps(run_analysis.analyze(folder).numbers())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +116,7 @@ def test_a_damaged_folder_is_refused(tmp_path, name, content, message):
   if content is not None:
     path.write_text(content)
   with pytest.raises(InputError) as caught:
-    findings.examine(tmp_path / "run")
+    run_analysis.analyze(tmp_path / "run")
   assert message in str(caught.value)
   assert "\n" not in str(caught.value)
 
@@ -121,4 +127,4 @@ def test_answers_of_another_length_are_refused(tmp_path):
   whole = toy.answers(90, 1)
   dataclasses.replace(whole, names=whole.names[:-1]).write(path)
   with pytest.raises(InputError, match="cannot be read"):
-    findings.examine(folder)
+    run_analysis.analyze(folder)

@@ -1,11 +1,10 @@
-"""What a finished run's files tell beyond its summary, as numbers.
+"""Analysis of a finished run: intervals, calibration, worst groups, curves.
 
 Everything is computed on the host from `predictions/` and `metrics.jsonl`:
 neither the network nor the data set is opened.
 """
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -24,39 +23,39 @@ from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import writers
 from mn_jax.run import workdir as workdir_lib
 
-# Those of a group with fewer images are left to chance.
-_FEW_IMAGES = 10
-_WORST = 5
-# Resamples of the bootstrap; fewer of a test of many images and classes, whose
-# curves take so many values each time.
-_RESAMPLES, _FEWEST = 1000, 50
-_VALUES = 500_000_000
+# The accuracy of a group with fewer images is mostly chance.
+_LEAST_IMAGES = 10
+_WORST_GROUPS = 5
+# Resamples of the bootstrap; fewer for a test of many images and classes, so
+# that resamples x logits stay below the last number.
+_RESAMPLES, _LEAST_RESAMPLES = 1000, 50
+_LOGITS = 500_000_000
 
 Curve = list[tuple[int, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
-  """A run, judged.
+class RunAnalysis:
+  """Metrics of a finished run, with intervals.
 
   Attributes:
-    path: its folder.
-    summary: the content of `summary.json`.
-    split: that of `split.json`.
-    test: what it answers for the test part.
-    refused: whether its test numbers are no test, because the test part chose
-      the checkpoint; all below that are of the test are empty then.
-    intervals: metric of the test -> value and 95 % interval, by group.
-    threshold: chosen on the validation part, None without a positive class.
-    at_threshold: metrics of the test decided by it.
+    path: folder of the run.
+    summary: content of `summary.json`.
+    split: content of `split.json`.
+    test: predictions for the test part.
+    refused: whether the checkpoint was selected on the test part, so that its
+      metrics are not a test; test fields below are empty then.
+    intervals: test metric -> value and 95 % interval, resampled by group.
+    threshold: chosen on the validation part; None without a positive class.
+    at_threshold: test metrics at that threshold.
     temperature: fitted on the validation part.
-    at_temperature: metrics of the test divided by it.
-    reliability: of the test, before.
-    matrix: i64[classes, classes] of the test.
-    per_class: f64[classes] by metric, of the test.
-    groups: the worst groups of the test, (name, images, accuracy), worst
-      first, of those with ten images or more; None where none are known.
-    curves: 'train/loss' and the like -> (step, value) in order.
+    at_temperature: test metrics with logits divided by that temperature.
+    reliability: reliability diagram of the test, before scaling.
+    matrix: i64[classes, classes], confusion matrix of the test.
+    per_class: test metric -> f64[classes].
+    groups: (name, images, accuracy) of the worst groups of the test with ten
+      images or more, worst first; None if the data set has no groups.
+    curves: metric such as 'train/loss' -> (step, value) in order.
   """
 
   path: pathlib.Path
@@ -75,16 +74,16 @@ class Findings:
   groups: list[tuple[str, int, float]] | None
   curves: Mapping[str, Curve]
 
-  def mistakes(self, count: int) -> np.ndarray:
-    """i64[k]: places in the test of the surest wrong answers, surest first."""
-    answers = self.test.predictions
-    found = answers.logits.argmax(axis=1)
-    wrong = np.flatnonzero(found != answers.labels)
-    sure = answers.probabilities()[wrong, found[wrong]]
-    return wrong[np.argsort(-sure, kind="stable")[:count]]
+  def most_confident_errors(self, count: int) -> np.ndarray:
+    """Returns i64[k], k <= count: indices of test images, worst first."""
+    predictions = self.test.predictions
+    predicted = predictions.logits.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != predictions.labels)
+    confidence = predictions.probabilities()[wrong, predicted[wrong]]
+    return wrong[np.argsort(-confidence, kind="stable")[:count]]
 
   def numbers(self) -> dict[str, Any]:
-    """What was judged, of values that JSON keeps; nothing of a refused run."""
+    """Returns the metrics as values that JSON can hold."""
     if self.refused:
       return {"refused": True}
     return writers.jsonable(
@@ -106,14 +105,14 @@ class Findings:
     )
 
 
-def examine(path: pathlib.Path) -> Findings:
-  """Judges a finished run.
+def analyze(path: pathlib.Path) -> RunAnalysis:
+  """Analyzes a finished run.
 
   Args:
-    path: its workdir.
+    path: folder of the run.
 
   Raises:
-    InputError: if it is not complete, or of another version.
+    InputError: if the run is not complete, or of another version.
   """
   summary = workdir_lib.read_object(path / "summary.json")
   split = workdir_lib.read_object(path / "split.json")
@@ -134,7 +133,7 @@ def examine(path: pathlib.Path) -> Findings:
     "curves": _curves(path / "metrics.jsonl"),
   }
   if summary["chosen_on"] == "test":
-    return Findings(
+    return RunAnalysis(
       **common,
       refused=True,
       intervals={},
@@ -147,15 +146,16 @@ def examine(path: pathlib.Path) -> Findings:
       per_class={},
       groups=None,
     )
-  return Findings(
-    **common, refused=False, **_judge(parts["val"], parts["test"])
+  return RunAnalysis(
+    **common, refused=False, **_test_metrics(parts["val"], parts["test"])
   )
 
 
-def _judge(val: NamedPredictions, test: NamedPredictions) -> dict[str, Any]:
-  """What the test says, by decisions that validation made."""
-  answers, positive = test.predictions, test.positive
-  found = answers.logits.argmax(axis=1)
+def _test_metrics(
+  val: NamedPredictions, test: NamedPredictions
+) -> dict[str, Any]:
+  """The fields about the test, with what is chosen on validation."""
+  outputs, positive = test.predictions, test.positive
   threshold, at_threshold = None, {}
   if positive is not None:
     threshold = thresholds.best_balanced_accuracy(
@@ -163,38 +163,36 @@ def _judge(val: NamedPredictions, test: NamedPredictions) -> dict[str, Any]:
     )
     if not np.isnan(threshold):
       at_threshold = classification.summarize(
-        answers,
+        outputs,
         positive=positive,
-        predicted=thresholds.decide(answers, threshold, positive=positive),
+        predicted=thresholds.decide(outputs, threshold, positive=positive),
       )
   temperature = calibration.fit_temperature(val.predictions)
   at_temperature = {}
   if not np.isnan(temperature):
     at_temperature = classification.summarize(
-      calibration.scale(answers, temperature), positive=positive
+      calibration.scale(outputs, temperature), positive=positive
     )
   return {
     "intervals": bootstrap.intervals(
-      answers,
+      outputs,
       positive=positive,
       groups=test.groups,
-      resamples=_resamples(answers.logits.size),
+      resamples=max(
+        _LEAST_RESAMPLES, min(_RESAMPLES, _LOGITS // outputs.logits.size)
+      ),
     ),
     "threshold": threshold,
     "at_threshold": at_threshold,
     "temperature": temperature,
     "at_temperature": at_temperature,
-    "reliability": calibration.reliability(answers),
+    "reliability": calibration.reliability(outputs),
     "matrix": classification.confusion_matrix(
-      answers.labels, found, len(test.classes)
+      outputs.labels, outputs.logits.argmax(axis=1), len(test.classes)
     ),
-    "per_class": classification.per_class(answers),
+    "per_class": classification.per_class(outputs),
     "groups": _worst_groups(test),
   }
-
-
-def _resamples(values: int) -> int:
-  return max(_FEWEST, min(_RESAMPLES, _VALUES // values))
 
 
 def _worst_groups(
@@ -203,24 +201,16 @@ def _worst_groups(
   if test.groups is None:
     return None
   groups = classification.accuracy_by_group(test.predictions, test.groups)
-  enough = [group for group in groups if group.images >= _FEW_IMAGES]
-  return [dataclasses.astuple(group) for group in enough[:_WORST]]
+  large = [group for group in groups if group.images >= _LEAST_IMAGES]
+  return [dataclasses.astuple(group) for group in large[:_WORST_GROUPS]]
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  """What was logged; a file cut short by a crash ends with its last line."""
+  """Every metric that was logged, without undefined values."""
   curves: dict[str, Curve] = {}
-  try:
-    lines = path.read_text().splitlines()
-  except OSError:
-    lines = []
-  for line in lines:
-    try:
-      values = json.loads(line)
-      step = values.pop("step")
-    except (ValueError, KeyError, AttributeError):
-      continue
-    for name, value in values.items():
+  for line in writers.read_lines(path):
+    step = line.pop("step")
+    for name, value in line.items():
       if isinstance(value, int | float):
         curves.setdefault(name, []).append((step, float(value)))
   return curves

@@ -1,4 +1,4 @@
-"""Documents of runs and studies, and the files they become."""
+"""Tests of reports of studies, and of the files they are written to."""
 
 import html.parser
 import json
@@ -9,12 +9,11 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.observe import formatting
-from mn_jax.report import build, document, findings, page, study_tables
-from mn_jax.report.insides import Insides
-from mn_jax.report.opening import Opened
+from mn_jax.report import page, run_report, study_report
+from mn_jax.report.inspection import Inspection, Inspections
 from tests.report import toy_runs as toy
 
-NOTHING = Opened({}, {})
+NOTHING = Inspections({}, {})
 
 
 class Reader(html.parser.HTMLParser):
@@ -55,9 +54,8 @@ def plain(studied):
   return report(studied)
 
 
-def report(folder, opened=NOTHING):
-  results, members = build.read_study(folder)
-  return build.of_study(results, members, opened)
+def report(folder, inspections=NOTHING):
+  return study_report.build(*study_report.read(folder), inspections)
 
 
 def test_a_page_is_one_file_and_says_what_others_called_things(plain):
@@ -74,7 +72,7 @@ def test_a_page_is_one_file_and_says_what_others_called_things(plain):
 
 def test_published_numbers_stand_beside_ours(studied):
   results = json.loads((studied / "results.json").read_text())
-  (table,) = study_tables.published(results).values()
+  table = study_report.published_table(results)
   found = results["members"][0]["published"]["val/accuracy"]
   gap = found["mean"] - 0.857
   assert table.rows == [
@@ -89,12 +87,17 @@ def test_published_numbers_stand_beside_ours(studied):
   ]
 
 
-def test_baselines_stand_below_the_rows(studied):
-  guesses = {
+def test_baselines_stand_below_the_members(studied):
+  baselines = {
     f"{'5' * 60}0002": {"majority class": {"accuracy": 0.123, "auroc": 0.5}}
   }
-  text = page.markdown(report(studied, Opened(guesses, {})), "figures")
-  assert re.search(r"\| majority class \|  \| 0.123 \| 0.500 \| grouped", text)
+  results, analyses = study_report.read(studied)
+  firsts = [runs[0] for runs in analyses.values() if runs]
+  table = study_report.results_table(
+    results, Inspections(baselines, {}), firsts
+  )
+  name, _, *cells = table.rows[-1]
+  assert (name, cells[:3]) == ("majority class", ["0.123", "0.500", "grouped"])
 
 
 def test_markdown_and_latex_keep_their_columns(plain):
@@ -118,12 +121,11 @@ def test_markdown_and_latex_keep_their_columns(plain):
 
 def test_a_row_that_the_test_chose_shows_no_test_number(tmp_path):
   toy.write_study(tmp_path, chosen_on="test")
-  results, members = build.read_study(tmp_path)
-  found = build.of_study(results, members, NOTHING)
-  numbers = build.numbers(
-    results, [runs[0] for runs in members.values() if runs], NOTHING
-  )
-  page.write(found, numbers, tmp_path / "report")
+  results, analyses = study_report.read(tmp_path)
+  document = study_report.build(results, analyses, NOTHING)
+  firsts = [runs[0] for runs in analyses.values() if runs]
+  numbers = results | run_report.numbers(firsts, NOTHING)
+  page.write(document, numbers, tmp_path / "report")
   hidden = [
     json.loads((tmp_path / name / f"seed{seed}" / "summary.json").read_text())
     for name in ("a", "b")
@@ -138,27 +140,27 @@ def test_a_row_that_the_test_chose_shows_no_test_number(tmp_path):
       assert repr(value) not in text
   assert "refused" in (tmp_path / "report" / "report.md").read_text()
   # Those of validation, which chose nothing, are shown.
-  (table,) = study_tables.published(results).values()
+  table = study_report.published_table(results)
   mean = np.mean([s["val/accuracy"] for s in hidden[:2]])
   assert table.rows[0][3].startswith(f"{mean:.3f} ± ")
 
 
 def test_every_figure_has_its_file_and_no_other_stays(studied, tmp_path):
-  inside = Insides(
-    mistakes=np.zeros((40, 60, 3), np.uint8),
+  inspection = Inspection(
+    errors=np.zeros((40, 60, 3), np.uint8),
     saliency=np.zeros((40, 2000, 3), np.uint8),
     embedding=None,
     knn_accuracy=0.5,
     silhouette=np.nan,
-    by_batches={},
+    with_batch_statistics={},
   )
-  opened = Opened({}, {studied / "a" / "seed0": inside})
+  inspections = Inspections({}, {studied / "a" / "seed0": inspection})
   (tmp_path / "figures").mkdir()
   stale = tmp_path / "figures" / "old.webp"
   stale.touch()
   kept = tmp_path / "figures" / "notes.txt"
   kept.touch()
-  document = report(studied, opened)
+  document = report(studied, inspections)
   page.write(document, {}, tmp_path)
   names = {f"{figure.name}.webp" for figure in document.all_figures()}
   assert {"rows.webp", "a_mistakes.webp", "b_curves.webp"} <= names
@@ -169,17 +171,6 @@ def test_every_figure_has_its_file_and_no_other_stays(studied, tmp_path):
   links = re.findall(r"\]\((figures/[^)]*)\)", text)
   assert {f"figures/{name}" for name in names} == set(links)
   assert not list(tmp_path.glob("*.partial"))
-
-
-def test_a_run_alone_has_a_page_too(tmp_path):
-  found = findings.examine(toy.write(tmp_path / "run", classes=("a", "b", "c")))
-  made = build.of_run(found, NOTHING)
-  text = page.markdown(made, "figures")
-  Reader(page.html(made, {figure.name: b"" for figure in made.all_figures()}))
-  accuracy = formatting.number(found.intervals["accuracy"].value)
-  assert f"| accuracy | {accuracy} |" in text
-  assert "| class | images |" in text
-  assert "two patients are alike" in text
 
 
 def test_a_claim_says_what_was_asked_and_found():
@@ -196,19 +187,19 @@ def test_a_claim_says_what_was_asked_and_found():
     "seeds": [0, 1],
     "verdict": "not decided",
   }
-  sign, verdict, text, numbers = document.claim_row(claim)
+  sign, verdict, text, numbers = study_report.claim_row(claim)
   assert (sign, verdict, text) == ("open", "not decided", "b beats a")
   minus = formatting.MINUS
   assert numbers == (
     f"AUROC of b minus a: {minus}0.250 ({minus}0.500 to +0.125), 2 seeds; "
-    "asked: above 0"
+    "claimed: above 0"
   )
 
 
 def test_results_of_another_version_are_refused(tmp_path):
   (tmp_path / "results.json").write_text('{"members": []}')
   with pytest.raises(InputError, match="--collect"):
-    build.read_study(tmp_path)
+    study_report.read(tmp_path)
 
 
 def test_a_row_says_how_to_repeat_it_and_no_paths(plain):
@@ -223,18 +214,3 @@ def test_a_row_says_how_to_repeat_it_and_no_paths(plain):
   assert set(section.command.split()) == set(wanted.split())
   assert section.command in text
   assert "/secret" not in text
-
-
-def test_batch_statistics_have_a_column_of_their_own(tmp_path):
-  found = findings.examine(toy.write(tmp_path / "run"))
-  blank = np.zeros((40, 60, 3), np.uint8)
-  by_batches = dict.fromkeys(found.intervals, 0.125)
-  inside = Insides(None, blank, None, 0.5, 0.5, by_batches)
-  opened = Opened({}, {found.path: inside})
-  text = page.markdown(build.of_run(found, opened), "figures")
-  assert "| batch statistics |" in text
-  assert re.search(r"\| AUROC \|.*\| 0.125 \|$", text, re.MULTILINE)
-  numbers = build.numbers(None, [found], opened)
-  assert numbers["runs"][f"{tmp_path.name}/run"]["by_batches"] == by_batches
-  plain = page.markdown(build.of_run(found, NOTHING), "figures")
-  assert "batch statistics" not in plain

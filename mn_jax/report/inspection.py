@@ -1,0 +1,247 @@
+"""Inspection of the networks of a report: errors, saliency, features.
+
+This reopens runs and their data sets, which the rest of a report does not need:
+it also measures the baselines, and what BatchNorm statistics of batches change.
+"""
+
+import dataclasses
+import pathlib
+import textwrap
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mn_jax.errors import InputError
+from mn_jax.explain import embedding, saliency
+from mn_jax.metrics import baselines, classification
+from mn_jax.metrics.predictions import NamedPredictions
+from mn_jax.observe import inspection_figures, report_figures
+from mn_jax.report.run_analysis import RunAnalysis
+from mn_jax.run import reopen
+from mn_jax.run.reopen import Restored
+from mn_jax.run.split_data import SplitData
+
+# Numbers of images.
+_ERRORS = 12
+_EXPLAINED = 4
+_EMBEDDED = 1000
+_STATISTICS = 1024
+# A linear model of a few numbers learns no more from more images.
+_BASELINES = 20_000
+_NEIGHBOURS = 5
+_SALIENCY = saliency.Settings(samples=16, steps=64)
+
+Progress = Callable[[int, int], None]
+# Baseline -> metric -> value.
+Baselines = dict[str, dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspection:
+  """What a report shows of one network.
+
+  Attributes:
+    errors: u8[h, w, 3], the most confident errors; None if there are none.
+    saliency: u8[h, w, 3], saliency maps of some test images.
+    embedding: u8[h, w, 3], features in planes; None if they are not finite or
+      there are too few images.
+    knn_accuracy: nearest-neighbour accuracy of the features, or NaN.
+    silhouette: silhouette of the classes in the features, or NaN.
+    with_batch_statistics: test metrics with BatchNorm statistics of batches of
+      training images in place of the running ones; empty for a network without
+      running statistics that could lag.
+  """
+
+  errors: np.ndarray | None
+  saliency: np.ndarray
+  embedding: np.ndarray | None
+  knn_accuracy: float
+  silhouette: float
+  with_batch_statistics: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspections:
+  """What was learnt from all networks and data sets that could be opened.
+
+  Attributes:
+    baselines: sha256 of a split -> metrics of the baselines on its test part.
+    networks: folder of a run -> inspection of its network.
+  """
+
+  baselines: dict[str, Baselines]
+  networks: dict[pathlib.Path, Inspection]
+
+  def of(self, analysis: RunAnalysis) -> Inspection | None:
+    """Returns the inspection of a run's network; None if it was not opened."""
+    return self.networks.get(analysis.path)
+
+
+class Inspector:
+  """Inspects runs one by one; baselines of a split are measured once."""
+
+  def __init__(
+    self,
+    *,
+    data_path: str | None,
+    cache_dir: str | None,
+    progress: Progress,
+  ):
+    """Keeps how data sets are opened.
+
+    Args:
+      data_path: of the images; None for where the runs found them.
+      cache_dir: of packed images; None for that of the runs.
+      progress: called with (images done, images in all).
+    """
+    self._options = {"data_path": data_path, "cache_dir": cache_dir}
+    self._progress = progress
+    self.inspections = Inspections({}, {})
+
+  def add(self, analysis: RunAnalysis) -> None:
+    """Inspects a run; takes half a minute or so, mostly to compile.
+
+    Raises:
+      InputError: if its checkpoint or its images are not there any more.
+    """
+    if analysis.refused:
+      return
+    run = reopen.open_run(
+      analysis.path, step=analysis.summary["best_step"], **self._options
+    )
+    data = run.data(self._progress)
+    measured = self.inspections.baselines
+    if data.split.sha256 not in measured:
+      measured[data.split.sha256] = measure_baselines(data)
+    plane, knn, silhouette = _embed(run, data, self._progress)
+    self.inspections.networks[analysis.path] = Inspection(
+      errors=_draw_errors(data, analysis),
+      saliency=_explain(run, data, analysis.test),
+      embedding=plane,
+      knn_accuracy=knn,
+      silhouette=silhouette,
+      with_batch_statistics=_with_batch_statistics(run, data),
+    )
+
+
+def measure_baselines(data: SplitData) -> Baselines:
+  """Measures baselines without a network on the test part.
+
+  Args:
+    data: packed and split. Of a training part of more than 20,000 images, a
+      random choice of so many is used, the same one in every call.
+  """
+  labels, images = data.cache.labels, data.cache.images
+  order = np.random.default_rng(0).permutation(data.part("train"))
+  options = {
+    "train": np.sort(order[:_BASELINES]),
+    "rows": data.part("test"),
+    "classes": len(data.classes),
+  }
+  predictions = {
+    "majority class": baselines.majority(labels, **options),
+    "mean colour": baselines.mean_colour(images, labels, **options),
+    "colour histogram": baselines.colour_histogram(images, labels, **options),
+  }
+  return {
+    name: classification.summarize(outputs, positive=data.spec.positive)
+    for name, outputs in predictions.items()
+  }
+
+
+def _with_batch_statistics(run: Restored, data: SplitData) -> dict[str, float]:
+  try:
+    recalibrated, _ = run.with_batch_statistics(data, _STATISTICS)
+  except InputError:  # no running statistics that could lag
+    return {}
+  outputs = recalibrated.predict(data, data.part("test"))
+  return classification.summarize(outputs, positive=data.spec.positive)
+
+
+def _draw_errors(data: SplitData, analysis: RunAnalysis) -> np.ndarray | None:
+  indices = analysis.most_confident_errors(_ERRORS)
+  if not len(indices):
+    return None
+  outputs, classes = analysis.test.predictions, analysis.test.classes
+  probabilities = outputs.probabilities()
+  titles = []
+  for index in indices:
+    predicted = outputs.logits[index].argmax()
+    titles.append(
+      f"{_short(classes[predicted])} {probabilities[index, predicted]:.2f}\n"
+      f"is {_short(classes[outputs.labels[index]])}"
+    )
+  return report_figures.examples(
+    data.cache.images[outputs.ids[indices]], titles
+  )
+
+
+def _explain(
+  run: Restored, data: SplitData, test: NamedPredictions
+) -> np.ndarray:
+  """Draws every method's saliency map of a few test images."""
+  outputs = test.predictions
+  order = np.random.default_rng(0).permutation(len(outputs.ids))
+  chosen = np.sort(order[:_EXPLAINED])
+  images = data.cache.images[outputs.ids[chosen]]
+  predicted = outputs.logits[chosen].argmax(axis=1)
+  explainer = saliency.Explainer(
+    run.module,
+    run.network.conventions,
+    resolution=run.config.model.resolution,
+    settings=_SALIENCY,
+  )
+  maps = {
+    name: explainer.explain(name, run.variables, images, predicted)
+    for name in saliency.METHODS
+  }
+  titles = [
+    f"true {_short(test.classes[label])}, predicted "
+    f"{_short(test.classes[guess])} {probability:.2f}"
+    for label, guess, probability in zip(
+      outputs.labels[chosen],
+      predicted,
+      outputs.probabilities()[chosen, predicted],
+      strict=True,
+    )
+  ]
+  return inspection_figures.heat_maps(images, maps, titles)
+
+
+def _embed(
+  run: Restored, data: SplitData, progress: Progress
+) -> tuple[np.ndarray | None, float, float]:
+  """Draws features of test images; returns also accuracy and silhouette."""
+  order = np.random.default_rng(0).permutation(data.part("test"))
+  chosen = np.sort(order[:_EMBEDDED])
+  labels = data.cache.labels[chosen]
+  groups = None if data.spec.group is None else data.cache.groups[chosen]
+  features = embedding.features(
+    run.module,
+    run.network.conventions,
+    run.variables,
+    data.cache.images[chosen],
+    layer="pooled",
+    resolution=run.config.model.resolution,
+    batch_size=run.config.eval.batch_size,
+    progress=progress,
+  )
+  if not np.isfinite(features).all():
+    return None, np.nan, np.nan
+  try:
+    planes = embedding.planes(features, seed=0)
+  except InputError:  # too few images
+    return None, np.nan, np.nan
+  knn = embedding.knn_accuracy(features, labels, groups, k=_NEIGHBOURS)
+  silhouette = embedding.silhouette(features, labels)
+  picture = inspection_figures.embedding(
+    {"PCA": planes.pca, "t-SNE": planes.tsne},
+    labels,
+    data.classes,
+    f"features of {len(labels):,} test images",
+  )
+  return picture, knn, silhouette
+
+
+def _short(name: str) -> str:
+  return textwrap.shorten(name, 16, placeholder="...")

@@ -1,0 +1,335 @@
+"""Reports of single runs: a section about each, and a page about one."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from mn_jax.observe import figures, report_figures, writers
+from mn_jax.observe.formatting import count, metric_name, number
+from mn_jax.report.document import Document, Figure, Section
+from mn_jax.report.inspection import Baselines, Inspection, Inspections
+from mn_jax.report.run_analysis import RunAnalysis
+from mn_jax.report.tables import Table
+
+_CLASSES_IN_MATRIX = 20
+
+
+def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
+  """Returns the report of one run.
+
+  Args:
+    analysis: of the run.
+    inspections: of its network and data set, or empty.
+  """
+  summary = analysis.summary
+  tables = {}
+  if not analysis.refused:
+    metrics = [name for name in analysis.intervals if name != "majority_rate"]
+    metrics = metrics[:6]
+    values = (number(analysis.intervals[name].value) for name in metrics)
+    rows = [(summary["model"], *values)]
+    rows += [
+      (name, *cells)
+      for name, _, cells in baseline_rows(
+        inspections.baselines, [analysis], metrics
+      )
+    ]
+    tables["Test"] = Table(("", *map(metric_name, metrics)), rows)
+  return Document(
+    title=f"{summary['experiment']}, seed {summary['seed']}",
+    intro="",
+    claims=[],
+    tables=tables,
+    figures=[],
+    sections=[
+      section(summary["model"], "run", [analysis], inspections.of(analysis))
+    ],
+    protocol=protocol([analysis]),
+    notes=notes([analysis]),
+  )
+
+
+def numbers(
+  analyses: Sequence[RunAnalysis], inspections: Inspections
+) -> dict[str, Any]:
+  """Returns all numbers of runs and baselines as values that JSON can hold."""
+  runs = {}
+  for analysis in analyses:
+    inspection = inspections.of(analysis)
+    measured = inspection.with_batch_statistics if inspection else {}
+    path = analysis.path
+    runs[f"{path.parent.name}/{path.name}"] = {
+      **analysis.numbers(),
+      "by_batches": writers.jsonable(measured),
+    }
+  return {"runs": runs, "baselines": writers.jsonable(inspections.baselines)}
+
+
+def section(
+  title: str,
+  anchor: str,
+  seeds: Sequence[RunAnalysis],
+  inspection: Inspection | None,
+  command: str = "",
+) -> Section:
+  """Returns a section about one run, with the curves of its other seeds.
+
+  Args:
+    title: heading of the section.
+    anchor: of the section, and prefix of its figures' names.
+    seeds: the run, then runs with other seeds.
+    inspection: of the run's network; None if it was not opened.
+    command: that repeats the run, or ''.
+  """
+  analysis = seeds[0]
+  text = _describe(analysis, inspection)
+  figures_shown = [_curves_figure(title, anchor, seeds)]
+  if analysis.refused:
+    return Section(title, anchor, text, command, [], figures_shown)
+  measured = inspection.with_batch_statistics if inspection else {}
+  tables = [
+    _test_table(analysis, measured),
+    *_class_table(analysis),
+    *_group_table(analysis),
+  ]
+  figures_shown += _decision_figures(title, anchor, analysis)
+  if inspection is not None:
+    figures_shown += _inspection_figures(anchor, inspection)
+  return Section(title, anchor, text, command, tables, figures_shown)
+
+
+def baseline_rows(
+  baselines: Mapping[str, Baselines],
+  analyses: Sequence[RunAnalysis],
+  metrics: Sequence[str],
+) -> list[tuple[str, str, list[str]]]:
+  """Returns (baseline, split, metrics) for every split that was opened.
+
+  Args:
+    baselines: sha256 of a split -> its baselines.
+    analyses: runs whose splits are shown.
+    metrics: to show.
+  """
+  split_of_digest = {
+    analysis.summary["split_sha256"]: analysis.summary["split"]
+    for analysis in analyses
+  }
+  return [
+    (name, split, [number(values.get(metric)) for metric in metrics])
+    for digest, split in split_of_digest.items()
+    for name, values in baselines.get(digest, {}).items()
+  ]
+
+
+def protocol(analyses: Sequence[RunAnalysis]) -> list[tuple[str, str]]:
+  """Returns the splits, images, versions and devices of runs, each once."""
+  splits, images, versions = {}, set(), []
+  for analysis in analyses:
+    summary, split = analysis.summary, analysis.split
+    counts = " / ".join(
+      f"{split['images'][part]:,}" for part in ("train", "val", "test")
+    )
+    splits.setdefault(
+      summary["split_sha256"],
+      f"{summary['split']}, seed {split['seed']}: {counts} images in training "
+      "/ validation / test",
+    )
+    images.add(summary["images_sha256"])
+    names = summary["versions"].items()
+    versions.append(", ".join(f"{name} {version}" for name, version in names))
+  return [
+    *((f"split {digest[:12]}", text) for digest, text in splits.items()),
+    *(("images", f"sha256 of all pixels {x[:12]}") for x in sorted(images)),
+    *(("versions", text) for text in dict.fromkeys(versions)),
+    ("device", devices(analyses)),
+  ]
+
+
+def devices(analyses: Sequence[RunAnalysis]) -> str:
+  """Returns the devices that runs trained on, or 'nothing' without runs."""
+  names = sorted({analysis.summary["device"] for analysis in analyses})
+  return ", ".join(names) or "nothing"
+
+
+def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
+  """Returns the notes of the splits, each once."""
+  found = [note for analysis in analyses for note in analysis.split["notes"]]
+  return list(dict.fromkeys(found))
+
+
+def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
+  summary = analysis.summary
+  text = (
+    f"{summary['model']}, {summary['params']:,} parameters, "
+    f"{summary['macs'] / 1e6:,.1f} M mult-adds; seed {summary['seed']}, "
+    f"{summary['epochs']:.3g} epochs, checkpoint of step "
+    f"{summary['best_step']} selected by "
+    f"{metric_name(summary['best_metric'])}, split {summary['split']} "
+    f"({summary['split_sha256'][:12]}). "
+  )
+  if analysis.refused:
+    return text + (
+      "The checkpoint was selected on the test part, so its test metrics are "
+      "not shown."
+    )
+  text += (
+    f"Temperature fitted on validation: {analysis.temperature:.2f}; ECE of the "
+    f"test {number(analysis.intervals['ece'].value)} before, "
+    f"{number(analysis.at_temperature.get('ece'))} after. "
+  )
+  if inspection is not None:
+    text += (
+      f"5-nearest-neighbour accuracy of its features "
+      f"{number(inspection.knn_accuracy)}, silhouette "
+      f"{number(inspection.silhouette)}."
+    )
+  return text
+
+
+def _test_table(
+  analysis: RunAnalysis, with_batch_statistics: Mapping[str, float]
+) -> Table:
+  """Every metric with its interval, at a threshold and so on beside it."""
+  unit = "image" if analysis.test.groups is None else "group"
+  columns = ["test", "value", "95 % low", "high", "last epoch"]
+  if analysis.at_threshold:
+    columns.append(f"at {analysis.threshold:.2f}")
+  if with_batch_statistics:
+    columns.append("batch statistics")
+  rows = []
+  for name, interval in analysis.intervals.items():
+    if name == "majority_rate":
+      continue
+    values = [interval.value, interval.low, interval.high]
+    values.append(analysis.summary.get(f"last/test/{name}"))
+    if analysis.at_threshold:
+      values.append(analysis.at_threshold.get(name))
+    if with_batch_statistics:
+      values.append(with_batch_statistics[name])
+    rows.append((metric_name(name), *map(number, values)))
+  resamples = analysis.intervals["accuracy"].resamples
+  note = (
+    f"{len(analysis.test.names):,} images; bootstrap by {unit}, "
+    f"{resamples:,} resamples; 'last epoch' is the last checkpoint instead of "
+    "the selected one."
+  )
+  if analysis.at_threshold:
+    note += f" The threshold {analysis.threshold:.2f} was chosen on validation."
+  if with_batch_statistics:
+    note += (
+      " 'Batch statistics' replaces BatchNorm's running statistics by those of "
+      "1,024 training images."
+    )
+  return Table(tuple(columns), rows, note)
+
+
+def _class_table(analysis: RunAnalysis) -> list[Table]:
+  if len(analysis.test.classes) < 3:
+    return []
+  names = ("precision", "recall", "f1", "auroc")
+  rows = [
+    (
+      label,
+      f"{analysis.per_class['support'][i]:,.0f}",
+      *(number(analysis.per_class[name][i]) for name in names),
+    )
+    for i, label in enumerate(analysis.test.classes)
+  ]
+  return [Table(("class", "images", *map(metric_name, names)), rows)]
+
+
+def _group_table(analysis: RunAnalysis) -> list[Table]:
+  if not analysis.groups:
+    return []
+  rows = [
+    (name, f"{images:,}", number(accuracy))
+    for name, images, accuracy in analysis.groups
+  ]
+  columns = ("worst groups of the test", "images", "accuracy")
+  return [Table(columns, rows, "Among groups of ten images or more.")]
+
+
+def _curves_figure(
+  title: str, anchor: str, seeds: Sequence[RunAnalysis]
+) -> Figure:
+  runs = []
+  for analysis in seeds:
+    summary = analysis.summary
+    steps_per_epoch = summary["steps"] / max(summary["epochs"], 1e-9)
+    runs.append(
+      {
+        name: [(step / steps_per_epoch, value) for step, value in curve]
+        for name, curve in analysis.curves.items()
+      }
+    )
+  names = ["loss", "accuracy"]
+  if any("val/balanced_accuracy" in run for run in runs):
+    names.append("balanced_accuracy")
+  return Figure(
+    f"{anchor}_curves",
+    report_figures.learning_curves(runs, names, title),
+    f"Learning curves, {count(len(seeds), 'seed')}. Training values are means "
+    "since the last log, of augmented images.",
+  )
+
+
+def _decision_figures(
+  title: str, anchor: str, analysis: RunAnalysis
+) -> Iterable[Figure]:
+  outputs, positive = analysis.test.predictions, analysis.test.positive
+  classes = analysis.test.classes
+  if len(classes) <= _CLASSES_IN_MATRIX:
+    yield Figure(
+      f"{anchor}_confusion",
+      figures.confusion_matrix(analysis.matrix, classes, title),
+      "Confusion matrix of the test: rows are true classes.",
+      narrow=True,
+    )
+  if positive is None:
+    yield Figure(
+      f"{anchor}_reliability",
+      report_figures.reliability_diagram(analysis.reliability, title),
+      "Reliability diagram of the test, in 15 bins.",
+      narrow=True,
+    )
+  else:
+    yield Figure(
+      f"{anchor}_decisions",
+      report_figures.decisions(
+        outputs.labels == positive,
+        outputs.probabilities()[:, positive],
+        analysis.threshold,
+        analysis.reliability,
+        title,
+      ),
+      "ROC curve, precision-recall curve and reliability diagram of the test.",
+    )
+
+
+def _inspection_figures(
+  anchor: str, inspection: Inspection
+) -> Iterable[Figure]:
+  if inspection.errors is not None:
+    yield Figure(
+      f"{anchor}_mistakes",
+      inspection.errors,
+      "The most confident errors on the test: the predicted class with its "
+      "probability, and the true class.",
+      photo=True,
+    )
+  yield Figure(
+    f"{anchor}_saliency",
+    inspection.saliency,
+    "Saliency maps of the predicted class; integrated gradients are orange "
+    "where a pixel raises the logit. None of them proves what a network looks "
+    "at.",
+    photo=True,
+    narrow=True,
+  )
+  if inspection.embedding is not None:
+    yield Figure(
+      f"{anchor}_embedding",
+      inspection.embedding,
+      "Features of test images before the head. Distances between clusters of "
+      "t-SNE mean nothing.",
+      narrow=True,
+    )

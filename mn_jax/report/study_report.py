@@ -1,0 +1,272 @@
+"""The report of a study: its claims, tables, and a section for each member."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mn_jax.errors import InputError
+from mn_jax.observe import report_figures
+from mn_jax.observe.formatting import (
+  compact,
+  count,
+  duration,
+  interval,
+  mean_std,
+  metric_name,
+  number,
+)
+from mn_jax.report import commands, run_analysis, run_report
+from mn_jax.report.document import Document, Figure
+from mn_jax.report.inspection import Inspections
+from mn_jax.report.run_analysis import RunAnalysis
+from mn_jax.report.tables import Table
+from mn_jax.run import workdir as workdir_lib
+from mn_jax.studies import results as study_results
+
+# How a page marks a verdict.
+_SIGNS = {
+  study_results.HOLDS: "yes",
+  study_results.FAILS: "no",
+  study_results.OPEN: "open",
+  study_results.NOT_RUN: "missing",
+}
+
+
+def read(
+  folder: pathlib.Path,
+) -> tuple[dict[str, Any], dict[str, list[RunAnalysis]]]:
+  """Reads the results of a study, and analyzes its complete runs.
+
+  Returns:
+    The content of results.json; and member -> its runs in the order of seeds.
+
+  Raises:
+    InputError: if they are not there or cannot be read.
+  """
+  results = workdir_lib.read_object(folder / "results.json")
+  if not results.keys() >= {"claims", "members", "metrics", "pairs"}:
+    raise InputError(
+      f"got {str(folder)!r}, whose results.json is of another version; valid: "
+      "one of this version, by `python -m mn_jax.tools.study --collect`"
+    )
+  analyses = {
+    member["name"]: [
+      run_analysis.analyze(folder / member["name"] / f"seed{seed}")
+      for seed in member["seeds"]
+    ]
+    for member in results["members"]
+  }
+  return results, analyses
+
+
+def build(
+  results: Mapping[str, Any],
+  analyses: Mapping[str, Sequence[RunAnalysis]],
+  inspections: Inspections,
+) -> Document:
+  """Returns the report of a study.
+
+  Args:
+    results: content of results.json.
+    analyses: member -> its complete runs in the order of seeds.
+    inspections: of the first run of each member, or empty.
+  """
+  firsts = [runs[0] for runs in analyses.values() if runs]
+  sections = [
+    run_report.section(
+      member["name"],
+      member["name"].replace(".", "_"),
+      runs,
+      inspections.of(runs[0]),
+      commands.repeat_run(member["config"], runs[0].path),
+    )
+    for member in results["members"]
+    if (runs := analyses[member["name"]])
+  ]
+  tables = {
+    "Results": results_table(results, inspections, firsts),
+    "Published and reproduced": published_table(results),
+    "Comparisons": _comparison_table(results),
+  }
+  return Document(
+    title=results["title"],
+    intro=f"Compared with: {results['source']}",
+    claims=[claim_row(claim) for claim in results["claims"]],
+    tables={title: table for title, table in tables.items() if table.rows},
+    figures=[_members_figure(results, inspections, firsts)],
+    sections=sections,
+    protocol=run_report.protocol(firsts),
+    notes=run_report.notes(firsts),
+  )
+
+
+def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
+  """Returns (sign, verdict, text, numbers) of a claim of results.json."""
+  relation = {">": "above", "<": "below", "=": "within"}[claim["relation"]]
+  goal = compact(claim["value"])
+  if claim["relation"] == "=":
+    goal = f"±{goal}"
+  metric = metric_name(claim["metric"].removeprefix("test/"))
+  subject = claim["one"]
+  if claim["other"]:
+    subject += f" minus {claim['other']}"
+  if claim["mean"] is None:
+    numbers = f"{metric} of {subject}: no runs"
+  else:
+    signed = bool(claim["other"])
+    numbers = f"{metric} of {subject}: {number(claim['mean'], signed=signed)}"
+    if claim["low"] is not None:
+      numbers += f" ({interval(claim['low'], claim['high'], signed=signed)})"
+    numbers += f", {count(len(claim['seeds']), 'seed')}"
+  verdict = claim["verdict"]
+  return (
+    _SIGNS[verdict],
+    verdict,
+    claim["text"],
+    f"{numbers}; claimed: {relation} {goal}",
+  )
+
+
+def results_table(
+  results: Mapping[str, Any],
+  inspections: Inspections,
+  firsts: Sequence[RunAnalysis],
+) -> Table:
+  """Returns the test metrics of every member, then those of the baselines.
+
+  Args:
+    results: content of results.json.
+    inspections: with the baselines of splits.
+    firsts: the first run of each member.
+  """
+  metrics = results["metrics"]
+  rows = []
+  for member in _wanted(results):
+    name, facts = member["name"], ["-"] * 5
+    if member["refused"]:
+      name += " (selected on the test: refused)"
+    if member["seeds"]:
+      facts = [
+        member["split"],
+        f"{member['epochs']:.3g}",
+        f"{member['params'] / 1e6:.2f}",
+        f"{member['macs'] / 1e6:,.0f}",
+        duration(member["wall_seconds"]),
+      ]
+    values = (
+      mean_std(statistics["mean"], statistics["std"])
+      for statistics in map(member["metrics"].get, metrics)
+    )
+    runs = f"{len(member['seeds'])}/{member['wanted']}"
+    rows.append((name, runs, *values, *facts))
+  rows += [
+    (name, "", *cells, split, *[""] * 4)
+    for name, split, cells in run_report.baseline_rows(
+      inspections.baselines, firsts, metrics
+    )
+  ]
+  columns = ("row", "seeds", *map(metric_name, metrics), "split", "epochs")
+  return Table(
+    (*columns, "M parameters", "M mult-adds", "time"),
+    rows,
+    "Test metrics of the checkpoint that validation selected: mean ± standard "
+    "deviation over seeds. Time is that of one run, on "
+    f"{run_report.devices(firsts)}.",
+  )
+
+
+def published_table(results: Mapping[str, Any]) -> Table:
+  """Returns the numbers of the paper beside those of the study's runs.
+
+  Args:
+    results: content of results.json.
+  """
+  rows = []
+  for member in results["members"]:
+    for key, reproduced in member["published"].items():
+      mean, published = reproduced["mean"], reproduced["there"]
+      rows.append(
+        (
+          member["name"],
+          metric_name(key),
+          compact(published),
+          mean_std(mean, reproduced["std"]),
+          number(None if mean is None else mean - published, signed=True),
+          member["note"],
+        )
+      )
+  return Table(
+    ("row", "metric", "published", "here", "difference", "note"),
+    rows,
+    "Published: single runs on the paper's own split. Here: means over seeds.",
+  )
+
+
+def _comparison_table(results: Mapping[str, Any]) -> Table:
+  """The differences of the pairs that were run."""
+  rows = []
+  for pair in results["pairs"]:
+    for name, difference in pair["metrics"].items():
+      if difference["mean"] is None:
+        continue
+      rows.append(
+        (
+          " minus ".join(pair["members"]),
+          metric_name(name),
+          number(difference["mean"], signed=True),
+          interval(difference["low"], difference["high"], signed=True),
+          _p_value(difference["p"]),
+          _p_value(difference["p_holm"]),
+          str(len(difference["seeds"])),
+        )
+      )
+  return Table(
+    ("pair", "metric", "difference", "95 %", "p", "p, Holm", "seeds"),
+    rows,
+    "Paired over seeds, by Student's t; Holm's p is adjusted for the number of "
+    "pairs.",
+  )
+
+
+def _members_figure(
+  results: Mapping[str, Any],
+  inspections: Inspections,
+  firsts: Sequence[RunAnalysis],
+) -> Figure:
+  """The first metric of all members, with the baselines of the first split."""
+  metric = results["metrics"][0]
+  rows = []
+  for member in _wanted(results):
+    statistics = member["metrics"][metric]
+    published = member["published"].get(f"test/{metric}")
+    rows.append(
+      report_figures.MemberRow(
+        member["name"],
+        statistics["values"],
+        statistics["mean"],
+        statistics["low"],
+        statistics["high"],
+        None if published is None else published["there"],
+      )
+    )
+  levels: dict[str, float] = {}
+  if firsts:
+    split = firsts[0].summary["split_sha256"]
+    baselines = inspections.baselines.get(split, {})
+    levels = {name: values[metric] for name, values in baselines.items()}
+  name = metric_name(metric)
+  return Figure(
+    "rows",
+    report_figures.members(rows, levels, name, results["title"]),
+    f"{name[:1].upper()}{name[1:]} on the test by row: each seed, their mean "
+    "and its 95 % interval by Student's t.",
+  )
+
+
+def _wanted(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+  """The members that were asked for."""
+  return [member for member in results["members"] if member["wanted"]]
+
+
+def _p_value(p: float | None) -> str:
+  return "< 0.001" if p is not None and p < 0.001 else number(p)
