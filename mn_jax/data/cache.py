@@ -7,7 +7,6 @@ holds the fingerprint of the listing: changed files make another cache.
 """
 
 import dataclasses
-import functools
 import hashlib
 import json
 import pathlib
@@ -19,6 +18,7 @@ import numpy as np
 
 from mn_jax.data import packing
 from mn_jax.data.datasets.source import Source
+from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError
 
 # What `_open` raises for a cache that is missing or not what was written.
@@ -60,12 +60,7 @@ class PackedCache:
 
 
 def open_built(
-  fingerprint: str,
-  root: pathlib.Path,
-  name: str,
-  *,
-  size: int,
-  other_sizes: str,
+  fingerprint: str, root: pathlib.Path, name: str, options: PackOptions
 ) -> PackedCache | None:
   """Opens the cache of a listing's fingerprint; None if missing or damaged.
 
@@ -73,13 +68,10 @@ def open_built(
     fingerprint: of the listing that it was made from.
     root: folder of all caches.
     name: of the data set.
-    size: height and width of the packed images in pixels.
-    other_sizes: what became of images of another size, as in `open_or_build`.
+    options: how its images are packed.
   """
   try:
-    return _open(
-      _folder(root, name, size, other_sizes, fingerprint), fingerprint
-    )
+    return _open(_folder(root, name, fingerprint, options), fingerprint)
   except _DAMAGED:
     return None
 
@@ -88,10 +80,7 @@ def open_or_build(
   source: Source,
   root: pathlib.Path,
   name: str,
-  *,
-  size: int,
-  other_sizes: str,
-  max_unreadable: float,
+  options: PackOptions,
   progress: packing.Progress | None = None,
 ) -> PackedCache:
   """Opens the cache of a data set; builds it first if there is none.
@@ -103,10 +92,7 @@ def open_or_build(
     source: the images.
     root: folder of all caches.
     name: of the data set, for the cache's folder.
-    size: height and width of the packed images in pixels.
-    other_sizes: what becomes of images of another size: 'resize' squeezes them
-      to the square, 'crop' takes the middle square, 'drop' leaves them out.
-    max_unreadable: share of unreadable files above which nothing is built.
+    options: how the images are packed.
     progress: called while building.
 
   Raises:
@@ -115,33 +101,33 @@ def open_or_build(
   """
   listing = source.listing
   fingerprint = listing.fingerprint()
-  final = _folder(root, name, size, other_sizes, fingerprint)
-  build = functools.partial(
-    packing.build,
-    source,
-    size=size,
-    other_sizes=other_sizes,
-    max_unreadable=max_unreadable,
-    progress=progress,
-  )
+  final = _folder(root, name, fingerprint, options)
   try:
     cache = _open(final, fingerprint)
   except _DAMAGED:
     try:
-      cache = _replace(final, fingerprint, build)
+      cache = _replace(
+        final,
+        fingerprint,
+        lambda folder: packing.build(source, folder, options, progress),
+      )
     except OSError as error:
+      needed = len(listing) * options.size**2 * 3 >> 20
       raise InputError(
         f"data.cache_dir: cannot write {final} ({error}); valid: a folder with "
-        f"room for {len(listing) * size * size * 3 >> 20} MiB"
+        f"room for {needed} MiB"
       ) from None
-  packing.check_unreadable(cache.quarantine, len(listing), max_unreadable)
+  packing.check_unreadable(
+    cache.quarantine, len(listing), options.max_unreadable
+  )
   return cache
 
 
 def _folder(
-  root: pathlib.Path, name: str, size: int, other_sizes: str, fingerprint: str
+  root: pathlib.Path, name: str, fingerprint: str, options: PackOptions
 ) -> pathlib.Path:
-  return root / f"{name}-{size}px-{other_sizes}-{fingerprint[:16]}"
+  form = f"{options.size}px-{options.other_sizes}"
+  return root / f"{name}-{form}-{fingerprint[:16]}"
 
 
 def _replace(

@@ -37,6 +37,22 @@ _SPARE_BYTES = 1 << 28
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
+@dataclasses.dataclass(frozen=True)
+class PackOptions:
+  """How the images of a data set are packed.
+
+  Attributes:
+    size: height and width of the packed images in pixels.
+    other_sizes: what becomes of images of another size: 'resize' squeezes them
+      to the square, 'crop' takes the middle square, 'drop' leaves them out.
+    max_unreadable: share of unreadable files above which nothing is packed.
+  """
+
+  size: int
+  other_sizes: str = "resize"
+  max_unreadable: float = 0.0
+
+
 @dataclasses.dataclass
 class _Chunk:
   """One line of the build's journal."""
@@ -51,10 +67,7 @@ class _Chunk:
 def build(
   source: Source,
   folder: pathlib.Path,
-  *,
-  size: int,
-  other_sizes: str,
-  max_unreadable: float,
+  options: PackOptions,
   progress: Progress | None,
 ) -> None:
   """Decodes what a stopped build left over, and writes the index.
@@ -62,13 +75,14 @@ def build(
   Args:
     source: the images.
     folder: where `images.u8`, `index.npz` and `meta.json` are written.
-    size, other_sizes, max_unreadable, progress: as in `cache.open_or_build`.
+    options: how they are packed.
+    progress: called with the number of images done, and of all.
 
   Raises:
     InputError: if too many files are unreadable, no image is left, or there is
       no room.
   """
-  total = len(source.listing)
+  total, size = len(source.listing), options.size
   folder.mkdir(exist_ok=True)
   journal, pixels = folder / "journal.jsonl", folder / "images.u8"
   chunks = _resume(journal, pixels, size)
@@ -76,7 +90,7 @@ def build(
   _check_room(folder, (total - done) * size * size * 3)
   step = max(1, _CHUNK_BYTES // (size * size * 3))
   quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
-  read = functools.partial(_read_rows, source, size, other_sizes)
+  read = functools.partial(_read_rows, source, options)
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
     journal.open("a") as lines,
@@ -89,7 +103,7 @@ def build(
       )
       chunk, data = _pack(source.listing, rows, images)
       quarantine += chunk.quarantine
-      check_unreadable(quarantine, total, max_unreadable)
+      check_unreadable(quarantine, total, options.max_unreadable)
       _write(out, data)
       _write(lines, json.dumps(dataclasses.asdict(chunk)) + "\n")
       chunks.append(chunk)
@@ -100,24 +114,25 @@ def build(
 
 
 def _read_rows(
-  source: Source, size: int, other_sizes: str, rows: tuple[int, ...]
+  source: Source, options: PackOptions, rows: tuple[int, ...]
 ) -> list[np.ndarray | str | None]:
   """Reads images: u8[size, size, 3], None if dropped, or why it cannot be."""
-  return [_read_row(source, size, other_sizes, row) for row in rows]
+  return [_read_row(source, options, row) for row in rows]
 
 
 def _read_row(
-  source: Source, size: int, other_sizes: str, row: int
+  source: Source, options: PackOptions, row: int
 ) -> np.ndarray | str | None:
+  size = options.size
   try:
-    if other_sizes == "resize":
+    if options.other_sizes == "resize":
       return source.read_resized(row, size)
     image = source.read(row)
   except (decode.DecodeError, OSError) as error:
     return str(error)
   if image.shape[:2] == (size, size):
     return image
-  return decode.crop(image, size) if other_sizes == "crop" else None
+  return decode.crop(image, size) if options.other_sizes == "crop" else None
 
 
 def _pack(

@@ -19,6 +19,7 @@ from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 
 _SCHEMA = 1
+_PACKED = "packed"
 
 
 def cache_root(cache_dir: str) -> pathlib.Path:
@@ -130,9 +131,7 @@ def load(
   *,
   path: str,
   root: pathlib.Path,
-  image_size: int,
-  other_sizes: str,
-  max_unreadable: float,
+  options: packing.PackOptions,
   progress: packing.Progress | None = None,
 ) -> cache.PackedCache:
   """Opens the packed images of a data set, decoded on the first call.
@@ -141,37 +140,38 @@ def load(
     name: of the data set.
     path: folder or archive, or '' for what was prepared or is drawn.
     root: the folder of downloads and packed images.
-    image_size: height and width of the packed images in pixels.
-    other_sizes: what becomes of images of another size: 'resize', 'crop' or
-      'drop'.
-    max_unreadable: share of unreadable files above which nothing is packed.
+    options: how its images are packed.
     progress: called while images are decoded.
 
   Raises:
     InputError: if it is missing, refused or too much of it is unreadable.
   """
-  packed_root = root / "packed"
-  manifest = None if path else read_manifest(name, root)
-  if manifest is not None:
-    packed = cache.open_built(
-      manifest["fingerprint"],
-      packed_root,
-      name,
-      size=image_size,
-      other_sizes=other_sizes,
-    )
-    if packed is not None:
-      return packed
+  packed = None if path else open_prepared(name, root, options)
+  if packed is not None:
+    return packed
   with open_source(name, path, root) as source:
-    return cache.open_or_build(
-      source,
-      packed_root,
-      name,
-      size=image_size,
-      other_sizes=other_sizes,
-      max_unreadable=max_unreadable,
-      progress=progress,
-    )
+    return cache.open_or_build(source, root / _PACKED, name, options, progress)
+
+
+def open_prepared(
+  name: str, root: pathlib.Path, options: packing.PackOptions
+) -> cache.PackedCache | None:
+  """Opens the packed images that the manifest of a data set names.
+
+  Args:
+    name: of the data set.
+    root: the folder of downloads and packed images.
+    options: how its images are packed.
+
+  Returns:
+    None if it is not prepared, not packed like this, or damaged.
+  """
+  manifest = read_manifest(name, root)
+  if manifest is None:
+    return None
+  return cache.open_built(
+    manifest["fingerprint"], root / _PACKED, name, options
+  )
 
 
 def _how_to_prepare(name: str) -> str:

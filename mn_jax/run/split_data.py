@@ -69,9 +69,9 @@ def load_packed(
     section.name,
     path=section.path,
     root=store.cache_root(section.cache_dir),
-    image_size=section.image_size,
-    other_sizes=section.other_sizes,
-    max_unreadable=section.max_unreadable,
+    options=packing.PackOptions(
+      section.image_size, section.other_sizes, section.max_unreadable
+    ),
     progress=progress,
   )
 

@@ -17,7 +17,7 @@ from typing import Any
 import mn_jax.data.acquire.manifest as manifest_lib
 from mn_jax import config as config_lib
 from mn_jax.config import checks
-from mn_jax.data import cache, store
+from mn_jax.data import packing, store
 from mn_jax.data.acquire import kaggle, space, tfds, web
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
@@ -52,32 +52,35 @@ def prepare(
   Raises:
     InputError: if it cannot be had.
   """
+  options = packing.PackOptions(
+    args.image_size, args.other_sizes, args.max_unreadable
+  )
   known = store.read_manifest(args.dataset, root) or {}
   source = _choose(args, known)
   same = source == known.get("source")
   packed = None
   # A folder that is named may have changed: it is listed again.
   if same and not (args.source and source["kind"] == "path"):
-    packed = cache.open_built(
-      known["fingerprint"],
-      root / "packed",
-      args.dataset,
-      size=args.image_size,
-      other_sizes=args.other_sizes,
-    )
+    packed = store.open_prepared(args.dataset, root, options)
   if packed is not None:
     console.line(f"{args.dataset} is prepared already; every byte is intact")
     path = pathlib.Path(known["path"])
   else:
     path = _get(console, args, root, source, known)
-    packed = _pack(console, args, root, path)
+    with console.counting("packed", "images") as progress:
+      packed = store.load(
+        args.dataset,
+        path=str(path),
+        root=root,
+        options=options,
+        progress=progress,
+      )
   manifest = manifest_lib.describe(
     args.dataset,
     packed,
     source=source,
     path=path,
-    image_size=args.image_size,
-    other_sizes=args.other_sizes,
+    options=options,
   )
   if known and known["fingerprint"] != packed.fingerprint:
     console.line(f"{args.dataset} was another copy before, {known['path']}")
@@ -170,24 +173,6 @@ def _get(
     )
   console.line(f"{path} has the SHA-256 that it should")
   return path
-
-
-def _pack(
-  console: Console,
-  args: argparse.Namespace,
-  root: pathlib.Path,
-  path: pathlib.Path,
-) -> cache.PackedCache:
-  with console.counting("packed", "images") as progress:
-    return store.load(
-      args.dataset,
-      path=str(path),
-      root=root,
-      image_size=args.image_size,
-      other_sizes=args.other_sizes,
-      max_unreadable=args.max_unreadable,
-      progress=progress,
-    )
 
 
 def _megabytes(size: int) -> int:

@@ -234,14 +234,7 @@ def test_the_real_set(shared_data, tmp_path, monkeypatch):
   files = archive.open_files(shared_data / "breast-histopathology-images.zip")
   source = of_files(idc.list_images)(files)
   listing = source.listing
-  packed = cache.open_or_build(
-    source,
-    tmp_path,
-    "idc",
-    size=50,
-    other_sizes="resize",
-    max_unreadable=0.0,
-  )
+  packed = cache.open_or_build(source, tmp_path, "idc", packing.PackOptions(50))
   assert packed.images.shape == (11_081, 50, 50, 3)
   for row in np.random.default_rng(0).integers(0, 11_081, 50):
     pixels = decode.decode(files.read(listing.paths[row]))

@@ -107,7 +107,7 @@ def test_damaged_rest_of_a_build(tmp_path, monkeypatch, expected, damage, done):
 
 _BUILDER = """
 import pathlib, sys, time
-from mn_jax.data import cache, decode
+from mn_jax.data import cache, decode, packing
 from mn_jax.data.datasets import idc
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.files import archive
@@ -129,8 +129,7 @@ files = archive.open_files(root / "data")
 source = of_files(idc.list_images)(files)
 (root / f"started-{me}").touch()
 packed = cache.open_or_build(
-  source, root / "packed", "toy", size=8, other_sizes="resize",
-  max_unreadable=0.0,
+  source, root / "packed", "toy", packing.PackOptions(8)
 )
 print(packed.images[:].sum(), len(packed))
 """

@@ -12,13 +12,14 @@ import pytest
 
 from mn_jax.data import store
 from mn_jax.data.datasets import registry
+from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError
 
-_SIZES = {"image_size": 50, "other_sizes": "resize", "max_unreadable": 0.0}
 
-
-def _load(name: str, root: pathlib.Path, path: str = "", **options):
-  return store.load(name, path=path, root=root, **{**_SIZES, **options})
+def _load(name: str, root: pathlib.Path, path: str = "", size=50, **options):
+  return store.load(
+    name, path=path, root=root, options=PackOptions(size), **options
+  )
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_prepared_data_outlives_what_it_was_made_from(tmp_path):
   again = _load("idc", tmp_path)
   np.testing.assert_array_equal(again.images, packed.images)
   with pytest.raises(InputError, match=r"data\.image_size: .* is gone"):
-    _load("idc", tmp_path, image_size=32)
+    _load("idc", tmp_path, size=32)
 
 
 @pytest.mark.usefixtures("small_sample")
@@ -113,7 +114,7 @@ def test_another_size_is_packed_from_the_source(tmp_path):
   packed = _load("idc", tmp_path, path=str(source))
   manifest = {"path": str(source), "fingerprint": packed.fingerprint}
   store.write_manifest("idc", tmp_path, manifest)
-  assert _load("idc", tmp_path, image_size=32).images.shape[1:] == (32, 32, 3)
+  assert _load("idc", tmp_path, size=32).images.shape[1:] == (32, 32, 3)
   assert json.loads((tmp_path / "idc.json").read_text())["path"] == str(source)
 
 
@@ -164,7 +165,7 @@ def test_tiles_are_generated_listed_and_decoded(monkeypatch, tmp_path):
   generate = functools.partial(spec.generate, count=2)
   small = dataclasses.replace(spec, generate=generate)
   monkeypatch.setitem(registry.DATASETS, "eurosat_sample", small)
-  packed = _load("eurosat_sample", tmp_path, image_size=64)
+  packed = _load("eurosat_sample", tmp_path, size=64)
   assert packed.images.shape == (20, 64, 64, 3)
   assert np.bincount(packed.labels).tolist() == [2] * 10
   assert packed.names[3] == "Forest/Forest_2.jpg"
@@ -173,7 +174,7 @@ def test_tiles_are_generated_listed_and_decoded(monkeypatch, tmp_path):
   bands.mkdir(parents=True)
   (bands / "Forest_2.tif").write_bytes(b"13 bands")
   copy = _load(
-    "eurosat", tmp_path, path=str(tmp_path / "eurosat_sample"), image_size=64
+    "eurosat", tmp_path, path=str(tmp_path / "eurosat_sample"), size=64
   )
   np.testing.assert_array_equal(copy.images, packed.images)
 

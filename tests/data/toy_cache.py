@@ -10,6 +10,7 @@ from PIL import Image
 from mn_jax.data import cache
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles
+from mn_jax.data.packing import PackOptions, Progress
 
 SIZE = 8
 CHUNK = 4  # images
@@ -71,15 +72,15 @@ def make_files(count: int = 18) -> Memory:
   )
 
 
-def build(files: Memory, root: pathlib.Path, **options) -> cache.PackedCache:
-  values = {
-    "size": SIZE,
-    "other_sizes": "resize",
-    "max_unreadable": 0.0,
-    **options,
-  }
+def build(
+  files: Memory,
+  root: pathlib.Path,
+  progress: Progress | None = None,
+  **options,
+) -> cache.PackedCache:
   source = ImageFiles(make_listing(files), files)
-  return cache.open_or_build(source, root, "toy", **values)
+  values = PackOptions(**{"size": SIZE, **options})
+  return cache.open_or_build(source, root, "toy", values, progress)
 
 
 def only_folder(root: pathlib.Path) -> pathlib.Path:

@@ -3,6 +3,7 @@
 import json
 
 from mn_jax.data import store
+from mn_jax.data.packing import PackOptions
 
 
 def manifest(root, name="idc"):
@@ -15,7 +16,5 @@ def load(root, name, size):
     name,
     path="",
     root=root,
-    image_size=size,
-    other_sizes="resize",
-    max_unreadable=0.01,
+    options=PackOptions(size, max_unreadable=0.01),
   )

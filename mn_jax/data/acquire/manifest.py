@@ -13,6 +13,7 @@ import mn_jax
 from mn_jax.data.cache import PackedCache
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.listing import PARTS
+from mn_jax.data.packing import PackOptions
 
 
 def describe(
@@ -21,8 +22,7 @@ def describe(
   *,
   source: dict[str, str],
   path: pathlib.Path,
-  image_size: int,
-  other_sizes: str,
+  options: PackOptions,
 ) -> dict[str, Any]:
   """The manifest of a data set, of values that JSON keeps.
 
@@ -31,8 +31,7 @@ def describe(
     packed: its images.
     source: 'kind' and what else names where it came from.
     path: folder or archive that was packed.
-    image_size: height and width of the packed images in pixels.
-    other_sizes: what became of images of another size.
+    options: how they are packed.
 
   Returns:
     Counts by class and by publisher's part ('none' is outside all of them),
@@ -49,8 +48,8 @@ def describe(
     "source": source,
     "path": str(path.resolve()),
     "fingerprint": packed.fingerprint,
-    "image_size": image_size,
-    "other_sizes": other_sizes,
+    "image_size": options.size,
+    "other_sizes": options.other_sizes,
     "images": len(packed),
     "classes": dict(zip(packed.classes, counted, strict=True)),
     "parts": {part: count for part, count in in_parts.items() if count},

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mn_jax.config import Config
-from mn_jax.data import cache, decode, loader, store
+from mn_jax.data import cache, decode, loader, packing, store
 from mn_jax.data.datasets.source import ImageFiles, Source
 from mn_jax.run import split_data
 
@@ -113,9 +113,9 @@ def _pack(source: Source, config: Config, rows: np.ndarray) -> int:
       _Subset(source, rows),
       pathlib.Path(root),
       section.name,
-      size=section.image_size,
-      other_sizes=section.other_sizes,
-      max_unreadable=1.0,
+      packing.PackOptions(
+        section.image_size, section.other_sizes, max_unreadable=1.0
+      ),
     )
   return len(rows)
 

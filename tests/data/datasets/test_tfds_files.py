@@ -14,6 +14,7 @@ from mn_jax.data.datasets import (
   tfds_files,
 )
 from mn_jax.data.datasets.spec import Tfds
+from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError
 from tests import toy_tfds
 from tests.data.toy_cache import make_images, png
@@ -95,9 +96,7 @@ def load(name, path, root):
     name,
     path=str(path),
     root=root,
-    image_size=8,
-    other_sizes="drop",
-    max_unreadable=0.0,
+    options=PackOptions(8, "drop"),
   )
 
 
