@@ -1,9 +1,10 @@
 """The page of a suite of benchmarks, for docs/benchmarks."""
 
 import pathlib
+from collections.abc import Mapping, Sequence
 
 from mn_jax.perf.bench import tables
-from mn_jax.perf.bench.tables import MISSING, Measured, Report
+from mn_jax.perf.bench.tables import MISSING, Report
 from mn_jax.report import page
 from mn_jax.report.document import Document, Section
 
@@ -20,25 +21,20 @@ _INTRODUCTION = (
 
 
 def render(
-  path: pathlib.Path,
-  command: str,
-  measured: Measured,
+  path: pathlib.Path, command: str, reports: Mapping[str, Report]
 ) -> str:
   """Renders the page as Markdown.
 
   Args:
     path: where it will be.
     command: that makes it.
-    measured: the measurements of the suite.
+    reports: of the whole suite, by the flags of their measurement; {} where
+      there is none.
   """
-  sections = []
-  for of, make in _SECTIONS.items():
-    chosen = [
-      (case, report)
-      for case, report in measured
-      if tables.flag_values(case).get("of", "model") == of
-    ]
-    sections += make(chosen) if chosen else []
+  by_kind: dict[str, dict[str, Report]] = {}
+  for flags, report in reports.items():
+    if "of" in report:
+      by_kind.setdefault(report["of"], {})[flags] = report
   json = path.with_suffix(".json").name
   document = Document(
     title=f"Speed: {path.stem}",
@@ -46,74 +42,62 @@ def render(
     claims=[],
     tables={},
     figures=[],
-    sections=sections,
+    sections=[
+      section
+      for kind, make in _SECTIONS.items()
+      if kind in by_kind
+      for section in make(by_kind[kind])
+    ],
     protocol=[
       ("this page", f"`{command}`, see [how](README.md)"),
-      *_machines([report for _, report in measured]),
+      *_machines([r for kind in by_kind.values() for r in kind.values()]),
     ],
-    notes=[],
+    notes=_missing(reports),
   )
   return page.markdown(document, figures="")
 
 
-def _section(title: str, text: str, *rows: tables.Table) -> Section:
-  return Section(title, "", text, "", list(rows), [])
+def _section(title: str, text: str, *of_section: tables.Table) -> Section:
+  return Section(title, "", text, "", list(of_section), [])
 
 
-def _networks(measured: Measured) -> list[Section]:
-  failures = []
-  for case, report in measured:
-    what = " ".join(tables.describe_case(case))
-    sides = {what: report} | {
-      f"{what}, {name}": peer for name, peer in report.get("peers", {}).items()
-    }
-    failures += [
-      f"- {name}: {side['failed']}"
-      for name, side in sides.items()
-      if "failed" in side
-    ]
-  text = "\n".join(["Failed measurements:\n", *failures]) if failures else ""
-  return [_section("Whole networks", text, *tables.networks(measured))]
+def _networks(reports: Mapping[str, Report]) -> list[Section]:
+  of_section = tables.networks(list(reports.values()))
+  return [_section("Whole networks", "", *of_section)]
 
 
-def _operations(measured: Measured) -> list[Section]:
-  sections = [
-    _section(
-      "Operations",
-      "Milliseconds and, in brackets, percent of the floor of every "
-      "formulation, for the whole batch; the last line of each table adds up "
-      "the network's layers.",
-    )
-  ]
-  for case, report in measured:
-    model, resolution, batch, _, dtype = tables.describe_case(case)
-    title = f"{model}, {resolution} px, batch {batch}, {dtype}"
-    if "operations" in report:
-      title = f"{title}, {report['device']}"
-      sections.append(_section(title, "", *tables.operations(report)))
-    else:
-      sections.append(_section(title, report.get("failed", MISSING)))
-  return sections
-
-
-def _runs(measured: Measured) -> list[Section]:
+def _operations(reports: Mapping[str, Report]) -> list[Section]:
+  text = (
+    "Milliseconds and, in brackets, percent of the floor of every formulation, "
+    "for the whole batch; the last line of each table adds up the network's "
+    "layers."
+  )
   return [
-    _section(
-      "Whole runs",
-      "",
-      tables.runs([(tables.config_of(c), r) for c, r in measured]),
-    )
+    _section("Operations", text),
+    *(
+      _section(
+        f"{tables.title(report)}, {report['device']}",
+        "",
+        *tables.operations(report),
+      )
+      for report in reports.values()
+    ),
   ]
 
 
-def _inputs(measured: Measured) -> list[Section]:
-  stages = [
-    tables.input_stages(tables.config_of(case), report)
-    for case, report in measured
-    if "images_per_sec" in report
-  ]
-  text = "Images/s on one core." if stages else MISSING.capitalize() + "."
-  return [_section("Input", text, *stages)]
+def _runs(reports: Mapping[str, Report]) -> list[Section]:
+  named = {_config(flags): report for flags, report in reports.items()}
+  return [_section("Whole runs", "", tables.runs(named))]
+
+
+def _inputs(reports: Mapping[str, Report]) -> list[Section]:
+  stages = [tables.input_stages(_config(f), r) for f, r in reports.items()]
+  return [_section("Input", "Images/s on one core.", *stages)]
+
+
+def _config(flags: str) -> str:
+  """The config of a measurement and its changes, as code."""
+  return f"`{flags.partition(' ')[2]}`"
 
 
 # What is measured -> its sections of the page.
@@ -125,12 +109,23 @@ _SECTIONS = {
 }
 
 
-def _machines(reports: list[Report]) -> list[tuple[str, str]]:
+def _missing(reports: Mapping[str, Report]) -> list[str]:
+  """What could not be measured, or was not yet, with the reason."""
+  notes = []
+  for flags, report in reports.items():
+    if "of" not in report:
+      reason = report.get("failed", "not yet")
+      notes.append(f"{MISSING}: `{flags}` ({reason})")
+    for peer in report.get("peers", {}).values():
+      if "failed" in peer:
+        notes.append(f"{MISSING}: {tables.title(report)}, {peer['failed']}")
+  return list(dict.fromkeys(notes))
+
+
+def _machines(reports: Sequence[Report]) -> list[tuple[str, str]]:
   """The machines, versions and dates of the measurements, each once."""
   machines, versions, dates = {}, {}, []
   for report in reports:
-    if "machine" not in report:
-      continue
     machine, ours = report["machine"], report.get("ours", {})
     device = report.get("device") or ours.get("device", "cpu")
     machines[

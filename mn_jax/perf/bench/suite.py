@@ -117,10 +117,10 @@ def run(
   """
   if path.suffix != ".md":
     raise InputError(f"--table: got {str(path)!r}; valid: a path that ends .md")
-  cases, reports_path = CASES[name], path.with_suffix(".json")
+  reports_path = path.with_suffix(".json")
   reports = _read(reports_path)
-  for number, case in enumerate(cases, 1):
-    key = shlex.join(case)
+  cases = {shlex.join(case): case for case in CASES[name]}
+  for number, (key, case) in enumerate(cases.items(), 1):
     done = key in reports and "failed" not in reports[key]
     if done or only == NONE or only not in key:
       continue
@@ -131,8 +131,8 @@ def run(
     atomic.write_json(reports_path, reports)
   atomic.write_json(reports_path, reports)
   command = f"python -m mn_jax.tools.bench --table={path} --cases={name}"
-  measured = [(case, reports.get(shlex.join(case), {})) for case in cases]
-  atomic.write_text(path, page.render(path, command, measured))
+  of_suite = {key: reports.get(key, {}) for key in cases}
+  atomic.write_text(path, page.render(path, command, of_suite))
   console.line(f"Page: {path}")
 
 

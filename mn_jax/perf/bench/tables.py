@@ -4,33 +4,25 @@ A report is what `tools.bench --json` prints.
 """
 
 import math
-import shlex
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mn_jax.observe.formatting import duration
 from mn_jax.report.tables import Table
 
 Report = Mapping[str, Any]
-# Flags of a measurement, and its report: {} where there is none.
-Measured = Sequence[tuple[tuple[str, ...], Report]]
 MISSING = "not measured"
+_CASE = ("model", "resolution", "batch", "mode", "dtype")
 
 
-def flag_values(case: Iterable[str]) -> dict[str, str]:
-  """'--name=value' -> {'name': 'value'}."""
-  return {
-    name.removeprefix("--"): value
-    for name, _, value in (flag.partition("=") for flag in case)
-  }
-
-
-def describe_case(case: Iterable[str]) -> tuple[str, str, str, str, str]:
-  """Model, resolution, batch, mode and dtype of a case, from its flags."""
-  flags = {"dtype": "float32", "mode": "", **flag_values(case)}
-  names = ("model", "resolution", "batch", "mode", "dtype")
-  return tuple(flags[name] for name in names)
+def title(report: Report) -> str:
+  """'mobilenet_v1, 50 px, batch 32, float32': what a report is of."""
+  case = report["case"]
+  return (
+    f"{case['model']}, {case['resolution']} px, batch {case['batch']}, "
+    f"{case['dtype']}"
+  )
 
 
 def libraries(report: Report) -> Table:
@@ -61,23 +53,12 @@ def libraries(report: Report) -> Table:
   )
 
 
-def networks(measured: Measured) -> list[Table]:
-  """Speed of whole networks beside peers, and what it costs; a row per case."""
-  peers = list(
-    dict.fromkeys(
-      name
-      for case, _ in measured
-      for name in flag_values(case)["peer"].split(",")
-    )
-  )
+def networks(reports: Sequence[Report]) -> list[Table]:
+  """Speed of whole networks beside peers, and what it costs; a row each."""
+  peers = list(dict.fromkeys(name for r in reports for name in r["peers"]))
   speed, cost = [], []
-  for case, report in measured:
-    what = describe_case(case)
-    if "ours" not in report:
-      missing = (*what, *[MISSING] * (2 + len(peers)))
-      speed.append(missing)
-      cost.append(missing)
-      continue
+  for report in reports:
+    what = [f"{report['case'][name]}" for name in _CASE]
     ours = report["ours"]
     sides = [report["peers"].get(name, {}) for name in peers]
     speed.append(
@@ -88,14 +69,8 @@ def networks(measured: Measured) -> list[Table]:
         *(_ratio(side) or MISSING for side in sides),
       )
     )
-    cost.append(
-      (
-        *what,
-        _cost(ours),
-        f"{ours['compiler_memory_bytes'] / 2**20:,.0f}",
-        *map(_cost, sides),
-      )
-    )
+    estimate = f"{ours['compiler_memory_bytes'] / 2**20:,.0f}"
+    cost.append((*what, _cost(ours), estimate, *map(_cost, sides)))
   titles = ("network", "px", "batch", "step", "dtype")
   return [
     Table(
@@ -129,13 +104,10 @@ def operations(report: Report) -> list[Table]:
   return [_operation_table(report, *kind) for kind in kinds]
 
 
-def runs(reports: Iterable[tuple[str, Report]]) -> Table:
-  """Training runs from start to end; a row per run, by its name."""
+def runs(reports: Mapping[str, Report]) -> Table:
+  """Training runs from start to end, by their names; a row each."""
   rows = []
-  for name, report in reports:
-    if "wall_seconds" not in report:
-      rows.append((name, *[MISSING] * 6))
-      continue
+  for name, report in reports.items():
     rate, wait = report["images_per_sec"], report["data_wait_share"]
     rows.append(
       (
@@ -155,16 +127,10 @@ def runs(reports: Iterable[tuple[str, Report]]) -> Table:
 def input_stages(name: str, report: Report) -> Table:
   """Images/s of the stages of the input path, under a name."""
   rows = [
-    (name, *(f"{f(rates):,.0f}" for f in (statistics.median, min, max)))
-    for name, rates in report["images_per_sec"].items()
+    (stage, *(f"{f(rates):,.0f}" for f in (statistics.median, min, max)))
+    for stage, rates in report["images_per_sec"].items()
   ]
   return Table((name, "images/s, median", "min", "max"), rows)
-
-
-def config_of(case: Iterable[str]) -> str:
-  """The config's flags of a case, as code."""
-  flags = [flag for flag in case if not flag.startswith("--of=")]
-  return f"`{shlex.join(flags)}`"
 
 
 def _ratio(row: Report) -> str:

@@ -27,11 +27,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
 
 def _model(console: Console, report: Mapping[str, Any]) -> None:
   case, ours, floors = report["case"], report["ours"], report["floors"]
-  tables.libraries(report).show(
-    console,
-    f"{case['mode']}: {_title(report)}, {ours['device']}; {ours['turns']} "
-    "repeats",
-  )
+  what = f"{case['mode']}: {tables.title(report)}, {ours['device']}"
+  tables.libraries(report).show(console, f"{what}; {ours['turns']} repeats")
   console.line(
     f"Floor: {floors['images_per_sec']:,.0f} images/s: arithmetic allows "
     f"{floors['flop_images_per_sec']:,.0f} "
@@ -43,7 +40,7 @@ def _model(console: Console, report: Mapping[str, Any]) -> None:
   )
   for name, row in {"mn_jax": ours, **report["peers"]}.items():
     if "failed" in row:
-      console.line(f"{name}: not measured ({row['failed']})")
+      console.line(f"not measured: {row['failed']}")
       continue
     for other, rate in row.get("other_variants", {}).items():
       console.line(f"{other}: {rate:,.0f} images/s")
@@ -55,12 +52,9 @@ def _model(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def _operations(console: Console, report: Mapping[str, Any]) -> None:
+  what = f"{tables.title(report)}, {report['device']}; ms (% of floor)"
   for table in tables.operations(report):
-    table.show(
-      console,
-      f"{table.columns[0]}: {_title(report)}, {report['device']}; ms (% of "
-      "floor)",
-    )
+    table.show(console, f"{table.columns[0]}: {what}")
 
 
 def _input(console: Console, report: Mapping[str, Any]) -> None:
@@ -72,16 +66,8 @@ def _input(console: Console, report: Mapping[str, Any]) -> None:
 
 
 def _run(console: Console, report: Mapping[str, Any]) -> None:
-  table = tables.runs([(report["model"], report)])
+  table = tables.runs({report["model"]: report})
   title = (
     f"{report['experiment']}: {report['steps']} steps of {report['batch']}"
   )
   table.show(console, f"{title} on {report['device']}")
-
-
-def _title(report: Mapping[str, Any]) -> str:
-  case = report["case"]
-  return (
-    f"{case['model']}, {case['resolution']} px, batch {case['batch']}, "
-    f"{case['dtype']}"
-  )

@@ -22,6 +22,7 @@ SIDE = {
   "device": "cpu",
 }
 NETWORK_REPORT = {
+  "of": "model",
   "ours": {
     **SIDE,
     "compiler_memory_bytes": 2 << 20,
@@ -38,7 +39,7 @@ NETWORK_REPORT = {
       "other_variants": {"timm-eager, channels first": 888.0},
       "versions": {"python": "3.11.7", "torch": "2.13.0"},
     },
-    "plain-jax": {"failed": "out of luck"},
+    "plain-jax": {"failed": "plain-jax: out of luck"},
   },
   "floors": {
     "flops_per_image": 1e8,
@@ -59,6 +60,7 @@ NETWORK_REPORT = {
   "machine": MACHINE,
 }
 OPERATIONS_REPORT = {
+  "of": "ops",
   "case": {**NETWORK_REPORT["case"], "batch": 8},
   "device": "cpu",
   "machine": {**MACHINE, "date": "2026-01-03 00:00 UTC"},
@@ -84,6 +86,7 @@ OPERATIONS_REPORT = {
   ],
 }
 RUN_REPORT = {
+  "of": "run",
   "experiment": "toy",
   "model": "mobilenet_v1",
   "device": "cpu",
@@ -100,6 +103,7 @@ RUN_REPORT = {
   "machine": MACHINE,
 }
 INPUT_REPORT = {
+  "of": "input",
   "data": "idc",
   "image_size": 50,
   "batch": 8,

@@ -13,7 +13,12 @@ from matplotlib import axes as axes_lib
 
 from mn_jax.observe import canvas
 from mn_jax.perf.scaling import points
-from mn_jax.perf.scaling.report.rows import Measured, Pair, Predicted
+from mn_jax.perf.scaling.report.rows import (
+  Measured,
+  Pair,
+  Predicted,
+  seconds_to_train,
+)
 
 _DPI = 200
 _TEXT, _SMALL = 8.0, 7.0  # points
@@ -138,10 +143,12 @@ def cost(rows: Sequence[Predicted], title: str) -> np.ndarray:
     u8[h, w, 3].
   """
   panels = [
-    _Panel("minutes to train", lambda row: row.seconds_to_train / 60, log=True),
+    _Panel(
+      "minutes to train", lambda row: seconds_to_train(row) / 60, log=True
+    ),
     _Panel(
       "chip-hours to train",
-      lambda row: row.seconds_to_train * row.count / 3600,
+      lambda row: seconds_to_train(row) * row.count / 3600,
     ),
   ]
   return _draw(rows, lambda _: panels, _look_of_chip(rows), title, "chips")

@@ -252,7 +252,7 @@ def _predicted_section(
 ) -> Section:
   members = [row for row in results.predicted if row.label == label]
   fitting = [row for row in members if row.fits]
-  timed = [row for row in fitting if row.seconds_to_train is not None]
+  timed = [r for r in fitting if rows.seconds_to_train(r) is not None]
   pairs = [pair for pair in results.pairs if pair.predicted.label == label]
   anchor = _anchor(f"planned {label}")
   title = f"{label}, predicted"

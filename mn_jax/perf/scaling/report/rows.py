@@ -67,11 +67,6 @@ class Measured:
   efficiency: float | None = None
   interval: tuple[float, float] | None = None
 
-  @property
-  def seconds_to_train(self) -> float | None:
-    """Time of training steps alone: no compiling, evaluating or saving."""
-    return _seconds(self.images, self.images_per_sec)
-
   def series(self) -> tuple[Any, ...]:
     """What the rows of one series share."""
     size = self.global_batch
@@ -94,11 +89,6 @@ class Predicted(PlanRow):
   images: float | None = None
   speed_up: float | None = None
 
-  @property
-  def seconds_to_train(self) -> float | None:
-    """Time of training steps alone: no compiling, evaluating or saving."""
-    return _seconds(self.images, self.images_per_sec)
-
   def series(self) -> tuple[Any, ...]:
     """What the rows of one series share."""
     size = self.batch_per_chip if self.scaling == "weak" else self.global_batch
@@ -117,6 +107,13 @@ class Pair:
   measured: Measured
   predicted: Predicted
   error: float
+
+
+def seconds_to_train(row: Measured | Predicted) -> float | None:
+  """Time of all training steps alone; None where it is not known."""
+  if row.images is None or row.images_per_sec is None:
+    return None
+  return row.images / row.images_per_sec
 
 
 def read_points(folder: pathlib.Path) -> list[Record]:
@@ -280,14 +277,6 @@ def _images_to_train(
     return None if epoch is None else fields["train.epochs"] * epoch
   steps = fields["train.steps"] * fields["train.batch_size"]
   return steps + fields["train.examples"]
-
-
-def _seconds(
-  images: float | None, images_per_sec: float | None
-) -> float | None:
-  if images is None or images_per_sec is None:
-    return None
-  return images / images_per_sec
 
 
 def _medians(

@@ -5,7 +5,12 @@ from typing import Any
 
 from mn_jax.observe.formatting import MINUS, duration, percent
 from mn_jax.parallel import accelerators
-from mn_jax.perf.scaling.report.rows import Measured, Pair, Predicted
+from mn_jax.perf.scaling.report.rows import (
+  Measured,
+  Pair,
+  Predicted,
+  seconds_to_train,
+)
 from mn_jax.report.tables import Table
 
 NOT_MEASURED, NOT_COMPILED = "not measured", "not compiled"
@@ -141,7 +146,7 @@ def overview(
     return f"measured, {row.input}{several}"
 
   def hours(row: Measured | Predicted) -> float | None:
-    seconds = row.seconds_to_train
+    seconds = seconds_to_train(row)
     return None if seconds is None else seconds * _devices(row) / 3600
 
   def cost(row: Measured | Predicted) -> float | None:
@@ -159,7 +164,7 @@ def overview(
     "how": how,
     "images/s": lambda row: f"{row.images_per_sec:,.0f}",
     "efficiency": lambda row: percent(row.efficiency),
-    "time to train": lambda row: _time(row.seconds_to_train),
+    "time to train": lambda row: _time(seconds_to_train(row)),
     "device-hours": lambda row: _hours(hours(row)),
   }
   note = (
