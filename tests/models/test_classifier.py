@@ -50,6 +50,12 @@ def _values(module, size=6):
   return jax.tree_util.tree_map_with_path(fill, values)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="method")
+def _apply(module, values, x, *train, method=None):
+  return module.apply(values, x, *train, method=method)
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="method")
 def _train(module, values, x, seed=0, method=None):
   return module.apply(
     values,
@@ -147,7 +153,7 @@ def test_order_of_layers(pool, norm, hidden_bias):
   )
   module = _classifier(spec)
   values, x = _values(module), _images()
-  logits, features = module.apply(values, x, False)
+  logits, features = _apply(module, values, x, False)
   last = np.asarray(features["last"])
   assert last.shape == (8, 3, 3, 3)
   seen = last.mean(axis=(1, 2)) if pool else last.reshape(8, -1)
@@ -165,10 +171,10 @@ def test_order_of_layers(pool, norm, hidden_bias):
 def test_pooled_is_the_mean_of_the_last_map(name):
   module = _classifier(HEADS[name])
   values, x = _values(module), _images()
-  _, features = module.apply(values, x, False)
+  _, features = _apply(module, values, x, False)
   expected = np.float64(features["last"]).mean(axis=(1, 2))
   np.testing.assert_allclose(features["pooled"], expected, rtol=1e-5, atol=1e-6)
-  extracted = module.apply(values, x, method="extract")
+  extracted = _apply(module, values, x, method="extract")
   seen = features["pooled" if HEADS[name].pool else "last"]
   np.testing.assert_array_equal(extracted, seen)
 
@@ -177,10 +183,10 @@ def test_pooled_is_the_mean_of_the_last_map(name):
 def test_extract_and_classify_equal_the_whole_call(name):
   module = _classifier(HEADS[name], dropout=0.5, frozen=True)
   values, x = _values(module), _images()
-  extracted = module.apply(values, x, method="extract")
+  extracted = _apply(module, values, x, method="extract")
 
-  whole, _ = module.apply(values, x, False)
-  in_two = module.apply(values, extracted, False, method="classify")
+  whole, _ = _apply(module, values, x, False)
+  in_two = _apply(module, values, extracted, False, method="classify")
   np.testing.assert_allclose(in_two, whole, rtol=1e-6, atol=1e-6)
 
   # In training too: the same units are dropped, the same statistics gathered.
@@ -211,7 +217,7 @@ def test_dropout_is_before_the_logits_of_a_head_without_hidden_layers():
   # Each of three features is 0 or twice itself.
   assert set(np.unique(logits)) == {0, 2, 4, 6}
   np.testing.assert_array_equal(
-    module.apply(values, seen, False, method="classify"), np.full((64, 2), 3)
+    _apply(module, values, seen, False, method="classify"), np.full((64, 2), 3)
   )
 
 
@@ -256,7 +262,7 @@ def test_a_frozen_backbone_is_in_evaluation(frozen):
   assert same == frozen
   assert all(stayed) if frozen else not any(stayed)
   if frozen:
-    expected = module.apply(values, x, method="extract")
+    expected = _apply(module, values, x, method="extract")
     np.testing.assert_allclose(features["pooled"], expected, rtol=1e-6)
 
 
@@ -269,9 +275,8 @@ def test_block_dropout_of_a_frozen_network_is_off():
   )
   module = registry.build(network, freeze_backbone=True)
   values = variables.initial_values(module, 8, 0)
-  run = jax.jit(functools.partial(_train, module))
-  (_, one), _ = run(values, _images(8), 0)
-  (_, other), _ = run(values, _images(8), 1)
+  (_, one), _ = _train(module, values, _images(8), 0)
+  (_, other), _ = _train(module, values, _images(8), 1)
   jax.tree.map(np.testing.assert_array_equal, one, other)
 
 

@@ -42,7 +42,8 @@ def _run(branches, x, *, count_padding=False, constants=None, width=1.0):
   ).items():
     # Normalisation changes nothing.
     value[...] = 0 if path[-1] == "mean" else 1 - 1e-3
-  return np.asarray(block.apply(values, x, False)), flat
+  out = jax.jit(lambda v, x: block.apply(v, x, False))(values, x)
+  return np.asarray(out), flat
 
 
 def test_units_are_named_and_their_outputs_concatenated_in_order():

@@ -1,15 +1,11 @@
 """Tests of InceptionV3: counts, maps, kernels, pooling."""
 
-import dataclasses
-
-import jax
-import jax.numpy as jnp
 import pytest
 
-from mn_jax.models import counting, registry, variables
-from mn_jax.models.classifier import Classifier
+from mn_jax.models import registry, variables
 from mn_jax.ops import padding as padding_lib
 from mn_jax.ops import pooling
+from tests.models import networks
 
 # Channels of 'mixed0' to 'mixed10': Keras's comments on its own blocks.
 _CHANNELS = (256, 288, 288, *(768,) * 5, 1280, 2048, 2048)
@@ -27,75 +23,42 @@ _WINDOWS = (
 )
 
 
-def _build(*, classes=3, width=1.0, head="own", **conventions) -> Classifier:
-  usual = registry.get("inception_v3").conventions
-  return registry.build(
-    registry.describe(
-      "inception_v3",
-      num_classes=classes,
-      width=width,
-      head=head,
-      conventions=dataclasses.replace(usual, **conventions),
-    )
-  )
-
-
-def _maps(module: Classifier, size: int) -> dict:
-  """Shapes of the named feature maps of one image."""
-  x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  (_, maps), _ = jax.eval_shape(
-    lambda x: module.init_with_output(jax.random.key(0), x, False), x
-  )
-  return maps
+def _build(classes=3, width=1.0, **fields):
+  return networks.build("inception_v3", classes, width, **fields)
 
 
 def test_counts_are_those_of_keras():
-  module = _build(classes=1000)
-  values = variables.shapes(module, 75)
-  assert sum(counting.count_params(values)) == 23_851_784
-  del values["params"]["head"]
-  assert sum(counting.count_params(values)) == 21_802_784
+  layers = networks.layers(_build(1000), 299)
+  assert sum(networks.count(layers)) == 23_851_784
+  assert sum(networks.count(layers, "backbone/")) == 21_802_784
   # torchvision says 5.713 G.
-  assert counting.count_macs(module, 299) == 5_713_216_096
+  assert networks.macs(layers) == 5_713_216_096
 
 
-def test_counts_with_a_hidden_layer():
-  values = variables.shapes(_build(classes=10, head="gap_1024"), 75)
-  assert sum(counting.count_params(values)) == 23_911_210
-
-
-def test_counts_with_factors_are_those_of_torchvision():
+def test_counts_with_scales_are_those_of_torchvision():
   """Without its auxiliary head of 3,326,696."""
-  values = variables.shapes(_build(classes=1000, norm_scale=True), 75)
-  assert counting.count_params(values) == (23_834_568, 34_432)
+  layers = networks.layers(_build(1000, norm_scale=True), 75)
+  assert networks.count(layers) == (23_834_568, 34_432)
 
 
-@pytest.mark.parametrize(
-  ("size", "stem", "blocks"),
-  [
-    (299, (149, 147, 147, 73, 71), (35, 17, 8)),
-    (75, (37, 35, 35, 17, 15), (7, 3, 1)),
-    (74, (36, 34, 34, 16, 14), (6, 2, 0)),
-  ],
-)
-def test_feature_maps(size, stem, blocks):
+def test_feature_maps():
   """And 75 pixels are the least that leave one."""
-  maps = _maps(_build(), size)
+  maps = networks.maps(_build(), 74)
+  stem, blocks = (36, 34, 34, 16, 14), (6, 2, 0)
   pixels = [blocks[0]] * 3 + [blocks[1]] * 5 + [blocks[2]] * 3
   expected = dict(zip(_STEM, stem, strict=True))
   expected |= {f"mixed{i}": n for i, n in enumerate(pixels)}
-  assert maps.pop("pooled").shape == (1, 2048)
-  assert {k: x.shape[1:3] for k, x in maps.items()} == {
+  assert {k: shape[:2] for k, shape in maps.items()} == {
     k: (n, n) for k, n in expected.items()
-  }
-  channels = [maps[f"mixed{i}"].shape[-1] for i in range(11)]
+  } | {"pooled": (2048,)}
+  channels = [maps[f"mixed{i}"][-1] for i in range(11)]
   assert channels == list(_CHANNELS)
 
 
 def test_width():
-  maps = _maps(_build(width=0.25), 75)
-  assert [maps[name].shape[-1] for name in _STEM] == [8, 8, 16, 20, 48]
-  channels = [maps[f"mixed{i}"].shape[-1] for i in range(11)]
+  maps = networks.maps(_build(width=0.25), 75)
+  assert [maps[name][-1] for name in _STEM] == [8, 8, 16, 20, 48]
+  channels = [maps[f"mixed{i}"][-1] for i in range(11)]
   assert channels == [n // 4 for n in _CHANNELS]
 
 
@@ -125,13 +88,13 @@ def test_windows_strides_and_padding(padding, monkeypatch):
 
   monkeypatch.setattr(padding_lib, "resolve", record)
   monkeypatch.setattr(pooling, "avg_pool", record_average)
-  _maps(_build(padding=padding), 75)
+  variables.shapes(_build(padding=padding), 75)
   assert calls == " ".join(row for n, row in _WINDOWS for _ in range(n)).split()
   assert counted == [padding == "symmetric"] * 9
 
 
 def test_units_have_the_names_of_torchvision():
-  params = variables.shapes(_build(), 75)["params"]["backbone"]
+  params = networks.parameters(_build(), 75)
   blocks = [set(params[f"mixed{i}"]) for i in range(11)]
   dbl = {f"branch3x3dbl_{i}" for i in (1, 2, 3)}
   ends = {"branch1x1", "branch_pool"}
@@ -147,11 +110,7 @@ def test_units_have_the_names_of_torchvision():
   assert blocks[9] == blocks[10] == threes | ends
 
 
-def test_batch_norm_has_no_factor_and_convolutions_no_bias():
-  for module, names in (
-    (_build(), {"bias"}),
-    (_build(norm_scale=True), {"bias", "scale"}),
-  ):
-    stem = variables.shapes(module, 75)["params"]["backbone"]["stem"]
-    assert set(stem["norm"]) == names
-    assert set(stem["conv"]) == {"kernel"}
+def test_batch_norm_has_no_scale_and_convolutions_no_bias():
+  params = networks.parameters(_build(), 75)["stem"]
+  assert set(params["norm"]) == {"bias"}
+  assert set(params["conv"]) == {"kernel"}

@@ -1,25 +1,19 @@
 """Tests of MobileNetV4's convolutional networks: counts, blocks, head."""
 
-import dataclasses
-
-import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mn_jax.models import counting, layers, mobilenet_v4, registry, variables
-from mn_jax.models.classifier import Classifier
+from mn_jax.models import layers, mobilenet_v4, variables
+from tests.models import networks
 
 _SMALL, _MEDIUM = "mobilenet_v4_conv_small", "mobilenet_v4_conv_medium"
 # Name, width, trainable parameters, and mult-adds by resolution: timm, where
 # widths 0.35 and 0.5 of Conv-Small have names of their own.
 _TIMM_COUNTS = [
-  (_SMALL, 1.0, 3_774_024, {224: 186_005_568, 256: 242_178_048}),
+  (_SMALL, 1.0, 3_774_024, {224: 186_005_568}),
   (_SMALL, 0.5, 2_238_952, {224: 64_741_408}),
   (_SMALL, 0.35, 1_905_384, {224: 47_723_040}),
-  (_MEDIUM, 1.0, 9_715_512, {224: 827_649_984, 256: 1_080_244_224}),
-  (_MEDIUM, 0.75, 6_343_320, {}),
+  (_MEDIUM, 1.0, 9_715_512, {224: 827_649_984}),
   (_MEDIUM, 0.5, 3_803_488, {}),
 ]
 # Kernel and stride of all convolutions but the 1x1, block by block after the
@@ -59,55 +53,20 @@ _RESIDUAL = {
 _each = pytest.mark.parametrize("name", [_SMALL, _MEDIUM])
 
 
-def _build(
-  name: str, *, width: float = 1.0, classes: int = 3, padding: str = "same"
-) -> Classifier:
-  conventions = registry.get(name).conventions
-  return registry.build(
-    registry.describe(
-      name,
-      num_classes=classes,
-      width=width,
-      conventions=dataclasses.replace(conventions, padding=padding),
-    )
-  )
-
-
-def _maps(module: Classifier, size: int) -> dict:
-  """Shapes of the named feature maps of one image."""
-  x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  (_, maps), _ = jax.eval_shape(
-    lambda x: module.init_with_output(jax.random.key(0), x, False), x
-  )
-  return maps
-
-
-def _outputs(module: Classifier, values: dict, size: int) -> dict:
+def _outputs(module, values: dict) -> dict:
   """What every unit and block of the backbone returns, by its path."""
   kinds = (layers.ConvBN, mobilenet_v4.UniversalBottleneck)
-  rng = np.random.default_rng(0)
-  x = rng.normal(size=(2, size, size, 3)).astype(np.float32)
-  _, kept = jax.jit(
-    lambda v, x: module.apply(
-      v,
-      x,
-      False,
-      capture_intermediates=lambda child, _: isinstance(child, kinds),
-      mutable=["intermediates"],
-    )
-  )(values, x)
-  flat = flax.traverse_util.flatten_dict(kept["intermediates"]["backbone"])
-  return {"/".join(path[:-1]): np.asarray(out) for path, (out,) in flat.items()}
+  x = networks.images(2, 32, 32, 3)
+  return networks.outputs(module, values, x, kinds)[1]
 
 
-@pytest.mark.parametrize(("name", "width", "params", "macs"), _TIMM_COUNTS)
-def test_counts_are_those_of_timm(name, width, params, macs):
-  module = _build(name, width=width, classes=1000)
-  for size in macs or [32]:
-    listed = counting.list_layers(module, size)
-    assert sum(layer.params for layer in listed) == params
-    if macs:
-      assert sum(layer.macs for layer in listed) == macs[size]
+def test_counts_are_those_of_timm():
+  for name, width, params, macs in _TIMM_COUNTS:
+    module = networks.build(name, 1000, width)
+    for size in macs or [32]:
+      rows = networks.layers(module, size)
+      assert networks.count(rows)[0] == params, (name, width)
+      assert not macs or networks.macs(rows) == macs[size], (name, size)
 
 
 @pytest.mark.parametrize(
@@ -116,17 +75,15 @@ def test_counts_are_those_of_timm(name, width, params, macs):
 )
 def test_parameters_with_running_statistics(name, total, headless):
   """The head is 960 x 1280, four vectors of its norm, 1280 x 1000 + 1000."""
-  values = variables.shapes(_build(name, classes=1000), 32)
-  assert sum(counting.count_params(values)) == total
-  for collection in values.values():
-    del collection["head"]
-  assert sum(counting.count_params(values)) == headless
+  rows = networks.layers(networks.build(name, 1000), 224)
+  assert sum(networks.count(rows)) == total
+  assert sum(networks.count(rows, "backbone/")) == headless
 
 
 @_each
 @pytest.mark.parametrize("size", [50, 224])
 def test_feature_maps(name, size):
-  maps = _maps(_build(name), size)
+  maps = dict(networks.maps(networks.build(name), size))
   pixels = -(-size // 2)
   expected = {"stem": pixels}
   for i, windows in enumerate(_WINDOWS[name]):
@@ -135,27 +92,24 @@ def test_feature_maps(name, size):
     expected[f"block{i}"] = pixels
   expected["top"] = pixels
   pooled = maps.pop("pooled")
-  assert {key: x.shape[1:3] for key, x in maps.items()} == {
+  assert {key: shape[:2] for key, shape in maps.items()} == {
     key: (n, n) for key, n in expected.items()
   }
   assert pixels == -(-size // 32)
-  assert maps["top"].shape[-1] == pooled.shape[-1] == 960
+  assert maps["top"][-1] == pooled[-1] == 960
 
 
-@pytest.mark.parametrize(
-  ("width", "stem", "channels"),
-  [
+def test_width():
+  """The stem only grows; all others are multiples of 8."""
+  for width, stem, channels in (
     (0.35, 32, (16, 16, 32, 24, 32, 48, 336)),
     (0.5, 32, (16, 16, 48, 32, 48, 64, 480)),
     (1.5, 48, (48, 48, 144, 96, 144, 192, 1440)),
-  ],
-)
-def test_width(width, stem, channels):
-  """The stem only grows; all others are multiples of 8."""
-  maps = _maps(_build(_SMALL, width=width), 32)
-  assert maps["stem"].shape[-1] == stem
-  names = [f"block{i}" for i in (0, 1, 2, 3, 4, 10)] + ["top"]
-  assert tuple(maps[key].shape[-1] for key in names) == channels
+  ):
+    maps = networks.maps(networks.build(_SMALL, width=width), 32)
+    assert maps["stem"][-1] == stem
+    names = [f"block{i}" for i in (0, 1, 2, 3, 4, 10)] + ["top"]
+    assert tuple(maps[key][-1] for key in names) == channels
 
 
 @_each
@@ -168,7 +122,7 @@ def test_kernels_and_strides_are_those_of_the_tables(name, monkeypatch):
     return resolve(rule, size, window, stride)
 
   monkeypatch.setattr(layers.padding_lib, "resolve", record)
-  variables.shapes(_build(name, padding="symmetric"), 32)
+  variables.shapes(networks.build(name, padding="symmetric"), 32)
   assert calls == [
     ("symmetric", (window, window), stride)
     for windows in ([(3, 2)], *_WINDOWS[name])
@@ -176,16 +130,13 @@ def test_kernels_and_strides_are_those_of_the_tables(name, monkeypatch):
   ]
 
 
-@_each
+@pytest.mark.parametrize(
+  "name", [_SMALL, pytest.param(_MEDIUM, marks=pytest.mark.extended)]
+)
 def test_blocks_are_those_of_the_tables(name):
-  module = _build(name)
-  outputs = _outputs(module, variables.initial_values(module, 32, 0), 32)
+  module = networks.build(name, width=0.5)
+  outputs = _outputs(module, variables.initial_values(module, 32, 0))
   blocks = range(len(_WINDOWS[name]))
-  for units, found in (
-    (_START, "start_depthwise"),
-    (_MIDDLE, "depthwise"),
-  ):
-    assert {i for i in blocks if f"block{i}/{found}" in outputs} == units[name]
   residual, before = set(), outputs["stem"]
   for i in blocks:
     project = outputs.get(f"block{i}/project")
@@ -207,9 +158,18 @@ def test_blocks_are_those_of_the_tables(name):
     assert outputs[path].max() > 0, path
 
 
+@_each
+def test_depthwise_convolutions_are_those_of_the_tables(name):
+  params = networks.parameters(networks.build(name), 32)
+  for units, unit in ((_START, "start_depthwise"), (_MIDDLE, "depthwise")):
+    blocks = {
+      i for i in range(len(_WINDOWS[name])) if unit in params[f"block{i}"]
+    }
+    assert blocks == units[name], unit
+
+
 def test_the_only_fused_bottleneck_expands_four_times():
-  params = variables.shapes(_build(_MEDIUM), 32)["params"]["backbone"]
-  fused = params["block0"]
+  fused = networks.parameters(networks.build(_MEDIUM), 32)["block0"]
   assert fused["expand"]["conv"]["kernel"].shape == (3, 3, 32, 128)
   assert fused["project"]["conv"]["kernel"].shape == (1, 1, 128, 48)
 
@@ -217,7 +177,7 @@ def test_the_only_fused_bottleneck_expands_four_times():
 @_each
 def test_head(name):
   """Hidden layer without bias, BatchNorm, ReLU; then the logits."""
-  module, rng = _build(name, width=0.25), np.random.default_rng(0)
+  module, rng = networks.build(name, width=0.25), np.random.default_rng(0)
   values = variables.initial_values(module, 32, 0)
   head, stats = values["params"]["head"], values["batch_stats"]["head"]["norm0"]
   assert set(head["dense0"]) == {"kernel"}

@@ -1,18 +1,12 @@
 """Tests of kernels as 8-bit integers against NumPy."""
 
-import functools
-
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
 
-from mn_jax.models import folding, quantize, registry, variables
-
-# The compiler takes twice as long to optimise.
-_jit = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
-)
+from mn_jax.models import folding, quantize, variables
+from tests.models import networks
 
 
 def _oracle(kernel):
@@ -31,7 +25,7 @@ def _kernel(kernel):
 
 
 def _restored(kernel):
-  found = _jit(quantize.dequantize)({"kernel": _kernel(kernel)})
+  found = jax.jit(quantize.dequantize)({"kernel": _kernel(kernel)})
   return np.asarray(found["kernel"])
 
 
@@ -83,20 +77,26 @@ def test_a_channel_that_is_not_finite_stays_so(value):
   assert not np.isfinite(found[:, 1]).any()
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "mobilenet_v1",
+    pytest.param("mobilenet_v3_small", marks=pytest.mark.extended),
+  ],
+)
 def test_logits_stay_close(name):
   """Within 5 % of the largest: those of random networks move by 1 to 2 %."""
-  network = registry.describe(name, num_classes=5, width=0.25)
-  values = variables.initial_values(registry.build(network), 32, 0)
+  fields = {"classes": 5, "width": 0.25, "shallow": name == "mobilenet_v1"}
+  values = variables.initial_values(networks.build(name, **fields), 32, 0)
   params = folding.fold(values, epsilon=1e-3)["params"]
   small = quantize.quantize(params)
   kernels = flax.traverse_util.flatten_dict(params)
   kernels = [x for path, x in kernels.items() if path[-1] == "kernel"]
   stored = [x for x in jax.tree.leaves(small) if x.dtype == np.int8]
   assert sum(x.nbytes for x in stored) == sum(x.nbytes for x in kernels) / 4
-  x = np.random.default_rng(1).normal(size=(4, 32, 32, 3)).astype(np.float32)
-  module = registry.build(network, folded=True)
-  apply = _jit(
+  x = networks.images(4, 32, 32, 3)
+  module = networks.build(name, folded=True, **fields)
+  apply = jax.jit(
     lambda p, x: module.apply({"params": quantize.dequantize(p)}, x, False)[0]
   )
   expected, found = apply(params, x), apply(small, x)

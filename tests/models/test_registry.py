@@ -1,142 +1,182 @@
 """Tests of every network in the registry, and of how it is asked for one."""
 
 import dataclasses
-import functools
 import re
 
 import flax.traverse_util
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.models import classifier, counting, registry, variables
+from mn_jax.models import classifier, registry, variables
 from mn_jax.ops import padding
+from tests.models import networks
 
-_networks = pytest.mark.parametrize("name", registry.MODELS)
-# Those whose code another one tests in less time, and the slowest to compile.
-_LONG = (
-  "mobilenet_v3_large",
-  "mobilenet_v4_conv_medium",
-  "inception_resnet_v2",
-  "resnet34",
-  "resnet152",
-)
-_without_the_longest = pytest.mark.parametrize(
+_each_network = pytest.mark.parametrize("name", registry.MODELS)
+# Without those whose code a smaller one shares.
+_each_kind_of_network = pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=[pytest.mark.slow] if name in _LONG else [])
+    pytest.param(name, marks=[pytest.mark.extended] if shares_code else [])
     for name in registry.MODELS
+    for shares_code in [
+      name.endswith(("v3_large", "conv_medium", "net34", "net152"))
+    ]
   ],
 )
-# The compiler takes twice as long to optimise.
-_jit = functools.partial(
-  jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+# A training step takes seconds to compile, of a large network half a minute.
+_each_network_compiled = pytest.mark.parametrize(
+  ("name", "options"),
+  [
+    pytest.param("simple_cnn", {}),
+    pytest.param("mobilenet_v1", {"shallow": True}, id="mobilenet_v1-shallow"),
+    *(
+      pytest.param(name, {}, id=name, marks=pytest.mark.extended)
+      for name in registry.MODELS
+      if name != "simple_cnn"
+    ),
+  ],
 )
-
-
-def _build(name: str, *, classes: int = 3, width: float = 0.25, **build):
-  network = registry.describe(name, num_classes=classes, width=width)
-  return registry.build(network, norm_momentum=0.9, **build)
-
-
-def _size(name: str, least: int) -> int:
-  """An input that is large enough, in pixels."""
-  return max(least, registry.get(name).min_resolution)
 
 
 def _flat(tree: dict) -> dict:
   return flax.traverse_util.flatten_dict(tree, sep="/")
 
 
-def _images(*shape: int) -> np.ndarray:
-  return np.random.default_rng(0).normal(size=shape).astype(np.float32)
-
-
-@_networks
+@_each_network
 def test_counts_and_paths_of_the_published_network(name):
   """Transfer and weight import address layers by their paths."""
   spec = registry.get(name)
-  module = _build(name, classes=1000, width=1.0)
-  layers = counting.list_layers(module, spec.conventions.resolution)
-  assert sum(layer.params for layer in layers) == spec.params
-  assert sum(layer.macs for layer in layers) == spec.macs
+  module = networks.build(name, classes=1000)
+  layers = networks.layers(module, spec.conventions.resolution)
+  assert networks.count(layers)[0] == spec.params
+  assert networks.macs(layers) == spec.macs
   assert {layer.path.split("/")[0] for layer in layers} == {"backbone", "head"}
   assert layers[-1].path == "head/logits"
   # VGG16 and the simple network have no convolution before their blocks.
   first = {"vgg16": "block0/conv0", "simple_cnn": "conv0"}
   assert layers[0].path == f"backbone/{first.get(name, 'stem/conv')}"
+  # Folding multiplies every BatchNorm into the convolution beside it.
+  paths = {layer.path for layer in layers}
+  for layer in layers:
+    if layer.kind == "norm" and layer.path.startswith("backbone/"):
+      assert layer.path.removesuffix("norm") + "conv" in paths
 
 
-@_networks
-def test_spec_has_a_source_and_valid_conventions(name):
-  spec = registry.get(name)
-  if name != "simple_cnn":
-    assert re.match(r"\w+ .*\d{4}, arXiv:\d{4}\.\d{4,5}, ", spec.paper)
-  assert spec.conventions.padding in padding.RULES
-  assert spec.conventions.resolution >= spec.min_resolution
+def test_every_network_has_a_source_and_valid_conventions():
   known = {field.name for field in dataclasses.fields(registry.Options)}
-  assert set(spec.options) <= known
+  for name, spec in registry.MODELS.items():
+    if name != "simple_cnn":
+      assert re.match(r"\w+ .*\d{4}, arXiv:\d{4}\.\d{4,5}, ", spec.paper), name
+    assert spec.conventions.padding in padding.RULES, name
+    assert spec.conventions.resolution >= spec.min_resolution, name
+    assert set(spec.options) <= known, name
 
 
-# The least pixels, and where it is larger a size that halves to odd maps.
-_sizes = pytest.mark.parametrize(
-  ("name", "size"),
-  [
-    (name, size)
-    for name in registry.MODELS
-    for size in sorted({_size(name, 1), _size(name, 50)})
-  ],
-)
+def _trace(module, size, train):
+  """A pass of two images as a jaxpr, and the types of what it returns.
 
-
-@_sizes
-def test_logits_and_feature_maps(name, size):
-  module = _build(name)
+  Returns:
+    The jaxpr; paths of its inputs, the images excepted; paths of its outputs.
+  """
+  values = variables.shapes(module, size)
+  x = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
   names = []
 
-  def run(x):
-    key = jax.random.key(0)
-    (logits, features), _ = module.init_with_output(key, x, False)
-    names.extend(features)
+  def run(values, x, key):
+    (logits, features), updated = module.apply(
+      values, x, train, mutable=["batch_stats"], rngs={"dropout": key}
+    )
     # A dictionary would come back in alphabetical order.
-    return logits, tuple(features.values())
+    statistics = _flat(updated.get("batch_stats", {}))
+    names.extend(["logits", *features, *statistics])
+    return [logits, *features.values(), *statistics.values()]
 
-  image = jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32)
-  logits, maps = jax.eval_shape(run, image)
-  assert logits.shape == (2, 3)
-  assert logits.dtype == jnp.float32
-  assert len(set(names)) == len(names)
-  *maps, pooled = maps
-  assert names[-1] == "pooled"
+  jaxpr = jax.make_jaxpr(run)(values, x, key)
+  paths = [
+    "/".join(entry.key for entry in path)
+    for path, _ in jax.tree_util.tree_leaves_with_path(values)
+  ]
+  return jaxpr.jaxpr, paths, names
+
+
+def _inputs_of(jaxpr, output) -> set[int]:
+  """Numbers of the inputs that an output of a jaxpr depends on."""
+  needed = {output}
+  for equation in reversed(jaxpr.eqns):
+    if not needed.isdisjoint(equation.outvars):
+      needed |= {
+        v for v in equation.invars if not isinstance(v, jax.extend.core.Literal)
+      }
+  return {i for i, v in enumerate(jaxpr.invars) if v in needed}
+
+
+@_each_kind_of_network
+def test_training_pass(name):
+  """In bfloat16, of an image that halves to odd maps."""
+  size = networks.size(name, 50)
+  module = networks.build(name, width=0.25, dtype="bfloat16", dropout=0.5)
+  jaxpr, inputs, names = _trace(module, size, train=True)
+  outputs = dict(zip(names, jaxpr.outvars, strict=True))
+  assert len(outputs) == len(names)
+  assert {v.aval.dtype for v in jaxpr.invars[: len(inputs)]} == {
+    np.dtype("float32")
+  }
+  types = {path: v.aval for path, v in outputs.items()}
+  logits = types.pop("logits")
+  assert (logits.shape, logits.dtype) == ((2, 3), np.float32)
+  statistics = [
+    path.removeprefix("batch_stats/")
+    for path in inputs
+    if path.startswith("batch_stats/")
+  ]
+  assert set(statistics) <= set(types)
+  assert {types.pop(path).dtype for path in statistics} <= {np.dtype("float32")}
+  # Every statistic is a new one.
+  assert {outputs[path] for path in statistics}.isdisjoint(jaxpr.invars)
+  pooled = types.pop("pooled")
+  *_, last = types.values()
+  assert (pooled.shape, pooled.dtype) == ((2, last.shape[-1]), np.float32)
+  assert {x.dtype for x in types.values()} == {np.dtype(jnp.bfloat16)}
   # In the order of the calls; the last of them is what the head gets.
-  sizes = [x.shape[1:3] for x in maps]
+  sizes = [x.shape[1:3] for x in types.values()]
   assert sizes == sorted(sizes, reverse=True)
-  assert all(0 < rows == cols <= size for rows, cols in sizes)
-  assert pooled.shape == (2, maps[-1].shape[-1])
+  assert all(0 < rows == columns <= size for rows, columns in sizes)
+  used = _inputs_of(jaxpr, outputs["logits"])
+  unused = {path for i, path in enumerate(inputs) if i not in used}
+  assert all(path.startswith("batch_stats/") for path in unused), unused
 
 
-@_without_the_longest
-def test_bfloat16_keeps_parameters_statistics_and_logits_in_float32(name):
-  module, size = _build(name, dtype="bfloat16"), _size(name, 32)
-  values = variables.shapes(module, size)
-  assert {x.dtype for x in jax.tree.leaves(values)} == {np.dtype("float32")}
-  (logits, features), updated = jax.eval_shape(
-    lambda v, x: module.apply(v, x, True, mutable=["batch_stats"]),
-    values,
-    jax.ShapeDtypeStruct((2, size, size, 3), jnp.float32),
-  )
-  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(updated))
-  assert logits.dtype == features.pop("pooled").dtype == jnp.float32
-  assert {x.dtype for x in features.values()} == {np.dtype(jnp.bfloat16)}
+@_each_kind_of_network
+def test_evaluation_of_the_smallest_image(name):
+  smallest = registry.get(name).min_resolution
+  module = networks.build(name, width=0.25)
+  jaxpr, inputs, names = _trace(module, smallest, train=False)
+  outputs = dict(zip(names, jaxpr.outvars, strict=True))
+  maps = [v.aval.shape[1:3] for path, v in outputs.items() if v.aval.ndim == 4]
+  assert all(0 < rows == columns for rows, columns in maps)
+  used = _inputs_of(jaxpr, outputs["logits"])
+  unused = {path for i, path in enumerate(inputs) if i not in used}
+  assert all(path.endswith("/weight") for path in unused), unused
+
+  registry.check_resolution(name, smallest)
+  message = f"got {smallest - 1} pixels for '{name}'; valid: {smallest} or more"
+  with pytest.raises(InputError, match=message):
+    registry.check_resolution(name, smallest - 1)
 
 
-@_without_the_longest
-def test_training(name):
+@_each_network_compiled
+def test_training(name, options):
   """One compiled step: gradients, statistics, dropout; then evaluation."""
-  size = _size(name, 50)
-  module, x = _build(name, dropout=0.5), _images(8, size, size, 3)
+  size = networks.size(name, 50)
+  module = networks.build(
+    name, width=0.25, dropout=0.5, norm_momentum=0.9, **options
+  )
+  x = networks.images(8, size, size, 3)
   values = variables.initial_values(module, size, 0)
 
   def loss(params, stats, x, key):
@@ -153,7 +193,7 @@ def test_training(name):
       updated.get("batch_stats", {}),
     )
 
-  step = _jit(jax.grad(loss, has_aux=True))
+  step = jax.jit(jax.grad(loss, has_aux=True))
   params, stats = values["params"], values["batch_stats"]
   grads, (logits, pooled, updated) = step(params, stats, x, jax.random.key(0))
   for path, g in _flat(grads).items():
@@ -172,7 +212,7 @@ def test_training(name):
 
   # Debiased statistics after one step are the batch's, so evaluation repeats
   # the training pass but for dropout; without them it answers otherwise.
-  evaluate = _jit(lambda v, x: module.apply(v, x, False))
+  evaluate = jax.jit(lambda v, x: module.apply(v, x, False))
   trained = {"params": params, "batch_stats": updated}
   eval_logits, features = evaluate(trained, x)
   # Last maps of one pixel: BatchNorm of eight values magnifies rounding.
@@ -186,54 +226,6 @@ def test_training(name):
 
 
 @pytest.mark.parametrize(
-  ("name", "head"),
-  [("simple_cnn", "own"), ("simple_cnn", "gap_1024")],
-)
-def test_extract_and_classify_are_the_call_in_two(name, head):
-  network = registry.describe(name, num_classes=3, width=0.05, head=head)
-  module, x = registry.build(network), _images(2, 40, 40, 3)
-  values = variables.initial_values(module, 40, 0)
-  logits, features = module.apply(values, x, False)
-  extracted = module.apply(values, x, method="extract")
-  last = "pooled" if head == "gap_1024" else "block3"
-  np.testing.assert_array_equal(extracted, features[last])
-  again = module.apply(values, extracted, False, method="classify")
-  np.testing.assert_array_equal(again, logits)
-
-
-def test_frozen_backbone_trains_as_it_evaluates():
-  network = registry.describe(
-    "mobilenet_v1",
-    num_classes=3,
-    width=0.05,
-    head="gap_128_64",
-    options=registry.Options(shallow=True, block_dropout=0.5),
-  )
-  module = registry.build(network, dropout=0.5, freeze_backbone=True)
-  values, x = variables.initial_values(module, 16, 0), _images(4, 16, 16, 3)
-  (_, features), updated = _jit(
-    lambda v, x: module.apply(
-      v,
-      x,
-      True,
-      mutable=["batch_stats"],
-      rngs={"dropout": jax.random.key(0)},
-    )
-  )(values, x)
-  expected = _jit(lambda v, x: module.apply(v, x, method="extract"))(values, x)
-  np.testing.assert_allclose(features["pooled"], expected, rtol=1e-5, atol=1e-6)
-  stats = updated["batch_stats"]
-  jax.tree.map(
-    np.testing.assert_array_equal,
-    stats["backbone"],
-    values["batch_stats"]["backbone"],
-  )
-  # Those of the head's own BatchNorm are gathered.
-  for norm in ("norm0", "norm1"):
-    assert np.all(np.asarray(stats["head"][norm]["var"]) != 1)
-
-
-@pytest.mark.parametrize(
   ("name", "head", "classes", "total", "in_head"),
   [
     ("mobilenet_v1", "gap_128_64", 10, 3_369_738, 140_490),
@@ -242,18 +234,14 @@ def test_frozen_backbone_trains_as_it_evaluates():
     ("mobilenet_v2", "gap_128_64", 8, 2_431_496, 173_128),
     ("vgg16", "flatten_4096_1024", 10, 121_684_810, 106_970_122),
     ("mobilenet_v1", "gap_1024", 1000, 5_303_464, 2_074_600),
-    # The published networks.
-    ("vgg16", "own", 1000, 138_357_544, 123_642_856),
     ("resnet50", "plain", 1000, 25_610_152, 2_049_000),
   ],
 )
 def test_parameters_with_a_head(name, head, classes, total, in_head):
-  """The total has running statistics, the head's own part has none."""
-  network = registry.describe(name, num_classes=classes, head=head)
-  values = variables.shapes(registry.build(network), 224)
-  assert sum(counting.count_params(values)) == total
-  of_head = {"params": values["params"]["head"], "batch_stats": {}}
-  assert counting.count_params(of_head) == (in_head, 0)
+  """The total includes the running statistics."""
+  layers = networks.layers(networks.build(name, classes, head=head), 224)
+  assert sum(networks.count(layers)) == total
+  assert networks.count(layers, "head/")[0] == in_head
 
 
 def test_describe_takes_the_conventions_of_training_from_scratch():
@@ -289,16 +277,7 @@ def test_describe_takes_the_conventions_of_training_from_scratch():
     ),
   ],
 )
-def test_what_there_is_not_is_refused(name, wrong, message):
+def test_unknown_networks_heads_and_options_are_refused(name, wrong, message):
   with pytest.raises(InputError, match=re.escape(message)) as refused:
     registry.describe(name, num_classes=2, **wrong)
   assert "\n" not in str(refused.value)
-
-
-@_networks
-def test_too_small_inputs_are_refused(name):
-  smallest = registry.get(name).min_resolution
-  registry.check_resolution(name, smallest)
-  message = f"got {smallest - 1} pixels for '{name}'; valid: {smallest} or more"
-  with pytest.raises(InputError, match=message):
-    registry.check_resolution(name, smallest - 1)

@@ -2,19 +2,14 @@
 
 import numpy as np
 
-from mn_jax.models import counting, registry, variables
-
-
-def _build(classes: int = 3, width: float = 0.05, head: str = "own"):
-  network = registry.describe(
-    "simple_cnn", num_classes=classes, width=width, head=head
-  )
-  return registry.build(network)
+from mn_jax.models import registry, variables
+from tests.models import networks
 
 
 def test_layers_at_160_pixels_with_8_classes():
-  layers = counting.list_layers(_build(8, 1.0), 160)
-  assert sum(layer.params for layer in layers) == 670_056
+  module = networks.build("simple_cnn", 8)
+  layers = networks.layers(module, 160)
+  assert networks.count(layers)[0] == 670_056
   assert [(x.path, x.kind, x.output) for x in layers] == [
     ("backbone/conv0", "conv 3x3", (160, 160, 64)),
     ("backbone/conv1", "conv 3x3", (80, 80, 64)),
@@ -23,13 +18,13 @@ def test_layers_at_160_pixels_with_8_classes():
     ("head/dense0", "dense", (32,)),
     ("head/logits", "dense", (8,)),
   ]
-  flattened = variables.shapes(_build(8, 1.0), 160)["params"]["head"]["dense0"]
-  assert flattened["kernel"].shape == (10 * 10 * 128, 32)
+  head = variables.shapes(module, 160)["params"]["head"]
+  assert head["dense0"]["kernel"].shape == (10 * 10 * 128, 32)
 
 
 def test_convolution_bias_activation_and_pooling():
   """The first map, of a convolution with windows counted by hand."""
-  module = _build()
+  module = networks.build("simple_cnn", width=0.05)
   values = variables.initial_values(module, 17, 0)
   conv = values["params"]["backbone"]["conv0"]
   conv["kernel"][:] = 1
@@ -50,14 +45,13 @@ def test_convolution_bias_activation_and_pooling():
 
 
 def test_there_are_no_statistics():
-  values = variables.initial_values(_build(), 16, 0)
+  module = networks.build("simple_cnn", width=0.05)
+  values = variables.initial_values(module, 16, 0)
   assert values["batch_stats"] == {}
 
 
 def test_below_the_smallest_resolution_nothing_is_left():
   smallest = registry.get("simple_cnn").min_resolution
-  module = _build(head="plain")
+  module = networks.build("simple_cnn", head="plain")
   for size, left in ((smallest, 1), (smallest - 1, 0)):
-    layers = counting.list_layers(module, size)
-    # The last convolution, before the last pooling.
-    assert layers[3].output[0] // 2 == left
+    assert networks.maps(module, size)["block3"][:2] == (left, left)

@@ -1,77 +1,58 @@
 """Tests of VGG16."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from mn_jax.models import counting, registry, variables
+from mn_jax.models import registry, variables
+from tests.models import networks
 
 
-def _build(classes: int = 3, width: float = 0.05, head: str = "own", **build):
-  network = registry.describe(
-    "vgg16", num_classes=classes, width=width, head=head
-  )
-  return registry.build(network, **build)
+def _build(classes=3, width=0.05, **fields):
+  return networks.build("vgg16", classes, width, **fields)
 
 
 def test_counts_are_those_of_torchvision_and_keras():
-  layers = counting.list_layers(_build(1000, 1.0), 224)
-  assert sum(layer.params for layer in layers) == 138_357_544
+  layers = networks.layers(_build(1000, 1.0), 224)
+  assert networks.count(layers) == (138_357_544, 0)
+  assert networks.count(layers, "backbone/") == (14_714_688, 0)
+  assert networks.macs(layers) == 15_470_264_320
   backbone = [x for x in layers if x.path.startswith("backbone/")]
-  assert sum(layer.params for layer in backbone) == 14_714_688
-  assert sum(layer.macs for layer in layers) == 15_470_264_320
-  assert sum(layer.macs for layer in backbone) == 15_346_630_656
+  assert networks.macs(backbone) == 15_346_630_656
   assert [layer.kind for layer in layers] == ["conv 3x3"] * 13 + ["dense"] * 3
-  assert not any(layer.stats for layer in layers)
 
 
-def test_every_convolution_has_a_bias_and_there_is_no_batch_norm():
-  values = variables.shapes(_build(), 32)
-  assert values["batch_stats"] == {}
+def test_every_convolution_has_a_bias():
   convs = [
     set(conv)
-    for block in values["params"]["backbone"].values()
+    for block in networks.parameters(_build(), 32).values()
     for conv in block.values()
   ]
   assert convs == [{"kernel", "bias"}] * 13
 
 
-@pytest.mark.parametrize(
-  ("size", "sizes"),
-  # An odd row and column is lost, as in torchvision and Keras.
-  [
+def test_feature_maps():
+  """An odd row or column is lost, as in torchvision and Keras."""
+  for size, sizes in (
     (224, [112, 56, 28, 14, 7]),
     (79, [39, 19, 9, 4, 2]),
     (32, [16, 8, 4, 2, 1]),
-  ],
-)
-def test_feature_maps(size, sizes):
-  module = _build(width=0.25)
-  values = variables.shapes(module, size)
-  x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  _, features = jax.eval_shape(
-    lambda v, x: module.apply(v, x, False), values, x
-  )
-  assert features.pop("pooled").shape == (1, 128)
-  assert {name: x.shape[1:] for name, x in features.items()} == {
-    f"block{i}": (n, n, channels)
-    for i, (n, channels) in enumerate(
-      zip(sizes, (16, 32, 64, 128, 128), strict=True)
-    )
-  }
-  # The head gets every pixel.
-  kernel = values["params"]["head"]["dense0"]["kernel"]
-  assert kernel.shape == (sizes[-1] ** 2 * 128, 1024)
+  ):
+    module = _build(width=0.25)
+    channels = (16, 32, 64, 128, 128)
+    assert networks.maps(module, size) == {
+      f"block{i}": (n, n, c)
+      for i, (n, c) in enumerate(zip(sizes, channels, strict=True))
+    } | {"pooled": (128,)}
+    # The head gets every pixel.
+    head = variables.shapes(module, size)["params"]["head"]
+    assert head["dense0"]["kernel"].shape == (sizes[-1] ** 2 * 128, 1024)
 
 
 def test_below_the_smallest_resolution_nothing_is_left():
   smallest = registry.get("vgg16").min_resolution
   module = _build(head="plain")
   for size, left in ((smallest, 1), (smallest - 1, 0)):
-    layers = counting.list_layers(module, size)
-    # The last convolution, before the last pooling.
-    assert layers[12].output[0] // 2 == left
+    assert networks.maps(module, size)["block4"][:2] == (left, left)
 
 
 def test_activations_are_relu():

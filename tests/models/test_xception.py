@@ -1,55 +1,28 @@
 """Tests of Xception: counts, maps, blocks."""
 
-import dataclasses
-
-import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mn_jax.models import counting, layers, registry, variables, xception
-from mn_jax.models.classifier import Classifier
+from mn_jax.models import layers, registry, variables, xception
 from mn_jax.ops import pooling
+from tests.models import networks
 
 # Output channels of 'block2' to 'block13': figure 5.
 _CHANNELS = (128, 256, *(728,) * 9, 1024)
 _STRIDED = (2, 3, 4, 13)
 
 
-def _build(*, classes=3, width=1.0, padding="same") -> Classifier:
-  usual = registry.get("xception").conventions
-  return registry.build(
-    registry.describe(
-      "xception",
-      num_classes=classes,
-      width=width,
-      conventions=dataclasses.replace(usual, padding=padding),
-    )
-  )
-
-
-def _maps(module: Classifier, size: int) -> dict:
-  """Shapes of the named feature maps of one image."""
-  x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-  (_, maps), _ = jax.eval_shape(
-    lambda x: module.init_with_output(jax.random.key(0), x, False), x
-  )
-  return maps
+def _build(classes=3, width=1.0, **fields):
+  return networks.build("xception", classes, width, **fields)
 
 
 def test_counts_are_those_of_keras_and_the_paper():
-  module = _build(classes=1000)
-  params, stats = counting.count_params(variables.shapes(module, 32))
+  rows = networks.layers(_build(1000), 299)
+  params, stats = networks.count(rows)
   assert params == 22_855_952  # the paper's table 3
   assert params + stats == 22_910_480
-  assert counting.count_macs(module, 299) == 8_357_403_496
-
-
-def test_counts_without_the_head():
-  values = variables.shapes(_build(), 32)
-  del values["params"]["head"]
-  assert sum(counting.count_params(values)) == 20_861_480
+  assert sum(networks.count(rows, "backbone/")) == 20_861_480
+  assert networks.macs(rows) == 8_357_403_496
 
 
 @pytest.mark.parametrize(
@@ -62,30 +35,30 @@ def test_counts_without_the_head():
   ],
 )
 def test_feature_maps(size, padding, pixels):
-  maps = _maps(_build(padding=padding), size)
+  maps = networks.maps(_build(padding=padding), size)
   stem, conv2, *entry, last = pixels
-  expected = {"stem": (1, stem, stem, 32), "conv2": (1, conv2, conv2, 64)}
+  expected = {"stem": (stem, stem, 32), "conv2": (conv2, conv2, 64)}
   rows = (*entry, *(entry[-1],) * 8, last)
   for i, (n, channels) in enumerate(zip(rows, _CHANNELS, strict=True)):
-    expected[f"block{i + 2}"] = (1, n, n, channels)
+    expected[f"block{i + 2}"] = (n, n, channels)
   expected |= {
-    "top1": (1, last, last, 1536),
-    "top2": (1, last, last, 2048),
-    "pooled": (1, 2048),
+    "top1": (last, last, 1536),
+    "top2": (last, last, 2048),
+    "pooled": (2048,),
   }
-  assert {name: x.shape for name, x in maps.items()} == expected
+  assert maps == expected
 
 
 def test_smallest_resolution():
   assert registry.get("xception").min_resolution == 7
   with pytest.raises(ValueError, match="does not fit"):
-    _maps(_build(width=0.25), 6)
+    networks.maps(_build(width=0.25), 6)
 
 
 def test_width_rounds_channels_down():
-  maps = _maps(_build(width=0.3), 32)
+  maps = networks.maps(_build(width=0.3), 32)
   names = ("stem", "conv2", "block2", "block12", "block13", "top2")
-  channels = [maps[name].shape[-1] for name in names]
+  channels = [maps[name][-1] for name in names]
   assert channels == [9, 19, 38, 218, 307, 614]
 
 
@@ -98,7 +71,7 @@ def test_only_max_pooling_asks_for_the_rule(padding, monkeypatch):
     return resolve(rule, size, window, stride)
 
   monkeypatch.setattr(layers.padding_lib, "resolve", record)
-  _maps(_build(padding=padding), 32)
+  variables.shapes(_build(padding=padding), 33)
   depthwise = ("same", (3, 3), 1)
   pool = (padding, (3, 3), 2)
   assert calls == [
@@ -116,7 +89,7 @@ def test_units():
 
   The one of 'block13' has its second convolution's channels.
   """
-  params = variables.shapes(_build(), 32)["params"]["backbone"]
+  params = networks.parameters(_build(), 32)
   for i in range(2, 14):
     block = params[f"block{i}"]
     assert ("shortcut" in block) == (i in _STRIDED)
@@ -139,20 +112,10 @@ def test_units():
 def test_blocks_add_what_is_before_their_relu():
   module = _build(width=0.125)
   values = variables.initial_values(module, 32, 0)
-  x = np.random.default_rng(0).normal(size=(2, 40, 40, 3)).astype(np.float32)
   kinds = (xception.SeparableUnit, xception.ResidualBlock, layers.ConvBN)
   kinds = (*kinds, layers.DepthwiseConv)
-  (_, features), kept = jax.jit(
-    lambda v, x: module.apply(
-      v,
-      x,
-      False,
-      capture_intermediates=lambda child, _: isinstance(child, kinds),
-      mutable=["intermediates"],
-    )
-  )(values, x)
-  flat = flax.traverse_util.flatten_dict(kept["intermediates"]["backbone"])
-  maps = {"/".join(path[:-1]): np.asarray(x) for path, (x,) in flat.items()}
+  x = networks.images(2, 40, 40, 3)
+  features, maps = networks.outputs(module, values, x, kinds)
   params = values["params"]["backbone"]
 
   def depthwise(path, x):
