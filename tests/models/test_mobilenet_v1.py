@@ -19,10 +19,10 @@ _TOTALS = {
 # Millions of mult-adds by width and resolution: the table of TF-slim's README,
 # which for width 0.5 at 224 px says 150 where the paper's table 6 says 149.
 _PUBLISHED_MACS = {
-  1.0: {224: 569, 192: 418, 160: 291, 128: 186},
-  0.75: {224: 325, 128: 107},
-  0.5: {224: 149, 160: 77},
-  0.25: {224: 41, 192: 30},
+  1.0: {192: 418, 128: 186},
+  0.75: {224: 325},
+  0.5: {224: 149},
+  0.25: {224: 41},
 }
 
 

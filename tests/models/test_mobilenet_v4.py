@@ -10,7 +10,6 @@ _SMALL, _MEDIUM = "mobilenet_v4_conv_small", "mobilenet_v4_conv_medium"
 # Name, width, trainable parameters, and mult-adds by resolution: timm, where
 # widths 0.35 and 0.5 of Conv-Small have names of their own.
 _TIMM_COUNTS = [
-  (_SMALL, 1.0, 3_774_024, {224: 186_005_568}),
   (_SMALL, 0.5, 2_238_952, {224: 64_741_408}),
   (_SMALL, 0.35, 1_905_384, {224: 47_723_040}),
   (_MEDIUM, 1.0, 9_715_512, {224: 827_649_984}),

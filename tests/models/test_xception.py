@@ -28,7 +28,6 @@ def test_counts_are_those_of_keras_and_the_paper():
 @pytest.mark.parametrize(
   ("size", "padding", "pixels"),
   [
-    (299, "same", (149, 147, 74, 37, 19, 10)),
     (72, "same", (35, 33, 17, 9, 5, 3)),
     (72, "symmetric", (35, 33, 17, 9, 5, 3)),
     (7, "same", (3, 1, 1, 1, 1, 1)),
@@ -109,6 +108,7 @@ def test_units():
   assert shapes == [(1, 1, 728, 728), (1, 1, 728, 1024), (1, 1, 728, 1024)]
 
 
+@pytest.mark.extended
 def test_blocks_add_what_is_before_their_relu():
   module = _build(width=0.125)
   values = variables.initial_values(module, 32, 0)
