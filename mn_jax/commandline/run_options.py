@@ -97,7 +97,7 @@ def add_precision(parser: Parser, default: str) -> None:
   )
 
 
-def open_run(args: argparse.Namespace) -> reopen.Restored:
+def open_run(args: argparse.Namespace) -> reopen.SavedRun:
   """The run that the arguments name.
 
   Raises:

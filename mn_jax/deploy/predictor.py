@@ -142,7 +142,7 @@ def from_workdir(
 
 
 def from_run(
-  run: reopen.Restored, *, precision: str | None = None, batch_size: int = 32
+  run: reopen.SavedRun, *, precision: str | None = None, batch_size: int = 32
 ) -> Predictor:
   """The network of an opened run, which sees images as in training.
 
@@ -167,7 +167,7 @@ def from_run(
 
 
 def predict_rows(
-  run: reopen.Restored,
+  run: reopen.SavedRun,
   data: split_data.SplitData,
   rows: np.ndarray,
   *,
@@ -175,7 +175,7 @@ def predict_rows(
 ) -> Predictions:
   """Predictions of the folded network for images of the run's data set.
 
-  `Restored.predict` computes the same with the evaluation step of training.
+  `SavedRun.predict` computes the same with the evaluation step of training.
 
   Args:
     run: with the checkpoint that is used.

@@ -18,7 +18,7 @@ from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import inspection_figures, report_figures
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import reopen
-from mn_jax.run.reopen import Restored
+from mn_jax.run.reopen import SavedRun
 from mn_jax.run.split_data import SplitData
 
 # Numbers of images.
@@ -149,7 +149,7 @@ def measure_baselines(data: SplitData) -> Baselines:
   }
 
 
-def _with_batch_statistics(run: Restored, data: SplitData) -> dict[str, float]:
+def _with_batch_statistics(run: SavedRun, data: SplitData) -> dict[str, float]:
   try:
     recalibrated, _ = run.with_batch_statistics(data, _STATISTICS)
   except InputError:  # no running statistics that could lag
@@ -177,7 +177,7 @@ def _draw_errors(data: SplitData, analysis: RunAnalysis) -> np.ndarray | None:
 
 
 def _explain(
-  run: Restored, data: SplitData, test: NamedPredictions
+  run: SavedRun, data: SplitData, test: NamedPredictions
 ) -> np.ndarray:
   """Draws every method's saliency map of a few test images."""
   outputs = test.predictions
@@ -209,7 +209,7 @@ def _explain(
 
 
 def _embed(
-  run: Restored, data: SplitData, progress: Progress
+  run: SavedRun, data: SplitData, progress: Progress
 ) -> tuple[np.ndarray | None, float, float]:
   """Draws features of test images; returns also accuracy and silhouette."""
   order = np.random.default_rng(0).permutation(data.part("test"))

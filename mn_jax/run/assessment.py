@@ -1,4 +1,4 @@
-"""A part of a split judged: its metrics with what validation chose, changes."""
+"""Assesses a run on a part of its split, with choices made on validation."""
 
 import dataclasses
 import math
@@ -18,30 +18,30 @@ from mn_jax.run import split_data
 
 
 @dataclasses.dataclass(frozen=True)
-class Judged:
-  """A part of a split by one way to compute it.
+class Assessment:
+  """Predictions and metrics of a part of a split.
 
   Attributes:
-    predictions: with the temperature, if there is one.
-    found: i[n], the classes that the threshold decided on; None without.
-    scalars: the metrics.
-    applied: what was changed, by name: 'temperature', 'threshold'.
+    predictions: logits divided by the temperature, if there is one.
+    predicted: i[n], the classes that the threshold decides on; None without.
+    metrics: by name.
+    applied: the 'temperature' and 'threshold' that validation chose.
   """
 
   predictions: Predictions
-  found: np.ndarray | None
-  scalars: dict[str, float]
+  predicted: np.ndarray | None
+  metrics: dict[str, float]
   applied: dict[str, float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-  """What another way to compute a network changes.
+  """What computing a network in another way changes, such as a precision.
 
   Attributes:
-    before: the metrics.
-    differences: from those, where the network has a part in them.
-    agreement: of the answers.
+    before: metrics of the first way.
+    differences: second minus first, for metrics that depend on the network.
+    agreement: how far the predictions agree.
   """
 
   before: dict[str, float]
@@ -49,25 +49,27 @@ class Change:
   agreement: comparison.Agreement
 
 
-def judge(
+def assess(
   data: split_data.SplitData,
   part: str,
   predict: Callable[[np.ndarray], Predictions],
   *,
   temperature: bool,
   threshold: bool,
-) -> Judged:
-  """Predicts and measures.
+) -> Assessment:
+  """Predicts a part of a split and computes its metrics.
 
   Args:
     data: of the run.
     part: of its split.
-    predict: answers for rows of the data's cache.
-    temperature: whether logits are divided by the one that fits val.
-    threshold: whether the one with the best balanced accuracy on val decides.
+    predict: predictions for rows i64[n] of the data's cache.
+    temperature: whether logits are divided by the temperature that fits
+      validation best.
+    threshold: whether the threshold with the best balanced accuracy on
+      validation decides, in place of 0.5.
 
   Raises:
-    InputError: for logits of which no temperature can be found.
+    InputError: for logits that no temperature can be fitted to.
   """
   applied: dict[str, float] = {}
   positive = data.spec.positive
@@ -75,38 +77,40 @@ def judge(
   if (temperature or threshold) and part != "val":
     val = predict(data.part("val"))
   if temperature:
-    found = calibration.fit_temperature(val)
-    if math.isnan(found):
+    fitted = calibration.fit_temperature(val)
+    if math.isnan(fitted):
       raise InputError(
         "--temperature-from-val: got logits that are not finite; valid: a "
         "checkpoint that has not diverged"
       )
-    applied["temperature"] = found
-    predictions, val = (calibration.scale(x, found) for x in (predictions, val))
-  decided = None
+    applied["temperature"] = fitted
+    predictions, val = (
+      calibration.scale(x, fitted) for x in (predictions, val)
+    )
+  predicted = None
   if threshold:
     lowest = thresholds.best_balanced_accuracy(val, positive=positive)
     applied["threshold"] = lowest
-    decided = thresholds.decide(predictions, lowest, positive=positive)
-  scalars = classification.summarize(
-    predictions, positive=positive, predicted=decided
+    predicted = thresholds.decide(predictions, lowest, positive=positive)
+  metrics = classification.summarize(
+    predictions, positive=positive, predicted=predicted
   )
-  return Judged(predictions, decided, scalars, applied)
+  return Assessment(predictions, predicted, metrics, applied)
 
 
-def change(before: Judged, after: Judged) -> Change:
-  """Compares two ways to compute the same part."""
+def compare(before: Assessment, after: Assessment) -> Change:
+  """Compares two assessments of the same images."""
   return Change(
-    before=before.scalars,
+    before=before.metrics,
     differences={
-      name: value - before.scalars[name]
-      for name, value in after.scalars.items()
+      name: value - before.metrics[name]
+      for name, value in after.metrics.items()
       if name not in classification.DEFINED
     },
     agreement=comparison.agreement(
       before.predictions,
       after.predictions,
-      predicted_first=before.found,
-      predicted_second=after.found,
+      predicted_first=before.predicted,
+      predicted_second=after.predicted,
     ),
   )

@@ -1,15 +1,16 @@
-"""Running statistics taken anew: for new images, or in place of the averages.
+"""Recalibration of BatchNorm: running statistics computed from given images.
 
-Pretrained running statistics describe other images; in some files, exported
-with BatchNorm folded into the convolutions, they describe none at all. Training
-normalises by the batch, so a network that begins with such statistics forgets
-at the first step what it knew. Here every BatchNorm gets the mean and variance
-that its input has on the new images, and the scale and bias with which it
-computes exactly what it did before.
+`match_statistics` fits pretrained weights to new images before training. Their
+running statistics describe other images, or none at all where BatchNorm was
+folded into the convolutions of a file. Training normalises by the batch, so a
+network that starts with such statistics loses at the first step what it has
+learned. Here every BatchNorm gets the mean and variance that its input has on
+the new images, and the scale and bias with which it computes exactly what it
+did before.
 
-Averages over training, on the other hand, may lag behind the weights that
-training ended with. What the network does without that lag is found by taking
-the statistics of batches as training does, and leaving all else as it is.
+`batch_statistics` is for evaluation after training. Running statistics may lag
+behind the weights that training ended with; statistics of batches, taken as
+training takes them, show the network without that lag.
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,10 +30,10 @@ from mn_jax.parallel import mesh as mesh_lib
 
 
 def check(network: registry.Network) -> None:
-  """Refuses networks without the scale that would take up a new variance.
+  """Refuses networks in which no BatchNorm has a scale, for `match_statistics`.
 
   Raises:
-    InputError: if it is one.
+    InputError: if the network is one of these.
   """
   backbone = variables_lib.shapes(
     registry.build(network), network.conventions.resolution
@@ -53,7 +54,7 @@ def match_statistics(
   *,
   resolution: int,
 ) -> dict:
-  """New variables of the same function, for the images of some batches.
+  """Fits running statistics to new images without changing the function.
 
   Args:
     module: the network; every BatchNorm of its backbone needs a scale.
@@ -68,14 +69,16 @@ def match_statistics(
   mesh = mesh_lib.make_mesh(jax.local_devices())
   put = mesh_lib.HostImages(mesh).put
   moments = jax.jit(
-    lambda v, images: _moments(module, conventions, v, images, resolution),
+    lambda v, images: _moments(
+      module, conventions, v, images, resolution, train=False
+    ),
     out_shardings=mesh_lib.replicated(mesh),
   )
-  sums, count = None, 0
+  sums, count = {}, 0
   for images in batches:
-    found = jax.device_get(moments(variables, put({"image": images})["image"]))
-    found = jax.tree.map(np.float64, found)
-    sums = found if sums is None else jax.tree.map(np.add, sums, found)
+    new = jax.device_get(moments(variables, put({"image": images})["image"]))
+    new = jax.tree.map(np.float64, new)
+    sums = jax.tree.map(np.add, sums, new) if count else new
     count += 1
   params = flax.traverse_util.flatten_dict(variables["params"], sep="/")
   stats = flax.traverse_util.flatten_dict(variables["batch_stats"], sep="/")
@@ -108,12 +111,12 @@ def batch_statistics(
   *,
   resolution: int,
 ) -> dict:
-  """Statistics of batches, normalised as in training, instead of averages.
+  """Replaces running statistics by those of batches normalised as in training.
 
   Every BatchNorm gets the mean and the variance of its input over all images,
   while the layers before it normalise by the batch (Wu and Johnson,
-  arXiv:2105.07576, section 3). Nothing is dropped out. One that is frozen,
-  and so normalises by its averages in training too, keeps them.
+  arXiv:2105.07576, section 3). There is no dropout. A frozen
+  BatchNorm, which uses its running statistics in training too, keeps them.
 
   Args:
     module: the network.
@@ -129,12 +132,14 @@ def batch_statistics(
     InputError: if no BatchNorm normalises by the batch in training.
   """
   moments = jax.jit(
-    lambda v, images: _batch_moments(module, conventions, v, images, resolution)
+    lambda v, images: _moments(
+      module, conventions, v, images, resolution, train=True
+    )
   )
   sums, count = {}, 0
   for images in batches:
-    found = jax.tree.map(np.float64, jax.device_get(moments(variables, images)))
-    sums = jax.tree.map(np.add, sums, found) if count else found
+    new = jax.tree.map(np.float64, jax.device_get(moments(variables, images)))
+    sums = jax.tree.map(np.add, sums, new) if count else new
     count += 1
   if not sums:
     raise InputError(
@@ -152,58 +157,44 @@ def batch_statistics(
   }
 
 
-def _batch_moments(
-  module: Classifier,
-  conventions: registry.Conventions,
-  variables: dict,
-  images: jax.Array,
-  resolution: int,
-) -> dict[str, tuple[jax.Array, jax.Array]]:
-  """Mean and mean square of the input of all that normalises by the batch."""
-  found = {}
-
-  def look(next_function, args, kwargs, context):
-    layer = context.module
-    if isinstance(layer, nn.Dropout):
-      return args[0]
-    if isinstance(layer, layers.BatchNorm):
-      x, train = args[:2]
-      path = "/".join(layer.path)
-      if train and not (layer.frozen and layer.frozen(path)):
-        found[path] = _of_channels(x)
-    return next_function(*args, **kwargs)
-
-  x = inputs.to_input(
-    images, resolution=resolution, mean=conventions.mean, std=conventions.std
-  )
-  with nn.intercept_methods(look):
-    module.apply(variables, x, True, mutable=["batch_stats"])
-  return found
-
-
 def _moments(
   module: Classifier,
   conventions: registry.Conventions,
   variables: dict,
   images: jax.Array,
   resolution: int,
+  *,
+  train: bool,
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
-  """Mean and mean square of every BatchNorm's input, by its path."""
-  found = {}
+  """Mean and mean square, f32[c], of the inputs of BatchNorms, by their path.
 
-  def look(next_function, args, kwargs, context):
-    path = "/".join(context.module.path)
-    norm = isinstance(context.module, layers.BatchNorm)
-    if norm and path.startswith("backbone/"):
-      found[path] = _of_channels(args[0])
+  In training these are of all that normalise by the batch, without dropout;
+  otherwise of those of the backbone.
+  """
+  moments = {}
+
+  def record(next_function, args, kwargs, context):
+    layer, path = context.module, "/".join(context.module.path)
+    if train and isinstance(layer, nn.Dropout):
+      return args[0]
+    if isinstance(layer, layers.BatchNorm):
+      if train:
+        wanted = args[1] and not (layer.frozen and layer.frozen(path))
+      else:
+        wanted = path.startswith("backbone/")
+      if wanted:
+        moments[path] = _of_channels(args[0])
     return next_function(*args, **kwargs)
 
   x = inputs.to_input(
     images, resolution=resolution, mean=conventions.mean, std=conventions.std
   )
-  with nn.intercept_methods(look):
-    module.apply(variables, x, method="extract")
-  return found
+  with nn.intercept_methods(record):
+    if train:
+      module.apply(variables, x, True, mutable=["batch_stats"])
+    else:
+      module.apply(variables, x, method="extract")
+  return moments
 
 
 def _of_channels(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""A run, finished or stopped, opened from its workdir to be looked at."""
+"""Opens a finished or stopped run from its workdir, to evaluate or predict."""
 
 import dataclasses
 import pathlib
@@ -16,7 +16,7 @@ from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh
-from mn_jax.run import network as initial
+from mn_jax.run import network as network_lib
 from mn_jax.run import recalibrate, split_data
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.train import checkpoint, evaluate, step
@@ -24,18 +24,18 @@ from mn_jax.train.state import TrainState
 
 
 @dataclasses.dataclass(frozen=True)
-class Restored:
-  """A run and one of its checkpoints.
+class SavedRun:
+  """A saved run and one of its checkpoints.
 
   Attributes:
     path: its workdir, in which nothing is written.
-    config: what was asked for.
+    config: the experiment.
     network: the network's definition.
     module: the network, BatchNorm not folded.
     classes: their names, in the order of the logits.
     step: of the checkpoint.
-    variables: what the checkpoint is evaluated with, 'params' (their average,
-      if the run kept one) and 'batch_stats', f32 NumPy arrays.
+    variables: what the checkpoint is evaluated with: 'params' (their moving
+      average, if the run kept one) and 'batch_stats', f32 NumPy arrays.
     digests: sha256 of the run's 'split' and 'images'.
   """
 
@@ -49,13 +49,13 @@ class Restored:
   digests: dict[str, str]
 
   def data(self, progress: packing.Progress) -> split_data.SplitData:
-    """The run's data set, packed and split; decoded if it no longer is.
+    """Loads the run's data set, packed and split; decodes it if need be.
 
     Args:
       progress: called while images are decoded.
 
     Raises:
-      InputError: if it cannot be used, or is not what the run began with.
+      InputError: if it cannot be used, or is not what the run started with.
     """
     data = split_data.load(self.config.data, progress)
     workdir_lib.check_digests(self.path, data.digests(), self.digests)
@@ -72,7 +72,7 @@ class Restored:
   def predict(
     self, data: split_data.SplitData, rows: np.ndarray
   ) -> Predictions:
-    """Answers for some images, by the evaluation step of training.
+    """Predicts images of the data set by the eval step of training.
 
     Args:
       data: of the run.
@@ -101,8 +101,8 @@ class Restored:
 
   def with_batch_statistics(
     self, data: split_data.SplitData, count: int
-  ) -> tuple["Restored", int]:
-    """The run as it is without the lag of its running statistics.
+  ) -> tuple["SavedRun", int]:
+    """The run with statistics of batches in place of its running statistics.
 
     See `recalibrate.batch_statistics`; batches are as large as those that
     training normalises by.
@@ -113,19 +113,15 @@ class Restored:
         whole batches; at least 1.
 
     Returns:
-      It, and how many images there were.
+      The run, and the number of images that the statistics are of.
 
     Raises:
       InputError: if the network has no BatchNorm that has such a lag.
     """
-    part = data.part("train")
-    count = min(count, len(part))
+    count = min(count, len(data.part("train")))
     micro_batch = self.config.train.batch_size // self.config.optim.accumulate
     size = min(count, micro_batch)
-    batches = count // size
-    # Evenly spread: neighbours in the list are often of one group and class.
-    spread = np.linspace(0, len(part) - 1, batches * size).round()
-    rows = part[spread.astype(int)].reshape(size, batches).T
+    rows = data.spread("train", batches=count // size, batch_size=size)
     variables = recalibrate.batch_statistics(
       self.module,
       self.network.conventions,
@@ -133,7 +129,7 @@ class Restored:
       (np.asarray(data.cache.images[batch]) for batch in rows),
       resolution=self.config.model.resolution,
     )
-    return dataclasses.replace(self, variables=variables), batches * size
+    return dataclasses.replace(self, variables=variables), rows.size
 
 
 def open_run(
@@ -143,8 +139,8 @@ def open_run(
   data_path: str | None = None,
   cache_dir: str | None = None,
   batch_size: int | None = None,
-) -> Restored:
-  """Opens a run.
+) -> SavedRun:
+  """Opens a run from its workdir.
 
   Args:
     path: its workdir.
@@ -167,7 +163,7 @@ def open_run(
     if fields != saved["result_fields"]:
       raise ValueError("config.json has other fields")
     network = registry.from_dict(described["network"])
-    module, _ = initial.make_module(config, network)
+    module, _ = network_lib.make_module(config, network)
     classes = tuple(described["classes"])
     if len(classes) != network.num_classes:
       raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
@@ -189,7 +185,7 @@ def open_run(
     config = _replace(config, "data", path=data_path)
   if cache_dir is not None:
     config = _replace(config, "data", cache_dir=cache_dir)
-  return Restored(
+  return SavedRun(
     path=path,
     config=config,
     network=network,
@@ -202,13 +198,13 @@ def open_run(
 
 
 def _choose(path: pathlib.Path, step: int | None) -> int:
-  """The step of the checkpoint that is meant."""
-  there = checkpoint.steps(path)
+  """The step of the checkpoint to open: the given one, or the best."""
+  available = checkpoint.steps(path)
   if step is None:
     return checkpoint.best_step(path)
-  if step not in there:
+  if step not in available:
     raise InputError(
-      f"--step: got {step}; valid: {', '.join(map(str, there))}, the "
+      f"--step: got {step}; valid: {', '.join(map(str, available))}, the "
       f"checkpoints in {str(path)!r}"
     )
   return step

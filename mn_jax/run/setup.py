@@ -248,11 +248,10 @@ def _initial(config: Config, data: SplitData) -> network_lib.Initial:
 
   def sample(count: int) -> np.ndarray:
     """About `count` training images, u8[batches, batch, h, w, 3]."""
-    size, rows = config.eval.batch_size, data.part("train")
-    batches = max(1, min(count, len(rows)) // size)
-    # Evenly spread: neighbours in the list are often of one group and class.
-    spread = np.linspace(0, len(rows) - 1, batches * size).round().astype(int)
-    return data.cache.images[rows[spread].reshape(size, batches).T]
+    size = config.eval.batch_size
+    batches = max(1, min(count, len(data.part("train"))) // size)
+    rows = data.spread("train", batches=batches, batch_size=size)
+    return data.cache.images[rows]
 
   return network_lib.build(config, len(data.classes), sample)
 

@@ -32,6 +32,16 @@ class SplitData:
     """Returns i64[n], the rows of a part: 'train', 'val' or 'test'."""
     return self.split.parts[name]
 
+  def spread(self, part: str, *, batches: int, batch_size: int) -> np.ndarray:
+    """Returns i64[batches, batch_size], rows spread evenly over a part.
+
+    Neighbours in the list of images are often of one group and class; here
+    every batch is spread over the whole part.
+    """
+    rows = self.part(part)
+    places = np.linspace(0, len(rows) - 1, batches * batch_size).round()
+    return rows[places.astype(int)].reshape(batch_size, batches).T
+
   def digests(self) -> dict[str, str]:
     """Returns the SHA-256 of the split and of the images."""
     return {"split": self.split.sha256, "images": self.cache.sha256}

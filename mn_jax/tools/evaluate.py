@@ -36,7 +36,7 @@ class _Result:
   """All that was asked for.
 
   Attributes:
-    judged: the part.
+    assessed: the part.
     intervals: of the metrics but the count; empty unless they were asked for.
     groups: the least accurate first; empty unless they were asked for.
     change: from the evaluation step of training; None unless a precision was
@@ -45,7 +45,7 @@ class _Result:
       running ones.
   """
 
-  judged: assessment.Judged
+  assessed: assessment.Assessment
   intervals: dict[str, bootstrap.Interval]
   groups: list[classification.GroupAccuracy]
   change: assessment.Change | None
@@ -119,7 +119,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     data = run.data(progress)
   result = _measure(args, run, data)
   if output is not None:
-    data.answers(result.judged.predictions).write(output)
+    data.answers(result.assessed.predictions).write(output)
   if args.json:
     print(json.dumps(_as_json(args, run, data, result), indent=2))
     return
@@ -149,7 +149,7 @@ def _check(args: argparse.Namespace, name: str) -> None:
 
 def _measure(
   args: argparse.Namespace,
-  run: reopen.Restored,
+  run: reopen.SavedRun,
   data: split_data.SplitData,
 ) -> _Result:
   """All that was asked for.
@@ -161,41 +161,41 @@ def _measure(
   if args.recalibrate is not None:
     run, recalibrated = run.with_batch_statistics(data, args.recalibrate)
   measure = functools.partial(
-    assessment.judge,
+    assessment.assess,
     data,
     args.part,
     temperature=args.temperature_from_val,
     threshold=args.threshold_from_val,
   )
-  judged = measure(functools.partial(run.predict, data))
+  assessed = measure(functools.partial(run.predict, data))
   change = None
   if args.precision is not None:
-    trained = judged
-    judged = measure(
+    trained = assessed
+    assessed = measure(
       functools.partial(
         predictor.predict_rows, run, data, precision=args.precision
       )
     )
-    change = assessment.change(trained, judged)
-  answers = data.answers(judged.predictions)
+    change = assessment.compare(trained, assessed)
+  answers = data.answers(assessed.predictions)
   intervals, groups = {}, []
   if args.intervals:
     intervals = bootstrap.intervals(
-      judged.predictions,
+      assessed.predictions,
       positive=data.spec.positive,
       groups=answers.groups,
-      predicted=judged.found,
+      predicted=assessed.predicted,
     )
   if args.by_group:
     groups = classification.accuracy_by_group(
-      judged.predictions, answers.groups, predicted=judged.found
+      assessed.predictions, answers.groups, predicted=assessed.predicted
     )
-  return _Result(judged, intervals, groups, change, recalibrated)
+  return _Result(assessed, intervals, groups, change, recalibrated)
 
 
 def _as_json(
   args: argparse.Namespace,
-  run: reopen.Restored,
+  run: reopen.SavedRun,
   data: split_data.SplitData,
   result: _Result,
 ) -> dict[str, Any]:
@@ -210,8 +210,8 @@ def _as_json(
     "part": args.part,
     **{f"{k}_sha256": digest for k, digest in run.digests.items()},
     **recalibrated,
-    **result.judged.applied,
-    **writers.jsonable(result.judged.scalars),
+    **result.assessed.applied,
+    **writers.jsonable(result.assessed.metrics),
   }
   if result.change is not None:
     values |= {
@@ -241,12 +241,12 @@ def _as_json(
 def _show(
   console: console_lib.Console,
   args: argparse.Namespace,
-  run: reopen.Restored,
+  run: reopen.SavedRun,
   data: split_data.SplitData,
   result: _Result,
 ) -> None:
   """Prints tables, and what a reader should know of them."""
-  applied = result.judged.applied
+  applied = result.assessed.applied
   if result.recalibrated:
     console.line(
       f"BatchNorm: statistics of batches of {result.recalibrated:,} training "
@@ -276,18 +276,18 @@ def _show(
         for x in result.groups[:_WORST]
       ],
     )
-  if any(map(math.isnan, result.judged.scalars.values())):
+  if any(map(math.isnan, result.assessed.metrics.values())):
     console.line("- is a number that is not defined for these images.")
 
 
 def _show_metrics(
   console: console_lib.Console,
   args: argparse.Namespace,
-  run: reopen.Restored,
+  run: reopen.SavedRun,
   result: _Result,
 ) -> None:
   """Prints the table of metrics, and what a precision changes."""
-  scalars = result.judged.scalars
+  scalars = result.assessed.metrics
   columns = {args.precision or args.part: scalars}
   if args.intervals:
     for end in ("low", "high"):

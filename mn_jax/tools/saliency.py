@@ -117,7 +117,7 @@ def _check(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _read(
-  paths: Sequence[str], run: reopen.Restored
+  paths: Sequence[str], run: reopen.SavedRun
 ) -> tuple[np.ndarray, list[str]]:
   """u8[n, h, w, 3] and the names of the images that can be read."""
   images, names = [], []
@@ -137,7 +137,7 @@ def _read(
 
 
 def _draw(
-  args: argparse.Namespace, run: reopen.Restored, console: Console
+  args: argparse.Namespace, run: reopen.SavedRun, console: Console
 ) -> tuple[np.ndarray, list[str]]:
   """u8[n, h, w, 3] of the part, and their true classes in words."""
   with console.counting("decoding", "images") as progress:

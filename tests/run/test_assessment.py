@@ -40,36 +40,39 @@ def other(rows):
   )
 
 
-def judged(way=predict, *, part="test", temperature=False, threshold=False):
-  return assessment.judge(
+def assess(way=predict, *, part="test", temperature=False, threshold=False):
+  return assessment.assess(
     DATA, part, way, temperature=temperature, threshold=threshold
   )
 
 
 def test_a_part_is_measured_as_it_is():
-  found = judged()
+  assessed = assess()
   expected = predict(PARTS["test"])
-  np.testing.assert_array_equal(found.predictions.ids, expected.ids)
-  assert found.scalars == classification.summarize(expected, positive=1)
-  assert (found.found, found.applied) == (None, {})
+  np.testing.assert_array_equal(assessed.predictions.ids, expected.ids)
+  assert assessed.metrics == classification.summarize(expected, positive=1)
+  assert (assessed.predicted, assessed.applied) == (None, {})
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_val_chooses_temperature_and_then_threshold(part):
-  found = judged(part=part, temperature=True, threshold=True)
+  assessed = assess(part=part, temperature=True, threshold=True)
   temperature = calibration.fit_temperature(predict(PARTS["val"]))
   val, scaled = (
     calibration.scale(predict(PARTS[name]), temperature)
     for name in ("val", part)
   )
   threshold = thresholds.best_balanced_accuracy(val, positive=1)
-  assert found.applied == {"temperature": temperature, "threshold": threshold}
-  np.testing.assert_array_equal(found.predictions.logits, scaled.logits)
+  assert assessed.applied == {
+    "temperature": temperature,
+    "threshold": threshold,
+  }
+  np.testing.assert_array_equal(assessed.predictions.logits, scaled.logits)
   np.testing.assert_array_equal(
-    found.found, scaled.probabilities()[:, 1] >= threshold
+    assessed.predicted, scaled.probabilities()[:, 1] >= threshold
   )
-  assert found.scalars == classification.summarize(
-    scaled, positive=1, predicted=found.found
+  assert assessed.metrics == classification.summarize(
+    scaled, positive=1, predicted=assessed.predicted
   )
 
 
@@ -79,24 +82,24 @@ def test_no_temperature_fits_what_is_not_finite():
     return dataclasses.replace(made, logits=np.full_like(made.logits, np.nan))
 
   with pytest.raises(InputError, match="--temperature-from-val: got logits"):
-    judged(diverged, temperature=True)
+    assess(diverged, temperature=True)
 
 
 @pytest.mark.parametrize("threshold", [False, True])
 def test_a_change_is_of_metrics_and_of_answers(threshold):
-  before, after = (judged(way, threshold=threshold) for way in (predict, other))
-  found = assessment.change(before, after)
-  assert found.before == before.scalars
-  assert found.differences.keys() == (
-    before.scalars.keys() - set(classification.DEFINED)
+  before, after = (assess(way, threshold=threshold) for way in (predict, other))
+  assessed = assessment.compare(before, after)
+  assert assessed.before == before.metrics
+  assert assessed.differences.keys() == (
+    before.metrics.keys() - set(classification.DEFINED)
   )
-  for name, value in found.differences.items():
-    assert value == after.scalars[name] - before.scalars[name]
-  assert found.differences["accuracy"] != 0
-  assert found.agreement == comparison.agreement(
+  for name, value in assessed.differences.items():
+    assert value == after.metrics[name] - before.metrics[name]
+  assert assessed.differences["accuracy"] != 0
+  assert assessed.agreement == comparison.agreement(
     before.predictions,
     after.predictions,
-    predicted_first=before.found,
-    predicted_second=after.found,
+    predicted_first=before.predicted,
+    predicted_second=after.predicted,
   )
-  assert found.agreement.changed_share > 0
+  assert assessed.agreement.changed_share > 0

@@ -156,7 +156,7 @@ def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
   real = reopen.open_run
   seen = []
 
-  class Recalibrated(reopen.Restored):
+  class Recalibrated(reopen.SavedRun):
     def with_batch_statistics(self, data, count):
       seen.append(count)
       params = jax.tree.map(lambda x: 2 * x, self.variables["params"])

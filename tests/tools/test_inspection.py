@@ -98,14 +98,14 @@ def test_slide_map_names_groups_there_are(start, run):
 
 
 def test_slide_map_needs_slides(start, monkeypatch):
-  real = reopen.Restored.data
+  real = reopen.SavedRun.data
 
   def without(self, progress):
     data = real(self, progress)
     spec = dataclasses.replace(data.spec, slides=False)
     return dataclasses.replace(data, spec=spec)
 
-  monkeypatch.setattr(reopen.Restored, "data", without)
+  monkeypatch.setattr(reopen.SavedRun, "data", without)
   done = start("slide_map", "--group=1")
   refuse(done, "slide_map", "does not know where on a slide its images are")
 
