@@ -1,5 +1,6 @@
 """Tests of finding duplicates among images of one kind."""
 
+import functools
 import io
 
 import numpy as np
@@ -11,6 +12,7 @@ from mn_jax.data import duplicates
 _LIMITS = {"max_distance": 6, "min_correlation": 0.97}
 
 
+@functools.cache
 def _scenes(count: int, size: int = 64, seed: int = 0) -> np.ndarray:
   """Smooth random colour fields with some grain, u8[count, size, size, 3]."""
   rng = np.random.default_rng(seed)
