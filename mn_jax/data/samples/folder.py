@@ -1,14 +1,13 @@
 """Writes the folder of a generated data set once, completely or not at all."""
 
-import contextlib
 import json
 import pathlib
 import shutil
-import uuid
 from collections.abc import Callable, Mapping
 
+import filelock
+
 _MARKER = "SAMPLE.json"
-_STALE_SECONDS = 3600  # Work that was left for so long is abandoned.
 
 
 def write_once(
@@ -22,8 +21,7 @@ def write_once(
   """Writes a generated data set, unless its folder has it already.
 
   The files and `SAMPLE.json`, which holds name, version and parameters, appear
-  under `root` all at once or not at all; several processes may write at the
-  same time.
+  under `root` all at once or not at all. While a process writes, others wait.
 
   Args:
     root: folder that is missing, empty, or has this data set.
@@ -46,20 +44,18 @@ def write_once(
   if _is_written(root, marker):
     return
   root.parent.mkdir(parents=True, exist_ok=True)
-  # A sibling, because a rename is atomic only within one file system.
-  prefix = f".{root.name}.tmp-"
-  temp = root.parent / f"{prefix}{uuid.uuid4().hex}"
-  try:
-    temp.mkdir()
-    _remove_stale(temp, prefix)
-    write(temp)
-    (temp / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
-    temp.rename(root)
-  except OSError:
-    if not _is_written(root, marker):  # Else another process came first.
-      raise
-  finally:
-    shutil.rmtree(temp, ignore_errors=True)
+  with filelock.FileLock(root.with_name(f"{root.name}.lock")):
+    if _is_written(root, marker):  # another process came first
+      return
+    partial = root.with_name(f"{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+      write(partial)
+      (partial / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+      partial.rename(root)
+    finally:
+      shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_written(root: pathlib.Path, marker: Mapping[str, str | int]) -> bool:
@@ -76,15 +72,3 @@ def _is_written(root: pathlib.Path, marker: Mapping[str, str | int]) -> bool:
       "sample is written anew"
     )
   return True
-
-
-def _remove_stale(temp: pathlib.Path, prefix: str) -> None:
-  """Removes what dead processes left beside the new folder `temp`."""
-  # Its time comes from the file server, whose clock need not be this machine's.
-  now = temp.stat().st_mtime
-  for path in temp.parent.iterdir():
-    if path.name.startswith(prefix):
-      # A live process may finish, and its folder vanish, at any time.
-      with contextlib.suppress(FileNotFoundError):
-        if now - path.stat().st_mtime > _STALE_SECONDS:
-          shutil.rmtree(path, ignore_errors=True)

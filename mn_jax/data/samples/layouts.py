@@ -18,7 +18,7 @@ from PIL import Image
 from mn_jax.data.datasets import cifar100, colorectal_histology, eurosat
 from mn_jax.data.samples import folder, textures
 
-_VERSION = 2  # Raised whenever the same parameters give other files.
+_VERSION = 1  # Raised whenever the same parameters give other files.
 _GOLDEN = 0.6180339887498949  # Its multiples modulo 1 are evenly spread.
 _PLAIN = np.ones(4)  # The look where images have nothing in common.
 
@@ -102,11 +102,10 @@ def _write_file(
     width=width,
     look=file.look,
   )
-  if path.suffix == ".bin":  # coarse label, which nothing reads; fine label
+  if path.suffix == ".bin":
+    labels = bytes([0, file.label])  # coarse, which nothing reads, and fine
     with path.open("ab") as records:
-      records.write(
-        bytes([0, file.label]) + pixels.transpose(2, 0, 1).tobytes()
-      )
+      records.write(labels + pixels.transpose(2, 0, 1).tobytes())
   else:
     Image.fromarray(pixels).convert(layout.mode).save(path, **layout.options)
 
@@ -116,9 +115,9 @@ def _generator(seed: int, kind: int, number: int) -> Generator:
   return Generator(Philox(key=np.array([seed, (kind << 48) + number], "u8")))
 
 
-def _look(rng: Generator, spread: float) -> np.ndarray:
-  """Factors f64[4] whose logarithms have such a standard deviation."""
-  return np.exp(rng.normal(0, spread, 4))
+def _look(seed: int, kind: int, number: int) -> np.ndarray:
+  """Look f64[4] of a slide or person."""
+  return np.exp(_generator(seed, kind, number).normal(0, 0.1, 4))
 
 
 def _eurosat(seed: int, count: int) -> Iterator[_File]:
@@ -144,11 +143,10 @@ def _colorectal(seed: int, count: int) -> Iterator[_File]:
   What tells slides apart helps to tell classes apart, but not on a slide that
   is left out.
   """
-  slides = range(10)
-  looks = [_look(_generator(seed, 0, n), 0.12) for n in slides]
+  looks = [_look(seed, 0, slide) for slide in range(10)]
   for label, name in enumerate(colorectal_histology.FOLDERS):
     rng = _generator(seed, label + 1, 0)
-    shares = np.exp(rng.normal(0, 0.9, len(slides)))
+    shares = np.exp(rng.normal(0, 0.9, len(looks)))
     ends = np.cumsum(shares / shares.sum())[:-1]
     start = rng.random()
     for number in range(1, count + 1):
@@ -194,7 +192,7 @@ def _chest_xray(seed: int, count: int) -> Iterator[_File]:
       parts.append("train")
     cause = rng.choice(["bacteria", "virus"], p=[0.65, 0.35])
     series = rng.choice(["", "NORMAL2-"])
-    look = _look(_generator(seed, 1, person), 0.1)
+    look = _look(seed, 1, person)
     for index, part in enumerate(parts):
       file = f"person{person}_{cause}_{6 * person + index}.jpeg"
       if name == "NORMAL":

@@ -1,7 +1,6 @@
 """Tests of writing a generated data set once, completely or not at all."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -26,7 +25,7 @@ def _names(root: pathlib.Path) -> list[str]:
 
 def test_files_and_marker_are_written(tmp_path):
   folder.write_once(tmp_path / "deep/root", _write, **_OPTIONS)
-  assert _names(tmp_path / "deep") == ["root"]
+  assert _names(tmp_path / "deep") == ["root", "root.lock"]
   assert _names(tmp_path / "deep/root") == _FILES
   assert json.loads((tmp_path / "deep/root/SAMPLE.json").read_text()) == _MARKER
 
@@ -78,38 +77,26 @@ def test_failure_midway_leaves_nothing(tmp_path, error):
 
   with pytest.raises(error, match="disk full"):
     folder.write_once(tmp_path / "root", fail, **_OPTIONS)
-  assert _names(tmp_path) == []
+  assert _names(tmp_path) == ["root.lock"]
   folder.write_once(tmp_path / "root", _write, **_OPTIONS)
   assert _names(tmp_path / "root") == _FILES
 
 
-def test_folders_of_dead_processes_are_removed(tmp_path):
-  for name in (".root.tmp-old", ".root.tmp-new", ".other.tmp-old"):
-    (tmp_path / name / "90001").mkdir(parents=True)
-    if name.endswith("old"):
-      os.utime(tmp_path / name, (1e9, 1e9))
+def test_what_a_killed_process_left_is_removed(tmp_path):
+  (tmp_path / "root.partial/90001").mkdir(parents=True)
   folder.write_once(tmp_path / "root", _write, **_OPTIONS)
-  assert _names(tmp_path) == [".other.tmp-old", ".root.tmp-new", "root"]
+  assert _names(tmp_path) == ["root", "root.lock"]
+  assert _names(tmp_path / "root") == _FILES
 
 
-def test_another_process_may_finish_first(tmp_path):
-  root = tmp_path / "root"
-
-  def write_late(temp):
-    folder.write_once(root, _write, **_OPTIONS)
-
-  folder.write_once(root, write_late, **_OPTIONS)
-  assert _names(root) == _FILES
-  assert _names(tmp_path) == ["root"]
-
-
-def test_what_another_process_left_there_is_refused(tmp_path):
+def test_foreign_files_that_appear_meanwhile_are_kept(tmp_path):
   def write_late(temp):
     (tmp_path / "root/foreign").mkdir(parents=True)
 
-  with pytest.raises(FileExistsError, match="is not a sample"):
+  with pytest.raises(OSError, match="not empty"):
     folder.write_once(tmp_path / "root", write_late, **_OPTIONS)
-  assert _names(tmp_path) == ["root"]
+  assert _names(tmp_path / "root") == ["foreign"]
+  assert _names(tmp_path) == ["root", "root.lock"]
 
 
 def test_two_processes_at_once(tmp_path):
@@ -127,7 +114,7 @@ def test_two_processes_at_once(tmp_path):
   for process in processes:
     assert process.communicate(timeout=60)[0] == "32\n"
     assert process.returncode == 0
-  assert _names(tmp_path) == ["root"]
+  assert _names(tmp_path) == ["root", "root.lock"]
   assert len(list((tmp_path / "root").rglob("*.png"))) == 32
 
 
