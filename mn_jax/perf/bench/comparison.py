@@ -105,13 +105,13 @@ def measure(
         if not skip_missing:
           raise
         failed[name] = {"failed": str(error)}
-    times = interleaved.measure(sides, repeats=repeats, steps=steps)
+    seconds, idle = interleaved.measure(sides, repeats=repeats, steps=steps)
     rows = {
       name: {
-        **summarize(times[name].seconds, case.batch),
+        **summarize(seconds[name], case.batch),
         **side.ready,
         **side.call("memory"),
-        "idle_cpu_share": times[name].idle_cpu_share,
+        "idle_cpu_share": idle[name],
       }
       for name, side in sides.items()
     }
@@ -125,7 +125,7 @@ def measure(
     )
     if name != "ours":
       row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
-        times["ours"].seconds, times[name].seconds
+        seconds["ours"], seconds[name]
       )
   results = {name: failed.get(name) or _fastest(name, rows) for name in peers}
   first = results[peers[0]] if peers else {}

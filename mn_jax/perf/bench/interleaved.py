@@ -172,30 +172,20 @@ class SideProcess:
     return processes.last_line(self._folder / "stderr") or "it printed nothing"
 
 
-@dataclasses.dataclass(frozen=True)
-class Times:
-  """Times of one side process.
-
-  Attributes:
-    seconds: per step, one number per repeat.
-    idle_cpu_share: the share of a core that it used while the others worked,
-      about 0 if all is well; None where the system does not say or there are no
-      others.
-  """
-
-  seconds: list[float]
-  idle_cpu_share: float | None
-
-
 def measure(
   sides: Mapping[str, SideProcess], *, repeats: int, steps: int
-) -> dict[str, Times]:
+) -> tuple[dict[str, list[float]], dict[str, float | None]]:
   """Times the steps of side processes, interleaved.
 
   Args:
     sides: by name; each repeat starts with another of them.
     repeats: how often each is timed.
     steps: that it takes each time, waiting for the last alone.
+
+  Returns:
+    Seconds per step, one number per repeat; and the share of a core that each
+    process used while the others worked, about 0 if all is well, None where the
+    system does not say or there are no others.
   """
   names = list(sides)
   seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -214,7 +204,7 @@ def measure(
     others = total - steps * sum(seconds[name])
     return None if math.isnan(idle) or len(names) == 1 else idle / others
 
-  return {name: Times(seconds[name], idle_share(name)) for name in names}
+  return seconds, {name: idle_share(name) for name in names}
 
 
 def check_allocator(name: str) -> None:

@@ -14,7 +14,6 @@ import dataclasses
 import functools
 import gzip
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import math
@@ -36,6 +35,7 @@ from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
 from mn_jax.parallel.accelerators import Accelerator
+from mn_jax.perf.bench import side_process
 from mn_jax.perf.scaling import abstract_step
 from mn_jax.perf.scaling.plan import costs, hlo
 from mn_jax.perf.scaling.plan.prediction import Work
@@ -185,13 +185,11 @@ def refused_bytes(message: str) -> int | None:
 
 def versions() -> dict[str, str | None]:
   """Versions that decide on a compiled program; None for what is missing."""
-  found: dict[str, str | None] = {"mn_jax": mn_jax.__version__}
-  for name in _PACKAGES:
-    try:
-      found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      found[name] = None
-  return found
+  installed = side_process.versions(_PACKAGES)
+  return {
+    "mn_jax": mn_jax.__version__,
+    **{name: installed.get(name) for name in _PACKAGES},
+  }
 
 
 class CompiledSteps:
@@ -232,29 +230,20 @@ class CompiledSteps:
       path = self._folder / f"{name}.json"
       if path.exists():
         self._known[name] = _read(path)
-      else:
-        compiled = compile_step(
-          self._config, devices(chip, shape), global_batch=global_batch
-        )
-        self._log(chip, shape, batch_per_chip, compiled)
-        _write(path, key, compiled)
-        self._known[name] = compiled
+        return self._known[name]
+      compiled = compile_step(
+        self._config, devices(chip, shape), global_batch=global_batch
+      )
+      limit = chip.memory_bytes.value / 2**30
+      fits = "" if compiled.text else ", does not fit"
+      self._console.line(
+        f"{chip.name} {_topology(shape)}, {batch_per_chip} images per chip: "
+        f"{compiled.memory_bytes / 2**30:.2f} of {limit:.2f} GiB{fits}, "
+        f"compiled in {compiled.compile_seconds:.0f} s"
+      )
+      _write(path, key, compiled)
+      self._known[name] = compiled
     return self._known[name]
-
-  def _log(
-    self,
-    chip: Accelerator,
-    shape: tuple[int, ...],
-    batch: int,
-    compiled: Compiled,
-  ) -> None:
-    limit = chip.memory_bytes.value / 2**30
-    fits = "" if compiled.text else ", does not fit"
-    self._console.line(
-      f"{chip.name} {_topology(shape)}, {batch} images per chip: "
-      f"{compiled.memory_bytes / 2**30:.2f} of {limit:.2f} GiB{fits}, compiled "
-      f"in {compiled.compile_seconds:.0f} s"
-    )
 
 
 def _topology(shape: tuple[int, ...]) -> str:

@@ -38,6 +38,25 @@ _CPU = (
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+  """Where a point or a plan comes from.
+
+  Attributes:
+    label: of its network.
+    command: that made it.
+    versions: of JAX and others: 'jax 0.12.0, ...'.
+    machine: that it was measured on: 'cpu: AMD EPYC, 2 cores, ...', or ''.
+    date: of the measurement, or ''.
+  """
+
+  label: str
+  command: str
+  versions: str
+  machine: str
+  date: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
   """The contents of folders of measurements and plans.
 
@@ -45,19 +64,18 @@ class Results:
     measured: rows of the points.
     predicted: rows of the plans.
     pairs: measurements with a prediction.
-    commands: that measured or planned, by the network's label.
-    machines: of the measurements: 'cpu, 2 cores, ...'.
-    versions: of JAX and others that measured or planned.
-    dates: of the measurements.
+    sources: of the plans and points.
   """
 
   measured: list[Measured]
   predicted: list[Predicted]
   pairs: list[Pair]
-  commands: dict[str, list[str]]
-  machines: list[str]
-  versions: list[str]
-  dates: list[str]
+  sources: list[Source]
+
+  def unique(self, field: str) -> list[str]:
+    """The values of a field of the sources, each once."""
+    values = (getattr(source, field) for source in self.sources)
+    return list(dict.fromkeys(filter(None, values)))
 
 
 def read(folders: Sequence[pathlib.Path]) -> Results:
@@ -66,48 +84,40 @@ def read(folders: Sequence[pathlib.Path]) -> Results:
   Raises:
     InputError: if one holds neither points nor a plan, or damaged ones.
   """
-  records, predicted, machines = [], [], []
-  # Label, command and versions of each point and plan.
-  sources: list[tuple[str, str, Mapping[str, str]]] = []
+  records, plans, predicted = [], [], []
   for folder in folders:
     folder_points = rows.read_points(folder)
-    has_plan = (folder / "plan.json").is_file()
-    if not folder_points and not has_plan:
+    records += folder_points
+    if (folder / "plan.json").is_file():
+      plan, plan_rows = rows.read_plan(folder)
+      plans.append(plan)
+      predicted += plan_rows
+    elif not folder_points:
       raise InputError(
         f"got {str(folder)!r}, which has neither points/*.json nor plan.json; "
         "valid: the output of `scaling measure` or `scaling plan`"
       )
-    records += folder_points
-    if has_plan:
-      plan, plan_rows = rows.read_plan(folder)
-      predicted += plan_rows
-      label = rows.label(plan["config"])
-      sources.append((label, plan["command"], plan["versions"]))
-  for record in records:
-    label = rows.label(record["config"])
-    sources.append((label, record["command"], record["versions"]))
-    if "machine" in record:
-      machines.append(
-        "{kind}: {cpu}, {cores} cores, {system}".format(
-          kind=record["device_kind"], **record["machine"]
-        )
-      )
-  commands: dict[str, list[str]] = {}
-  for label, command, _ in dict.fromkeys((*s[:2], None) for s in sources):
-    commands.setdefault(label, []).append(command)
-  versions = [
-    ", ".join(f"{name} {version}" for name, version in source[2].items())
-    for source in sources
-  ]
   measured = rows.summarize(records)
   return Results(
     measured=measured,
     predicted=predicted,
     pairs=rows.pairs(measured, predicted),
-    commands=commands,
-    machines=list(dict.fromkeys(machines)),
-    versions=list(dict.fromkeys(versions)),
-    dates=sorted(r["machine"]["date"] for r in records if "machine" in r),
+    sources=[_source(record) for record in (*plans, *records)],
+  )
+
+
+def _source(record: Mapping[str, Any]) -> Source:
+  described, machine = "", record.get("machine", {})
+  if machine:
+    described = "{kind}: {cpu}, {cores} cores, {system}".format(
+      kind=record["device_kind"], **machine
+    )
+  return Source(
+    label=rows.label(record["config"]),
+    command=record["command"],
+    versions=", ".join(f"{n} {v}" for n, v in record["versions"].items()),
+    machine=described,
+    date=machine.get("date", ""),
   )
 
 
@@ -170,11 +180,11 @@ def build(results: Results, prices: tables.Prices, command: str) -> Document:
   kinds = dict.fromkeys((r.label, r.device_kind) for r in results.measured)
   labels = dict.fromkeys(row.label for row in results.predicted)
   protocol = [("this page", command)]
-  protocol += [("measured on", machine) for machine in results.machines]
-  if results.dates:
-    dates = f"{results.dates[0]} to {results.dates[-1]}"
-    protocol.append(("measured", dates))
-  protocol += [("versions", versions) for versions in results.versions]
+  protocol += [("measured on", name) for name in results.unique("machine")]
+  dates = results.unique("date")
+  if dates:
+    protocol.append(("measured", f"{min(dates)} to {max(dates)}"))
+  protocol += [("versions", each) for each in results.unique("versions")]
   return Document(
     title="Scaling",
     intro=_INTRO,
@@ -296,8 +306,8 @@ def _filled(*some: tables.Table) -> list[tables.Table]:
 
 
 def _commands(results: Results, label: str, verb: str) -> str:
-  commands = results.commands[label]
-  return "\n".join(c for c in commands if f" {verb} " in c)
+  commands = (s.command for s in results.sources if s.label == label)
+  return "\n".join(dict.fromkeys(c for c in commands if f" {verb} " in c))
 
 
 def _anchor(text: str) -> str:
