@@ -8,20 +8,21 @@ _RESAMPLES = 2000
 
 
 def paired_ratio(
-  ours: Sequence[float], theirs: Sequence[float]
+  seconds: Sequence[float], reference: Sequence[float]
 ) -> tuple[float, tuple[float, float]]:
-  """How many times as fast `ours` is, with its 95 % interval.
+  """Speed relative to a reference, with its 95 % interval.
 
   Args:
-    ours, theirs: seconds per step of the same repeats.
+    seconds, reference: seconds per step of the same repeats, f[repeats] each.
 
   Returns:
-    The ratio of the medians, theirs over ours: above 1 where ours is faster;
-    and the percentile bootstrap's interval, from resampled pairs.
+    The ratio of the medians, the reference's over the other: above 1 where the
+    reference is slower; and the percentile bootstrap's interval, from resampled
+    pairs.
   """
-  pairs = np.array([ours, theirs])
+  pairs = np.array([seconds, reference])
   draw = np.random.default_rng(0)
-  chosen = draw.integers(0, len(ours), (_RESAMPLES, len(ours)))
+  chosen = draw.integers(0, len(seconds), (_RESAMPLES, len(seconds)))
   medians = np.median(pairs[:, chosen], axis=2)
   low, high = np.quantile(medians[1] / medians[0], (0.025, 0.975))
   first, second = np.median(pairs, axis=1)

@@ -101,6 +101,7 @@ def test_operations_as_tables():
   assert text.count("all layers") == 3 + 2
 
 
+@pytest.mark.extended
 def test_every_stage_of_the_input():
   found = report(
     "--of=input",
@@ -162,6 +163,7 @@ def test_mistakes_are_one_line(arguments, said):
   assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.extended
 def test_ctrl_c_leaves_no_process_behind():
   errors = programs.interrupt("mn_jax.tools.bench", *SMALL)
   assert errors == "mn_jax: stopped\n"

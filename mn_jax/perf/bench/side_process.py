@@ -153,13 +153,13 @@ def peak_device_memory(device: Any) -> int | None:
 
 def versions(packages: tuple[str, ...]) -> dict[str, str]:
   """Versions of Python and of the packages that are installed."""
-  found = {"python": platform.python_version()}
+  installed = {"python": platform.python_version()}
   for name in packages:
     try:
-      found[name] = importlib.metadata.version(name)
+      installed[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
       continue
-  return found
+  return installed
 
 
 def _seconds(program: Program, steps: int) -> float:

@@ -33,33 +33,44 @@ def one(function, shape, *, out_specs=SPREAD) -> Collective:
   return found
 
 
-def test_a_sum_over_devices():
-  found = one(lambda x: jax.lax.psum(x, "data"), (8, 5), out_specs=P())
-  # Each device has two rows.
-  assert found == Collective("all-reduce", 2 * 5 * 4, 4, False, 1)
-
-
-def test_a_gathered_array_counts_whole():
-  found = one(
-    lambda x: jax.lax.all_gather(x, "data", tiled=True), (8, 5), out_specs=P()
-  )
-  assert found == Collective("all-gather", 8 * 5 * 4, 4, False, 1)
-
-
-def test_a_scattered_sum_counts_whole():
-  found = one(lambda x: jax.lax.psum_scatter(x, "data", tiled=True), (16, 5))
-  assert found == Collective("reduce-scatter", 4 * 5 * 4, 4, False, 1)
-
-
-def test_a_permutation():
-  pairs = [(i, (i + 1) % 4) for i in range(4)]
-  found = one(lambda x: jax.lax.ppermute(x, "data", pairs), (8, 5))
-  assert (found.kind, found.bytes) == ("collective-permute", 2 * 5 * 4)
-
-
-def test_an_exchange():
-  found = one(lambda x: jax.lax.all_to_all(x, "data", 1, 1, tiled=True), (8, 4))
-  assert (found.kind, found.bytes) == ("all-to-all", 2 * 4 * 4)
+def test_collectives_of_four_devices():
+  """Bytes are those of the whole array; each device has two rows of eight."""
+  ring = [(i, (i + 1) % 4) for i in range(4)]
+  for kind, function, shape, specs, size in (
+    ("all-reduce", jax.lax.psum, (8, 5), P(), 2 * 5),
+    (
+      "all-gather",
+      lambda x, axis: jax.lax.all_gather(x, axis, tiled=True),
+      (8, 5),
+      P(),
+      8 * 5,
+    ),
+    (
+      "reduce-scatter",
+      lambda x, axis: jax.lax.psum_scatter(x, axis, tiled=True),
+      (16, 5),
+      SPREAD,
+      4 * 5,
+    ),
+    (
+      "collective-permute",
+      lambda x, axis: jax.lax.ppermute(x, axis, ring),
+      (8, 5),
+      SPREAD,
+      2 * 5,
+    ),
+    (
+      "all-to-all",
+      lambda x, axis: jax.lax.all_to_all(x, axis, 1, 1, tiled=True),
+      (8, 4),
+      SPREAD,
+      2 * 4,
+    ),
+  ):
+    found = one(lambda x, f=function: f(x, "data"), shape, out_specs=specs)
+    assert (found.kind, found.bytes, found.times) == (kind, 4 * size, 1)
+    if kind not in ("collective-permute", "all-to-all"):
+      assert (found.group_size, found.overlapped) == (4, False)
 
 
 def test_a_loop_counts_every_turn():

@@ -50,8 +50,8 @@ _FREE = {
 _FREE_CALLS = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')
 _SLICES = {"dynamic-slice", "slice"}
 _UPDATES = {"dynamic-update-slice"}
-# Opcodes that run other computations, and do nothing of their own. Fusions have
-# estimates of their own.
+# Opcodes that run other computations, and cost nothing themselves. Fusions have
+# an estimate.
 _CONTROL_FLOW = {"call", "conditional", "while"}
 _ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
 
@@ -79,29 +79,32 @@ _Shapes = Mapping[str, str]
 def cycles(program: hlo.Program) -> int:
   """Cycles that the TPU compiler expects of one run; 0 for other compilers."""
 
-  def own(instruction: hlo.Instruction, _: _Shapes) -> int:
+  def cost_of(instruction: hlo.Instruction, _: _Shapes) -> int:
     estimate = _ESTIMATE.search(instruction.attributes)
     return int(estimate[1]) if estimate else 0
 
-  return _sum(program, program.entry, own, _CONTROL_FLOW)
+  return _sum(program, program.entry, cost_of, _CONTROL_FLOW)
 
 
 def memory_traffic(program: hlo.Program) -> int:
   """Bytes that one run moves to and from the chip's main memory."""
 
-  def own(instruction: hlo.Instruction, shapes: _Shapes) -> int:
+  def cost_of(instruction: hlo.Instruction, shapes: _Shapes) -> int:
     return _bytes_moved(program, instruction, shapes)
 
-  return _sum(program, program.entry, own, _CONTROL_FLOW | {"async-start"})
+  return _sum(program, program.entry, cost_of, _CONTROL_FLOW | {"async-start"})
 
 
 def _sum(
   program: hlo.Program,
   name: str,
-  own: Callable[[hlo.Instruction, _Shapes], int],
+  cost_of: Callable[[hlo.Instruction, _Shapes], int],
   control_flow: Collection[str],
 ) -> int:
-  """Sums a cost over a computation: loops by trip count, the dearest branch."""
+  """Sums a cost over a computation; loops count every iteration.
+
+  Of a conditional's branches, the most expensive counts.
+  """
   instructions = program.computations.get(name, [])
   shapes = {i.name: i.shape for i in instructions}
   total = 0
@@ -109,13 +112,13 @@ def _sum(
     if instruction.opcode in control_flow:
       total += max(
         (
-          trips * _sum(program, called, own, control_flow)
+          trips * _sum(program, called, cost_of, control_flow)
           for called, trips in program.called(instruction)
         ),
         default=0,
       )
     else:
-      total += own(instruction, shapes)
+      total += cost_of(instruction, shapes)
   return total
 
 

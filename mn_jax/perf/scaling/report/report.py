@@ -184,7 +184,7 @@ def build(results: Results, prices: tables.Prices, command: str) -> Document:
   dates = results.unique("date")
   if dates:
     protocol.append(("measured", f"{min(dates)} to {max(dates)}"))
-  protocol += [("versions", each) for each in results.unique("versions")]
+  protocol += [("versions", names) for names in results.unique("versions")]
   return Document(
     title="Scaling",
     intro=_INTRO,

@@ -227,7 +227,7 @@ def pairs(
   measured: Sequence[Measured], predicted: Sequence[Predicted]
 ) -> list[Pair]:
   """Pairs measurements of published accelerators with their predictions."""
-  found = []
+  paired = []
   for row in measured:
     chip = accelerators.of_device_kind(row.device_kind)
     if chip is None or row.images_per_sec is None:
@@ -243,8 +243,8 @@ def pairs(
       )
       if same and plan.images_per_sec:
         error = plan.images_per_sec / row.images_per_sec - 1
-        found.append(Pair(row, plan, error))
-  return found
+        paired.append(Pair(row, plan, error))
+  return paired
 
 
 def label(config: Mapping[str, Any]) -> str:
