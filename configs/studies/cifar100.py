@@ -3,15 +3,15 @@
   python -m mn_jax.tools.study configs/studies/cifar100.py --seeds=3
 
 Widths, input sizes, 0.75 against shallow, separable against full convolutions,
-and VGG16 and InceptionV3 with frozen backbones, in the source's setting:
-enlarged to 224 pixels, Adam 1e-3, biases before BatchNorm, dropout of 0.1 after
-every block. The source chose each epoch by the test; here validation chooses.
-How many epochs it trained is not known: 50 here.
+and VGG16 and InceptionV3 with frozen backbones, in the setting of Ma et al.
+2022: enlarged to 224 pixels, Adam 1e-3, biases before BatchNorm, dropout of 0.1
+after every block. They selected each epoch by the test; here validation does.
+Their number of epochs is not known: 50 here.
 """
 
 from mn_jax.studies.study import Claim, Member, Study
 
-_SOURCE = {
+_MA_2022 = {
   "model.resolution": 224,
   "model.conv_bias": True,
   "model.block_dropout": 0.1,
@@ -25,7 +25,7 @@ _SOURCE = {
   "train.batch_size": 32,
 }
 _RIVAL = {
-  **_SOURCE,
+  **_MA_2022,
   "model.conv_bias": False,
   "model.block_dropout": 0.0,
   "model.transfer": "frozen",
@@ -36,7 +36,7 @@ def _v1(name: str, accuracy: float | None, note: str = "", **fields) -> Member:
   return Member(
     name,
     "cifar100_v1",
-    {**_SOURCE, **{f"model.{key}": value for key, value in fields.items()}},
+    {**_MA_2022, **{f"model.{key}": value for key, value in fields.items()}},
     published={} if accuracy is None else {"test/accuracy": accuracy},
     note=note,
   )
@@ -45,7 +45,7 @@ def _v1(name: str, accuracy: float | None, note: str = "", **fields) -> Member:
 def get_study() -> Study:
   return Study(
     title="CIFAR-100, classes 0-9: MobileNetV1 and rivals",
-    source="a reproduction of MobileNet on ten classes",
+    source="Ma et al. 2022, a student report",
     members=(
       _v1("v1_1.0", 0.740),
       _v1("v1_0.75", 0.741, width=0.75),

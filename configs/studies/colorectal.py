@@ -2,8 +2,8 @@
 
   python -m mn_jax.tools.study configs/studies/colorectal.py --seeds=3
 
-The source tested on half of the 5,000 tiles, split at random, so that all ten
-slides were on both sides. Rows that end in `_by_slide` leave slide 0 out:
+Dong et al. 2020 tested on half of the 5,000 tiles, split at random, so that all
+ten slides were on both sides. Rows that end in `_by_slide` leave slide 0 out:
 `data.fold=1` and on after the command leave out the others.
 """
 
@@ -36,7 +36,7 @@ def _frozen(name: str, fields: dict, weights: str, accuracy: float) -> Member:
 def get_study() -> Study:
   return Study(
     title="Colorectal histology: Simple_CNN, MobileNetV1 and V2",
-    source="a study of V2 against V1 and a simple CNN, tiles by chance",
+    source="Dong et al. 2020",
     members=(
       Member(
         "simple_cnn",
@@ -85,7 +85,7 @@ def get_study() -> Study:
         "test/accuracy",
       ),
       Claim(
-        "a split by tile flatters V2",
+        "a split by tile overestimates V2",
         "v2_frozen",
         "v2_frozen_by_slide",
         "test/accuracy",

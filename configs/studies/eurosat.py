@@ -1,8 +1,8 @@
-"""Simple_CNN, MobileNetV1 and V2 on EuroSAT, drawn and from ImageNet.
+"""Simple_CNN, MobileNetV1 and V2 on EuroSAT, from scratch and from ImageNet.
 
   python -m mn_jax.tools.study configs/studies/eurosat.py --seeds=3
 
-The source gives no number for EuroSAT: any is the first.
+Dong et al. 2020 name EuroSAT but give no number for it.
 """
 
 from mn_jax.studies.study import Claim, Member, Study
@@ -17,7 +17,7 @@ _V1_FILE, _V2_FILE = "mobilenet_v1_1.0_224", "mobilenet_v2_1.0_224"
 def get_study() -> Study:
   return Study(
     title="EuroSAT: Simple_CNN, MobileNetV1 and V2",
-    source="a study of V2 against V1 and a simple CNN, which names no number",
+    source="Dong et al. 2020, which gives no number for EuroSAT",
     resplit=True,
     members=(
       Member("simple_cnn", "eurosat_v2", _CNN),
@@ -67,7 +67,7 @@ def get_study() -> Study:
         "test/accuracy",
       ),
       Claim(
-        "V2 fine-tuned beats V2 drawn",
+        "V2 fine-tuned beats V2 from scratch",
         "v2_fine_tune",
         "v2",
         "test/accuracy",

@@ -3,7 +3,7 @@
   python -m mn_jax.tools.study configs/studies/idc_batchnorm.py --seeds=3
 
 Keras gives V1 a momentum of 0.99 and V2 one of 0.999, both from 0 and 1. Five
-epochs in the source's setting, with only the averages changed.
+epochs in the setting of Yan 2023, with only the averages changed.
 """
 
 from mn_jax.studies.study import Claim, Member, Study
@@ -26,7 +26,7 @@ def get_study() -> Study:
   )
   return Study(
     title="IDC: momentum of MobileNetV2's running statistics",
-    source="a study in which V2 stays at the majority rate for three epochs",
+    source="Yan 2023, in which V2 stays at the majority rate for three epochs",
     members=members,
     sample={
       "data.name": "idc_sample",
@@ -43,7 +43,7 @@ def get_study() -> Study:
         "test/balanced_accuracy",
       ),
       Claim(
-        "debiasing alone mends momentum 0.999",
+        "debiasing alone fixes momentum 0.999",
         "m0.999_debiased",
         "m0.999",
         "test/balanced_accuracy",

@@ -31,7 +31,7 @@ def get_study() -> Study:
   )
   return Study(
     title="IDC: one change to MobileNetV2's recipe",
-    source="a study of V1 against V2, which leaves regularisation open",
+    source="Yan 2023, which leaves regularisation open",
     members=members,
     sample={
       "data.name": "idc_sample",

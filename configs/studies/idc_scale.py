@@ -14,7 +14,7 @@ _SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 def get_study() -> Study:
   return Study(
     title="IDC: share of the training patients",
-    source="a study of V1 against V2, which leaves data scale open",
+    source="Yan 2023, which leaves data scale open",
     members=tuple(
       Member(
         f"{name}_{share}",

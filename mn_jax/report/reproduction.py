@@ -1,8 +1,8 @@
-"""What the sources print, row by row beside what was found here.
+"""The page of all compared papers: their numbers beside those found here.
 
-Numbers of runs come from `report.json` files, numbers of parameters from the
-networks themselves. What was not run says why, and with which command and in
-what time it can be.
+Numbers of runs come from `report.json` files, sizes of networks from the
+networks themselves. What was not run says why, and which command runs it in
+what time.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ from mn_jax.report.tables import Table
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import study as study_lib
 
-# Why most of what was not run was not.
-PART = "only a part of the data set was at hand"
+# The most frequent reason why something was not run.
+PARTIAL_DATA = "only a part of the data set was available"
 
 
 @dataclasses.dataclass(frozen=True)
-class Count:
-  """A number that a network has without being trained.
+class NetworkSize:
+  """A number of parameters or mult-adds that a paper reports.
 
   Attributes:
-    name: of the row.
-    published: what the source says.
+    name: of the table's row.
+    published: the number in the paper.
     model: name in the registry.
     of: 'params' with running statistics, 'backbone' (these without the head),
       'head' (trained parameters of the head) or 'macs' in millions.
@@ -48,8 +48,8 @@ class Count:
   options: Mapping[str, bool] = dataclasses.field(default_factory=dict)
   resolution: int = 224
 
-  def here(self) -> int:
-    """The network's own number."""
+  def measure(self) -> int:
+    """Returns the number of this package's network."""
     network = registry.describe(
       self.model,
       num_classes=self.classes,
@@ -68,55 +68,55 @@ class Count:
 
 
 @dataclasses.dataclass(frozen=True)
-class Item:
-  """A table or a figure of a source.
+class PaperItem:
+  """A table or figure of a paper, or a question that it leaves open.
 
   Attributes:
-    what: what it shows.
+    title: what it shows.
     study: stem of the study that repeats it; '' for none.
-    rows: (row of the study, key in `summary.json`) for a table.
-    figures: names of the figures in the study's report.
-    counts: numbers that need no training.
-    reason: why there is nothing here, where that is so.
+    metrics: (member of the study, key in `summary.json`) of its numbers.
+    figures: names of figures in the study's report.
+    sizes: numbers that need no training.
+    reason: why it was not repeated, where that is so.
   """
 
-  what: str
+  title: str
   study: str = ""
-  rows: tuple[tuple[str, str], ...] = ()
+  metrics: tuple[tuple[str, str], ...] = ()
   figures: tuple[str, ...] = ()
-  counts: tuple[Count, ...] = ()
+  sizes: tuple[NetworkSize, ...] = ()
   reason: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """A document whose experiments are repeated.
+class Paper:
+  """A paper or report whose experiments are repeated.
 
   Attributes:
-    title: one line.
-    text: what it did, and what is wrong with it.
+    title: authors, year and subject.
+    text: what it did, what is wrong with it, and what differs here.
     items: its tables and figures, and the questions it leaves open.
-    commands: (command, expected time) of all its studies.
+    commands: (command, expected time) of its studies.
   """
 
   title: str
   text: str
-  items: tuple[Item, ...]
+  items: tuple[PaperItem, ...]
   commands: tuple[tuple[str, str], ...]
 
 
-def rows(names: str, *keys: str) -> tuple[tuple[str, str], ...]:
-  """Each of some rows, with spaces between, with each key."""
-  return tuple((name, key) for name in names.split() for key in keys)
+def metrics_of(members: str, *keys: str) -> tuple[tuple[str, str], ...]:
+  """Pairs each of some members, separated by spaces, with each key."""
+  return tuple((name, key) for name in members.split() for key in keys)
 
 
-def command(study: str) -> str:
-  """The command that runs a study."""
+def study_command(study: str) -> str:
+  """Returns the command that runs a study."""
   return f"`python -m mn_jax.tools.study configs/studies/{study}.py --seeds=3`"
 
 
-def read(folder: pathlib.Path) -> list[Source]:
-  """The sources of a folder's files, each of which has `get_source()`.
+def read(folder: pathlib.Path) -> list[Paper]:
+  """Reads the papers of a folder, whose files have a `get_paper()` each.
 
   Raises:
     InputError: if there are none.
@@ -126,120 +126,113 @@ def read(folder: pathlib.Path) -> list[Source]:
     raise InputError(
       f"--reproduction: {folder} is not here; valid: from the project's folder"
     )
-  return [runpy.run_path(str(file))["get_source"]() for file in files]
+  return [runpy.run_path(str(file))["get_paper"]() for file in files]
 
 
 def build(
-  sources: Sequence[Source], results: pathlib.Path, studies: pathlib.Path
+  papers: Sequence[Paper], results: pathlib.Path, studies: pathlib.Path
 ) -> Document:
-  """The page of all sources.
+  """Returns the page of all papers.
 
   Args:
-    sources: in order.
-    results: folder with a folder for each study, as `tools.report` wrote it.
+    papers: in order.
+    results: folder with the report of each study, in a folder of its name.
     studies: folder of the studies' files.
   """
-  sections = []
-  for place, source in enumerate(sources, 1):
-    reports = {}
-    found = []
-    for item in source.items:
-      if item.study and item.study not in reports:
-        reports[item.study] = _report(results / item.study)
-      published = {}
-      if item.study:
-        chosen = study_lib.load(str(studies / f"{item.study}.py"))
-        published = {m.name: m.published for m in chosen.members}
-      found += _rows(item, reports.get(item.study), published, results)
-    claims = [
-      claim_row(claim)
-      for report in reports.values()
-      for claim in (report or {}).get("claims", ())
-    ]
-    sections.append(
-      Section(
-        source.title,
-        f"source{place}",
-        source.text,
-        "",
-        [
-          Table(
-            ("table or figure", "row", "published", "here", "state"), found
-          ),
-          *(
-            [Table(("verdict", "claim", "numbers"), [c[1:] for c in claims])]
-            if claims
-            else []
-          ),
-          Table(("command", "expected time"), list(source.commands)),
-        ],
-        [],
-      )
-    )
   return Document(
-    title="What the sources report, and what was found here",
+    title="What the papers report, and what was found here",
     intro=(
       "Made by `python -m mn_jax.tools.report --reproduction=FILE` from "
-      "`configs/sources`, the studies and `docs/results`; not written by "
-      "hand. Differences are of protocols as much as of networks: each source "
-      "says which. Deviations are over seeds."
+      "`configs/papers`, the studies and `docs/results`; not written by "
+      "hand. Protocols differ as much as networks: each paper's text says how. "
+      "Standard deviations are over seeds."
     ),
     claims=[],
     tables={},
     figures=[],
-    sections=sections,
+    sections=[
+      _section(paper, f"paper{position}", results, studies)
+      for position, paper in enumerate(papers, 1)
+    ],
     protocol=[],
     notes=[],
   )
 
 
-def _report(folder: pathlib.Path) -> dict[str, Any] | None:
+def _section(
+  paper: Paper, anchor: str, results: pathlib.Path, studies: pathlib.Path
+) -> Section:
+  reports, rows = {}, []
+  for item in paper.items:
+    published = {}
+    if item.study:
+      if item.study not in reports:
+        reports[item.study] = _read_report(results / item.study)
+      study = study_lib.load(str(studies / f"{item.study}.py"))
+      published = {member.name: member.published for member in study.members}
+    rows += _item_rows(item, reports.get(item.study, {}), published, results)
+  claims = [
+    claim_row(claim)[1:]
+    for report in reports.values()
+    for claim in report.get("claims", ())
+  ]
+  tables = [
+    Table(("table or figure", "row", "published", "here", "state"), rows),
+    Table(("verdict", "claim", "numbers"), claims),
+    Table(("command", "expected time"), list(paper.commands)),
+  ]
+  tables = [table for table in tables if table.rows]
+  return Section(paper.title, anchor, paper.text, "", tables, [])
+
+
+def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / "report.json"
-  return workdir_lib.read_object(path) if path.is_file() else None
+  return workdir_lib.read_object(path) if path.is_file() else {}
 
 
-def _rows(
-  item: Item,
-  report: Mapping[str, Any] | None,
+def _item_rows(
+  item: PaperItem,
+  report: Mapping[str, Any],
   published: Mapping[str, Mapping[str, float]],
   results: pathlib.Path,
 ) -> list[tuple[str, ...]]:
-  """An item's rows; its name stands in the first one only."""
+  """The rows of an item; its title stands in the first one only."""
   rows = []
-  for name, key in item.rows:
+  not_run = f"not run: {item.reason or 'no results yet'}"
+  for name, key in item.metrics:
     there = published[name].get(key)
+    statistics = _statistics(report, name, key)
+    here, state = "-", not_run
+    if statistics.get("mean") is not None:
+      here = mean_std(statistics["mean"], statistics["std"])
+      state = f"run, {count(len(statistics['values']), 'seed')}"
     there = "-" if there is None else compact(there)
-    found = _found(report, name, key)
-    if found is None or found["mean"] is None:
-      here, state = "-", f"not run: {item.reason or 'no results yet'}"
-    else:
-      here = mean_std(found["mean"], found["std"])
-      state = f"run, {count(len(found['values']), 'seed')}"
     rows.append((f"{name}, {metric_name(key)}", there, here, state))
-  for expected in item.counts:
-    here = expected.here()
-    state = "equal" if here == expected.published else "differs"
-    rows.append((expected.name, f"{expected.published:,}", f"{here:,}", state))
+  for size in item.sizes:
+    here = size.measure()
+    state = "equal" if here == size.published else "differs"
+    rows.append((size.name, f"{size.published:,}", f"{here:,}", state))
   for name in item.figures:
-    path = results / item.study / "figures" / f"{name}.webp"
-    drawn = path.is_file()
-    link = f"[{name}](results/{item.study}/figures/{name}.webp)"
-    state = "drawn" if drawn else f"not run: {item.reason or 'no results yet'}"
-    rows.append((name, "figure", link if drawn else "-", state))
+    path = f"{item.study}/figures/{name}.webp"
+    if (results / path).is_file():
+      rows.append((name, "figure", f"[{name}](results/{path})", "reproduced"))
+    else:
+      rows.append((name, "figure", "-", not_run))
   if not rows:
-    rows.append(("", "-", "-", f"not run: {item.reason}"))
+    rows.append(("", "-", "-", not_run))
   return [
-    ("" if place else item.what, *cells) for place, cells in enumerate(rows)
+    ("" if position else item.title, *cells)
+    for position, cells in enumerate(rows)
   ]
 
 
-def _found(
-  report: Mapping[str, Any] | None, name: str, key: str
-) -> Mapping[str, Any] | None:
-  """Mean, deviation and values of a row's metric."""
-  for member in (report or {}).get("members", ()):
+def _statistics(
+  report: Mapping[str, Any], name: str, key: str
+) -> Mapping[str, Any]:
+  """Mean, standard deviation and values of a member's metric; {} without."""
+  for member in report.get("members", ()):
     if member["name"] == name:
       if key in member["published"]:
         return member["published"][key]
-      return member["metrics"].get(key.removeprefix("test/"))
-  return None
+      return member["metrics"].get(key.removeprefix("test/"), {})
+  return {}

@@ -208,7 +208,7 @@ def _test_table(
     rows.append((metric_name(name), *map(number, values)))
   resamples = analysis.intervals["accuracy"].resamples
   note = (
-    f"{len(analysis.test.names):,} images; bootstrap by {unit}, "
+    f"{len(analysis.test.names):,} images; bootstrap over {unit}s, "
     f"{resamples:,} resamples; 'last epoch' is the last checkpoint instead of "
     "the selected one."
   )

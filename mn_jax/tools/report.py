@@ -55,8 +55,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--reproduction",
     metavar="FILE.md",
-    help="write what configs/sources asks for beside what docs/results has, "
-    "instead",
+    help="instead, write the numbers of configs/papers beside those of "
+    "docs/results",
   )
   parser.add_argument(
     "--numbers",
@@ -109,13 +109,13 @@ def _inspect(
 
 
 def _reproduce(path: pathlib.Path, console: Console) -> None:
-  """Writes the page of all sources.
+  """Writes the page of all papers.
 
   Raises:
     InputError: if it cannot be written, or this is not the project's folder.
   """
   document = reproduction.build(
-    reproduction.read(pathlib.Path("configs/sources")),
+    reproduction.read(pathlib.Path("configs/papers")),
     pathlib.Path("docs/results"),
     pathlib.Path("configs/studies"),
   )

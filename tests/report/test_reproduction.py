@@ -1,4 +1,4 @@
-"""The sources' tables and figures beside what was found."""
+"""Tests of the page of the papers' numbers beside those found here."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from mn_jax.report import page, reproduction
-from mn_jax.report.reproduction import Count, Item, Source
+from mn_jax.report.reproduction import NetworkSize, Paper, PaperItem
 from mn_jax.studies import study
 from tests.report import toy_runs as toy
 
@@ -14,12 +14,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 STUDIES = ROOT / "configs" / "studies"
 
 
-def toy_source(*items):
-  return Source("A source", "What it did.", items, (("`run it`", "1 hour"),))
+def toy_paper(*items):
+  return Paper("A paper", "What it did.", items, (("`run it`", "1 hour"),))
 
 
 def rows(*items, results):
-  document = reproduction.build([toy_source(*items)], results, STUDIES)
+  document = reproduction.build([toy_paper(*items)], results, STUDIES)
   return document.sections[0].tables[0].rows
 
 
@@ -35,7 +35,7 @@ def test_numbers_come_from_reports(tmp_path):
   (folder / "report.json").write_text(json.dumps(results))
   (folder / "figures" / "v1_curves.webp").touch()
   found = rows(
-    Item(
+    PaperItem(
       "Accuracies",
       "idc",
       (("v1_source", "val/accuracy"), ("v2", "test/auroc"), ("v1", "test/f1")),
@@ -63,19 +63,19 @@ def test_numbers_come_from_reports(tmp_path):
       "run, 2 seeds",
     ),
     ("", "v1, test F1", "-", "-", "not run: no time"),
-    ("", "v1_curves", "figure", link, "drawn"),
+    ("", "v1_curves", "figure", link, "reproduced"),
     ("", "v2_curves", "figure", "-", "not run: no time"),
   ]
 
 
 def test_counts_are_made_and_not_copied(tmp_path):
   found = rows(
-    Item(
+    PaperItem(
       "Counts",
-      counts=(
-        Count("right", 1_342_536, "mobilenet_v1", width=0.5),
-        Count("wrong", 1_342_537, "mobilenet_v1", width=0.5),
-        Count("mult-adds", 149, "mobilenet_v1", "macs", width=0.5),
+      sizes=(
+        NetworkSize("right", 1_342_536, "mobilenet_v1", width=0.5),
+        NetworkSize("wrong", 1_342_537, "mobilenet_v1", width=0.5),
+        NetworkSize("mult-adds", 149, "mobilenet_v1", "macs", width=0.5),
       ),
     ),
     results=tmp_path,
@@ -88,25 +88,25 @@ def test_counts_are_made_and_not_copied(tmp_path):
 
 
 def test_what_has_nothing_says_why(tmp_path):
-  assert rows(Item("A figure", reason="no data"), results=tmp_path) == [
+  assert rows(PaperItem("A figure", reason="no data"), results=tmp_path) == [
     ("A figure", "", "-", "-", "not run: no data")
   ]
 
 
 @pytest.fixture(scope="module")
-def sources():
-  return reproduction.read(ROOT / "configs" / "sources")
+def papers():
+  return reproduction.read(ROOT / "configs" / "papers")
 
 
-def test_every_row_of_the_sources_is_one_of_its_study(sources):
-  for source in sources:
-    for item in source.items:
+def test_every_row_of_the_sources_is_one_of_its_study(papers):
+  for paper in papers:
+    for item in paper.items:
       if not item.study:
-        assert item.counts or item.reason
+        assert item.sizes or item.reason
         continue
       made = study.load(str(STUDIES / f"{item.study}.py"))
       members = {member.name: member for member in made.members}
-      for name, key in item.rows:
+      for name, key in item.metrics:
         published = members[name].published
         part, metric = key.split("/")
         assert key in published or (part == "test" and metric in made.metrics)
@@ -116,12 +116,12 @@ def test_every_row_of_the_sources_is_one_of_its_study(sources):
         assert kind in {"curves", "confusion", "embedding", "saliency"}
 
 
-def test_all_that_was_published_is_asked_for(sources):
+def test_all_that_was_published_is_asked_for(papers):
   asked = {
     (item.study, *row)
-    for source in sources
-    for item in source.items
-    for row in item.rows
+    for paper in papers
+    for item in paper.items
+    for row in item.metrics
   }
   for path in STUDIES.glob("*.py"):
     for member in study.load(str(path)).members:
@@ -129,14 +129,14 @@ def test_all_that_was_published_is_asked_for(sources):
         assert (path.stem, member.name, key) in asked
 
 
-def test_every_study_has_its_command(sources):
-  commands = "".join(c for source in sources for c, _ in source.commands)
+def test_every_study_has_its_command(papers):
+  commands = "".join(c for paper in papers for c, _ in paper.commands)
   for path in STUDIES.glob("*.py"):
     assert f"configs/studies/{path.name} " in commands
 
 
-def test_the_page_is_markdown(sources, tmp_path):
-  document = reproduction.build([toy_source()], tmp_path, STUDIES)
+def test_the_page_is_markdown(papers, tmp_path):
+  document = reproduction.build([toy_paper()], tmp_path, STUDIES)
   text = page.markdown(document, "figures")
   assert "| `run it` | 1 hour |" in text
   assert "## Protocol" not in text
