@@ -20,7 +20,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Pages that programs write.
 GENERATED = (
   "docs/reproduction.md",
-  "docs/benchmarks/",
   "docs/config.md",
   "docs/results/",
 )
