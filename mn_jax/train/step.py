@@ -101,6 +101,12 @@ def make_train_step(
     )
     return state, {**sums, "grad_norm": _norm(grads)}
 
+  return _compile(train_step, mesh, scanned=scanned)
+
+
+def _compile(train_step: TrainStep, mesh: Mesh, *, scanned: bool) -> TrainStep:
+  """Compiles a train step for a mesh, or a scan of it over several batches."""
+
   def train_steps(
     state: TrainState, batches: Batch, seed: jax.Array
   ) -> tuple[TrainState, Sums]:

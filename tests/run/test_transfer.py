@@ -165,7 +165,15 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(
+  "head",
+  [
+    pytest.param(head, marks=pytest.mark.extended)
+    if head.startswith("flatten")
+    else head
+    for head in HEADS
+  ],
+)
 def test_cached_features_train_the_same_head(weights, head):
   options = {
     **SGD,

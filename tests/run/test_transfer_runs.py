@@ -7,6 +7,7 @@ import pytest
 
 from mn_jax.data import store
 from mn_jax.errors import InputError
+from mn_jax.run import split_data
 from mn_jax.train import state as state_lib
 from mn_jax.weights import files
 from tests import toy_transfer as toy
@@ -63,10 +64,20 @@ def refused(config, workdir) -> str:
   return str(error.value)
 
 
+def cache_with_the_data(cache, monkeypatch):
+  """A cache folder of a test's own, which finds the packed data set in it."""
+  split_data.load(toy.load().data, lambda done, total: None)
+  root = store.cache_root("")
+  cache.mkdir()
+  for name in ("idc_sample", "packed"):
+    (cache / name).symlink_to(root / name)
+  monkeypatch.setenv("MN_JAX_CACHE", str(cache))
+
+
 @pytest.fixture
 def own_cache(monkeypatch, tmp_path):
-  """A cache that no test beside this one writes into, to count its files."""
-  monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
+  """A cache that no test beside this one writes features into."""
+  cache_with_the_data(tmp_path / "cache", monkeypatch)
 
 
 def features() -> set[pathlib.Path]:
@@ -241,28 +252,22 @@ def test_what_needs_no_data_to_be_refused(no_data, options, expected):
   assert expected in refused(toy.load(**options), no_data / "run")
 
 
-@pytest.mark.parametrize(
-  ("rules", "expected"),
-  [
+@pytest.mark.usefixtures("own_cache")
+def test_rules_are_checked_before_anything_is_computed(tmp_path):
+  path = tmp_path / "weights.h5"
+  toy.write_weights(path, classes=5, seed=6)
+  for rules, expected in (
     (("backbone/.*",), "optim.rules: got none for 2 of 29 parameters (head"),
     ((), "valid: rules that cover all, such as a last one '.*'"),
     (("heads/.* lr=2", ".*"), "got 'heads/.* lr=2', which matches no param"),
     (("head/.* frozen", ".*"), "got rules that freeze every parameter"),
-  ],
-)
-@pytest.mark.usefixtures("own_cache")
-def test_rules_are_checked_before_anything_is_computed(
-  tmp_path, rules, expected
-):
-  path = tmp_path / "weights.h5"
-  toy.write_weights(path, classes=5, seed=6)
-  config = toy.load(
-    model__weights=str(path), model__transfer="frozen", optim__rules=rules
-  )
-  before = features()
-  assert expected in refused(config, tmp_path / "run")
-  assert features() == before
-  assert not (tmp_path / "run").exists()
+  ):
+    config = toy.load(
+      model__weights=str(path), model__transfer="frozen", optim__rules=rules
+    )
+    assert expected in refused(config, tmp_path / "run")
+    assert not features()
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_too_small_for_weights_of_keras(weights, tmp_path):
@@ -277,13 +282,9 @@ def test_features_that_cannot_be_kept_are_one_line(
   weights, tmp_path, monkeypatch
 ):
   """The data set is there, and the place of the features is taken."""
-  root = store.cache_root("")
   cache = tmp_path / "cache"
-  cache.mkdir()
-  for name in ("idc_sample", "packed"):
-    (cache / name).symlink_to(root / name)
+  cache_with_the_data(cache, monkeypatch)
   (cache / "features").write_text("a file")
-  monkeypatch.setenv("MN_JAX_CACHE", str(cache))
   config = toy.load(model__weights=weights, model__transfer="frozen")
   message = refused(config, tmp_path / "run")
   assert f"data.cache_dir: cannot write {cache / 'features'}" in message

@@ -112,7 +112,7 @@ def test_each_has_the_order_of_its_seed():
   assert second.step is first.step
 
 
-@pytest.mark.parametrize("stop_at", [1, 5])
+@pytest.mark.parametrize("stop_at", [5])
 def test_stopped_and_continued_equals_uninterrupted(alone, tmp_path, stop_at):
   assert run_together(tmp_path, stop_at=stop_at) is None
   assert checkpoint.steps(tmp_path / "seed0") == checkpoint.steps(
@@ -122,7 +122,7 @@ def test_stopped_and_continued_equals_uninterrupted(alone, tmp_path, stop_at):
   assert_same(tmp_path, alone)
 
 
-@pytest.mark.parametrize("killed_at", [2, 4])
+@pytest.mark.parametrize("killed_at", [4])
 def test_killed_between_two_saves_goes_on(
   alone, tmp_path, monkeypatch, killed_at
 ):
@@ -142,6 +142,7 @@ def test_killed_between_two_saves_goes_on(
   assert_same(tmp_path, alone)
 
 
+@pytest.mark.extended
 def test_what_is_complete_is_left_as_it_is(alone, tmp_path):
   first = run_together(tmp_path)
   assert run_together(tmp_path) == first
@@ -155,6 +156,7 @@ def test_what_is_complete_is_left_as_it_is(alone, tmp_path):
   assert_same(tmp_path, alone)
 
 
+@pytest.mark.extended
 def test_images_on_the_device_and_micro_batches(tmp_path):
   fields = {
     "data__placement": "device",
@@ -173,6 +175,7 @@ def test_images_on_the_device_and_micro_batches(tmp_path):
     assert mine["test/loss"] == pytest.approx(its["test/loss"], rel=1e-5)
 
 
+@pytest.mark.extended
 def test_heads_on_features_that_all_share(tmp_path):
   weights = tmp_path / "weights.h5"
   toy_transfer.write_weights(weights, classes=5)
