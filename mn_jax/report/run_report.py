@@ -152,8 +152,10 @@ def devices(analyses: Sequence[RunAnalysis]) -> str:
 
 def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
   """Returns the notes of the splits, each once."""
-  found = [note for analysis in analyses for note in analysis.split["notes"]]
-  return list(dict.fromkeys(found))
+  unique = dict.fromkeys(
+    note for analysis in analyses for note in analysis.split["notes"]
+  )
+  return list(unique)
 
 
 def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:

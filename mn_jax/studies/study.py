@@ -28,7 +28,7 @@ class Member:
 
   Attributes:
     name: of the row, and of its folder.
-    config: stem of a file in `configs`, with `:ARG` where one is wanted.
+    config: stem of a file in `configs`, with `:ARG` where it takes one.
     fields: 'section.field' -> value, over the config.
     weights: name of the published weights that training starts from, one of
       `weights.manifest`; '' for none.

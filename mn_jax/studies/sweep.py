@@ -1,8 +1,8 @@
-"""A sweep: points of a search space, of which validation chooses one.
+"""Sweeps: points of a search space, of which validation selects one.
 
 A sweep file, `configs/sweeps/NAME.py`, returns a `Sweep` from `get_sweep()`,
-whose points come from `grid`, from `random_search` or from both. What is run of
-them is in `sweep_plan.py`.
+whose points come from `grid`, from `random_search` or from both.
+`sweep_plan.py` expands them into runs.
 """
 
 import dataclasses
@@ -16,22 +16,22 @@ from typing import Any, Protocol
 
 from mn_jax.errors import InputError
 
-# Draws are rounded to so many digits, which can be read and typed.
+# Samples are rounded to four digits, which can be read and typed.
 _DIGITS = 4
-# Draws in a row that are none but old points.
+# Samples in a row that repeat earlier points, before the search gives up.
 _PATIENCE = 1000
 
 
-class Draw(Protocol):
-  """How a field of a random search is drawn."""
+class Distribution(Protocol):
+  """The distribution of a field in a random search."""
 
   def at(self, share: float) -> Any:
-    """The value at a share of the range, from 0 to below 1."""
+    """Returns the value at a share of the range, from 0 to below 1."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Uniform:
-  """A number between two others, each as likely."""
+  """Uniform distribution of a number between two others."""
 
   low: float
   high: float
@@ -40,13 +40,13 @@ class Uniform:
     _check_range(self, -math.inf)
 
   def at(self, share: float) -> float:
-    """The number at a share of the range."""
+    """Returns the number at a share of the range."""
     return _rounded(self.low + share * (self.high - self.low), self)
 
 
 @dataclasses.dataclass(frozen=True)
 class LogUniform:
-  """A number between two above 0, each order of magnitude as likely."""
+  """Log-uniform distribution of a number between two others above 0."""
 
   low: float
   high: float
@@ -55,13 +55,13 @@ class LogUniform:
     _check_range(self, 0)
 
   def at(self, share: float) -> float:
-    """The number at a share of the range of logarithms."""
+    """Returns the number at a share of the range of logarithms."""
     return _rounded(self.low * (self.high / self.low) ** share, self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """One of some values, each as likely."""
+  """Uniform choice among values."""
 
   values: Sequence[Any]
 
@@ -70,20 +70,20 @@ class Choice:
       raise InputError(f"Choice: got {self.values!r}; valid: a tuple of values")
 
   def at(self, share: float) -> Any:
-    """The value at a share of their number."""
+    """Returns the value at a share of their number."""
     return self.values[int(share * len(self.values))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """A search for the best fields of a config.
+  """A search for the best values of some fields of a config.
 
   Attributes:
     title: one line.
-    config: stem of a file in `configs`, with `:ARG` where one is wanted.
-    points: {'section.field': value} over the config, each; kept as a tuple.
-    sample: fields over the config's that let every point run in seconds on an
-      embedded sample.
+    config: stem of a file in `configs`, with `:ARG` where it takes one.
+    points: for each point, {'section.field': value} over the config.
+    sample: fields over the config that let every point run in seconds on
+      generated images.
   """
 
   title: str
@@ -96,7 +96,7 @@ class Sweep:
 
 
 def grid(space: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
-  """Every combination of some fields' values, those of the last turning first.
+  """Returns every combination of values, the last field varying fastest.
 
   Args:
     space: 'section.field' -> values.
@@ -114,20 +114,20 @@ def grid(space: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
 
 
 def random_search(
-  space: Mapping[str, Draw], count: int, seed: int
+  space: Mapping[str, Distribution], count: int, seed: int
 ) -> tuple[dict[str, Any], ...]:
-  """Points drawn at random, no two alike.
+  """Samples different points at random.
 
-  A draw is a function of seed, number and field alone: of a larger count the
-  first points are the same, and a field more leaves the values of others.
+  A value is a function of seed, index and field alone: a larger count begins
+  with the same points, and another field leaves the values of the others.
 
   Args:
     space: 'section.field' -> `LogUniform`, `Uniform` or `Choice`.
-    count: of points.
-    seed: of the draws.
+    count: number of points.
+    seed: of the samples.
 
   Raises:
-    InputError: if there are not so many points.
+    InputError: if there are fewer points than `count`.
   """
   if count < 1:
     raise InputError(f"random_search: got count {count}; valid: 1 or more")
@@ -177,7 +177,7 @@ def load(path: str) -> Sweep:
 
 
 def _share(seed: int, number: int, name: str) -> float:
-  """From 0 to below 1, and the same on every machine."""
+  """A number from 0 to below 1, the same on every machine."""
   digest = hashlib.sha256(f"{seed} {number} {name}".encode()).digest()
   return (int.from_bytes(digest[:8]) >> 11) / 2**53
 

@@ -1,8 +1,8 @@
-"""The runs of a sweep, every one checked before any is run.
+"""The plan of a sweep: its runs, every config checked before the first run.
 
 Every point is a config with some fields changed, and is run with several seeds
-as a member of a study is. Nothing here runs anything: it says what to run and
-where, and refuses what cannot be run or could not be compared.
+like a member of a study. Points that could not run, or whose metrics could not
+be compared, are refused.
 """
 
 import ast
@@ -26,9 +26,9 @@ from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import study
 from mn_jax.studies.sweep import Sweep
 
-# What decides which images are validated, and how they are judged: numbers of
-# points that differ in one of these cannot be compared.
-_JUDGES = (
+# Fields that decide which images are validated, and by which metric: points
+# that differ in one of them cannot be compared.
+_FIXED_FIELDS = (
   "experiment",
   "seed",
   "data.name",
@@ -48,13 +48,13 @@ _LONGEST_NAME = 60
 
 @dataclasses.dataclass(frozen=True)
 class SweepPoint:
-  """A point that can be run.
+  """A point of a sweep, checked.
 
   Attributes:
-    name: of its folder; follows from the fields alone, so that a point keeps
-      its runs whatever points are added before or after it.
-    fields: 'section.field' -> value, of the types that the config has.
-    config: all of them, with seed 0.
+    name: of its folder, a function of the fields alone, so that a point keeps
+      its runs when points are added before or after it.
+    fields: 'section.field' -> value, typed as in the config.
+    config: the whole config, with seed 0.
   """
 
   name: str
@@ -68,8 +68,8 @@ class SweepPlan:
 
   Attributes:
     title: of the sweep.
-    config: `configs` stem with its argument.
-    metric: of validation, by which points are ranked.
+    config: stem of a file in `configs`, with `:ARG` where it takes one.
+    metric: validation metric by which points are ranked.
     folder: of all runs.
     points: in the order of the sweep.
     runs: of all points, seed by seed; a run's member has the point's name.
@@ -83,7 +83,7 @@ class SweepPlan:
   runs: tuple[study.StudyRun, ...]
 
   def fields(self) -> tuple[str, ...]:
-    """Those in which points differ, in the order in which they come."""
+    """Returns the names of the fields in which points differ."""
     return tuple(
       dict.fromkeys(f for point in self.points for f in point.fields)
     )
@@ -97,15 +97,15 @@ def plan(
   sample: bool = False,
   overrides: Sequence[str] = (),
 ) -> SweepPlan:
-  """The runs of a sweep, every one's config checked.
+  """Plans the runs of a sweep, and checks every config.
 
   Args:
-    sweep: which.
+    sweep: the sweep.
     folder: of all its runs.
     seeds: number of seeds of every point, from 0 on.
-    sample: whether to run on the embedded sample, in seconds.
-    overrides: `section.field=value` over everything, each of a field that
-      there is and with a text that its type can read.
+    sample: whether to run on generated images, in seconds.
+    overrides: `section.field=value` over all other fields, of known fields and
+      with strings that their types can parse.
 
   Raises:
     InputError: for a point that cannot be run, two that are the same, or
@@ -114,7 +114,7 @@ def plan(
   """
   values = _values(sweep.config)
   swept = {name for point in sweep.points for name in point}
-  for name in swept.intersection(_JUDGES):
+  for name in swept.intersection(_FIXED_FIELDS):
     raise InputError(
       f"sweep: points have {name}, and can only be compared on the same "
       "images by the same metric; valid: other fields"
@@ -161,7 +161,7 @@ def plan(
 
 
 def _check_folders(plan: SweepPlan) -> None:
-  """Refuses folders of other configs: complete ones are never opened again.
+  """Refuses folders of other configs, since complete runs are not opened again.
 
   Raises:
     InputError: with the fields that differ.
@@ -232,7 +232,7 @@ def _refuse_swept(what: str, name: str, swept: set[str]) -> None:
 def _point(
   number: int, values: dict[str, Any], fields: Mapping[str, Any]
 ) -> SweepPoint:
-  """One point, checked as far as it can be without data and devices.
+  """Checks a point as far as possible without data and devices.
 
   Raises:
     InputError: naming the point.
@@ -265,20 +265,20 @@ def _point(
 
 
 def _name(fields: Mapping[str, Any]) -> str:
-  """What a point's folder is called: to be read, and a digest that tells it."""
-  told = ""
+  """The name of a point's folder: readable fields, and a unique digest."""
+  readable = ""
   for name, value in sorted(fields.items()):
-    longer = f"{told}{name.rpartition('.')[2]}_{value}-"
+    longer = f"{readable}{name.rpartition('.')[2]}_{value}-"
     if len(longer) > _LONGEST_NAME:
       break
-    told = longer
-  readable = re.sub(r"[^a-z0-9_.-]+", "_", (told or "config-").lower())
+    readable = longer
+  readable = re.sub(r"[^a-z0-9_.-]+", "_", (readable or "config-").lower())
   digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
   return f"{readable}{digest.hexdigest()[:8]}"
 
 
 def _check_different(points: Sequence[SweepPoint]) -> None:
-  """Refuses to run the same thing twice, under one name or two.
+  """Refuses points that would run the same config twice.
 
   Raises:
     InputError: with the numbers of two such points.

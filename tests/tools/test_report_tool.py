@@ -22,6 +22,7 @@ def refuse(capsys, text, *arguments):
   assert text in err
 
 
+@pytest.mark.extended
 def test_a_trained_run_is_opened(tmp_path, capsys):
   with jax.numpy_dtype_promotion("standard"):
     toy_transfer.run(
