@@ -6,11 +6,13 @@ import shutil
 import signal
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from mn_jax.parallel import cluster
 from tests import process_ids, several
+from tests import toy_transfer as toy
 
 WHOLE = [process_ids.batches().ids(k) for k in range(process_ids.NUM_BATCHES)]
 # So small a rate that the loss tells which samples a step had.
@@ -98,6 +100,30 @@ def test_processes_of_a_scheduler_find_each_other(
   ]
   found = arriving(tmp_path, 2, 1, environments=environments)
   np.testing.assert_array_equal(found, WHOLE)
+
+
+@pytest.mark.devices(2)
+def test_two_processes_train_as_two_devices_do(tmp_path):
+  """The same samples and losses, but for the order in which XLA adds up."""
+  fields = {
+    **toy.TINY,
+    "model.name": "simple_cnn",  # compiles fast
+    "model.shallow": False,
+    "model.separable": True,
+    "observe.log_every_steps": 1,
+  }
+  flags = [f"--config.{name}={value}" for name, value in fields.items()]
+  processes, devices = tmp_path / "processes", tmp_path / "devices"
+  several.finish(processes, 2, "--cpu_devices=1", *flags)
+  config = toy.load(**{k.replace(".", "__"): v for k, v in fields.items()})
+  with jax.numpy_dtype_promotion("standard"):
+    toy.run(config, devices)
+  losses = several.losses(processes)
+  assert len(set(losses)) == 6
+  assert losses == pytest.approx(several.losses(devices), rel=1e-5)
+  assert several.summary(processes)["test/loss"] == pytest.approx(
+    several.summary(devices)["test/loss"], rel=1e-5
+  )
 
 
 FOUR = (
@@ -209,7 +235,7 @@ def test_a_process_that_hangs_ends_all(tmp_path):
       )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_process_that_fails_ends_all(tmp_path):
   program = ("-c", INSTEAD.format("raise OSError('no space left')"))
   with several.train(tmp_path / "run", 2, *TWO, program=program) as run:
@@ -220,7 +246,7 @@ def test_a_process_that_fails_ends_all(tmp_path):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_sigterm_of_one_process_saves_and_ends_all(tmp_path):
   arguments = (
     "--config.train.steps=120",
@@ -240,7 +266,7 @@ def test_sigterm_of_one_process_saves_and_ends_all(tmp_path):
   assert several.losses(workdir) == several.losses(whole)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_wrong_input_of_one_process_ends_all_with_its_line(tmp_path):
   workdir = tmp_path / "run"
   (tmp_path / "file").touch()
