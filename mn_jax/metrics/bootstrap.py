@@ -4,22 +4,17 @@ The patients (or slides) of a test set are a sample, and the images of one are
 alike. So whole groups are drawn with replacement, as many as there are, and
 single images only where no groups are known. Nothing is stratified: the shares
 of the classes vary with the groups, as in new samples.
-Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8, 13
-and 14.
+Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and
+13.
 """
 
 import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import scipy.special
 
-from mn_jax.errors import InputError
 from mn_jax.metrics import calibration, classification, curves
 from mn_jax.metrics.predictions import Predictions, group_codes
-
-Metrics = dict[str, float]
-_METHODS = ("percentile", "bca")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +126,6 @@ def intervals(
   seed: int = 0,
   resamples: int = 2000,
   level: float = 0.95,
-  method: str = "percentile",
 ) -> dict[str, Interval]:
   """Returns confidence intervals of the metrics of a part of a split.
 
@@ -143,21 +137,14 @@ def intervals(
     seed: of the resamples, at least 0.
     resamples: number of resamples.
     level: confidence, between 0 and 1.
-    method: 'percentile', or 'bca' (bias-corrected and accelerated; Efron
-      1987), which leaves each group out once and is NaN where all resamples
-      lie on one side of the value.
 
   Returns:
-    Metric of `classification.summarize`, without the count -> interval.
+    Metric of `classification.summarize`, without the count -> interval between
+    the percentiles of its resamples.
 
   Raises:
-    InputError: for groups, a number or a method that cannot be used.
+    InputError: if there are no images, or not a group for each.
   """
-  check(resamples=resamples, level=level, seed=seed)
-  if method not in _METHODS:
-    raise InputError(
-      f"method: got {method!r}; valid: {', '.join(map(repr, _METHODS))}"
-    )
   codes = group_codes(predictions, groups)
   values = classification.summarize(
     predictions, positive=positive, predicted=predicted
@@ -167,36 +154,16 @@ def intervals(
     predictions, positive=positive, predicted=predicted
   )
   samples = resample(weighted, codes, resamples=resamples, seed=seed)
-  single = codes.max() == 0
-  if method == "percentile" or single:
-    ends = {name: percentiles(samples[name], level) for name in values}
-  else:
-    center = weighted(np.ones(len(codes), np.int64))
-    left_out = _leave_one_out(weighted, codes)
-    ends = {
-      name: _bca(center[name], samples[name], left_out[name], level)
-      for name in values
-    }
   result = {}
   for name, value in values.items():
-    low, high = (np.nan, np.nan) if single or np.isnan(value) else ends[name]
-    undefined = int(np.isnan(samples[name]).sum())
+    low = high = np.nan
+    defined = samples[name][~np.isnan(samples[name])]
+    if codes.max() > 0 and len(defined) and not np.isnan(value):
+      ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+      low, high = ends.tolist()
+    undefined = resamples - len(defined)
     result[name] = Interval(value, low, high, undefined, resamples)
   return result
-
-
-def check(*, resamples: int, level: float, seed: int) -> None:
-  """Checks the numbers that an interval is made with.
-
-  Raises:
-    InputError: naming the argument.
-  """
-  if resamples < 1:
-    raise InputError(f"resamples: got {resamples}; valid: at least 1")
-  if not 0 < level < 1:
-    raise InputError(f"level: got {level}; valid: between 0 and 1")
-  if not 0 <= seed < 2**64:
-    raise InputError(f"seed: got {seed}; valid: 0 to 2**64 - 1")
 
 
 def draw(groups: int, *, seed: int, number: int) -> np.ndarray:
@@ -225,7 +192,7 @@ def draw(groups: int, *, seed: int, number: int) -> np.ndarray:
 
 
 def resample(
-  metrics: Callable[[np.ndarray], Metrics],
+  metrics: Callable[[np.ndarray], dict[str, float]],
   codes: np.ndarray,
   *,
   resamples: int,
@@ -248,48 +215,3 @@ def resample(
     for number in range(resamples)
   ]
   return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def percentiles(samples: np.ndarray, level: float) -> tuple[float, float]:
-  """Returns the ends of the middle `level` of f64[resamples], without NaN."""
-  return _quantiles(samples, (1 - level) / 2, (1 + level) / 2)
-
-
-def _quantiles(
-  samples: np.ndarray, low: float, high: float
-) -> tuple[float, float]:
-  """Two quantiles of the defined samples; NaN if none is defined."""
-  defined = samples[~np.isnan(samples)]
-  if not len(defined) or np.isnan(low) or np.isnan(high):
-    return np.nan, np.nan
-  low, high = np.quantile(defined, [low, high])
-  return float(low), float(high)
-
-
-def _leave_one_out(
-  metrics: Callable[[np.ndarray], Metrics], codes: np.ndarray
-) -> dict[str, np.ndarray]:
-  rows = [
-    metrics((codes != code).astype(np.int64)) for code in np.unique(codes)
-  ]
-  return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def _bca(
-  value: float, samples: np.ndarray, left_out: np.ndarray, level: float
-) -> tuple[float, float]:
-  """Quantiles shifted by bias and skewness (Efron and Tibshirani, 14.9-15)."""
-  defined = samples[~np.isnan(samples)]
-  left_out = left_out[~np.isnan(left_out)]
-  if not len(defined) or not len(left_out):
-    return np.nan, np.nan
-  below = ((defined < value).mean() + (defined <= value).mean()) / 2
-  if below in (0, 1):
-    return np.nan, np.nan
-  bias = scipy.special.ndtri(below)
-  gaps = left_out.mean() - left_out
-  spread = (gaps**2).sum() ** 1.5
-  skew = (gaps**3).sum() / (6 * spread) if spread else 0.0
-  z = bias + scipy.special.ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-  low, high = scipy.special.ndtr(bias + z / (1 - skew * z))
-  return _quantiles(samples, low, high)

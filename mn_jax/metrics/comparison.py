@@ -1,8 +1,6 @@
-"""Whether two networks differ: on the same images, and over seeds.
+"""Comparison of two networks: predictions on the same images, runs over seeds.
 
-Differences are the first minus the second. On the same images, what varies is
-the images; over seeds, the training. A claim about a way to train needs the
-latter.
+Differences are the first minus the second.
 """
 
 import dataclasses
@@ -13,35 +11,7 @@ import scipy.special
 import scipy.stats
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import bootstrap, classification
-from mn_jax.metrics.bootstrap import WeightedMetrics
-from mn_jax.metrics.predictions import Predictions, group_codes
-
-
-@dataclasses.dataclass(frozen=True)
-class McNemar:
-  """The exact test of two accuracies on the same images.
-
-  Attributes:
-    only_first: images that only the first gets right.
-    only_second: images that only the second gets right.
-    p_value: two-sided; 1 without such images.
-  """
-
-  only_first: int
-  only_second: int
-  p_value: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference(bootstrap.Interval):
-  """The difference of a metric, with its bootstrap interval.
-
-  Attributes:
-    p_value: two-sided, of the paired bootstrap.
-  """
-
-  p_value: float
+from mn_jax.metrics.predictions import Predictions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,118 +76,6 @@ def agreement(
   theirs = _decided(second, predicted_second)
   gaps = first.probabilities() - second.probabilities()
   return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
-
-
-def mcnemar(
-  first: Predictions,
-  second: Predictions,
-  *,
-  predicted_first: np.ndarray | None = None,
-  predicted_second: np.ndarray | None = None,
-) -> McNemar:
-  """Tests whether two networks are right equally often (McNemar 1947).
-
-  Exact: of the images that one alone gets right, each network has half, by the
-  binomial distribution. It takes images for independent; where they come in
-  groups, `differences` is the test.
-
-  Args:
-    first, second: of the same images in the same order.
-    predicted_first, predicted_second: i[n], predicted classes; None: those of
-      the highest logits.
-
-  Raises:
-    InputError: if the images differ.
-  """
-  _check_same(first, second)
-  right = [
-    predictions.labels == _decided(predictions, predicted)
-    for predictions, predicted in (
-      (first, predicted_first),
-      (second, predicted_second),
-    )
-  ]
-  only_first = int((right[0] & ~right[1]).sum())
-  only_second = int((right[1] & ~right[0]).sum())
-  discordant = only_first + only_second
-  p_value = 1.0
-  if discordant:
-    p_value = float(scipy.stats.binomtest(only_first, discordant).pvalue)
-  return McNemar(only_first, only_second, p_value)
-
-
-def differences(
-  first: Predictions,
-  second: Predictions,
-  *,
-  positive: int | None,
-  groups: np.ndarray | None = None,
-  predicted_first: np.ndarray | None = None,
-  predicted_second: np.ndarray | None = None,
-  seed: int = 0,
-  resamples: int = 2000,
-  level: float = 0.95,
-) -> dict[str, Difference]:
-  """Compares two networks by the paired bootstrap, on the same resamples.
-
-  The p-value belongs to the percentile interval: twice the share of resamples
-  on the lesser side of 0, those at 0 on both, and one more on either side and
-  in all (Davison and Hinkley, "Bootstrap Methods and their Application", 1997,
-  section 4.2), so that it is never 0.
-
-  Args:
-    first, second: of the same images in the same order.
-    positive: index of the positive class, or None.
-    groups: [n] numbers or names of the images' groups; None: each image is one.
-    predicted_first, predicted_second: i[n], predicted classes; None: those of
-      the highest logits.
-    seed: of the resamples, at least 0.
-    resamples: number of resamples.
-    level: confidence, between 0 and 1.
-
-  Returns:
-    By metric of `summarize`, without those that only the labels determine. An
-    undefined difference has no p-value (NaN).
-
-  Raises:
-    InputError: if the images differ, or for groups or a number that cannot be
-      used.
-  """
-  bootstrap.check(resamples=resamples, level=level, seed=seed)
-  _check_same(first, second)
-  codes = group_codes(first, groups)
-  pair = [
-    WeightedMetrics(predictions, positive=positive, predicted=predicted)
-    for predictions, predicted in (
-      (first, predicted_first),
-      (second, predicted_second),
-    )
-  ]
-
-  def difference(weights: np.ndarray) -> bootstrap.Metrics:
-    ours, theirs = (metrics(weights) for metrics in pair)
-    return {
-      name: value - theirs[name]
-      for name, value in ours.items()
-      if name not in classification.DEFINED
-    }
-
-  values = difference(np.ones(len(codes), np.int64))
-  samples = bootstrap.resample(
-    difference, codes, resamples=resamples, seed=seed
-  )
-  single = codes.max() == 0
-  result = {}
-  for name, value in values.items():
-    low = high = p_value = np.nan
-    defined = samples[name][~np.isnan(samples[name])]
-    if not (single or np.isnan(value)):
-      low, high = bootstrap.percentiles(defined, level)
-      lesser = min((defined <= 0).sum(), (defined >= 0).sum())
-      p_value = min(1.0, float(2 * (lesser + 1) / (len(defined) + 1)))
-    undefined = resamples - len(defined)
-    result[name] = Difference(value, low, high, undefined, resamples, p_value)
-  return result
 
 
 def across_seeds(

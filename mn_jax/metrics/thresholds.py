@@ -32,50 +32,6 @@ def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
   return float(curve.thresholds[np.argmax(tps * fps[-1] - fps * tps[-1])])
 
 
-def best_f1(predictions: Predictions, *, positive: int) -> float:
-  """Returns the threshold with the best F1.
-
-  Args:
-    predictions: of the validation part.
-    positive: index of the positive class.
-
-  Returns:
-    From 0 to 1; NaN without positive images or if a logit is not finite.
-  """
-  curve = _curve(predictions, positive)
-  if curve is None:
-    return np.nan
-  tps, fps = curve.true_positives, curve.false_positives
-  return float(curve.thresholds[np.argmax(2 * tps / (tps + fps + tps[-1]))])
-
-
-def at_sensitivity(
-  predictions: Predictions, sensitivity: float, *, positive: int
-) -> float:
-  """Returns the highest threshold with at least a given sensitivity.
-
-  Args:
-    predictions: of the validation part.
-    sensitivity: above 0, at most 1.
-    positive: index of the positive class.
-
-  Returns:
-    From 0 to 1; NaN without positive images or if a logit is not finite.
-
-  Raises:
-    InputError: for a sensitivity out of range.
-  """
-  if not 0 < sensitivity <= 1:
-    raise InputError(
-      f"sensitivity: got {sensitivity}; valid: above 0, at most 1"
-    )
-  curve = _curve(predictions, positive)
-  if curve is None:
-    return np.nan
-  reached = curve.true_positives / curve.true_positives[-1] >= sensitivity
-  return float(curve.thresholds[np.argmax(reached)])
-
-
 def decide(
   predictions: Predictions, threshold: float, *, positive: int
 ) -> np.ndarray:

@@ -1,14 +1,13 @@
 """Tests of paired comparisons against SciPy and enumeration."""
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
 import scipy.stats
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import bootstrap, classification, comparison, thresholds
+from mn_jax.metrics import comparison
 from tests.metrics import toy_predictions as toy
 
 
@@ -21,12 +20,6 @@ def _pair(n: int = 80, classes: int = 2):
     logits=first.logits + noise,
     losses=rng.random(n).astype(np.float32),
   )
-
-
-def _right(labels, right):
-  """Predictions that are right where `right` says."""
-  found = np.where(right, labels, 1 - np.asarray(labels))
-  return toy.of(labels, np.eye(2)[found])
 
 
 def test_agreement_is_of_answers_whatever_is_true():
@@ -62,115 +55,6 @@ def test_agreement_is_undefined_where_an_answer_is():
   ).all()
 
 
-@pytest.mark.parametrize(
-  ("only_first", "only_second"), [(0, 0), (1, 0), (3, 8), (8, 3), (6, 6)]
-)
-def test_mcnemar_is_a_test_of_coin_tosses(only_first, only_second):
-  both = 10
-  first = [True] * (both + only_first) + [False] * (only_second + 2)
-  second = [True] * both + [False] * only_first + [True] * only_second
-  second += [False] * 2
-  labels = np.arange(len(first)) % 2
-  result = comparison.mcnemar(_right(labels, first), _right(labels, second))
-  tosses = only_first + only_second
-  tail = sum(
-    math.comb(tosses, k) for k in range(min(only_first, only_second) + 1)
-  )
-  assert (result.only_first, result.only_second) == (only_first, only_second)
-  assert result.p_value == pytest.approx(min(1, 2 * tail / 2**tosses))
-
-
-def test_mcnemar_takes_decisions():
-  first, second = _pair()
-  threshold = thresholds.best_f1(first, positive=1)
-  found = thresholds.decide(first, threshold, positive=1)
-  result = comparison.mcnemar(first, second, predicted_first=found)
-  ours = found == first.labels
-  theirs = second.logits.argmax(1) == second.labels
-  assert result.only_first == (ours & ~theirs).sum()
-  assert result.only_second == (theirs & ~ours).sum()
-  turned = comparison.mcnemar(second, first, predicted_second=found)
-  assert turned.only_first == result.only_second
-  assert turned.p_value == result.p_value
-
-
-@pytest.mark.parametrize("positive", [None, 1])
-def test_differences_are_those_of_metrics_on_the_same_resamples(positive):
-  first, second = _pair(60, 3)
-  groups = np.arange(60) % 9
-  result = comparison.differences(
-    first, second, positive=positive, groups=groups, seed=2, resamples=60
-  )
-  one, two = (
-    classification.summarize(x, positive=positive) for x in (first, second)
-  )
-  assert result.keys() == one.keys() - {"count", "majority_rate"}
-  rows = []
-  for number in range(60):
-    weights = bootstrap.draw(9, seed=2, number=number)[groups]
-    chosen = np.repeat(np.arange(60), weights)
-    a, b = (
-      classification.summarize(toy.take(x, chosen), positive=positive)
-      for x in (first, second)
-    )
-    rows.append({name: a[name] - b[name] for name in result})
-  for name, found in result.items():
-    values = np.array([row[name] for row in rows])
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    assert found.value == pytest.approx(one[name] - two[name], abs=1e-12)
-    assert found.low == pytest.approx(low, abs=1e-12)
-    assert found.high == pytest.approx(high, abs=1e-12)
-    assert found.undefined == np.isnan(values).sum()
-
-
-def test_turning_a_comparison_round_turns_its_results():
-  first, second = _pair()
-  options = {"positive": 1, "resamples": 99}
-  ahead = comparison.differences(first, second, **options)
-  back = comparison.differences(second, first, **options)
-  for name, found in ahead.items():
-    assert back[name].value == -found.value
-    assert back[name].low == pytest.approx(-found.high, abs=1e-12)
-    assert back[name].p_value == found.p_value
-
-
-def test_p_values_of_differences():
-  labels = np.arange(40) % 2
-  perfect = _right(labels, np.full(40, True))
-  result = comparison.differences(perfect, perfect, positive=1, resamples=99)
-  assert {found.p_value for found in result.values()} == {1.0}
-  poor = _right(labels, np.arange(40) % 4 > 1)
-  result = comparison.differences(perfect, poor, positive=1, resamples=99)
-  # No resample is at 0 or below.
-  assert result["accuracy"].p_value == pytest.approx(2 / 100)
-  assert result["accuracy"].value == 0.5
-  assert result["loss"].p_value == 1
-
-
-def test_a_p_value_agrees_with_its_interval():
-  for seed in range(3):
-    first, second = _pair()
-    found = comparison.differences(
-      first, second, positive=1, seed=seed, resamples=299
-    )
-    for difference in found.values():
-      outside = difference.low > 0 or difference.high < 0
-      if abs(difference.p_value - 0.05) > 0.01:
-        assert outside == (difference.p_value < 0.05)
-
-
-def test_undefined_differences_have_no_p_value():
-  first, second = _pair()
-  broken = dataclasses.replace(second, logits=second.logits * np.nan)
-  for found in (
-    comparison.differences(first, broken, positive=1, resamples=9)["auroc"],
-    comparison.differences(
-      first, second, positive=1, resamples=9, groups=np.zeros(80)
-    )["auroc"],
-  ):
-    assert np.isnan([found.low, found.high, found.p_value]).all()
-
-
 @pytest.mark.parametrize("change", ["ids", "labels", "rows"])
 def test_different_images_are_refused(change):
   first, second = _pair()
@@ -180,9 +64,7 @@ def test_different_images_are_refused(change):
     changed = getattr(second, change)[::-1]
     second = dataclasses.replace(second, **{change: changed})
   with pytest.raises(InputError, match="predictions: got 80 and"):
-    comparison.mcnemar(first, second)
-  with pytest.raises(InputError, match="predictions: got 80 and"):
-    comparison.differences(first, second, positive=1)
+    comparison.agreement(first, second)
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 5, 12])
