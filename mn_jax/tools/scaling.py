@@ -92,7 +92,7 @@ def _measure(
     console=console,
   )
   medians = rows.summarize(rows.read_points(output))
-  tables.speed(medians).show(console, "Medians over repeats")
+  tables.summary(medians).show(console, "Medians over repeats")
   console.line(f"Points: {output / 'points'}")
   return failed
 

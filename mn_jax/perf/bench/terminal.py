@@ -19,16 +19,18 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     "versions", {}
   )
   machine = report["machine"]
-  listed = "".join(f"{name} {v}, " for name, v in versions.items())
-  console.line(
-    f"{machine['cpu']}, {machine['cores']} cores; {listed}{machine['date']}"
-  )
+  listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+  about = f"{machine['cpu']}, {machine['cores']} cores"
+  console.line("; ".join(filter(None, (about, listed, machine["date"]))))
 
 
 def _model(console: Console, report: Mapping[str, Any]) -> None:
   case, ours, floors = report["case"], report["ours"], report["floors"]
-  what = f"{case['mode']}: {tables.title(report)}, {ours['device']}"
-  tables.libraries(report).show(console, f"{what}; {ours['turns']} repeats")
+  speed, cost = tables.libraries(report)
+  speed.show(
+    console, f"{case['mode']}: {tables.title(report)}, {ours['device']}"
+  )
+  cost.show(console, f"Spread of {ours['turns']} repeats, and cost")
   console.line(
     f"Floor: {floors['images_per_sec']:,.0f} images/s: arithmetic allows "
     f"{floors['flop_images_per_sec']:,.0f} "

@@ -28,6 +28,19 @@ _POINT: _Columns = {
 }
 
 
+def summary(rows: Sequence[Measured]) -> Table:
+  """What of the measurements fits a terminal."""
+  columns = {
+    "": lambda row: f"{row.scaling}, {row.input}",
+    "devices": lambda row: f"{row.devices}",
+    "processes": lambda row: f"{row.processes}",
+    "images/s": lambda row: _number(row.images_per_sec, ",.0f"),
+    "efficiency": lambda row: percent(row.efficiency),
+    "step ms": lambda row: _milliseconds(row.p50),
+  }
+  return _table(columns, [row for row in rows if row.repeats], "")
+
+
 def speed(rows: Sequence[Measured]) -> Table:
   """Measured speed of each number of devices."""
 
