@@ -1,7 +1,6 @@
 """Output to the terminal: progress bars, a line for each event, tables."""
 
 import contextlib
-import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,7 @@ import rich.progress
 import rich.table
 import rich.text
 
-from mn_jax.observe.formatting import duration, mean_std_of, number
+from mn_jax.observe.formatting import duration, mean_std_of, metric_name, number
 
 # Without a terminal, least time between two lines that only show progress.
 _QUIET_SECONDS = 10.0
@@ -198,32 +197,24 @@ def print_seeds(
     if f"{part}/{name}" in first
   ]
 
-  def values(key: str) -> list[float]:
-    return [
-      math.nan if summary[key] is None else summary[key]
-      for summary in summaries
-    ]
-
   rows = [
     (
       f"{summary['seed']}",
       f"{summary['best_step']}",
-      *(number(values(key)[row]) for key in shown),
+      *(number(summary[key]) for key in shown),
     )
-    for row, summary in enumerate(summaries)
+    for summary in summaries
   ]
-  rows.append(("mean", "", *(mean_std_of(values(key)) for key in shown)))
-  titles = (key.replace("/", " ").replace("_", " ") for key in shown)
+  means = (
+    mean_std_of([of_seed[key] for of_seed in summaries]) for key in shown
+  )
+  rows.append(("mean", "", *means))
   console.table(
     f"{first['experiment']}: best checkpoints of {len(summaries)} seeds",
-    ("seed", "step", *titles),
+    ("seed", "step", *map(metric_name, shown)),
     rows,
   )
-  if first["chosen_on"] == "test":
-    console.line(
-      "The checkpoints were selected on the test part: test metrics are "
-      "optimistic."
-    )
+  _warn_of_selection(console, first)
   console.line(f"Results:  {workdir / 'seed*' / 'summary.json'}")
   console.line(f"Curves:   tensorboard --logdir {workdir}")
 
@@ -248,11 +239,9 @@ def print_summary(
   )
   rows = [
     (
-      name.replace("_", " "),
-      *(
-        number(math.nan if value is None else value)
-        for value in (summary[f"val/{name}"], summary[f"test/{name}"])
-      ),
+      metric_name(name),
+      number(summary[f"val/{name}"]),
+      number(summary[f"test/{name}"]),
     )
     for name in names
     if f"test/{name}" in summary
@@ -265,11 +254,7 @@ def print_summary(
     ("metric", "validation", "test"),
     rows,
   )
-  if summary["chosen_on"] == "test":
-    console.line(
-      "The checkpoint was selected on the test part: test metrics are "
-      "optimistic."
-    )
+  _warn_of_selection(console, summary)
   rate = summary["images_per_sec"]
   console.line(
     f"{summary['steps']} steps ({summary['epochs']:g} epochs) in "
@@ -284,3 +269,11 @@ def print_summary(
     f"Curves:   tensorboard --logdir {workdir / 'tensorboard'}"
     "  (then http://localhost:6006)"
   )
+
+
+def _warn_of_selection(console: Console, summary: Mapping[str, Any]) -> None:
+  if summary["chosen_on"] == "test":
+    console.line(
+      "The best checkpoint was selected on the test part: test metrics are "
+      "optimistic."
+    )

@@ -34,12 +34,12 @@ def mean_std(mean: float | None, std: float | None) -> str:
   return f"{number(mean)} ± {number(std)}"
 
 
-def mean_std_of(values: Sequence[float]) -> str:
-  """Formats mean and sample standard deviation of one or more numbers."""
-  mean = statistics.fmean(values)
-  if len(values) == 1 or not math.isfinite(mean):
-    return number(mean)
-  return mean_std(mean, statistics.stdev(values))
+def mean_std_of(values: Sequence[float | None]) -> str:
+  """Formats mean and sample standard deviation; '-' if one is undefined."""
+  if any(number(value) == UNDEFINED for value in values):
+    return UNDEFINED
+  std = statistics.stdev(values) if len(values) > 1 else None
+  return mean_std(statistics.fmean(values), std)
 
 
 def interval(

@@ -197,7 +197,7 @@ def test_summary_of_many_classes_has_macro_averages(capsys):
     console_lib.Console(), _summary(**macro), pathlib.Path("runs")
   )
   lines = capsys.readouterr().out.replace("│", " ").splitlines()
-  for name in ("precision", "f1", "auroc"):
+  for name in ("precision", "F1", "AUROC"):
     assert ["macro", name, "0.250", "0.250"] in [line.split() for line in lines]
 
 

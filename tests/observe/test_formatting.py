@@ -45,6 +45,7 @@ def test_mean_and_standard_deviation():
   assert formatting.mean_std_of([0.5]) == "0.500"
   assert formatting.mean_std_of([0.5, 0.6]) == "0.550 ± 0.071"
   assert formatting.mean_std_of([0.5, math.nan]) == "-"
+  assert formatting.mean_std_of([0.5, None]) == "-"
 
 
 def test_names_and_counts():
