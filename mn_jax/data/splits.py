@@ -56,17 +56,17 @@ class Rule:
   Attributes:
     kind: 'grouped' (all images of a group in one part, groups stratified by
       the share of their images above class 0), 'fixed' (the publisher's parts;
-      a missing validation part is drawn from training, per group where groups
+      a missing validation part is taken from training, per group where groups
       are known), 'stratified' (per image, groups ignored, every class in
       proportion), 'random' (per image, groups and classes ignored) or 'kfold'
       (one of several disjoint tests, per group where groups are known, classes
       in proportion).
-    seed: of everything that is drawn.
+    seed: of every random choice.
     val_fraction, test_fraction: shares of groups, or of images where groups are
       unknown or ignored.
     folds: of 'kfold'; 0: one per group.
     fold: of 'kfold', which of them is the test.
-    train_fraction: share of the training part that is used, drawn per group
+    train_fraction: share of the training part that is used, chosen per group
       unless groups are ignored; a smaller share is part of a larger one.
     shared_groups: of 'fixed', 'keep' or 'drop' images of the training and
       validation part whose group is in the test part too.

@@ -27,9 +27,9 @@ def test_rows_are_those_of_the_listing(tmp_path):
   np.testing.assert_array_equal(packed.images, toy.make_images(18))
   assert packed.images.dtype == np.uint8
   for field in ("names", "labels", "groups", "positions"):
-    found, expected = getattr(packed, field), getattr(listing, field)
-    np.testing.assert_array_equal(found, expected)
-    assert found.dtype == expected.dtype
+    actual, expected = getattr(packed, field), getattr(listing, field)
+    np.testing.assert_array_equal(actual, expected)
+    assert actual.dtype == expected.dtype
   assert packed.quarantine == ()
   assert packed.dropped == 0
   assert packed.fingerprint == listing.fingerprint()
@@ -96,9 +96,9 @@ def test_unreadable_files_are_named_and_left_out(tmp_path):
     assert [name for name, _ in packed.quarantine] == ["03.png", "11.png"]
     assert "PNG" in packed.quarantine[0][1]
     assert "gone" in packed.quarantine[1][1]
-    kept = np.setdiff1d(np.arange(18), [3, 11])
-    np.testing.assert_array_equal(packed.images, toy.make_images(18)[kept])
-    np.testing.assert_array_equal(packed.labels, kept % 3)
+    readable = np.setdiff1d(np.arange(18), [3, 11])
+    np.testing.assert_array_equal(packed.images, toy.make_images(18)[readable])
+    np.testing.assert_array_equal(packed.labels, readable % 3)
 
 
 def test_too_many_unreadable_files(tmp_path):
@@ -127,11 +127,11 @@ def test_nothing_left(tmp_path):
 
 @pytest.mark.parametrize("name", ["images.u8", "index.npz", "meta.json"])
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "delete"])
-def test_damaged_cache_is_built_anew(tmp_path, name, damage):
+def test_damaged_cache_is_built_again(tmp_path, name, damage):
   files = toy.make_files()
-  whole = toy.build(files, tmp_path / "whole")
-  # A copy, because the pixels of the whole one are still mapped.
-  shutil.copytree(tmp_path / "whole", tmp_path / "root")
+  intact = toy.build(files, tmp_path / "intact")
+  # A copy, because the pixels of the intact one are still mapped.
+  shutil.copytree(tmp_path / "intact", tmp_path / "root")
   path = toy.only_folder(tmp_path / "root") / name
   data = bytearray(path.read_bytes())
   if damage == "delete":
@@ -140,7 +140,7 @@ def test_damaged_cache_is_built_anew(tmp_path, name, damage):
     data[len(data) // 3] ^= 1
     size = {"flip": len(data), "truncate": len(data) // 2, "empty": 0}[damage]
     path.write_bytes(data[:size])
-  toy.assert_same(toy.build(files, tmp_path / "root"), whole)
+  toy.assert_same(toy.build(files, tmp_path / "root"), intact)
   assert len(files.reads) == 36
 
 
@@ -148,20 +148,20 @@ def test_any_flipped_byte_of_the_pixels_is_found(tmp_path):
   files = toy.make_files(6)
   toy.build(files, tmp_path)
   path = toy.only_folder(tmp_path) / "images.u8"
-  whole = path.read_bytes()
-  for i, position in enumerate((0, len(whole) // 2, len(whole) - 1)):
-    data = bytearray(whole)
+  pixels = path.read_bytes()
+  for i, position in enumerate((0, len(pixels) // 2, len(pixels) - 1)):
+    data = bytearray(pixels)
     data[position] ^= 0x80
     path.write_bytes(data)
     toy.build(files, tmp_path)
     assert len(files.reads) == 6 * (i + 2)
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == pixels
 
 
 @pytest.mark.parametrize(
   "change", [{"version": 0}, {"fingerprint": "0"}, {"size": 4.0}, {"chunks": 1}]
 )
-def test_foreign_index_is_built_anew(tmp_path, change):
+def test_foreign_index_is_built_again(tmp_path, change):
   files = toy.make_files()
   first = toy.build(files, tmp_path)
   path = toy.only_folder(tmp_path) / "meta.json"

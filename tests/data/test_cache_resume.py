@@ -36,8 +36,8 @@ def _stop_build(files, root, monkeypatch, after: int) -> None:
 
 @pytest.fixture
 def expected(tmp_path):
-  """A whole build of `_flawed()`, elsewhere."""
-  return toy.build(_flawed(), tmp_path / "whole", max_unreadable=0.5)
+  """A complete build of `_flawed()`, elsewhere."""
+  return toy.build(_flawed(), tmp_path / "complete", max_unreadable=0.5)
 
 
 def _flawed() -> toy.Memory:

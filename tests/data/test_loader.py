@@ -89,7 +89,7 @@ def test_order_of_asking_does_not_matter():
 
 
 def test_order_never_changes():
-  # A run may go on with another version of NumPy.
+  # A run may be resumed with another version of NumPy.
   batches = _train(rows=np.arange(9), batch_size=9, num_batches=2, seed=3)
   assert [batches.ids(k).tolist() for k in range(2)] == [
     [6, 1, 8, 5, 2, 7, 4, 3, 0],

@@ -1,4 +1,4 @@
-"""Tests of drawing every class equally often."""
+"""Tests of sampling every class equally often."""
 
 import numpy as np
 import pytest
@@ -39,8 +39,8 @@ def test_each_class_is_used_up_before_any_of_it_comes_again(label):
   # In an epoch the order is shuffled, so only counts after epochs are exact.
   epochs = _ids(_batches()).reshape(-1, len(_ROWS))
   for stop in range(1, len(epochs) + 1):
-    drawn = epochs[:stop].ravel()
-    counts = np.bincount(drawn, minlength=len(_LABELS))[members]
+    sampled = epochs[:stop].ravel()
+    counts = np.bincount(sampled, minlength=len(_LABELS))[members]
     assert np.ptp(counts) <= 1
 
 

@@ -54,10 +54,8 @@ def read(processes, start, stop, prefetch, balanced):
 @pytest.mark.parametrize("prefetch", [0, 1, 2, 3, 4])
 def test_processes_and_prefetch_do_not_matter(processes, prefetch, balanced):
   whole = batches(balanced=balanced)
-  found = read(processes, 0, NUM_BATCHES, prefetch, balanced)
-  np.testing.assert_array_equal(
-    found, [whole.ids(k) for k in range(NUM_BATCHES)]
-  )
+  ids = read(processes, 0, NUM_BATCHES, prefetch, balanced)
+  np.testing.assert_array_equal(ids, [whole.ids(k) for k in range(NUM_BATCHES)])
 
 
 @pytest.mark.parametrize("before", [(1, 0), (2, 4), (4, 1)])
@@ -65,13 +63,11 @@ def test_processes_and_prefetch_do_not_matter(processes, prefetch, balanced):
 @pytest.mark.parametrize("at", [1, 4, 9])
 def test_another_topology_goes_on_with_the_next_sample(before, after, at):
   whole = batches()
-  found = [
+  ids = [
     *read(before[0], 0, at, before[1], False),
     *read(after[0], at, NUM_BATCHES, after[1], False),
   ]
-  np.testing.assert_array_equal(
-    found, [whole.ids(k) for k in range(NUM_BATCHES)]
-  )
+  np.testing.assert_array_equal(ids, [whole.ids(k) for k in range(NUM_BATCHES)])
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
@@ -83,5 +79,5 @@ def test_devices_get_contiguous_parts_in_order(devices):
       sent["id"].addressable_shards, key=lambda shard: shard.device.id
     )
     assert len(shards) == devices
-    found = np.concatenate([np.asarray(shard.data) for shard in shards])
-    np.testing.assert_array_equal(found, batches().ids(k))
+    ids = np.concatenate([np.asarray(shard.data) for shard in shards])
+    np.testing.assert_array_equal(ids, batches().ids(k))

@@ -120,9 +120,9 @@ def test_groups_in_training_and_test_are_noted_or_dropped():
   groups = table.groups.copy()
   groups[np.flatnonzero(table.parts == "train")[:30]] = table.groups[-1]
   table = dataclasses.replace(table, groups=groups)
-  kept = toy.make("fixed", table)
-  assert splits.leaks(kept.parts, table.groups) == [table.groups[-1]]
-  (note,) = kept.notes
+  split = toy.make("fixed", table)
+  assert splits.leaks(split.parts, table.groups) == [table.groups[-1]]
+  (note,) = split.notes
   assert note.startswith("1 of ")
   assert "shared_groups=drop" in note
   rule = splits.Rule("fixed", shared_groups="drop")
@@ -131,7 +131,7 @@ def test_groups_in_training_and_test_are_noted_or_dropped():
   assert dropped.notes == (
     "30 train images are left out: their groups are in the test",
   )
-  np.testing.assert_array_equal(dropped.parts["test"], kept.parts["test"])
+  np.testing.assert_array_equal(dropped.parts["test"], split.parts["test"])
 
 
 @pytest.mark.parametrize(
@@ -197,13 +197,13 @@ def test_kinds_never_change():
     "share": splits.Rule("grouped", train_fraction=0.3),
     "share by image": splits.Rule("stratified", train_fraction=0.3),
   }
-  found = {
+  hashes = {
     name: splits.make(
       rule, toy.ungrouped(table) if name == "kfold by image" else table
     ).sha256[:16]
     for name, rule in rules.items()
   }
-  assert found == {
+  assert hashes == {
     "kfold": "8b282e36d323792c",
     "leave one out": "ab85930e6c6b6b2c",
     "kfold by image": "77cdcf9d23642f47",

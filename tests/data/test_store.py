@@ -1,4 +1,4 @@
-"""Tests of where data sets are kept and how they are opened."""
+"""Tests of finding and opening data sets."""
 
 import dataclasses
 import functools

@@ -204,7 +204,7 @@ def test_the_command_to_train_fits_the_data(
   assert "--config.data.image_size=32" in words
   assert f"--config.data.cache_dir={root}" in words
   assert any(word.startswith("--workdir=") for word in words)
-  # Elsewhere no configs are at hand; what is printed then is still whole.
+  # Elsewhere no configs are at hand; what is printed then is still complete.
   monkeypatch.chdir(root)
   _, out, _ = run_prepare("idc", "--image_size=32")
   assert "--config=FILE \\\n    --config.data.name=idc" in out

@@ -1,4 +1,4 @@
-"""Where `prepare` gets data sets from, and how it goes on."""
+"""Tests of where `prepare` gets data sets from, and of resuming it."""
 
 import contextlib
 import dataclasses

@@ -1,7 +1,7 @@
 """Downloads a file over HTTPS and checks it against a known hash, with pooch.
 
 A file is there whole, with the right hash, or not at all. A download that was
-stopped starts anew.
+stopped starts again.
 """
 
 import pathlib

@@ -47,9 +47,9 @@ def builder(tmp_path, monkeypatch):
 
 def test_data_set_is_prepared_for_reading_without_tensorflow(tmp_path, builder):
   assert tfds.fetch(LAYOUT, tmp_path) == builder.data_path
-  made, asked = builder.asked
+  call, asked = builder.asked
   folder = tmp_path / "tfds"
-  assert made == (
+  assert call == (
     "toy:1.0.0",
     {"data_dir": folder, "file_format": tfds_files.FORMAT},
   )
@@ -61,8 +61,8 @@ def test_what_is_prepared_needs_no_tensorflow(tmp_path, monkeypatch):
   prepared = toy_tfds.write(
     tmp_path / "tfds", LAYOUT, {"train": [("a", 0, b"")]}, ("x", "y")
   )
-  made = types.SimpleNamespace(data_path=prepared)
-  monkeypatch.setattr(tensorflow_datasets, "builder", lambda *_, **__: made)
+  builder = types.SimpleNamespace(data_path=prepared)
+  monkeypatch.setattr(tensorflow_datasets, "builder", lambda *_, **__: builder)
   monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
   path = tfds.fetch(LAYOUT, tmp_path)
   assert path == prepared

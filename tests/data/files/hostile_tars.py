@@ -1,4 +1,4 @@
-"""Tars that could do harm, made in memory, each with its stated result."""
+"""Tars that could do harm, built in memory, each with its expected error."""
 
 import bz2
 import gzip
@@ -22,15 +22,15 @@ def block(name: str | bytes, size: int | bytes = 0, kind=b"0", **fields):
   """A tar header with a right checksum (POSIX.1-2017, ustar)."""
   name = name.encode() if isinstance(name, str) else name
   number = b"%011o\0" % size if isinstance(size, int) else size
-  made = b"".join((
+  header = b"".join((
     name.ljust(100, b"\0"), b"0000644\0" + b"0000000\0" * 2, number,
     b"00000000000\0" + b" " * 8, kind,
     fields.get("link", b"").ljust(100, b"\0"),
     fields.get("magic", b"ustar\00000").ljust(88, b"\0"),
     fields.get("prefix", b"").ljust(167, b"\0"),
   ))  # fmt: skip
-  assert len(made) == 512
-  return made[:148] + b"%06o\0 " % sum(made) + made[156:]
+  assert len(header) == 512
+  return header[:148] + b"%06o\0 " % sum(header) + header[156:]
 
 
 def padded(data: bytes) -> bytes:
@@ -69,7 +69,7 @@ def library_tar(form: int, content=None) -> bytes:
 
 
 def _zeros(count: int, packer) -> bytes:
-  """A compressed tar of one file of zeros, never whole in memory."""
+  """A compressed tar of one file of zeros, never archive in memory."""
   parts = [packer.compress(block("bomb.bin", count))]
   parts += [packer.compress(bytes(1 << 20)) for _ in range(count >> 20)]
   return b"".join((*parts, packer.compress(bytes(1024)), packer.flush()))
@@ -77,11 +77,11 @@ def _zeros(count: int, packer) -> bytes:
 
 def refused_tars() -> list[Refused]:
   good = member("good.png", b"1")
-  found = [
+  cases = [
     Refused(name, tar_of(good, member(bad, b"2")), reason, bad)
     for name, bad, reason in NAMES
   ]
-  found += [
+  cases += [
     Refused(
       name,
       tar_of(member(first, b"1"), member(second, b"2" * (second[-1] != "/"))),
@@ -90,7 +90,7 @@ def refused_tars() -> list[Refused]:
     )
     for name, first, second, reason in DOUBLES
   ]
-  found += [
+  cases += [
     Refused(
       name, tar_of(good, member("a", kind=kind, link=b"good.png")), reason, "a"
     )
@@ -106,7 +106,7 @@ def refused_tars() -> list[Refused]:
     )
   ]
   a = member("a", b"1")
-  found += [
+  cases += [
     Refused(name, tar_of(good, record, a), reason, where)
     for name, record, reason, where in (
       ("hidden traversal", pax("path", b"../b"), "leaves", "../b"),
@@ -125,12 +125,12 @@ def refused_tars() -> list[Refused]:
     )
   ]
   plain = library_tar(tarfile.USTAR_FORMAT)
-  whole = tar_of(good, a)
-  bad_sum = bytearray(whole)
+  archive = tar_of(good, a)
+  bad_sum = bytearray(archive)
   bad_sum[1024] ^= 1
   end = len(tar_of(good)) - 1024
   huge = block("a", b"\x80" + bytes(7) + (1 << 31).to_bytes(4))
-  found += [
+  cases += [
     Refused("huge", tar_of(block("a", HUGE)), f"{HUGE} bytes, at most", "a"),
     Refused("huge in binary", tar_of(good, huge), "bytes, at most", "a"),
     Refused(
@@ -143,7 +143,7 @@ def refused_tars() -> list[Refused]:
     Refused("cut content", tar_of(good, block("a", 5000)), "truncated"),
     Refused("no end", good + a, "truncated (empty header)", "a"),
     Refused("cut header", (good + a)[: end + 100], "truncated", "good.png"),
-    Refused("two archives", whole + whole, "more data after the end"),
+    Refused("two archives", archive + archive, "more data after the end"),
     Refused("zip at its end", plain + zip_of(("x", b"1")), "more data after"),
     Refused(
       "record for nothing", tar_of(good, pax("path", b"x")), "end of file"
@@ -155,7 +155,7 @@ def refused_tars() -> list[Refused]:
       "damaged first header", plain[:5] + b"X" + plain[6:], "not a readable"
     ),
   ]
-  return found + _refused_compressed(plain)
+  return cases + _refused_compressed(plain)
 
 
 def _refused_compressed(plain: bytes) -> list[Refused]:

@@ -1,4 +1,4 @@
-"""Zips that could do harm, made in memory, each with its stated result."""
+"""Zips that could do harm, built in memory, each with its expected error."""
 
 import io
 import stat
@@ -32,7 +32,7 @@ def patched(data: bytes, offset: int, layout: str, *values) -> bytes:
 
 
 def patched_local(data: bytes, offset: int, layout: str, *values) -> bytes:
-  """Overwrites a field of the first member's own header."""
+  """Overwrites a field of the first member's header."""
   changed = bytearray(data)
   struct.pack_into(layout, changed, offset, *values)
   return bytes(changed)
@@ -48,7 +48,7 @@ def renamed(data: bytes, old: bytes, new: bytes) -> bytes:
 def refused_zips() -> list[Refused]:
   one = zip_of(("a.png", b"1"))
   two = zip_of(("a.png", b"1"), ("b.png", b"2"))
-  found = [
+  cases = [
     Refused(name, zip_of(("good.png", b"1"), (bad, b"2")), reason, bad)
     for name, bad, reason in NAMES
   ]
@@ -57,8 +57,8 @@ def refused_zips() -> list[Refused]:
     data = zip_of((first, b"1"), (second_, b"" if second[-1] == "/" else b"2"))
     if second_ != second:
       data = renamed(data, second_.encode(), second.encode())
-    found.append(Refused(name, data, reason, second))
-  found += [
+    cases.append(Refused(name, data, reason, second))
+  cases += [
     Refused(name, zip_of((entry("a.png", mode | 0o777), b"x")), "link", "a.png")
     for name, mode in (
       ("link", stat.S_IFLNK),
@@ -84,7 +84,7 @@ def refused_zips() -> list[Refused]:
   lost.extra = struct.pack("<HH", 0x7777, 0)
   folder = patched(zip_of(("a.pn#", b"1")), 46, "5s", b"a.pn/")
   return [
-    *found,
+    *cases,
     Refused("null byte", hidden, "null byte", "a\0.exe"),
     Refused("long name", zip_of((long, b"1")), "1024 bytes", "n" * 80 + "..."),
     Refused("encrypted", patched(one, 8, "<H", 1), "encrypted", "a.png"),
@@ -155,9 +155,15 @@ def lying_zips() -> dict[str, tuple[bytes, str]]:
     "size too large": (patched(deflated, 24, "<L", 46), "size differs"),
     "checksum": (patched(stored, 16, "<L", 1), "CRC"),
     "other content": (stored.replace(b"12345", b"12344", 1), "CRC"),
-    "own name": (stored.replace(b"a.png", b"b.png", 1), "header"),
+    "other name in the header": (
+      stored.replace(b"a.png", b"b.png", 1),
+      "header",
+    ),
     "no header": (b"XXXX" + stored[4:], "magic number"),
-    "own extra field": (patched_local(stored, 28, "<H", 60000), "EOFError"),
+    "longer extra field in the header": (
+      patched_local(stored, 28, "<H", 60000),
+      "EOFError",
+    ),
     "broken stream": (patched_local(deflated, start, "B", 7), "invalid"),
     "cut stream": (patched(deflated, 20, "<L", 3), "CRC"),
   }

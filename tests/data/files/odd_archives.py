@@ -1,4 +1,4 @@
-"""Archives that are merely odd, made in memory, each with its content."""
+"""Archives that are merely odd, built in memory, each with its content."""
 
 import bz2
 import gzip

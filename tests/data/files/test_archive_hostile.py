@@ -19,7 +19,7 @@ _watched: list[str] | None = None
 
 
 def _note_writes(event: str, arguments: tuple) -> None:
-  """Notes what is opened for writing, made or linked while it is watched."""
+  """Notes what is opened for writing, created or linked while it is watched."""
   if _watched is None:
     return
   if event == "open":
