@@ -8,31 +8,31 @@ The published test set of 624 (Kermany et al. 2018,
 doi:10.1016/j.cell.2018.02.010); validation is drawn from the other 5,232 by
 person, because the published validation part has 16 images. Most `personN` of
 the test occur in training too, and nobody says whether they are the same
-children: --config.data.shared_groups=drop leaves them out of training.
+children: data.shared_groups=drop leaves them out of training.
 
 Arguments (`--config=configs/chest_xray_v2.py:ARG`): `fine_tune` (5 epochs) and
-`frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
+`frozen` begin with model.weights=FILE of a MobileNetV2 trained on
 ImageNet; `sample` and `test` run on an embedded sample of textures.
-One override: --config.model.resolution=128 takes a third of the time.
+One override: model.resolution=128 takes a third of the time.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.chest_xray()
+  config = recipes.chest_xray()
   config.experiment = "chest_xray_v2"
   config.model.name = "mobilenet_v2"
   return config_lib.variant(
     config,
     arg,
     {
-      "sample": base.XRAY_SAMPLE,
-      "test": base.XRAY_TEST,
-      "fine_tune": {**base.FINE_TUNE, "train.epochs": 5.0},
-      "frozen": base.FROZEN,
+      "sample": recipes.XRAY_SAMPLE,
+      "test": recipes.XRAY_TEST,
+      "fine_tune": {**recipes.FINE_TUNE, "train.epochs": 5.0},
+      "frozen": recipes.FROZEN,
     },
   )

@@ -8,24 +8,24 @@ part, so that the test chooses nothing.
 
 Arguments (`--config=configs/cifar100_v1.py:ARG`): `sample` and `test` run on an
 embedded sample of textures.
-One override: --config.data.classes=0 takes all hundred classes.
+One override: data.classes=0 takes all hundred classes.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.cifar100()
+  config = recipes.cifar100()
   config.experiment = "cifar100_v1"
   config.model.name = "mobilenet_v1"
   return config_lib.variant(
     config,
     arg,
     {
-      "sample": base.CIFAR_SAMPLE,
-      "test": base.CIFAR_TEST,
+      "sample": recipes.CIFAR_SAMPLE,
+      "test": recipes.CIFAR_TEST,
     },
   )

@@ -2,36 +2,36 @@
 
   python -m mn_jax.tools.prepare colorectal_histology
   python -m mn_jax.main --config=configs/colorectal_v2.py \
-    --workdir=runs/colorectal_v2_fold0 --config.data.fold=0
+    --workdir=runs/colorectal_v2_fold0 data.fold=0
 
 Eight classes of tiles from ten slides (Kather et al. 2016,
 doi:10.1038/srep27988). Tiles of one slide share stain and scanner, so a random
 split tells how well slides are recognised: here fold N is the test on slide N,
-and ten runs, --config.data.fold=0 to 9, are the experiment.
+and ten runs, data.fold=0 to 9, are the experiment.
 
 Arguments (`--config=configs/colorectal_v2.py:ARG`): `fine_tune` (5 epochs) and
-`frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
+`frozen` begin with model.weights=FILE of a MobileNetV2 trained on
 ImageNet; `sample` and `test` run on an embedded sample of textures.
-One override: --config.data.split=stratified splits by tile, as others did.
+One override: data.split=stratified splits by tile, as others did.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.colorectal()
+  config = recipes.colorectal()
   config.experiment = "colorectal_v2"
   config.model.name = "mobilenet_v2"
   return config_lib.variant(
     config,
     arg,
     {
-      "sample": base.COLORECTAL_SAMPLE,
-      "test": base.COLORECTAL_TEST,
-      "fine_tune": {**base.FINE_TUNE, "train.epochs": 5.0},
-      "frozen": base.FROZEN,
+      "sample": recipes.COLORECTAL_SAMPLE,
+      "test": recipes.COLORECTAL_TEST,
+      "fine_tune": {**recipes.FINE_TUNE, "train.epochs": 5.0},
+      "frozen": recipes.FROZEN,
     },
   )

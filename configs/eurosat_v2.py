@@ -9,28 +9,28 @@ where a tile lies: neighbours may be on both sides of the split, and numbers for
 regions that were never seen would be lower.
 
 Arguments (`--config=configs/eurosat_v2.py:ARG`): `fine_tune` (5 epochs) and
-`frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
+`frozen` begin with model.weights=FILE of a MobileNetV2 trained on
 ImageNet; `sample` and `test` run on an embedded sample of textures.
-One override: --config.data.split_seed=1 splits anew.
+One override: data.split_seed=1 splits anew.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.eurosat()
+  config = recipes.eurosat()
   config.experiment = "eurosat_v2"
   config.model.name = "mobilenet_v2"
   return config_lib.variant(
     config,
     arg,
     {
-      "sample": base.EUROSAT_SAMPLE,
-      "test": base.EUROSAT_TEST,
-      "fine_tune": {**base.FINE_TUNE, "train.epochs": 5.0},
-      "frozen": base.FROZEN,
+      "sample": recipes.EUROSAT_SAMPLE,
+      "test": recipes.EUROSAT_TEST,
+      "fine_tune": {**recipes.FINE_TUNE, "train.epochs": 5.0},
+      "frozen": recipes.FROZEN,
     },
   )

@@ -8,22 +8,22 @@ V1 against V2 did (random split, Adam 1e-4, 5 epochs, Keras's BatchNorm);
 
 Expected on 11,081 of the 277,524 patches: balanced accuracy 0.84 +- 0.01 and
 AUROC 0.91 on test patients, three to four minutes on two CPU cores.
-One override: --config.data.split=fixed uses the published 84/29/49 cases.
+One override: data.split=fixed uses the published 84/29/49 cases.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.idc()
+  config = recipes.idc()
   config.experiment = "idc_v1"
   config.model.name = "mobilenet_v1"
-  source = {**base.IDC_SOURCE, "model.norm_momentum": 0.99}
+  source = {**recipes.IDC_SOURCE, "model.norm_momentum": 0.99}
   return config_lib.variant(
     config,
     arg,
-    {"sample": base.IDC_SAMPLE, "test": base.IDC_TEST, "source": source},
+    {"sample": recipes.IDC_SAMPLE, "test": recipes.IDC_TEST, "source": source},
   )

@@ -4,33 +4,33 @@
 
 Arguments (`--config=configs/idc_v2.py:ARG`): `source` trains as the study of
 V1 against V2 did (random split, Adam 1e-4, 5 epochs, Keras's BatchNorm);
-`fine_tune` (3 epochs) and `frozen` begin with --config.model.weights=FILE of a
+`fine_tune` (3 epochs) and `frozen` begin with model.weights=FILE of a
 MobileNetV2 trained on ImageNet; `sample` and `test` run on the embedded sample.
 
 Expected on 11,081 of the 277,524 patches: balanced accuracy 0.85 +- 0.01 and
 AUROC 0.92 on test patients, four minutes on two CPU cores.
-One override: --config.data.split=fixed uses the published 84/29/49 cases.
+One override: data.split=fixed uses the published 84/29/49 cases.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.idc()
+  config = recipes.idc()
   config.experiment = "idc_v2"
   config.model.name = "mobilenet_v2"
-  source = {**base.IDC_SOURCE, "model.norm_momentum": 0.999}
+  source = {**recipes.IDC_SOURCE, "model.norm_momentum": 0.999}
   return config_lib.variant(
     config,
     arg,
     {
-      "sample": base.IDC_SAMPLE,
-      "test": base.IDC_TEST,
+      "sample": recipes.IDC_SAMPLE,
+      "test": recipes.IDC_TEST,
       "source": source,
-      "fine_tune": {**base.FINE_TUNE, "train.epochs": 3.0},
-      "frozen": base.FROZEN,
+      "fine_tune": {**recipes.FINE_TUNE, "train.epochs": 3.0},
+      "frozen": recipes.FROZEN,
     },
   )

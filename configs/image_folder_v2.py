@@ -1,27 +1,27 @@
 """MobileNetV2 on your own images, in a folder for each class.
 
   python -m mn_jax.main --config=configs/image_folder_v2.py \
-    --workdir=runs/mine --config.data.path=FOLDER
+    --workdir=runs/mine data.path=FOLDER
 
 FOLDER or an archive holds CLASS/FILE, and is split by image with each class in
 proportion. For PART/CLASS/FILE with parts called train, val and test add
---config.data.split=fixed. If several images show one object or person, give
+data.split=fixed. If several images show one object or person, give
 parts: no name tells this program what belongs together.
 
 Arguments (`--config=configs/image_folder_v2.py:ARG`): `fine_tune` (5 epochs)
-and `frozen` begin with --config.model.weights=FILE of a MobileNetV2 trained on
+and `frozen` begin with model.weights=FILE of a MobileNetV2 trained on
 ImageNet; `sample` and `test` run on embedded textures.
-One override: --config.data.other_sizes=resize squeezes instead of cropping.
+One override: data.other_sizes=resize squeezes instead of cropping.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.photographs()
+  config = recipes.photographs()
   config.experiment = "image_folder_v2"
   config.model.name = "mobilenet_v2"
   config.data.name = "image_folder"
@@ -31,9 +31,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config,
     arg,
     {
-      "sample": base.FOLDER_SAMPLE,
-      "test": base.FOLDER_TEST,
-      "fine_tune": {**base.FINE_TUNE, "train.epochs": 5.0},
-      "frozen": base.FROZEN,
+      "sample": recipes.FOLDER_SAMPLE,
+      "test": recipes.FOLDER_TEST,
+      "fine_tune": {**recipes.FINE_TUNE, "train.epochs": 5.0},
+      "frozen": recipes.FROZEN,
     },
   )

@@ -9,17 +9,17 @@ written: 71.8 % top-1 is what its authors report (Sandler et al. 2018).
 
 Arguments (`--config=configs/imagenet_v2.py:ARG`): `sample` and `test` run on
 embedded textures.
-One override: --config.model.name=mobilenet_v3_large trains another network.
+One override: model.name=mobilenet_v3_large trains another network.
 """
 
 import ml_collections
 
-from configs import base
 from mn_jax import config as config_lib
+from mn_jax.config import recipes
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-  config = base.photographs()
+  config = recipes.photographs()
   config.experiment = "imagenet_v2"
   config.model.name = "mobilenet_v2"
   config.data.name = "imagenet2012"
@@ -44,7 +44,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config,
     arg,
     {
-      "sample": {**base.FOLDER_SAMPLE, **small},
-      "test": {**small, **base.FOLDER_TEST},
+      "sample": {**recipes.FOLDER_SAMPLE, **small},
+      "test": {**small, **recipes.FOLDER_TEST},
     },
   )

@@ -1,57 +1,93 @@
-"""Trains an experiment: `python -m mn_jax.main --config=FILE --workdir=DIR`.
+"""Trains an experiment: `python -m mn_jax.main --config=NAME --workdir=DIR`.
 
 Exit codes: 0 done; 2 something given cannot be used; 130 stopped by Ctrl-C and
 143 by SIGTERM, in both cases saved; others are failures. What ends with 143 or
-a failure goes on when the same command is given again.
+a failure resumes when the same command is given again.
 """
 
+import argparse
+import faulthandler
 import os
 import pathlib
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import logging
 
-from mn_jax.commandline import flags as commandline
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.parallel import allocator, cluster
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "experiment file with an optional argument: FILE.py[:sample]"
-)
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "folder of the run; an interrupted run continues in it"
-)
-_DISTRIBUTED = flags.DEFINE_enum(
-  "distributed",
-  "auto",
-  ("auto", "off"),
-  "auto: a scheduler's processes train together, if it has started several",
-)
-_COORDINATOR = flags.DEFINE_string(
-  "coordinator", None, "HOST:PORT of process 0, for runs of several processes"
-)
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "processes in all")
-_PROCESS_ID = flags.DEFINE_integer("process_id", 0, "number of this process")
-_START_TIMEOUT = flags.DEFINE_integer(
-  "start_timeout", 300, "seconds to wait for all processes", lower_bound=1
-)
-_STALL_TIMEOUT = flags.DEFINE_float(
-  "stall_timeout",
-  600.0,
-  "seconds without progress after which several processes end; 0: never",
-  lower_bound=0.0,
-)
-_CPU_DEVICES = flags.DEFINE_integer(
-  "cpu_devices",
-  None,
-  "devices to split this process's CPU into",
-  lower_bound=1,
-)
+
+def _parser() -> Parser:
+  parser = Parser(
+    command("train"),
+    description="Train an experiment. An interrupted run resumes when the same "
+    "command is given again.",
+    example="--config=idc_v1:sample --workdir=runs/sample",
+  )
+  parser.add_argument(
+    "--config",
+    metavar="NAME[:ARG]",
+    required=True,
+    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
+  )
+  parser.add_argument(
+    "--workdir", metavar="DIR", required=True, help="folder of the run"
+  )
+  parser.add_argument(
+    "--distributed",
+    choices=("auto", "off"),
+    default="auto",
+    help="auto: the processes of a scheduler train together, if it has started "
+    "several (default: auto)",
+  )
+  parser.add_argument(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="address of process 0, for runs of several processes",
+  )
+  parser.add_argument(
+    "--num-processes",
+    metavar="N",
+    type=int,
+    default=1,
+    help="number of processes (default: 1)",
+  )
+  parser.add_argument(
+    "--process-id",
+    metavar="I",
+    type=int,
+    default=0,
+    help="index of this process, from 0 (default: 0)",
+  )
+  parser.add_argument(
+    "--start-timeout",
+    metavar="SECONDS",
+    type=number(int, 1),
+    default=300,
+    help="limit of the wait for all processes (default: 300)",
+  )
+  parser.add_argument(
+    "--stall-timeout",
+    metavar="SECONDS",
+    type=number(float, 0),
+    default=600.0,
+    help="several processes end after this long without progress; 0: never "
+    "(default: 600)",
+  )
+  parser.add_argument(
+    "--cpu-devices",
+    metavar="N",
+    type=number(int, 1),
+    help="devices to split the CPU of this process into",
+  )
+  parser.add_overrides()
+  return parser
 
 
 class _Stop:
@@ -83,7 +119,7 @@ class _Stop:
       if not self._alone:
         signal.raise_signal(signal.SIGTERM)
     if self._alone and not self._asked:
-      # Before the loop there is nothing to save: what was decoded is kept.
+      # Before the loop there is nothing to save but decoded images, which are.
       raise SystemExit(self.exit_code())
 
   def requested(self, step: int) -> bool:
@@ -91,38 +127,62 @@ class _Stop:
     del step
     from jax.experimental import multihost_utils
 
-    # JAX agrees on a number of calls yet to come, so a continued run must
-    # count from 0 as a new one does.
+    # JAX agrees on a number of calls yet to come, so a resumed run must count
+    # from 0 as a new one does.
     self._asked += 1
     if self._alone:
       return self.signal is not None
     return multihost_utils.reached_preemption_sync_point(self._asked)
 
   def exit_code(self) -> int:
-    """That of a run which a signal has ended."""
+    """Returns the exit code of a run that a signal has stopped."""
     return 130 if self.signal == signal.SIGINT else 143
 
 
-def main(argv: Sequence[str]) -> int:
-  """Runs the experiment; returns the exit code."""
-  if len(argv) > 1:
-    raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
-  if _WORKDIR.value is None:
-    raise InputError("--workdir: got nothing; valid: a folder for the run")
-  cluster.check(*_processes())
-  from mn_jax.config import checks
+def main(argv: Sequence[str] | None = None) -> int:
+  """Trains an experiment; returns the exit code."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  faulthandler.enable()
+  logging.set_verbosity(logging.WARNING)
+  try:
+    return _train(_parser().parse(argv))
+  except InputError as error:
+    program.report("mn_jax", error)
+    return _leave(2)
+  except KeyboardInterrupt:
+    return _leave(130)
+  except Exception:
+    if not _one_of_several():
+      raise
+    traceback.print_exc()
+    return _leave(1)
 
-  config = checks.from_config_dict(_CONFIG.value)
+
+def _train(args: argparse.Namespace) -> int:
+  """Trains; returns the exit code."""
+  processes = (
+    args.distributed,
+    args.coordinator,
+    args.num_processes,
+    args.process_id,
+  )
+  cluster.check(*processes)
+  config = files.load_config(args.config, args.overrides)
   allocator.keep_freed_memory()
   # Slow imports come last: a wrong flag is answered at once.
-  _start_jax(config)
+  import jax
+
+  from mn_jax.parallel import compile_cache
+
+  if args.cpu_devices is not None:
+    jax.config.update("jax_num_cpu_devices", args.cpu_devices)
+  cluster.start(*processes, timeout=args.start_timeout)
+  compile_cache.keep(config.data.cache_dir)
 
   from mn_jax.parallel import watchdog
 
-  with watchdog.watched(_STALL_TIMEOUT.value) as reached:
+  with watchdog.watched(args.stall_timeout) as reached:
     cluster.meet()
-
-    import jax
 
     from mn_jax.observe.console import Console
     from mn_jax.run import training
@@ -131,7 +191,7 @@ def main(argv: Sequence[str]) -> int:
     stop.install()
     summaries = training.train_and_evaluate(
       config,
-      pathlib.Path(_WORKDIR.value).expanduser(),
+      pathlib.Path(args.workdir).expanduser(),
       console=Console(quiet=jax.process_index() > 0),
       stop_requested=stop.requested,
       reached=reached,
@@ -139,62 +199,23 @@ def main(argv: Sequence[str]) -> int:
   return 0 if summaries is not None else stop.exit_code()
 
 
-def _processes() -> tuple[str, str | None, int, int]:
-  return (
-    _DISTRIBUTED.value,
-    _COORDINATOR.value,
-    _NUM_PROCESSES.value,
-    _PROCESS_ID.value,
-  )
-
-
-def _start_jax(config) -> None:
-  import jax
-
-  from mn_jax.parallel import compile_cache
-
-  if _CPU_DEVICES.value is not None:
-    jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value)
-  cluster.start(*_processes(), timeout=_START_TIMEOUT.value)
-  compile_cache.keep(config.data.cache_dir)
-
-
-def _run(argv: Sequence[str]) -> None:
-  try:
-    sys.exit(main(argv))
-  except InputError as error:
-    commandline.report(error)
-    _leave(2)
-  except KeyboardInterrupt:
-    if not _one_of_several():
-      raise
-    _leave(130)
-  except Exception:
-    if not _one_of_several():
-      raise
-    traceback.print_exc()
-    _leave(1)
-
-
 def _one_of_several() -> bool:
-  # What goes wrong before JAX is there is answered without it.
+  # An error before JAX is imported is reported without importing it.
   jax = sys.modules.get("jax")
   return jax is not None and jax.distributed.is_initialized()
 
 
-def _leave(code: int) -> NoReturn:
-  """Exits; of several processes, without waiting for the others.
+def _leave(code: int) -> int:
+  """Returns an exit code; of several processes, ends this one with it.
 
-  They would wait for this one in turn.
+  It does not wait for the others, which would wait for it in turn.
   """
   if _one_of_several():
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-  sys.exit(code)
+  return code
 
 
 if __name__ == "__main__":
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-  logging.set_verbosity(logging.WARNING)
-  app.run(_run, flags_parser=commandline.parse)
+  sys.exit(main())

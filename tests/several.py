@@ -107,8 +107,8 @@ def flags(count: int, index: int, port: int) -> list[str]:
     return []
   return [
     f"--coordinator=127.0.0.1:{port}",
-    f"--num_processes={count}",
-    f"--process_id={index}",
+    f"--num-processes={count}",
+    f"--process-id={index}",
   ]
 
 

@@ -9,7 +9,7 @@ import re
 import numpy as np
 import pytest
 
-from mn_jax.commandline import flags
+from mn_jax.config import overrides
 from mn_jax.data import splits
 from mn_jax.data.datasets import registry as datasets
 from mn_jax.data.files import archive
@@ -108,7 +108,7 @@ def test_fields_named_in_the_pages_exist():
   for text in TEXT.values():
     for name, value in re.findall(r"`--config\.([a-z]\S+?)=(\S+?)`", text):
       if not value.isupper():  # a word that stands for a value
-        flags.check_override(name, value)
+        overrides.parse(f"{name}={value}")
 
 
 def test_the_page_of_the_configuration_is_that_of_the_sections():

@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from mn_jax.commandline import flags
+from mn_jax.config import overrides
 from tests.test_docs import ROOT, TEXT
 
 
@@ -35,4 +35,4 @@ def test_programs_and_their_arguments_exist():
       if name == "config" and value.startswith("configs/"):
         assert (ROOT / value.partition(":")[0]).exists()
       elif name.startswith("config.") and "FIELD" not in name:
-        flags.check_override(name.removeprefix("config."), value)
+        overrides.parse(f"{name.removeprefix('config.')}={value}")

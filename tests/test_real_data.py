@@ -1,12 +1,11 @@
 """One epoch of every data set on real images, small and quick."""
 
 import json
-import runpy
 
 import numpy as np
 import pytest
 
-from mn_jax.config import checks
+from mn_jax.config import checks, files
 from mn_jax.observe.console import Console
 from mn_jax.run import training
 
@@ -50,7 +49,7 @@ MANY = [
 
 
 def _train(name, archive, fields, tmp_path) -> dict:
-  config = runpy.run_path(f"configs/{name}.py")["get_config"]()
+  config = files.read_config(name)
   fields = {
     "data.path": str(archive),
     "data.cache_dir": str(tmp_path / "cache"),

@@ -4,13 +4,12 @@ import contextlib
 import io
 import json
 import pathlib
-import runpy
 
 import jax
 import jax.numpy as jnp
 
 from mn_jax import config as config_lib
-from mn_jax.config import checks
+from mn_jax.config import checks, files
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
@@ -42,8 +41,7 @@ TINY = {
 
 def load(**overrides) -> config_lib.Config:
   """A config; `model__head="plain"` overrides model.head."""
-  path = ROOT / "configs" / "idc_v1.py"
-  made = runpy.run_path(str(path))["get_config"]("test")
+  made = files.read_config("idc_v1:test")
   fields = {key.replace("__", "."): value for key, value in overrides.items()}
   if "model.name" in fields:
     # What only the usual network has.

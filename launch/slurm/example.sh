@@ -28,7 +28,7 @@ command=(
   -m
   mn_jax.main
   --config=configs/imagenet_v2.py
-  --config.train.batch_size=1024
+  train.batch_size=1024
   --workdir=/shared/runs/imagenet_v2
   --distributed=auto
 )

@@ -1,1 +1,1 @@
-"""What all programs share: flags, overrides, errors, exit codes."""
+"""What all programs share: arguments, overrides, errors, exit codes."""

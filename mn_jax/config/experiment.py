@@ -1,9 +1,9 @@
-"""The experiment's configuration: typed sections.
+"""The configuration of an experiment: `Config`, made of typed sections.
 
-A config file returns an `ml_collections.ConfigDict` made by `default()`; the
-command line overrides its fields; `validate.from_config_dict` turns it into the
-frozen dataclasses of `sections/`, which is all that the rest of the package
-sees. Its durations become steps in `plan.py`.
+A config file changes fields of the `ml_collections.ConfigDict` that `default()`
+returns, and the command line overrides them (`overrides.py`). `checks.py` turns
+the result into frozen dataclasses, which is all that the rest of the package
+sees. Durations become steps in `plan.py`.
 """
 
 import dataclasses
@@ -14,24 +14,26 @@ import ml_collections
 
 from mn_jax.config.field import field
 from mn_jax.config.sections.augment import AugmentConfig
+from mn_jax.config.sections.checkpoint import CheckpointConfig
 from mn_jax.config.sections.data import DataConfig
+from mn_jax.config.sections.eval import EvalConfig
 from mn_jax.config.sections.model import ModelConfig
-from mn_jax.config.sections.rhythm import (
-  CheckpointConfig,
-  EvalConfig,
-  ObserveConfig,
-)
-from mn_jax.config.sections.training import OptimConfig, TrainConfig
+from mn_jax.config.sections.observe import ObserveConfig
+from mn_jax.config.sections.optim import OptimConfig
+from mn_jax.config.sections.train import TrainConfig
 from mn_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """One experiment."""
+  """The configuration of one experiment, checked and frozen."""
 
-  experiment: str = field("", "its name, for titles and tables", result=False)
+  experiment: str = field("", "name, for titles and tables", result=False)
   seed: int = field(
-    0, "initial values, order, augmentation, dropout", low=0, high=2**31 - 1
+    0,
+    "seed of initial values, order, augmentation and dropout",
+    low=0,
+    high=2**31 - 1,
   )
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -46,7 +48,7 @@ class Config:
 
 
 def default() -> ml_collections.ConfigDict:
-  """Every field at its default, for a config file to change."""
+  """Returns all fields at their defaults, for a config file to change."""
   return ml_collections.ConfigDict(dataclasses.asdict(Config()))
 
 
@@ -55,10 +57,10 @@ def variant(
   arg: str | None,
   variants: Mapping[str, Mapping[str, Any]],
 ) -> ml_collections.ConfigDict:
-  """Applies the argument of `--config=FILE:ARG`.
+  """Applies the named set of changes of `--config=NAME:ARG`.
 
   Args:
-    config: the full experiment; changed in place.
+    config: the full experiment, changed in place.
     arg: None or '' for the full experiment, or a key of `variants`.
     variants: argument -> {'section.field': value}.
 
@@ -81,7 +83,7 @@ def variant(
 
 
 def result_fields(config: Config) -> dict[str, Any]:
-  """'section.field' -> value of every field that can change a run's numbers."""
+  """Returns {'section.field': value} of the fields that can change results."""
   flat = {}
   for item in dataclasses.fields(config):
     value = getattr(config, item.name)

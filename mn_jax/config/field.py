@@ -1,4 +1,4 @@
-"""A documented, typed, checked field of a section."""
+"""`field`: a documented config field with its valid values."""
 
 import dataclasses
 from typing import Any
@@ -13,15 +13,15 @@ def field(
   high: float | None = None,
   result: bool = True,
 ):
-  """A documented field.
+  """Returns a dataclass field with documentation and valid values.
 
   Args:
-    default: its default, which also fixes its type.
+    default: its default value.
     doc: what it means, with its unit.
     choices: the valid values, if they are few.
     low, high: the valid range, both ends included.
-    result: whether it can change a run's numbers. A workdir is continued only
-      by a config that agrees in all fields that can.
+    result: whether it can change the results of a run. A run is resumed only
+      with a config that agrees in all fields that can.
   """
   metadata = {
     "doc": doc,

@@ -1,4 +1,4 @@
-"""Durations of a run resolved to steps, and the one rule of every rhythm."""
+"""`Plan`: the durations of a run in steps, and when each event is due."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from mn_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Cadence:
-  """Says after which steps something is due. The one rule of every rhythm.
+  """Tells after which steps something is due: logging, evaluation, saving.
 
   Attributes:
-    period: examples between two times it is due.
+    period: examples between two events.
     batch_size: examples per step.
-    total_steps: the last step of the run, when everything is due.
+    total_steps: steps of the run, after the last of which everything is due.
   """
 
   period: int
@@ -23,7 +23,7 @@ class Cadence:
   total_steps: int
 
   def due(self, step: int) -> bool:
-    """Whether it is due once `step` updates are complete."""
+    """Whether it is due after `step` completed updates."""
     before = (step - 1) * self.batch_size // self.period
     return step >= self.total_steps or (
       step * self.batch_size // self.period > before
@@ -32,15 +32,15 @@ class Cadence:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """Every duration of a run, in steps.
+  """All durations of a run, in steps.
 
   Attributes:
     total_steps: updates in the run.
-    warmup_steps: of them, those with a rising learning rate.
-    steps_per_epoch: examples of the training split over the batch size; an
-      epoch may end within a batch.
+    warmup_steps: updates with a rising learning rate.
+    steps_per_epoch: training examples divided by the batch size; an epoch may
+      end within a batch.
     log, evaluate, save: when each is due.
-    profile: the steps after which the profiler's trace begins and ends; none
+    profile: the steps after which a profiler trace starts and ends; empty
       without a trace.
     steps_per_dispatch: most steps in a dispatch.
   """
@@ -55,7 +55,7 @@ class Plan:
   steps_per_dispatch: int
 
   def dispatches(self, done: int) -> Iterator[int]:
-    """Completed updates after each dispatch that follows `done` of them.
+    """Yields the completed updates after each dispatch, from `done` on.
 
     A dispatch takes `steps_per_dispatch` steps if nothing is due between them,
     otherwise one.
@@ -67,11 +67,17 @@ class Plan:
 
   def _due(self, step: int) -> bool:
     cadences = (self.log, self.evaluate, self.save)
-    return step in self.profile or any(each.due(step) for each in cadences)
+    return step in self.profile or any(
+      cadence.due(step) for cadence in cadences
+    )
 
 
 def resolve(config: Config, num_train_examples: int) -> Plan:
-  """Turns the config's durations into steps.
+  """Turns the durations of a config into steps.
+
+  Args:
+    config: the experiment.
+    num_train_examples: of the training part.
 
   Raises:
     InputError: if the batch is larger than the training split or the warm-up
@@ -99,8 +105,8 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
       f"{total_steps}"
     )
 
-  begin = config.observe.profile_at_step
-  end = begin + config.observe.profile_steps
+  start = config.observe.profile_at_step
+  end = start + config.observe.profile_steps
 
   def cadence(period: int) -> Cadence:
     return Cadence(max(1, period), batch_size, total_steps)
@@ -112,6 +118,6 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
     log=cadence(config.observe.log_every_steps * batch_size),
     evaluate=cadence(examples(config.eval, "every_")),
     save=cadence(examples(config.checkpoint, "every_")),
-    profile=(begin, end) if begin else (),
+    profile=(start, end) if start else (),
     steps_per_dispatch=config.train.steps_per_dispatch,
   )

@@ -94,7 +94,7 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
     raise InputError(
       f"data.image_size: {name!r} is not packed in this size, and {prepared}, "
       "which it was packed from, is gone; valid: the size that was prepared, "
-      f"or after `python -m mn_jax.tools.prepare {name} --image_size=PIXELS "
+      f"or after `python -m mn_jax.tools.prepare {name} --image-size=PIXELS "
       f"--source={'|'.join((*spec.sources(), 'PATH'))}`"
     )
   return prepared
@@ -180,10 +180,9 @@ def _how_to_prepare(name: str) -> str:
   command = f"`python -m mn_jax.tools.prepare {name}`"
   if spec.sources():
     return (
-      f"{command} (downloads it), or --config.data.path=FOLDER_OR_ARCHIVE "
-      "(your copy)"
+      f"{command} (downloads it), or data.path=FOLDER_OR_ARCHIVE (your copy)"
     )
   return (
-    f"{command[:-1]} --source=FOLDER_OR_ARCHIVE`, or --config.data.path="
+    f"{command[:-1]} --source=FOLDER_OR_ARCHIVE`, or data.path="
     f"FOLDER_OR_ARCHIVE (both with a copy from {spec.page})"
   )

@@ -59,7 +59,7 @@ def _hosts(job: Job) -> int:
   chips = math.prod(map(int, job.topology.split("x")))
   if chips % job.devices_per_node:
     raise InputError(
-      f"--devices_per_node: got {job.devices_per_node} with {chips} chips in "
+      f"--devices-per-node: got {job.devices_per_node} with {chips} chips in "
       f"{job.topology}; valid: a divisor of {chips}"
     )
   return chips // job.devices_per_node
@@ -75,6 +75,6 @@ def _flags(job: Job, tpu: bool) -> list[str]:
   first = f"{job.name}-train-0-0.{job.name}"
   return [
     f"--coordinator={first}:{COORDINATOR_PORT}",
-    f"--num_processes={job.nodes}",
-    '--process_id="$JOB_COMPLETION_INDEX"',
+    f"--num-processes={job.nodes}",
+    '--process-id="$JOB_COMPLETION_INDEX"',
   ]

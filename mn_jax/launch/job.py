@@ -36,7 +36,7 @@ class Job:
       `--config`.
     workdir: folder of the run, on storage that all machines see.
     name: the run's id; empty: made of the workdir's last part.
-    overrides: flags of the form `--config.FIELD=VALUE`.
+    overrides: changed fields of the config, `section.field=value`.
     nodes: machines.
     tasks_per_node: processes on each; 0: as the engine sees fit.
     devices_per_node: GPUs or TPU chips of each; 0: CPUs only.
@@ -50,8 +50,8 @@ class Job:
     activate: one shell command before it, such as that of an environment.
     setup: one shell command that prepares a fresh machine.
     image: of the container.
-    cache: folder of packed data and compiled programs, `MN_JAX_CACHE`; empty:
-      as the machines have it.
+    cache_dir: folder of packed data and compiled programs, `MN_JAX_CACHE`;
+      empty: as the machines have it.
     storage: what lies at `mount`: a volume, a bucket or an NFS share.
     mount: folder where the machines see it; the workdir and cache are below.
     zone: where machines are taken, in the engine's own words.
@@ -83,7 +83,7 @@ class Job:
   activate: str = ""
   setup: str = ""
   image: str = ""
-  cache: str = ""
+  cache_dir: str = ""
   storage: str = ""
   mount: str = ""
   zone: str = ""
@@ -129,7 +129,7 @@ class Job:
 
   def command(self) -> tuple[str, ...]:
     """The trainer's command but for what tells processes apart."""
-    split = (f"--cpu_devices={self.cpu_devices}",) if self.cpu_devices else ()
+    split = (f"--cpu-devices={self.cpu_devices}",) if self.cpu_devices else ()
     return (
       self.python,
       "-m",
@@ -142,7 +142,7 @@ class Job:
 
   def environment(self) -> tuple[tuple[str, str], ...]:
     """All variables that the processes are given."""
-    cache = (("MN_JAX_CACHE", self.cache),) if self.cache else ()
+    cache = (("MN_JAX_CACHE", self.cache_dir),) if self.cache_dir else ()
     # A container's or a queue's output is a file: without this, a log shows
     # nothing until a block of it is full.
     return (("PYTHONUNBUFFERED", "1"), *cache, *self.env)
@@ -160,7 +160,7 @@ class Job:
     ):
       value = getattr(self, name)
       if not low <= value <= high:
-        raise InputError(f"--{name}: got {value}; valid: {low} to {high}")
+        raise InputError(f"{_flag(name)}: got {value}; valid: {low} to {high}")
     if self.hours and self.hours * 3600 < 2 * self.grace:
       raise InputError(
         f"--hours: got {self.hours:g}, of which the grace of {self.grace} s is "
@@ -182,12 +182,12 @@ class Job:
       value = getattr(self, name)
       if value and not _WORD.fullmatch(value):
         raise InputError(
-          f"--{name}: got {value!r}; valid: letters, digits and ._:/@+-"
+          f"{_flag(name)}: got {value!r}; valid: letters, digits and ._:/@+-"
         )
-    for name in ("workdir", "code", "cache"):
+    for name in ("workdir", "code", "cache_dir"):
       if "\\" in getattr(self, name):
         raise InputError(
-          f"--{name}: got {getattr(self, name)!r}; valid: a path without "
+          f"{_flag(name)}: got {getattr(self, name)!r}; valid: a path without "
           "backslashes"
         )
 
@@ -197,14 +197,14 @@ class Job:
         f"--mount: got {self.mount!r}; valid: an absolute path of letters, "
         "digits and ._/-"
       )
-    for name in ("workdir", "cache"):
+    for name in ("workdir", "cache_dir"):
       value = getattr(self, name)
       path = pathlib.PurePosixPath(value)
       inside = path.is_relative_to(self.mount) and ".." not in path.parts
       if value and not (inside and path != pathlib.PurePosixPath(self.mount)):
         raise InputError(
-          f"--{name}: got {value!r}; valid: a folder below {self.mount}, where "
-          "the storage is that outlives the machines"
+          f"{_flag(name)}: got {value!r}; valid: a folder below {self.mount}, "
+          "where the storage is that outlives the machines"
         )
 
 
@@ -216,7 +216,14 @@ def require(job: Job, *names: str) -> None:
   """
   for name in names:
     if not getattr(job, name):
-      raise InputError(f"--{name}: got nothing; valid: --{name}=VALUE")
+      raise InputError(
+        f"{_flag(name)}: got nothing; valid: {_flag(name)}=VALUE"
+      )
+
+
+def _flag(name: str) -> str:
+  """Returns the flag of a field."""
+  return f"--{name.replace('_', '-')}"
 
 
 def _name(workdir: str) -> str:
@@ -236,10 +243,10 @@ def _check_text(name: str, value: object) -> None:
       _check_text(name, part)
   elif isinstance(value, str) and not value.isprintable():
     raise InputError(
-      f"--{name}: got {value!r}; valid: one line of printable characters"
+      f"{_flag(name)}: got {value!r}; valid: one line of printable characters"
     )
   if name in ("config", "workdir") and not value:
-    raise InputError(f"--{name}: got nothing; valid: --{name}=VALUE")
+    raise InputError(f"{_flag(name)}: got nothing; valid: {_flag(name)}=VALUE")
 
 
 def _check_env(env: tuple[tuple[str, str], ...]) -> None:

@@ -41,8 +41,8 @@ def commands(job: Job, port: int | str) -> list[list[str]]:
     [
       *line,
       f"--coordinator=127.0.0.1:{port}",
-      f"--num_processes={job.processes}",
-      f"--process_id={index}",
+      f"--num-processes={job.processes}",
+      f"--process-id={index}",
     ]
     for index in range(job.processes)
   ]

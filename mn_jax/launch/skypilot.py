@@ -40,6 +40,6 @@ def _flags(job: Job) -> list[str]:
     return ["--distributed=off"]
   return [
     f"--coordinator=\"${{SKYPILOT_NODE_IPS%%$'\\n'*}}:{COORDINATOR_PORT}\"",
-    '--num_processes="$SKYPILOT_NUM_NODES"',
-    '--process_id="$SKYPILOT_NODE_RANK"',
+    '--num-processes="$SKYPILOT_NUM_NODES"',
+    '--process-id="$SKYPILOT_NODE_RANK"',
   ]

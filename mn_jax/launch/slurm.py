@@ -21,7 +21,7 @@ def plan(job: Job) -> Launch:
   tasks = job.tasks_per_node or gpus or 1
   if gpus and tasks not in (1, gpus):
     raise InputError(
-      f"--tasks_per_node: got {tasks} with {gpus} GPUs per node; valid: "
+      f"--tasks-per-node: got {tasks} with {gpus} GPUs per node; valid: "
       f"{gpus}, one per GPU, or 1"
     )
   job = dataclasses.replace(
@@ -29,7 +29,7 @@ def plan(job: Job) -> Launch:
     tasks_per_node=tasks,
     workdir=_absolute(job.workdir),
     code=_absolute(job.code),
-    cache=_absolute(job.cache) if job.cache else "",
+    cache_dir=_absolute(job.cache_dir) if job.cache_dir else "",
   )
   file = f"{job.name}.sh"
   text = render.render(

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from mn_jax.errors import InputError
 
-_BY_FLAGS = "--coordinator, --num_processes and --process_id, or"
+_BY_FLAGS = "--coordinator, --num-processes and --process-id, or"
 # JAX's own limit is a crash with a trace of its threads; it comes later.
 _LATER = 60
 # How many processes a step of the scheduler has. An allocation may have room
@@ -39,12 +39,12 @@ def check(
   """
   if count < 1 or not 0 <= index < count:
     raise InputError(
-      f"--process_id, --num_processes: got {index} of {count}; valid: 0 to "
+      f"--process-id, --num-processes: got {index} of {count}; valid: 0 to "
       "the number of processes less one"
     )
   if count > 1 and not coordinator:
     raise InputError(
-      f"--coordinator: got nothing with --num_processes={count}; valid: "
+      f"--coordinator: got nothing with --num-processes={count}; valid: "
       "HOST:PORT of process 0"
     )
   if coordinator and distributed == "off":

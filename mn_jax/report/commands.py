@@ -1,9 +1,12 @@
 """The command line that repeats a run."""
 
+import json
 import pathlib
-import runpy
+import shlex
 from typing import Any
 
+from mn_jax.config import files
+from mn_jax.errors import InputError
 from mn_jax.run import workdir as workdir_lib
 
 # Paths of one computer mean nothing on another.
@@ -15,31 +18,30 @@ def repeat_run(config: str, folder: pathlib.Path) -> str:
   """Returns the command line without `--workdir`; '' if there is no config.
 
   Args:
-    config: stem of a file in `configs`, with `:ARG` where it takes one.
+    config: NAME[:ARG] or FILE.py[:ARG] of the experiment.
     folder: of the run.
 
   Raises:
     InputError: if its config.json cannot be read.
   """
-  stem, colon, arg = config.partition(":")
-  file = pathlib.Path("configs") / f"{stem}.py"
-  if not file.is_file():
+  try:
+    defaults = files.read_config(config).to_dict()
+  except InputError:
     return ""
-  defaults = runpy.run_path(str(file))["get_config"](arg).to_dict()
   saved = workdir_lib.read_object(folder / "config.json")
   values, defaults = _flat(saved["config"]), _flat(workdir_lib.plain(defaults))
   fields = [
-    f"--config.{name}={_shown(name, value)}"
+    f"{name}={_shown(name, value)}"
     for name, value in values.items()
     if name not in _PATHS and name in defaults and value != defaults[name]
   ]
-  return " ".join(
-    ["python -m mn_jax.main", f"--config={file}{colon}{arg}", *fields]
+  return shlex.join(
+    ["python", "-m", "mn_jax.main", f"--config={config}", *fields]
   )
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-  """'section.field' -> value."""
+  """Returns {'section.field': value}."""
   flat = {}
   for name, value in values.items():
     if isinstance(value, dict):
@@ -50,4 +52,6 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(name: str, value: Any) -> Any:
+  if isinstance(value, list):  # of a tuple
+    return json.dumps(value)
   return pathlib.Path(value).name if name == _WEIGHTS else value

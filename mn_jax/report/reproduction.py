@@ -7,10 +7,10 @@ what time.
 
 import dataclasses
 import pathlib
-import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
 from mn_jax.observe.formatting import compact, count, mean_std, metric_name
@@ -115,30 +115,27 @@ def study_command(study: str) -> str:
   return f"`python -m mn_jax.tools.study configs/studies/{study}.py --seeds=3`"
 
 
-def read(folder: pathlib.Path) -> list[Paper]:
-  """Reads the papers of a folder, whose files have a `get_paper()` each.
-
-  Raises:
-    InputError: if there are none.
-  """
-  files = sorted(folder.glob("*.py"))
-  if not files:
-    raise InputError(
-      f"--reproduction: {folder} is not here; valid: from the project's folder"
-    )
-  return [runpy.run_path(str(file))["get_paper"]() for file in files]
+def read() -> list[Paper]:
+  """Reads the papers of `configs/papers`."""
+  return [
+    files.load(name, "get_paper", Paper) for name in files.names("get_paper")
+  ]
 
 
-def build(
-  papers: Sequence[Paper], results: pathlib.Path, studies: pathlib.Path
-) -> Document:
+def build(papers: Sequence[Paper], results: pathlib.Path) -> Document:
   """Returns the page of all papers.
 
   Args:
     papers: in order.
     results: folder with the report of each study, in a folder of its name.
-    studies: folder of the studies' files.
+
+  Raises:
+    InputError: if that folder is not there.
   """
+  if not results.is_dir():
+    raise InputError(
+      f"--reproduction: {results} is not here; valid: from the project's folder"
+    )
   return Document(
     title="What the papers report, and what was found here",
     intro=(
@@ -151,7 +148,7 @@ def build(
     tables={},
     figures=[],
     sections=[
-      _section(paper, f"paper{position}", results, studies)
+      _section(paper, f"paper{position}", results)
       for position, paper in enumerate(papers, 1)
     ],
     protocol=[],
@@ -159,16 +156,14 @@ def build(
   )
 
 
-def _section(
-  paper: Paper, anchor: str, results: pathlib.Path, studies: pathlib.Path
-) -> Section:
+def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
   reports, rows = {}, []
   for item in paper.items:
     published = {}
     if item.study:
       if item.study not in reports:
         reports[item.study] = _read_report(results / item.study)
-      study = study_lib.load(str(studies / f"{item.study}.py"))
+      study = files.load(item.study, "get_study", study_lib.Study)
       published = {member.name: member.published for member in study.members}
     rows += _item_rows(item, reports.get(item.study, {}), published, results)
   claims = [

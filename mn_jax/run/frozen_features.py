@@ -98,7 +98,7 @@ def open_or_extract(
   except OSError as error:
     raise InputError(
       f"data.cache_dir: cannot write {path} ({error}); valid: a folder with "
-      "room for the features, or --config.model.cache_features=False"
+      "room for the features, or model.cache_features=False"
     ) from None
 
 

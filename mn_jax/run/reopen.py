@@ -79,7 +79,7 @@ class SavedRun:
       rows: i64[n], rows of its cache.
     """
     size = self.config.eval.batch_size
-    mesh.check_batch_size("--batch", size)
+    mesh.check_batch_size("--batch-size", size)
     the_mesh = mesh.make_mesh()
     state = TrainState(
       step=np.int32(self.step),

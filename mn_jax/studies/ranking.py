@@ -55,8 +55,7 @@ def rank(plan: SweepPlan) -> dict[str, Any]:
     chosen = {
       "name": name,
       "arguments": [
-        f"--config.{field}={value}"
-        for field, value in points[0]["fields"].items()
+        f"{field}={value}" for field, value in points[0]["fields"].items()
       ],
       "val": _mean_metrics(list(summaries[name].values()), "val/"),
       "test": _mean_metrics(list(summaries[name].values()), "test/"),

@@ -10,7 +10,6 @@ import itertools
 import json
 import pathlib
 import re
-import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,7 @@ class Member:
 
   Attributes:
     name: of the row, and of its folder.
-    config: stem of a file in `configs`, with `:ARG` where it takes one.
+    config: NAME[:ARG] or FILE.py[:ARG], as for `mn_jax.main`.
     fields: 'section.field' -> value, over the config.
     weights: name of the published weights that training starts from, one of
       `weights.manifest`; '' for none.
@@ -91,6 +90,36 @@ class Study:
   claims: tuple[Claim, ...] = ()
   resplit: bool = False
 
+  def __post_init__(self):
+    """Checks names and relations.
+
+    Raises:
+      InputError: naming the first that is wrong.
+    """
+    if not self.members:
+      raise InputError("study: got no members; valid: one or more")
+    names = [member.name for member in self.members]
+    for name in names:
+      if not _NAME.fullmatch(name) or names.count(name) > 1:
+        raise InputError(
+          f"study: got a member named {name!r}; valid: each once, of a-z, 0-9, "
+          "'_', '.' and '-'"
+        )
+    compared = [name for pair in self.pairs for name in pair]
+    compared += [claim.one for claim in self.claims]
+    compared += [claim.other for claim in self.claims if claim.other]
+    for name in compared:
+      if name not in names:
+        raise InputError(
+          f"study: got a comparison with {name!r}; valid: {', '.join(names)}"
+        )
+    for claim in self.claims:
+      if claim.relation not in RELATIONS:
+        raise InputError(
+          f"study: got a claim of relation {claim.relation!r}; valid: "
+          + ", ".join(map(repr, RELATIONS))
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class StudyRun:
@@ -147,7 +176,7 @@ class ReplicatedRuns:
   @property
   def arguments(self) -> tuple[str, ...]:
     """Of `mn_jax.main`."""
-    replicas = f"--config.train.replicas={len(self.runs)}"
+    replicas = f"train.replicas={len(self.runs)}"
     return (*self.runs[0].arguments, replicas)
 
   def title(self) -> str:
@@ -158,27 +187,6 @@ class ReplicatedRuns:
   def is_complete(self) -> bool:
     """Whether nothing is left to run."""
     return all(run.is_complete() for run in self.runs)
-
-
-def load(path: str) -> Study:
-  """The study of a file.
-
-  Raises:
-    InputError: if there is none, or it is none.
-  """
-  file = pathlib.Path(path)
-  if not file.is_file() or file.suffix != ".py":
-    known = sorted(
-      p.as_posix() for p in pathlib.Path("configs/studies").glob("*.py")
-    )
-    valid = ", ".join(known) or "a file with get_study()"
-    raise InputError(f"study: got {path!r}; valid: {valid}")
-  found = runpy.run_path(str(file)).get("get_study")
-  if found is None:
-    raise InputError(f"study: {path} has no get_study(); valid: one that has")
-  study = found()
-  _check(study, path)
-  return study
 
 
 def expand(
@@ -226,9 +234,9 @@ def expand(
           seed,
           workdir_lib.of_seed(folder / member.name, seed),
           (
-            f"--config={_config(member.config)}",
-            *(f"--config.{name}={value}" for name, value in fields.items()),
-            *(f"--config.{override}" for override in overrides),
+            f"--config={member.config}",
+            *(f"{name}={value}" for name, value in fields.items()),
+            *overrides,
           ),
         )
       )
@@ -259,11 +267,6 @@ def _progress(run: StudyRun) -> tuple[bool, bool]:
   return run.is_complete(), (run.workdir / "config.json").exists()
 
 
-def _config(name: str) -> str:
-  stem, colon, arg = name.partition(":")
-  return f"configs/{stem}.py{colon}{arg}"
-
-
 def _find(folder: pathlib.Path, member: Member) -> str:
   """The file of published weights, by its name as fetched or by their name."""
   published = manifest.get(member.weights)
@@ -281,34 +284,3 @@ def _find(folder: pathlib.Path, member: Member) -> str:
     f"{member.name!r} starts; valid: a folder that has it, or after `python -m "
     f"mn_jax.tools.fetch {published.name}`"
   )
-
-
-def _check(study: Any, path: str) -> None:
-  """Refuses what is no study, or one with mistakes.
-
-  Raises:
-    InputError: naming the first.
-  """
-  if not isinstance(study, Study) or not study.members:
-    raise InputError(f"study: {path} gives no study with members")
-  names = [member.name for member in study.members]
-  for name in names:
-    if not _NAME.fullmatch(name) or names.count(name) > 1:
-      raise InputError(
-        f"study: {path} has a member named {name!r}; valid: each once, of "
-        "a-z, 0-9, '_', '.' and '-'"
-      )
-  compared = [name for pair in study.pairs for name in pair]
-  compared += [claim.one for claim in study.claims]
-  compared += [claim.other for claim in study.claims if claim.other]
-  for name in compared:
-    if name not in names:
-      raise InputError(
-        f"study: {path} compares {name!r}; valid: {', '.join(names)}"
-      )
-  for claim in study.claims:
-    if claim.relation not in RELATIONS:
-      raise InputError(
-        f"study: {path} has a claim of relation {claim.relation!r}; valid: "
-        + ", ".join(map(repr, RELATIONS))
-      )

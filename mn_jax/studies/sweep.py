@@ -9,8 +9,6 @@ import dataclasses
 import hashlib
 import itertools
 import math
-import pathlib
-import runpy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -80,7 +78,7 @@ class Sweep:
 
   Attributes:
     title: one line.
-    config: stem of a file in `configs`, with `:ARG` where it takes one.
+    config: NAME[:ARG] or FILE.py[:ARG], as for `mn_jax.main`.
     points: for each point, {'section.field': value} over the config.
     sample: fields over the config that let every point run in seconds on
       generated images.
@@ -93,6 +91,8 @@ class Sweep:
 
   def __post_init__(self):
     object.__setattr__(self, "points", tuple(self.points))
+    if not self.points:
+      raise InputError("sweep: got no points; valid: one or more")
 
 
 def grid(space: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
@@ -152,28 +152,6 @@ def random_search(
         f"random_search: got count {count}, but only {len(points)} different "
         "points were found; valid: no more than there are, or a grid"
       )
-
-
-def load(path: str) -> Sweep:
-  """The sweep of a file.
-
-  Raises:
-    InputError: if there is none, or it is none.
-  """
-  file = pathlib.Path(path)
-  if not file.is_file() or file.suffix != ".py":
-    known = sorted(
-      p.as_posix() for p in pathlib.Path("configs/sweeps").glob("*.py")
-    )
-    valid = ", ".join(known) or "a file with get_sweep()"
-    raise InputError(f"sweep: got {path!r}; valid: {valid}")
-  found = runpy.run_path(str(file)).get("get_sweep")
-  if found is None:
-    raise InputError(f"sweep: {path} has no get_sweep(); valid: one that has")
-  made = found()
-  if not isinstance(made, Sweep) or not made.points:
-    raise InputError(f"sweep: {path} gives no sweep with points")
-  return made
 
 
 def _share(seed: int, number: int, name: str) -> float:

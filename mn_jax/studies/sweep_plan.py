@@ -5,19 +5,20 @@ like a member of a study. Points that could not run, or whose metrics could not
 be compared, are refused.
 """
 
-import ast
+import copy
 import dataclasses
 import hashlib
 import json
+import operator
 import pathlib
 import re
-import runpy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_collections
 
-from mn_jax.config import Config, checks
+from mn_jax.config import Config, checks, files
+from mn_jax.config import overrides as overrides_lib
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
@@ -68,7 +69,7 @@ class SweepPlan:
 
   Attributes:
     title: of the sweep.
-    config: stem of a file in `configs`, with `:ARG` where it takes one.
+    config: NAME[:ARG] or FILE.py[:ARG], as for `mn_jax.main`.
     metric: validation metric by which points are ranked.
     folder: of all runs.
     points: in the order of the sweep.
@@ -104,15 +105,14 @@ def plan(
     folder: of all its runs.
     seeds: number of seeds of every point, from 0 on.
     sample: whether to run on generated images, in seconds.
-    overrides: `section.field=value` over all other fields, of known fields and
-      with strings that their types can parse.
+    overrides: `section.field=value` over all other fields.
 
   Raises:
     InputError: for a point that cannot be run, two that are the same, or
       fields that would make points incomparable; or for a folder that has
       runs of another config.
   """
-  values = _values(sweep.config)
+  values = files.read_config(sweep.config).to_dict()
   swept = {name for point in sweep.points for name in point}
   for name in swept.intersection(_FIXED_FIELDS):
     raise InputError(
@@ -123,11 +123,11 @@ def plan(
     raise InputError("--sample: the sweep names no fields for it; valid: none")
   for name, value in (sweep.sample if sample else {}).items():
     _refuse_swept("sample", name, swept)
-    _put(values, name, value)
+    overrides_lib.put(values, name, value)
   for override in overrides:
-    name, _, text = override.partition("=")
+    name, value = overrides_lib.parse(override)
     _refuse_swept("override", name, swept | {"seed"})
-    _put(values, name, _read(name, text, _get(values, name)))
+    overrides_lib.put(values, name, value)
   points = tuple(
     _point(number, values, fields) for number, fields in enumerate(sweep.points)
   )
@@ -176,52 +176,6 @@ def _check_folders(plan: SweepPlan) -> None:
       folder.check_config(config)
 
 
-def _values(name: str) -> dict[str, Any]:
-  """All fields of a config of `configs`, as its file gives them."""
-  stem, _, arg = name.partition(":")
-  file = pathlib.Path("configs") / f"{stem}.py"
-  found = None
-  if file.is_file():
-    found = runpy.run_path(str(file)).get("get_config")
-  if found is None:
-    raise InputError(
-      f"config: got {file.as_posix()!r}; valid: a file with get_config()"
-    )
-  return found(arg).to_dict()
-
-
-def _get(values: dict[str, Any], name: str) -> Any:
-  section, _, field = name.rpartition(".")
-  place = values.get(section) if section else values
-  if not isinstance(place, dict) or isinstance(place.get(field, {}), dict):
-    known = place if section and isinstance(place, dict) else values
-    raise InputError(f"{name}: unknown field; valid: {', '.join(known)}")
-  return place[field]
-
-
-def _put(values: dict[str, Any], name: str, value: Any) -> None:
-  """Changes one field.
-
-  Raises:
-    InputError: if there is no such field.
-  """
-  _get(values, name)
-  section, _, field = name.rpartition(".")
-  (values[section] if section else values)[field] = value
-
-
-def _read(name: str, text: str, like: Any) -> Any:
-  """A value given on the command line, of the type of the one it replaces."""
-  if isinstance(like, bool):
-    return text.lower() == "true"
-  if not isinstance(like, tuple):
-    return type(like)(text)
-  try:
-    return ast.literal_eval(text)
-  except (SyntaxError, ValueError):
-    raise InputError(f"{name}: got {text!r}; valid: a tuple") from None
-
-
 def _refuse_swept(what: str, name: str, swept: set[str]) -> None:
   if name in swept:
     raise InputError(
@@ -237,13 +191,10 @@ def _point(
   Raises:
     InputError: naming the point.
   """
-  values = {
-    name: dict(value) if isinstance(value, dict) else value
-    for name, value in values.items()
-  }
+  values = copy.deepcopy(values)
   try:
     for name, value in fields.items():
-      _put(values, name, value)
+      overrides_lib.put(values, name, value)
     config = checks.from_config_dict(ml_collections.ConfigDict(values))
     selection.check_metric(
       config.eval.best_metric,
@@ -258,8 +209,7 @@ def _point(
   except InputError as error:
     raise InputError(f"point {number}: {error}") from None
   # As the config has them: 1 and 1.0 are one value of a field.
-  plain = dataclasses.asdict(config)
-  typed = {name: _get(plain, name) for name in fields}
+  typed = {name: operator.attrgetter(name)(config) for name in fields}
   config = dataclasses.replace(config, seed=0)
   return SweepPoint(_name(typed), typed, config)
 

@@ -4,16 +4,17 @@ model  a whole network's step, interleaved with those of peers (`--peer`) in
        processes of their own: images/s, ratios with intervals, percent of
        the machine's roofline, compile time, memory
 ops    every formulation of depthwise and pointwise convolution and of
-       BatchNorm, forward and gradients, at the network's own shapes
-input  the input path of `--config=FILE` stage by stage, on one core
-run    a training run of `--config=FILE` from its start to its end
+       BatchNorm, forward and gradients, at the shapes of the network
+input  the input path of `--config=NAME` stage by stage, on one core
+run    a training run of `--config=NAME` from start to end
 
 `--table=docs/benchmarks/cpu.md` runs a list of these and writes the page.
 Peers live in an environment of their own: see docs/benchmarks/README.md. Exit
-codes: 0 done, 1 a side process failed, 2 a mistake in what was given, 130
-stopped by Ctrl-C.
+codes: 0 done, 1 a side process failed, 2 a wrong argument, 130 stopped by
+Ctrl-C.
 """
 
+import argparse
 import json
 import os
 import pathlib
@@ -21,10 +22,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from mn_jax.commandline import flags as commandline
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.config import Config, files
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
@@ -38,231 +38,319 @@ from mn_jax.perf.bench import (
   terminal,
 )
 
-_OF = flags.DEFINE_enum(
-  "of", "model", ["model", "ops", "input", "run"], "what is measured"
-)
-_MODEL = flags.DEFINE_enum(
-  "model", "mobilenet_v1", list(registry.MODELS), "network"
-)
-_RESOLUTION = flags.DEFINE_integer(
-  "resolution", 50, "input size in pixels", lower_bound=1
-)
-_BATCH = flags.DEFINE_integer("batch", 32, "images per step", lower_bound=1)
-_MODE = flags.DEFINE_enum(
-  "mode", "train", ["train", "infer"], "training step, or inference"
-)
-_DTYPE = flags.DEFINE_enum(
-  "dtype", "float32", ["float32", "bfloat16"], "what products are computed in"
-)
-_CLASSES = flags.DEFINE_integer("classes", 2, "number of logits", lower_bound=2)
-_PEER = flags.DEFINE_list(
-  "peer", [], f"one or more of {', '.join(comparison.PEERS)}"
-)
-_PEER_PYTHON = flags.DEFINE_string(
-  "peer_python",
-  "",
-  "interpreter of all peers; empty: $MN_JAX_PEER_PYTHON for those with torch, "
-  "this one for the others",
-)
-_SKIP = flags.DEFINE_bool(
-  "skip_missing", False, "go on without peers that cannot be started"
-)
-_ALLOCATOR = flags.DEFINE_enum(
-  "allocator",
-  "glibc-keep",
-  list(side_process.ALLOCATORS),
-  "of all sides: glibc told to keep freed memory, glibc as it is, or jemalloc",
-)
-_CHANNELS_LAST = flags.DEFINE_enum(
-  "channels_last",
-  "auto",
-  list(comparison.LAYOUTS),
-  "torch's layout of images; auto: on for GPUs, the faster one on CPUs",
-)
-_REPEATS = flags.DEFINE_integer(
-  "repeats",
-  0,
-  "timed turns; 0: 11 of networks, 7 of operations, 3 of the input path",
-  lower_bound=0,
-)
-_STEPS = flags.DEFINE_integer(
-  "steps_per_turn", 1, "steps that a side takes in a turn", lower_bound=1
-)
-_TIMEOUT = flags.DEFINE_float(
-  "timeout", 1800, "seconds after which a silent side is given up"
-)
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "experiment file with an optional argument: FILE.py[:sample]"
-)
-_IMAGES = flags.DEFINE_integer(
-  "images", 1000, "images that are decoded, --of=input", lower_bound=1
-)
-_GATHERED = flags.DEFINE_integer(
-  "gathered",
-  200_000,
-  "images that are gathered into batches, --of=input",
-  lower_bound=1,
-)
-_TABLE = flags.DEFINE_string(
-  "table", "", "page to write, with all of --cases that are not measured yet"
-)
-_CASES = flags.DEFINE_enum(
-  "cases", "cpu", list(suite.CASES), "what the page of --table reports"
-)
-_ONLY = flags.DEFINE_string(
-  "only", "", "measure cases with this in their flags; none: the page alone"
-)
-_JSON = flags.DEFINE_bool("json", False, "print JSON instead of tables")
+_ALLOCATOR = "glibc-keep"
+_TIMEOUT = 1800.0  # seconds
 
 
-def _case() -> side_process.Case:
-  return side_process.Case(
-    model=_MODEL.value,
-    resolution=_RESOLUTION.value,
-    batch=_BATCH.value,
-    mode=_MODE.value,
-    dtype=_DTYPE.value,
-    classes=_CLASSES.value,
-    threads=machine.cores(),
-    allocator=_ALLOCATOR.value,
+def _parser() -> Parser:
+  parser = Parser(
+    command("bench"),
+    description="Measure the speed of a network, its operations, the input "
+    "path, or a whole run.",
+    example="--model=mobilenet_v2 --peer=timm-eager",
+  )
+  parser.add_argument(
+    "--of",
+    choices=tuple(_MEASURES),
+    default="model",
+    help="what to measure (default: model)",
+  )
+  _add_case(parser)
+  _add_peers(parser)
+  parser.add_argument(
+    "--repeats",
+    metavar="COUNT",
+    type=number(int, 0),
+    help="timed turns (default: 11 of networks, 7 of operations, 3 of the "
+    "input path)",
+  )
+  parser.add_argument(
+    "--config",
+    metavar="NAME[:ARG]",
+    help="experiment of --of=input and --of=run",
+  )
+  parser.add_argument(
+    "--images",
+    metavar="COUNT",
+    type=number(int, 1),
+    default=1000,
+    help="--of=input: images to decode (default: 1000)",
+  )
+  parser.add_argument(
+    "--gathered",
+    metavar="COUNT",
+    type=number(int, 1),
+    default=200_000,
+    help="--of=input: images to gather into batches (default: 200000)",
+  )
+  parser.add_argument(
+    "--table",
+    metavar="FILE.md",
+    help="page to write, with all of --cases that are not measured yet",
+  )
+  parser.add_argument(
+    "--cases",
+    choices=tuple(suite.CASES),
+    default="cpu",
+    help="what the page of --table reports (default: cpu)",
+  )
+  parser.add_argument(
+    "--only",
+    metavar="TEXT",
+    default="",
+    help="measure cases with this in their flags; none: only write the page",
+  )
+  parser.add_argument(
+    "--json", action="store_true", help="print JSON instead of tables"
+  )
+  parser.add_overrides()
+  return parser
+
+
+def _add_case(parser: Parser) -> None:
+  """Adds what describes a network and its input."""
+  parser.add_argument(
+    "--model",
+    metavar="NAME",
+    choices=tuple(registry.MODELS),
+    default="mobilenet_v1",
+    help="network (default: mobilenet_v1)",
+  )
+  parser.add_argument(
+    "--resolution",
+    metavar="PIXELS",
+    type=number(int, 1),
+    default=50,
+    help="input height and width (default: 50)",
+  )
+  parser.add_argument(
+    "--batch-size",
+    metavar="SIZE",
+    type=number(int, 1),
+    default=32,
+    help="images per step (default: 32)",
+  )
+  parser.add_argument(
+    "--mode",
+    choices=("train", "infer"),
+    default="train",
+    help="training step or inference (default: train)",
+  )
+  parser.add_argument(
+    "--dtype",
+    choices=("float32", "bfloat16"),
+    default="float32",
+    help="dtype of computation (default: float32)",
+  )
+  parser.add_argument(
+    "--classes",
+    metavar="COUNT",
+    type=number(int, 2),
+    default=2,
+    help="number of logits (default: 2)",
   )
 
 
-def _model() -> dict:
-  for name in _PEER.value:
+def _add_peers(parser: Parser) -> None:
+  """Adds what describes the other sides and how all sides run."""
+  parser.add_argument(
+    "--peer",
+    metavar="NAMES",
+    type=_peers,
+    default=(),
+    help=f"one or more of {', '.join(comparison.PEERS)}",
+  )
+  parser.add_argument(
+    "--peer-python",
+    metavar="FILE",
+    default="",
+    help="interpreter of all peers (default: $MN_JAX_PEER_PYTHON for those "
+    "with torch, this one for the others)",
+  )
+  parser.add_argument(
+    "--skip-missing",
+    action="store_true",
+    help="continue without peers that cannot be started",
+  )
+  parser.add_argument(
+    "--allocator",
+    choices=tuple(side_process.ALLOCATORS),
+    default=_ALLOCATOR,
+    help="memory allocator of all sides: glibc keeping freed memory, glibc as "
+    f"it is, or jemalloc (default: {_ALLOCATOR})",
+  )
+  parser.add_argument(
+    "--channels-last",
+    choices=tuple(comparison.LAYOUTS),
+    default="auto",
+    help="layout of images in torch; auto: on for GPUs, the faster one on CPUs",
+  )
+  parser.add_argument(
+    "--steps-per-turn",
+    metavar="COUNT",
+    type=number(int, 1),
+    default=1,
+    help="steps of a side in a turn (default: 1)",
+  )
+  parser.add_argument(
+    "--timeout",
+    metavar="SECONDS",
+    type=number(float, 1),
+    default=_TIMEOUT,
+    help=f"limit of a side that does not answer (default: {_TIMEOUT:g})",
+  )
+
+
+def _peers(text: str) -> tuple[str, ...]:
+  names = tuple(text.split(","))
+  for name in names:
     if name not in comparison.PEERS:
-      raise InputError(
-        f"--peer: got {name!r}; valid: {', '.join(comparison.PEERS)}"
+      raise argparse.ArgumentTypeError(
+        f"got {name!r}; valid: {', '.join(comparison.PEERS)}"
       )
-  interleaved.check_allocator(_ALLOCATOR.value)
+  return names
+
+
+def _case(args: argparse.Namespace) -> side_process.Case:
+  return side_process.Case(
+    model=args.model,
+    resolution=args.resolution,
+    batch=args.batch_size,
+    mode=args.mode,
+    dtype=args.dtype,
+    classes=args.classes,
+    threads=machine.cores(),
+    allocator=args.allocator,
+  )
+
+
+def _model(args: argparse.Namespace) -> dict:
+  interleaved.check_allocator(args.allocator)
   torch_python = os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable
 
   def python_of(peer: comparison.Peer) -> str:
     default = torch_python if peer.needs_torch else sys.executable
-    return _PEER_PYTHON.value or default
+    return args.peer_python or default
 
   return comparison.measure(
-    _case(),
-    _PEER.value,
-    repeats=_REPEATS.value or 11,
-    steps=_STEPS.value,
-    timeout=_TIMEOUT.value,
-    channels_last=_CHANNELS_LAST.value,
+    _case(args),
+    args.peer,
+    repeats=args.repeats or 11,
+    steps=args.steps_per_turn,
+    timeout=args.timeout,
+    channels_last=args.channels_last,
     python_of=python_of,
-    skip_missing=_SKIP.value,
+    skip_missing=args.skip_missing,
   )
 
 
-def _ops() -> dict:
+def _ops(args: argparse.Namespace) -> dict:
   from mn_jax.perf.bench import operations
 
-  _keep_memory()
-  return operations.measure(_case(), repeats=_REPEATS.value or 7)
+  _keep_memory(args)
+  return operations.measure(_case(args), repeats=args.repeats or 7)
 
 
-def _input() -> dict:
-  from mn_jax.config import checks
+def _input(args: argparse.Namespace) -> dict:
   from mn_jax.perf.bench import input_path
 
-  config = checks.from_config_dict(_CONFIG.value)
+  config = _config(args)
   if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   return input_path.measure(
     config,
-    images=_IMAGES.value,
-    gathered=_GATHERED.value,
-    repeats=_REPEATS.value or 3,
+    images=args.images,
+    gathered=args.gathered,
+    repeats=args.repeats or 3,
   )
 
 
-def _whole_run() -> dict:
-  from mn_jax.config import checks
+def _whole_run(args: argparse.Namespace) -> dict:
   from mn_jax.perf.bench import whole_run
 
-  _keep_memory()
-  return whole_run.measure(checks.from_config_dict(_CONFIG.value))
+  config = _config(args)
+  _keep_memory(args)
+  return whole_run.measure(config)
 
 
-def _keep_memory() -> None:
-  """What `--allocator` asks of this process."""
-  if _ALLOCATOR.value == "jemalloc":
+def _config(args: argparse.Namespace) -> Config:
+  """Returns the experiment of `--config`.
+
+  Raises:
+    InputError: if there is none.
+  """
+  if args.config is None:
     raise InputError(
-      "--allocator: got 'jemalloc', which only side processes can be given; "
+      f"--config: got nothing with --of={args.of}; valid: --config=NAME[:ARG]"
+    )
+  return files.load_config(args.config, args.overrides)
+
+
+def _keep_memory(args: argparse.Namespace) -> None:
+  """Applies `--allocator` to this process.
+
+  Raises:
+    InputError: if it cannot be applied to a running process.
+  """
+  if args.allocator == "jemalloc":
+    raise InputError(
+      "--allocator: got 'jemalloc', which only side processes can use; "
       "valid: glibc-keep, glibc, or --of=model"
     )
-  if _ALLOCATOR.value == "glibc-keep":
+  if args.allocator == "glibc-keep":
     allocator.keep_freed_memory()
 
 
-def _write_page() -> None:
-  """Measures what `--table` lacks; flags that are given reach every case."""
-  rest = [
-    f"--{flag.name}={flag.value}"
-    for flag in (_PEER_PYTHON, _ALLOCATOR, _REPEATS, _TIMEOUT)
-    if flag.present
-  ]
+def _write_page(args: argparse.Namespace) -> None:
+  """Measures what `--table` lacks; some flags apply to every case."""
+  flags = {
+    "--peer-python": (args.peer_python, ""),
+    "--allocator": (args.allocator, _ALLOCATOR),
+    "--repeats": (args.repeats, None),
+    "--timeout": (args.timeout, _TIMEOUT),
+  }
   suite.run(
-    pathlib.Path(_TABLE.value),
-    _CASES.value,
+    pathlib.Path(args.table).expanduser(),
+    args.cases,
     Console(),
-    only=_ONLY.value,
-    rest=rest,
+    only=args.only,
+    rest=[
+      f"{flag}={value}"
+      for flag, (value, default) in flags.items()
+      if value != default
+    ],
   )
 
 
 _MEASURES = {"model": _model, "ops": _ops, "input": _input, "run": _whole_run}
 
 
-def main(argv: Sequence[str]) -> int:
+def _bench(argv: Sequence[str] | None) -> int:
   """Measures and prints; returns the exit code."""
-  if len(argv) > 1:
-    raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
-  if _TABLE.value:
-    _write_page()
+  args = _parser().parse(argv)
+  # Side processes end with this one, however it is asked to.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  if args.table:
+    _write_page(args)
     return 0
-  report = {
-    "of": _OF.value,
-    **_MEASURES[_OF.value](),
-    "machine": machine.describe(),
-  }
-  if _JSON.value:
+  try:
+    measured = _MEASURES[args.of](args)
+  except interleaved.SideError as error:
+    program.report("bench", error)
+    return 1
+  report = {"of": args.of, **measured, "machine": machine.describe()}
+  if args.json:
     print(json.dumps(report))
   else:
     terminal.show(Console(), report)
   return 0
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-  """All flags; `--config` and its overrides where there is a config."""
-  if any(arg.lstrip("-").startswith("config") for arg in argv[1:]):
-    return commandline.parse(argv)
-  try:
-    rest = flags.FLAGS(argv)
-    if _OF.value in ("input", "run"):
-      raise InputError(
-        f"--config: got nothing with --of={_OF.value}; valid: "
-        "--config=FILE.py[:ARG]"
-      )
-  except (flags.Error, InputError) as error:
-    commandline.report(error)
-    sys.exit(2)
-  return rest
-
-
-def _run(argv: Sequence[str]) -> None:
-  # Side processes end with this one, however it is asked to.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-  try:
-    sys.exit(main(argv))
-  except (InputError, interleaved.SideError) as error:
-    commandline.report(error)
-    sys.exit(2 if isinstance(error, InputError) else 1)
-  except KeyboardInterrupt:
-    print("mn_jax: stopped", file=sys.stderr)
-    sys.exit(130)
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  return program.run("bench", _bench, argv)
 
 
 if __name__ == "__main__":
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-  logging.set_verbosity(logging.WARNING)
-  app.run(_run, flags_parser=_parse)
+  sys.exit(main())

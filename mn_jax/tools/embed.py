@@ -1,8 +1,7 @@
-"""How classes lie in a run's features: `python -m mn_jax.tools.embed`.
+"""Embeds images by a run's features: `python -m mn_jax.tools.embed`.
 
-Takes `--workdir=DIR`; writes planes by PCA and t-SNE as a picture, numbers as
-JSON, and the files of TensorBoard's projector. Exit codes: 0, or 2 for a
-mistake in what was given.
+Writes a picture of PCA and t-SNE, numbers as JSON, and the files of
+TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 """
 
 import argparse
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax.commandline import run_options
+from mn_jax.commandline import program, run_arguments
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
@@ -24,56 +23,55 @@ _NEIGHBOURS = 5
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  return run_options.run_program("embed", _embed, argv)
+  return program.run("embed", _embed, argv)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = run_options.parser(
+  parser = run_arguments.parser(
     "embed",
-    "Features that a run's network has of a part of its split: planes by PCA "
-    f"and t-SNE, accuracy of the {_NEIGHBOURS} nearest neighbours of other "
+    description="Embed images of a run's split by the features of its network: "
+    f"PCA and t-SNE, accuracy of the {_NEIGHBOURS} nearest neighbours of other "
     "groups, silhouette, and files for TensorBoard's projector.",
+    example="--workdir=runs/idc_v1",
   )
-  run_options.add_part(parser, default="test")
+  run_arguments.add_part(parser, default="test")
   parser.add_argument(
     "--count",
     metavar="COUNT",
-    type=int,
+    type=run_arguments.count,
     default=2000,
-    help="images at most, drawn from the part (default: 2000)",
+    help="largest number of images, sampled from the part (default: 2000)",
   )
   parser.add_argument(
     "--layer",
     metavar="NAME",
     default="pooled",
-    help="feature map, averaged over its pixels (default: pooled, the last)",
+    help="feature map, pooled to a vector (default: pooled, the last one)",
   )
   parser.add_argument(
     "--seed",
     metavar="SEED",
-    type=int,
+    type=run_arguments.seed,
     default=0,
-    help="of the images that are drawn and of t-SNE (default: 0)",
+    help="seed of the sampled images and of t-SNE (default: 0)",
   )
   parser.add_argument(
     "--output",
-    metavar="FOLDER",
-    help="for the files (default: DIR/inspect/embedding)",
+    metavar="DIR",
+    help="folder of the files (default: WORKDIR/inspect/embedding)",
   )
-  return parser.parse_args(argv)
+  run_arguments.add_places(parser)
+  return parser.parse(argv)
 
 
 def _embed(argv: Sequence[str] | None) -> None:
   args = _parse(argv)
-  run_options.at_least_one("count", args.count)
-  if not 0 <= args.seed < 2**31:
-    raise InputError(f"--seed: got {args.seed}; valid: 0 to {2**31 - 1}")
-  run = run_options.open_run(args)
+  run = run_arguments.open_run(args)
   model, size = run.config.model, run.config.data.image_size
   names = embedding.layers(run.module, model.resolution or size)
   if args.layer not in names:
     raise InputError(f"--layer: got {args.layer!r}; valid: {', '.join(names)}")
-  folder = run_options.output_folder(
+  folder = run_arguments.output_folder(
     pathlib.Path(args.output or run.path / "inspect" / "embedding").expanduser()
   )
   console = console_lib.Console()
@@ -141,7 +139,7 @@ def _embed(argv: Sequence[str] | None) -> None:
     f"{run.config.experiment}, step {run.step}, {args.layer} of {len(labels):,}"
     f" {args.part} images: {summary}",
   )
-  run_options.save_picture(picture, folder / "embedding.png")
+  run_arguments.save_picture(picture, folder / "embedding.png")
   columns = {
     "class": [data.classes[label] for label in labels],
     "name": data.cache.names[chosen].tolist(),

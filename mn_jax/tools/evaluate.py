@@ -1,11 +1,11 @@
-"""Metrics of a run: `python -m mn_jax.tools.evaluate --workdir=DIR`.
+"""Evaluates a run: `python -m mn_jax.tools.evaluate --workdir=DIR`.
 
 Any checkpoint on any part of the run's split, by the evaluation step of
-training: as it is, or with statistics of batches (`--recalibrate`), a
+training: as it is, or with recomputed running statistics (`--recalibrate`), a
 temperature and a threshold that were found on the validation part. With
-`--precision` by the folded network of `mn_jax.tools.predict`, and what that
+`--precision` by the folded network of `mn_jax.tools.predict`, beside what that
 changes. Nothing is written but the file of `--output`. Exit codes: 0, or 2 for
-a mistake in what was given.
+a wrong argument.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax.commandline import run_options
+from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline.parser import Parser
 from mn_jax.data.datasets import registry
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
@@ -54,16 +55,17 @@ class _Result:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  return run_options.run_program("evaluate", _evaluate, argv)
+  return program.run("evaluate", _evaluate, argv)
 
 
-def _parser() -> argparse.ArgumentParser:
-  parser = run_options.parser(
+def _parser() -> Parser:
+  parser = run_arguments.parser(
     "evaluate",
-    "Metrics of a checkpoint of a run on a part of its split: those of "
-    "summary.json for its best checkpoint on val and test.",
+    description="Compute the metrics of a run's checkpoint on a part of its "
+    "split; for the best checkpoint on val and test, those of summary.json.",
+    example="--workdir=runs/idc_v1 --part=test",
   )
-  run_options.add_part(parser, default="val")
+  run_arguments.add_part(parser, default="val")
   parser.add_argument("--json", action="store_true", help="print JSON")
   parser.add_argument(
     "--output",
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--intervals",
     action="store_true",
-    help="95 %% intervals by resampling groups (images where none are known)",
+    help="95 %% bootstrap intervals, groups resampled where they are known",
   )
   parser.add_argument(
     "--by-group", action="store_true", help="accuracy of the worst groups"
@@ -83,9 +85,8 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--recalibrate",
     metavar="N",
-    type=int,
-    help="BatchNorm's statistics from N training images, normalised by the "
-    "batch as in training, instead of the running ones",
+    type=run_arguments.count,
+    help="recompute BatchNorm's running statistics from N training images",
   )
   parser.add_argument(
     "--temperature-from-val",
@@ -95,24 +96,23 @@ def _parser() -> argparse.ArgumentParser:
   parser.add_argument(
     "--threshold-from-val",
     action="store_true",
-    help="decide on the positive class by the threshold with the best balanced "
-    "accuracy on the validation part",
+    help="predict the positive class from the threshold on that has the best "
+    "balanced accuracy on the validation part",
   )
-  run_options.add_precision(
-    parser, "by training's evaluation step, which it is compared with"
+  run_arguments.add_precision(
+    parser, "training's evaluation step, to which it is compared"
   )
+  run_arguments.add_places(parser)
   return parser
 
 
 def _evaluate(argv: Sequence[str] | None) -> None:
-  args = _parser().parse_args(argv)
+  args = _parser().parse(argv)
   output = None
   if args.output is not None:
     output = pathlib.Path(args.output).expanduser()
-    run_options.output_folder(output.parent)
-  if args.recalibrate is not None:
-    run_options.at_least_one("recalibrate", args.recalibrate)
-  run = run_options.open_run(args)
+    run_arguments.output_folder(output.parent)
+  run = run_arguments.open_run(args)
   _check(args, run.config.data.name)
   console = console_lib.Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:

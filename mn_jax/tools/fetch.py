@@ -1,7 +1,7 @@
-"""Gets published weights: `python -m mn_jax.tools.fetch resnet50`.
+"""Fetches published weights: `python -m mn_jax.tools.fetch resnet50`.
 
-Without a name it lists what there is. A file is used only if it has the
-expected checksum.
+Without a name it lists them. A file is used only if it has the expected
+checksum.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import sys
 import urllib.parse
 from collections.abc import Sequence
 
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command
 from mn_jax.data import store
 from mn_jax.data.acquire.download import check_hash, check_url, download
 from mn_jax.errors import InputError
@@ -23,7 +25,7 @@ _SUFFIXES = (".h5", ".hdf5", ".safetensors", ".json")
 
 
 def list_weights(console: Console, folder: pathlib.Path) -> None:
-  """Prints a table of the published weights and which of them are here."""
+  """Prints a table of the published weights and which are downloaded."""
   rows = []
   for weights in manifest.load().values():
     here = [
@@ -54,7 +56,7 @@ def list_weights(console: Console, folder: pathlib.Path) -> None:
 def fetch_named(
   console: Console, args: argparse.Namespace, folder: pathlib.Path
 ) -> None:
-  """Fetches a file of the manifest and says what it is and how to use it.
+  """Fetches a file of the manifest and prints how to use it.
 
   Raises:
     InputError: if it cannot be had.
@@ -86,7 +88,7 @@ def fetch_named(
 def fetch_other(
   console: Console, args: argparse.Namespace, folder: pathlib.Path
 ) -> None:
-  """Fetches any file of weights.
+  """Fetches a file of weights from an address.
 
   Raises:
     InputError: if it cannot be had.
@@ -141,58 +143,59 @@ def _print_use(
   console: Console, path: pathlib.Path, model: dict[str, str | float | bool]
 ) -> None:
   model |= {"weights": shlex.quote(str(path)), "transfer": "fine_tune"}
-  flags = (f"--config.model.{field}={value}" for field, value in model.items())
+  flags = (f"model.{field}={value}" for field, value in model.items())
   console.line(f"Use: {' '.join(flags)}")
+
+
+def _parser() -> Parser:
+  parser = Parser(
+    command("fetch"),
+    description="Fetch published weights for transfer learning; without a "
+    "name, list them.",
+    example="mobilenet_v1_1.0_224",
+  )
+  parser.add_argument("name", nargs="?", help="name of the weights")
+  parser.add_argument(
+    "--no-top", action="store_true", help="fetch the file without classifier"
+  )
+  parser.add_argument("--url", help="address of any other file of weights")
+  parser.add_argument("--sha256", metavar="HEX", help="checksum of the file")
+  parser.add_argument(
+    "--output",
+    metavar="FILE",
+    type=pathlib.Path,
+    help="file to write (default: its own name in CACHE_DIR/weights)",
+  )
+  parser.add_argument(
+    "--cache-dir",
+    metavar="DIR",
+    default="",
+    help="folder of downloads (default: $MN_JAX_CACHE or ~/.cache/mn_jax)",
+  )
+  return parser
+
+
+def _fetch(argv: Sequence[str] | None) -> None:
+  args = _parser().parse(argv)
+  folder = store.cache_root(args.cache_dir) / "weights"
+  console = Console()
+  if args.name and args.url:
+    raise InputError(
+      f"--url: got one for {args.name!r} too; valid: a name or --url"
+    )
+  if args.no_top and not args.name:
+    raise InputError("--no-top: got no name; valid: NAME --no-top")
+  if args.name:
+    fetch_named(console, args, folder)
+  elif args.url:
+    fetch_other(console, args, folder)
+  else:
+    list_weights(console, folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  parser = argparse.ArgumentParser(
-    prog="python -m mn_jax.tools.fetch",
-    description="Fetch published weights for transfer learning.",
-  )
-  parser.add_argument(
-    "name", nargs="?", help="of the weights; without it they are listed"
-  )
-  parser.add_argument(
-    "--no-top", action="store_true", help="the file without the classifier"
-  )
-  parser.add_argument("--url", help="of any other file of weights")
-  parser.add_argument("--sha256", help="what the file must have, in hex")
-  parser.add_argument(
-    "--output",
-    type=pathlib.Path,
-    help="where to put the file (default: its own name in the folder "
-    "'weights' of --data_dir)",
-  )
-  parser.add_argument(
-    "--data_dir",
-    default="",
-    help="folder of downloads (default: $MN_JAX_CACHE or ~/.cache/mn_jax)",
-  )
-  args = parser.parse_args(argv)
-  folder = store.cache_root(args.data_dir) / "weights"
-  console = Console()
-  try:
-    if args.name and args.url:
-      raise InputError(
-        f"--url: got one for {args.name!r} too; valid: a name or --url"
-      )
-    if args.no_top and not args.name:
-      raise InputError("--no-top: got no name; valid: NAME --no-top")
-    if args.name:
-      fetch_named(console, args, folder)
-    elif args.url:
-      fetch_other(console, args, folder)
-    else:
-      list_weights(console, folder)
-  except InputError as error:
-    print(f"fetch: {error}", file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print("fetch: stopped; nothing of the file is left", file=sys.stderr)
-    return 130
-  return 0
+  return program.run("fetch", _fetch, argv, hint="nothing of the file is left")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starts a run: `python -m mn_jax.tools.launch ENGINE --config=... ...`.
+"""Launches a run: `python -m mn_jax.tools.launch ENGINE --config=... ...`.
 
 local     processes on this machine, restarted when they fail
 slurm     a job that requeues itself ahead of its time limit
@@ -7,10 +7,9 @@ gke       Google Kubernetes Engine: a JobSet, on TPU slices or GPU nodes
 skypilot  a managed job on spot machines of any cloud
 
 The file for the engine is written and handed to the engine's own program;
-`--dry_run` prints it and does neither. The same command continues the run.
-`--config.FIELD=VALUE` changes the config, as in training. Exit codes: 0
-submitted, or done; 1 the engine's program failed; 2 a mistake in what was
-given; of `local`, those of training.
+`--dry-run` prints it and does neither. The same command resumes the run. Exit
+codes: 0 submitted, or done; 1 the engine's program failed; 2 a wrong argument;
+of `local`, those of training.
 """
 
 import argparse
@@ -19,30 +18,26 @@ import os
 import pathlib
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from absl import flags
-from ml_collections import config_flags
-
-from mn_jax.commandline import flags as commandline
-from mn_jax.commandline import run_options
-from mn_jax.config import checks
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.launch import gke, local, skypilot, slurm, submit, tpu_vm
 from mn_jax.launch.job import Job
 
 _Plan = Callable[[Job], submit.Launch]
-# Options are fields of a job and are called so. What an engine lacks here it
-# does not know.
+# Options are named after fields of a job, with dashes. An engine has those that
+# it lists.
 _OPTIONS: dict[str, tuple[type, str]] = {
   "nodes": (int, "machines (default: 1)"),
   "tasks_per_node": (int, "processes on each machine"),
   "devices_per_node": (int, "GPUs of each machine (default: none)"),
   "cpus_per_task": (int, "CPU cores of each process"),
   "cpu_devices": (int, "devices to split each process's CPU into"),
-  "accelerator": (str, "kind of the devices, as the engine calls it"),
+  "accelerator": (str, "type of the devices, as the engine calls it"),
   "topology": (str, "of a TPU slice, chips along each axis, as 4x4"),
   "hours": (float, "time limit of an attempt"),
   "code": (str, "folder of the checkout on the machines"),
@@ -50,7 +45,10 @@ _OPTIONS: dict[str, tuple[type, str]] = {
   "activate": (str, "shell command before training, as `module load cuda`"),
   "setup": (str, "shell command that prepares a fresh machine"),
   "image": (str, "of the container, which has the checkout and its packages"),
-  "cache": (str, "folder of packed data and compiled programs, $MN_JAX_CACHE"),
+  "cache_dir": (
+    str,
+    "folder of packed data and compiled programs, $MN_JAX_CACHE",
+  ),
   "storage": (str, "what outlives the machines, as the engine calls it"),
   "mount": (str, "where the machines see it; --workdir is below"),
   "zone": (str, "where machines are taken"),
@@ -62,7 +60,7 @@ _OPTIONS: dict[str, tuple[type, str]] = {
   "grace": (int, "seconds in which a stopped run may save (default: 300)"),
   "restarts": (int, "failures that are answered by a restart (default: 10)"),
 }
-_SHARED = ("cache", "grace", "restarts", "python")
+_SHARED = ("cache_dir", "grace", "restarts", "python")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +69,16 @@ class _Engine:
 
   Attributes:
     description: one line.
-    options: names in `_OPTIONS` beside those that all have.
-    help: of options that this engine has other words for.
-    defaults: of fields, where a job's own do not fit.
-    flags: of options that are called otherwise here.
+    example: arguments of an example.
+    options: names in `_OPTIONS`, besides those that all engines have.
+    help: of options that need other words here.
+    defaults: of fields, where those of a job do not fit.
     plan: makes its file; None for this machine.
+    flags: of options that have another name here.
   """
 
   description: str
+  example: str
   options: tuple[str, ...]
   help: dict[str, str]
   defaults: dict[str, Any]
@@ -89,6 +89,7 @@ class _Engine:
 _ENGINES = {
   "local": _Engine(
     "processes on this machine, restarted when they fail",
+    "--processes=2",
     ("tasks_per_node", "cpu_devices"),
     {
       "tasks_per_node": "how many (default: 1)",
@@ -99,6 +100,7 @@ _ENGINES = {
   ),
   "slurm": _Engine(
     "a SLURM job that requeues itself ahead of its time limit",
+    "--devices-per-node=4 --hours=2",
     (
       *("nodes", "devices_per_node", "tasks_per_node", "cpus_per_task"),
       *("cpu_devices", "accelerator", "hours", "queue", "project"),
@@ -117,6 +119,7 @@ _ENGINES = {
   ),
   "tpu_vm": _Engine(
     "Cloud TPU VMs, through a queued resource",
+    "--accelerator=v6e-8 --zone=us-west4-a",
     (
       *("accelerator", "zone", "project", "runtime", "spot", "storage"),
       *("mount", "code", "setup", "activate"),
@@ -132,6 +135,7 @@ _ENGINES = {
   ),
   "gke": _Engine(
     "Google Kubernetes Engine: a JobSet, on TPU slices or GPU nodes",
+    "--accelerator=nvidia-h100-80gb --devices-per-node=8 --image=IMAGE",
     (
       *("accelerator", "topology", "nodes", "devices_per_node", "image"),
       *("storage", "mount", "queue", "namespace", "hours", "spot", "code"),
@@ -150,6 +154,7 @@ _ENGINES = {
   ),
   "skypilot": _Engine(
     "SkyPilot: a managed job on spot machines of any cloud",
+    "--accelerator=H100:8 --storage=gs://NAME --mount=/shared",
     (
       *("accelerator", "nodes", "zone", "image", "storage", "mount"),
       *("setup", "activate"),
@@ -167,101 +172,80 @@ _ENGINES = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
-  form = argparse.RawDescriptionHelpFormatter
-  parser = run_options.Parser(
-    prog="python -m mn_jax.tools.launch",
+def _parser() -> Parser:
+  parser = Parser(
+    command("launch"),
     description=__doc__.partition("\n\n")[2],
-    formatter_class=form,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    example="slurm --config=idc_v1 --workdir=/shared/idc_v1 --hours=2",
   )
+  parser.takes_overrides = True
   engines = parser.add_subparsers(
     dest="engine", metavar="ENGINE", required=True, help=", ".join(_ENGINES)
   )
   for name, engine in _ENGINES.items():
-    added = engines.add_parser(
-      name,
-      usage=f"{parser.prog} {name} --config=FILE --workdir=DIR ...",
-      description=f"{engine.description[0].upper()}{engine.description[1:]}.",
-      epilog="--config.FIELD=VALUE changes the config, as in training.",
-      allow_abbrev=False,
-    )
-    added.add_argument(
-      "--config", required=True, metavar="FILE", help="FILE.py[:ARG]"
-    )
-    added.add_argument(
-      "--workdir",
-      required=True,
-      metavar="DIR",
-      help="folder of the run, which all machines see",
-    )
-    added.add_argument(
-      "--name",
-      metavar="TEXT",
-      help="the run's id (default: the last part of --workdir)",
-    )
-    for option in (*engine.options, *_SHARED):
-      kind, text = _OPTIONS[option]
-      value = (
-        {"action": "store_true"}
-        if kind is bool
-        else {"type": kind, "metavar": "TEXT" if kind is str else "N"}
-      )
-      text = engine.help.get(option, text)
-      flag = engine.flags.get(option, option)
-      added.add_argument(f"--{flag}", dest=option, help=text, **value)
-    added.add_argument(
-      "--env",
-      action="append",
-      default=[],
-      metavar="X=VALUE",
-      help="variable of the processes; more than once, nothing secret",
-    )
-    added.add_argument(
-      "--dry_run",
-      action="store_true",
-      help="print what would be written and run",
+    _add_arguments(
+      engines.add_parser(
+        name,
+        description=f"{engine.description[0].upper()}{engine.description[1:]}.",
+        example=f"--config=idc_v1 --workdir=/shared/idc_v1 {engine.example}",
+      ),
+      engine,
     )
   return parser
 
 
-def _check_config(config: str, overrides: Sequence[str]) -> None:
-  """Reads the config as training will: a queue is no place to find a typo.
-
-  Raises:
-    InputError: for whatever is wrong with it.
-  """
-  path = config.partition(":")[0]
-  if not pathlib.Path(path).is_file():
-    raise InputError(
-      f"--config: got {path!r}; valid: --config=FILE with an existing file"
-    )
-  for override in overrides:
-    name, equals, value = override.removeprefix("--config.").partition("=")
-    if not equals:
-      raise InputError(f"{override}: got no value; valid: {override}=VALUE")
-    commandline.check_override(name, value)
-  line = ["launch", f"--config={config}", *overrides]
-  parsed = flags.FlagValues()
-  holder = config_flags.DEFINE_config_file(
-    "config", flag_values=parsed, sys_argv=line
+def _add_arguments(parser: Parser, engine: _Engine) -> None:
+  parser.add_argument(
+    "--config",
+    metavar="NAME[:ARG]",
+    required=True,
+    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
   )
-  try:
-    with warnings.catch_warnings():
-      # ml_collections loads the file in a way that Python means to drop.
-      warnings.simplefilter("ignore", DeprecationWarning)
-      parsed(line)
-  except flags.Error as error:
-    # The flag library quotes what `get_config` raised; its last line says it.
-    last = str(error).strip().splitlines()[-1]
-    raise InputError(last.removeprefix("mn_jax.errors.InputError: ")) from None
-  checks.from_config_dict(holder.value)
+  parser.add_argument(
+    "--workdir",
+    metavar="DIR",
+    required=True,
+    help="folder of the run, which all machines see",
+  )
+  parser.add_argument(
+    "--name",
+    metavar="TEXT",
+    help="id of the run (default: the last part of --workdir)",
+  )
+  for option in (*engine.options, *_SHARED):
+    kind, text = _OPTIONS[option]
+    value = (
+      {"action": "store_true"}
+      if kind is bool
+      else {"type": kind, "metavar": "TEXT" if kind is str else "N"}
+    )
+    parser.add_argument(
+      f"--{engine.flags.get(option, option).replace('_', '-')}",
+      dest=option,
+      help=engine.help.get(option, text),
+      **value,
+    )
+  parser.add_argument(
+    "--env",
+    action="append",
+    default=[],
+    metavar="X=VALUE",
+    help="variable of the processes; more than once, nothing secret",
+  )
+  parser.add_argument(
+    "--dry-run",
+    action="store_true",
+    help="print what would be written and run",
+  )
+  parser.add_overrides()
 
 
-def _job(args: argparse.Namespace, overrides: Sequence[str]) -> Job:
-  """The job that the arguments describe.
+def _job(args: argparse.Namespace) -> Job:
+  """Returns the job that the arguments describe.
 
   Raises:
-    InputError: see `job.Job`.
+    InputError: for a value that no engine can use.
   """
   engine = _ENGINES[args.engine]
   fields = dict(engine.defaults)
@@ -278,7 +262,7 @@ def _job(args: argparse.Namespace, overrides: Sequence[str]) -> Job:
   return Job(
     config=args.config,
     workdir=args.workdir,
-    overrides=tuple(overrides),
+    overrides=tuple(args.overrides),
     env=tuple(env),
     **fields,
   )
@@ -314,22 +298,16 @@ def _submit(launch: submit.Launch, dry_run: bool) -> int:
   return min(code, 1)
 
 
-def program(argv: Sequence[str] | None) -> int:
-  """Runs what the arguments ask for; returns the exit code.
-
-  Raises:
-    InputError: for a mistake in them.
-  """
-  args, rest = _parser().parse_known_args(argv)
-  for word in rest:
-    if not word.startswith("--config."):
-      raise InputError(
-        f"{args.engine}: got {word!r}; valid: what `{args.engine} --help` names"
-      )
-  if args.engine == "local" and args.tasks_per_node is not None:
-    run_options.at_least_one("processes", args.tasks_per_node)
-  _check_config(args.config, rest)
-  job = _job(args, rest)
+def _launch(argv: Sequence[str] | None) -> int:
+  """Launches a run; returns the exit code."""
+  args = _parser().parse(argv)
+  if args.engine == "local" and args.tasks_per_node == 0:
+    raise InputError(
+      f"--processes: got {args.tasks_per_node}; valid: 1 or more"
+    )
+  # Read as training will: a queue is no place to find a typing error.
+  files.load_config(args.config, args.overrides)
+  job = _job(args)
   plan = _ENGINES[args.engine].plan
   if plan is None:
     return _run_here(job, args.dry_run)
@@ -338,11 +316,7 @@ def program(argv: Sequence[str] | None) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  try:
-    return program(argv)
-  except InputError as error:
-    print(f"launch: {error}", file=sys.stderr)
-    return 2
+  return program.run("launch", _launch, argv)
 
 
 if __name__ == "__main__":

@@ -1,51 +1,26 @@
-"""Looks for leaks of a split: `python -m mn_jax.tools.leakcheck --config=FILE`.
+"""Looks for leaks in a split: `python -m mn_jax.tools.leakcheck --config=NAME`.
 
-Takes the same config and overrides as training, and compares the parts of the
-same split: groups that are in two of them, images of equal pixels, and images
-that nearly are (by perceptual hash). Exit codes: 0 none was found, 1 some were,
-2 for a mistake in what was given.
+Takes the config and overrides of training, and compares the parts of the same
+split: groups in two of them, images of equal pixels, and near duplicates by
+perceptual hash. Exit codes: 0 no leaks, 1 leaks, 2 a wrong argument.
 """
 
+import argparse
 import itertools
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
-from ml_collections import config_flags
 
-from mn_jax.commandline import flags as commandline
-from mn_jax.config import checks
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.config import Config, files
 from mn_jax.data import duplicates, splits
 from mn_jax.data.datasets.listing import PARTS
-from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
-
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "experiment file with an optional argument: FILE.py[:sample]"
-)
-_MAX_DISTANCE = flags.DEFINE_integer(
-  "max_distance",
-  6,
-  "bits, of 64, in which hashes of near duplicates differ at most",
-  lower_bound=0,
-  upper_bound=32,
-)
-_MIN_CORRELATION = flags.DEFINE_float(
-  "min_correlation",
-  0.97,
-  "correlation that thumbnails of near duplicates have at least",
-  lower_bound=-1,
-  upper_bound=1,
-)
-_SHOWN = flags.DEFINE_integer(
-  "shown", 5, "examples of each kind that are named", lower_bound=0
-)
-_JSON = flags.DEFINE_bool("json", False, "print JSON, with all pairs by name")
 
 KINDS = ("groups", "exact", "near")
 
@@ -104,37 +79,103 @@ def check(
   return found
 
 
-def main(argv: Sequence[str]) -> int:
-  """Prints what the parts share; returns the exit code."""
-  if len(argv) > 1:
-    raise InputError(f"got {argv[1]!r}; valid: flags of the form --name=value")
-  config = checks.from_config_dict(_CONFIG.value)
-  console = Console(quiet=_JSON.value)
+def _names(
+  data: split_data.SplitData, one: str, other: str, pairs: np.ndarray
+) -> list[list[str]]:
+  """Names of pairs of positions, i64[k, 2], in two parts."""
+  names = data.cache.names
+  first, second = data.part(one)[pairs[:, 0]], data.part(other)[pairs[:, 1]]
+  return [
+    list(pair)
+    for pair in zip(names[first].tolist(), names[second].tolist(), strict=True)
+  ]
+
+
+def _parser() -> Parser:
+  parser = Parser(
+    command("leakcheck"),
+    description="Look for groups and images that parts of a split share.",
+    example="--config=idc_v1:sample",
+  )
+  parser.add_argument(
+    "--config",
+    metavar="NAME[:ARG]",
+    required=True,
+    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
+  )
+  parser.add_argument(
+    "--max-distance",
+    metavar="BITS",
+    type=number(int, 0, 32),
+    default=6,
+    help="near duplicates: largest Hamming distance of the 64-bit perceptual "
+    "hashes (default: 6)",
+  )
+  parser.add_argument(
+    "--min-correlation",
+    metavar="R",
+    type=number(float, -1, 1),
+    default=0.97,
+    help="near duplicates: smallest correlation of the thumbnails (default: "
+    "0.97)",
+  )
+  parser.add_argument(
+    "--shown",
+    metavar="COUNT",
+    type=number(int, 0),
+    default=5,
+    help="examples of each kind that are named (default: 5)",
+  )
+  parser.add_argument(
+    "--json", action="store_true", help="print JSON, with all pairs by name"
+  )
+  parser.add_overrides()
+  return parser
+
+
+def _leakcheck(argv: Sequence[str] | None) -> int:
+  """Prints what the parts share; returns 1 if there is anything."""
+  args = _parser().parse(argv)
+  config = files.load_config(args.config, args.overrides)
+  console = Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = split_data.load(config.data, progress)
   found = check(
     data,
-    max_distance=_MAX_DISTANCE.value,
-    min_correlation=_MIN_CORRELATION.value,
+    max_distance=args.max_distance,
+    min_correlation=args.min_correlation,
     console=console,
   )
   leaking = any(pair[kind] for pair in found for kind in KINDS)
-  if _JSON.value:
-    print(
-      json.dumps(
-        {
-          "data": config.data.name,
-          "split": config.data.split,
-          "split_sha256": data.split.sha256,
-          "max_distance": _MAX_DISTANCE.value,
-          "min_correlation": _MIN_CORRELATION.value,
-          "leaking": leaking,
-          "found": found,
-        },
-        indent=1,
-      )
+  if args.json:
+    report = {
+      "data": config.data.name,
+      "split": config.data.split,
+      "split_sha256": data.split.sha256,
+      "max_distance": args.max_distance,
+      "min_correlation": args.min_correlation,
+      "leaking": leaking,
+      "found": found,
+    }
+    print(json.dumps(report, indent=1))
+  else:
+    _show(console, args, config, data, found)
+    console.line(
+      "Leaks were found."
+      if leaking
+      else "No part shares anything with another."
     )
-    return int(leaking)
+  return int(leaking)
+
+
+def _show(
+  console: Console,
+  args: argparse.Namespace,
+  config: Config,
+  data: split_data.SplitData,
+  found: Sequence[dict[str, Any]],
+) -> None:
+  """Prints a table of what the parts share, and examples."""
   group = data.spec.group or "group"
   console.table(
     f"{config.data.name}, {config.data.split} split {data.split.sha256[:16]}",
@@ -150,36 +191,15 @@ def main(argv: Sequence[str]) -> int:
   if data.spec.group is None:
     console.line("Nothing is known of which images belong together.")
   for pair, kind in itertools.product(found, KINDS):
-    for leak in pair[kind][: _SHOWN.value]:
+    for leak in pair[kind][: args.shown]:
       shown = leak if kind == "groups" else " = ".join(leak)
       console.line(f"{' and '.join(pair['parts'])}, {kind}: {shown}")
-  console.line(
-    "Leaks were found." if leaking else "No part shares anything with another."
-  )
-  return int(leaking)
 
 
-def _names(
-  data: split_data.SplitData, one: str, other: str, pairs: np.ndarray
-) -> list[list[str]]:
-  """Names of pairs of positions, i64[k, 2], in two parts."""
-  names = data.cache.names
-  first, second = data.part(one)[pairs[:, 0]], data.part(other)[pairs[:, 1]]
-  return [
-    list(pair)
-    for pair in zip(names[first].tolist(), names[second].tolist(), strict=True)
-  ]
-
-
-def _run(argv: Sequence[str]) -> None:
-  try:
-    sys.exit(main(argv))
-  except InputError as error:
-    commandline.report(error)
-    sys.exit(2)
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return program.run("leakcheck", _leakcheck, argv)
 
 
 if __name__ == "__main__":
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-  logging.set_verbosity(logging.WARNING)
-  app.run(_run, flags_parser=commandline.parse)
+  sys.exit(main())

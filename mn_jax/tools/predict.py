@@ -1,84 +1,43 @@
-"""Classifies images: `python -m mn_jax.tools.predict --workdir=DIR IMAGES...`.
+"""Classifies images: `python -m mn_jax.tools.predict --workdir=DIR PATH...`.
 
 With published weights: `--model=mobilenet_v2 --weights=FILE`. Folders are
 searched for images. Rows go to standard output, problems to standard error.
-Exit codes: 0 if any image was classified, 1 if none was, 2 for a mistake in
-what was given.
+Exit codes: 0 if any image was classified, 1 if none was, 2 for a wrong
+argument.
 """
 
 import argparse
 import csv
 import itertools
 import json
-import math
 import os
 import pathlib
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mn_jax.commandline import run_options
-from mn_jax.data import decode
+from mn_jax.commandline import images as image_files
+from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline.parser import Parser, command, number
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.parallel import allocator, compile_cache
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
-
-
-def find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
-  """The images that are named or lie in folders that are, in order.
-
-  Raises:
-    InputError: for a path that is neither a file nor a folder.
-  """
-  for path in map(pathlib.Path, paths):
-    try:
-      is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError:  # no permission, or a name that is too long
-      is_folder = is_file = False
-    if is_folder:
-      inside = path.rglob("*")
-      yield from sorted(
-        p for p in inside if p.suffix.lower() in _SUFFIXES and p.is_file()
-      )
-    elif is_file:
-      yield path
-    else:
-      raise InputError(
-        f"got {str(path)!r}, which is neither a file nor a folder; valid: "
-        "images and folders of images"
-      )
-
-
-def read(
-  paths: Sequence[pathlib.Path], chosen: predictor.Predictor
-) -> Iterator[tuple[str, np.ndarray]]:
-  """(path, prepared pixels) of the images; says which cannot be read."""
-  for path in paths:
-    try:
-      pixels = decode.decode(path.read_bytes())
-    except (decode.DecodeError, OSError) as error:
-      print(f"predict: {path}: {error}", file=sys.stderr)
-      continue
-    yield str(path), chosen.prepare(pixels)
-
 
 def classify(
   images: Iterator[tuple[str, np.ndarray]],
-  chosen: predictor.Predictor,
+  loaded: predictor.Predictor,
   *,
   top: int,
 ) -> Iterator[tuple[str, list[tuple[int, str, float]]]]:
-  """(path, [(class index, name, probability), ...]), likeliest first."""
+  """Yields path, [(class index, name, probability), ...], best first."""
   named, images = itertools.tee(images)
-  rows = chosen.probabilities(pixels for _, pixels in images)
+  rows = loaded.probabilities(pixels for _, pixels in images)
   for (name, _), row in zip(named, rows, strict=True):
     best = np.argsort(-row, kind="stable")[:top].tolist()
-    yield name, [(i, chosen.classes[i], float(row[i])) for i in best]
+    yield name, [(i, loaded.classes[i], float(row[i])) for i in best]
 
 
 def _write_csv(results: Iterator, top: int) -> int:
@@ -111,11 +70,12 @@ def _write_json(results: Iterator) -> int:
   return len(rows)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = run_options.Parser(
-    prog="python -m mn_jax.tools.predict",
+def _parser() -> Parser:
+  parser = Parser(
+    command("predict"),
     description="Classify images with a trained network: that of a run "
     "(--workdir), or one with published weights (--model and --weights).",
+    example="--workdir=runs/idc_v1 photos/",
   )
   parser.add_argument(
     "paths", nargs="+", metavar="PATH", help="images and folders of images"
@@ -123,9 +83,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--workdir",
     metavar="DIR",
-    help="of a run: its best checkpoint, or the newest if it is unfinished",
+    help="folder of a run: its best checkpoint, or the newest if the run is "
+    "unfinished",
   )
-  parser.add_argument("--model", metavar="NAME", help="of the network")
+  parser.add_argument("--model", metavar="NAME", help="name of the network")
   parser.add_argument(
     "--weights",
     metavar="FILE",
@@ -135,7 +96,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--width",
     metavar="FACTOR",
-    type=float,
+    type=number(float, 0.01, 4),
     help="width multiplier of these weights (default: 1)",
   )
   parser.add_argument(
@@ -144,29 +105,37 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="the weights are of a minimalistic mobilenet_v3",
   )
   parser.add_argument(
-    "--format", choices=("csv", "json"), default="csv", help="default: csv"
+    "--format",
+    choices=("csv", "json"),
+    default="csv",
+    help="format of the output (default: csv)",
   )
   parser.add_argument(
     "--top",
     metavar="COUNT",
-    type=int,
+    type=run_arguments.count,
     default=5,
-    help="classes per image, likeliest first (default: 5)",
+    help="classes per image, most probable first (default: 5)",
   )
   parser.add_argument(
-    "--batch",
+    "--batch-size",
     metavar="SIZE",
-    type=int,
+    type=run_arguments.count,
     default=32,
-    help="images at once (default: 32)",
+    help="images per batch (default: 32)",
   )
-  run_options.add_precision(
-    parser, "that the run was trained in; float32 with --weights"
+  run_arguments.add_precision(
+    parser, "that of the run's training; float32 with --weights"
   )
-  return parser.parse_args(argv)
+  return parser
 
 
 def _load(args: argparse.Namespace) -> predictor.Predictor:
+  """Returns the network that the arguments name, ready to predict.
+
+  Raises:
+    InputError: if they name none or two, or it cannot be loaded.
+  """
   of_weights = {
     f"--{name}": getattr(args, name)
     for name in ("model", "weights", "width", "minimalistic")
@@ -184,7 +153,7 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
     return predictor.from_workdir(
       pathlib.Path(args.workdir).expanduser(),
       precision=args.precision,
-      batch_size=args.batch,
+      batch_size=args.batch_size,
     )
   network = registry.describe(
     args.model,
@@ -196,29 +165,35 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
     args.weights,
     network,
     precision=args.precision or "float32",
-    batch_size=args.batch,
+    batch_size=args.batch_size,
   )
 
 
-def _check_numbers(args: argparse.Namespace) -> None:
-  for name in ("top", "batch"):
-    if getattr(args, name) < 1:
-      raise InputError(f"--{name}: got {getattr(args, name)}; valid: 1 or more")
-  if args.width is not None and not 0 < args.width < math.inf:
-    raise InputError(f"--width: got {args.width:g}; valid: above 0")
-
-
-def _predict(args: argparse.Namespace) -> int:
-  """Classifies what was asked for; returns the exit code."""
-  _check_numbers(args)
-  paths = list(find(args.paths))
+def _predict(argv: Sequence[str] | None) -> int:
+  """Classifies images; returns the exit code."""
+  args = _parser().parse(argv)
+  # Names of files need not be text; what was read as such is written again.
+  sys.stdout.reconfigure(errors="surrogateescape")
+  allocator.keep_freed_memory()
+  paths = list(image_files.find(args.paths))
   compile_cache.keep()
-  chosen = _load(args)
-  top = min(args.top, len(chosen.classes))
-  results = classify(read(paths, chosen), chosen, top=top)
-  count = (
-    _write_json(results) if args.format == "json" else _write_csv(results, top)
+  loaded = _load(args)
+  top = min(args.top, len(loaded.classes))
+  images = (
+    (str(path), loaded.prepare(pixels))
+    for path, pixels in image_files.read(paths, "predict")
   )
+  results = classify(images, loaded, top=top)
+  try:
+    count = (
+      _write_json(results)
+      if args.format == "json"
+      else _write_csv(results, top)
+    )
+  except BrokenPipeError:
+    # Whoever reads has seen enough. Python writes what is left when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
   if not count:
     print(
       f"predict: none of {len(paths)} images could be classified",
@@ -229,23 +204,7 @@ def _predict(args: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  # Names of files need not be texts; what was read as such is written again.
-  sys.stdout.reconfigure(errors="surrogateescape")
-  # Pillow warns of odd metadata in images that it reads all the same.
-  warnings.filterwarnings("ignore", module="PIL")
-  allocator.keep_freed_memory()
-  try:
-    return _predict(_parse(argv))
-  except InputError as error:
-    print(f"predict: {error}", file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print("predict: stopped", file=sys.stderr)
-    return 130
-  except BrokenPipeError:
-    # Whoever reads has seen enough. Python writes what is left when it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+  return program.run("predict", _predict, argv)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,12 @@
-"""Gets a data set onto the disk: `python -m mn_jax.tools.prepare cifar100`.
+"""Prepares a data set for training: `python -m mn_jax.tools.prepare cifar100`.
 
 It downloads the data set, or takes a copy with `--source=PATH`, and decodes its
 images once into one file. Training needs nothing else then: no network, no
-TensorFlow, not even the source. Whatever stops it, the same command again
-finishes it.
+TensorFlow, not even the source. Whatever stops it, the same command resumes.
 """
 
 import argparse
 import pathlib
-import runpy
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +14,9 @@ from typing import Any
 
 import mn_jax.data.acquire.manifest as manifest_lib
 from mn_jax import config as config_lib
-from mn_jax.config import checks
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command
+from mn_jax.config import checks, files
 from mn_jax.data import packing, store
 from mn_jax.data.acquire import kaggle, space, tfds, web
 from mn_jax.data.datasets import registry
@@ -25,26 +25,26 @@ from mn_jax.observe.console import Console
 
 _MOST_CLASSES = 20  # in the terminal, one a line
 _MOST_NAMES = 10  # of files that were left out
-# What errors call by the config's field is an argument here.
+# Errors name fields of the config, which are arguments here.
 _ARGUMENTS = {
   "data.name": "dataset",
   "data.path": "--source",
-  "data.cache_dir": "--data_dir",
-  "data.image_size": "--image_size",
-  "data.other_sizes": "--other_sizes",
-  "data.max_unreadable": "--max_unreadable",
+  "data.cache_dir": "--cache-dir",
+  "data.image_size": "--image-size",
+  "data.other_sizes": "--other-sizes",
+  "data.max_unreadable": "--max-unreadable",
 }
 
 
 def prepare(
   console: Console, args: argparse.Namespace, root: pathlib.Path
 ) -> dict[str, Any]:
-  """Makes a data set what training opens by its name.
+  """Downloads and packs a data set, which training then opens by its name.
 
   Args:
-    console: where to.
+    console: for progress.
     args: the program's arguments, checked, image_size among them.
-    root: see `store.cache_root`.
+    root: folder of downloads and packed images.
 
   Returns:
     The manifest.
@@ -84,15 +84,13 @@ def prepare(
   )
   if known and known["fingerprint"] != packed.fingerprint:
     console.line(f"{args.dataset} was another copy before, {known['path']}")
-    console.line(
-      "One copy has the name; others are given with --config.data.path=PATH"
-    )
+    console.line("One copy has the name; train on others with data.path=PATH")
   store.write_manifest(args.dataset, root, manifest)
   return manifest
 
 
 def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
-  """What the manifest calls the source: its kind, and what names it.
+  """Returns the source as in the manifest: its kind, and what names it.
 
   Raises:
     InputError: if there is no such source.
@@ -138,7 +136,7 @@ def _get(
   source: dict[str, str],
   known: dict[str, Any],
 ) -> pathlib.Path:
-  """The folder or archive with the images, downloaded if that is the way.
+  """Returns the folder or archive of the images, downloaded if needed.
 
   Raises:
     InputError: if it cannot be had.
@@ -182,7 +180,7 @@ def _megabytes(size: int) -> int:
 def _show(
   console: Console, args: argparse.Namespace, manifest: dict[str, Any]
 ) -> None:
-  """Prints what there is now."""
+  """Prints a summary of the prepared data set."""
   spec = registry.get(args.dataset)
   console.line(f"{args.dataset}: {spec.title}")
   console.line(f"  {spec.origin}")
@@ -219,93 +217,99 @@ def _show_next(
   spec = registry.get(args.dataset)
   variant = "sample" if spec.generate is not None else ""
   configs = _configs(args.dataset, variant)
-  words = ["python -m mn_jax.main"]
+  words = [command("train")]
   if configs:
-    path, config = configs[0]
-    words.append(f"--config={path}{variant and f':{variant}'}")
+    name, config = configs[0]
+    words.append(f"--config={name}{variant and f':{variant}'}")
     size, other = config.data.image_size, config.data.other_sizes
   else:
-    words += ["--config=FILE", f"--config.data.name={args.dataset}"]
+    words += ["--config=FILE", f"data.name={args.dataset}"]
     defaults = config_lib.DataConfig()
     if spec.split != defaults.split:
-      words.append(f"--config.data.split={spec.split}")
+      words.append(f"data.split={spec.split}")
     size, other = defaults.image_size, defaults.other_sizes
   if size != args.image_size:
-    words.append(f"--config.data.image_size={args.image_size}")
+    words.append(f"data.image_size={args.image_size}")
   if other != args.other_sizes:
-    words.append(f"--config.data.other_sizes={args.other_sizes}")
-  if args.data_dir:
-    words.append(f"--config.data.cache_dir={shlex.quote(args.data_dir)}")
-  stem = pathlib.Path(configs[0][0]).stem if configs else args.dataset
-  words.append(f"--workdir=runs/{stem}")
+    words.append(f"data.other_sizes={args.other_sizes}")
+  if args.cache_dir:
+    words.append(f"data.cache_dir={shlex.quote(args.cache_dir)}")
+  words.append(f"--workdir=runs/{configs[0][0] if configs else args.dataset}")
   console.line("Train:")
   console.line("  " + " \\\n    ".join(words))
   if len(configs) > 1:
-    others = ", ".join(str(path) for path, _ in configs[1:])
+    others = ", ".join(f"--config={name}" for name, _ in configs[1:])
     console.line(f"or with {others}")
 
 
-def _configs(name: str, variant: str) -> list[tuple[pathlib.Path, Any]]:
-  """The experiments on a data set: (file, config), as far as they are here."""
+def _configs(dataset: str, variant: str) -> list[tuple[str, Any]]:
+  """Returns (name, config) of this project's experiments on a data set."""
   found = []
-  for path in sorted(pathlib.Path("configs").glob("*.py")):
+  for name in files.names("get_config"):
     try:
-      config = runpy.run_path(str(path))["get_config"](variant)
-      if config.data.name == name:
-        found.append((path, config))
-    except Exception:  # anybody's file; training tells what is wrong with it
+      config = files.read_config(f"{name}:{variant}")
+    except InputError:  # it has no such variant
       continue
+    if config.data.name == dataset:
+      found.append((name, config))
   return found
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog="python -m mn_jax.tools.prepare",
+def _parser() -> Parser:
+  parser = Parser(
+    command("prepare"),
     description="Download and pack a data set for training.",
+    example="eurosat",
   )
-  defaults = config_lib.DataConfig()
-  parser.add_argument("dataset", help=f"one of: {', '.join(registry.DATASETS)}")
+  default = config_lib.DataConfig().max_unreadable
+  parser.add_argument(
+    "dataset",
+    metavar="DATASET",
+    help=f"one of: {', '.join(registry.DATASETS)}",
+  )
   parser.add_argument(
     "--source",
+    metavar="SOURCE",
     default="",
-    help="web, kaggle or tfds, where there are such; or the path of a copy: a "
-    "folder, a zip or tar archive, a folder that TFDS prepared (default: as "
-    "before, or the first of these)",
+    help="web, kaggle or tfds, where the data set has such a source; or the "
+    "path of a copy: a folder, a zip or tar archive, a folder that TFDS "
+    "prepared (default: as before, or the data set's first source)",
   )
   parser.add_argument(
-    "--data_dir",
+    "--cache-dir",
+    metavar="DIR",
     default="",
-    help="folder of downloads and packed data (default: $MN_JAX_CACHE or "
-    "~/.cache/mn_jax; training takes it as --config.data.cache_dir)",
+    help="folder of downloads and packed images (default: $MN_JAX_CACHE or "
+    "~/.cache/mn_jax; for training, data.cache_dir=DIR)",
   )
   parser.add_argument(
-    "--image_size",
+    "--image-size",
+    metavar="PIXELS",
     type=int,
-    default=None,
-    help="height and width in pixels (default: those of the data set's images)",
+    help="height and width (default: those of the data set's images)",
   )
   parser.add_argument(
-    "--other_sizes",
-    default=None,
+    "--other-sizes",
+    metavar="HOW",
     help="images of another size: resize squeezes them to the square, crop "
     "takes the middle, drop leaves them out (default: as is usual for the data "
     "set)",
   )
   parser.add_argument(
-    "--max_unreadable",
+    "--max-unreadable",
+    metavar="SHARE",
     type=float,
-    default=defaults.max_unreadable,
-    help="share of unreadable files above which nothing is packed (default: "
-    f"{defaults.max_unreadable:g})",
+    default=default,
+    help="largest share of unreadable files that is tolerated (default: "
+    f"{default:g})",
   )
-  return parser.parse_args(argv)
+  return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  args = _arguments(argv)
+def _prepare(argv: Sequence[str] | None) -> None:
+  args = _parser().parse(argv)
   console = Console()
-  root = store.cache_root(args.data_dir)
+  root = store.cache_root(args.cache_dir)
   try:
     spec = registry.get(args.dataset)
     if args.image_size is None:
@@ -314,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
       args.other_sizes = spec.other_sizes
     checks.check_fields(
       "data",
-      config_lib.DataConfig(),
+      config_lib.DataConfig,
       name=args.dataset,
       image_size=args.image_size,
       other_sizes=args.other_sizes,
@@ -323,26 +327,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = prepare(console, args, root)
   except InputError as error:
     field, colon, rest = str(error).partition(":")
-    print(
-      f"prepare: {_ARGUMENTS.get(field, field)}{colon}{rest}", file=sys.stderr
-    )
-    return 2
+    raise InputError(f"{_ARGUMENTS.get(field, field)}{colon}{rest}") from None
   except OSError as error:
-    print(
-      f"prepare: --data_dir: got {str(root)!r}, which cannot be written "
-      f"({error.strerror}); valid: a folder you may create or write",
-      file=sys.stderr,
-    )
-    return 2
-  except KeyboardInterrupt:
-    print(
-      "prepare: stopped; the same command resumes packing where it was",
-      file=sys.stderr,
-    )
-    return 130
+    raise InputError(
+      f"--cache-dir: got {str(root)!r}, which cannot be written "
+      f"({error.strerror}); valid: a folder you may create or write"
+    ) from None
   _show(console, args, manifest)
   _show_next(console, args, root)
-  return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return program.run("prepare", _prepare, argv, hint=program.RESUMES)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""A report of a run or a study: `python -m mn_jax.tools.report FOLDER`.
+"""Reports on a run or a study: `python -m mn_jax.tools.report FOLDER`.
 
-Writes one page that needs no network, Markdown, tables for LaTeX and the
-figures. Exit codes: 0, 2 for a mistake in what was given, 130 stopped by
-Ctrl-C.
+Writes one page that works offline, Markdown, LaTeX tables and the figures. Exit
+codes: 0, 2 for a wrong argument, 130 stopped by Ctrl-C.
 """
 
 import argparse
@@ -11,10 +10,11 @@ import sys
 import webbrowser
 from collections.abc import Sequence
 
-from mn_jax.commandline import run_options
+from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline.parser import Parser, command
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.parallel import compile_cache
+from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import (
   page,
   reproduction,
@@ -28,26 +28,27 @@ from mn_jax.report.run_analysis import RunAnalysis
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  return run_options.run_program("report", _report, argv)
+  return program.run("report", _report, argv)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = run_options.Parser(
-    prog="python -m mn_jax.tools.report",
+  parser = Parser(
+    command("report"),
     description="Write a page about a run or a study: published numbers beside "
     "ours, intervals, baselines, curves, mistakes, saliency, t-SNE.",
+    example="runs/idc --open",
   )
   parser.add_argument(
     "folder",
     metavar="FOLDER",
     nargs="?",
-    help="of a finished run or of a study; or a file of configs/studies, for "
-    "runs/NAME",
+    help="folder of a finished run or of a study; FILE.py of a study means "
+    "runs/FILE",
   )
   parser.add_argument(
     "--output",
-    metavar="FOLDER",
-    help="for the files (default: FOLDER/report)",
+    metavar="DIR",
+    help="folder of the files (default: FOLDER/report)",
   )
   parser.add_argument(
     "--open", action="store_true", help="show the page in a browser"
@@ -55,17 +56,17 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--reproduction",
     metavar="FILE.md",
-    help="instead, write the numbers of configs/papers beside those of "
-    "docs/results",
+    help="instead, write the published numbers of configs/papers beside those "
+    "of docs/results",
   )
   parser.add_argument(
     "--numbers",
     action="store_true",
-    help="open neither networks nor images: no baselines, mistakes, saliency "
-    "or t-SNE",
+    help="open no networks and no images: leave out baselines, mistakes, "
+    "saliency and t-SNE",
   )
-  run_options.add_places(parser)
-  args = parser.parse_args(argv)
+  run_arguments.add_places(parser)
+  args = parser.parse(argv)
   if (args.folder is None) == (args.reproduction is None):
     raise InputError("got both or neither; valid: FOLDER or --reproduction")
   return args
@@ -95,10 +96,14 @@ def _inspect(
   """Inspects the first run of each row; names those that cannot be opened."""
   if args.numbers:
     return Inspections({}, {})
-  compile_cache.keep(args.cache_dir or "")
+  places = run_arguments.places(args.overrides)
+  allocator.keep_freed_memory()
+  compile_cache.keep(places.get("cache_dir", ""))
   with console.counting("opening networks", "images") as progress:
     inspector = Inspector(
-      data_path=args.data_path, cache_dir=args.cache_dir, progress=progress
+      data_path=places.get("data_path"),
+      cache_dir=places.get("cache_dir"),
+      progress=progress,
     )
     for analysis in firsts:
       try:
@@ -115,11 +120,9 @@ def _reproduce(path: pathlib.Path, console: Console) -> None:
     InputError: if it cannot be written, or this is not the project's folder.
   """
   document = reproduction.build(
-    reproduction.read(pathlib.Path("configs/papers")),
-    pathlib.Path("docs/results"),
-    pathlib.Path("configs/studies"),
+    reproduction.read(), pathlib.Path("docs/results")
   )
-  run_options.output_folder(path.parent)
+  run_arguments.output_folder(path.parent)
   path.write_text(page.markdown(document, "figures"))
   console.line(f"Reproduction: {path}")
 
@@ -137,7 +140,7 @@ def _report(argv: Sequence[str] | None) -> None:
     firsts = [runs[0] for runs in analyses.values() if runs]
   else:
     firsts = [run_analysis.analyze(folder)]
-  output = run_options.output_folder(
+  output = run_arguments.output_folder(
     pathlib.Path(args.output or folder / "report").expanduser()
   )
   inspections = _inspect(args, firsts, console)

@@ -1,8 +1,8 @@
-"""What a run's network looks at: `python -m mn_jax.tools.saliency`.
+"""Draws saliency maps of a run's network: `python -m mn_jax.tools.saliency`.
 
-Takes `--workdir=DIR` and images, or draws some of a part of the run's split,
-and writes one picture: a row for each image, with a heat map for each method.
-Exit codes: 0, or 2 for a mistake in what was given.
+Writes one picture: a row for each image, with a heat map for each method. The
+images are named, or sampled from a part of the run's split. Exit codes: 0, or 2
+for a wrong argument.
 """
 
 import argparse
@@ -12,14 +12,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax.commandline import run_options
-from mn_jax.data import decode
+from mn_jax.commandline import images as image_files
+from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline.parser import number
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
 from mn_jax.observe import inspection_figures
 from mn_jax.observe.console import Console
 from mn_jax.run import reopen
-from mn_jax.tools import predict
 
 _BATCH = 8
 _INTEGRATED = "integrated_gradients"
@@ -28,86 +28,80 @@ _MOST = 64  # images that one picture holds
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  return run_options.run_program("saliency", _saliency, argv)
+  return program.run("saliency", _saliency, argv)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
   default = saliency.Settings()
-  parser = run_options.parser(
+  parser = run_arguments.parser(
     "saliency",
-    "Heat maps of what a network's answers depend on, for images that are "
-    "named or drawn from a part of the run's split.",
+    description="Draw saliency maps of a network's predictions, for images "
+    "that are named or sampled from a part of the run's split.",
+    example="--workdir=runs/idc_v1 --count=4",
   )
   parser.add_argument(
     "paths", nargs="*", metavar="IMAGE", help="images and folders of images"
   )
-  run_options.add_part(parser, default="test")
+  run_arguments.add_part(parser, default="test")
   parser.add_argument(
     "--count",
     metavar="COUNT",
-    type=int,
+    type=number(int, 1, _MOST),
     default=8,
-    help="images drawn from the part (default: 8)",
+    help="images sampled from the part (default: 8)",
   )
   parser.add_argument(
     "--methods",
     metavar="NAMES",
     default=",".join(saliency.METHODS),
-    help="with commas between (default: %(default)s)",
+    help="separated by commas (default: %(default)s)",
   )
   parser.add_argument(
     "--class",
     dest="class_name",
     metavar="NAME",
-    help="whose logit is explained (default: the predicted one)",
+    help="class whose logit is explained (default: the predicted one)",
   )
   parser.add_argument(
     "--seed",
     metavar="SEED",
-    type=int,
+    type=run_arguments.seed,
     default=default.seed,
-    help="of the images that are drawn and of smooth_grad (default: 0)",
+    help="seed of the sampled images and of smooth_grad (default: 0)",
   )
   parser.add_argument(
     "--samples",
     metavar="COUNT",
-    type=int,
+    type=run_arguments.count,
     default=default.samples,
-    help="of smooth_grad (default: %(default)s)",
+    help="samples of smooth_grad (default: %(default)s)",
   )
   parser.add_argument(
     "--points",
     metavar="COUNT",
-    type=int,
+    type=run_arguments.count,
     default=default.steps,
-    help="of integrated_gradients (default: %(default)s)",
+    help="steps of integrated_gradients (default: %(default)s)",
   )
   parser.add_argument(
     "--baseline",
     metavar="GREY",
-    type=float,
+    type=number(float, 0, 255),
     default=default.baseline,
-    help="of integrated_gradients, 0 is black and 255 white (default: 0)",
+    help="baseline of integrated_gradients, 0 black to 255 white (default: 0)",
   )
   parser.add_argument(
     "--output",
     metavar="FILE.png",
-    help="of the picture (default: DIR/inspect/saliency.png)",
+    help="picture to write (default: WORKDIR/inspect/saliency.png)",
   )
-  return parser.parse_args(argv)
+  run_arguments.add_places(parser)
+  return parser.parse(argv)
 
 
-def _check(args: argparse.Namespace) -> tuple[str, ...]:
-  """The methods that are asked for, once numbers and names are checked."""
-  for name in ("count", "samples", "points"):
-    run_options.at_least_one(name, getattr(args, name))
-  if args.count > _MOST:
-    raise InputError(f"--count: got {args.count}; valid: 1 to {_MOST}")
-  if not 0 <= args.seed < 2**31:
-    raise InputError(f"--seed: got {args.seed}; valid: 0 to {2**31 - 1}")
-  if not 0 <= args.baseline <= 255:
-    raise InputError(f"--baseline: got {args.baseline:g}; valid: 0 to 255")
-  methods = tuple(dict.fromkeys(args.methods.split(",")))
+def _methods(names: str) -> tuple[str, ...]:
+  """Returns the methods of `--methods`."""
+  methods = tuple(dict.fromkeys(names.split(",")))
   for name in methods:
     if name not in saliency.METHODS:
       raise InputError(
@@ -121,12 +115,7 @@ def _read(
 ) -> tuple[np.ndarray, list[str]]:
   """u8[n, h, w, 3] and the names of the images that can be read."""
   images, names = [], []
-  for path in predict.find(paths):
-    try:
-      pixels = decode.decode(path.read_bytes())
-    except (decode.DecodeError, OSError) as error:
-      print(f"saliency: {path}: {error}", file=sys.stderr)
-      continue
+  for path, pixels in image_files.read(image_files.find(paths), "saliency"):
     images.append(run.prepare(pixels))
     names.append(path.name)
   if not 0 < len(images) <= _MOST:
@@ -152,13 +141,13 @@ def _draw(
 
 def _saliency(argv: Sequence[str] | None) -> None:
   args = _parse(argv)
-  methods = _check(args)
-  run = run_options.open_run(args)
+  methods = _methods(args.methods)
+  run = run_arguments.open_run(args)
   if args.class_name is not None and args.class_name not in run.classes:
     raise InputError(
       f"--class: got {args.class_name!r}; valid: {', '.join(run.classes)}"
     )
-  output = run_options.output_picture(
+  output = run_arguments.output_picture(
     args.output, run.path / "inspect" / "saliency.png"
   )
   console = Console()
@@ -209,7 +198,7 @@ def _saliency(argv: Sequence[str] | None) -> None:
       f"logits that they explain; more than --points={args.points} help"
     )
   picture = inspection_figures.heat_maps(images, whole, titles)
-  run_options.save_picture(picture, output)
+  run_arguments.save_picture(picture, output)
   console.line(f"Saliency: {output}")
 
 

@@ -1,8 +1,8 @@
-"""A slide as a run's network sees it: `python -m mn_jax.tools.slide_map`.
+"""Maps predictions over a slide: `python -m mn_jax.tools.slide_map`.
 
-Takes `--workdir=DIR --group=NAME`; writes one picture: the patches in place,
-what is true of them, and the network's probability, means where patches
-overlap. Exit codes: 0, or 2 for a mistake in what was given.
+Writes one picture: the patches in place, their labels, and the probability that
+the run's network predicts, averaged where patches overlap. Exit codes: 0, or 2
+for a wrong argument.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax.commandline import run_options
+from mn_jax.commandline import program, run_arguments
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.explain import slide
@@ -25,33 +25,35 @@ _LARGEST = 900  # pixels: a column of 80 mm in print
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the program; returns the exit code."""
-  return run_options.run_program("slide_map", _slide_map, argv)
+  return program.run("slide_map", _slide_map, argv)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = run_options.parser(
-    "slide_map",
-    "The probability of a class over a slide, beside the truth and the "
-    "patches, for data sets that know where each patch was cut out.",
+  parser = run_arguments.parser(
+    "slide-map",
+    description="Map the probability of a class over a slide, beside the "
+    "labels and the patches, for data sets with positions of patches.",
+    example="--workdir=runs/idc_v1 --group=10253",
   )
   parser.add_argument(
     "--group",
     metavar="NAME",
     required=True,
-    help="the patient or slide, as in split.json",
+    help="patient or slide, as in split.json",
   )
   parser.add_argument(
     "--class",
     dest="class_name",
     metavar="NAME",
-    help="whose probability is drawn (default: the positive class)",
+    help="class of the probability (default: the positive class)",
   )
   parser.add_argument(
     "--output",
     metavar="FILE.png",
-    help="of the picture (default: DIR/inspect/slide_NAME.png)",
+    help="picture to write (default: WORKDIR/inspect/slide_NAME.png)",
   )
-  return parser.parse_args(argv)
+  run_arguments.add_places(parser)
+  return parser.parse(argv)
 
 
 def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
@@ -94,7 +96,7 @@ def _class(data: split_data.SplitData, name: str | None) -> int:
 
 def _slide_map(argv: Sequence[str] | None) -> None:
   args = _parse(argv)
-  run = run_options.open_run(args)
+  run = run_arguments.open_run(args)
   console = Console()
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
@@ -106,7 +108,7 @@ def _slide_map(argv: Sequence[str] | None) -> None:
       f"--group: got {args.group!r}, whose patches lie too far apart for one "
       f"slide ({error}); valid: another {data.spec.group}"
     ) from None
-  output = run_options.output_picture(
+  output = run_arguments.output_picture(
     args.output, run.path / "inspect" / f"slide_{args.group}.png"
   )
   predictions = run.predict(data, rows)
@@ -124,7 +126,7 @@ def _slide_map(argv: Sequence[str] | None) -> None:
     name=data.classes[label],
     title=f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches",
   )
-  run_options.save_picture(picture, output)
+  run_arguments.save_picture(picture, output)
   console.line(
     f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches, "
     f"{truth.mean():.1%} {data.classes[label]}, {right.mean():.1%} classified "

@@ -1,7 +1,7 @@
 """Counts a network: `python -m mn_jax.tools.summary --model=mobilenet_v2`.
 
-Layers, parameters, mult-adds and activations, from shapes alone: no weights are
-made and nothing is compiled.
+Layers, parameters, mult-adds and activations, from shapes alone: nothing is
+initialised or compiled.
 """
 
 import argparse
@@ -10,17 +10,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax.errors import InputError
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, command, number
 from mn_jax.models import counting, registry
 from mn_jax.models.classifier import HEADS
 from mn_jax.observe.console import Console
 
-# As in the config.
-_MIN_WIDTH, _MAX_WIDTH = 0.05, 4
-
 
 def summarize(layers: Sequence[counting.Layer]) -> dict[str, Any]:
-  """Totals and the share of every kind of layer.
+  """Sums up the layers of a network, in total and by kind.
 
   Args:
     layers: of the network.
@@ -118,24 +116,47 @@ def _layer_rows(
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    prog="python -m mn_jax.tools.summary",
+  parser = Parser(
+    command("summary"),
     description="Count a network's parameters, mult-adds and activations.",
+    example="--model=mobilenet_v2 --classes=2",
   )
   add = parser.add_argument
-  add("--model", required=True, help=", ".join(registry.MODELS))
-  add("--width", type=float, default=1.0, help="multiplier (default: 1)")
-  add("--resolution", type=int, help="input size in pixels (default: its own)")
-  add("--classes", type=int, default=1000, help="logits (default: 1000)")
-  add("--head", default="own", help=f"own (default), {', '.join(HEADS)}")
+  add("--model", metavar="NAME", required=True, help=", ".join(registry.MODELS))
+  add(
+    "--width",
+    metavar="FACTOR",
+    type=number(float, 0.05, 4),
+    default=1.0,
+    help="width multiplier (default: 1)",
+  )
+  add(
+    "--resolution",
+    metavar="PIXELS",
+    type=int,
+    help="input height and width (default: the network's own)",
+  )
+  add(
+    "--classes",
+    metavar="COUNT",
+    type=number(int, 1),
+    default=1000,
+    help="number of logits (default: 1000)",
+  )
+  add(
+    "--head",
+    metavar="NAME",
+    default="own",
+    help=f"own (default), {', '.join(HEADS)}",
+  )
   add("--shallow", action="store_true", help="mobilenet_v1: 8 of 13 blocks")
   add(
-    "--full_convolutions",
+    "--full-convolutions",
     action="store_true",
     help="mobilenet_v1: full instead of separable convolutions",
   )
   add(
-    "--conv_bias",
+    "--conv-bias",
     action="store_true",
     help="mobilenet_v1: biases before BatchNorm",
   )
@@ -145,25 +166,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="mobilenet_v3: no squeeze-excite, hard swish and 5x5 kernels",
   )
   add(
-    "--stride_in_1x1",
+    "--stride-in-1x1",
     action="store_true",
-    help="resnet50, resnet152: strides where the paper and Keras have them",
+    help="resnet50, resnet152: strides in the 1x1 convolution, as in Keras",
   )
   add("--json", action="store_true", help="print JSON")
-  return parser.parse_args(argv)
+  return parser.parse(argv)
 
 
 def _describe(args: argparse.Namespace) -> registry.Network:
-  """The network that the flags ask for.
+  """Returns the network that the arguments describe.
 
   Raises:
-    InputError: for a value out of range or a network that there is not.
+    InputError: if there is no such network.
   """
-  if not (_MIN_WIDTH <= args.width <= _MAX_WIDTH and args.classes > 0):
-    raise InputError(
-      f"got width {args.width:g}, classes {args.classes}; valid: a width from "
-      f"{_MIN_WIDTH} to {_MAX_WIDTH}, one class or more"
-    )
   network = registry.describe(
     args.model,
     num_classes=args.classes,
@@ -182,27 +198,26 @@ def _describe(args: argparse.Namespace) -> registry.Network:
   return network
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
+def _summary(argv: Sequence[str] | None) -> None:
   args = _parse(argv)
-  try:
-    network = _describe(args)
-  except InputError as error:
-    print(f"summary: {error}", file=sys.stderr)
-    return 2
+  network = _describe(args)
   resolution = args.resolution or network.conventions.resolution
   layers = counting.list_layers(registry.build(network), resolution)
   total = summarize(layers)
   if args.json:
     print(json.dumps({"resolution": resolution, **total}))
-    return 0
+    return
   console = Console()
   console.line(f"{args.model}: {registry.get(args.model).paper}")
   console.line(
     f"width {args.width:g}, {resolution} pixels, {args.classes} classes"
   )
   _print(console, layers, total)
-  return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the program; returns the exit code."""
+  return program.run("summary", _summary, argv)
 
 
 if __name__ == "__main__":

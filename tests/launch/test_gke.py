@@ -54,8 +54,8 @@ def test_gpu_pods_find_the_first_by_its_name_in_the_service():
   _, job = job_of(gpus(nodes=3))
   [script] = job["template"]["spec"]["containers"][0]["args"]
   assert "--coordinator=x-train-0-0.x:8476" in script
-  assert "--num_processes=3" in script
-  assert '--process_id="$JOB_COMPLETION_INDEX"' in script
+  assert "--num-processes=3" in script
+  assert '--process-id="$JOB_COMPLETION_INDEX"' in script
   assert job["completionMode"] == "Indexed"
 
 
@@ -113,10 +113,10 @@ def test_limits_and_queue():
     ({"image": ""}, "--image: got nothing"),
     ({"topology": ""}, "--topology: got ''; valid: chips along each axis"),
     ({"topology": "4by4"}, "--topology: got '4by4'"),
-    ({"topology": "3x3"}, "--devices_per_node: got 4 with 9 chips"),
+    ({"topology": "3x3"}, "--devices-per-node: got 4 with 9 chips"),
     ({"accelerator": "nvidia-l4"}, "--topology: got '4x4' with 'nvidia-l4'"),
     ({"hours": 2}, "--hours: got 2 without --queue"),
-    ({"devices_per_node": 0}, "--devices_per_node: got nothing"),
+    ({"devices_per_node": 0}, "--devices-per-node: got nothing"),
   ],
 )
 def test_what_does_not_go_together_is_one_line(fields, message):

@@ -32,12 +32,12 @@ def test_command_is_the_trainers():
     "--config=configs/idc_v1.py",
     "--config.seed=3",
     "--workdir=runs/idc_v1",
-    "--cpu_devices=2",
+    "--cpu-devices=2",
   )
 
 
 def test_cache_reaches_the_processes():
-  given = dict(job(cache="/data/cache", env=(("A", "b"),)).environment())
+  given = dict(job(cache_dir="/data/cache", env=(("A", "b"),)).environment())
   assert given["MN_JAX_CACHE"] == "/data/cache"
   assert given["A"] == "b"
   assert "MN_JAX_CACHE" not in dict(job().environment())
@@ -70,8 +70,8 @@ def test_cache_reaches_the_processes():
     ({"mount": "/data", "workdir": "/data"}, "--workdir: got '/data'"),
     ({"mount": "/data", "workdir": "/data/../x"}, "--workdir: got"),
     (
-      {"mount": "/data", "workdir": "/data/x", "cache": "/tmp"},
-      "--cache: got '/tmp'; valid: a folder below /data",
+      {"mount": "/data", "workdir": "/data/x", "cache_dir": "/tmp"},
+      "--cache-dir: got '/tmp'; valid: a folder below /data",
     ),
   ],
 )

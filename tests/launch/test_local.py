@@ -41,12 +41,12 @@ def log(made, rank):
 def test_every_process_gets_its_number_and_all_arguments(tmp_path):
   made = job(tmp_path, tasks_per_node=3, cpu_devices=2)
   lines = local.commands(made, 1234)
-  assert [line[-1] for line in lines] == [f"--process_id={i}" for i in range(3)]
+  assert [line[-1] for line in lines] == [f"--process-id={i}" for i in range(3)]
   for line in lines:
     assert line[1:3] == ["-m", "mn_jax.main"]
     assert "--coordinator=127.0.0.1:1234" in line
-    assert "--num_processes=3" in line
-    assert "--cpu_devices=2" in line
+    assert "--num-processes=3" in line
+    assert "--cpu-devices=2" in line
     assert f"--workdir={tmp_path}/x" in line
 
 

@@ -64,7 +64,9 @@ def programs(tmp_path):
 
 
 def test_templates_quote_what_may_be_anything():
-  free = re.compile(r"job\.(config|workdir|logs|code|python|cache|mount|env)\b")
+  free = re.compile(
+    r"job\.(config|workdir|logs|code|python|cache_dir|mount|env)\b"
+  )
   folder = shells.ROOT / "mn_jax" / "launch" / "templates"
   templates = sorted(folder.iterdir())
   assert templates
@@ -134,7 +136,7 @@ def test_skypilot(tmp_path, programs):
     yaml.safe_load(skypilot.plan(job).text)["run"],
     tmp_path,
     job,
-    *("--coordinator=10.0.0.1:8476", "--num_processes=2", "--process_id=1"),
+    *("--coordinator=10.0.0.1:8476", "--num-processes=2", "--process-id=1"),
     SKYPILOT_NODE_RANK="1",
     SKYPILOT_NUM_NODES="2",
     SKYPILOT_NODE_IPS="10.0.0.1\n10.0.0.2",

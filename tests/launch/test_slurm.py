@@ -132,7 +132,7 @@ def test_one_process_per_gpu_or_per_node(tmp_path):
   assert "#SBATCH --ntasks-per-node=1\n#SBATCH --gpus-per-node=4\n" in text
   # JAX takes one device per task under SLURM, unless it is told of more.
   assert "export JAX_LOCAL_DEVICE_IDS=0,1,2,3\n" in text
-  with pytest.raises(InputError, match="--tasks_per_node: got 3 with 4 GPUs"):
+  with pytest.raises(InputError, match="--tasks-per-node: got 3 with 4 GPUs"):
     slurm.plan(job(tmp_path, devices_per_node=4, tasks_per_node=3))
 
 
@@ -147,7 +147,7 @@ def test_signal_comes_ahead_of_the_limit(tmp_path):
 def test_paths_are_those_of_this_machine(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setenv("HOME", "/home/me")
-  launch = slurm.plan(Job(config="c.py", workdir="~/runs/x", cache="cache"))
+  launch = slurm.plan(Job(config="c.py", workdir="~/runs/x", cache_dir="cache"))
   assert launch.folder == "/home/me/runs/x/launch"
   assert f"\ncd -- {tmp_path} " in launch.text
   assert f"export MN_JAX_CACHE={tmp_path}/cache\n" in launch.text

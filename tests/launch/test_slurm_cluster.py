@@ -59,9 +59,9 @@ def submit(env, workdir, *more):
   done = subprocess.run(
     [
       *(sys.executable, "-m", "mn_jax.tools.launch", "slurm", *RUN),
-      *(f"--workdir={workdir}", "--tasks_per_node=2", "--cpus_per_task=1"),
-      *("--cpu_devices=1", "--hours=1", "--grace=60", "--restarts=0"),
-      *(f"--python={sys.executable}", f"--cache={env['MN_JAX_CACHE']}"),
+      *(f"--workdir={workdir}", "--tasks-per-node=2", "--cpus-per-task=1"),
+      *("--cpu-devices=1", "--hours=1", "--grace=60", "--restarts=0"),
+      *(f"--python={sys.executable}", f"--cache-dir={env['MN_JAX_CACHE']}"),
       *more,
     ],
     cwd=ROOT,

@@ -75,7 +75,7 @@ def test_a_scheduler_that_cannot_be_asked_is_one_line(
     cluster._count_scheduled()
   text = str(caught.value)
   assert reason in text
-  assert text.endswith("--process_id, or --distributed=off")
+  assert text.endswith("--process-id, or --distributed=off")
   assert "\n" not in text
 
 
@@ -96,8 +96,8 @@ def test_off_ignores_a_scheduler(environment):
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    (("auto", None, 2, 0), "--coordinator: got nothing with --num_processes=2"),
-    (("auto", None, 1, 1), "--process_id, --num_processes: got 1 of 1"),
+    (("auto", None, 2, 0), "--coordinator: got nothing with --num-processes=2"),
+    (("auto", None, 1, 1), "--process-id, --num-processes: got 1 of 1"),
     (("auto", "a:1", 2, -1), "got -1 of 2; valid: 0 to"),
     (("auto", "a:1", 0, 0), "got 0 of 0; valid: 0 to"),
     (("auto", "host", 2, 0), "--coordinator: got 'host'; valid: HOST:PORT"),

@@ -114,7 +114,7 @@ def test_two_processes_train_as_two_devices_do(tmp_path):
   }
   flags = [f"--config.{name}={value}" for name, value in fields.items()]
   processes, devices = tmp_path / "processes", tmp_path / "devices"
-  several.finish(processes, 2, "--cpu_devices=1", *flags)
+  several.finish(processes, 2, "--cpu-devices=1", *flags)
   config = toy.load(**{k.replace(".", "__"): v for k, v in fields.items()})
   with jax.numpy_dtype_promotion("standard"):
     toy.run(config, devices)
@@ -178,7 +178,7 @@ TWO = ("--config.train.steps=400", SAME_LOSS)
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_that_does_not_run_ends_all(tmp_path, victim):
   workdir, other = tmp_path / "run", 1 - victim
-  with several.train(workdir, 2, *TWO, "--stall_timeout=60") as run:
+  with several.train(workdir, 2, *TWO, "--stall-timeout=60") as run:
     run.wait_for_step(workdir, 5)
     run.send(victim, signal.SIGSTOP)
     assert run.codes(other) == [1], run.errors()
@@ -211,7 +211,7 @@ from mn_jax.data import loader
 real = loader.TrainBatches.iterate
 def iterate(self, **options):
   for number, batch in enumerate(real(self, **options)):
-    if number == 12 and "--process_id=1" in sys.argv:
+    if number == 12 and "--process-id=1" in sys.argv:
       {}
     yield batch
 loader.TrainBatches.iterate = iterate
@@ -224,7 +224,7 @@ runpy.run_module("mn_jax.main", run_name="__main__", alter_sys=True)
 def test_a_process_that_hangs_ends_all(tmp_path):
   program = ("-c", INSTEAD.format("time.sleep(3600)"))
   with several.train(
-    tmp_path / "run", 2, *TWO, "--stall_timeout=60", program=program
+    tmp_path / "run", 2, *TWO, "--stall-timeout=60", program=program
   ) as run:
     assert run.codes() == [1, 1], run.errors()
     for i in range(2):
@@ -301,9 +301,9 @@ def test_processes_that_do_not_come_are_not_waited_for(
     "--config.train.steps=4",
     f"--workdir={tmp_path / 'run'}",
     f"--coordinator={address}",
-    "--num_processes=2",
-    f"--process_id={index}",
-    "--start_timeout=3",
+    "--num-processes=2",
+    f"--process-id={index}",
+    "--start-timeout=3",
   ]
   with several.start(tmp_path / "logs", [line]) as run:
     assert run.codes() == [1]

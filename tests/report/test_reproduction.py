@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from mn_jax.config import files
 from mn_jax.report import page, reproduction
 from mn_jax.report.reproduction import NetworkSize, Paper, PaperItem
 from mn_jax.studies import study
@@ -19,7 +20,7 @@ def toy_paper(*items):
 
 
 def rows(*items, results):
-  document = reproduction.build([toy_paper(*items)], results, STUDIES)
+  document = reproduction.build([toy_paper(*items)], results)
   return document.sections[0].tables[0].rows
 
 
@@ -95,7 +96,7 @@ def test_what_has_nothing_says_why(tmp_path):
 
 @pytest.fixture(scope="module")
 def papers():
-  return reproduction.read(ROOT / "configs" / "papers")
+  return reproduction.read()
 
 
 def test_every_row_of_the_sources_is_one_of_its_study(papers):
@@ -104,7 +105,7 @@ def test_every_row_of_the_sources_is_one_of_its_study(papers):
       if not item.study:
         assert item.sizes or item.reason
         continue
-      made = study.load(str(STUDIES / f"{item.study}.py"))
+      made = files.load(item.study, "get_study", study.Study)
       members = {member.name: member for member in made.members}
       for name, key in item.metrics:
         published = members[name].published
@@ -124,7 +125,7 @@ def test_all_that_was_published_is_asked_for(papers):
     for row in item.metrics
   }
   for path in STUDIES.glob("*.py"):
-    for member in study.load(str(path)).members:
+    for member in files.load(str(path), "get_study", study.Study).members:
       for key in member.published:
         assert (path.stem, member.name, key) in asked
 
@@ -136,7 +137,7 @@ def test_every_study_has_its_command(papers):
 
 
 def test_the_page_is_markdown(papers, tmp_path):
-  document = reproduction.build([toy_paper()], tmp_path, STUDIES)
+  document = reproduction.build([toy_paper()], tmp_path)
   text = page.markdown(document, "figures")
   assert "| `run it` | 1 hour |" in text
   assert "## Protocol" not in text

@@ -205,12 +205,12 @@ def test_results_of_another_version_are_refused(tmp_path):
 def test_a_row_says_how_to_repeat_it_and_no_paths(plain):
   text = page.markdown(plain, "figures")
   command = (
-    "python -m mn_jax.main --config=configs/idc_v1.py --config.seed=10 "
-    "--config.data.split=random --config.model.weights=file.h5"
+    "python -m mn_jax.main --config=idc_v1 seed=10 "
+    "data.split=random model.weights=file.h5"
   )
   (section,) = (s for s in plain.sections if s.title == "b")
   wanted = command.replace("idc_v1", "idc_v2")
-  wanted += " --config.model.name=mobilenet_v1 --config.experiment=idc_v1"
+  wanted += " model.name=mobilenet_v1 experiment=idc_v1"
   assert set(section.command.split()) == set(wanted.split())
   assert section.command in text
   assert "/secret" not in text

@@ -2,17 +2,16 @@
 
 import json
 import pathlib
-import runpy
 
 import numpy as np
 
+from mn_jax.config import files
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.studies import results as study_results
 from mn_jax.studies.study import Claim, Member, Study, StudyRun
 from tests.metrics import toy_predictions
 
-_CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "idc_v1.py"
 CLASSES = ("no", "yes")
 STUDY = Study(
   title="A & B: 50 % of <toys>",
@@ -98,7 +97,7 @@ def write(
   ]
   (folder / "summary.json").write_text(json.dumps(summary))
   (folder / "split.json").write_text(json.dumps(split))
-  config = runpy.run_path(str(_CONFIG))["get_config"]().to_dict()
+  config = files.read_config("idc_v1").to_dict()
   config["seed"] = seed
   config["data"] |= {"path": "/secret/place", "split": "random"}
   config["model"]["weights"] = "/secret/place/file.h5"

@@ -245,7 +245,7 @@ def test_batches_that_do_not_divide_are_refused(finished):
   opened = reopen.open_run(finished[0], batch_size=3)
   data = opened.data(ignore)
   with pytest.raises(
-    InputError, match="--batch: got 3; valid: a multiple of 4"
+    InputError, match="--batch-size: got 3; valid: a multiple of 4"
   ):
     opened.predict(data, data.part("val"))
 

@@ -2,12 +2,11 @@
 
 import json
 import pathlib
-import runpy
 
 import numpy as np
 import pytest
 
-from mn_jax.config import checks
+from mn_jax.config import checks, files
 from mn_jax.data.datasets import registry as datasets
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -20,9 +19,7 @@ from mn_jax.train import checkpoint, losses
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 ROOT = pathlib.Path(__file__).parents[2]
-CONFIGS = sorted(
-  path.stem for path in (ROOT / "configs").glob("*.py") if path.stem != "base"
-)
+CONFIGS = files.names("get_config")
 # The sample's own images, small and few steps, and half of the layers.
 TINY = {
   "data.image_size": 16,
@@ -42,8 +39,7 @@ TINY = {
 
 
 def load(name="idc_v1", arg="test", **overrides):
-  path = ROOT / "configs" / f"{name}.py"
-  made = runpy.run_path(str(path))["get_config"](arg)
+  made = files.read_config(f"{name}:{arg}")
   fields = {key.replace("__", "."): value for key, value in overrides.items()}
   made.update_from_flattened_dict({**TINY, **fields})
   return checks.from_config_dict(made)
@@ -299,9 +295,7 @@ def test_a_run_may_move_between_placements(finished, tmp_path):
 )
 def test_every_config_trains_a_step(name, tmp_path):
   """Those of V2 with the quick network, but for one of them."""
-  full = checks.from_config_dict(
-    runpy.run_path(str(ROOT / "configs" / f"{name}.py"))["get_config"]()
-  )
+  full = files.load_config(name)
   assert full.experiment == name
   assert full.data.name in datasets.DATASETS
   assert full.model.name in registry.MODELS

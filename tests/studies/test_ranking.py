@@ -78,7 +78,7 @@ def test_the_best_mean_of_validation_comes_first(tmp_path):
   )
   assert best["fields"] == {"model.width": 0.5}
   assert best["values"] == {"0": 0.75, "1": 0.7}
-  assert results["chosen"]["arguments"] == ["--config.model.width=0.5"]
+  assert results["chosen"]["arguments"] == ["model.width=0.5"]
   np.testing.assert_allclose(
     results["chosen"]["test"]["accuracy"]["mean"], TEST["b"] + 0.5
   )

@@ -6,6 +6,7 @@ import pathlib
 import jax
 import pytest
 
+from mn_jax.config import files
 from mn_jax.report import page, study_report
 from mn_jax.report.inspection import Inspections
 from mn_jax.studies import results as study_results
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 
 def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
   """Trains these rows, gathers them and writes the page."""
-  made = study.load(str(path))
+  made = files.load(str(path), "get_study", study.Study)
   runs = study.expand(
     made,
     folder=folder,
@@ -54,7 +55,10 @@ def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
 
 
 def names(path: pathlib.Path) -> list[str]:
-  return [member.name for member in study.load(str(path)).members]
+  return [
+    member.name
+    for member in files.load(str(path), "get_study", study.Study).members
+  ]
 
 
 @pytest.mark.extended

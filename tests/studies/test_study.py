@@ -4,12 +4,10 @@ import dataclasses
 import json
 import pathlib
 import re
-import runpy
 
 import pytest
 
-from mn_jax.commandline import flags
-from mn_jax.config import checks
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import setup, training
 from mn_jax.studies import study
@@ -47,19 +45,8 @@ def expand(**options) -> list[study.StudyRun]:
 
 def config_of(run: study.StudyRun):
   """The config that a run's arguments make."""
-  file, *rest = run.arguments
-  path, _, arg = file.removeprefix("--config=").partition(":")
-  config = runpy.run_path(str(ROOT / path))["get_config"](arg)
-  for argument in rest:
-    name, _, text = argument.removeprefix("--config.").partition("=")
-    flags.check_override(name, text)
-    section, *names = config, *name.split(".")
-    for part in names[:-1]:
-      section = section[part]
-    kind = type(section[names[-1]])
-    value = text if kind is str else kind(eval(text))  # noqa: S307 - our own
-    section[names[-1]] = value
-  return checks.from_config_dict(config)
+  name, *changes = run.arguments
+  return files.load_config(name.removeprefix("--config="), changes)
 
 
 def finish(
@@ -91,7 +78,7 @@ def finish(
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("sample", [True, False])
 def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
-  made = study.load(str(path))
+  made = files.load(str(path), "get_study", study.Study)
   for member in made.members:
     if member.weights:
       (tmp_path / manifest.get(member.weights).top.name).touch()
@@ -133,11 +120,11 @@ def test_runs_go_seed_by_seed():
   ]
   assert runs[3].workdir == pathlib.Path("runs/b/seed1")
   assert runs[0].arguments == (
-    "--config=configs/idc_v1.py",
-    "--config.model.width=0.5",
-    "--config.seed=0",
-    "--config.data.name=idc_sample",
-    "--config.train.epochs=1.0",
+    "--config=idc_v1",
+    "model.width=0.5",
+    "seed=0",
+    "data.name=idc_sample",
+    "train.epochs=1.0",
   )
 
 
@@ -168,7 +155,7 @@ def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
 def test_overrides_come_last_and_members_can_be_chosen():
   runs = expand(only=["a"], overrides=["train.epochs=3.0"])
   assert {run.member.name for run in runs} == {"a"}
-  assert runs[0].arguments[-1] == "--config.train.epochs=3.0"
+  assert runs[0].arguments[-1] == "train.epochs=3.0"
 
 
 def test_a_sample_needs_no_weights():
@@ -192,45 +179,25 @@ def test_gathering_needs_no_weights():
 def test_weights_are_found_by_their_name(tmp_path, name):
   (tmp_path / name).touch()
   run = expand(sample=False, weights=tmp_path)[1]
-  assert f"--config.model.weights={tmp_path / name}" in run.arguments
+  assert f"model.weights={tmp_path / name}" in run.arguments
 
 
-@pytest.mark.parametrize(
-  ("text", "message"),
-  [
-    ("", "has no get_study"),
-    ("def get_study(): return 3", "gives no study with members"),
+def test_mistakes_in_a_study_are_refused():
+  toy = MEMBERS[:1]
+  for options, message in (
+    ({"members": ()}, "study: got no members"),
+    ({"members": toy * 2}, "a member named 'a'; valid: each once"),
+    ({"members": (Member("../x", "c"),)}, "a member named '../x'"),
+    ({"members": toy, "pairs": (("a", "c"),)}, "with 'c'; valid: a"),
     (
-      "from tests.studies.test_study import *\n"
-      "def get_study(): return Study('t', 's', MEMBERS + MEMBERS[:1], {})",
-      "a member named 'a'; valid: each once",
+      {"members": toy, "claims": (study.Claim("t", "a", "", "m", "?"),)},
+      "a claim of relation '?'; valid: '>'",
     ),
-    (
-      "from tests.studies.test_study import *\n"
-      "def get_study(): return Study('t', 's', (Member('../x', 'c'),), {})",
-      "a member named '../x'",
-    ),
-    (
-      "from tests.studies.test_study import *\n"
-      "def get_study():\n"
-      "  return Study('t', 's', MEMBERS, {}, pairs=(('a', 'c'),))",
-      "compares 'c'; valid: a, b",
-    ),
-  ],
-)
-def test_what_is_no_study_is_refused(tmp_path, text, message):
-  path = tmp_path / "study.py"
-  path.write_text(text)
-  with pytest.raises(InputError) as caught:
-    study.load(str(path))
-  assert message in str(caught.value)
-  assert "\n" not in str(caught.value)
-
-
-def test_a_missing_study_lists_those_there_are(monkeypatch):
-  monkeypatch.chdir(ROOT)
-  with pytest.raises(InputError, match=r"valid: .*configs/studies/idc\.py"):
-    study.load("configs/studies/none.py")
+  ):
+    with pytest.raises(InputError) as caught:
+      Study("t", "s", sample={}, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_seeds_split_anew_where_the_study_asks(tmp_path):
@@ -247,24 +214,3 @@ def test_seeds_split_anew_where_the_study_asks(tmp_path):
 
   assert split_seeds(TOY) == [0, 0]
   assert split_seeds(dataclasses.replace(TOY, resplit=True)) == [0, 1]
-
-
-@pytest.mark.parametrize(
-  ("claim", "message"),
-  [
-    ("'x', 'a', 'c', 'm'", "compares 'c'; valid: a, b"),
-    ("'x', 'c', '', 'm'", "compares 'c'; valid: a, b"),
-    ("'x', 'a', 'b', 'm', '>='", "of relation '>='; valid: '>', '<', '='"),
-  ],
-)
-def test_claims_are_checked(tmp_path, claim, message):
-  path = tmp_path / "study.py"
-  path.write_text(
-    "from tests.studies.test_study import *\n"
-    "def get_study():\n"
-    f"  claims = (study.Claim({claim}),)\n"
-    "  return Study('t', 's', MEMBERS, {}, claims=claims)"
-  )
-  with pytest.raises(InputError) as caught:
-    study.load(str(path))
-  assert message in str(caught.value)

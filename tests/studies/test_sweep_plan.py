@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from mn_jax.config import experiment as config
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import workdir
 from mn_jax.studies import sweep, sweep_plan
@@ -60,7 +61,10 @@ def test_every_run_of_every_sweep_is_as_it_was_planned(path, sample):
 
 def plan_of(path, **options):
   return sweep_plan.plan(
-    sweep.load(str(path)), folder=pathlib.Path("nowhere"), seeds=2, **options
+    files.load(str(path), "get_sweep", sweep.Sweep),
+    folder=pathlib.Path("nowhere"),
+    seeds=2,
+    **options,
   )
 
 
@@ -118,9 +122,9 @@ def test_no_two_points_share_a_name():
   ("points", "message"),
   [
     (({"optim.learning_rat": 1.0},), "point 0: optim.learning_rat: unknown"),
-    (({}, {"optim": 1.0}), "point 1: optim: unknown field; valid: "),
-    (({"optim.name.x": 1},), "point 0: optim.name.x: unknown field; valid: "),
-    (({"nothing.x": 1},), "unknown field; valid: augment, checkpoint"),
+    (({}, {"optim": 1.0}), "point 1: optim: got 1.0; valid: section."),
+    (({"optim.name.x": 1},), "point 0: optim.name.x: got 1; valid: "),
+    (({"nothing.x": 1},), "unknown field; valid: experiment, seed, da"),
     (({"model.width": 1.0}, {"model.width": -1.0}), "point 1: model.width: "),
     (({"model.width": "wide"},), "point 0: model.width: got 'wide' of type"),
     (({"model.name": "lenet"},), "point 0: model.name: got 'lenet'; valid"),
@@ -157,7 +161,7 @@ def test_points_that_cannot_be_run_or_compared_are_refused(points, message):
       {"sample": True, "sample_fields": {"optim.rate": 1.0}},
       "optim.rate: unknown field",
     ),
-    ({"config": "none"}, "config: got 'configs/none.py'; valid: a file"),
+    ({"config": "none"}, "config: got 'none'; valid: the path of an"),
     ({"config": "idc_v1:none"}, "config argument: got 'none'; valid: "),
   ],
 )

@@ -36,7 +36,7 @@ def run_prepare(capsys, root):
   """Runs the program in `root`; returns its code and what it printed."""
 
   def run(*arguments):
-    code = prepare.main([*map(str, arguments), f"--data_dir={root}"])
+    code = prepare.main([*map(str, arguments), f"--cache-dir={root}"])
     return code, *capsys.readouterr()
 
   return run

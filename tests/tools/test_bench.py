@@ -10,7 +10,12 @@ import pytest
 from tests import programs
 
 # It compiles in a second or two.
-SMALL = ("--model=simple_cnn", "--resolution=16", "--batch=2", "--repeats=2")
+SMALL = (
+  "--model=simple_cnn",
+  "--resolution=16",
+  "--batch-size=2",
+  "--repeats=2",
+)
 
 
 def bench(*arguments):
@@ -51,12 +56,12 @@ def test_a_training_step_by_itself():
 
 @pytest.mark.extended
 def test_inference_interleaved_with_plain_jax():
-  size = ("--resolution=8", "--batch=2", "--repeats=3", "--mode=infer")
+  size = ("--resolution=8", "--batch-size=2", "--repeats=3", "--mode=infer")
   found = report(
     *size,
     "--peer=plain-jax,timm-eager",
-    "--skip_missing",
-    f"--peer_python={sys.executable}",
+    "--skip-missing",
+    f"--peer-python={sys.executable}",
   )
   check_side(found["ours"], 2)
   check_side(found["peer"], 2)
@@ -73,7 +78,7 @@ def test_inference_interleaved_with_plain_jax():
 def test_inference_interleaved_with_keras():
   if importlib.util.find_spec("keras") is None:
     pytest.skip("Keras is not installed")
-  size = ("--resolution=32", "--batch=2", "--repeats=2", "--mode=infer")
+  size = ("--resolution=32", "--batch-size=2", "--repeats=2", "--mode=infer")
   found = report(*size, "--peer=keras-jax")
   check_side(found["peer"], 2)
   assert "keras" in found["peer"]["versions"]
@@ -84,7 +89,7 @@ def test_inference_interleaved_with_keras():
 def test_steps_interleaved_with_timm(mode):
   if not os.environ.get("MN_JAX_PEER_PYTHON"):
     pytest.skip("MN_JAX_PEER_PYTHON names no interpreter with torch and timm")
-  size = ("--resolution=32", "--batch=2", "--repeats=2")
+  size = ("--resolution=32", "--batch-size=2", "--repeats=2")
   found = report(*size, f"--mode={mode}", "--peer=timm-eager")
   check_side(found["peer"], 2)
   assert len(found["peer"]["other_variants"]) == 1
@@ -94,7 +99,7 @@ def test_steps_interleaved_with_timm(mode):
 @pytest.mark.extended
 def test_operations_as_tables():
   # It has few shapes, and no depthwise convolution.
-  size = ("--model=resnet18", "--resolution=8", "--batch=1", "--repeats=1")
+  size = ("--model=resnet18", "--resolution=8", "--batch-size=1", "--repeats=1")
   text = bench("--of=ops", *size)
   for table in ("pointwise, weight gradient", "norm, forward"):
     assert f"{table}: resnet18, 8 px" in text
@@ -147,12 +152,12 @@ def test_a_run_from_its_start_to_its_end():
   [
     (("--peer=nobody",), "--peer: got 'nobody'; valid: timm-eager, "),
     (("--of=run",), "--config: got nothing with --of=run; valid: "),
-    (("--of=input", "--config=nowhere.py"), "--config: got 'nowhere.py'"),
+    (("--of=input", "--config=nowhere.py"), "config: got 'nowhere.py'"),
     (("--model=simple_cnn", "--resolution=4"), "got 4 pixels"),
     (("--of=ops", "--allocator=jemalloc"), "only side processes"),
-    (("--batch=0",), "batch"),
+    (("--batch-size=0",), "--batch-size: got 0; valid: 1 or more"),
     (("--table=page.html",), "ends .md"),
-    (("model",), "got 'model'; valid: flags"),
+    (("model",), "got 'model'; valid: SECTION.FIELD"),
   ],
 )
 def test_mistakes_are_one_line(arguments, said):
@@ -166,4 +171,4 @@ def test_mistakes_are_one_line(arguments, said):
 @pytest.mark.extended
 def test_ctrl_c_leaves_no_process_behind():
   errors = programs.interrupt("mn_jax.tools.bench", *SMALL)
-  assert errors == "mn_jax: stopped\n"
+  assert errors == "bench: stopped\n"

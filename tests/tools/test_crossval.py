@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from mn_jax.config import files
 from mn_jax.tools import crossval
 from tests import programs
 
@@ -50,8 +51,8 @@ def test_folds_are_run_and_gathered(tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    (["--config=configs/none.py"], "--config: got 'configs/none.py'"),
-    (["--config=README.md"], "--config: got 'README.md'"),
+    (["--config=configs/none.py"], "config: got 'configs/none.py'"),
+    (["--config=README.md"], "config: got 'README.md'"),
     (["--config=configs/idc_v1.py", "--folds=1"], "--folds: got 1"),
     (["--config=configs/idc_v1.py", "--seeds=0"], "--seeds: got 0"),
     (["--config=configs/idc_v1.py", "x"], "got 'x'; valid: SECTION.FIELD"),
@@ -71,7 +72,6 @@ def test_mistakes_are_one_line(capsys, monkeypatch, arguments, message):
 
 def test_one_fold_per_group_counts_the_groups(monkeypatch):
   monkeypatch.chdir(ROOT)
-  args = crossval._arguments(["--config=configs/idc_v1.py:test", "--folds=0"])
-  _, config = crossval._config(args)
+  config = files.load_config("idc_v1:test")
   console = crossval.Console(quiet=True)
   assert crossval._count_folds(console, config, 0) == 40

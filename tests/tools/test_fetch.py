@@ -32,7 +32,7 @@ def run(capsys, *arguments):
 
 
 def test_list_names_all_and_says_what_is_here(tmp_path, capsys, downloads):
-  code, out, err = run(capsys, "--data_dir", tmp_path)
+  code, out, err = run(capsys, "--cache-dir", tmp_path)
   assert (code, err) == (0, "")
   rows = {
     cells[0]: cells[1:]
@@ -45,11 +45,11 @@ def test_list_names_all_and_says_what_is_here(tmp_path, capsys, downloads):
   assert rows["mobilenet_v1_0.25_128"] == ["2/1", "Apache-2.0", "none", "-"]
   assert rows["mobilenet_v3_small_1.0"][1] == "not stated"
   assert "--sha256" in out
-  run(capsys, "resnet50", "--data_dir", tmp_path)
-  run(capsys, "vgg16", "--no-top", "--data_dir", tmp_path)
-  run(capsys, "xception", "--data_dir", tmp_path)
-  run(capsys, "xception", "--no-top", "--data_dir", tmp_path)
-  _, out, _ = run(capsys, "--data_dir", tmp_path)
+  run(capsys, "resnet50", "--cache-dir", tmp_path)
+  run(capsys, "vgg16", "--no-top", "--cache-dir", tmp_path)
+  run(capsys, "xception", "--cache-dir", tmp_path)
+  run(capsys, "xception", "--no-top", "--cache-dir", tmp_path)
+  _, out, _ = run(capsys, "--cache-dir", tmp_path)
   here = {
     line.split("│")[1].strip(): line.split("│")[5].strip()
     for line in out.splitlines()
@@ -79,15 +79,15 @@ def test_named_file_is_fetched_and_its_use_is_told(
   assert "licence not stated" in out
   assert "224x224" in out
   assert (
-    "Use: --config.model.name=mobilenet_v3_large --config.model.width=0.75 "
-    f"--config.model.weights={path} --config.model.transfer=fine_tune"
+    "Use: model.name=mobilenet_v3_large model.width=0.75 "
+    f"model.weights={path} model.transfer=fine_tune"
   ) in out
 
 
 def test_file_without_the_classifier_is_another_one(
   tmp_path, capsys, downloads
 ):
-  run(capsys, "vgg16", "--no-top", "--data_dir", tmp_path)
+  run(capsys, "vgg16", "--no-top", "--cache-dir", tmp_path)
   [(url, path, known_hash)] = downloads
   assert url.endswith("_notop.h5")
   assert path.name == manifest.get("vgg16").no_top.name
@@ -96,9 +96,9 @@ def test_file_without_the_classifier_is_another_one(
 
 def test_variant_of_the_network_is_told(tmp_path, capsys, downloads):
   _, out, _ = run(
-    capsys, "mobilenet_v3_small_minimalistic", "--data_dir", tmp_path
+    capsys, "mobilenet_v3_small_minimalistic", "--cache-dir", tmp_path
   )
-  assert "--config.model.minimalistic=True" in out
+  assert "model.minimalistic=True" in out
 
 
 def test_users_checksum_and_place_count(tmp_path, capsys, downloads):
@@ -112,7 +112,7 @@ def test_users_checksum_and_place_count(tmp_path, capsys, downloads):
   assert code == 0
   assert downloads[0][1:] == (place, f"sha256:{_SHA256}")
   assert f"sha256 {_SHA256}, as given" in out
-  assert f"--config.model.weights='{place}'" in out  # as a shell wants it
+  assert f"model.weights='{place}'" in out  # as a shell wants it
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_what_cannot_be_fetched_is_said_in_one_line(
   tmp_path, capsys, downloads, arguments, message
 ):
   arguments = [a.replace("SHA", f"--sha256={_SHA256}") for a in arguments]
-  code, out, err = run(capsys, *arguments, "--data_dir", tmp_path)
+  code, out, err = run(capsys, *arguments, "--cache-dir", tmp_path)
   assert (code, out) == (2, "")
   assert err.startswith("fetch: ")
   assert err.count("\n") == 1
@@ -154,7 +154,7 @@ def test_stopped_download_ends_in_one_line(
     raise error
 
   monkeypatch.setattr(fetch, "download", download)
-  got, _, err = run(capsys, "resnet50", "--data_dir", tmp_path)
+  got, _, err = run(capsys, "resnet50", "--cache-dir", tmp_path)
   assert got == code
   assert err.count("\n") == 1
   assert ("broke off" if code == 2 else "nothing of the file is left") in err
@@ -165,15 +165,13 @@ def test_any_other_file_arrives_from_a_server(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv(name, raising=False)
   with file_server.serving(b"weights") as site:
     url = site.url.replace("net.h5", "a.safetensors?token=secret")
-    arguments = (f"--url={url}", "--data_dir", tmp_path)
+    arguments = (f"--url={url}", "--cache-dir", tmp_path)
     code, out, err = run(capsys, *arguments, f"--sha256={_SHA256}")
     other, _, refusal = run(capsys, *arguments, f"--sha256={'0' * 64}")
   path = tmp_path / "weights" / "a.safetensors"
   assert (code, err) == (0, "")
   assert path.read_bytes() == b"weights"
-  assert (
-    f"Use: --config.model.weights={path} --config.model.transfer=fine_tune"
-  ) in out
+  assert (f"Use: model.weights={path} model.transfer=fine_tune") in out
   assert other == 2
   assert "expected 0000" in refusal
   assert "secret" not in out + refusal

@@ -27,7 +27,7 @@ def picture(path):
 
 def test_saliency_draws_a_row_for_each_image(start, run):
   code, out, _ = start(
-    "saliency", "--count=3", "--samples=2", "--points=2", "--batch=4"
+    "saliency", "--count=3", "--samples=2", "--points=2", "--batch-size=4"
   )
   assert code == 0
   default = run / "inspect" / "saliency.png"
@@ -115,12 +115,12 @@ def test_slide_map_needs_slides(start, monkeypatch):
   [
     ("evaluate", ["--step=7"], "--step: got 7; valid: "),
     ("evaluate", ["--part=all"], "--part"),
-    ("evaluate", ["--batch=0"], "--batch: got 0; valid: 1 or more"),
+    ("evaluate", ["--batch-size=0"], "--batch-size: got 0; valid: 1 or more"),
     ("evaluate", ["extra"], "extra"),
     ("evaluate", ["--precision=8"], "invalid choice: '8' (choose from "),
     ("evaluate", ["--recalibrate=0"], "--recalibrate: got 0; valid: 1 or more"),
     ("evaluate", ["--recalibrate=9"], "--recalibrate: got a network without"),
-    ("saliency", ["--count=0"], "--count: got 0; valid: 1 or more"),
+    ("saliency", ["--count=0"], "--count: got 0; valid: 1 to 64"),
     ("saliency", ["--count=65"], "--count: got 65; valid: 1 to 64"),
     ("saliency", ["--methods=a,b"], "--methods: got 'a'; valid: gradient, "),
     ("saliency", ["--class=dog"], "--class: got 'dog'; valid: no_idc, idc"),

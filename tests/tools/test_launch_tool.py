@@ -35,7 +35,10 @@ def _at_the_root(monkeypatch):
     ),
     (["slurm", CONFIG, "--workdir=x", "--bogus=1"], "got '--bogus=1'; valid:"),
     # Not an option of this engine.
-    (["local", CONFIG, "--workdir=x", "--zone=a"], "local: got '--zone=a'"),
+    (
+      ["local", CONFIG, "--workdir=x", "--zone=a"],
+      "got '--zone=a'; valid: see",
+    ),
     (["slurm", CONFIG, "--workdir=x", "--nodes=two"], "invalid int"),
     (["slurm", CONFIG, "--workdir=x", "--env", "A"], "--env: got 'A'"),
     (["local", CONFIG, "--workdir=x", "--processes=0"], "--processes: got 0"),
@@ -55,7 +58,7 @@ def test_wrong_input_is_one_line(capsys, arguments, message):
 
 def test_dry_run_writes_nothing(capsys, tmp_path):
   workdir = tmp_path / "a run"
-  line = ["slurm", CONFIG, f"--workdir={workdir}", "--dry_run"]
+  line = ["slurm", CONFIG, f"--workdir={workdir}", "--dry-run"]
   assert launch.main(line) == 0
   told = capsys.readouterr()
   assert told.out.startswith("#!/usr/bin/env bash\n")
@@ -72,7 +75,7 @@ def test_file_is_written_and_submitted(capsys, tmp_path, monkeypatch):
   assert launch.main(line) == 0
   submitted = (tmp_path / "submitted").read_text()
   assert submitted == (tmp_path / "x" / "launch" / "x.sh").read_text()
-  assert "\n  --config.seed=3\n" in submitted
+  assert "\n  seed=3\n" in submitted
   # The same command again makes the same file: the run goes on.
   assert launch.main(line) == 0
   assert submitted == (tmp_path / "submitted").read_text()
@@ -97,8 +100,8 @@ def test_local_runs_the_trainer_itself(capsys, tmp_path):
     tmp_path / "python", 'echo "$MN_JAX_CACHE $*"; exit 2'
   )
   line = ["local", CONFIG, f"--workdir={tmp_path}/x", f"--python={program}"]
-  assert launch.main([*line, "--cache=/c", "--config.seed=3"]) == 2
-  expected = f"/c -m mn_jax.main {CONFIG} --config.seed=3"
+  assert launch.main([*line, "--cache-dir=/c", "--config.seed=3"]) == 2
+  expected = f"/c -m mn_jax.main {CONFIG} seed=3"
   assert capsys.readouterr().out.startswith(expected)
 
 

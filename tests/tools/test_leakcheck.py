@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_one_line():
   for arguments, message in (
     (["--config.data.path=nowhere"], "data.path: got 'nowhere'"),
     (["extra"], "got 'extra'"),
-    (["--min_correlation=2"], "min_correlation"),
+    (["--min-correlation=2"], "--min-correlation: got 2; valid: -1 to 1"),
   ):
     done = _run(*arguments)
     assert done.returncode == 2

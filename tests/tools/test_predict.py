@@ -165,7 +165,7 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
   for i in range(7):
     save(tmp_path / f"{i}.png", list(COLOURS)[i % 3])
   (tmp_path / "1.png").write_bytes(b"")
-  code, out, _ = classify(capsys, "--batch=4", "--top=1", tmp_path)
+  code, out, _ = classify(capsys, "--batch-size=4", "--top=1", tmp_path)
   assert code == 0
   assert batches == [4, 4]  # of six
   assert [row[1] for row in rows(out)[1:]] == ["0", "2", "0", "1", "2", "0"]
@@ -235,20 +235,23 @@ def test_top_is_at_most_the_classes(capsys, batches, images):
     ([".", "--workdir=x", "--minimalistic"], "--minimalistic=True; valid: --"),
     ([".", "--workdir=x"], "got 'x', which has no config.json that can be"),
     ([".", "--workdir=x", "--top=0"], "--top: got 0; valid: 1 or more"),
-    ([".", "--workdir=x", "--batch=-1"], "--batch: got -1; valid: 1 or more"),
-    ([".", "--workdir=x", "--top=a"], "argument --top: invalid int value: 'a'"),
+    (
+      [".", "--workdir=x", "--batch-size=-1"],
+      "--batch-size: got -1; valid: 1 o",
+    ),
+    ([".", "--workdir=x", "--top=a"], "--top: got a; valid: 1 or more"),
     ([".", "--workdir=x", "--format=xml"], "invalid choice: 'xml'"),
     ([".", "--workdir=x", "--precision=int4"], "invalid choice: 'int4' (choo"),
-    ([".", "--wokdir=x"], "unrecognized arguments: --wokdir=x"),
+    ([".", "--wokdir=x"], "got '--wokdir=x'; valid: see --help"),
     ([".", "--model=x", "--weights=y"], "model.name: got 'x'; valid: mobile"),
     ([".", "--model=vgg16", "--weights=y"], "got 'y', which is no file; valid"),
     (
       [".", "--model=vgg16", "--weights=y", "--width=0"],
-      "--width: got 0; valid: above 0",
+      "--width: got 0; valid: 0.01 to 4",
     ),
     (
       [".", "--model=vgg16", "--weights=y", "--width=nan"],
-      "--width: got nan; valid: above 0",
+      "--width: got nan; valid: 0.01 to 4",
     ),
     (
       [".", "--model=vgg16", "--weights=y", "--minimalistic"],
@@ -320,7 +323,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(images, tmp_path):
   with subprocess.Popen(
     [
       *(*PROGRAM, "--model=vgg16", f"--weights={weights}"),
-      *("--width=0.015625", "--batch=1", *[images] * 20),
+      *("--width=0.015625", "--batch-size=1", *[images] * 20),
     ],
     cwd=ROOT,
     stdout=subprocess.PIPE,

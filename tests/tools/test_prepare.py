@@ -1,11 +1,11 @@
 import pathlib
-import runpy
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.config import files
 from mn_jax.data import store
 from mn_jax.data.acquire import kaggle
 from mn_jax.data.datasets import registry
@@ -110,8 +110,8 @@ def test_training_needs_no_source_but_for_another_size(copy, root, run_prepare):
   message = str(caught.value)
   assert "not packed in this size" in message
   assert str(copy) in message
-  assert "prepare idc --image_size=PIXELS --source=kaggle|PATH`" in message
-  code, _, err = run_prepare("idc", "--image_size=32")
+  assert "prepare idc --image-size=PIXELS --source=kaggle|PATH`" in message
+  code, _, err = run_prepare("idc", "--image-size=32")
   assert code == 2
   assert f"{copy}, which 'idc' was packed from, is gone; valid: kaggle, " in err
 
@@ -119,13 +119,13 @@ def test_training_needs_no_source_but_for_another_size(copy, root, run_prepare):
 def test_sizes_and_what_becomes_of_others(copy, root, run_prepare):
   (odd,) = list(copy.rglob("*.png"))[:1]
   Image.new("RGB", (50, 20)).save(odd)
-  _, out, _ = run_prepare("idc", f"--source={copy}", "--other_sizes=drop")
+  _, out, _ = run_prepare("idc", f"--source={copy}", "--other-sizes=drop")
   assert "left out for their size: 1" in out
   assert manifest(root)["dropped"] == 1
-  _, out, _ = run_prepare("idc", "--image_size=16", "--other_sizes=crop")
+  _, out, _ = run_prepare("idc", "--image-size=16", "--other-sizes=crop")
   assert "20 images of 16 pixels" in out
-  assert "--config.data.image_size=16" in out
-  assert "--config.data.other_sizes=crop" in out
+  assert "data.image_size=16" in out
+  assert "data.other_sizes=crop" in out
   assert list(root.glob("packed/idc-16px-crop-*/meta.json"))
 
 
@@ -135,9 +135,9 @@ def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
     path.write_bytes(b"no image")
   code, _, err = run_prepare("idc", f"--source={copy}")
   assert code == 2
-  assert err.startswith("prepare: --max_unreadable: at least")
+  assert err.startswith("prepare: --max-unreadable: at least")
   assert not (root / "idc.json").exists()
-  code, out, _ = run_prepare("idc", f"--source={copy}", "--max_unreadable=0.9")
+  code, out, _ = run_prepare("idc", f"--source={copy}", "--max-unreadable=0.9")
   assert code == 0
   assert out.count("unreadable: ") == 10
   assert "and 2 more; see the manifest" in out
@@ -153,9 +153,9 @@ def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
     (["idc", "--source=/no/such"], "got '/no/such', which does not exist; val"),
     (["idc", "--source=web"], "got 'web', which does not exist; valid: kaggle"),
     (["cifar100", "--source=x"], "valid: web, tfds, the folder or archive of"),
-    (["idc", "--source=/", "--image_size=2000"], "--image_size: got 2000; val"),
-    (["idc", "--other_sizes=bend"], "--other_sizes: got 'bend'; valid: resi"),
-    (["idc", "--max_unreadable=2"], "--max_unreadable: got 2.0; valid: 0 to 1"),
+    (["idc", "--source=/", "--image-size=2000"], "--image-size: got 2000; val"),
+    (["idc", "--other-sizes=bend"], "--other-sizes: got 'bend'; valid: resi"),
+    (["idc", "--max-unreadable=2"], "--max-unreadable: got 2.0; valid: 0 to 1"),
     (["idc_sample", "--source=/"], "got '/', and 'idc_sample' is generated"),
     (["image_folder"], "--source: got nothing, and 'image_folder' is not down"),
     (["idc", f"--source={ROOT / 'configs'}"], "--source: no file named like"),
@@ -187,27 +187,30 @@ def test_too_little_room_is_said_before_the_download(
 def test_a_root_that_cannot_be_written_is_said(tmp_path, copy, capsys):
   (tmp_path / "file").touch()
   place = tmp_path / "file" / "root"
-  arguments = ["idc", f"--source={copy}", f"--data_dir={place}"]
+  arguments = ["idc", f"--source={copy}", f"--cache-dir={place}"]
   assert prepare.main(arguments) == 2
   err = capsys.readouterr().err
-  assert err.startswith("prepare: --data_dir: ")
+  assert err.startswith("prepare: --cache-dir: ")
   assert err.count("\n") == 1
 
 
 def test_the_command_to_train_fits_the_data(
   copy, root, run_prepare, monkeypatch
 ):
-  _, out, _ = run_prepare("idc", f"--source={copy}", "--image_size=32")
+  _, out, _ = run_prepare("idc", f"--source={copy}", "--image-size=32")
   command = out[out.index("python -m mn_jax.main") :].replace("\\\n", " ")
   words = command.splitlines()[0].split()
-  assert "--config=configs/idc_v1.py" in words
-  assert "--config.data.image_size=32" in words
-  assert f"--config.data.cache_dir={root}" in words
+  assert "--config=idc_v1" in words
+  assert "data.image_size=32" in words
+  assert f"data.cache_dir={root}" in words
   assert any(word.startswith("--workdir=") for word in words)
-  # Elsewhere no configs are at hand; what is printed then is still complete.
+  # From anywhere, and for a data set without a config too.
   monkeypatch.chdir(root)
-  _, out, _ = run_prepare("idc", "--image_size=32")
-  assert "--config=FILE \\\n    --config.data.name=idc" in out
+  _, out, _ = run_prepare("idc", "--image-size=32")
+  assert "--config=idc_v1 " in out
+  monkeypatch.setattr(files, "names", lambda getter: [])
+  _, out, _ = run_prepare("idc", "--image-size=32")
+  assert "--config=FILE \\\n    data.name=idc" in out
 
 
 def test_no_line_is_wider_than_a_terminal(copy, root, run_prepare, monkeypatch):
@@ -227,20 +230,19 @@ def test_a_relative_path_is_found_from_anywhere(
   run_prepare("idc", "--source=copy")
   monkeypatch.chdir("/")
   assert manifest(root)["path"] == str(copy)
-  assert run_prepare("idc", "--image_size=16")[0] == 0
+  assert run_prepare("idc", "--image-size=16")[0] == 0
 
 
-@pytest.mark.parametrize(
-  "path", sorted((ROOT / "configs").glob("*_*.py")), ids=lambda p: p.stem
-)
-def test_defaults_are_those_of_the_experiments(path):
-  data = runpy.run_path(str(path))["get_config"]("").data
-  spec = registry.get(data.name)
-  assert (data.image_size, data.other_sizes) == (
-    spec.image_size,
-    spec.other_sizes,
-  )
-  assert prepare._arguments(["idc"]).max_unreadable == data.max_unreadable
+def test_defaults_are_those_of_the_experiments():
+  for name in files.names("get_config"):
+    data = files.read_config(name).data
+    spec = registry.get(data.name)
+    assert (data.image_size, data.other_sizes) == (
+      spec.image_size,
+      spec.other_sizes,
+    )
+    args = prepare._parser().parse(["idc"])
+    assert args.max_unreadable == data.max_unreadable
 
 
 @pytest.mark.parametrize(

@@ -71,13 +71,13 @@ def test_the_web_is_the_first_way_where_there_is_one(site, root, run_prepare):
   assert (code, err) == (0, "")
   assert "downloaded: 1 MB" in out
   assert "10 images of 64 pixels; fingerprint" in out
-  assert "configs/eurosat_v2.py" in out
+  assert "--config=eurosat_v2" in out
   source = manifest(root, "eurosat")["source"]
   assert (source["kind"], source["url"]) == ("web", site.url)
   assert (root / "web" / "net.h5").read_bytes() == site.content
   # Another size is packed from what was downloaded.
   assert (
-    "10 images of 32 pixels" in run_prepare("eurosat", "--image_size=32")[1]
+    "10 images of 32 pixels" in run_prepare("eurosat", "--image-size=32")[1]
   )
   assert len(site.requests) == 1
 
@@ -116,7 +116,7 @@ def test_stopped_packing_goes_on(
   assert not (root / "idc.json").exists()
   assert run_prepare("idc", f"--source={copy}")[0] == 0
   assert seen == [(5, 20), (10, 20), (15, 20), (20, 20)]
-  once = prepare.main(["idc", f"--source={copy}", f"--data_dir={tmp_path}/2"])
+  once = prepare.main(["idc", f"--source={copy}", f"--cache-dir={tmp_path}/2"])
   assert once == 0
   assert manifest(tmp_path / "2") == manifest(root)
 
@@ -149,7 +149,7 @@ def test_a_sample_is_generated(root, run_prepare, monkeypatch):
   code, out, _ = run_prepare("idc_sample")
   assert code == 0
   assert "24 images" in out
-  assert "--config=configs/idc_v1.py:sample" in out
+  assert "--config=idc_v1:sample" in out
   assert manifest(root, "idc_sample")["source"] == {"kind": "generated"}
   assert "prepared already" in run_prepare("idc_sample")[1]
 
@@ -161,16 +161,16 @@ def test_anyones_folder_has_one_name(tmp_path, root, run_prepare):
       path.mkdir(parents=True)
       Image.new("RGB", (8, 8)).save(path / f"{folder}.png")
   code, out, _ = run_prepare(
-    "image_folder", f"--source={tmp_path / 'mine'}", "--image_size=8"
+    "image_folder", f"--source={tmp_path / 'mine'}", "--image-size=8"
   )
   assert code == 0
   assert "published parts: train 2" in out
   assert "cat: 1" in out
   code, out, _ = run_prepare(
-    "image_folder", f"--source={tmp_path / 'yours'}", "--image_size=8"
+    "image_folder", f"--source={tmp_path / 'yours'}", "--image-size=8"
   )
   assert f"another copy before, {tmp_path / 'mine'}\n" in out
-  assert "others are given with --config.data.path=PATH" in out
+  assert "train on others with data.path=PATH" in out
   assert load(root, "image_folder", 8).names[0] == "train/cat/yours.png"
 
 
@@ -181,7 +181,7 @@ def test_many_classes_are_one_line(tmp_path, root, run_prepare):
     for image in range(1 + number % 2):
       Image.new("RGB", (8, 8)).save(path / f"{image}.png")
   _, out, _ = run_prepare(
-    "image_folder", f"--source={tmp_path / 'copy'}", "--image_size=8"
+    "image_folder", f"--source={tmp_path / 'copy'}", "--image-size=8"
   )
   assert "  21 classes of 1 to 2 images\n" in out
   assert "class7" not in out

@@ -122,4 +122,4 @@ def test_a_file_of_a_study_means_its_folder(tmp_path, capsys, monkeypatch):
 
 def test_the_reproduction_needs_the_project(tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  refuse(capsys, "configs/papers is not here", "--reproduction=x.md")
+  refuse(capsys, "docs/results is not here", "--reproduction=x.md")

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from mn_jax.perf.scaling import arguments, points
+from mn_jax.commandline import scaling_arguments
+from mn_jax.perf.scaling import points
 from mn_jax.perf.scaling.measure import series as series_lib
 from mn_jax.perf.scaling.plan import plan
 from mn_jax.tools import scaling
@@ -43,7 +44,7 @@ def test_measure_takes_its_flags_and_the_fields_of_a_config(asked, tmp_path):
     "--processes=1,2",
     "--scaling=strong",
     "--input=real,cached",
-    "--global_batch=8",
+    "--global-batch=8",
     "--steps=7",
     "--repeats=2",
     "--timeout=9",
@@ -87,11 +88,11 @@ def test_plan_takes_its_flags(asked, tmp_path):
   assert rest["counts"] == (1, 2, 4, 8, 16, 32, 64, 128, 256)
   assert rest["batch_per_chip"] is None
   assert rest["scaling"] == "weak"
-  more = ("--batch_per_chip=64", "--scaling=strong", f"--output={tmp_path}")
+  more = ("--batch-per-chip=64", "--scaling=strong", f"--output={tmp_path}")
   assert scaling.main([*line, *more]) == 0
   _, rest = asked[1]
   assert (rest["batch_per_chip"], rest["scaling"]) == (64, "strong")
-  more = ("--batch_per_chip=largest", f"--output={tmp_path}")
+  more = ("--batch-per-chip=largest", f"--output={tmp_path}")
   assert scaling.main([*line, *more]) == 0
   assert asked[2][1]["batch_per_chip"] is None
 
@@ -118,12 +119,12 @@ PLAN = ("plan", CONFIG, "--output=x")
     (("run",), "invalid choice: 'run'"),
     (("measure", "--devices=1", "--output=x"), "are required: --config"),
     (MEASURE, "are required: --devices"),
-    ((*MEASURE, "--devices=0"), "--devices: got '0'; valid: 1 or more"),
+    ((*MEASURE, "--devices=0"), "--devices: got 0; valid: 1 or more"),
     ((*MEASURE, "--devices=4-2"), "got '4-2'; valid: 1,2,4 or 1-8"),
-    ((*MEASURE, "--devices=one"), "--devices: got 'one'; valid: 1 or more"),
+    ((*MEASURE, "--devices=one"), "--devices: got one; valid: 1 or more"),
     ((*MEASURE, "--devices=1", "--input=tape"), "got 'tape'; valid: synthet"),
     ((*MEASURE, "--devices=1", "--scaling=up"), "got 'up'; valid: weak, str"),
-    ((*MEASURE, "--devices=1", "--repeats=0"), "--repeats: got '0'; valid"),
+    ((*MEASURE, "--devices=1", "--repeats=0"), "--repeats: got 0; valid"),
     ((*MEASURE, "--devices=1", "--step=3"), "got '--step=3'; valid: see"),
     (
       (*MEASURE, "--devices=1", "--config.model.wide=2"),
@@ -143,7 +144,7 @@ PLAN = ("plan", CONFIG, "--output=x")
     ),
     (
       ("measure", "--config=nowhere.py", "--devices=1", "--output=x"),
-      "--config: got 'nowhere.py'; valid: an existing file",
+      "config: got 'nowhere.py'; valid: the path of an",
     ),
     (
       ("measure", f"{CONFIG}s", "--devices=1", "--output=x"),
@@ -152,15 +153,15 @@ PLAN = ("plan", CONFIG, "--output=x")
     ((*PLAN, "--chips=v5e"), "are required: --counts"),
     ((*PLAN, "--counts=1", "--chips=v9"), "--chips: got 'v9'; valid: "),
     (
-      (*PLAN, "--counts=1", "--chips=v5e", "--batch_per_chip=all"),
-      "--batch_per_chip: got 'all'; valid: 1 or more",
+      (*PLAN, "--counts=1", "--chips=v5e", "--batch-per-chip=all"),
+      "--batch-per-chip: got all; valid: 1 or more",
     ),
     (("report",), "are required: FOLDER"),
     (("report", "nowhere"), "got 'nowhere', which has neither points/"),
     (("report", "x", "--price=v5e"), "got 'v5e'; valid: CHIP=USD"),
     (("report", "x", "--price=v5e=-1"), "got 'v5e=-1'; valid: CHIP=USD"),
     (("report", "x", "--markdown=x.html"), "--markdown: got 'x.html'; valid"),
-    (("report", "x", "--config.seed=1"), "got '--config.seed=1'; valid: see"),
+    (("report", "x", "--config.seed=1"), "got 'seed=1'; valid: see --help"),
   ],
 )
 def test_mistakes_are_one_line(capsys, asked, line, said):
@@ -192,4 +193,4 @@ def test_damaged_folders_are_refused(capsys, tmp_path):
 
 
 def test_counts_rise():
-  assert arguments.counts("8,1-4,3") == (1, 2, 3, 4, 8)
+  assert scaling_arguments.counts("8,1-4,3") == (1, 2, 3, 4, 8)

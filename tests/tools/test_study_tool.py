@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 STUDY = """
-from mn_jax.study import Member, Study
+from mn_jax.studies.study import Member, Study
 
 def get_study():
   return Study(

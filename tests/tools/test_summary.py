@@ -51,15 +51,15 @@ def test_json_of_mobilenet_v1(capsys):
       76_524_800,
     ),
     (["mobilenet_v1", "--shallow"], 2_899_624, 307_323_392),
-    (["mobilenet_v1", "--full_convolutions"], 29_306_056, 4_867_293_184),
-    (["mobilenet_v1", "--conv_bias", "--classes=10"], 3_250_058, 567_726_592),
+    (["mobilenet_v1", "--full-convolutions"], 29_306_056, 4_867_293_184),
+    (["mobilenet_v1", "--conv-bias", "--classes=10"], 3_250_058, 567_726_592),
     (
       ["mobilenet_v2", "--head=gap_128_64", "--classes=8"],
       2_431_496,
       299_666_816,
     ),
     (["mobilenet_v3_small", "--minimalistic"], 2_056_848, 52_288_448),
-    (["resnet50", "--stride_in_1x1"], 25_610_152, 3_857_973_248),
+    (["resnet50", "--stride-in-1x1"], 25_610_152, 3_857_973_248),
     (["simple_cnn", "--classes=8"], 670_056, 457_523_456),
   ],
 )
@@ -198,9 +198,12 @@ def test_shares_of_blocks(capsys, monkeypatch):
   ("arguments", "message"),
   [
     (["--model=alexnet"], "got 'alexnet'; valid: mobilenet_v1"),
-    (["--model=mobilenet_v1", "--width=0"], "got width 0"),
-    (["--model=mobilenet_v1", "--width=nan"], "got width nan"),
-    (["--model=mobilenet_v1", "--classes=-1"], "classes -1; valid"),
+    (["--model=mobilenet_v1", "--width=0"], "--width: got 0; valid: 0.05 to 4"),
+    (["--model=mobilenet_v1", "--width=nan"], "--width: got nan"),
+    (
+      ["--model=mobilenet_v1", "--classes=-1"],
+      "--classes: got -1; valid: 1 or more",
+    ),
     (["--model=mobilenet_v1", "--head=none"], "got 'none'; valid: own, plain"),
     (["--model=vgg16", "--shallow"], "model.shallow: got True for 'vgg16'"),
     (

@@ -10,7 +10,7 @@ from mn_jax.tools import sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
 SWEEP = """
-from mn_jax.sweep import Sweep, grid
+from mn_jax.studies.sweep import Sweep, grid
 
 def get_sweep():
   return Sweep(
@@ -128,7 +128,7 @@ def test_one_that_fails_stops_no_other_and_is_run_again(start, runner):
   assert (code, runner.started) == (0, ["width_0.1 0"])
   assert said.count(": complete") == 3
   assert "Chosen: width_0.2" in said
-  assert "Its fields: --config.model.width=0.2" in said
+  assert "Its fields: model.width=0.2" in said
   runner.started = []
   assert start("--seeds=2", "--collect")[0] == 0
   assert runner.started == []
@@ -146,7 +146,7 @@ def test_ctrl_c_stops_all(start, runner, tmp_path):
   runner.codes = {"width_0.1 0": 130}
   code, _, said = start()
   assert code == 130
-  assert said == "sweep: stopped; the same command goes on from here\n"
+  assert said == "sweep: stopped; the same command resumes\n"
   assert runner.started == ["width_0.1 0"]
   assert not (tmp_path / "runs/sweep.json").exists()
 
@@ -172,7 +172,7 @@ def test_the_folder_is_named_after_the_file(
     sweep.sweep_plan, "plan", lambda *_, folder, **__: asked.append(folder)
   )
   for more in ([], ["--sample"]):
-    args = sweep._arguments([str(tmp_path / "widths.py"), *more])
+    args = sweep._parser().parse([str(tmp_path / "widths.py"), *more])
     sweep._plan(args)
   assert asked == [
     pathlib.Path("runs/widths"),
@@ -185,8 +185,8 @@ def test_the_folder_is_named_after_the_file(
   [
     (["--seeds=0"], "--seeds: got 0; valid: 1 or more"),
     (["--index=2"], "--index: got 2; valid: 0 to 1"),
-    (["--config=configs/none.py"], "--config: got 'configs/none.py'; valid: "),
-    (["--config=README.md"], "--config: got 'README.md'; valid: configs/NAME"),
+    (["--config=configs/none.py"], "config: got 'configs/none.py'; valid: "),
+    (["--config=README.md"], "config: got 'README.md'; valid: the path of"),
     (["train.epoch=1"], "train.epoch: unknown field"),
     (["train.epochs=x"], "train.epochs: got 'x'; valid: float"),
     (["train.epochs=-1"], "point 0: train.epochs: got -1.0; valid: at least"),
@@ -203,6 +203,7 @@ def test_mistakes_are_one_line(start, runner, arguments, message):
 
 
 def test_a_sweep_that_is_not_there_is_one_line(start, runner):
-  code, _, said = start(path="configs/sweeps/none.py")
+  code, _, said = start(path="none")
   assert code == 2
-  assert said.startswith("sweep: sweep: got 'configs/sweeps/none.py'; valid: ")
+  assert said.startswith("sweep: sweep: got 'none'; valid: ")
+  assert "idc_v2_random" in said

@@ -1,4 +1,4 @@
-"""Section `augment`."""
+"""Section `augment`: random changes of training images."""
 
 import dataclasses
 
@@ -9,36 +9,43 @@ from mn_jax.config.field import field
 class AugmentConfig:
   """Random changes of training images, made on the device.
 
-  In what order, and what each one is: `mn_jax/augment/`.
+  `mn_jax/augment/` applies them and documents their order.
   """
 
   flip: str = field(
     "none",
-    "mirror with 1/2 left-right (horizontal), or that and, with 1/2, up-down "
-    "(both); photographs and X-rays have an upside",
+    "mirror left-right with probability 1/2 (horizontal), and up-down as well "
+    "(both), for images with no canonical orientation",
     choices=("none", "horizontal", "both"),
   )
-  quarter_turns: bool = field(False, "turn by 0, 90, 180 or 270 degrees")
+  quarter_turns: bool = field(False, "rotate by 0, 90, 180 or 270 degrees")
   crop_padding: int = field(
-    0, "move by up to so many pixels, the edge reflected", low=0, high=1024
+    0, "shift by up to this many pixels, edges reflected", low=0, high=1024
   )
   crop_scale: float = field(
     1.0,
-    "random resized crop: smallest share of the area, sides up to 4:3; 1: none",
+    "random resized crop: smallest share of the area, aspect ratio up to 4:3; "
+    "1: none",
     low=0.01,
     high=1,
   )
   brightness: float = field(
-    0.0, "multiply by 1 - this to 1 + this", low=0, high=1
+    0.0, "multiply by a factor of 1 - this to 1 + this", low=0, high=1
   )
   contrast: float = field(
-    0.0, "the same for differences from the image's mean grey", low=0, high=1
+    0.0,
+    "scale differences from the image's mean grey by 1 - this to 1 + this",
+    low=0,
+    high=1,
   )
   saturation: float = field(
-    0.0, "the same for differences from a pixel's grey", low=0, high=1
+    0.0,
+    "scale differences from each pixel's grey by 1 - this to 1 + this",
+    low=0,
+    high=1,
   )
   hue: float = field(
-    0.0, "turn the hue by up to this, in whole turns", low=0, high=0.5
+    0.0, "rotate the hue by up to this, in full turns", low=0, high=0.5
   )
   stain: float = field(
     0.0,
@@ -48,19 +55,21 @@ class AugmentConfig:
     high=1,
   )
   erasing: float = field(
-    0.0, "probability that a random rectangle is covered", low=0, high=1
+    0.0, "probability of erasing a random rectangle", low=0, high=1
   )
   mixup: float = field(
     0.0,
-    "alpha of the beta distribution of mixup's shares; 0: none; with cutmix, "
-    "each batch has one of them",
+    "mixup: alpha of the beta distribution; 0: none; with cutmix, each batch "
+    "gets one of the two at random",
     low=0,
     high=100,
   )
-  cutmix: float = field(0.0, "the same for CutMix", low=0, high=100)
+  cutmix: float = field(
+    0.0, "CutMix: alpha of the beta distribution; 0: none", low=0, high=100
+  )
   randaugment: int = field(
-    0, "operations per image after RandAugment; 0: none", low=0, high=12
+    0, "RandAugment: operations per image; 0: none", low=0, high=12
   )
   randaugment_magnitude: float = field(
-    9.0, "their magnitude; 0 changes nothing", low=0, high=10
+    9.0, "RandAugment: magnitude; 0 changes nothing", low=0, high=10
   )

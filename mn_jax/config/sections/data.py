@@ -1,4 +1,4 @@
-"""Section `data`."""
+"""Section `data`: the data set and its split."""
 
 import dataclasses
 
@@ -7,27 +7,31 @@ from mn_jax.config.field import field
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """Which images, how they are split, and where they are kept."""
+  """The data set, how it is split, and where it is cached."""
 
-  name: str = field("idc", "data set, a name in data.datasets.DATASETS")
+  name: str = field(
+    "idc", "data set, a name in data.datasets.registry.DATASETS"
+  )
   path: str = field(
-    "", "folder or archive; empty: where prepare puts it", result=False
+    "",
+    "folder or archive of the images; empty: where prepare put it",
+    result=False,
   )
   cache_dir: str = field(
     "",
-    "folder of downloads and packed caches; empty: $MN_JAX_CACHE or "
+    "folder of downloads and packed images; empty: $MN_JAX_CACHE or "
     "~/.cache/mn_jax",
     result=False,
   )
   split: str = field(
     "grouped",
     "grouped: by patient, slide or person; fixed: as published; stratified: by "
-    "image, each class in proportion; random: by image; kfold: one of several "
-    "tests, by group where groups are known",
+    "image, each class in proportion; random: by image; kfold: "
+    "cross-validation, by group where groups are known",
     choices=("grouped", "fixed", "stratified", "random", "kfold"),
   )
   split_seed: int = field(
-    0, "seed of the split, apart from `seed`", low=0, high=2**31 - 1
+    0, "seed of the split, independent of `seed`", low=0, high=2**31 - 1
   )
   val_fraction: float = field(
     0.15, "share of groups or images for validation", low=0.01, high=0.8
@@ -38,21 +42,21 @@ class DataConfig:
   folds: int = field(
     5, "kfold: number of folds; 0: one per group", low=0, high=1000
   )
-  fold: int = field(0, "kfold: which of them is the test", low=0, high=100_000)
+  fold: int = field(0, "kfold: index of the test fold", low=0, high=100_000)
   train_fraction: float = field(
     1.0,
-    "share of the training part that is used, by group where the split heeds "
-    "groups; a smaller share is part of a larger one",
+    "share of the training part that is used, whole groups where the split is "
+    "by group; a smaller share is a subset of a larger one",
     low=1e-4,
     high=1,
   )
   shared_groups: str = field(
     "keep",
-    "fixed: training images whose group is also in the published test",
+    "fixed: keep or drop training images whose group is in the published test",
     choices=("keep", "drop"),
   )
   classes: int = field(
-    0, "use the first so many classes only; 0: all", low=0, high=100_000
+    0, "use only this many classes, the first; 0: all", low=0, high=100_000
   )
   sampling: str = field(
     "shuffled",
@@ -71,7 +75,7 @@ class DataConfig:
   )
   max_unreadable: float = field(
     0.01,
-    "share of unreadable files that ends the run",
+    "largest share of unreadable files that is tolerated",
     low=0,
     high=1,
     result=False,

@@ -1,4 +1,4 @@
-"""Section `model`."""
+"""Section `model`: the network and how it is initialised."""
 
 import dataclasses
 
@@ -7,13 +7,13 @@ from mn_jax.config.field import field
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """Which network."""
+  """The network, its options and its initial weights."""
 
-  name: str = field("mobilenet_v1", "a name in models.registry.MODELS")
+  name: str = field("mobilenet_v1", "network, a name in models.registry.MODELS")
   width: float = field(1.0, "width multiplier", low=0.05, high=4)
   head: str = field(
     "own",
-    "layers after the last feature map: the network's own, or a name in "
+    "layers after the last feature map: own, the network's, or a name in "
     "models.classifier.HEADS",
   )
   weights: str = field(
@@ -23,20 +23,19 @@ class ModelConfig:
   )
   transfer: str = field(
     "scratch",
-    "scratch: initial values are drawn; fine_tune: they are pretrained and "
-    "all trained; frozen: the backbone is a fixed feature extractor",
+    "scratch: randomly initialised; fine_tune: pretrained, all parameters "
+    "trained; frozen: pretrained, the backbone a fixed feature extractor",
     choices=("scratch", "fine_tune", "frozen"),
   )
   match_statistics: int = field(
     0,
-    "fine_tune: training images from which pretrained running statistics are "
-    "taken anew, the network's function unchanged; 0: keep the file's",
+    "fine_tune: training images from which running statistics are recomputed, "
+    "with the network's function unchanged; 0: keep the pretrained ones",
     low=0,
   )
   cache_features: bool = field(
     True,
-    "compute a frozen backbone's features once, where no augmentation changes "
-    "the images",
+    "compute a frozen backbone's features once, if there is no augmentation",
     result=False,
   )
   resolution: int = field(
@@ -46,7 +45,7 @@ class ModelConfig:
     high=1024,
   )
   dropout: float = field(0.0, "dropout rate in the head", low=0, high=0.99)
-  shallow: bool = field(False, "mobilenet_v1: without five of its blocks")
+  shallow: bool = field(False, "mobilenet_v1: 8 of 13 blocks")
   separable: bool = field(
     True, "mobilenet_v1: False has full instead of separable convolutions"
   )
@@ -58,29 +57,29 @@ class ModelConfig:
     False, "mobilenet_v3: without squeeze-excite, hard swish and 5x5 kernels"
   )
   stride_in_1x1: bool = field(
-    False, "resnet50, resnet152: strides where the paper and Keras have them"
+    False, "resnet50, resnet152: strides in the 1x1 convolution, as in Keras"
   )
   norm_momentum: float = field(
     0.99,
-    "share of the old running statistics that a micro-batch keeps",
+    "momentum of the running statistics, per micro-batch",
     low=0,
     high=0.99999,
   )
   norm_debias: bool = field(
-    True, "correct running statistics for their start; False: as Keras"
+    True, "debias running statistics as Adam does; False: as Keras"
   )
   norm_over: str = field(
     "batch",
-    "images whose mean and variance BatchNorm normalises by in training: all "
-    "of a micro-batch; those on one device, which depends on how many there "
-    "are; or groups of norm_group",
+    "images that share BatchNorm's mean and variance in training: a whole "
+    "micro-batch; those on one device, which depends on the number of devices; "
+    "or groups of norm_group",
     choices=("batch", "device", "group"),
   )
   norm_group: int = field(
-    0, "norm_over 'group': images of a group, neighbours in a batch", low=0
+    0, "norm_over 'group': images per group, consecutive in a batch", low=0
   )
   dtype: str = field(
     "float32",
-    "compute type; parameters and statistics stay float32",
+    "dtype of computation; parameters and statistics stay float32",
     choices=("float32", "bfloat16"),
   )

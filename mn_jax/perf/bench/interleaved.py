@@ -84,7 +84,7 @@ class SideProcess:
         raise InputError(
           f"--peer={command.name} needs {' and '.join(command.packages)} in "
           f"{command.python}, which lacks {answer['missing']}; valid: "
-          "--peer_python=PATH of an interpreter that has them"
+          "--peer-python=PATH of an interpreter that has them"
         )
       if "refused" in answer:
         raise InputError(f"{command.name}: {answer['refused']}")
@@ -139,7 +139,7 @@ class SideProcess:
       )
     except OSError as error:
       raise InputError(
-        f"--peer_python: got {self.command.python!r}, which cannot be run "
+        f"--peer-python: got {self.command.python!r}, which cannot be run "
         f"({error.strerror}); valid: the path of a Python interpreter"
       ) from None
 

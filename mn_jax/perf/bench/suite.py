@@ -33,8 +33,8 @@ _BF16 = "--dtype=bfloat16"
 _GPU_RUN = (
   "--of=run",
   _IDC,
-  "--config.data.placement=device",
-  "--config.model.dtype=bfloat16",
+  "data.placement=device",
+  "model.dtype=bfloat16",
 )
 
 
@@ -43,7 +43,7 @@ def _sizes(
 ) -> list[Case]:
   """Flags of every model at each (resolution, batch)."""
   return [
-    (f"--model={model}", f"--resolution={resolution}", f"--batch={batch}")
+    (f"--model={model}", f"--resolution={resolution}", f"--batch-size={batch}")
     for resolution, batch in sizes
     for model in models
   ]
@@ -53,7 +53,7 @@ def _networks(
   models: Sequence[str], sizes: Sequence[tuple[int, int]], *rest: str
 ) -> list[Case]:
   return [
-    (*case, f"--mode={mode}", *rest, "--skip_missing")
+    (*case, f"--mode={mode}", *rest, "--skip-missing")
     for case in _sizes(models, sizes)
     for mode in ("infer", "train")
   ]
@@ -84,12 +84,12 @@ CASES: dict[str, list[Case]] = {
       [(224, 256), (224, 1024), (50, 1024), (50, 4096)],
       _BF16,
       # Several steps between two waits, as in training.
-      "--steps_per_turn=10",
+      "--steps-per-turn=10",
       _GPU_PEERS,
     ),
     *_operations(_MOBILENETS, [(224, 256), (50, 1024)], _BF16),
     _GPU_RUN,
-    (*_GPU_RUN, "--config.train.replicas=5"),
+    (*_GPU_RUN, "train.replicas=5"),
   ],
 }
 

@@ -106,14 +106,14 @@ class Series:
     """
     if "weak" in self.scalings and self.batch_per_device % accumulate:
       raise InputError(
-        f"--batch_per_device: got {self.batch_per_device}; valid: a multiple "
+        f"--batch-per-device: got {self.batch_per_device}; valid: a multiple "
         f"of {accumulate}, optim.accumulate"
       )
     for count in self.devices:
       multiple = count * accumulate
       if "strong" in self.scalings and self.global_batch % multiple:
         raise InputError(
-          f"--global_batch: got {self.global_batch} for {count} devices; "
+          f"--global-batch: got {self.global_batch} for {count} devices; "
           f"valid: a multiple of {multiple} ({count} devices x {accumulate} "
           "micro-batches)"
         )

@@ -104,7 +104,7 @@ def test_a_case_that_a_peer_lacks_is_the_users_to_mend(start):
 
 
 def test_an_interpreter_that_is_none_is_refused(start):
-  with pytest.raises(InputError, match=r"--peer_python: got '/nowhere/python'"):
+  with pytest.raises(InputError, match=r"--peer-python: got '/nowhere/python'"):
     start("", python="/nowhere/python")
 
 

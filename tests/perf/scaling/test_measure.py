@@ -156,7 +156,7 @@ def test_nothing_is_measured_beside_another_config(taken, tmp_path):
     ({"model__name": "nobody"}, "nobody"),
     ({"train__replicas": 2}, "train.replicas: got 2; valid: 1"),
     ({"train__steps_per_dispatch": 2}, "train.steps_per_dispatch: got 2"),
-    ({"optim__accumulate": 8, "train__batch_size": 8}, "--batch_per_device"),
+    ({"optim__accumulate": 8, "train__batch_size": 8}, "--batch-per-device"),
   ],
 )
 def test_a_config_is_refused_before_a_process_is_started(
@@ -234,7 +234,7 @@ def test_a_whole_series_of_one_and_two_processes(tmp_path):
     "--devices=1,2",
     "--processes=1,2",
     "--scaling=weak",
-    "--batch_per_device=4",
+    "--batch-per-device=4",
     "--steps=2",
     "--repeats=1",
     f"--output={tmp_path}",

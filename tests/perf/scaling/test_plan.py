@@ -203,8 +203,8 @@ def test_the_file_says_how_it_was_made(planned, tmp_path):
 @pytest.mark.parametrize(
   ("arguments", "message"),
   [
-    ({"scaling": "strong"}, "--batch_per_chip: got 64 with strong"),
-    ({"compile_counts": [64]}, "--compile_counts: got '64'"),
+    ({"scaling": "strong"}, "--batch-per-chip: got 64 with strong"),
+    ({"compile_counts": [64]}, "--compile-counts: got '64'"),
   ],
 )
 def test_arguments_that_cannot_be_planned(

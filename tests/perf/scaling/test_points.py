@@ -64,9 +64,9 @@ def test_processes_share_devices_equally():
 @pytest.mark.parametrize(
   ("fields", "accumulate", "said"),
   [
-    ({"global_batch": 6}, 1, "--global_batch: got 6 for 4 devices; valid: a"),
+    ({"global_batch": 6}, 1, "--global-batch: got 6 for 4 devices; valid: a"),
     ({"global_batch": 4}, 2, "a multiple of 8 (4 devices x 2 micro-batches)"),
-    ({"batch_per_device": 9}, 2, "--batch_per_device: got 9; valid: a multip"),
+    ({"batch_per_device": 9}, 2, "--batch-per-device: got 9; valid: a multip"),
     ({"processes": (1, 3)}, 1, "--processes: got 3, which divides none of"),
   ],
 )

@@ -64,14 +64,14 @@ def run(
   """
   if batch_per_chip is not None and scaling != "weak":
     raise InputError(
-      f"--batch_per_chip: got {batch_per_chip} with strong scaling; valid: "
+      f"--batch-per-chip: got {batch_per_chip} with strong scaling; valid: "
       "none, as strong scaling divides the config's train.batch_size"
     )
   if compile_counts is not None and (
     scaling != "weak" or not set(compile_counts) <= set(counts)
   ):
     raise InputError(
-      f"--compile_counts: got {','.join(map(str, compile_counts))!r} with "
+      f"--compile-counts: got {','.join(map(str, compile_counts))!r} with "
       f"{scaling} scaling; valid: some of --counts, with weak scaling"
     )
   network.check(config)

@@ -1,15 +1,19 @@
-"""What the configs of one data set share, and what all of them do."""
+"""Recipes that config files share: one per data set, and their variants.
+
+A function returns a config to change; a dictionary, {'section.field': value},
+is a variant for `mn_jax.config.variant`.
+"""
 
 import ml_collections
 
-from mn_jax import config as config_lib
+from mn_jax.config.experiment import default
 
 
 def _recipe() -> ml_collections.ConfigDict:
-  """From scratch on small images without an upside; for minutes on a CPU."""
-  config = config_lib.default()
-  # A run has about a hundred steps per epoch: averages over the last ten
-  # follow the weights, Keras's over the last hundred or thousand do not.
+  """Small images with no canonical orientation, from scratch, on a CPU."""
+  config = default()
+  # A run has about a hundred steps per epoch. Running statistics of the last
+  # ten steps follow the weights; Keras's, of the last hundred or thousand, lag.
   config.model.norm_momentum = 0.9
   config.augment.flip = "both"
   config.augment.quarter_turns = True
@@ -33,7 +37,7 @@ def idc() -> ml_collections.ConfigDict:
 
 
 def eurosat() -> ml_collections.ConfigDict:
-  """EuroSAT RGB tiles at 64x64, split by image, every class in proportion."""
+  """EuroSAT RGB tiles at 64x64, split by image, each class in proportion."""
   config = _recipe()
   config.data.name = "eurosat"
   config.data.split = "stratified"
@@ -47,13 +51,13 @@ def chest_xray() -> ml_collections.ConfigDict:
   config.data.name = "chest_xray"
   config.data.split = "fixed"
   config.data.image_size = 224
-  # The heart lies on one side, and the head is up.
+  # The heart is on one side, and the head is up.
   config.augment.flip = "none"
   config.augment.quarter_turns = False
   config.augment.crop_scale = 0.8
   config.augment.brightness = 0.2
   config.augment.contrast = 0.2
-  # One in four training images is normal, three in eight of the test.
+  # One in four training images is normal, but three in eight of the test.
   config.train.class_weights = "balanced"
   config.train.batch_size = 32
   config.train.epochs = 10.0
@@ -74,7 +78,7 @@ def colorectal() -> ml_collections.ConfigDict:
 
 
 def cifar100() -> ml_collections.ConfigDict:
-  """Classes 0 to 9 of CIFAR-100, enlarged to 64x64; the published test."""
+  """Classes 0 to 9 of CIFAR-100, resized to 64x64; the published test."""
   config = _recipe()
   config.data.name = "cifar100"
   config.data.classes = 10
@@ -90,7 +94,7 @@ def cifar100() -> ml_collections.ConfigDict:
 
 
 def photographs() -> ml_collections.ConfigDict:
-  """Photographs, the middle square at 224x224."""
+  """Photographs, center-cropped to 224x224."""
   config = _recipe()
   config.data.image_size = 224
   config.data.other_sizes = "crop"
@@ -101,10 +105,13 @@ def photographs() -> ml_collections.ConfigDict:
   return config
 
 
-# The whole job on an embedded sample, in about a minute on two CPU cores.
-_SAMPLE = {"optim.learning_rate": 3e-3, "observe.log_every_steps": 10}
+# A whole run on an embedded sample, in about a minute on two CPU cores.
+_SAMPLE = {
+  "optim.learning_rate": 3e-3,
+  "observe.log_every_steps": 10,
+}
 
-# The same in seconds, with several checkpoints.
+# A run on an embedded sample in seconds, with several checkpoints.
 _TEST = {
   **_SAMPLE,
   "model.width": 0.25,
@@ -152,21 +159,21 @@ FOLDER_SAMPLE = {
 }
 FOLDER_TEST = {**FOLDER_SAMPLE, **_TEST}
 
-# From pretrained weights, --config.model.weights=FILE: all of it trained, with
-# running statistics of the new images from the start; or a head on fixed
-# features, which are computed once and therefore without augmentation.
-FINE_TUNE = {"model.transfer": "fine_tune", "model.match_statistics": 2048}
+# From pretrained weights, model.weights=FILE: all parameters trained, starting
+# with running statistics of the new images; or a head on fixed features, which
+# are computed once and therefore without augmentation.
+FINE_TUNE = {
+  "model.transfer": "fine_tune",
+  "model.match_statistics": 2048,
+}
 FROZEN = {
   "model.transfer": "frozen",
-  **{
-    f"augment.{name}": value
-    for name, value in config_lib.default().augment.items()
-  },
+  **{f"augment.{name}": value for name, value in default().augment.items()},
 }
 
-# How the study of MobileNetV1 against V2 trained: patients on both sides of
-# the split, plain Adam, no augmentation, and running statistics that start at
-# 0 and 1.
+# The protocol of the published comparison of MobileNetV1 and V2: patients on
+# both sides of the split, plain Adam, no augmentation, and running statistics
+# that are not debiased.
 IDC_SOURCE = {
   "data.split": "random",
   "model.norm_debias": False,

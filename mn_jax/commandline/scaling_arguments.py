@@ -1,14 +1,17 @@
-"""The arguments of `mn_jax.tools.scaling`."""
+"""Arguments of `mn_jax.tools.scaling`: measure, plan and report."""
 
 import argparse
 import math
 from collections.abc import Callable, Sequence
 
+from mn_jax.commandline.parser import Parser, number
 from mn_jax.parallel import accelerators
 from mn_jax.perf.scaling import points
 
+_count = number(int, 1)
 
-def add_verbs(parser: argparse.ArgumentParser) -> None:
+
+def add_verbs(parser: Parser) -> None:
   """Adds measure, plan and report to the program's parser, as `verb`."""
   verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
   _add_measure(
@@ -18,8 +21,8 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
       description="Measure weak and strong scaling on the devices of this "
       "machine: the first of its accelerators, or its CPU split into as many. "
       "Every point is measured in fresh processes and kept; the same command "
-      "goes on where it was stopped.",
-      allow_abbrev=False,
+      "resumes where it was stopped.",
+      example="--config=idc_v1:sample --devices=1,2 --output=runs/scaling",
     )
   )
   _add_plan(
@@ -29,7 +32,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
       description="Compile the training step for accelerators that are not "
       "here, find the batch that fits, and predict time and cost from "
       "published rates.",
-      allow_abbrev=False,
+      example="--config=idc_v1 --chips=v5e --counts=1-16 --output=runs/plan",
     )
   )
   _add_report(
@@ -38,22 +41,21 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
       help="tables and plots of both, as a page and as Markdown",
       description="Write a page about measurements and plans: speed-up, "
       "efficiency, time and cost to train, predictions beside measurements.",
-      allow_abbrev=False,
+      example="runs/scaling runs/plan",
     )
   )
 
 
-def _add_config(parser: argparse.ArgumentParser) -> None:
+def _add_config(parser: Parser) -> None:
   parser.add_argument(
     "--config",
-    metavar="FILE[:ARG]",
+    metavar="NAME[:ARG]",
     required=True,
-    help="experiment; its fields are changed as those of training, by "
-    "--config.SECTION.FIELD=VALUE",
+    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
   )
 
 
-def _add_measure(parser: argparse.ArgumentParser) -> None:
+def _add_measure(parser: Parser) -> None:
   _add_config(parser)
   parser.add_argument(
     "--devices",
@@ -88,16 +90,16 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
     "images and sent (default: all)",
   )
   parser.add_argument(
-    "--batch_per_device",
+    "--batch-per-device",
     metavar="N",
     type=_count,
-    help="of weak scaling (default: the config's train.batch_size)",
+    help="batch size of weak scaling (default: train.batch_size)",
   )
   parser.add_argument(
-    "--global_batch",
+    "--global-batch",
     metavar="N",
     type=_count,
-    help="of strong scaling (default: the config's train.batch_size)",
+    help="batch size of strong scaling (default: train.batch_size)",
   )
   parser.add_argument(
     "--steps",
@@ -122,11 +124,12 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
     help="after which a point is given up (default: 1800)",
   )
   parser.add_argument(
-    "--output", metavar="FOLDER", required=True, help="of the points"
+    "--output", metavar="DIR", required=True, help="folder of the points"
   )
+  parser.add_overrides()
 
 
-def _add_plan(parser: argparse.ArgumentParser) -> None:
+def _add_plan(parser: Parser) -> None:
   _add_config(parser)
   names = tuple(accelerators.ACCELERATORS)
   parser.add_argument(
@@ -141,10 +144,10 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     metavar="N,...",
     type=counts,
     required=True,
-    help="of chips, such as 1,4,16 or 1-256 (powers of two)",
+    help="counts of chips, such as 1,4,16 or 1-256 (powers of two)",
   )
   parser.add_argument(
-    "--batch_per_chip",
+    "--batch-per-chip",
     metavar="N|largest",
     type=_batch,
     help="of weak scaling: images per step, or the most that fit (default: "
@@ -157,33 +160,34 @@ def _add_plan(parser: argparse.ArgumentParser) -> None:
     help="strong divides the config's train.batch_size (default: weak)",
   )
   parser.add_argument(
-    "--compile_counts",
+    "--compile-counts",
     metavar="N,...",
     type=counts,
     help="weak scaling: those of --counts whose programs are compiled; the "
     "others take that of the nearest (default: all)",
   )
   parser.add_argument(
-    "--output", metavar="FOLDER", required=True, help="of plan.json"
+    "--output", metavar="DIR", required=True, help="folder of plan.json"
   )
+  parser.add_overrides()
 
 
-def _add_report(parser: argparse.ArgumentParser) -> None:
+def _add_report(parser: Parser) -> None:
   parser.add_argument(
     "folders",
     metavar="FOLDER",
     nargs="+",
-    help="of measure or plan, any mix of them",
+    help="output folders of measure and plan, in any mix",
   )
   parser.add_argument(
     "--output",
-    metavar="FOLDER",
-    help="for the page (default: report in the first FOLDER)",
+    metavar="DIR",
+    help="folder of the page (default: report in the first FOLDER)",
   )
   parser.add_argument(
     "--markdown",
     metavar="FILE.md",
-    help="write this too, with its plots in a folder beside it",
+    help="also write this page, with its plots in a folder beside it",
   )
   parser.add_argument(
     "--price",
@@ -191,18 +195,12 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     action="append",
     default=[],
     type=_price,
-    help="per hour of one chip; may be given for several chips",
+    help="price of one chip per hour; may be repeated",
   )
 
 
-def _count(text: str) -> int:
-  if not text.isdecimal() or int(text) < 1:
-    raise argparse.ArgumentTypeError(f"got {text!r}; valid: 1 or more")
-  return int(text)
-
-
 def counts(text: str) -> tuple[int, ...]:
-  """'1,2,4', or '1-8' for the powers of two from 1 to 8; rising."""
+  """Reads '1,2,4', or '1-8' for the powers of two from 1 to 8; sorted."""
   found = set()
   for part in text.split(","):
     low, dash, high = part.partition("-")
@@ -217,7 +215,7 @@ def counts(text: str) -> tuple[int, ...]:
 
 
 def _some(valid: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-  """A reader of names that are separated by commas, each of which is valid."""
+  """Returns a type of arguments: names separated by commas."""
 
   def read(text: str) -> tuple[str, ...]:
     names = text.split(",")

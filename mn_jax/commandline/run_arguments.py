@@ -1,0 +1,164 @@
+"""Arguments of the programs that open a finished or stopped run."""
+
+import argparse
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.config import overrides
+from mn_jax.data.datasets.listing import PARTS
+from mn_jax.deploy import predictor
+from mn_jax.errors import InputError
+from mn_jax.parallel import allocator, compile_cache
+from mn_jax.run import reopen
+
+count = number(int, 1)
+seed = number(int, 0, 2**31 - 1)
+_PLACES = ("data.path", "data.cache_dir")
+
+
+def parser(name: str, *, description: str, example: str) -> Parser:
+  """Returns a parser with the arguments that name a run and its data.
+
+  Args:
+    name: of the program.
+    description: what it does.
+    example: arguments of an example.
+  """
+  made = Parser(command(name), description=description, example=example)
+  made.add_argument(
+    "--workdir",
+    metavar="DIR",
+    required=True,
+    help="folder of a finished or stopped run",
+  )
+  made.add_argument(
+    "--step",
+    metavar="STEP",
+    type=int,
+    help="step of the checkpoint (default: the best one)",
+  )
+  made.add_argument(
+    "--batch-size",
+    metavar="SIZE",
+    type=count,
+    help="images per batch (default: as the run evaluated)",
+  )
+  return made
+
+
+def add_part(parser: Parser, default: str) -> None:
+  """Adds `--part`, a part of the run's split."""
+  parser.add_argument(
+    "--part",
+    choices=PARTS,
+    default=default,
+    help=f"part of the run's split (default: {default})",
+  )
+
+
+def add_precision(parser: Parser, default: str) -> None:
+  """Adds `--precision`; `default` describes what happens without it."""
+  parser.add_argument(
+    "--precision",
+    metavar="NAME",
+    choices=predictor.PRECISIONS,
+    help="compute in float32 or bfloat16; int8 and int8_bfloat16 do so with "
+    f"weights stored as 8-bit integers (default: {default})",
+  )
+
+
+def add_places(parser: Parser) -> None:
+  """Adds the overrides of where a run's data are; to be called last."""
+  parser.add_overrides(
+    "data.path=PATH and data.cache_dir=DIR, if the images or the packed cache "
+    "are no longer where the run had them"
+  )
+
+
+def places(changes: Sequence[str]) -> dict[str, str]:
+  """Returns the arguments `data_path` and `cache_dir` that overrides give.
+
+  Raises:
+    InputError: for an override of another field.
+  """
+  values = dict(map(overrides.parse, changes))
+  for path in values:
+    if path not in _PLACES:
+      raise InputError(f"{path}: got it; valid: {' and '.join(_PLACES)}")
+  return {
+    argument: values[path]
+    for argument, path in zip(("data_path", "cache_dir"), _PLACES, strict=True)
+    if path in values
+  }
+
+
+def open_run(args: argparse.Namespace) -> reopen.SavedRun:
+  """Opens the run that arguments name.
+
+  Raises:
+    InputError: if there is no such run or checkpoint.
+  """
+  allocator.keep_freed_memory()
+  run = reopen.open_run(
+    pathlib.Path(args.workdir).expanduser(),
+    step=args.step,
+    batch_size=args.batch_size,
+    **places(args.overrides),
+  )
+  compile_cache.keep(run.config.data.cache_dir)
+  return run
+
+
+def output_folder(path: pathlib.Path) -> pathlib.Path:
+  """Returns a folder that can be written, created where it is missing.
+
+  Raises:
+    InputError: if it cannot be written.
+  """
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    writable = os.access(path, os.W_OK)
+  except OSError:
+    writable = False
+  if not writable:
+    raise InputError(
+      f"--output: got {str(path)!r}, which cannot be written; valid: a folder "
+      "you may create or write"
+    )
+  return path
+
+
+def output_picture(output: str | None, default: pathlib.Path) -> pathlib.Path:
+  """Returns the path of a picture, once it is known that it can be written.
+
+  Args:
+    output: as `--output`, or None.
+    default: the path then.
+
+  Raises:
+    InputError: if that is no .png, or its folder cannot be written.
+  """
+  path = pathlib.Path(output or default).expanduser()
+  if path.suffix.lower() != ".png" or path.is_dir():
+    raise InputError(f"--output: got {str(path)!r}; valid: a file called *.png")
+  output_folder(path.parent)
+  return path
+
+
+def save_picture(picture: np.ndarray, path: pathlib.Path) -> None:
+  """Writes u8[h, w, 3] to a file.
+
+  Raises:
+    InputError: if it cannot be written.
+  """
+  try:
+    Image.fromarray(picture).save(path)
+  except OSError as error:
+    raise InputError(
+      f"--output: got {str(path)!r} ({error}); valid: a file that you may write"
+    ) from None

@@ -1,0 +1,76 @@
+"""Arguments of the programs that train several runs: studies and sweeps."""
+
+import pathlib
+from collections.abc import Sequence
+
+from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.errors import InputError
+
+
+def parser(name: str, *, description: str, example: str, seeds: int) -> Parser:
+  """Returns a parser with the arguments that all of these programs have.
+
+  Args:
+    name: of the program.
+    description: what it does.
+    example: arguments of an example.
+    seeds: default of `--seeds`.
+  """
+  made = Parser(command(name), description=description, example=example)
+  made.add_argument(
+    "--workdir",
+    metavar="DIR",
+    default="",
+    help="folder of all runs (default: runs/NAME)",
+  )
+  made.add_argument(
+    "--seeds",
+    metavar="COUNT",
+    type=number(int, 1),
+    default=seeds,
+    help=f"seeds per row, from 0 (default: {seeds})",
+  )
+  made.add_argument(
+    "--collect", action="store_true", help="run nothing, only gather results"
+  )
+  return made
+
+
+def add_sample_and_index(parser: Parser) -> None:
+  """Adds `--sample` and `--index`."""
+  parser.add_argument(
+    "--sample",
+    action="store_true",
+    help="run in seconds on the embedded sample; numbers mean nothing",
+  )
+  parser.add_argument(
+    "--index",
+    metavar="K",
+    type=int,
+    help="run only the K-th, from 0, for an array of jobs",
+  )
+
+
+def folder(workdir: str, name: str, *, sample: bool = False) -> pathlib.Path:
+  """Returns the folder of all runs.
+
+  Args:
+    workdir: as `--workdir`; '' for the default.
+    name: of a file, or its path.
+    sample: whether the runs are those of `--sample`.
+  """
+  stem = pathlib.Path(name).stem + ("_sample" if sample else "")
+  return pathlib.Path(workdir or f"runs/{stem}").expanduser()
+
+
+def select[Job](jobs: Sequence[Job], index: int | None) -> Sequence[Job]:
+  """Returns the job of `--index` alone, or all of them without it.
+
+  Raises:
+    InputError: if there is no job of that index.
+  """
+  if index is None:
+    return jobs
+  if not 0 <= index < len(jobs):
+    raise InputError(f"--index: got {index}; valid: 0 to {len(jobs) - 1}")
+  return [jobs[index]]

@@ -1,0 +1,93 @@
+"""Overrides of config fields on the command line: `section.field=value`."""
+
+import ast
+import dataclasses
+import types
+from collections.abc import Iterable
+from typing import Any
+
+import ml_collections
+
+from mn_jax.config import checks
+from mn_jax.config.experiment import Config
+from mn_jax.errors import InputError
+
+
+def parse(text: str) -> tuple[str, Any]:
+  """Reads an override.
+
+  Ranges are left to `checks.from_config_dict`, which sees the whole config.
+
+  Args:
+    text: `section.field=value` or `field=value`; a bool is true or false in
+      any case, a tuple is written as in Python.
+
+  Returns:
+    'section.field', and the value in the type of the field.
+
+  Raises:
+    InputError: if there is no such field, or the value has another type.
+  """
+  path, equals, value = text.partition("=")
+  if not equals:
+    raise InputError(f"got {text!r}; valid: SECTION.FIELD=VALUE")
+  return path, _value(_field(path, value), path, value)
+
+
+def apply(values: ml_collections.ConfigDict, overrides: Iterable[str]) -> None:
+  """Changes fields of a config in place, later overrides over earlier ones.
+
+  Raises:
+    InputError: for the first override that is wrong.
+  """
+  for path, value in map(parse, overrides):
+    put(values, path, value)
+
+
+def put(
+  values: ml_collections.ConfigDict | dict[str, Any], path: str, value: Any
+) -> None:
+  """Changes one field of a config in place; its value is not checked.
+
+  Args:
+    values: all sections.
+    path: 'section.field' or 'field'.
+    value: the new one.
+
+  Raises:
+    InputError: if there is no such field.
+  """
+  _field(path, value)
+  section, _, field = path.rpartition(".")
+  (values[section] if section else values)[field] = value
+
+
+def _field(path: str, value: Any) -> dataclasses.Field:
+  """Returns the field that a path names."""
+  section, names = Config, path.split(".")
+  for depth, name in enumerate(names, 1):
+    fields = {f.name: f for f in dataclasses.fields(section)}
+    if name not in fields:
+      raise InputError(f"{path}: unknown field; valid: {', '.join(fields)}")
+    section = fields[name].type
+    if dataclasses.is_dataclass(section) == (depth == len(names)):
+      raise InputError(f"{path}: got {value!r}; valid: section.field=value")
+  return fields[name]
+
+
+def _value(field: dataclasses.Field, path: str, text: str) -> Any:
+  kind = field.type
+  if kind is bool:
+    if text.lower() not in ("true", "false"):
+      raise InputError(f"{path}: got {text!r}; valid: True or False")
+    return text.lower() == "true"
+  if isinstance(kind, types.GenericAlias):
+    try:
+      value = ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+      value = text
+    return checks.check_value(field, path, value)
+  try:
+    return kind(text)
+  except ValueError:
+    raise InputError(f"{path}: got {text!r}; valid: {kind.__name__}") from None

@@ -1,0 +1,112 @@
+"""Arguments of programs: overrides among them, dashes, errors of one line."""
+
+import sys
+
+import pytest
+
+from mn_jax.commandline import parser as parser_lib
+from mn_jax.commandline import program
+from mn_jax.commandline.parser import Parser, number
+from mn_jax.errors import InputError
+
+
+@pytest.fixture
+def parser():
+  made = Parser("toy", example="a --some-count=3 seed=1")
+  made.add_argument("file")
+  made.add_argument("--some-count", metavar="N", type=number(int, 1, 9))
+  made.add_argument("--price", action="append", default=[])
+  made.add_overrides()
+  return made
+
+
+def test_overrides_may_stand_anywhere(parser):
+  line = "seed=1 a --config.model.width=0.5 --price v5e=1 data.path=a=b.c"
+  args = parser.parse([*line.split(), "--config.data.name", "idc"])
+  assert args.file == "a"
+  assert args.price == ["v5e=1"]
+  assert args.overrides == [
+    "seed=1",
+    "model.width=0.5",
+    "data.path=a=b.c",
+    "data.name=idc",
+  ]
+
+
+def test_flags_may_have_underscores(parser):
+  for flag in ("--some-count=3", "--some_count=3"):
+    assert parser.parse(["a", flag]).some_count == 3
+
+
+def test_what_follows_two_dashes_is_no_override(parser):
+  assert parser.parse(["--", "seed=1"]).file == "seed=1"
+
+
+def test_wrong_arguments_are_one_line(parser):
+  for line, message in (
+    ("", "the following arguments are required: file"),
+    ("a --some-count=0", "--some-count: got 0; valid: 1 to 9"),
+    ("a --some-count=b", "--some-count: got b; valid: 1 to 9"),
+    ("a --some", "got '--some'; valid: see --help"),
+    ("a b", "got 'b'; valid: SECTION.FIELD=VALUE"),
+    ("a model.with=1", "model.with: unknown field; valid: name, width"),
+    ("a --config.seed", "--config.seed: got no value; valid: --config.seed=V"),
+    ("a --config.seed --price=1", "--config.seed: got no value"),
+    ("a seed=x", "seed: got 'x'; valid: int"),
+  ):
+    with pytest.raises(InputError) as error:
+      parser.parse(line.split())
+    assert str(error.value).startswith(message)
+
+
+def test_a_parser_without_overrides_leaves_their_like_alone():
+  parser = Parser("toy")
+  parser.add_argument("paths", nargs="*")
+  assert parser.parse(["a.b=c", "seed=1"]).paths == ["a.b=c", "seed=1"]
+  with pytest.raises(InputError, match=r"got '--config\.seed=1'; valid: see"):
+    parser.parse(["--config.seed=1"])
+
+
+def test_numbers_are_finite():
+  for text in ("nan", "inf"):
+    with pytest.raises(Exception, match=f"got {text}; valid: 0 or more"):
+      number(float, 0)(text)
+  assert number(float, 0)("1e3") == 1000
+
+
+def test_help_starts_with_an_example_that_a_shell_reads(parser):
+  assert parser.format_help().startswith(
+    "example:\n  toy a --some-count=3 seed=1\n\nusage: toy "
+  )
+  long = Parser("toy", example=" ".join(f"--number-{i}=1" for i in range(9)))
+  lines = long.format_help().partition("\n\n")[0].splitlines()
+  assert len(lines) > 2
+  assert all(line.endswith(" \\") for line in lines[1:-1])
+  assert max(map(len, lines)) <= 80
+
+
+def test_a_program_is_called_as_it_was_started(monkeypatch):
+  for argv, name, expected in (
+    ("/venv/bin/mn-jax", "slide-map", "mn-jax slide-map"),
+    ("x.py", "slide-map", "python -m mn_jax.tools.slide_map"),
+    ("x.py", "train", "python -m mn_jax.main"),
+  ):
+    monkeypatch.setattr(sys, "argv", [argv])
+    assert parser_lib.command(name) == expected
+
+
+def test_exit_codes_and_what_is_said(capsys):
+  def ends(outcome):
+    def end(argv):
+      if isinstance(outcome, BaseException):
+        raise outcome
+      return outcome
+
+    return program.run("toy", end, [], hint=program.RESUMES)
+
+  assert [ends(None), ends(1)] == [0, 1]
+  assert ends(InputError("a: got\n  1")) == 2
+  assert ends(KeyboardInterrupt()) == 130
+  assert capsys.readouterr().err == (
+    "toy: a: got 1\ntoy: stopped; the same command resumes\n"
+  )
