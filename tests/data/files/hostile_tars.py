@@ -124,13 +124,18 @@ def refused_tars() -> list[Refused]:
       ("GNU traversal", member("L", b"../b\0", b"L"), "leaves", "../b"),
     )
   ]
+  return [*cases, *_refused_damaged(), *_refused_compressed()]
+
+
+def _refused_damaged() -> list[Refused]:
+  good, a = member("good.png", b"1"), member("a", b"1")
   plain = library_tar(tarfile.USTAR_FORMAT)
   archive = tar_of(good, a)
   bad_sum = bytearray(archive)
   bad_sum[1024] ^= 1
   end = len(tar_of(good)) - 1024
   huge = block("a", b"\x80" + bytes(7) + (1 << 31).to_bytes(4))
-  cases += [
+  return [
     Refused("huge", tar_of(block("a", HUGE)), f"{HUGE} bytes, at most", "a"),
     Refused("huge in binary", tar_of(good, huge), "bytes, at most", "a"),
     Refused(
@@ -155,10 +160,10 @@ def refused_tars() -> list[Refused]:
       "damaged first header", plain[:5] + b"X" + plain[6:], "not a readable"
     ),
   ]
-  return cases + _refused_compressed(plain)
 
 
-def _refused_compressed(plain: bytes) -> list[Refused]:
+def _refused_compressed() -> list[Refused]:
+  plain = library_tar(tarfile.USTAR_FORMAT)
   packed = gzip.compress(plain)
   many = tar_of(*(member(f"{i}.png", b"1") for i in range(65)))
   # An .xz block's header with a dictionary of 4 GiB (its format, 5.3.1).

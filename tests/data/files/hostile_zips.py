@@ -46,8 +46,11 @@ def renamed(data: bytes, old: bytes, new: bytes) -> bytes:
 
 
 def refused_zips() -> list[Refused]:
-  one = zip_of(("a.png", b"1"))
-  two = zip_of(("a.png", b"1"), ("b.png", b"2"))
+  """Zips that are not opened."""
+  return [*_bad_names(), *_bad_members(), *_bad_sizes(), *_unreadable()]
+
+
+def _bad_names() -> list[Refused]:
   cases = [
     Refused(name, zip_of(("good.png", b"1"), (bad, b"2")), reason, bad)
     for name, bad, reason in NAMES
@@ -58,7 +61,19 @@ def refused_zips() -> list[Refused]:
     if second_ != second:
       data = renamed(data, second_.encode(), second.encode())
     cases.append(Refused(name, data, reason, second))
-  cases += [
+  hidden = renamed(zip_of(("a#.exe", b"2")), b"a#.exe", b"a\0.exe")
+  long = zip_of(("n" * 1025, b"1"))
+  return [
+    *cases,
+    Refused("null byte", hidden, "null byte", "a\0.exe"),
+    Refused("long name", long, "1024 bytes", "n" * 80 + "..."),
+  ]
+
+
+def _bad_members() -> list[Refused]:
+  """Members of another kind than a plain file."""
+  one = zip_of(("a.png", b"1"))
+  cases = [
     Refused(name, zip_of((entry("a.png", mode | 0o777), b"x")), "link", "a.png")
     for name, mode in (
       ("link", stat.S_IFLNK),
@@ -68,79 +83,71 @@ def refused_zips() -> list[Refused]:
       ("socket", stat.S_IFSOCK),
     )
   ]
-  hidden = renamed(zip_of(("a#.exe", b"2")), b"a#.exe", b"a\0.exe")
-  long = "n" * 1025
-  # Both entries of the directory point at the first member's bytes.
-  shared = patched(two, 42, "<L", 0)
-  # The first member is said to reach into the second, as quoted headers do.
-  quoted = bytearray(zip_of(("a", b"x" * 9), ("b", b"y" * 9), method=0))
-  at = quoted.index(b"PK\1\2")
-  struct.pack_into("<LL", quoted, at + 20, 49, 49)
-  directory = one.rindex(b"PK\1\2")
-  not_utf8 = patched(one, 8, "<H", 0x800).replace(b"a.png", b"\xff.png")
-  wide = zipfile.ZipInfo("a.png")
-  wide.extra = struct.pack("<HHQ", 1, 8, 1 << 60)
-  lost = zipfile.ZipInfo("a.png")
-  lost.extra = struct.pack("<HH", 0x7777, 0)
   folder = patched(zip_of(("a.pn#", b"1")), 46, "5s", b"a.pn/")
   return [
     *cases,
-    Refused("null byte", hidden, "null byte", "a\0.exe"),
-    Refused("long name", zip_of((long, b"1")), "1024 bytes", "n" * 80 + "..."),
     Refused("encrypted", patched(one, 8, "<H", 1), "encrypted", "a.png"),
     Refused("strong", patched(one, 8, "<H", 0x41), "encrypted", "a.png"),
     Refused("masked", patched(one, 8, "<H", 0x2000), "encrypted", "a.png"),
     Refused("patch", patched(one, 8, "<H", 0x20), "a patch", "a.png"),
     Refused("bzip2", zip_of(("a", b"1"), method=12), "method 12; valid", "a"),
     Refused("lzma", zip_of(("a", b"1"), method=14), "method 14; valid", "a"),
+    Refused("folder with content", folder, "folder with content", "a.pn/"),
+  ]
+
+
+def _bad_sizes() -> list[Refused]:
+  """Bombs, and members whose bytes lie where they cannot."""
+  one = zip_of(("a.png", b"1"))
+  two = zip_of(("a.png", b"1"), ("b.png", b"2"))
+  # Both entries of the directory point at the first member's bytes.
+  shared = patched(two, 42, "<L", 0)
+  # The first member is said to reach into the second, as quoted headers do.
+  quoted = bytearray(zip_of(("a", b"x" * 9), ("b", b"y" * 9), method=0))
+  at = quoted.index(b"PK\1\2")
+  struct.pack_into("<LL", quoted, at + 20, 49, 49)
+  wide = zipfile.ZipInfo("a.png")
+  wide.extra = struct.pack("<HHQ", 1, 8, 1 << 60)
+  wide = patched(zip_of((wide, b"1")), 24, "<L", 0xFFFFFFFF)
+  huge = patched(one, 20, "<LL", HUGE, HUGE)
+  beyond = patched(one, 42, "<L", len(one))
+  unequal = patched(zip_of(("a", b"1234"), method=0), 24, "<L", 3)
+  return [
     Refused("bomb", zip_of(("b.png", bytes(1 << 20))), "200 : 1", "b.png"),
     Refused("huge", patched(one, 24, "<L", HUGE), "200 : 1", "a.png"),
-    Refused(
-      "huge and stored",
-      patched(one, 20, "<LL", HUGE, HUGE),
-      f"{HUGE} bytes, at most",
-      "a.png",
-    ),
-    Refused(
-      "huge by zip64",
-      patched(zip_of((wide, b"1")), 24, "<L", 0xFFFFFFFF),
-      "200 : 1",
-      "a.png",
-    ),
-    Refused(
-      "no size for zip64",
-      patched(
-        patched(zip_of((lost, b"1")), 51, "<HH", 1, 0), 24, "<L", 0xFFFFFFFF
-      ),
-      "not a readable",
-    ),
+    Refused("huge and stored", huge, f"{HUGE} bytes, at most", "a.png"),
+    Refused("huge by zip64", wide, "200 : 1", "a.png"),
     Refused("shared bytes", shared, "overlaps another", "b.png"),
     Refused("quoted header", bytes(quoted), "overlaps another", "a"),
-    Refused(
-      "beyond the end",
-      patched(one, 42, "<L", len(one)),
-      "overlaps the directory",
-      "a.png",
-    ),
-    Refused(
-      "two stored sizes",
-      patched(zip_of(("a", b"1234"), method=0), 24, "<L", 3),
-      "two sizes",
-      "a",
-    ),
-    Refused("folder with content", folder, "folder with content", "a.pn/"),
-    Refused("empty file", b"", "not a readable zip or tar"),
-    Refused("text", b"<html>404 Not Found</html>", "not a readable zip or tar"),
-    Refused("zeros", bytes(10240), "not a readable zip or tar"),
-    Refused("half a zip", two[: len(two) // 2], "not a readable"),
-    Refused("zip without end", one[:-10], "not a readable"),
-    Refused(
-      "damaged directory",
-      one[:directory] + b"XXXX" + one[directory + 4 :],
-      "not a readable",
-    ),
-    Refused("zip name not utf-8", not_utf8, "not a readable"),
-    Refused("too new", patched(one, 6, "<H", 255), "not a readable"),
+    Refused("beyond the end", beyond, "overlaps the directory", "a.png"),
+    Refused("two stored sizes", unequal, "two sizes", "a"),
+  ]
+
+
+def _unreadable() -> list[Refused]:
+  """Files that are not zips, or damaged ones."""
+  one = zip_of(("a.png", b"1"))
+  directory = one.rindex(b"PK\1\2")
+  not_utf8 = patched(one, 8, "<H", 0x800).replace(b"a.png", b"\xff.png")
+  lost = zipfile.ZipInfo("a.png")
+  lost.extra = struct.pack("<HH", 0x7777, 0)
+  lost = patched(zip_of((lost, b"1")), 51, "<HH", 1, 0)
+  return [
+    Refused(name, data, "not a readable zip or tar")
+    for name, data in (
+      ("no size for zip64", patched(lost, 24, "<L", 0xFFFFFFFF)),
+      ("empty file", b""),
+      ("text", b"<html>404 Not Found</html>"),
+      ("zeros", bytes(10240)),
+      ("half a zip", one[: len(one) // 2]),
+      ("zip without end", one[:-10]),
+      (
+        "damaged directory",
+        one[:directory] + b"XXXX" + one[directory + 4 :],
+      ),
+      ("zip name not utf-8", not_utf8),
+      ("too new", patched(one, 6, "<H", 255)),
+    )
   ]
 
 
