@@ -1,1 +1,1 @@
-"""Trained networks outside of training."""
+"""Trained networks that classify new images."""

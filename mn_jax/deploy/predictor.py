@@ -1,4 +1,8 @@
-"""A trained network for images that come one by one, BatchNorm folded."""
+"""Classifies images with a trained network, its BatchNorm folded.
+
+The network is that of a run, or one with published weights. Its weights may be
+stored and computed with in another precision than it was trained in.
+"""
 
 import dataclasses
 import functools
@@ -14,23 +18,23 @@ from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import folding, quantize, registry, variables
-from mn_jax.parallel import buckets
+from mn_jax.parallel import batching
 from mn_jax.run import reopen, split_data
 from mn_jax.weights import imagenet
 from mn_jax.weights import pretrained as pretrained_lib
 
-# Of images u8[r, r, 3], read one by one: each one's f32[classes].
+# Maps any number of images u8[r, r, 3] to the logits f32[classes] of each.
 Logits = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
-  """What a folded network is kept and computed in.
+  """How a folded network's weights are stored and its products computed.
 
   Attributes:
     dtype: compute type of the backbone: 'float32' or 'bfloat16'.
-    int8: whether kernels are kept as 8-bit integers; if not, those of the
-      backbone are kept in the compute type, those of the head in float32.
+    int8: whether kernels are stored as 8-bit integers; if not, those of the
+      backbone are stored in the compute type, those of the head in float32.
   """
 
   dtype: str
@@ -47,13 +51,13 @@ PRECISIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """What classifies images.
+  """A trained network and the preparation of its images.
 
   Attributes:
-    classes: their names, in the order of the logits.
-    prepare: u8[h, w, 3] of any size -> u8[r, r, 3], the same size for all.
-    logits: of any number of prepared images, one by one and in order; see
-      `buckets.stream`.
+    classes: names of the classes, in the order of the logits.
+    prepare: resizes an image, u8[h, w, 3] of any size -> u8[r, r, 3].
+    logits: maps any number of prepared images to their logits f32[classes],
+      in order.
   """
 
   classes: tuple[str, ...]
@@ -61,7 +65,7 @@ class Predictor:
   logits: Logits
 
   def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """f32[classes] for each of any number of prepared images, in order."""
+    """Yields f32[classes] for each of any number of prepared images."""
     return map(scipy.special.softmax, self.logits(images))
 
 
@@ -72,13 +76,14 @@ def from_weights(
   precision: str = "float32",
   batch_size: int = 32,
 ) -> Predictor:
-  """A network with published weights, which sees the middle of the image.
+  """Loads a network with published weights, which sees the centre of images.
 
   Args:
-    path: see `weights.pretrained.load`.
-    network: which; its number of classes is taken from the file.
+    path: file of the weights, as `weights.pretrained.load` reads them.
+    network: the network that they are of; the number of classes is taken from
+      the file.
     precision: a name in PRECISIONS.
-    batch_size: images at once, at most.
+    batch_size: largest number of images in a batch.
 
   Raises:
     InputError: if the file does not fit, or has no classifier.
@@ -126,12 +131,12 @@ def from_weights(
 def from_workdir(
   path: pathlib.Path, *, precision: str | None = None, batch_size: int = 32
 ) -> Predictor:
-  """A run's best checkpoint, or its newest where none was validated.
+  """Loads the best checkpoint of a run, or the newest if none was validated.
 
   Args:
     path: the run's workdir.
     precision: a name in PRECISIONS; None for the run's compute type.
-    batch_size: images at once, at most.
+    batch_size: largest number of images in a batch.
 
   Raises:
     InputError: if the folder is not that of a run, or has no checkpoint.
@@ -144,14 +149,15 @@ def from_workdir(
 def from_run(
   run: reopen.SavedRun, *, precision: str | None = None, batch_size: int = 32
 ) -> Predictor:
-  """The network of an opened run, which sees images as in training.
+  """Makes a predictor of an opened run, which sees images as in training.
 
-  Where other sizes were dropped in training, they are squeezed here.
+  Images of sizes that training dropped are resized, without regard to their
+  aspect ratio.
 
   Args:
-    run: with the checkpoint that is used.
+    run: the run, opened at the checkpoint to be used.
     precision: a name in PRECISIONS; None for the run's compute type.
-    batch_size: images at once, at most.
+    batch_size: largest number of images in a batch.
   """
   return Predictor(
     classes=run.classes,
@@ -173,21 +179,21 @@ def predict_rows(
   *,
   precision: str,
 ) -> Predictions:
-  """Predictions of the folded network for images of the run's data set.
+  """Predicts images of a run's data set with its folded network.
 
-  `SavedRun.predict` computes the same with the evaluation step of training.
+  `SavedRun.predict` does so with the evaluation step of training.
 
   Args:
-    run: with the checkpoint that is used.
-    data: of the run.
-    rows: i64[n], rows of its cache.
+    run: the run, opened at the checkpoint to be used.
+    data: the run's data set.
+    rows: i64[n], rows of the packed images.
     precision: a name in PRECISIONS.
   """
-  chosen = from_run(
+  predictor = from_run(
     run, precision=precision, batch_size=run.config.eval.batch_size
   )
   images = (data.cache.images[row] for row in rows)
-  logits = np.stack([*chosen.logits(images)])
+  logits = np.stack([*predictor.logits(images)])
   labels = data.cache.labels[rows]
   log_probabilities = scipy.special.log_softmax(logits, axis=1)
   return Predictions(
@@ -206,14 +212,14 @@ def compile_logits(
   precision: str,
   batch_size: int,
 ) -> Logits:
-  """A network with its BatchNorm folded, compiled when it is used.
+  """Folds a network's BatchNorm; it is compiled when it is first applied.
 
   Args:
-    network: its definition.
+    network: definition of the network.
     values: its variables, not folded yet.
-    resolution: of its input in pixels; 0: as the images are.
+    resolution: input size in pixels; 0: that of the images.
     precision: a name in PRECISIONS.
-    batch_size: images at once, at most.
+    batch_size: largest number of images in a batch.
   """
   chosen, conventions = PRECISIONS[precision], network.conventions
   module = registry.build(network, dtype=chosen.dtype, folded=True)
@@ -240,5 +246,7 @@ def compile_logits(
     return module.apply({**stored, "params": params}, x, False)[0]
 
   return functools.partial(
-    buckets.stream, functools.partial(apply, stored), largest=batch_size
+    batching.apply_in_batches,
+    functools.partial(apply, stored),
+    batch_size=batch_size,
   )

@@ -1,1 +1,1 @@
-"""What a trained network looks at, and how it arranges images."""
+"""What a trained network looks at, and how classes lie in its features."""

@@ -1,4 +1,4 @@
-"""What a network makes of images before its head, and how classes lie in it."""
+"""Features of images, their projections onto a plane, and class separation."""
 
 import dataclasses
 import functools
@@ -17,42 +17,41 @@ from mn_jax.errors import InputError
 from mn_jax.models import variables as variables_lib
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.registry import Conventions
-from mn_jax.parallel import buckets
+from mn_jax.parallel import batching
 
-# Of the features, for t-SNE.
-_COMPONENTS = 50
-# Distances in memory at once.
-_DISTANCES = 1 << 24
+_TSNE_COMPONENTS = 50  # principal components that t-SNE starts from
+_MAX_DISTANCES = 1 << 24  # between pairs of images, in memory at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Planes:
-  """Features in two dimensions.
+class Projections:
+  """Features projected onto a plane.
 
   Attributes:
-    pca: f64[n, 2], the two principal components.
-    shares: of the variance that each has; NaN where there is none.
+    pca: f64[n, 2], the first two principal components.
+    explained_variance: share of the variance in each of them, in [0, 1]; NaN
+      where all features are equal.
     tsne: f64[n, 2].
   """
 
   pca: np.ndarray
-  shares: tuple[float, float]
+  explained_variance: tuple[float, float]
   tsne: np.ndarray
 
 
 def layers(module: Classifier, resolution: int) -> tuple[str, ...]:
-  """The names of a network's feature maps, 'pooled' last.
+  """Returns the names of a network's feature maps, 'pooled' last.
 
   Args:
     module: the network.
-    resolution: of its input in pixels.
+    resolution: input size in pixels.
   """
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
   shapes = variables_lib.shapes(module, resolution)
   names: list[str] = []
 
   def apply(values, x):
-    # Traced, for the order of names, which a dictionary loses that leaves JAX.
+    # While it is traced: JAX sorts the keys of a dictionary that it returns.
     names.extend(module.apply(values, x, False)[1])
 
   jax.eval_shape(apply, shapes, image)
@@ -70,20 +69,20 @@ def features(
   batch_size: int,
   progress: Callable[[int, int], None],
 ) -> np.ndarray:
-  """A feature map of every image, averaged over its pixels.
+  """Computes a layer's features of images, averaged over each map's pixels.
 
   Args:
     module: the network.
-    conventions: its input's.
-    variables: its parameters and statistics.
+    conventions: how its input is normalised.
+    variables: its parameters and running statistics.
     images: u8[n, h, w, 3].
-    layer: a name in `layers`; 'pooled' is the last map.
-    resolution: of the network's input in pixels; 0: as the images are.
-    batch_size: images at once, at most.
+    layer: one of `layers`; 'pooled' is the last feature map.
+    resolution: input size in pixels; 0: that of the images.
+    batch_size: largest number of images in a batch.
     progress: called with (images done, images in all).
 
   Returns:
-    f32[n, c].
+    Features f32[n, channels].
   """
 
   @jax.jit
@@ -94,27 +93,27 @@ def features(
       mean=conventions.mean,
       std=conventions.std,
     )
-    found = module.apply(values, x, False)[1][layer].astype(jnp.float32)
-    return found if found.ndim == 2 else found.mean(axis=(1, 2))
+    maps = module.apply(values, x, False)[1][layer].astype(jnp.float32)
+    return maps if maps.ndim == 2 else maps.mean(axis=(1, 2))
 
   program = functools.partial(apply, jax.device_put(variables))
-  found = []
-  for row in buckets.stream(program, images, largest=batch_size):
-    found.append(row)
-    progress(len(found), len(images))
-  return np.stack(found)
+  rows = []
+  for row in batching.apply_in_batches(program, images, batch_size=batch_size):
+    rows.append(row)
+    progress(len(rows), len(images))
+  return np.stack(rows)
 
 
-def planes(features: np.ndarray, *, seed: int) -> Planes:
-  """Projects features onto planes.
+def project(features: np.ndarray, *, seed: int) -> Projections:
+  """Projects features onto a plane by PCA and by t-SNE.
 
   t-SNE (van der Maaten and Hinton 2008) takes the first 50 principal components
-  and begins at the first two; its distances between clusters and the sizes of
-  clusters mean nothing.
+  and is initialised with the first two. The distances between its clusters and
+  their sizes have no meaning.
 
   Args:
-    features: f32[n, c].
-    seed: of t-SNE.
+    features: f32[n, channels].
+    seed: random seed of t-SNE.
 
   Raises:
     InputError: if there are too few images.
@@ -126,10 +125,10 @@ def planes(features: np.ndarray, *, seed: int) -> Planes:
     )
   values = features.astype(np.float64)
   if np.ptp(values, axis=0).max() == 0:
-    nowhere = np.zeros((len(values), 2))
-    return Planes(nowhere, (np.nan, np.nan), nowhere)
+    origin = np.zeros((len(values), 2))
+    return Projections(origin, (np.nan, np.nan), origin)
   pca = sklearn.decomposition.PCA(
-    min(_COMPONENTS, *values.shape), svd_solver="full"
+    min(_TSNE_COMPONENTS, *values.shape), svd_solver="full"
   )
   components = pca.fit_transform(values)
   tsne = sklearn.manifold.TSNE(
@@ -138,11 +137,11 @@ def planes(features: np.ndarray, *, seed: int) -> Planes:
     random_state=seed,
   )
   first, second = pca.explained_variance_ratio_[:2].tolist()
-  # Its threads wait for each other in loops: where other programs use the
-  # processors too, one is ten times as fast as two.
+  # Its threads spin while they wait for each other: where other programs use
+  # the processors too, one thread is ten times as fast as two.
   with threadpoolctl.threadpool_limits(1):
     embedded = tsne.fit_transform(components)
-  return Planes(components[:, :2].copy(), (first, second), embedded)
+  return Projections(components[:, :2].copy(), (first, second), embedded)
 
 
 def knn_accuracy(
@@ -152,20 +151,20 @@ def knn_accuracy(
   *,
   k: int = 5,
 ) -> float:
-  """Share of images whose nearest others, by Euclid's distance, are right.
+  """Leave-one-out accuracy of a k-nearest-neighbours classifier.
 
-  The commonest class of the nearest k answers, of equally common ones that
-  with the nearest image.
+  It predicts the majority class of the k nearest other images by Euclidean
+  distance; of classes in a tie, that of the nearest image.
 
   Args:
-    features: f32[n, c].
+    features: f32[n, channels].
     labels: i32[n].
-    groups: str[n]; images of the same group are no neighbours. None where
-      nothing is known of what belongs together.
-    k: neighbours.
+    groups: str[n], such as patients; images of the same group are not
+      neighbours. None: all other images may be.
+    k: number of neighbours.
 
   Returns:
-    NaN if an image has fewer than k possible neighbours.
+    Accuracy in [0, 1]; NaN if an image has fewer than k possible neighbours.
   """
   values = features.astype(np.float64)
   values = values - values.mean(axis=0)
@@ -178,30 +177,33 @@ def knn_accuracy(
     return float("nan")
   # Above 1 for each neighbour; the rest breaks ties and never adds up to 1.
   weights = 1 + 0.5 ** (2 + np.arange(k))
-  right = 0
-  step = max(1, _DISTANCES // len(values))
+  correct = 0
+  step = max(1, _MAX_DISTANCES // len(values))
   for start in range(0, len(values), step):
-    some = slice(start, start + step)
-    distances = squares - 2 * values[some] @ values.T
-    distances[group[some, None] == group] = np.inf
+    block = slice(start, start + step)
+    distances = squares - 2 * values[block] @ values.T
+    distances[group[block, None] == group] = np.inf
     nearest = np.argsort(distances, axis=1, kind="stable")[:, :k]
     votes = np.zeros((len(nearest), labels.max() + 1))
     for rank in range(k):
-      found = labels[nearest[:, rank]]
-      votes[np.arange(len(nearest)), found] += weights[rank]
-    right += (votes.argmax(axis=1) == labels[some]).sum()
-  return float(right / len(values))
+      votes[np.arange(len(nearest)), labels[nearest[:, rank]]] += weights[rank]
+    correct += (votes.argmax(axis=1) == labels[block]).sum()
+  return float(correct / len(values))
 
 
 def silhouette(features: np.ndarray, labels: np.ndarray) -> float:
-  """How much nearer images are to their own class than to the next one.
+  """Computes the mean silhouette coefficient (Rousseeuw 1987) of the classes.
 
-  Rousseeuw 1987: the mean over images, in [-1, 1]. NaN where there are fewer
-  than two classes, or as many as images.
+  It is near 1 where images are much closer to their own class than to the next
+  one, and near 0 where classes overlap.
 
   Args:
-    features: f32[n, c].
+    features: f32[n, channels].
     labels: i32[n].
+
+  Returns:
+    The mean over images, in [-1, 1]; NaN where there are fewer than two
+    classes, or as many as images.
   """
   if not 2 <= len(np.unique(labels)) < len(labels):
     return float("nan")

@@ -1,8 +1,9 @@
-"""Which pixels a network's answer depends on: maps of saliency.
+"""Saliency maps: which pixels a network's prediction depends on.
 
-Each of these shows something else, and none proves what a network has learned.
-A map that hardly changes when the parameters are drawn anew says nothing about
-them (Adebayo et al. 2018, arXiv:1810.03292); the tests hold these to that.
+Each method shows something else, and none proves what a network has learned. A
+map that hardly changes when the network is randomly initialised again says
+nothing about its parameters (Adebayo et al. 2018, arXiv:1810.03292); the tests
+apply this sanity check to every method.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from mn_jax.augment import inputs
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.registry import Conventions
 
-# One number per image, of f32[batch, ...]: the logit that is asked about.
+# Maps f32[batch, ...] to f32[batch]: the logit to explain of each image.
 Score = Callable[[jax.Array], jax.Array]
 
 METHODS = ("gradient", "smooth_grad", "integrated_gradients", "grad_cam")
@@ -24,15 +25,16 @@ METHODS = ("gradient", "smooth_grad", "integrated_gradients", "grad_cam")
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """What the methods leave open.
+  """Hyperparameters of the methods.
 
   Attributes:
-    samples: of SmoothGrad, noisy copies of each image.
-    noise: of SmoothGrad, standard deviation over the image's range of values.
-    seed: of that noise.
-    steps: of integrated gradients, points on the way from the baseline.
-    baseline: of integrated gradients, the grey value of the image in which
-      nothing is to be seen, in [0, 255].
+    samples: noisy copies of each image, for SmoothGrad.
+    noise: standard deviation of the noise over the image's range of values, for
+      SmoothGrad.
+    seed: random seed of the noise.
+    steps: points on the path from the baseline, for integrated gradients.
+    baseline: grey value of the blank image that the path starts from, in
+      [0, 255], for integrated gradients.
   """
 
   samples: int = 32
@@ -43,17 +45,16 @@ class Settings:
 
 
 def gradient(score: Score, x: jax.Array) -> jax.Array:
-  """How strongly a score depends on each pixel, near the image.
+  """Maps the gradient of a score (Simonyan et al. 2013, arXiv:1312.6034).
 
-  Simonyan et al. 2013, arXiv:1312.6034: the largest derivative, by absolute
-  value, of a pixel's channels.
+  It is the largest absolute derivative among a pixel's channels.
 
   Args:
-    score: f32[batch, h, w, 3] -> f32[batch], each image's by itself.
-    x: f32[batch, h, w, 3].
+    score: f32[batch, h, w, 3] -> f32[batch], for each image by itself.
+    x: f32[batch, h, w, 3], normalised.
 
   Returns:
-    f32[batch, h, w], 0 and more.
+    f32[batch, h, w], non-negative.
   """
   return jnp.abs(_derivative(score, x)).max(axis=-1)
 
@@ -61,16 +62,19 @@ def gradient(score: Score, x: jax.Array) -> jax.Array:
 def smooth_grad(
   score: Score, x: jax.Array, *, samples: int, noise: float, seed: int
 ) -> jax.Array:
-  """`gradient` with derivatives that are means over noisy copies.
+  """Maps a score by SmoothGrad (Smilkov et al. 2017, arXiv:1706.03825).
 
-  Smilkov et al. 2017, arXiv:1706.03825.
+  It is the gradient averaged over noisy copies of the image.
 
   Args:
-    score, x: see `gradient`.
-    samples, noise, seed: see `Settings`.
+    score: f32[batch, h, w, 3] -> f32[batch], for each image by itself.
+    x: f32[batch, h, w, 3], normalised.
+    samples: number of noisy copies.
+    noise: standard deviation over each image's range of values.
+    seed: random seed of the noise.
 
   Returns:
-    f32[batch, h, w], 0 and more.
+    f32[batch, h, w], non-negative.
   """
   axes = (1, 2, 3)
   span = x.max(axis=axes, keepdims=True) - x.min(axis=axes, keepdims=True)
@@ -87,51 +91,53 @@ def smooth_grad(
 def integrated_gradients(
   score: Score, x: jax.Array, baseline: jax.Array, *, steps: int
 ) -> jax.Array:
-  """What each pixel adds to the score on the way from a baseline.
+  """Maps what each pixel adds to a score on the path from a baseline.
 
-  Sundararajan et al. 2017, arXiv:1703.01365, with the channels of a pixel
-  added. But for the error of the integral, by the midpoint rule, a map's sum is
-  the score of the image less that of the baseline. That error is large where
-  the score is rough: measure it (`Explainer.rise`).
+  Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365), summed over
+  the channels of a pixel. Up to the error of the integral, by the midpoint
+  rule, a map's sum is the score of the image minus that of the baseline. That
+  error is large where the score is rough: `Explainer.score_difference` measures
+  it.
 
   Args:
-    score, x: see `gradient`.
+    score: f32[batch, h, w, 3] -> f32[batch], for each image by itself.
+    x: f32[batch, h, w, 3], normalised.
     baseline: f32[1, 1, 1, 3] or of the shape of x.
-    steps: of the integral.
+    steps: points at which the gradient is computed.
 
   Returns:
     f32[batch, h, w], of either sign.
   """
-  way = x - baseline
+  path = x - baseline
 
-  def add(total: jax.Array, share: jax.Array) -> tuple[jax.Array, None]:
-    return total + _derivative(score, baseline + share * way), None
+  def add(total: jax.Array, fraction: jax.Array) -> tuple[jax.Array, None]:
+    return total + _derivative(score, baseline + fraction * path), None
 
-  shares = (jnp.arange(steps, dtype=jnp.float32) + 0.5) / steps
-  total, _ = jax.lax.scan(add, jnp.zeros_like(x), shares)
-  return (way * total / steps).sum(axis=-1)
+  fractions = (jnp.arange(steps, dtype=jnp.float32) + 0.5) / steps
+  total, _ = jax.lax.scan(add, jnp.zeros_like(x), fractions)
+  return (path * total / steps).sum(axis=-1)
 
 
 def grad_cam(score: Score, maps: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """Where the channels are active that raise the score.
+  """Maps where channels that raise a score are active, by Grad-CAM.
 
   Selvaraju et al. 2017, arXiv:1610.02391.
 
   Args:
-    score: f32[batch, h', w', c] -> f32[batch].
-    maps: f32[batch, h', w', c], a feature map.
-    size: height and width of the result in pixels; bilinear.
+    score: f32[batch, h', w', channels] -> f32[batch].
+    maps: f32[batch, h', w', channels], a layer's feature maps.
+    size: height and width in pixels that the result is resized to, bilinearly.
 
   Returns:
-    f32[batch, h, w], 0 and more.
+    f32[batch, h, w], non-negative.
   """
   weights = _derivative(score, maps).mean(axis=(1, 2), keepdims=True)
-  found = jax.nn.relu((weights * maps).sum(axis=-1))
-  return jax.image.resize(found, (len(found), *size), "bilinear")
+  cam = jax.nn.relu((weights * maps).sum(axis=-1))
+  return jax.image.resize(cam, (len(cam), *size), "bilinear")
 
 
 class Explainer:
-  """The maps of a network, compiled once for each method and shape."""
+  """Saliency maps of one network, compiled once for each method and shape."""
 
   def __init__(
     self,
@@ -145,9 +151,9 @@ class Explainer:
 
     Args:
       module: the network.
-      conventions: its input's.
-      resolution: of its input in pixels; 0: as the images are.
-      settings: None for their defaults.
+      conventions: how its input is normalised.
+      resolution: input size in pixels; 0: that of the images.
+      settings: of the methods; None for their defaults.
     """
     self._module, self._conventions = module, conventions
     self._resolution = resolution
@@ -158,7 +164,7 @@ class Explainer:
     )
 
   def logits(self, variables: dict, images: np.ndarray) -> np.ndarray:
-    """f32[batch, classes] of u8 or f32[batch, h, w, 3] in [0, 255]."""
+    """Maps u8 or f32[batch, h, w, 3] in [0, 255] to f32[batch, classes]."""
     return np.asarray(self._logits(variables, images))
 
   def explain(
@@ -168,32 +174,37 @@ class Explainer:
     images: np.ndarray,
     classes: np.ndarray,
   ) -> np.ndarray:
-    """Maps of what raises a logit.
+    """Maps which pixels raise the logits of some classes.
 
     Args:
       method: one of METHODS.
-      variables: of the network.
+      variables: the network's parameters and running statistics.
       images: u8[batch, h, w, 3].
-      classes: i32[batch], whose logits to explain.
+      classes: i32[batch], the class to explain of each image.
 
     Returns:
-      f32[batch, h', w'] at the resolution of the network's input; 0 and more
-      but for integrated gradients, which are negative where a pixel lowers the
-      logit.
+      f32[batch, h', w'] at the network's input size; non-negative, except that
+      integrated gradients are negative where a pixel lowers the logit.
     """
     classes = jnp.asarray(classes, jnp.int32)
     return np.asarray(self._map(method, variables, images, classes))
 
-  def rise(
+  def score_difference(
     self, variables: dict, images: np.ndarray, classes: np.ndarray
   ) -> np.ndarray:
-    """f32[batch], what the maps of integrated gradients should add up to.
+    """Computes what the maps of integrated gradients should add up to.
 
-    Arguments are those of `explain`.
+    Args:
+      variables: the network's parameters and running statistics.
+      images: u8[batch, h, w, 3].
+      classes: i32[batch], the class to explain of each image.
+
+    Returns:
+      f32[batch], logits of the images minus those of the baseline.
     """
     blank = np.full((1, *images.shape[1:]), self._settings.baseline, np.float32)
-    rise = self.logits(variables, images) - self.logits(variables, blank)
-    return rise[np.arange(len(classes)), classes]
+    difference = self.logits(variables, images) - self.logits(variables, blank)
+    return difference[np.arange(len(classes)), classes]
 
   def _input(self, images: jax.Array) -> jax.Array:
     return inputs.to_input(
@@ -229,7 +240,7 @@ class Explainer:
       )
     if method == "integrated_gradients":
       blank = jnp.full((1, 1, 1, 3), settings.baseline, jnp.float32)
-      # As it is, and not at the network's resolution: it has one value.
+      # One pixel, which is not resized to the network's resolution.
       baseline = inputs.to_input(
         blank,
         resolution=0,
@@ -250,5 +261,5 @@ class Explainer:
 
 
 def _derivative(score: Score, x: jax.Array) -> jax.Array:
-  # Of the sum over the batch: each image's score depends on it alone.
+  # Of the sum over the batch: an image's score depends on that image alone.
   return jax.grad(lambda x: score(x).sum())(x)

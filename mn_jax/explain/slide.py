@@ -1,4 +1,4 @@
-"""A slide put together from its patches: arithmetic on their positions."""
+"""Assembles a whole-slide image, or a map of it, from its patches."""
 
 import dataclasses
 import functools
@@ -6,18 +6,17 @@ import math
 
 import numpy as np
 
-# Of a map or a picture: 16 Mi, 128 MiB of float64 for each channel.
-_MOST_CELLS = 1 << 24
+_MAX_CELLS = 1 << 24  # of a map: 128 MiB of float64 for each channel
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """The finest cells that patches cover whole.
+  """The coarsest grid on which every patch covers whole cells.
 
   Attributes:
     corners: i64[n, 2], column and row of each patch's upper left cell; x runs
       to the right, y down.
-    side: of a patch in cells.
+    side: side of a patch in cells.
     cell: side of a cell in pixels of the slide.
   """
 
@@ -26,42 +25,42 @@ class Grid:
   cell: int
 
   def shape(self) -> tuple[int, int]:
-    """Rows and columns of cells from the first patch to the last."""
+    """Returns the rows and columns of cells that the patches span."""
     columns, rows = (self.corners.max(axis=0) + self.side).tolist()
     return rows, columns
 
 
 def grid(positions: np.ndarray, size: int) -> Grid:
-  """The grid of some patches.
+  """Lays the grid of the patches of one slide.
 
   Args:
     positions: i[n, 2], x and y of each upper left pixel within the slide.
     size: height and width of a patch in pixels of the slide.
 
   Raises:
-    ValueError: if the grid would have too many cells: such positions are not
-      those of one slide.
+    ValueError: if the grid would have too many cells: such patches are not all
+      of one slide.
   """
   corners = positions.astype(np.int64)
   corners = corners - corners.min(axis=0)
   cell = functools.reduce(math.gcd, np.unique(corners).tolist(), size)
-  made = Grid(corners // cell, size // cell, cell)
-  _check(made.shape())
-  return made
+  layout = Grid(corners // cell, size // cell, cell)
+  _check(layout.shape())
+  return layout
 
 
 def average(
   corners: np.ndarray, tiles: np.ndarray, shape: tuple[int, int]
 ) -> np.ndarray:
-  """Puts tiles in place; where some overlap, their mean.
+  """Puts tiles in place and averages them where they overlap.
 
   Args:
     corners: i64[n, 2], column and row of each tile's upper left cell.
-    tiles: [n, side, side] or [n, side, side, c], numbers.
+    tiles: [n, side, side] or [n, side, side, channels], of any number type.
     shape: rows and columns of the result.
 
   Returns:
-    f64[rows, columns] or f64[rows, columns, c]; NaN where no tile is.
+    f64[rows, columns] or f64[rows, columns, channels]; NaN where no tile is.
   """
   _check(shape)
   side, channels = tiles.shape[1], tiles.shape[3:]
@@ -78,14 +77,14 @@ def average(
 
 
 def spread(layout: Grid, values: np.ndarray) -> np.ndarray:
-  """A map of one number per patch.
+  """Maps one number per patch onto the slide.
 
   Args:
-    layout: of the patches.
-    values: f[n].
+    layout: the grid of the patches.
+    values: f[n], one per patch.
 
   Returns:
-    f64[rows, columns], means where patches overlap; NaN where none is.
+    f64[rows, columns], averaged where patches overlap; NaN where none is.
   """
   tiles = np.broadcast_to(
     values.astype(np.float64)[:, None, None],
@@ -95,17 +94,17 @@ def spread(layout: Grid, values: np.ndarray) -> np.ndarray:
 
 
 def mosaic(layout: Grid, images: np.ndarray, *, largest: int) -> np.ndarray:
-  """The patches themselves, in place.
+  """Assembles the image of a slide from its patches.
 
   Args:
-    layout: of the patches.
+    layout: the grid of the patches.
     images: u8[n, h, h, 3].
-    largest: height or width in pixels that the result has at most, unless it
-      has more cells; each patch is shrunk by averaging.
+    largest: maximum height and width of the result in pixels, unless it has
+      more cells; each patch is shrunk by averaging.
 
   Returns:
-    f64[rows * k, columns * k, 3] in [0, 255] with a whole number k of pixels a
-    cell; NaN where no patch is.
+    f64[rows * k, columns * k, 3] in [0, 255] with a whole number k of pixels
+    per cell, averaged where patches overlap; NaN where none is.
   """
   shape = layout.shape()
   finest = max(1, images.shape[1] // layout.side)
@@ -116,16 +115,16 @@ def mosaic(layout: Grid, images: np.ndarray, *, largest: int) -> np.ndarray:
 
 
 def shrink(images: np.ndarray, side: int) -> np.ndarray:
-  """Resizes by averaging areas, exactly.
+  """Shrinks images by averaging over areas, exactly.
 
   Args:
     images: u8[n, h, h, 3].
-    side: of the result in pixels.
+    side: height and width of the result in pixels.
 
   Returns:
     f64[n, side, side, 3] in [0, 255].
   """
-  # Row i takes of each pixel the share that lies in [i, i + 1) * h / side.
+  # Row i takes the share of each pixel that lies in [i, i + 1) * h / side.
   edges = np.arange(side + 1) * images.shape[1] / side
   pixels = np.arange(images.shape[1])
   covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(
@@ -136,5 +135,5 @@ def shrink(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def _check(shape: tuple[int, int]) -> None:
-  if math.prod(shape) > _MOST_CELLS:
-    raise ValueError(f"{shape[1]} x {shape[0]} cells, more than {_MOST_CELLS}")
+  if math.prod(shape) > _MAX_CELLS:
+    raise ValueError(f"{shape[1]} x {shape[0]} cells, more than {_MAX_CELLS}")

@@ -97,7 +97,7 @@ def _embed(argv: Sequence[str] | None) -> None:
       f"--workdir: got {str(run.path)!r}, whose network of step {run.step} has "
       "features that are not finite; valid: a run that did not diverge"
     )
-  planes = embedding.planes(features, seed=args.seed)
+  projections = embedding.project(features, seed=args.seed)
   numbers = {
     "experiment": run.config.experiment,
     "step": run.step,
@@ -112,7 +112,10 @@ def _embed(argv: Sequence[str] | None) -> None:
     ),
     "majority_rate": float(np.bincount(labels).max() / len(labels)),
     "silhouette": embedding.silhouette(features, labels),
-    **{f"pca{i}_variance": share for i, share in enumerate(planes.shares, 1)},
+    **{
+      f"pca{i}_variance": share
+      for i, share in enumerate(projections.explained_variance, 1)
+    },
     "seed": args.seed,
   }
   text = json.dumps(writers.jsonable(numbers), indent=2)
@@ -130,9 +133,9 @@ def _embed(argv: Sequence[str] | None) -> None:
   picture = inspection_figures.embedding(
     {
       "PCA, "
-      + " and ".join(f"{s:.0%}" for s in planes.shares)
-      + " of variance": planes.pca,
-      "t-SNE": planes.tsne,
+      + " and ".join(f"{s:.0%}" for s in projections.explained_variance)
+      + " of variance": projections.pca,
+      "t-SNE": projections.tsne,
     },
     labels,
     data.classes,

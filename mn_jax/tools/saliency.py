@@ -178,7 +178,9 @@ def _saliency(argv: Sequence[str] | None) -> None:
       if args.class_name is not None:
         shown = np.full_like(predicted, run.classes.index(args.class_name))
       count = min(size, len(images) - start)
-      rises.append(explainer.rise(run.variables, images[rows], shown)[:count])
+      rises.append(
+        explainer.score_difference(run.variables, images[rows], shown)[:count]
+      )
       for name in methods:
         found = explainer.explain(name, run.variables, images[rows], shown)
         maps[name].append(found[:count])

@@ -1,4 +1,4 @@
-"""Features of images, their planes, and how classes lie in them."""
+"""Features of images, their projections, and how classes lie in them."""
 
 import jax
 import numpy as np
@@ -133,25 +133,25 @@ def test_the_silhouette_tells_clusters_from_noise():
 
 def test_planes_show_what_there_is():
   features, labels = clusters()
-  planes = embedding.planes(features, seed=0)
-  assert planes.pca.shape == planes.tsne.shape == (60, 2)
+  projections = embedding.project(features, seed=0)
+  assert projections.pca.shape == projections.tsne.shape == (60, 2)
   singular = np.linalg.svd(features - features.mean(axis=0))[1] ** 2
   np.testing.assert_allclose(
-    planes.shares, singular[:2] / singular.sum(), rtol=1e-4
+    projections.explained_variance, singular[:2] / singular.sum(), rtol=1e-4
   )
-  for points in (planes.pca, planes.tsne):
+  for points in (projections.pca, projections.tsne):
     assert embedding.knn_accuracy(points, labels, None) > 0.95
-  again = embedding.planes(features, seed=0)
-  np.testing.assert_array_equal(planes.tsne, again.tsne)
+  again = embedding.project(features, seed=0)
+  np.testing.assert_array_equal(projections.tsne, again.tsne)
 
 
 def test_planes_of_equal_images_are_a_point():
-  planes = embedding.planes(np.ones((8, 3), np.float32), seed=0)
-  assert not planes.pca.any()
-  assert not planes.tsne.any()
-  assert np.isnan(planes.shares).all()
+  projections = embedding.project(np.ones((8, 3), np.float32), seed=0)
+  assert not projections.pca.any()
+  assert not projections.tsne.any()
+  assert np.isnan(projections.explained_variance).all()
 
 
 def test_too_few_images_are_refused():
   with pytest.raises(InputError, match="--count: got 3 images with 5 features"):
-    embedding.planes(np.ones((3, 5), np.float32), seed=0)
+    embedding.project(np.ones((3, 5), np.float32), seed=0)

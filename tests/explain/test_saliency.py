@@ -150,7 +150,7 @@ def test_integrated_gradients_are_complete():
   rise = rise - explainer.logits(values, np.zeros_like(images))
   rise = rise[np.arange(3), classes]
   np.testing.assert_allclose(
-    explainer.rise(values, images, classes), rise, atol=1e-6
+    explainer.score_difference(values, images, classes), rise, atol=1e-6
   )
   assert np.abs(rise).min() > 1e-3
   np.testing.assert_allclose(maps.sum(axis=(1, 2)), rise, rtol=0.02)

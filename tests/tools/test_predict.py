@@ -16,7 +16,7 @@ from PIL import Image
 from mn_jax.data import decode
 from mn_jax.deploy import predictor
 from mn_jax.models import registry
-from mn_jax.parallel import buckets
+from mn_jax.parallel import batching
 from mn_jax.tools import predict
 from tests.weights import toy_h5
 
@@ -45,7 +45,9 @@ def batches(monkeypatch):
     return predictor.Predictor(
       classes=CLASSES,
       prepare=lambda image: decode.resize(image, 4),
-      logits=lambda images: buckets.stream(program, images, largest=batch_size),
+      logits=lambda images: batching.apply_in_batches(
+        program, images, batch_size=batch_size
+      ),
     )
 
   monkeypatch.setattr(predictor, "from_workdir", from_workdir)
