@@ -72,7 +72,7 @@ def test_predictions_fit_every_metric(classes):
     )
 
 
-def test_the_majority_is_that_of_training():
+def test_majority_class_of_the_training_part():
   labels = np.array([0, 1, 1, 1, 2, 2, 0, 0, 0, 0], np.int32)
   found = baselines.majority(
     labels, train=np.arange(6), rows=np.arange(6, 10), classes=4
@@ -87,7 +87,7 @@ def test_the_majority_is_that_of_training():
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_colours_are_learnt(classes):
+def test_colour_baselines_learn_colours(classes):
   images, labels = _coloured(classes=classes)
   found = _of_images(images, labels, classes, **_parts())
   for name, least in (("mean", 0.99), ("histogram", 0.99)):
@@ -97,7 +97,7 @@ def test_colours_are_learnt(classes):
   assert result["accuracy"] < 0.65
 
 
-def test_a_histogram_sees_what_a_mean_does_not():
+def test_histogram_separates_images_of_equal_mean():
   images, labels = _chequered()
   found = _of_images(images, labels, 2, **_parts())
   mean, histogram = (
@@ -122,7 +122,7 @@ def test_features_are_means_and_shares_of_colours():
   )
 
 
-def test_images_are_read_in_blocks_wherever_they_are(tmp_path, monkeypatch):
+def test_images_are_read_in_blocks(tmp_path, monkeypatch):
   images, labels = _coloured()
   whole = baselines.colour_histogram(images, labels, classes=2, **_parts())
   np.save(tmp_path / "images.npy", images)
@@ -152,7 +152,7 @@ def test_a_class_without_training_images_has_a_finite_loss():
     np.testing.assert_allclose(found.probabilities()[:, 2], 1 / 43, rtol=1e-5)
 
 
-def test_of_one_class_the_majority_is_all_there_is():
+def test_one_training_class_gives_the_majority_baseline():
   images, labels = _coloured()
   train = np.flatnonzero(labels == 1)[:20]
   found = _of_images(images, labels, 2, train=train, rows=np.arange(9))

@@ -15,7 +15,7 @@ def _reordered(predictions, groups, seed=0):
   return toy.take(predictions, rows), groups[rows]
 
 
-def test_draws_are_the_same_on_every_machine():
+def test_resamples_are_the_same_on_every_machine():
   drawn = [bootstrap.draw(8, seed=3, number=n).tolist() for n in range(3)]
   assert drawn == [
     [2, 0, 1, 2, 0, 0, 2, 1],
@@ -24,7 +24,7 @@ def test_draws_are_the_same_on_every_machine():
   ]
 
 
-def test_draws_are_the_upper_bits_of_philox():
+def test_resamples_use_the_upper_bits_of_philox():
   # A Philox word, then the product with 5 in integers of any length.
   words = np.random.Philox(key=[9, 4]).random_raw(5)
   groups = [(int(word) >> 32) * 5 >> 32 for word in words]
@@ -33,7 +33,7 @@ def test_draws_are_the_upper_bits_of_philox():
   )
 
 
-def test_draws_are_with_replacement_and_alike():
+def test_resamples_are_uniform_with_replacement():
   drawn = np.array([bootstrap.draw(50, seed=1, number=n) for n in range(400)])
   assert (drawn.sum(axis=1) == 50).all()
   assert len(np.unique(drawn, axis=0)) == 400
@@ -42,7 +42,7 @@ def test_draws_are_with_replacement_and_alike():
   assert drawn.var() == pytest.approx(49 / 50, abs=0.05)
 
 
-def test_intervals_are_the_same_each_time_in_any_order():
+def test_intervals_do_not_depend_on_the_order_of_images():
   predictions = toy.random(60, 2)
   groups = np.array([f"patient {i % 11}" for i in range(60)])
   options = {"positive": 1, "resamples": 50}
@@ -96,7 +96,7 @@ def test_intervals_are_quantiles_of_resampled_metrics(positive):
     assert interval.resamples == 40
 
 
-def test_images_alike_within_groups_widen_the_interval():
+def test_similar_images_within_groups_widen_the_interval():
   predictions = toy.take(toy.random(20, 2), np.repeat(np.arange(20), 25))
   predictions = dataclasses.replace(predictions, ids=np.arange(500))
   width = {}
@@ -109,7 +109,7 @@ def test_images_alike_within_groups_widen_the_interval():
   assert 4 < width["group"] / width["image"] < 6
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says():
+def test_coverage_of_intervals():
   covered = []
   for seed in range(80):
     rng = np.random.default_rng(seed)
@@ -126,7 +126,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
   assert np.mean(covered) == pytest.approx(0.8, abs=0.13)
 
 
-def test_undefined_resamples_are_counted_and_left_out():
+def test_undefined_resamples_are_counted():
   # Half of the resamples of two groups lack one of them, and so a class.
   predictions = toy.binary([1, 1, 0, 0], [0.9, 0.4, 0.6, 0.2])
   result = bootstrap.intervals(
@@ -138,7 +138,7 @@ def test_undefined_resamples_are_counted_and_left_out():
   assert result["accuracy"].undefined == 0
 
 
-def test_what_is_undefined_has_no_interval():
+def test_undefined_metrics_have_no_interval():
   options = {"positive": 1, "resamples": 30}
   one_class = toy.binary([1, 1, 1], [0.9, 0.4, 0.6])
   result = bootstrap.intervals(one_class, **options)
@@ -153,7 +153,7 @@ def test_what_is_undefined_has_no_interval():
   }
 
 
-def test_one_group_tells_nothing_of_others():
+def test_one_group_has_no_interval():
   result = bootstrap.intervals(
     toy.random(30, 2),
     positive=1,
@@ -209,7 +209,7 @@ def test_weights_count_as_repetitions(name, positive, seed):
 
 
 @pytest.mark.parametrize("positive", [None, 1])
-def test_a_class_may_drop_out(positive):
+def test_weights_may_drop_a_class(positive):
   predictions = toy.random(60, 3)
   for label in range(3):
     weights = np.where(predictions.labels == label, 0, 2)
@@ -218,7 +218,7 @@ def test_a_class_may_drop_out(positive):
 
 
 @pytest.mark.parametrize("positive", [None, 1])
-def test_of_a_network_that_diverged_little_is_defined(positive):
+def test_weighted_metrics_of_a_diverged_network(positive):
   predictions = toy.random(30, 2)
   logits = predictions.logits.copy()
   logits[3, 1] = np.nan

@@ -54,14 +54,14 @@ def test_ece_is_the_mean_gap_of_the_images_bins():
   assert result == pytest.approx(expected, abs=1e-12)
 
 
-def test_ece_of_the_surest():
+def test_ece_of_confident_predictions():
   sure = 50 * np.eye(3)[[0, 1, 2, 0]]
   for labels, expected in (([0, 1, 2, 0], 0), ([1, 2, 0, 1], 1)):
     ece = calibration.reliability(toy.of(labels, sure)).ece()
     assert ece == pytest.approx(expected, abs=1e-12)
 
 
-def test_ece_of_a_network_that_says_its_accuracy_is_0():
+def test_ece_of_a_calibrated_network_is_0():
   # Three quarters of the images that get 0.75 are right.
   predictions = toy.binary([1, 1, 1, 0], [0.75] * 4)
   assert calibration.reliability(predictions).ece() < 1e-7
@@ -69,7 +69,7 @@ def test_ece_of_a_network_that_says_its_accuracy_is_0():
 
 @pytest.mark.parametrize("classes", [2, 5])
 @pytest.mark.parametrize("factor", [0.1, 1, 7])
-def test_the_temperature_is_that_of_the_least_loss(classes, factor):
+def test_the_temperature_minimises_the_loss(classes, factor):
   predictions = toy.random(200, classes)
   predictions = dataclasses.replace(
     predictions, logits=predictions.logits * np.float32(factor)
@@ -85,7 +85,7 @@ def test_the_temperature_is_that_of_the_least_loss(classes, factor):
   assert _loss(predictions, temperature) <= best.fun + 1e-15
 
 
-def test_the_temperature_undoes_a_factor():
+def test_the_temperature_undoes_scaled_logits():
   predictions = toy.random(300, 3)
   hot = dataclasses.replace(predictions, logits=4 * predictions.logits)
   assert calibration.fit_temperature(hot) == pytest.approx(
@@ -100,7 +100,7 @@ def test_the_temperature_undoes_a_factor():
   assert temperature == pytest.approx(1, abs=0.05)
 
 
-def test_scaling_changes_probabilities_and_losses_alike():
+def test_scaling_changes_probabilities_and_losses():
   predictions = toy.random(100, 3)
   scaled = calibration.scale(predictions, 2.5)
   np.testing.assert_allclose(

@@ -131,7 +131,7 @@ def test_auroc_counts_ties_as_half():
   assert classification.summarize(constant, positive=1)["auroc"] == _close(0.5)
 
 
-def test_auroc_tells_probabilities_apart_that_are_nearly_1():
+def test_auroc_separates_probabilities_close_to_1():
   # In float32 both would be 1.
   logits = [[0, 40], [0, 30]]
   with np.errstate(over="raise"):
@@ -215,7 +215,7 @@ def test_mcc_of_more_images_than_integers_of_64_bits_can_multiply():
 
 
 @pytest.mark.parametrize("positive", [None, 1])
-def test_decisions_can_be_given(positive):
+def test_predicted_classes_can_be_passed(positive):
   predictions = toy.random(200, 3)
   found = np.random.default_rng(1).integers(0, 3, 200)
   result = classification.summarize(
@@ -232,7 +232,7 @@ def test_decisions_can_be_given(positive):
 
 
 @pytest.mark.parametrize("name", [*toy.extremes(), "random"])
-def test_the_table_of_classes_is_scikit_learns(name):
+def test_per_class_metrics_are_scikit_learns(name):
   predictions = (toy.extremes() | {"random": toy.random(300, 5)})[name]
   labels, found = predictions.labels, predictions.logits.argmax(1)
   classes = predictions.logits.shape[1]
@@ -272,7 +272,7 @@ def test_the_table_of_classes_is_scikit_learns(name):
   assert all(len(column) == classes for column in table.values())
 
 
-def test_a_network_that_diverged_has_a_table_of_supports():
+def test_per_class_metrics_of_a_diverged_network():
   table = classification.per_class(toy.of([0, 1, 1], np.full((3, 2), np.nan)))
   assert table.keys() == classification.per_class(toy.random(9, 2)).keys()
   np.testing.assert_array_equal(table.pop("support"), [1, 2])
@@ -284,7 +284,7 @@ LABELS = [0, 0, 1, 1, 1, 0, 1, 1]
 SCORES = [0.1, 0.9, 0.2, 0.7, 0.9, 0.8, 0.9, 0.1]
 
 
-def test_the_worst_come_first_and_of_those_alike_the_largest():
+def test_the_worst_and_largest_groups_come_first():
   groups = np.where(np.arange(8) == 5, "b", GROUPS)
   assert classification.accuracy_by_group(
     toy.binary(LABELS, SCORES), groups
@@ -296,7 +296,7 @@ def test_the_worst_come_first_and_of_those_alike_the_largest():
   ]
 
 
-def test_the_shares_add_up_to_the_accuracy():
+def test_group_accuracies_add_up_to_the_accuracy():
   predictions = toy.random(200, 3)
   groups = np.random.default_rng(0).integers(0, 9, 200).astype(str)
   accuracies = classification.accuracy_by_group(predictions, groups)
@@ -306,7 +306,7 @@ def test_the_shares_add_up_to_the_accuracy():
   assert sum(group.images for group in accuracies) == 200
 
 
-def test_decisions_may_be_others():
+def test_group_accuracy_of_passed_classes():
   predictions = toy.binary(LABELS, SCORES)
   accuracies = classification.accuracy_by_group(
     predictions, GROUPS, predicted=np.array(LABELS)
@@ -314,7 +314,7 @@ def test_decisions_may_be_others():
   assert [group.accuracy for group in accuracies] == [1.0] * 4
 
 
-def test_a_network_that_diverged_has_no_accuracy():
+def test_group_accuracy_of_a_diverged_network():
   predictions = toy.of(LABELS, np.full((8, 2), np.nan))
   accuracies = classification.accuracy_by_group(predictions, GROUPS)
   assert np.isnan([group.accuracy for group in accuracies]).all()

@@ -22,7 +22,7 @@ def _pair(n: int = 80, classes: int = 2):
   )
 
 
-def test_agreement_is_of_answers_whatever_is_true():
+def test_agreement_does_not_depend_on_labels():
   first, second = _pair(classes=3)
   found = comparison.agreement(first, second)
   ours, theirs = first.logits.argmax(1), second.logits.argmax(1)
@@ -46,7 +46,7 @@ def test_agreement_is_of_answers_whatever_is_true():
   assert decided.largest_probability_difference == largest
 
 
-def test_agreement_is_undefined_where_an_answer_is():
+def test_agreement_with_undefined_logits_is_undefined():
   first, second = _pair()
   second.logits[3, 1] = np.inf
   found = comparison.agreement(first, second)
@@ -90,21 +90,21 @@ def _by_ranks(gaps) -> float:
   return min(1, 2 * min((sums <= found).mean(), (sums >= found).mean()))
 
 
-def test_pairs_without_a_difference_leave_the_test_of_ranks_exact():
+def test_wilcoxon_is_exact_with_equal_pairs():
   gaps = np.random.default_rng(0).normal(0.4, 1, 14)
   result = comparison.across_seeds([*gaps, 0.5], [0.0] * 14 + [0.5])
   assert result.pairs == 15
   assert result.wilcoxon_p_value == pytest.approx(_by_ranks(gaps))
 
 
-def test_the_least_p_value_of_five_pairs_by_ranks():
+def test_least_wilcoxon_p_value_of_five_pairs():
   first = [0.81, 0.82, 0.83, 0.84, 0.86]
   result = comparison.across_seeds(first, [0.7] * 5)
   assert result.wilcoxon_p_value == pytest.approx(1 / 16)
   assert result.t_p_value < 1e-3
 
 
-def test_seeds_that_say_little():
+def test_one_pair_and_equal_pairs():
   one = comparison.across_seeds([0.75], [0.5])
   assert one.mean == 0.25
   assert np.isnan([one.low, one.high, one.t_p_value]).all()
@@ -143,7 +143,7 @@ def test_holm_steps_down():
   assert len(comparison.holm([])) == 0
 
 
-def test_holm_does_not_count_what_is_undefined():
+def test_holm_skips_undefined_p_values():
   found = comparison.holm([0.01, np.nan, 0.02])
   np.testing.assert_allclose(found, [0.02, np.nan, 0.02], rtol=1e-12)
 

@@ -37,7 +37,7 @@ def test_areas_are_scikit_learns(name, seed):
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_the_curve_is_that_of_all_decisions(name):
+def test_curve_counts_every_threshold(name):
   scores = _scores(name)
   positive = np.random.default_rng(0).random(200) < 0.3
   curve = curves.count_along_thresholds(positive, scores)

@@ -10,7 +10,7 @@ from tests.metrics import toy_predictions as toy
 
 
 @pytest.mark.parametrize("positive", [None, 0, 1])
-def test_a_metric_can_be_chosen_where_it_exists(positive):
+def test_existing_metrics_can_select(positive):
   result = classification.summarize(toy.random(40, 2), positive=positive)
   named = config_lib.EvalConfig.__dataclass_fields__["best_metric"].metadata[
     "choices"
@@ -32,7 +32,7 @@ def test_a_metric_can_be_chosen_where_it_exists(positive):
   ("metric", "value", "score"),
   [("loss", 0.3, -0.3), ("accuracy", 0.3, 0.3), ("auroc", 0.0, 0.0)],
 )
-def test_more_of_a_score_is_better(metric, value, score):
+def test_larger_scores_are_better(metric, value, score):
   assert selection.score(metric, value) == score
 
 

@@ -31,13 +31,13 @@ def test_no_threshold_is_better(positive):
     assert threshold == tried[best].max()
 
 
-def test_of_equally_good_thresholds_the_highest_is_chosen():
+def test_ties_go_to_the_highest_threshold():
   predictions = toy.binary([1, 0, 1, 0], [0.9, 0.7, 0.5, 0.3])
   threshold = thresholds.best_balanced_accuracy(predictions, positive=1)
   assert threshold == pytest.approx(0.9, abs=1e-6)
 
 
-def test_a_choice_is_kept_on_other_predictions():
+def test_a_threshold_applies_to_other_predictions():
   validation, test = toy.random(200, 2, 0), toy.random(100, 2, 1)
   threshold = thresholds.best_balanced_accuracy(validation, positive=1)
   for predictions in (validation, test):
@@ -55,7 +55,7 @@ def test_a_choice_is_kept_on_other_predictions():
   assert chosen["auroc"] == usual["auroc"]
 
 
-def test_what_is_not_positive_is_the_likeliest_of_the_others():
+def test_below_the_threshold_the_most_likely_other_class_is_predicted():
   predictions = toy.of([0, 1, 2], [[3, 2, 1], [2, 3, 1], [1, 2, 9]])
   found = thresholds.decide(predictions, 2.0, positive=2)
   np.testing.assert_array_equal(found, [0, 1, 1])
@@ -66,7 +66,7 @@ def test_what_is_not_positive_is_the_likeliest_of_the_others():
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1]])
-def test_images_of_one_kind_have_no_threshold(labels):
+def test_one_class_has_no_threshold(labels):
   predictions = toy.binary(labels, [0.2, 0.8])
   threshold = thresholds.best_balanced_accuracy(predictions, positive=1)
   assert np.isnan(threshold)

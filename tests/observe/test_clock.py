@@ -50,7 +50,7 @@ def test_an_error_in_a_section_counts_its_time(time):
   assert clock.seconds("step") == 3.0
 
 
-def test_throughput_is_of_data_and_step(time):
+def test_throughput_counts_data_and_step(time):
   clock = Clock(now=time)
   assert clock.images_per_sec() is None
   assert clock.data_wait_share() is None
@@ -67,7 +67,7 @@ def test_throughput_is_of_data_and_step(time):
   assert clock.data_wait_share() == 0.25
 
 
-def test_a_later_attempt_goes_on_from_the_snapshot(time):
+def test_a_resumed_clock_continues_from_the_snapshot(time):
   first = Clock(now=time)
   _spend(first, time, "data", 1.0)
   _spend(first, time, "step", 3.0)

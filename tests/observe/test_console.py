@@ -49,7 +49,7 @@ def test_a_line_is_printed_literally(capsys):
   assert capsys.readouterr().out == f"{_ODD}\n"
 
 
-def test_a_long_line_is_left_to_the_terminal(capsys):
+def test_long_lines_are_not_wrapped(capsys):
   """A path that is cut in two cannot be copied."""
   console_lib.Console().line("x" * 200)
   assert capsys.readouterr().out == "x" * 200 + "\n"
@@ -98,7 +98,7 @@ def test_counting_nothing_prints_nothing(capsys):
   assert capsys.readouterr().out == ""
 
 
-def test_training_without_a_terminal_is_a_line_now_and_then(
+def test_training_without_a_terminal_prints_occasional_lines(
   capsys, monkeypatch
 ):
   now = 100.0
@@ -168,7 +168,7 @@ def test_an_evaluation_is_one_line():
   assert line == "val loss 0.500  acc 0.750"
 
 
-def test_summary_is_a_table_and_where_to_look(capsys):
+def test_summary_is_a_table_with_paths(capsys):
   workdir = pathlib.Path("/runs/idc_v1")
   console_lib.print_summary(console_lib.Console(), _summary(), workdir)
   out = capsys.readouterr().out
@@ -211,7 +211,7 @@ def test_summary_with_an_odd_name_is_literal(capsys):
   assert "[red]/summary.json" in out
 
 
-def test_a_test_that_chose_is_said_to_be_none(capsys):
+def test_a_warning_if_the_test_selected_the_checkpoint(capsys):
   console, folder = console_lib.Console(), pathlib.Path("runs")
   console_lib.print_summary(console, _summary(), folder)
   assert "optimistic" not in capsys.readouterr().out

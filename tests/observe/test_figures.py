@@ -43,7 +43,9 @@ def test_confusion_matrix_is_dark_where_the_share_is_large():
 
 
 @pytest.mark.parametrize(("classes", "texts"), [(25, 625), (26, 0), (1000, 0)])
-def test_many_classes_are_drawn_in_colour_alone(monkeypatch, classes, texts):
+def test_many_classes_have_no_numbers_in_their_cells(
+  monkeypatch, classes, texts
+):
   """A text for each of a million cells would take longer than training."""
   found = []
   write = matplotlib.axes.Axes.text
@@ -77,7 +79,7 @@ def test_pr_curve():
     ([True, False, True, False], [np.nan] * 4),
   ],
 )
-def test_pr_curve_that_is_not_defined_is_still_a_figure(positive, scores):
+def test_undefined_pr_curve_is_an_empty_figure(positive, scores):
   _assert_rgb(figures.pr_curve(np.array(positive), np.array(scores), "title"))
 
 

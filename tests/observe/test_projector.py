@@ -28,7 +28,7 @@ def write(folder, count=5, side=4, **options):
   return features, images
 
 
-def test_tensorboard_understands_what_is_written(tmp_path):
+def test_tensorboard_reads_the_files(tmp_path):
   folder = tmp_path / "new" / "folder"
   features, _ = write(folder)
   config = text_format.Parse(

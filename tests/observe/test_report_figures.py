@@ -31,7 +31,7 @@ def lines(axes):
   }
 
 
-def test_curves_show_what_was_logged_and_no_single_test(drawn):
+def test_learning_curves_leave_out_the_final_test(drawn):
   runs = [
     {
       "train/loss": [(0.5, 1.0), (1.0, 0.8)],
@@ -51,7 +51,7 @@ def test_curves_show_what_was_logged_and_no_single_test(drawn):
   assert len(axes.lines) == 3
 
 
-def test_a_test_that_chose_is_a_curve(drawn):
+def test_learning_curves_of_a_run_selected_on_the_test(drawn):
   runs = [{"test/loss": [(1.0, 0.7), (2.0, 0.6)]}]
   report_figures.learning_curves(runs, ["loss"], "title")
   assert set(lines(drawn[0].axes[0])) == {"test"}
@@ -89,7 +89,7 @@ def test_one_class_has_no_curves(drawn, labels):
   assert not lines(drawn[0].axes[0])
 
 
-def test_rows_show_seeds_means_and_what_was_published(drawn):
+def test_members_show_seeds_means_and_published_values(drawn):
   rows = [
     report_figures.MemberRow("a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9),
     report_figures.MemberRow("never", [], None, None, None, None),
@@ -105,14 +105,14 @@ def test_rows_show_seeds_means_and_what_was_published(drawn):
   assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "never"]
 
 
-def test_rows_without_runs_can_be_drawn(drawn):
+def test_members_without_runs(drawn):
   rows = [report_figures.MemberRow("never", [], None, None, None, None)]
   report_figures.members(rows, {}, "accuracy", "title")
   assert len(drawn) == 1
 
 
 @pytest.mark.parametrize("count", [1, 6, 8])
-def test_examples_have_their_words(drawn, count):
+def test_examples_have_titles(drawn, count):
   images = np.zeros((count, 8, 8, 3), np.uint8)
   titles = [f"title {i}" for i in range(count)]
   report_figures.examples(images, titles)

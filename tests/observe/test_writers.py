@@ -68,7 +68,7 @@ def test_undefined_numbers_are_null(tmp_path):
   ]
 
 
-def test_a_continued_run_drops_the_lines_after_its_step(tmp_path):
+def test_a_resumed_run_drops_the_lines_after_its_step(tmp_path):
   path = tmp_path / "metrics.jsonl"
   _write_steps(path, [1, 2, 2, 3, 4])
   _write_steps(path, [3], resume_step=2)
@@ -76,7 +76,7 @@ def test_a_continued_run_drops_the_lines_after_its_step(tmp_path):
   assert {p.name for p in tmp_path.iterdir()} == {"metrics.jsonl"}
 
 
-def test_a_run_that_begins_anew_drops_all_lines(tmp_path):
+def test_a_restarted_run_drops_all_lines(tmp_path):
   path = tmp_path / "metrics.jsonl"
   _write_steps(path, [1, 2])
   _write_steps(path, [], resume_step=0)
@@ -84,7 +84,7 @@ def test_a_run_that_begins_anew_drops_all_lines(tmp_path):
 
 
 @pytest.mark.parametrize("torn", ['{"step": 3, "a"', "{", '{"step": 3}{'])
-def test_a_torn_line_is_dropped(tmp_path, torn):
+def test_a_truncated_line_is_dropped(tmp_path, torn):
   path = tmp_path / "metrics.jsonl"
   _write_steps(path, [1, 2])
   with path.open("a") as file:
@@ -94,13 +94,13 @@ def test_a_torn_line_is_dropped(tmp_path, torn):
   assert [line["step"] for line in _strict(path.read_text())] == [1, 2, 3]
 
 
-def test_what_follows_a_torn_line_is_dropped(tmp_path):
+def test_lines_after_a_truncated_one_are_dropped(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 1}\n{"st\n{"step": 2}\n')
   assert writers.read_lines(path) == [{"step": 1}]
 
 
-def test_a_whole_line_without_its_end_is_kept(tmp_path):
+def test_a_complete_line_without_newline_is_kept(tmp_path):
   path = tmp_path / "metrics.jsonl"
   path.write_text('{"step": 1}\n{"step": 2}')
   _write_steps(path, [3], resume_step=2)
@@ -127,7 +127,7 @@ def test_tensorboard_reads_the_scalars(tmp_path):
   assert _scalars(tmp_path, "train/loss") == [(1, 0.5), (3, 0.125)]
 
 
-def test_tensorboard_hides_the_steps_that_are_done_again(tmp_path):
+def test_tensorboard_hides_repeated_steps(tmp_path):
   for steps, resume_step, value in (
     ([1, 2, 3, 4], 0, 1.0),
     ([3, 4, 5], 2, 2.0),
@@ -162,7 +162,7 @@ def test_tensorboard_reads_the_images(tmp_path):
   assert events.Images("many")[0].height >= 5
 
 
-def test_tensorboard_reads_texts_and_the_config(tmp_path):
+def test_tensorboard_reads_text_and_the_config(tmp_path):
   writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
   writer.write_texts(0, {"parameters": "12 of them"})
   writer.write_hparams({"seed": 3, "model": {"width": 0.5}})
@@ -176,7 +176,7 @@ def test_tensorboard_reads_texts_and_the_config(tmp_path):
   assert "|`seed`|`3`|" in table
 
 
-def test_a_runs_writer_writes_both(tmp_path):
+def test_make_writer_writes_both_files(tmp_path):
   writer = writers.make_writer(tmp_path, resume_step=0, first_process=True)
   writer.write_scalars(1, {"a": 1.0})
   writer.write_images(1, {"i": np.zeros((2, 2, 3), np.uint8)})

@@ -69,7 +69,7 @@ def test_numbers_come_from_reports(tmp_path):
   ]
 
 
-def test_counts_are_made_and_not_copied(tmp_path):
+def test_network_sizes_are_measured(tmp_path):
   found = rows(
     PaperItem(
       "Counts",
@@ -88,7 +88,7 @@ def test_counts_are_made_and_not_copied(tmp_path):
   ]
 
 
-def test_what_has_nothing_says_why(tmp_path):
+def test_items_without_results_name_the_reason(tmp_path):
   assert rows(PaperItem("A figure", reason="no data"), results=tmp_path) == [
     ("A figure", "", "-", "-", "not run: no data")
   ]
@@ -99,7 +99,7 @@ def papers():
   return reproduction.read()
 
 
-def test_every_row_of_the_sources_is_one_of_its_study(papers):
+def test_every_number_of_a_paper_is_in_its_study(papers):
   for paper in papers:
     for item in paper.items:
       if not item.study:
@@ -117,7 +117,7 @@ def test_every_row_of_the_sources_is_one_of_its_study(papers):
         assert kind in {"curves", "confusion", "embedding", "saliency"}
 
 
-def test_all_that_was_published_is_asked_for(papers):
+def test_every_published_number_is_on_the_page(papers):
   asked = {
     (item.study, *row)
     for paper in papers

@@ -12,7 +12,7 @@ from mn_jax.report import run_analysis
 from tests.report import toy_runs as toy
 
 
-def test_the_test_is_judged_with_intervals_by_group(tmp_path):
+def test_test_intervals_are_resampled_over_groups(tmp_path):
   analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
   answers = predictions.read(tmp_path / "run" / "predictions" / "test.npz")
   by_hand = bootstrap.intervals(
@@ -33,7 +33,7 @@ def test_the_test_is_judged_with_intervals_by_group(tmp_path):
   )
 
 
-def test_what_is_decided_is_decided_on_validation(tmp_path):
+def test_threshold_and_temperature_depend_on_validation_only(tmp_path):
   folder = toy.write(tmp_path / "run")
   analysis = run_analysis.analyze(folder)
   val = predictions.read(folder / "predictions" / "val.npz")
@@ -68,7 +68,7 @@ def test_the_most_confident_errors_come_first(tmp_path):
   assert confidence[0] == answers.probabilities()[wrong, guess[wrong]].max()
 
 
-def test_curves_survive_a_torn_line_and_leave_out_what_is_undefined(tmp_path):
+def test_curves_skip_truncated_lines_and_undefined_values(tmp_path):
   analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
   assert analysis.curves["val/accuracy"] == [(10, 0.6), (20, 0.7)]
   assert analysis.curves["val/loss"] == [(10, 0.8)]
@@ -80,7 +80,7 @@ def test_curves_survive_a_torn_line_and_leave_out_what_is_undefined(tmp_path):
   }
 
 
-def test_a_run_that_the_test_chose_has_no_test_numbers(tmp_path):
+def test_a_run_selected_on_the_test_has_no_test_metrics(tmp_path):
   analysis = run_analysis.analyze(toy.write(tmp_path / "run", chosen_on="test"))
   assert analysis.refused
   assert (analysis.intervals, analysis.at_threshold, analysis.groups) == (
@@ -110,7 +110,7 @@ def test_numbers_are_json_and_the_same_twice(tmp_path):
     ("predictions/val.npz", None, "cannot be read"),
   ],
 )
-def test_a_damaged_folder_is_refused(tmp_path, name, content, message):
+def test_damaged_folders_are_refused(tmp_path, name, content, message):
   path = toy.write(tmp_path / "run") / name
   path.unlink()
   if content is not None:
@@ -121,7 +121,7 @@ def test_a_damaged_folder_is_refused(tmp_path, name, content, message):
   assert "\n" not in str(caught.value)
 
 
-def test_answers_of_another_length_are_refused(tmp_path):
+def test_predictions_of_another_length_are_refused(tmp_path):
   folder = toy.write(tmp_path / "run")
   path = folder / "predictions" / "test.npz"
   whole = toy.answers(90, 1)

@@ -11,7 +11,7 @@ from tests.report import toy_runs as toy
 from tests.report.test_study_report import NOTHING, Reader
 
 
-def test_a_run_alone_has_a_page_too(tmp_path):
+def test_page_of_a_single_run(tmp_path):
   folder = toy.write(tmp_path / "run", classes=("a", "b", "c"))
   analysis = run_analysis.analyze(folder)
   document = run_report.build(analysis, NOTHING)
@@ -25,7 +25,7 @@ def test_a_run_alone_has_a_page_too(tmp_path):
   assert "batch statistics" not in text
 
 
-def test_batch_statistics_have_a_column_of_their_own(tmp_path):
+def test_batch_statistics_have_a_column(tmp_path):
   analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
   blank = np.zeros((40, 60, 3), np.uint8)
   measured = dict.fromkeys(analysis.intervals, 0.125)

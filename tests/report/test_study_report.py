@@ -58,7 +58,7 @@ def report(folder, inspections=NOTHING):
   return study_report.build(*study_report.read(folder), inspections)
 
 
-def test_a_page_is_one_file_and_says_what_others_called_things(plain):
+def test_html_page_is_self_contained_and_escaped(plain):
   images = {figure.name: b"image" for figure in plain.all_figures()}
   read = Reader(page.html(plain, images))
   assert len(read.links) == len(images) + 2  # two rows to go to
@@ -70,7 +70,7 @@ def test_a_page_is_one_file_and_says_what_others_called_things(plain):
     assert words in text
 
 
-def test_published_numbers_stand_beside_ours(studied):
+def test_published_numbers_beside_reproduced_ones(studied):
   results = json.loads((studied / "results.json").read_text())
   table = study_report.published_table(results)
   found = results["members"][0]["published"]["val/accuracy"]
@@ -87,7 +87,7 @@ def test_published_numbers_stand_beside_ours(studied):
   ]
 
 
-def test_baselines_stand_below_the_members(studied):
+def test_baselines_are_rows_below_the_members(studied):
   baselines = {
     f"{'5' * 60}0002": {"majority class": {"accuracy": 0.123, "auroc": 0.5}}
   }
@@ -100,7 +100,7 @@ def test_baselines_stand_below_the_members(studied):
   assert (name, cells[:3]) == ("majority class", ["0.123", "0.500", "grouped"])
 
 
-def test_markdown_and_latex_keep_their_columns(plain):
+def test_markdown_and_latex_escape_their_cells(plain):
   text = page.markdown(plain, "figures")
   assert "majority class" not in text
   lines = [line for line in text.splitlines() if line.startswith("|")]
@@ -119,7 +119,7 @@ def test_markdown_and_latex_keep_their_columns(plain):
     assert "_" not in row.replace(r"\_", "")
 
 
-def test_a_row_that_the_test_chose_shows_no_test_number(tmp_path):
+def test_a_member_selected_on_the_test_shows_no_test_metric(tmp_path):
   toy.write_study(tmp_path, chosen_on="test")
   results, analyses = study_report.read(tmp_path)
   document = study_report.build(results, analyses, NOTHING)
@@ -145,7 +145,7 @@ def test_a_row_that_the_test_chose_shows_no_test_number(tmp_path):
   assert table.rows[0][3].startswith(f"{mean:.3f} ± ")
 
 
-def test_every_figure_has_its_file_and_no_other_stays(studied, tmp_path):
+def test_figures_are_written_and_stale_ones_removed(studied, tmp_path):
   inspection = Inspection(
     errors=np.zeros((40, 60, 3), np.uint8),
     saliency=np.zeros((40, 2000, 3), np.uint8),
@@ -173,7 +173,7 @@ def test_every_figure_has_its_file_and_no_other_stays(studied, tmp_path):
   assert not list(tmp_path.glob("*.partial"))
 
 
-def test_a_claim_says_what_was_asked_and_found():
+def test_a_claim_shows_its_numbers():
   claim = {
     "text": "b beats a",
     "one": "b",
@@ -202,7 +202,7 @@ def test_results_of_another_version_are_refused(tmp_path):
     study_report.read(tmp_path)
 
 
-def test_a_row_says_how_to_repeat_it_and_no_paths(plain):
+def test_a_member_shows_the_command_that_repeats_it_without_paths(plain):
   text = page.markdown(plain, "figures")
   command = (
     "python -m mn_jax.main --config=idc_v1 seed=10 "

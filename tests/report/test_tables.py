@@ -10,7 +10,7 @@ TABLE = Table(
 )
 
 
-def test_columns_of_numbers_are_found():
+def test_numeric_columns():
   assert TABLE.numeric() == [False, True, False]
   assert Table(("a", "b"), []).numeric() == [False, False]
 
@@ -40,7 +40,7 @@ def test_latex_is_escaped():
   assert r"a|b & 0.5 & x $<$y$>$ \\" in text
 
 
-def test_a_terminal_shows_the_note_too(capsys):
+def test_a_terminal_shows_the_note(capsys):
   TABLE.show(Console(), "Title")
   out = capsys.readouterr().out
   assert "Title" in out

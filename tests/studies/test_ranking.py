@@ -86,13 +86,13 @@ def test_the_best_mean_of_validation_comes_first(tmp_path):
   assert "│ accuracy │ 0.725 ± 0.035 │ 1.423 ± 0.707 │" in said
 
 
-def test_of_losses_the_least_is_best(tmp_path):
+def test_the_lowest_loss_comes_first(tmp_path):
   plan = make_plan(tmp_path, metric="loss", seeds=1)
   finish(plan, {"a": [0.5], "b": [0.4], "c": [0.6]})
   assert order(finished(plan)[0]) == [("b", 1), ("a", 2), ("c", 3)]
 
 
-def test_no_test_is_shown_but_that_of_the_chosen(tmp_path):
+def test_only_the_best_point_shows_its_test(tmp_path):
   plan = make_plan(tmp_path, seeds=1)
   finish(plan, {"a": [0.8], "b": [0.7], "c": [0.6]})
   _, said = finished(plan)
@@ -101,7 +101,7 @@ def test_no_test_is_shown_but_that_of_the_chosen(tmp_path):
     assert f"{TEST[name]:.3f}" not in said
 
 
-def test_no_test_is_shown_until_all_is_complete(tmp_path):
+def test_no_test_is_shown_before_all_runs_are_complete(tmp_path):
   plan = make_plan(tmp_path)
   finish(plan, {"a": [0.8, 0.8], "b": [0.9], "c": [0.6, 0.6]})
   results, said = finished(plan)
@@ -117,7 +117,7 @@ def test_no_test_is_shown_until_all_is_complete(tmp_path):
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
 @pytest.mark.parametrize("undefined", [None, float("nan")])
-def test_what_diverged_is_last_and_said(tmp_path, metric, undefined):
+def test_diverged_points_come_last(tmp_path, metric, undefined):
   plan = make_plan(tmp_path, metric=metric)
   finish(plan, {"a": [9.0, undefined], "b": [0.5, 0.5], "c": [0.5, 0.5]})
   results, said = finished(plan)
@@ -129,7 +129,7 @@ def test_what_diverged_is_last_and_said(tmp_path, metric, undefined):
   assert "Diverged, so ranked last: a, 1 of 2 runs" in said
 
 
-def test_of_nothing_but_divergence_nothing_is_chosen(tmp_path):
+def test_no_point_is_chosen_if_all_diverged(tmp_path):
   plan = make_plan(tmp_path, seeds=1)
   finish(plan, {"a": [None], "b": [None], "c": [None]})
   results, said = finished(plan)
@@ -138,7 +138,7 @@ def test_of_nothing_but_divergence_nothing_is_chosen(tmp_path):
   assert "All points diverged: none is chosen." in said
 
 
-def test_before_any_run_there_is_an_empty_table(tmp_path):
+def test_a_sweep_without_runs_has_an_empty_table(tmp_path):
   results, said = finished(make_plan(tmp_path / "new"))
   assert order(results) == [("a", None), ("b", None), ("c", None)]
   assert "0 of 6 runs are complete" in said

@@ -36,7 +36,7 @@ def test_results_are_means_with_intervals(tmp_path):
   assert pair["metrics"]["auroc"]["p"] is None  # no difference at all
 
 
-def test_one_seed_has_no_spread_and_none_no_mean(tmp_path):
+def test_one_seed_has_no_standard_deviation_and_none_no_mean(tmp_path):
   runs = expand(folder=tmp_path, seeds=2)
   finish(runs[0], 0.7, 0.9)
   members = results.collect(TOY, runs)["members"]
@@ -78,7 +78,7 @@ def judged(relation, value, first, second=None, **changes):
     ("=", 0.001, [0.80, 0.81, 0.82], [0.8, 0.812, 0.819], results.OPEN),
   ],
 )
-def test_a_claim_is_judged_by_its_interval(
+def test_claims_are_decided_by_their_interval(
   relation, value, first, second, verdict
 ):
   found = judged(relation, value, first, second)
@@ -87,7 +87,7 @@ def test_a_claim_is_judged_by_its_interval(
   json.dumps(found, allow_nan=False)
 
 
-def test_runs_that_the_test_chose_decide_nothing(tmp_path):
+def test_runs_selected_on_the_test_decide_nothing(tmp_path):
   found = judged(">", 0.5, [0.8, 0.81], chosen_on="test")
   assert (found["verdict"], found["seeds"]) == (results.NOT_RUN, [])
   runs = expand(folder=tmp_path, seeds=2)

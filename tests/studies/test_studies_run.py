@@ -63,11 +63,11 @@ def names(path: pathlib.Path) -> list[str]:
 
 @pytest.mark.extended
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_the_first_row_of_every_study_runs(path, tmp_path):
+def test_the_first_member_of_every_study_runs(path, tmp_path):
   run(path, tmp_path, names(path)[:1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_row_of_every_study_runs(path, tmp_path):
+def test_every_member_of_every_study_runs(path, tmp_path):
   run(path, tmp_path, names(path))

@@ -104,13 +104,13 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_says_how_to_run_it(path):
+def test_every_study_names_its_command(path):
   text = path.read_text()
   assert f"python -m mn_jax.tools.study configs/studies/{path.name}" in text
   assert re.match(r'"""[A-Z].*[.]\n', text)
 
 
-def test_runs_go_seed_by_seed():
+def test_runs_are_ordered_by_seed():
   runs = expand()
   assert [run.title() for run in runs] == [
     "a seed 0",
@@ -128,7 +128,7 @@ def test_runs_go_seed_by_seed():
   )
 
 
-def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
+def test_seeds_are_grouped_into_few_programs(tmp_path):
   row = expand(folder=tmp_path, seeds=6, only=["a"])
   finish(row[1], 0.5, 0.5)
   row[2].workdir.mkdir()
@@ -152,7 +152,7 @@ def test_seeds_of_a_row_run_in_as_few_programs_as_there_can_be(tmp_path):
   assert three.is_complete()
 
 
-def test_overrides_come_last_and_members_can_be_chosen():
+def test_overrides_come_last_and_members_can_be_selected():
   runs = expand(only=["a"], overrides=["train.epochs=3.0"])
   assert {run.member.name for run in runs} == {"a"}
   assert runs[0].arguments[-1] == "train.epochs=3.0"
@@ -167,7 +167,7 @@ def test_a_sample_needs_no_weights():
     expand(sample=False)
 
 
-def test_gathering_needs_no_weights():
+def test_collecting_needs_no_weights():
   made = expand(sample=False, weights=None)
   assert [run.workdir for run in made] == [run.workdir for run in expand()]
   assert not any("model.weights" in str(run.arguments) for run in made)
@@ -200,7 +200,7 @@ def test_mistakes_in_a_study_are_refused():
     assert "\n" not in str(caught.value)
 
 
-def test_seeds_split_anew_where_the_study_asks(tmp_path):
+def test_resplit_changes_the_split_with_the_seed(tmp_path):
   def split_seeds(made):
     runs = study.expand(
       made,

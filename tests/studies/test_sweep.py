@@ -34,7 +34,7 @@ FIRST = (
 )
 
 
-def test_a_grid_is_every_combination():
+def test_grid_has_every_combination():
   points = sweep.grid({"optim.learning_rate": (1, 2), "model.width": (3, 4)})
   assert points == (
     {"optim.learning_rate": 1, "model.width": 3},
@@ -48,14 +48,14 @@ def test_a_grid_is_every_combination():
     sweep.grid({"model.width": ()})
 
 
-def test_more_draws_begin_with_the_same_ones():
+def test_a_larger_search_begins_with_the_same_points():
   many = sweep.random_search(SPACE, 30, seed=1)
   assert sweep.random_search(SPACE, 7, seed=1) == many[:7]
   others = sweep.random_search(SPACE, 30, seed=2)
   assert not any(point in others for point in many)
 
 
-def test_a_field_more_changes_no_other():
+def test_another_field_leaves_the_values_of_the_others():
   few = {name: SPACE[name] for name in ("model.dropout", "optim.learning_rate")}
   for more, point in zip(
     sweep.random_search(SPACE, 9, seed=0),
@@ -65,12 +65,12 @@ def test_a_field_more_changes_no_other():
     assert {name: more[name] for name in few} == point
 
 
-def test_draws_are_those_they_always_were():
+def test_samples_are_the_same_in_every_version():
   """A folder of runs is continued by whatever machine and version."""
   assert sweep.random_search(SPACE, 2, seed=0) == FIRST
 
 
-def test_draws_are_spread_as_they_say():
+def test_samples_follow_their_distributions():
   points = sweep.random_search(SPACE, 2000, seed=0)
   rates = np.array([point["optim.learning_rate"] for point in points])
   # Three orders of magnitude, a third of the draws in each: 4 sigma are 0.042.
@@ -95,14 +95,14 @@ def test_draws_are_spread_as_they_say():
   assert json.loads(json.dumps(points)) == list(points)
 
 
-def test_draws_are_short_and_within_their_ends():
+def test_samples_are_rounded_within_their_range():
   for draw in (Uniform(0.12344, 0.98766), LogUniform(0.12344, 0.98766)):
     assert draw.at(0.0) == 0.12344
     assert draw.at(1 - 2**-53) == 0.98766
     assert len(str(draw.at(0.4321))) <= 6
 
 
-def test_no_two_draws_are_alike():
+def test_sampled_points_are_unique():
   space = {"a": Choice((1, 2)), "b": Choice(("x", "y", "z"))}
   points = sweep.random_search(space, 6, seed=0)
   assert len({tuple(point.values()) for point in points}) == 6
@@ -122,7 +122,7 @@ def test_no_two_draws_are_alike():
     (lambda: sweep.random_search({"a": (1,)}, 1, 0), r"a: got \(1,\); valid: "),
   ],
 )
-def test_spaces_that_are_none_are_refused(make, message):
+def test_invalid_search_spaces_are_refused(make, message):
   with pytest.raises(InputError, match=message):
     make()
 

@@ -49,7 +49,7 @@ def refused(*arguments, **options) -> str:
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("sample", [True, False])
-def test_every_run_of_every_sweep_is_as_it_was_planned(path, sample):
+def test_arguments_of_every_run_give_its_planned_config(path, sample):
   made = plan_of(path, sample=sample)
   assert len({run.workdir for run in made.runs}) == 2 * len(made.points)
   configs = {point.name: point.config for point in made.points}
@@ -69,7 +69,7 @@ def plan_of(path, **options):
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_sweep_says_how_to_run_it(path):
+def test_every_sweep_names_its_command(path):
   text = path.read_text()
   assert f"python -m mn_jax.tools.sweep configs/sweeps/{path.name}" in text
   assert re.match(r'"""[A-Z].*[.]\n', text)
@@ -87,7 +87,7 @@ def test_overrides_and_configs_reach_every_run():
   assert made.fields() == ("optim.rules",)
 
 
-def test_names_follow_from_values_alone():
+def test_names_depend_on_values_only():
   names = [point.name for point in plan().points]
   assert re.fullmatch(r"learning_rate_0.001-[0-9a-f]{8}", names[0])
   more = sweep.grid({"optim.learning_rate": (1e-4, 1e-3, 1e-2)})
@@ -179,7 +179,7 @@ def begin(run, saved: config.Config, *, complete: bool = False) -> None:
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_run_is_never_taken_for_anothers(tmp_path, complete):
+def test_folders_of_another_config_are_refused(tmp_path, complete):
   made = plan(folder=tmp_path, seeds=2)
   begin(
     made.runs[-1],
@@ -204,7 +204,7 @@ def test_results_without_a_config_are_refused(tmp_path):
   assert "which has no config.json that can be" in refused(folder=tmp_path)
 
 
-def test_planning_starts_no_device(monkeypatch):
+def test_planning_initialises_no_device(monkeypatch):
   """The runs need the memory that it would take."""
 
   def start(*_):
