@@ -48,6 +48,7 @@ def test_only_fine_tuning_matches_statistics(weights, transfer):
     initial.check(toy.load(**changes, model__match_statistics=9))
 
 
+@pytest.mark.devices(4)
 @pytest.mark.parametrize(
   ("options", "num_devices", "expected"),
   [
