@@ -16,7 +16,7 @@ from mn_jax.run.workdir import Workdir
 
 _HOLD = """
 import pathlib, sys
-from mn_jax.workdir import Workdir
+from mn_jax.run.workdir import Workdir
 
 folder = Workdir(pathlib.Path(sys.argv[1]), first_process=True)
 print("held", flush=True)
