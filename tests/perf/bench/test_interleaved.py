@@ -1,4 +1,3 @@
-import dataclasses
 import pathlib
 import sys
 import tempfile
@@ -6,18 +5,8 @@ import tempfile
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.perf.bench import interleaved, side_process
-
-CASE = side_process.Case(
-  model="toy",
-  resolution=8,
-  batch=2,
-  mode="train",
-  dtype="float32",
-  classes=2,
-  threads=3,
-  allocator="glibc-keep",
-)
+from mn_jax.perf.bench import interleaved
+from tests.perf.bench import toy_case
 
 
 @pytest.fixture
@@ -30,7 +19,7 @@ def start(monkeypatch, tmp_path):
     command = interleaved.Command(
       "toy", python, "tests.perf.bench.toy_side", ("this", "that")
     )
-    case = dataclasses.replace(CASE, backend=way)
+    case = toy_case.make(backend=way, threads=3)
     side = interleaved.SideProcess(command, case, timeout=timeout)
     sides.append(side)
     return side
@@ -54,7 +43,7 @@ def test_a_side_warms_up_and_steps_when_asked(start):
   assert side.call("steps") == 4
   assert side.call("step", steps=3) > 0
   assert side.call("steps") == 7
-  assert side.call("threads") == CASE.threads
+  assert side.call("threads") == 3
   memory = side.call("memory")
   assert memory["peak_device_memory_bytes"] is None
   # That of a small process, not of this one, which started it.

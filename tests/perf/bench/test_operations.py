@@ -3,23 +3,8 @@ import numpy as np
 import pytest
 
 from mn_jax.models import counting, registry
-from mn_jax.perf.bench import (
-  operations,
-  roofline,
-  side_process,
-  tables,
-)
-
-CASE = side_process.Case(
-  model="mobilenet_v1",
-  resolution=32,
-  batch=2,
-  mode="train",
-  dtype="float32",
-  classes=2,
-  threads=1,
-  allocator="glibc",
-)
+from mn_jax.perf.bench import operations, roofline, tables
+from tests.perf.bench import toy_case
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +76,7 @@ def test_every_formulation_is_timed(monkeypatch, firsts):
   monkeypatch.setattr(
     roofline, "measure_peaks", lambda dtype: roofline.Peaks(1e9, 1e9)
   )
-  report = operations.measure(CASE, repeats=2)
+  report = operations.measure(toy_case.make(batch=2), repeats=2)
   assert [o["kind"] for o in report["operations"]] == ["depthwise", "pointwise"]
   for operation, measured in zip(two, report["operations"], strict=True):
     assert list(measured["times"]) == list(operation.directions())

@@ -1,22 +1,14 @@
 import jax
 import pytest
 
-from mn_jax.perf.bench import own_step, side_process
+from mn_jax.perf.bench import own_step
+from tests.perf.bench import toy_case
 
 
 @pytest.mark.usefixtures("standard_promotion")
 @pytest.mark.parametrize("mode", ["train", "infer"])
 def test_a_step_runs_and_its_memory_is_estimated(mode):
-  case = side_process.Case(
-    model="simple_cnn",
-    resolution=16,
-    batch=2,
-    mode=mode,
-    dtype="float32",
-    classes=2,
-    threads=1,
-    allocator="glibc",
-  )
+  case = toy_case.make(model="simple_cnn", resolution=16, batch=2, mode=mode)
   program = own_step.build(case)
   program.run(2)
   assert program.device == jax.devices()[0].device_kind

@@ -4,7 +4,8 @@ import pytest
 
 from mn_jax.models import counting, registry
 from mn_jax.models.counting import Layer
-from mn_jax.perf.bench import roofline, side_process
+from mn_jax.perf.bench import roofline
+from tests.perf.bench import toy_case
 
 LAYERS = [
   Layer("stem/conv", "conv 3x3", (4, 4, 3), (2, 2, 8), macs=900),
@@ -44,16 +45,7 @@ def test_a_network_at_its_size(monkeypatch):
   monkeypatch.setattr(
     roofline, "measure_peaks", lambda dtype: roofline.Peaks(1e9, 1e9)
   )
-  case = side_process.Case(
-    model="mobilenet_v1",
-    resolution=8,
-    batch=10,
-    mode="train",
-    dtype="float32",
-    classes=2,
-    threads=1,
-    allocator="glibc",
-  )
+  case = toy_case.make(resolution=8)
   found = roofline.of_network(case)
   module = registry.build(registry.describe("mobilenet_v1", num_classes=2))
   macs = counting.count_macs(module, 8)
