@@ -141,9 +141,6 @@ class _Stop:
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Trains an experiment; returns the exit code."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-  faulthandler.enable()
-  logging.set_verbosity(logging.WARNING)
   try:
     return _train(_parser().parse(argv))
   except InputError as error:
@@ -160,6 +157,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace) -> int:
   """Trains; returns the exit code."""
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  faulthandler.enable()
+  logging.set_verbosity(logging.WARNING)
   processes = (
     args.distributed,
     args.coordinator,

@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -167,3 +169,43 @@ def test_kaggle_handle_is_pinned_to_a_version():
   assert handles
   for handle in handles:
     assert re.fullmatch(r"[\w-]+/[\w-]+/versions/\d+", handle)
+
+
+@pytest.mark.extended
+def test_an_installed_wheel_trains_without_the_checkout(tmp_path):
+  source, target, home = (tmp_path / name for name in ("src", "lib", "home"))
+  for folder in ("mn_jax", "configs"):
+    shutil.copytree(ROOT / folder, source / folder)
+  for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+    shutil.copy(ROOT / name, source)
+  pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+  offline = ["--no-deps", "--no-build-isolation", "--no-index"]
+  subprocess.run(
+    [*pip, "install", *offline, f"--target={target}", source], check=True
+  )
+  home.mkdir()
+
+  def run(*arguments):
+    return subprocess.run(
+      [sys.executable, target / "bin" / "mn-jax", *arguments],
+      cwd=home,
+      env={**os.environ, "PYTHONPATH": str(target)},
+      capture_output=True,
+      text=True,
+      timeout=300,
+      check=False,
+    )
+
+  done = run(
+    *("train", "--config=idc_v1:test", "--workdir=run"),
+    *("data.image_size=16", "model.name=simple_cnn", "train.epochs=1"),
+  )
+  assert done.returncode == 0, done.stderr
+  assert (home / "run" / "summary.json").is_file()
+  # Each is found in the package, and asked for a run that there is not.
+  for name, command in (("idc", "study"), ("idc_v2_random", "sweep")):
+    done = run(command, name, "--index=999")
+    assert "--index: got 999; valid: 0 to " in done.stderr
+  done = run("report", "run", "--numbers")
+  assert done.returncode == 0, done.stderr
+  assert (home / "run" / "report" / "report.html").is_file()

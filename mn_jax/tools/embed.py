@@ -4,7 +4,6 @@ Writes a picture of PCA and t-SNE, numbers as JSON, and the files of
 TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 """
 
-import argparse
 import json
 import pathlib
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline.parser import Parser
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   return program.run("embed", _embed, argv)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
   parser = run_arguments.parser(
     "embed",
     description="Embed images of a run's split by the features of its network: "
@@ -61,11 +61,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="folder of the files (default: WORKDIR/inspect/embedding)",
   )
   run_arguments.add_places(parser)
-  return parser.parse(argv)
+  return parser
 
 
 def _embed(argv: Sequence[str] | None) -> None:
-  args = _parse(argv)
+  args = _parser().parse(argv)
   run = run_arguments.open_run(args)
   model, size = run.config.model, run.config.data.image_size
   names = embedding.layers(run.module, model.resolution or size)

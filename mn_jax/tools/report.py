@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   return program.run("report", _report, argv)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
   parser = Parser(
     command("report"),
     description="Write a page about a run or a study: published numbers beside "
@@ -66,10 +66,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     "saliency and t-SNE",
   )
   run_arguments.add_places(parser)
-  args = parser.parse(argv)
-  if (args.folder is None) == (args.reproduction is None):
-    raise InputError("got both or neither; valid: FOLDER or --reproduction")
-  return args
+  return parser
 
 
 def _folder(given: str) -> pathlib.Path:
@@ -128,7 +125,9 @@ def _reproduce(path: pathlib.Path, console: Console) -> None:
 
 
 def _report(argv: Sequence[str] | None) -> None:
-  args = _parse(argv)
+  args = _parser().parse(argv)
+  if (args.folder is None) == (args.reproduction is None):
+    raise InputError("got both or neither; valid: FOLDER or --reproduction")
   console = Console()
   if args.reproduction:
     _reproduce(pathlib.Path(args.reproduction).expanduser(), console)

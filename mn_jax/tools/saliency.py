@@ -14,7 +14,7 @@ import numpy as np
 
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import number
+from mn_jax.commandline.parser import Parser, number
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
 from mn_jax.observe import inspection_figures
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   return program.run("saliency", _saliency, argv)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
   default = saliency.Settings()
   parser = run_arguments.parser(
     "saliency",
@@ -96,7 +96,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="picture to write (default: WORKDIR/inspect/saliency.png)",
   )
   run_arguments.add_places(parser)
-  return parser.parse(argv)
+  return parser
 
 
 def _methods(names: str) -> tuple[str, ...]:
@@ -140,7 +140,7 @@ def _draw(
 
 
 def _saliency(argv: Sequence[str] | None) -> None:
-  args = _parse(argv)
+  args = _parser().parse(argv)
   methods = _methods(args.methods)
   run = run_arguments.open_run(args)
   if args.class_name is not None and args.class_name not in run.classes:

@@ -5,7 +5,6 @@ the run's network predicts, averaged where patches overlap. Exit codes: 0, or 2
 for a wrong argument.
 """
 
-import argparse
 import difflib
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline.parser import Parser
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.explain import slide
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   return program.run("slide_map", _slide_map, argv)
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
   parser = run_arguments.parser(
     "slide-map",
     description="Map the probability of a class over a slide, beside the "
@@ -53,7 +53,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="picture to write (default: WORKDIR/inspect/slide_NAME.png)",
   )
   run_arguments.add_places(parser)
-  return parser.parse(argv)
+  return parser
 
 
 def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
@@ -95,7 +95,7 @@ def _class(data: split_data.SplitData, name: str | None) -> int:
 
 
 def _slide_map(argv: Sequence[str] | None) -> None:
-  args = _parse(argv)
+  args = _parser().parse(argv)
   run = run_arguments.open_run(args)
   console = Console()
   with console.counting("decoding", "images") as progress:

@@ -115,7 +115,7 @@ def _layer_rows(
   return rows
 
 
-def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def _parser() -> Parser:
   parser = Parser(
     command("summary"),
     description="Count a network's parameters, mult-adds and activations.",
@@ -171,7 +171,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     help="resnet50, resnet152: strides in the 1x1 convolution, as in Keras",
   )
   add("--json", action="store_true", help="print JSON")
-  return parser.parse(argv)
+  return parser
 
 
 def _describe(args: argparse.Namespace) -> registry.Network:
@@ -199,7 +199,7 @@ def _describe(args: argparse.Namespace) -> registry.Network:
 
 
 def _summary(argv: Sequence[str] | None) -> None:
-  args = _parse(argv)
+  args = _parser().parse(argv)
   network = _describe(args)
   resolution = args.resolution or network.conventions.resolution
   layers = counting.list_layers(registry.build(network), resolution)

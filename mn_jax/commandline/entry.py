@@ -1,0 +1,62 @@
+"""The program `mn-jax`: one sub-command for each program of the package."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from mn_jax.commandline import program
+from mn_jax.errors import InputError
+
+# Name -> (module with a `main`, what it does).
+COMMANDS = {
+  "train": ("main", "train an experiment"),
+  "predict": ("tools.predict", "classify images"),
+  "evaluate": ("tools.evaluate", "compute the metrics of a run"),
+  "report": ("tools.report", "write a page about a run or a study"),
+  "study": ("tools.study", "train the members of a study"),
+  "sweep": ("tools.sweep", "search a space of fields"),
+  "crossval": ("tools.crossval", "cross-validate an experiment"),
+  "prepare": ("tools.prepare", "download and pack a data set"),
+  "fetch": ("tools.fetch", "download published weights"),
+  "leakcheck": ("tools.leakcheck", "look for leaks in a split"),
+  "embed": ("tools.embed", "embed images by a run's features"),
+  "saliency": ("tools.saliency", "draw saliency maps"),
+  "slide-map": ("tools.slide_map", "map predictions over a slide"),
+  "summary": ("tools.summary", "count a network's layers"),
+  "bench": ("tools.bench", "measure speed"),
+  "scaling": ("tools.scaling", "measure and plan scaling over devices"),
+  "launch": ("tools.launch", "start a run on other machines"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs a sub-command; returns its exit code."""
+  name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+  if name in ("-h", "--help"):
+    print(_help())
+    return 0
+  if name not in COMMANDS:
+    error = InputError(f"got {name!r}; valid: {', '.join(COMMANDS)}")
+    program.report("mn-jax", error)
+    return 2
+  # Imported only now: most programs need JAX, which is slow to import.
+  module = importlib.import_module(f"mn_jax.{COMMANDS[name][0]}")
+  return module.main(rest)
+
+
+def _help() -> str:
+  width = max(map(len, COMMANDS))
+  rows = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+  return "\n".join(
+    (
+      "example:",
+      "  mn-jax train --config=idc_v1:sample --workdir=runs/sample",
+      "",
+      "usage: mn-jax COMMAND ...",
+      "",
+      "Train and compare MobileNet-family image classifiers in JAX.",
+      "",
+      "commands (mn-jax COMMAND --help says more):",
+      *rows,
+    )
+  )
