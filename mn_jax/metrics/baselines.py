@@ -5,7 +5,7 @@ look at shapes, and one that is no better than the majority class has not learnt
 anything. All baselines are deterministic.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import sklearn.linear_model
@@ -15,95 +15,62 @@ import sklearn.preprocessing
 from mn_jax.metrics.predictions import Predictions
 
 _BLOCK_BYTES = 4 << 20
-# Colours fall into so many bins along red, green and blue.
+# Colours fall into this many bins along red, green and blue.
 _SIDE = 4
 
 
-def majority(
-  labels: np.ndarray, *, train: np.ndarray, rows: np.ndarray, classes: int
-) -> Predictions:
-  """Predicts the class shares of the training part, whatever the image.
+def predict(
+  images: np.ndarray,
+  labels: np.ndarray,
+  *,
+  train: np.ndarray,
+  rows: np.ndarray,
+  classes: int,
+) -> dict[str, Predictions]:
+  """Fits every baseline to the training part, and predicts other images.
 
   Args:
-    labels: i32[n], of all images.
+    images: u8[n, h, w, 3], may be memory-mapped: read in blocks.
+    labels: i32[n].
     train: i64[m], rows of the training part.
     rows: i64[k], rows to predict.
     classes: number of classes.
+
+  Returns:
+    'majority class', the class shares of the training part whatever the image;
+    'mean colour', logistic regression on the mean of an image's pixels; and
+    'colour histogram', logistic regression on the shares of 4 x 4 x 4 colours
+    (after Swain and Ballard, "Color indexing", 1991).
   """
   counts = np.bincount(labels[train], minlength=classes)
   shares = np.tile(counts / len(train), (len(rows), 1))
-  return _predictions(labels, rows, shares, len(train))
-
-
-def mean_colour(
-  images: np.ndarray,
-  labels: np.ndarray,
-  *,
-  train: np.ndarray,
-  rows: np.ndarray,
-  classes: int,
-) -> Predictions:
-  """Predicts by logistic regression on the mean colour of an image.
-
-  Args:
-    images: u8[n, h, w, 3], may be memory-mapped: read in blocks.
-    labels: i32[n].
-    train: i64[m], rows of the training part.
-    rows: i64[k], rows to predict.
-    classes: number of classes.
-  """
-  return _regress(_means, images, labels, train, rows, classes)
-
-
-def colour_histogram(
-  images: np.ndarray,
-  labels: np.ndarray,
-  *,
-  train: np.ndarray,
-  rows: np.ndarray,
-  classes: int,
-) -> Predictions:
-  """Predicts by logistic regression on the shares of 4 x 4 x 4 colours.
-
-  After Swain and Ballard, "Color indexing", 1991.
-
-  Args:
-    images: u8[n, h, w, 3], may be memory-mapped: read in blocks.
-    labels: i32[n].
-    train: i64[m], rows of the training part.
-    rows: i64[k], rows to predict.
-    classes: number of classes.
-  """
-  return _regress(_histograms, images, labels, train, rows, classes)
-
-
-def _regress(
-  describe: Callable[[np.ndarray], np.ndarray],
-  images: np.ndarray,
-  labels: np.ndarray,
-  train: np.ndarray,
-  rows: np.ndarray,
-  classes: int,
-) -> Predictions:
-  known = np.unique(labels[train])
-  if len(known) == 1:  # nothing to tell apart
-    return majority(labels, train=train, rows=rows, classes=classes)
-  model = sklearn.pipeline.make_pipeline(
-    sklearn.preprocessing.StandardScaler(),
-    sklearn.linear_model.LogisticRegression(max_iter=10_000),
-  )
-  model.fit(_features(describe, images, train), labels[train])
-  probabilities = np.zeros((len(rows), classes))
-  probabilities[:, known] = model.predict_proba(
-    _features(describe, images, rows)
-  )
-  return _predictions(labels, rows, probabilities, len(train))
+  probabilities = {"majority class": shares}
+  known = np.flatnonzero(counts)
+  for name, describe in (
+    ("mean colour", _mean_colours),
+    ("colour histogram", _colour_histograms),
+  ):
+    probabilities[name] = shares
+    if len(known) > 1:  # otherwise there is nothing to tell apart
+      model = sklearn.pipeline.make_pipeline(
+        sklearn.preprocessing.StandardScaler(),
+        sklearn.linear_model.LogisticRegression(max_iter=10_000),
+      )
+      model.fit(_in_blocks(describe, images, train), labels[train])
+      probabilities[name] = np.zeros((len(rows), classes))
+      probabilities[name][:, known] = model.predict_proba(
+        _in_blocks(describe, images, rows)
+      )
+  return {
+    name: _predictions(labels, rows, values, len(train))
+    for name, values in probabilities.items()
+  }
 
 
 def _predictions(
   labels: np.ndarray, rows: np.ndarray, probabilities: np.ndarray, seen: int
 ) -> Predictions:
-  """As of a network, from f64[k, classes].
+  """Predictions like those of a network, from f64[k, classes].
 
   By Laplace's rule of succession, as if each class had been seen once more, so
   that a class without training images has a finite loss too. The order of the
@@ -111,37 +78,37 @@ def _predictions(
   """
   classes = probabilities.shape[1]
   logits = np.log((seen * probabilities + 1) / (seen + classes))
-  own = logits[np.arange(len(rows)), labels[rows]]
+  logit_of_label = logits[np.arange(len(rows)), labels[rows]]
   return Predictions(
     ids=rows.astype(np.int32),
     labels=labels[rows].astype(np.int32),
     logits=logits.astype(np.float32),
-    losses=-own.astype(np.float32),
+    losses=-logit_of_label.astype(np.float32),
   )
 
 
-def _features(
+def _in_blocks(
   describe: Callable[[np.ndarray], np.ndarray],
   images: np.ndarray,
   rows: np.ndarray,
 ) -> np.ndarray:
-  """f64[rows, features]."""
-  return np.concatenate([describe(block) for block in _blocks(images, rows)])
-
-
-def _blocks(images: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+  """f64[rows, features], of a few images at a time."""
   size = max(1, _BLOCK_BYTES // images[:1].nbytes)
-  for start in range(0, len(rows), size):
-    yield images[rows[start : start + size]]
+  return np.concatenate(
+    [
+      describe(images[rows[start : start + size]])
+      for start in range(0, len(rows), size)
+    ]
+  )
 
 
-def _means(images: np.ndarray) -> np.ndarray:
-  """f64[n, 3], 0 to 1."""
+def _mean_colours(images: np.ndarray) -> np.ndarray:
+  """f64[n, 3] in [0, 1]."""
   pixels = images.shape[1] * images.shape[2]
   return images.sum(axis=(1, 2), dtype=np.int64) / (255 * pixels)
 
 
-def _histograms(images: np.ndarray) -> np.ndarray:
+def _colour_histograms(images: np.ndarray) -> np.ndarray:
   """f64[n, 64], each row with the sum 1."""
   count, pixels = len(images), images.shape[1] * images.shape[2]
   levels = (images // (256 // _SIDE)).astype(np.int64).reshape(count, pixels, 3)

@@ -133,16 +133,13 @@ def measure_baselines(data: SplitData) -> Baselines:
   """
   labels, images = data.cache.labels, data.cache.images
   order = np.random.default_rng(0).permutation(data.part("train"))
-  options = {
-    "train": np.sort(order[:_BASELINES]),
-    "rows": data.part("test"),
-    "classes": len(data.classes),
-  }
-  predictions = {
-    "majority class": baselines.majority(labels, **options),
-    "mean colour": baselines.mean_colour(images, labels, **options),
-    "colour histogram": baselines.colour_histogram(images, labels, **options),
-  }
+  predictions = baselines.predict(
+    images,
+    labels,
+    train=np.sort(order[:_BASELINES]),
+    rows=data.part("test"),
+    classes=len(data.classes),
+  )
   return {
     name: classification.summarize(outputs, positive=data.spec.positive)
     for name, outputs in predictions.items()

@@ -345,7 +345,9 @@ class Run:
 
   def _write_predictions(self, part: str, predictions: Predictions) -> None:
     if self._first_process:
-      self.folder.write_predictions(part, self.setup.data.answers(predictions))
+      self.folder.write_predictions(
+        part, self.setup.data.named_predictions(predictions)
+      )
       outputs.write_figures(
         self.setup, self.folder, self._writer, self.step, part, predictions
       )

@@ -50,7 +50,7 @@ class SplitData:
     """Returns the groups of a part, in order."""
     return np.unique(self.cache.groups[self.part(name)]).tolist()
 
-  def answers(self, predictions: Predictions) -> NamedPredictions:
+  def named_predictions(self, predictions: Predictions) -> NamedPredictions:
     """Returns predictions with the names and groups of their images."""
     rows = predictions.ids
     known = self.spec.group is not None

@@ -149,9 +149,9 @@ class Workdir:
     """Writes a JSON file at once or not at all."""
     atomic.write_json(self.path / name, value)
 
-  def write_predictions(self, part: str, answers: NamedPredictions) -> None:
-    """Writes what the best checkpoint answers for a part of the split."""
-    answers.write(self.path / "predictions" / f"{part}.npz")
+  def write_predictions(self, part: str, predictions: NamedPredictions) -> None:
+    """Writes the predictions of the best checkpoint for a part of the split."""
+    predictions.write(self.path / "predictions" / f"{part}.npz")
 
   def close(self) -> None:
     """Lets other processes use the folder; leaves none that is empty."""

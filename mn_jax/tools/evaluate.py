@@ -119,7 +119,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     data = run.data(progress)
   result = _measure(args, run, data)
   if output is not None:
-    data.answers(result.assessed.predictions).write(output)
+    data.named_predictions(result.assessed.predictions).write(output)
   if args.json:
     print(json.dumps(_as_json(args, run, data, result), indent=2))
     return
@@ -177,18 +177,18 @@ def _measure(
       )
     )
     change = assessment.compare(trained, assessed)
-  answers = data.answers(assessed.predictions)
+  named = data.named_predictions(assessed.predictions)
   intervals, groups = {}, []
   if args.intervals:
     intervals = bootstrap.intervals(
       assessed.predictions,
       positive=data.spec.positive,
-      groups=answers.groups,
+      groups=named.groups,
       predicted=assessed.predicted,
     )
   if args.by_group:
     groups = classification.accuracy_by_group(
-      assessed.predictions, answers.groups, predicted=assessed.predicted
+      assessed.predictions, named.groups, predicted=assessed.predicted
     )
   return _Result(assessed, intervals, groups, change, recalibrated)
 

@@ -38,21 +38,13 @@ def _parts(n: int = 120):
   return {"train": rows[:70], "rows": rows[70:]}
 
 
-def _of_images(images, labels, classes, **parts):
-  return {
-    "majority": baselines.majority(labels, classes=classes, **parts),
-    "mean": baselines.mean_colour(images, labels, classes=classes, **parts),
-    "histogram": baselines.colour_histogram(
-      images, labels, classes=classes, **parts
-    ),
-  }
-
-
 @pytest.mark.parametrize("classes", [2, 3])
 def test_predictions_fit_every_metric(classes):
   images, labels = _coloured(classes=classes)
   parts = _parts()
-  for found in _of_images(images, labels, classes, **parts).values():
+  for found in baselines.predict(
+    images, labels, classes=classes, **parts
+  ).values():
     np.testing.assert_array_equal(found.ids, parts["rows"])
     np.testing.assert_array_equal(found.labels, labels[parts["rows"]])
     assert found.logits.shape == (50, classes)
@@ -74,9 +66,13 @@ def test_predictions_fit_every_metric(classes):
 
 def test_majority_class_of_the_training_part():
   labels = np.array([0, 1, 1, 1, 2, 2, 0, 0, 0, 0], np.int32)
-  found = baselines.majority(
-    labels, train=np.arange(6), rows=np.arange(6, 10), classes=4
-  )
+  found = baselines.predict(
+    _images(np.zeros((10, 3))),
+    labels,
+    train=np.arange(6),
+    rows=np.arange(6, 10),
+    classes=4,
+  )["majority class"]
   # One more of each class than there is.
   np.testing.assert_allclose(
     found.probabilities(), [[0.2, 0.4, 0.3, 0.1]] * 4, atol=1e-7
@@ -89,20 +85,20 @@ def test_majority_class_of_the_training_part():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_colour_baselines_learn_colours(classes):
   images, labels = _coloured(classes=classes)
-  found = _of_images(images, labels, classes, **_parts())
-  for name, least in (("mean", 0.99), ("histogram", 0.99)):
+  found = baselines.predict(images, labels, classes=classes, **_parts())
+  for name, least in (("mean colour", 0.99), ("colour histogram", 0.99)):
     result = classification.summarize(found[name], positive=None)
     assert result["accuracy"] >= least
-  result = classification.summarize(found["majority"], positive=None)
+  result = classification.summarize(found["majority class"], positive=None)
   assert result["accuracy"] < 0.65
 
 
 def test_histogram_separates_images_of_equal_mean():
   images, labels = _chequered()
-  found = _of_images(images, labels, 2, **_parts())
+  found = baselines.predict(images, labels, classes=2, **_parts())
   mean, histogram = (
     classification.summarize(found[name], positive=1)["auroc"]
-    for name in ("mean", "histogram")
+    for name in ("mean colour", "colour histogram")
   )
   assert abs(mean - 0.5) < 0.2
   assert histogram > 0.95
@@ -111,41 +107,44 @@ def test_histogram_separates_images_of_equal_mean():
 def test_features_are_means_and_shares_of_colours():
   images = _images(np.array([[10, 130, 250], [60, 70, 200]]), noise=60)
   np.testing.assert_allclose(
-    baselines._means(images), images.mean(axis=(1, 2)) / 255, atol=1e-12
+    baselines._mean_colours(images), images.mean(axis=(1, 2)) / 255, atol=1e-12
   )
   expected = [
     np.histogramdd(image.reshape(-1, 3), bins=4, range=[(0, 256)] * 3)[0]
     for image in images
   ]
   np.testing.assert_allclose(
-    baselines._histograms(images), np.reshape(expected, (2, 64)) / 35
+    baselines._colour_histograms(images), np.reshape(expected, (2, 64)) / 35
   )
 
 
 def test_images_are_read_in_blocks(tmp_path, monkeypatch):
   images, labels = _coloured()
-  whole = baselines.colour_histogram(images, labels, classes=2, **_parts())
+  whole = baselines.predict(images, labels, classes=2, **_parts())
   np.save(tmp_path / "images.npy", images)
   mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
   sizes = []
-  describe = baselines._histograms
+  describe = baselines._colour_histograms
 
   def watched(block):
     sizes.append(len(block))
     return describe(block)
 
   monkeypatch.setattr(baselines, "_BLOCK_BYTES", 8 * images[0].nbytes)
-  monkeypatch.setattr(baselines, "_histograms", watched)
-  blocks = baselines.colour_histogram(mapped, labels, classes=2, **_parts())
+  monkeypatch.setattr(baselines, "_colour_histograms", watched)
+  blocks = baselines.predict(mapped, labels, classes=2, **_parts())
   assert sizes == [8] * 8 + [6] + [8] * 6 + [2]
-  assert blocks.logits.tobytes() == whole.logits.tobytes()
+  name = "colour histogram"
+  assert blocks[name].logits.tobytes() == whole[name].logits.tobytes()
 
 
 def test_a_class_without_training_images_has_a_finite_loss():
   images, labels = _coloured(classes=3)
   train = np.flatnonzero(labels < 2)[:40]
   rows = np.arange(120)
-  for found in _of_images(images, labels, 3, train=train, rows=rows).values():
+  for found in baselines.predict(
+    images, labels, classes=3, train=train, rows=rows
+  ).values():
     assert np.isfinite(found.losses).all()
     assert found.logits.argmax(1).max() < 2
     # As if seen once in 40 + 3 images.
@@ -155,6 +154,10 @@ def test_a_class_without_training_images_has_a_finite_loss():
 def test_one_training_class_gives_the_majority_baseline():
   images, labels = _coloured()
   train = np.flatnonzero(labels == 1)[:20]
-  found = _of_images(images, labels, 2, train=train, rows=np.arange(9))
-  for name in ("mean", "histogram"):
-    np.testing.assert_array_equal(found[name].logits, found["majority"].logits)
+  found = baselines.predict(
+    images, labels, classes=2, train=train, rows=np.arange(9)
+  )
+  for name in ("mean colour", "colour histogram"):
+    np.testing.assert_array_equal(
+      found[name].logits, found["majority class"].logits
+    )

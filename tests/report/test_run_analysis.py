@@ -44,13 +44,13 @@ def test_threshold_and_temperature_depend_on_validation_only(tmp_path):
   by_hand = classification.summarize(test, positive=1, predicted=decided)
   assert dict(analysis.at_threshold) == by_hand
   # Another test changes neither the threshold nor the temperature.
-  toy.answers(90, 77).write(folder / "predictions" / "test.npz")
+  toy.predictions(90, 77).write(folder / "predictions" / "test.npz")
   other = run_analysis.analyze(folder)
   assert other.threshold == analysis.threshold
   assert other.temperature == analysis.temperature
   assert other.at_threshold != analysis.at_threshold
   # Another validation changes both.
-  toy.answers(60, 78).write(folder / "predictions" / "val.npz")
+  toy.predictions(60, 78).write(folder / "predictions" / "val.npz")
   third = run_analysis.analyze(folder)
   assert third.threshold != analysis.threshold
   assert third.temperature != analysis.temperature
@@ -124,7 +124,7 @@ def test_damaged_folders_are_refused(tmp_path, name, content, message):
 def test_predictions_of_another_length_are_refused(tmp_path):
   folder = toy.write(tmp_path / "run")
   path = folder / "predictions" / "test.npz"
-  whole = toy.answers(90, 1)
+  whole = toy.predictions(90, 1)
   dataclasses.replace(whole, names=whole.names[:-1]).write(path)
   with pytest.raises(InputError, match="cannot be read"):
     run_analysis.analyze(folder)

@@ -31,13 +31,13 @@ STUDY = Study(
 )
 
 
-def answers(
+def predictions(
   count: int, seed: int, classes: tuple[str, ...] = CLASSES
 ) -> NamedPredictions:
   """Better than chance, in groups of ten."""
-  predictions = toy_predictions.random(count, len(classes), seed)
+  outputs = toy_predictions.random(count, len(classes), seed)
   return NamedPredictions(
-    predictions=predictions,
+    predictions=outputs,
     names=np.array([f"image{i}.png" for i in range(count)]),
     groups=np.array([f"patient{i // 10}" for i in range(count)]),
     classes=classes,
@@ -56,7 +56,7 @@ def write(
   (folder / "predictions").mkdir(parents=True)
   results = {}
   for part, count in (("val", 60), ("test", 91)):
-    found = answers(count, 2 * seed + (part == "test"), classes)
+    found = predictions(count, 2 * seed + (part == "test"), classes)
     found.write(folder / "predictions" / f"{part}.npz")
     metrics = classification.summarize(
       found.predictions, positive=found.positive
