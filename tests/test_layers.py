@@ -33,7 +33,7 @@ ALLOWED = {
   "mn_jax.data.datasets.tfds_files": {"tensorflow_datasets"},
   "mn_jax.data.acquire.download": {"pooch", "requests"},
   "mn_jax.data.acquire.kaggle": {"kagglehub", "requests"},
-  "mn_jax.data.acquire.manifest": {"mn_jax"},
+  "mn_jax.data.manifest": {"mn_jax"},
   "mn_jax.data.acquire.tfds": {
     "requests",
     "tensorflow",

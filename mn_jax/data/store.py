@@ -6,19 +6,16 @@ is needed again only for another image size.
 """
 
 import contextlib
-import json
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
-from mn_jax.data import atomic, cache, packing
+from mn_jax.data import cache, manifest, packing
 from mn_jax.data.datasets import registry, tfds_files
 from mn_jax.data.datasets import source as source_lib
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
 
-_SCHEMA = 1
 _PACKED = "packed"
 
 
@@ -26,31 +23,6 @@ def cache_root(cache_dir: str) -> pathlib.Path:
   """Returns the folder of downloads, packed images and compiled programs."""
   chosen = cache_dir or os.environ.get("MN_JAX_CACHE") or "~/.cache/mn_jax"
   return pathlib.Path(chosen).expanduser()
-
-
-def write_manifest(
-  name: str, root: pathlib.Path, manifest: dict[str, Any]
-) -> None:
-  """Writes the manifest by which `load` finds a data set without a path.
-
-  Args:
-    name: of the data set.
-    root: the folder of downloads and packed images.
-    manifest: has at least 'path', what it was packed from, and 'fingerprint'.
-  """
-  atomic.write_json(root / f"{name}.json", {"schema": _SCHEMA, **manifest})
-
-
-def read_manifest(name: str, root: pathlib.Path) -> dict[str, Any] | None:
-  """Reads the manifest of a data set; None if missing or damaged."""
-  try:
-    manifest = json.loads((root / f"{name}.json").read_text())
-    valid = manifest["schema"] == _SCHEMA and all(
-      isinstance(manifest[key], str) for key in ("path", "fingerprint")
-    )
-  except (OSError, ValueError, KeyError, TypeError):
-    return None
-  return manifest if valid else None
 
 
 def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
@@ -83,21 +55,21 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
         "valid: a folder with the right to write"
       ) from None
     return generated
-  manifest = read_manifest(name, root)
-  if manifest is None:
+  prepared = manifest.read(name, root)
+  if prepared is None:
     raise InputError(
       f"data.path: got '' and {name!r} is not prepared in {root}; valid: after "
       f"{_how_to_prepare(name)}, or --config=FILE:sample (the embedded sample)"
     )
-  prepared = pathlib.Path(manifest["path"])
-  if not prepared.exists():
+  source = pathlib.Path(prepared["path"])
+  if not source.exists():
     raise InputError(
-      f"data.image_size: {name!r} is not packed in this size, and {prepared}, "
+      f"data.image_size: {name!r} is not packed in this size, and {source}, "
       "which it was packed from, is gone; valid: the size that was prepared, "
       f"or after `python -m mn_jax.tools.prepare {name} --image-size=PIXELS "
       f"--source={'|'.join((*spec.sources(), 'PATH'))}`"
     )
-  return prepared
+  return source
 
 
 @contextlib.contextmanager
@@ -166,11 +138,11 @@ def open_prepared(
   Returns:
     None if it is not prepared, not packed like this, or damaged.
   """
-  manifest = read_manifest(name, root)
-  if manifest is None:
+  prepared = manifest.read(name, root)
+  if prepared is None:
     return None
   return cache.open_built(
-    manifest["fingerprint"], root / _PACKED, name, options
+    prepared["fingerprint"], root / _PACKED, name, options
   )
 
 

@@ -12,12 +12,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import mn_jax.data.acquire.manifest as manifest_lib
 from mn_jax import config as config_lib
 from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command
 from mn_jax.config import checks, files
-from mn_jax.data import packing, store
+from mn_jax.data import manifest, packing, store
 from mn_jax.data.acquire import kaggle, space, tfds, web
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
@@ -55,7 +54,7 @@ def prepare(
   options = packing.PackOptions(
     args.image_size, args.other_sizes, args.max_unreadable
   )
-  known = store.read_manifest(args.dataset, root) or {}
+  known = manifest.read(args.dataset, root) or {}
   source = _choose(args, known)
   same = source == known.get("source")
   packed = None
@@ -75,18 +74,14 @@ def prepare(
         options=options,
         progress=progress,
       )
-  manifest = manifest_lib.describe(
-    args.dataset,
-    packed,
-    source=source,
-    path=path,
-    options=options,
+  facts = manifest.describe(
+    args.dataset, packed, source=source, path=path, options=options
   )
   if known and known["fingerprint"] != packed.fingerprint:
     console.line(f"{args.dataset} was another copy before, {known['path']}")
     console.line("One copy has the name; train on others with data.path=PATH")
-  store.write_manifest(args.dataset, root, manifest)
-  return manifest
+  manifest.write(args.dataset, root, facts)
+  return facts
 
 
 def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
@@ -178,31 +173,31 @@ def _megabytes(size: int) -> int:
 
 
 def _show(
-  console: Console, args: argparse.Namespace, manifest: dict[str, Any]
+  console: Console, args: argparse.Namespace, facts: dict[str, Any]
 ) -> None:
   """Prints a summary of the prepared data set."""
   spec = registry.get(args.dataset)
   console.line(f"{args.dataset}: {spec.title}")
   console.line(f"  {spec.origin}")
   console.line(f"  licence: {spec.licence}")
-  count = f"{manifest['images']:,} images of {args.image_size} pixels"
+  count = f"{facts['images']:,} images of {args.image_size} pixels"
   if spec.group is not None:
-    count += f" of {manifest['groups']:,} {spec.group}s"
-  console.line(f"{count}; fingerprint {manifest['fingerprint'][:16]}")
-  parts = manifest["parts"]
+    count += f" of {facts['groups']:,} {spec.group}s"
+  console.line(f"{count}; fingerprint {facts['fingerprint'][:16]}")
+  parts = facts["parts"]
   if set(parts) != {"none"}:
     shown = (f"{part} {count:,}" for part, count in parts.items())
     console.line(f"  published parts: {', '.join(shown)}")
-  classes = manifest["classes"]
+  classes = facts["classes"]
   if len(classes) > _MOST_CLASSES:
     fewest, most = min(classes.values()), max(classes.values())
     console.line(f"  {len(classes)} classes of {fewest:,} to {most:,} images")
   else:
     for name, count in classes.items():
       console.line(f"  {name}: {count:,}")
-  if manifest["dropped"]:
-    console.line(f"  left out for their size: {manifest['dropped']:,}")
-  unread = manifest["quarantine"]
+  if facts["dropped"]:
+    console.line(f"  left out for their size: {facts['dropped']:,}")
+  unread = facts["quarantine"]
   for name, reason in unread[:_MOST_NAMES]:
     console.line(f"  unreadable: {name}: {reason}")
   if len(unread) > _MOST_NAMES:
@@ -324,7 +319,7 @@ def _prepare(argv: Sequence[str] | None) -> None:
       other_sizes=args.other_sizes,
       max_unreadable=args.max_unreadable,
     )
-    manifest = prepare(console, args, root)
+    facts = prepare(console, args, root)
   except InputError as error:
     field, colon, rest = str(error).partition(":")
     raise InputError(f"{_ARGUMENTS.get(field, field)}{colon}{rest}") from None
@@ -333,7 +328,7 @@ def _prepare(argv: Sequence[str] | None) -> None:
       f"--cache-dir: got {str(root)!r}, which cannot be written "
       f"({error.strerror}); valid: a folder you may create or write"
     ) from None
-  _show(console, args, manifest)
+  _show(console, args, facts)
   _show_next(console, args, root)
 
 

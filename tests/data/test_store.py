@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mn_jax.data import store
+from mn_jax.data import manifest, store
 from mn_jax.data.datasets import registry
 from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError
@@ -62,7 +62,7 @@ def test_data_that_is_not_downloaded_says_where_it_is(tmp_path):
     store.locate("image_folder", "", tmp_path)
   message = str(caught.value)
   assert "python -m mn_jax.tools.prepare image_folder --source=" in message
-  assert "--config.data.path=" in message
+  assert "data.path=FOLDER_OR_ARCHIVE" in message
   assert "(downloads it)" not in message
   assert "\n" not in message
 
@@ -70,27 +70,19 @@ def test_data_that_is_not_downloaded_says_where_it_is(tmp_path):
 def test_prepared_data_is_found(tmp_path):
   root, data = tmp_path / "root", tmp_path / "data"
   data.mkdir()
-  assert store.read_manifest("idc", root) is None
-  store.write_manifest("idc", root, {"path": str(data), "fingerprint": "f"})
+  assert manifest.read("idc", root) is None
+  manifest.write("idc", root, {"path": str(data), "fingerprint": "f"})
   assert store.locate("idc", "", root) == data
   data.rmdir()
   with pytest.raises(InputError, match=r"data\.image_size: .*prepare idc"):
     store.locate("idc", "", root)
 
 
-@pytest.mark.parametrize(
-  "text", ["", "[]", "{}", '{"schema": 2, "path": "", "fingerprint": ""}']
-)
-def test_a_damaged_manifest_counts_as_none(tmp_path, text):
-  (tmp_path / "idc.json").write_text(text)
-  assert store.read_manifest("idc", tmp_path) is None
-
-
 def test_path_wins_over_what_was_prepared(tmp_path):
   chosen = tmp_path / "chosen"
   chosen.mkdir()
-  manifest = {"path": str(tmp_path / "prepared"), "fingerprint": "f"}
-  store.write_manifest("idc", tmp_path, manifest)
+  facts = {"path": str(tmp_path / "prepared"), "fingerprint": "f"}
+  manifest.write("idc", tmp_path, facts)
   assert store.locate("idc", str(chosen), tmp_path) == chosen
 
 
@@ -98,7 +90,7 @@ def test_path_wins_over_what_was_prepared(tmp_path):
 def test_prepared_data_outlives_what_it_was_made_from(tmp_path):
   source = store.locate("idc_sample", "", tmp_path)
   packed = _load("idc", tmp_path, path=str(source))
-  store.write_manifest(
+  manifest.write(
     "idc", tmp_path, {"path": str(source), "fingerprint": packed.fingerprint}
   )
   shutil.rmtree(source)
@@ -112,8 +104,8 @@ def test_prepared_data_outlives_what_it_was_made_from(tmp_path):
 def test_another_size_is_packed_from_the_source(tmp_path):
   source = store.locate("idc_sample", "", tmp_path)
   packed = _load("idc", tmp_path, path=str(source))
-  manifest = {"path": str(source), "fingerprint": packed.fingerprint}
-  store.write_manifest("idc", tmp_path, manifest)
+  facts = {"path": str(source), "fingerprint": packed.fingerprint}
+  manifest.write("idc", tmp_path, facts)
   assert _load("idc", tmp_path, size=32).images.shape[1:] == (32, 32, 3)
   assert json.loads((tmp_path / "idc.json").read_text())["path"] == str(source)
 

@@ -1,25 +1,29 @@
-"""Tests of the search for leaks, as its users run it."""
+"""Tests of the search for leaks between the parts of a split."""
 
 import json
 import pathlib
-import subprocess
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests import programs
+from mn_jax.tools import leakcheck
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess:
-  return programs.run(
-    "mn_jax.tools.leakcheck", "--config=configs/idc_v1.py", *arguments
-  )
+@pytest.fixture
+def run(capsys):
+  """Runs the program; returns its exit code and what it printed."""
+
+  def run(*arguments: str) -> tuple[int, str, str]:
+    code = leakcheck.main(["--config=idc_v1", *arguments])
+    return code, *capsys.readouterr()
+
+  return run
 
 
 @pytest.fixture(scope="module")
 def patches(tmp_path_factory) -> pathlib.Path:
-  """Ten patients with six patches each; two of them share two patches."""
+  """Ten patients with six patches each."""
   folder = tmp_path_factory.mktemp("patches")
   rng = np.random.default_rng(0)
   for case in range(1, 11):
@@ -31,7 +35,7 @@ def patches(tmp_path_factory) -> pathlib.Path:
 
 
 def _copies(patches: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-  """The same with every patch of patient 1 under every other one's name."""
+  """Adds a patch of patient 1, as it is and darker, to every other patient."""
   for path in patches.iterdir():
     (tmp_path / path.name).write_bytes(path.read_bytes())
   for case in range(2, 11):
@@ -44,10 +48,10 @@ def _copies(patches: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
   return tmp_path
 
 
-def test_a_split_without_leaks(patches):
-  done = _run(f"--config.data.path={patches}", "--json")
-  assert done.returncode == 0, done.stderr
-  report = json.loads(done.stdout)
+def test_a_split_without_leaks(patches, run):
+  code, out, err = run(f"data.path={patches}", "--json")
+  assert code == 0, err
+  report = json.loads(out)
   assert not report["leaking"]
   assert [pair["parts"] for pair in report["found"]] == [
     ["train", "val"],
@@ -57,20 +61,20 @@ def test_a_split_without_leaks(patches):
   assert len(report["split_sha256"]) == 64
 
 
-def test_patients_on_both_sides(patches):
-  done = _run(f"--config.data.path={patches}", "--config.data.split=random")
-  assert done.returncode == 1
-  assert "patients in both" in done.stdout
-  assert "train and test, groups: " in done.stdout
-  assert done.stdout.rstrip().endswith("Leaks were found.")
-  assert max(map(len, done.stdout.splitlines())) <= 80
+def test_patients_on_both_sides(patches, run):
+  code, out, _ = run(f"data.path={patches}", "data.split=random")
+  assert code == 1
+  assert "patients in both" in out
+  assert "train and test, groups: " in out
+  assert out.rstrip().endswith("Leaks were found.")
+  assert max(map(len, out.splitlines())) <= 80
 
 
-def test_copies_across_patients(patches, tmp_path):
+def test_copies_across_patients(patches, tmp_path, run):
   folder = _copies(patches, tmp_path)
-  done = _run(f"--config.data.path={folder}", "--json")
-  assert done.returncode == 1, done.stderr
-  for pair in json.loads(done.stdout)["found"]:
+  code, out, err = run(f"data.path={folder}", "--json")
+  assert code == 1, err
+  for pair in json.loads(out)["found"]:
     assert not pair["groups"]
     for kind in ("exact", "near"):
       assert pair[kind]
@@ -82,13 +86,13 @@ def test_copies_across_patients(patches, tmp_path):
         assert which <= {"x3", "x8", "x9"}
 
 
-def test_what_cannot_be_used_is_one_line():
+def test_what_cannot_be_used_is_one_line(run):
   for arguments, message in (
-    (["--config.data.path=nowhere"], "data.path: got 'nowhere'"),
+    (["data.path=nowhere"], "data.path: got 'nowhere'"),
     (["extra"], "got 'extra'"),
     (["--min-correlation=2"], "--min-correlation: got 2; valid: -1 to 1"),
   ):
-    done = _run(*arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert len(err.strip().splitlines()) == 1

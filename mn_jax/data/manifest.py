@@ -1,19 +1,48 @@
-"""What is written down of a prepared data set: facts, no times and no people.
+"""The manifest of a prepared data set, `NAME.json` in the folder of downloads.
 
-Two machines that prepare the same files write the same, but for the path.
+It holds counts, hashes, versions and the path of the source, no times and no
+people: two machines that prepare the same files write the same but for the
+path.
 """
 
 import importlib.metadata
+import json
 import pathlib
 from typing import Any
 
 import numpy as np
 
 import mn_jax
+from mn_jax.data import atomic
 from mn_jax.data.cache import PackedCache
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.packing import PackOptions
+
+_SCHEMA = 1
+
+
+def write(name: str, root: pathlib.Path, manifest: dict[str, Any]) -> None:
+  """Writes the manifest by which training finds a data set without a path.
+
+  Args:
+    name: of the data set.
+    root: the folder of downloads and packed images.
+    manifest: has at least 'path', what it was packed from, and 'fingerprint'.
+  """
+  atomic.write_json(root / f"{name}.json", {"schema": _SCHEMA, **manifest})
+
+
+def read(name: str, root: pathlib.Path) -> dict[str, Any] | None:
+  """Reads the manifest of a data set; None if missing or damaged."""
+  try:
+    manifest = json.loads((root / f"{name}.json").read_text())
+    valid = manifest["schema"] == _SCHEMA and all(
+      isinstance(manifest[key], str) for key in ("path", "fingerprint")
+    )
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
+  return manifest if valid else None
 
 
 def describe(
@@ -24,7 +53,7 @@ def describe(
   path: pathlib.Path,
   options: PackOptions,
 ) -> dict[str, Any]:
-  """The manifest of a data set, of values that JSON keeps.
+  """Returns the manifest of a data set, of values that JSON can hold.
 
   Args:
     name: of the data set.
