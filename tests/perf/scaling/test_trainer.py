@@ -42,6 +42,7 @@ def test_the_first_step_is_that_of_a_run(config, sums):
   assert made.compile_seconds > 0
 
 
+@pytest.mark.extended
 def test_images_on_the_devices_are_the_same(sums):
   _, real = sums("real")
   _, cached = sums("cached")
