@@ -5,8 +5,7 @@ XLA's CPU backend has no fast grouped convolution: `lax.conv` with
 memory traffic allows, in its gradients most of all. On CPUs this file writes
 the same sums as shifted, fused elementwise products ("shifted"); elsewhere it
 leaves them to XLA's convolution ("grouped"), which is also the oracle of the
-tests. Kernels for GPUs ("pallas") are a candidate that no platform uses yet.
-`python -m mn_jax.tools.bench` measures one against the other.
+tests. `python -m mn_jax.tools.bench` measures one against the other.
 """
 
 import functools
@@ -77,25 +76,11 @@ def shifted(
   return _shifted(stride, padding, x, kernel)
 
 
-def pallas(
-  x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
-) -> jax.Array:
-  """`depthwise_conv` as kernels of this package, on NVIDIA GPUs alone."""
-  # Half a second to import, for programs of which most run no such kernel.
-  from mn_jax.ops import depthwise_pallas
-
-  return depthwise_pallas.depthwise_conv(
-    x, kernel, stride=stride, padding=padding
-  )
-
-
 # The fastest way on each platform. Only the CPU's has been measured.
 FORMULATIONS = {"cpu": shifted, "default": grouped}
 
-# All ways by name, and the platform of those that do not run on every one: what
-# a benchmark can choose from.
-CANDIDATES = {"shifted": shifted, "grouped": grouped, "pallas": pallas}
-CONFINED = {"pallas": "gpu"}
+# All formulations by name, for the benchmark.
+CANDIDATES = {"shifted": shifted, "grouped": grouped}
 
 
 # Images whose products are added up before they go to an accumulator of the

@@ -53,16 +53,13 @@ class Operation:
       return images, (channels, self.output[-1])
     return images, (channels,), (channels,)
 
-  def formulations(self) -> dict[str, Callable | None]:
-    """Functions of the arguments by name; None for another backend's."""
+  def formulations(self) -> dict[str, Callable]:
+    """Functions of the arguments, by the name of the formulation."""
     if self.kind == "depthwise":
-      backend = jax.default_backend()
       return {
         name: functools.partial(
           function, stride=self.stride, padding=self.padding
         )
-        if depthwise.CONFINED.get(name, backend) == backend
-        else None
         for name, function in depthwise.CANDIDATES.items()
       }
     if self.kind == "pointwise":
@@ -146,7 +143,6 @@ def _measure_operation(
 
   arguments = [array(shape) for shape in operation.arguments(case.batch)]
   gradient = array((case.batch, *operation.output))
-  formulations = operation.formulations()
   floors, times = {}, {}
   for direction, wanted in operation.directions().items():
     work = operation.work(direction, case.batch, case.dtype)
@@ -157,14 +153,13 @@ def _measure_operation(
     }
     compiled = {
       name: compile_direction(function, wanted)
-      for name, function in formulations.items()
-      if function is not None
+      for name, function in operation.formulations().items()
     }
     runs = {
       name: functools.partial(function, gradient, *arguments)
       for name, function in compiled.items()
     }
-    times[direction] = dict.fromkeys(formulations)
+    times[direction] = {}
     for name, seconds in time_interleaved(runs, repeats).items():
       median = float(np.median(seconds))
       times[direction][name] = {
