@@ -1,4 +1,4 @@
-"""The C allocator's part in the speed of training on CPUs."""
+"""Settings of glibc's memory allocator that speed up training on CPUs."""
 
 import ctypes
 import sys
@@ -11,16 +11,16 @@ _M_ARENA_MAX = -8
 
 
 def keep_freed_memory() -> bool:
-  """Makes glibc keep freed memory instead of giving it back to the kernel.
+  """Makes glibc reuse freed memory instead of returning it to the kernel.
 
-  XLA takes its temporaries from malloc at every execution. By default glibc
-  maps large blocks anew each time, and the kernel clears and faults in every
-  page of them: a third to a half of a train step's time on a CPU. One arena
-  that never maps and never shrinks hands the same pages out again. To be
-  called before the first large allocation.
+  XLA allocates its temporaries at every execution. By default glibc maps large
+  blocks anew each time, and the kernel clears every page of them and faults it
+  in: a third to a half of a training step's time on a CPU. A single arena that
+  never maps and never shrinks reuses the same pages. To be called before the
+  first large allocation.
 
   Returns:
-    Whether it took effect; other C libraries are left alone.
+    Whether the settings took effect; other C libraries are left alone.
   """
   if not sys.platform.startswith("linux"):
     return False
@@ -33,5 +33,5 @@ def keep_freed_memory() -> bool:
     (_M_TOP_PAD, 64 << 20),
     (_M_ARENA_MAX, 1),
   )
-  taken = [libc.mallopt(option, value) for option, value in options]
-  return all(taken)
+  succeeded = [libc.mallopt(option, value) for option, value in options]
+  return all(succeeded)

@@ -1,4 +1,4 @@
-"""Compiled programs, kept on disk for later processes."""
+"""The persistent cache of compiled programs."""
 
 import contextlib
 import os
@@ -7,17 +7,17 @@ import jax
 
 from mn_jax.data import store
 
-_WORTH_KEEPING = 0.5  # seconds that a program took to compile
+_MIN_COMPILE_SECONDS = 0.5  # of a program that is worth keeping
 
 
 def keep(cache_dir: str = "") -> None:
-  """Keeps the programs of this process, and takes those that are kept.
+  """Keeps compiled programs on disk, and reuses those of earlier processes.
 
-  Where the folder cannot be written, each process compiles its own: JAX would
-  warn of every program.
+  They lie beside the packed images. Where that folder cannot be written, each
+  process compiles its own: JAX would warn of every program.
 
   Args:
-    cache_dir: see `store.cache_root`.
+    cache_dir: folder of the cache; empty: the default of `store.cache_root`.
   """
   compiled = store.cache_root(cache_dir) / "compiled"
   with contextlib.suppress(OSError):
@@ -25,5 +25,5 @@ def keep(cache_dir: str = "") -> None:
   if os.access(compiled, os.W_OK):
     jax.config.update("jax_compilation_cache_dir", str(compiled))
     jax.config.update(
-      "jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING
+      "jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS
     )

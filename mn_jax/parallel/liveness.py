@@ -1,24 +1,25 @@
-"""Which process of a run is gone, stuck or has failed: records and a judgement.
+"""Detects which process of a run is gone, stuck or has failed.
 
-Pure: no threads and no clocks but those that are given. `watchdog` keeps the
-records going and acts.
+Processes publish heartbeats, from which a failure detector decides whether the
+run has to end. There are no threads here, and no clocks but those that are
+passed in; `watchdog` publishes the heartbeats and ends processes.
 """
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-# A process is silent if its record has not been renewed for so many seconds,
-# or for so many once another one has lost a connection.
+# A process is lost if it has published no heartbeat for so many seconds, or
+# for so many once another process has lost a connection.
 _SILENCE = 60.0
-_SILENCE_ONCE_LOST = 10.0
-# These phases, which are short, may take as long as the stall timeout. Any
-# other may take so many times as long as it has ever taken, or as that timeout
-# the first time, when its programs are compiled.
-_SHORT = ("data", "step")
+_SILENCE_AFTER_DISCONNECT = 10.0
+# A short phase may take as long as the stall timeout. Any other may take
+# _ALLOWANCE times as long as it has ever taken, or as long as the timeout the
+# first time, when its programs are compiled.
+_SHORT_PHASES = ("data", "step")
 _ALLOWANCE = 3.0
 
-_DOING = {
+_PHASES = {
   "start": "starting",
   "read": "reading the data",
   "extract": "extracting features",
@@ -31,20 +32,20 @@ _DOING = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Record:
-  """What a process tells of itself.
+class Heartbeat:
+  """What a process publishes about itself.
 
   Attributes:
-    host: its machine.
+    host: name of its machine.
     phase: what its main thread is doing.
     step: completed updates.
-    turns: changes of phase or step so far, the same for all processes that
-      are at the same place.
-    signs: of life so far: turns, and what was counted within a phase.
-    patience: seconds after which it is stuck if no process gives a sign.
-    beat: how often it was renewed.
-    lost: whether it has lost a connection to another process.
-    ended: whether it is done.
+    transitions: changes of phase or step so far, as many in all processes that
+      are equally far.
+    signs: signs of progress so far: transitions, and reports within a phase.
+    patience: seconds without a sign from any process after which it is stuck.
+    beat: number of this heartbeat.
+    disconnected: whether it has lost the connection to another process.
+    ended: whether it has ended regularly.
     failure: why it ends early, or ''.
     code: its exit code then.
   """
@@ -52,27 +53,27 @@ class Record:
   host: str = "host unknown"
   phase: str = "start"
   step: int = 0
-  turns: int = 0
+  transitions: int = 0
   signs: int = 0
   patience: float = 0.0
   beat: int = 0
-  lost: bool = False
+  disconnected: bool = False
   ended: bool = False
   failure: str = ""
   code: int = 0
 
-  def at(self) -> str:
-    """What it does, and where."""
-    return f"{_DOING.get(self.phase, self.phase)}, at step {self.step}"
+  def position(self) -> str:
+    """Returns what the process is doing, and at which step."""
+    return f"{_PHASES.get(self.phase, self.phase)}, at step {self.step}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-  """How the run ends.
+  """Why the run has to end.
 
   Attributes:
-    line: for people.
-    code: exit code.
+    line: the reason, for people.
+    code: exit code of the processes.
   """
 
   line: str
@@ -80,10 +81,10 @@ class Verdict:
 
 
 class Progress:
-  """How far the main thread of this process has come.
+  """Tracks how far the main thread of this process is.
 
   Attributes:
-    record: what is published of it.
+    heartbeat: its phase, step and signs of progress.
   """
 
   def __init__(
@@ -92,51 +93,49 @@ class Progress:
     stall_timeout: float,
     now: Callable[[], float] = time.monotonic,
   ):
-    """Begins with the phase 'start'.
+    """Starts in the phase 'start'.
 
     Args:
       host: name of this machine.
       stall_timeout: seconds that a short phase may take.
-      now: the time in seconds.
+      now: returns the time in seconds.
     """
     self._stall_timeout, self._now = stall_timeout, now
     self._entered = now()
     self._longest: dict[str, float] = {}
-    self.record = Record(host=host, patience=self._patience("start"))
+    self.heartbeat = Heartbeat(host=host, patience=self._patience("start"))
 
   def reached(self, phase: str, step: int) -> None:
-    """Enters a phase, or says that it goes on.
+    """Enters a phase, or reports progress within it.
 
     Args:
       phase: 'read', 'extract', or a section of the run's clock.
       step: completed updates.
     """
-    before, now = self.record, self._now()
-    took = now - self._entered
-    self._longest[before.phase] = max(
-      took, self._longest.get(before.phase, 0.0)
+    last, now = self.heartbeat, self._now()
+    self._longest[last.phase] = max(
+      now - self._entered, self._longest.get(last.phase, 0.0)
     )
     self._entered = now
-    turned = (phase, step) != (before.phase, before.step)
-    patience = self._patience(phase) if turned else before.patience
-    self.record = dataclasses.replace(
-      before,
+    changed = (phase, step) != (last.phase, last.step)
+    self.heartbeat = dataclasses.replace(
+      last,
       phase=phase,
       step=step,
-      turns=before.turns + turned,
-      signs=before.signs + 1,
-      patience=patience,
+      transitions=last.transitions + changed,
+      signs=last.signs + 1,
+      patience=self._patience(phase) if changed else last.patience,
     )
 
   def _patience(self, phase: str) -> float:
-    if phase in _SHORT:
+    if phase in _SHORT_PHASES:
       return self._stall_timeout
-    usual = self._longest.get(phase, self._stall_timeout)
-    return max(self._stall_timeout, _ALLOWANCE * usual)
+    longest = self._longest.get(phase, self._stall_timeout)
+    return max(self._stall_timeout, _ALLOWANCE * longest)
 
 
-class Judge:
-  """Decides from the records of processes whether the run has to end."""
+class FailureDetector:
+  """Decides from the heartbeats of processes whether the run has to end."""
 
   def __init__(
     self,
@@ -146,96 +145,100 @@ class Judge:
     stall_timeout: float,
     now: float,
   ):
-    """Begins with processes that have not published anything yet.
+    """Starts with processes that have not published anything yet.
 
     Args:
-      watched: numbers of the processes.
-      silence: seconds without a renewed record.
-      stall_timeout: as for `Progress`; 0: nothing counts as stuck.
+      watched: indices of the processes.
+      silence: seconds without a heartbeat after which a process is lost.
+      stall_timeout: seconds that a short phase may take; 0: nothing is stuck.
       now: the time in seconds.
     """
     self._silence, self._stall_timeout = silence, stall_timeout
-    self._records = {i: Record() for i in watched}
-    self._renewed = dict.fromkeys(self._records, now)
+    self._latest = {i: Heartbeat() for i in watched}
+    self._received = dict.fromkeys(self._latest, now)
     self._last_sign = now
 
-  def verdict(
-    self, records: Mapping[int, Record], now: float
+  def check(
+    self, heartbeats: Mapping[int, Heartbeat], now: float
   ) -> Verdict | None:
-    """Takes note of records, new or not; says how the run ends, if it does.
+    """Takes in heartbeats and returns why the run has to end, if it has to.
 
     Args:
-      records: of those processes that have published one.
+      heartbeats: the latest of each process that has published one.
       now: the time in seconds.
     """
-    for i, record in records.items():
-      before = self._records[i]
-      if record != before:
-        self._records[i], self._renewed[i] = record, now
-        if record.signs != before.signs or record.ended != before.ended:
+    for i, heartbeat in heartbeats.items():
+      last = self._latest[i]
+      if heartbeat != last:
+        self._latest[i], self._received[i] = heartbeat, now
+        if (heartbeat.signs, heartbeat.ended) != (last.signs, last.ended):
           self._last_sign = now
-    alive = {i: r for i, r in self._records.items() if not r.ended}
+    running = {i: beat for i, beat in self._latest.items() if not beat.ended}
     return (
-      self._failure(alive)
-      or self._silent(alive, now)
-      or self._stall(alive, now)
+      self._failed(running)
+      or self._lost(running, now)
+      or self._stuck(running, now)
     )
 
-  def _failure(self, alive: Mapping[int, Record]) -> Verdict | None:
-    for i, record in alive.items():
-      if record.failure:
-        who = f"process {i} ({record.host})"
-        return Verdict(f"{who}: {record.failure}", record.code)
+  def _failed(self, running: Mapping[int, Heartbeat]) -> Verdict | None:
+    for i, heartbeat in running.items():
+      if heartbeat.failure:
+        return failed(i, heartbeat)
     return None
 
-  def _silent(self, alive: Mapping[int, Record], now: float) -> Verdict | None:
+  def _lost(
+    self, running: Mapping[int, Heartbeat], now: float
+  ) -> Verdict | None:
     limit = self._silence
-    if any(record.lost for record in alive.values()):
-      limit = once_lost(limit)
-    for i, record in alive.items():
-      quiet = now - self._renewed[i]
-      if quiet > limit:
+    if any(heartbeat.disconnected for heartbeat in running.values()):
+      limit = silence_after_disconnect(limit)
+    for i, heartbeat in running.items():
+      silent = now - self._received[i]
+      if silent > limit:
         return Verdict(
-          f"process {i} ({record.host}) is gone or does not run: no sign of it "
-          f"for {quiet:.0f} s; the last: {record.at()}"
+          f"process {i} ({heartbeat.host}) is gone or does not run: no sign of "
+          f"it for {silent:.0f} s; the last: {heartbeat.position()}"
         )
     return None
 
-  def _stall(self, alive: Mapping[int, Record], now: float) -> Verdict | None:
-    if not self._stall_timeout or not alive:
+  def _stuck(
+    self, running: Mapping[int, Heartbeat], now: float
+  ) -> Verdict | None:
+    if not self._stall_timeout or not running:
       return None
     waited = now - self._last_sign
-    patience = max(record.patience for record in alive.values())
+    patience = max(heartbeat.patience for heartbeat in running.values())
     if waited <= max(patience, self._stall_timeout):
       return None
-    least = min(record.turns for record in alive.values())
-    behind = {i: r for i, r in alive.items() if r.turns == least}
-    if len(behind) == len(alive) > 1:
-      (first, *_) = behind.values()
-      return Verdict(
-        f"no process has come further for {waited:.0f} s; all are equally far: "
-        f"{first.at()}"
-      )
-    return Verdict(
-      "; ".join(
-        f"process {i} ({r.host}) hangs: {r.at()}" for i, r in behind.items()
-      )
-      + f"; no process has come further for {waited:.0f} s"
+    since = f"no process has made progress for {waited:.0f} s"
+    fewest = min(heartbeat.transitions for heartbeat in running.values())
+    behind = {i: b for i, b in running.items() if b.transitions == fewest}
+    if len(behind) == len(running) > 1:
+      position = next(iter(behind.values())).position()
+      return Verdict(f"{since}; all are equally far: {position}")
+    hanging = (
+      f"process {i} ({heartbeat.host}) hangs: {heartbeat.position()}"
+      for i, heartbeat in behind.items()
     )
+    return Verdict("; ".join((*hanging, since)))
 
 
 def silence(stall_timeout: float) -> float:
-  """Seconds without a sign after which a process is given up."""
+  """Returns the seconds without a heartbeat after which a process is lost."""
   return min(_SILENCE, stall_timeout or _SILENCE)
 
 
-def once_lost(silence: float) -> float:
-  """The same once another process has lost a connection."""
-  return min(_SILENCE_ONCE_LOST, silence)
+def silence_after_disconnect(silence: float) -> float:
+  """Returns these seconds once another process has lost a connection.
+
+  Args:
+    silence: the seconds before that.
+  """
+  return min(_SILENCE_AFTER_DISCONNECT, silence)
 
 
-def of_failure(index: int, record: Record) -> Verdict:
-  """The verdict on a process that says itself why it ends."""
+def failed(index: int, heartbeat: Heartbeat) -> Verdict:
+  """Returns the verdict on a process that has published its own failure."""
   return Verdict(
-    f"process {index} ({record.host}): {record.failure}", record.code
+    f"process {index} ({heartbeat.host}): {heartbeat.failure}", heartbeat.code
   )

@@ -1,13 +1,13 @@
-"""Ends every process of a run when one of them dies, hangs or fails; names it.
+"""Ends all processes of a run when one of them dies, hangs or fails.
 
 A collective waits for a process that hangs, and on most platforms also for one
-that is gone, until somebody ends it. So each process keeps a record in the
-key-value store of JAX's coordination service, which process 0 serves: a thread
-renews it every second and writes how far the main thread has come. Process 0
-reads all of them and judges; its verdict is one line that every process prints
-before it exits. The others watch process 0 alone.
+that is gone, until somebody ends it. So a thread of each process publishes a
+heartbeat every second, with the progress of the main thread, in the key-value
+store of JAX's coordination service, which process 0 serves. Process 0 reads all
+heartbeats and decides; its verdict is one line, which names the process and is
+printed by all of them before they exit. The others watch process 0 alone.
 
-JAX's own heartbeats remain, slower, for a process whose Python cannot run.
+JAX has slower heartbeats of its own, for a process whose Python cannot run.
 """
 
 import contextlib
@@ -28,12 +28,11 @@ from jax._src import distributed
 
 from mn_jax.errors import InputError
 from mn_jax.parallel import liveness
-from mn_jax.parallel.liveness import Record, Verdict
+from mn_jax.parallel.liveness import Heartbeat, Verdict
 
-_PERIOD = 1.0
-# Seconds that process 0 serves its verdict before it leaves.
-_LINGER = 3 * _PERIOD
-_RECORDS = "mn_jax/processes"
+_PERIOD = 1.0  # seconds between heartbeats
+_LINGER = 3 * _PERIOD  # seconds that process 0 serves its verdict for
+_HEARTBEATS = "mn_jax/heartbeats"
 _VERDICTS = "mn_jax/verdicts"
 _DAY_MS = 24 * 3600 * 1000
 
@@ -41,7 +40,7 @@ Reached = Callable[[str, int], None]
 
 
 class _Watchdog:
-  """The threads of one process."""
+  """The threads that publish, check and receive, in one process."""
 
   def __init__(self, stall_timeout: float):
     state = distributed.global_state
@@ -50,15 +49,15 @@ class _Watchdog:
     host = socket.gethostname()
     self._progress = liveness.Progress(host, stall_timeout)
     self._silence = liveness.silence(stall_timeout)
-    self._judge = liveness.Judge(
+    self._detector = liveness.FailureDetector(
       [0] if self._index else range(self._count),
       silence=self._silence,
-      # How far all of them have come is for process 0 to judge.
+      # Only process 0 sees how far all of them are.
       stall_timeout=0.0 if self._index else stall_timeout,
       now=time.monotonic(),
     )
-    self._seen: dict[int, Record] = {}
-    self._about_itself: dict[str, object] = {}
+    self._received: dict[int, Heartbeat] = {}
+    self._ending_fields: dict[str, object] = {}
     self._leaving, self._stopped = threading.Event(), threading.Event()
     self._ending, self._published = threading.Lock(), threading.Condition()
     self._rounds = 0
@@ -66,7 +65,7 @@ class _Watchdog:
       threading.Thread(
         target=work, name=f"watchdog_{work.__name__}", daemon=True
       )
-      for work in (self._talk, self._watch, self._listen)
+      for work in (self._publish, self._check, self._listen)
     ]
     self.reached = self._progress.reached
 
@@ -76,7 +75,7 @@ class _Watchdog:
       thread.start()
 
   def close(self) -> None:
-    """Ends the threads: this process is done."""
+    """Ends the threads, at the regular end of this process."""
     self._leave(ended=True)
     self._stopped.set()
     with contextlib.suppress(jax.errors.JaxRuntimeError):
@@ -85,50 +84,49 @@ class _Watchdog:
       thread.join(_LINGER)
 
   def fail(self, failure: str, code: int) -> None:
-    """Tells the others why this process ends, which it then should do.
+    """Tells the other processes why this one is about to end.
 
     Args:
-      failure: one line.
-      code: its exit code.
+      failure: the reason, in one line.
+      code: exit code of this process.
     """
     self._leave(failure=failure, code=code)
     if not self._index:
-      self._pass_on(liveness.of_failure(0, self._own()))
+      self._broadcast(liveness.failed(0, self._heartbeat()))
 
   def blame_another(self) -> None:
-    """Ends this process if another one is gone; returns if none is found."""
-    self._about_itself = {"lost": True}
-    time.sleep(liveness.once_lost(self._silence) + _LINGER)
+    """Ends this process if another one is gone; returns if none is."""
+    self._ending_fields = {"disconnected": True}
+    time.sleep(liveness.silence_after_disconnect(self._silence) + _LINGER)
 
-  def _leave(self, **about_itself: object) -> None:
-    """Publishes a last record."""
+  def _leave(self, **fields: object) -> None:
+    """Publishes a last heartbeat, with these fields."""
     self._leaving.set()
-    self._about_itself = about_itself
+    self._ending_fields = fields
     with self._published:
-      # Of two rounds one has begun after the line above.
+      # One of two rounds has started after the line above.
       enough = self._rounds + 2
       self._published.wait_for(lambda: self._rounds >= enough, _LINGER)
 
-  def _own(self) -> Record:
+  def _heartbeat(self) -> Heartbeat:
     return dataclasses.replace(
-      self._progress.record, beat=self._rounds, **self._about_itself
+      self._progress.heartbeat, beat=self._rounds, **self._ending_fields
     )
 
   def _send(self, key: str, value: str) -> None:
     self._client.key_value_set(key, value, allow_overwrite=True)
 
-  def _talk(self) -> None:
-    """Publishes the own record, and reads those that are to be judged."""
-    watched = _RECORDS if not self._index else f"{_RECORDS}/0"
+  def _publish(self) -> None:
+    """Publishes this process's heartbeat, and reads those that it checks."""
+    watched = _HEARTBEATS if not self._index else f"{_HEARTBEATS}/0"
     while not self._stopped.is_set():
-      # What goes wrong here shows as silence.
+      # Errors show as silence.
       with contextlib.suppress(jax.errors.JaxRuntimeError):
-        own = json.dumps(dataclasses.asdict(self._own()))
-        self._send(f"{_RECORDS}/{self._index}/record", own)
-        found = self._client.key_value_dir_get(watched)
-        self._seen = {
-          int(key.split("/")[-2]): Record(**json.loads(value))
-          for key, value in found
+        text = json.dumps(dataclasses.asdict(self._heartbeat()))
+        self._send(f"{_HEARTBEATS}/{self._index}/latest", text)
+        self._received = {
+          int(key.split("/")[-2]): Heartbeat(**json.loads(value))
+          for key, value in self._client.key_value_dir_get(watched)
         }
         with self._published:
           self._rounds += 1
@@ -136,21 +134,21 @@ class _Watchdog:
       if self._leaving.wait(_PERIOD):
         self._stopped.wait(_PERIOD / 20)
 
-  def _watch(self) -> None:
-    """Judges what is known, whether or not the service answers."""
-    before = time.monotonic()
+  def _check(self) -> None:
+    """Checks the heartbeats, whether or not the service answers."""
+    last = time.monotonic()
     while not self._leaving.wait(_PERIOD):
       now = time.monotonic()
-      if now - before > self._silence:
-        own = self._own()
+      if now - last > self._silence:
+        host = self._progress.heartbeat.host
         self._end(
           Verdict(
-            f"process {self._index} ({own.host}), this one, has not run for "
-            f"{now - before:.0f} s; the others have given it up"
+            f"process {self._index} ({host}), this one, has not run for "
+            f"{now - last:.0f} s; the others have given up on it"
           )
         )
-      before = now
-      verdict = self._judge.verdict(self._seen, now)
+      last = now
+      verdict = self._detector.check(self._received, now)
       if verdict is not None:
         self._end(verdict)
 
@@ -166,16 +164,18 @@ class _Watchdog:
           continue
         # JAX ends this process too, once it has written where its own threads
         # are; that takes long enough to say it shorter.
-        first = self._seen.get(0, Record())
+        last = self._received.get(0, Heartbeat())
         self._end(
-          Verdict(f"process 0 ({first.host}) is gone; the last: {first.at()}")
+          Verdict(
+            f"process 0 ({last.host}) is gone; the last: {last.position()}"
+          )
         )
       if text and not self._leaving.is_set():
         self._end(Verdict(**json.loads(text)))
       return
 
-  def _pass_on(self, verdict: Verdict) -> None:
-    """Hands the verdict of process 0 to the others."""
+  def _broadcast(self, verdict: Verdict) -> None:
+    """Sends the verdict of process 0 to the others."""
     text = json.dumps(dataclasses.asdict(verdict))
     with contextlib.suppress(jax.errors.JaxRuntimeError):
       for i in range(1, self._count):
@@ -183,26 +183,26 @@ class _Watchdog:
     time.sleep(_LINGER)
 
   def _end(self, verdict: Verdict) -> NoReturn:
-    self._ending.acquire()  # two threads may know why; one says it
+    self._ending.acquire()  # two threads may have a verdict; one prints it
     sys.stdout.flush()
     print(f"mn_jax: {verdict.line}", file=sys.stderr, flush=True)
     if not self._index:
-      self._pass_on(verdict)
+      self._broadcast(verdict)
     os._exit(verdict.code)
 
 
 @contextlib.contextmanager
 def watched(stall_timeout: float) -> Iterator[Reached]:
-  """Watches over the processes of a run while a `with` block lasts.
+  """Watches over the processes of a run in a `with` block.
 
-  It yields a function of (phase, completed updates) that the main thread calls
-  whenever it goes on to another phase, and now and then within a long one. In
-  a run of one process it does nothing, and there are no threads.
+  It yields a function of (phase, completed updates), to be called by the main
+  thread whenever it enters another phase, and now and then within a long one.
+  In a run of one process that does nothing, and there are no threads.
 
   Args:
-    stall_timeout: seconds without a sign of progress, of any process, after
-      which the run ends; see `liveness.Progress` for the phases that may take
-      longer. 0: only what is gone or does not run at all ends the run.
+    stall_timeout: seconds without progress in any process after which the run
+      ends; phases that compile or read may take longer, see `liveness`. 0: only
+      a process that is gone or does not run at all ends the run.
   """
   if not jax.distributed.is_initialized():
     yield lambda phase, step: None
@@ -226,10 +226,10 @@ def watched(stall_timeout: float) -> Iterator[Reached]:
 
 
 def _may_come_from_another(error: Exception) -> bool:
-  """Whether an error may only say that another process is gone."""
+  """Whether an error may mean no more than that another process is gone."""
   # A collective over Gloo that fails is a ValueError.
-  mine = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
+  own_errors = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT")
   return "Gloo" in str(error) or (
     isinstance(error, jax.errors.JaxRuntimeError)
-    and not str(error).startswith(mine)
+    and not str(error).startswith(own_errors)
   )

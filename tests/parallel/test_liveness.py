@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from mn_jax.parallel import liveness
-from mn_jax.parallel.liveness import Record
+from mn_jax.parallel.liveness import Heartbeat
 
 STALL = 100.0
 
@@ -19,14 +19,14 @@ class Clock:
 
 
 class Processes:
-  """The records of some processes, renewed every second, before a judge."""
+  """Processes that publish a heartbeat every second, and their detector."""
 
   def __init__(self, count, stall=STALL):
     self.clock = Clock()
     self.progress = {
       i: liveness.Progress(f"host{i}", stall, self.clock) for i in range(count)
     }
-    self.judge = liveness.Judge(
+    self.detector = liveness.FailureDetector(
       range(count),
       silence=liveness.silence(stall),
       stall_timeout=stall,
@@ -43,16 +43,16 @@ class Processes:
     self.observe()
 
   def observe(self):
-    records = {
+    heartbeats = {
       i: dataclasses.replace(
-        progress.record, beat=self.beats[i], **self.about[i]
+        progress.heartbeat, beat=self.beats[i], **self.about[i]
       )
       for i, progress in self.progress.items()
     }
-    return self.judge.verdict(records, self.clock.now)
+    return self.detector.check(heartbeats, self.clock.now)
 
   def run(self, seconds, silent=()):
-    """Lets time pass; the first verdict, and after how many seconds."""
+    """Lets time pass; returns the first verdict, and after how many seconds."""
     for passed in range(1, int(seconds) + 1):
       self.clock.now += 1.0
       for i in self.beats:
@@ -63,7 +63,7 @@ class Processes:
     return None
 
 
-def test_processes_that_go_on_are_left_alone():
+def test_processes_that_make_progress_are_left_alone():
   all_of_them = Processes(3)
   for step in range(30):
     for phase in ("data", "step"):
@@ -84,15 +84,17 @@ def test_a_silent_process_is_named():
 
 
 def test_a_process_that_never_came_is_named():
-  judge = liveness.Judge([0, 1], silence=60.0, stall_timeout=STALL, now=0.0)
-  assert judge.verdict({0: Record(beat=1)}, 60.0) is None
-  verdict = judge.verdict({0: Record(beat=2)}, 61.0)
+  detector = liveness.FailureDetector(
+    [0, 1], silence=60.0, stall_timeout=STALL, now=0.0
+  )
+  assert detector.check({0: Heartbeat(beat=1)}, 60.0) is None
+  verdict = detector.check({0: Heartbeat(beat=2)}, 61.0)
   assert verdict.line.startswith("process 1 (host unknown) is gone")
 
 
 def test_a_lost_connection_shortens_the_wait():
   some = Processes(3)
-  some.about[2] = {"lost": True}
+  some.about[2] = {"disconnected": True}
   line, after = some.run(1000, silent=[1])
   assert line.startswith("process 1 ")
   assert after == 11
@@ -110,7 +112,7 @@ def test_the_process_behind_is_named():
   line, after = some.run(1000)
   assert line == (
     "process 2 (host2) hangs: waiting for a batch, at step 4; no process has "
-    "come further for 101 s"
+    "made progress for 101 s"
   )
   assert after == 101
 
@@ -130,7 +132,7 @@ def test_equally_far_processes_are_all_stuck():
   some.reach("step", 4)
   line, _ = some.run(1000)
   assert line == (
-    "no process has come further for 101 s; all are equally far: training, at "
+    "no process has made progress for 101 s; all are equally far: training, at "
     "step 4"
   )
 
@@ -149,7 +151,7 @@ def test_work_of_one_is_progress_of_all():
     assert some.run(90) is None
     some.reach("read", 0, but=[0, 2])
   # All of them have come equally far.
-  assert len({p.record.turns for p in some.progress.values()}) == 1
+  assert len({p.heartbeat.transitions for p in some.progress.values()}) == 1
 
 
 @pytest.mark.parametrize("phase", ["compile", "evaluate", "save"])
@@ -184,7 +186,7 @@ def test_a_failure_is_passed_on():
   some.about[1] = {"failure": "OSError: no space left", "code": 1}
   line, after = some.run(10)
   assert (line, after) == ("process 1 (host1): OSError: no space left", 1)
-  verdict = liveness.of_failure(0, Record(host="a", failure="x", code=2))
+  verdict = liveness.failed(0, Heartbeat(host="a", failure="x", code=2))
   assert verdict == liveness.Verdict("process 0 (a): x", 2)
 
 
@@ -196,4 +198,4 @@ def test_a_process_that_is_done_may_be_silent():
   assert some.run(200, silent=[2]) is None
   # Nor is it the one behind.
   line, _ = some.run(1000, silent=[2])
-  assert line.startswith("no process has come further")
+  assert line.startswith("no process has made progress")

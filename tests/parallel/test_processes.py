@@ -230,7 +230,7 @@ def test_a_process_that_hangs_ends_all(tmp_path):
     for i in range(2):
       assert re.fullmatch(
         r"mn_jax: process 1 \(.+\) hangs: waiting for a batch, at step 12; no "
-        r"process has come further for \d+ s\n",
+        r"process has made progress for \d+ s\n",
         run.err(i),
       )
 
