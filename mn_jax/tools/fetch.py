@@ -15,7 +15,12 @@ from collections.abc import Sequence
 from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command
 from mn_jax.data import store
-from mn_jax.data.acquire.download import check_hash, check_url, download
+from mn_jax.data.acquire.download import (
+  check_hash,
+  check_url,
+  download,
+  in_megabytes,
+)
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.weights import manifest
@@ -113,7 +118,7 @@ def fetch_other(
 
 
 def _sha256(digits: str) -> str:
-  """The hash that the user states.
+  """Returns a SHA-256 from the command line as `download` takes it.
 
   Raises:
     InputError: if it is not one.
@@ -127,16 +132,8 @@ def _download(
   console: Console, url: str, path: pathlib.Path, known_hash: str
 ) -> None:
   with console.counting("fetched", "MB") as update:
-
-    def progress(done: int, total: int | None) -> None:
-      update(_megabytes(done), _megabytes(total or done))
-
-    download(url, path, known_hash=known_hash, progress=progress)
+    download(url, path, known_hash=known_hash, progress=in_megabytes(update))
   console.line(str(path))
-
-
-def _megabytes(size: int) -> int:
-  return -(-size // 1_000_000)
 
 
 def _print_use(

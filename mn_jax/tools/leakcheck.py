@@ -36,20 +36,22 @@ def check(
 
   Args:
     data: the split.
-    max_distance, min_correlation: see `duplicates.similar_pairs`.
+    max_distance: largest Hamming distance of the 64-bit hashes of near
+      duplicates.
+    min_correlation: smallest correlation of their thumbnails.
     console: shows progress.
 
   Returns:
     For each two parts, 'parts' with their names and for each of KINDS what they
     share: 'groups' is a list of names, 'exact' and 'near' of pairs of names.
   """
-  prints = {}
+  fingerprints = {}
   for part in PARTS:
     with console.counting(f"hashing {part}", "images") as progress:
-      prints[part] = duplicates.fingerprints(
+      fingerprints[part] = duplicates.fingerprints(
         data.cache.images, data.part(part), progress
       )
-  found = []
+  leaks = []
   for one, other in itertools.combinations(PARTS, 2):
     parts = {part: data.part(part) for part in (one, other)}
     groups = []
@@ -57,17 +59,17 @@ def check(
       groups = splits.leaks(parts, data.cache.groups)
     with console.counting(f"comparing {one} and {other}", "images") as progress:
       alike = duplicates.similar_pairs(
-        prints[one],
-        prints[other],
+        fingerprints[one],
+        fingerprints[other],
         max_distance=max_distance,
         min_correlation=min_correlation,
         progress=progress,
       )
     pairs = {
-      "exact": duplicates.equal_pairs(prints[one], prints[other]),
+      "exact": duplicates.equal_pairs(fingerprints[one], fingerprints[other]),
       "near": alike,
     }
-    found.append(
+    leaks.append(
       {
         "parts": [one, other],
         "groups": groups,
@@ -76,13 +78,13 @@ def check(
         },
       }
     )
-  return found
+  return leaks
 
 
 def _names(
   data: split_data.SplitData, one: str, other: str, pairs: np.ndarray
 ) -> list[list[str]]:
-  """Names of pairs of positions, i64[k, 2], in two parts."""
+  """Returns the names of pairs of positions, i64[k, 2], in two parts."""
   names = data.cache.names
   first, second = data.part(one)[pairs[:, 0]], data.part(other)[pairs[:, 1]]
   return [
@@ -140,13 +142,13 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
   console = Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = split_data.load(config.data, progress)
-  found = check(
+  leaks = check(
     data,
     max_distance=args.max_distance,
     min_correlation=args.min_correlation,
     console=console,
   )
-  leaking = any(pair[kind] for pair in found for kind in KINDS)
+  leaking = any(pair[kind] for pair in leaks for kind in KINDS)
   if args.json:
     report = {
       "data": config.data.name,
@@ -155,11 +157,11 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
       "max_distance": args.max_distance,
       "min_correlation": args.min_correlation,
       "leaking": leaking,
-      "found": found,
+      "found": leaks,
     }
     print(json.dumps(report, indent=1))
   else:
-    _show(console, args, config, data, found)
+    _show(console, args, config, data, leaks)
     console.line(
       "Leaks were found."
       if leaking
@@ -173,7 +175,7 @@ def _show(
   args: argparse.Namespace,
   config: Config,
   data: split_data.SplitData,
-  found: Sequence[dict[str, Any]],
+  leaks: Sequence[dict[str, Any]],
 ) -> None:
   """Prints a table of what the parts share, and examples."""
   group = data.spec.group or "group"
@@ -185,12 +187,12 @@ def _show(
         " and ".join(pair["parts"]),
         *(f"{len(pair[kind]):,}" for kind in KINDS),
       )
-      for pair in found
+      for pair in leaks
     ],
   )
   if data.spec.group is None:
     console.line("Nothing is known of which images belong together.")
-  for pair, kind in itertools.product(found, KINDS):
+  for pair, kind in itertools.product(leaks, KINDS):
     for leak in pair[kind][: args.shown]:
       shown = leak if kind == "groups" else " = ".join(leak)
       console.line(f"{' and '.join(pair['parts'])}, {kind}: {shown}")

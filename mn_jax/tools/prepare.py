@@ -18,6 +18,7 @@ from mn_jax.commandline.parser import Parser, command
 from mn_jax.config import checks, files
 from mn_jax.data import manifest, packing, store
 from mn_jax.data.acquire import kaggle, space, tfds, web
+from mn_jax.data.acquire.download import in_megabytes
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -56,10 +57,10 @@ def prepare(
   )
   known = manifest.read(args.dataset, root) or {}
   source = _choose(args, known)
-  same = source == known.get("source")
   packed = None
-  # A folder that is named may have changed: it is listed again.
-  if same and not (args.source and source["kind"] == "path"):
+  # A folder on the command line may have changed: it is listed again.
+  listed = args.source and source["kind"] == "path"
+  if source == known.get("source") and not listed:
     packed = store.open_prepared(args.dataset, root, options)
   if packed is not None:
     console.line(f"{args.dataset} is prepared already; every byte is intact")
@@ -91,31 +92,32 @@ def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
     InputError: if there is no such source.
   """
   spec = registry.get(args.dataset)
-  ways = spec.sources()
+  sources = spec.sources()
   kind = args.source
-  if kind and spec.generate is not None:
-    raise InputError(
-      f"--source: got {kind!r}, and {args.dataset!r} is generated; valid: no "
-      "--source"
-    )
-  if not kind:
-    if spec.generate is not None:
-      return {"kind": "generated"}
-    before = known.get("source")
-    before = before.get("kind") if isinstance(before, dict) else None
-    if before == "path":
-      return {"kind": before}
-    kind = before if before in ways else "".join(ways[:1])
-    if not kind:
+  if spec.generate is not None:
+    if kind:
       raise InputError(
-        f"--source: got nothing, and {args.dataset!r} is not downloaded by "
-        f"this program; valid: --source=FOLDER_OR_ARCHIVE ({spec.page})"
+        f"--source: got {kind!r}, and {args.dataset!r} is generated; valid: no "
+        "--source"
       )
-  if kind not in ways:
+    return {"kind": "generated"}
+  if not kind:
+    previous = known.get("source")
+    kind = previous.get("kind") if isinstance(previous, dict) else None
+    if kind == "path":
+      return {"kind": "path"}
+    if kind not in sources:
+      kind = "".join(sources[:1])
+  if not kind:
+    raise InputError(
+      f"--source: got nothing, and {args.dataset!r} is not downloaded by this "
+      f"program; valid: --source=FOLDER_OR_ARCHIVE ({spec.page})"
+    )
+  if kind not in sources:
     if not pathlib.Path(kind).expanduser().exists():
       raise InputError(
         f"--source: got {kind!r}, which does not exist; valid: "
-        f"{', '.join((*ways, 'the folder or archive of a copy'))}"
+        f"{', '.join((*sources, 'the folder or archive of a copy'))}"
       )
     return {"kind": "path"}
   if kind == "web":
@@ -141,10 +143,10 @@ def _get(
   if kind == "path":
     path = pathlib.Path(args.source or known["path"]).expanduser()
     if not path.exists():
-      ways = ", ".join((*spec.sources(), "the folder or archive of a copy"))
+      valid = ", ".join((*spec.sources(), "the folder or archive of a copy"))
       raise InputError(
         f"--source: got nothing, and {path}, which {args.dataset!r} was packed "
-        f"from, is gone; valid: {ways}"
+        f"from, is gone; valid: {valid}"
       )
     return path
   if kind == "generated":
@@ -153,23 +155,15 @@ def _get(
     return store.locate(args.dataset, "", root)
   space.check(root, space.needed(args.dataset, kind, args.image_size))
   origin = source.get("url", f"{source.get('handle')} with {kind}")
-  console.line(f"Getting {origin}")
+  console.line(f"Downloading {origin}")
   if kind == "kaggle":
     return kaggle.fetch(spec.kaggle, root)
   if kind == "tfds":
     return tfds.fetch(spec.tfds, root, page=spec.page)
   with console.counting("downloaded", "MB") as update:
-    path = web.fetch(
-      spec.web,
-      root,
-      lambda done, total: update(_megabytes(done), _megabytes(total or done)),
-    )
-  console.line(f"{path} has the SHA-256 that it should")
+    path = web.fetch(spec.web, root, in_megabytes(update))
+  console.line(f"{path} has the expected SHA-256")
   return path
-
-
-def _megabytes(size: int) -> int:
-  return -(-size // 1_000_000)
 
 
 def _show(
@@ -239,15 +233,15 @@ def _show_next(
 
 def _configs(dataset: str, variant: str) -> list[tuple[str, Any]]:
   """Returns (name, config) of this project's experiments on a data set."""
-  found = []
+  configs = []
   for name in files.names("get_config"):
     try:
       config = files.read_config(f"{name}:{variant}")
     except InputError:  # it has no such variant
       continue
     if config.data.name == dataset:
-      found.append((name, config))
-  return found
+      configs.append((name, config))
+  return configs
 
 
 def _parser() -> Parser:

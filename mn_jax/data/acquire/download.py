@@ -175,6 +175,19 @@ class _ProgressBar:
     """Is called at the end."""
 
 
+def in_megabytes(update: Callable[[int, int], None]) -> DownloadProgress:
+  """Returns a progress that counts megabytes, rounded up.
+
+  Args:
+    update: called with megabytes so far and in all.
+  """
+
+  def report(done: int, total: int | None) -> None:
+    update(-(-done // 1_000_000), -(-(total or done) // 1_000_000))
+
+  return report
+
+
 def public_url(url: str) -> str:
   """Returns a URL without user, password, query and fragment."""
   parts = urllib.parse.urlsplit(url)
