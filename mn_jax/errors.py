@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""InputError: what the user can fix, said in one line."""
 
 
 class InputError(ValueError):

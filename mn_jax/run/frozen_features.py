@@ -1,8 +1,8 @@
-"""What a frozen backbone makes of every image, computed once and kept.
+"""Features of all images by a frozen backbone, computed once and cached.
 
-Training a head needs no more of the images than these features, so one pass
-over the data set replaces one per epoch. They are kept on disk under a name
-that carries all they depend on: runs that differ in anything else share them.
+A head is trained on these features alone, so one pass over the data set
+replaces one per epoch. The file's name is a digest of all that the features
+depend on; runs that differ in anything else share it.
 A file is written beside its final place and renamed when complete.
 """
 

@@ -1,4 +1,4 @@
-"""The network of a run as it begins: described, drawn or loaded."""
+"""The network before the first step: described, initialised or loaded."""
 
 import dataclasses
 from collections.abc import Callable
@@ -36,11 +36,11 @@ class Initial:
 
 
 def check(config: Config) -> None:
-  """Refuses what can be refused before any data is read.
+  """Checks all that can be checked before any data is read.
 
   Raises:
-    InputError: for an unknown name, a file that is not there, rules that are
-      none, or fields that contradict each other.
+    InputError: for an unknown name, a missing file, malformed rules, or fields
+      that contradict each other.
   """
   model = config.model
   network = describe(config, num_classes=1)
@@ -70,12 +70,12 @@ def build(
   num_classes: int,
   sample: Callable[[int], np.ndarray],
 ) -> Initial:
-  """Makes the network, and reads or draws its values.
+  """Makes the network with pretrained or random initial values.
 
   Args:
     config: sections model, optim and data, and the seed.
     num_classes: number of logits.
-    sample: gives u8[batches, batch, h, w, 3], about so many training images.
+    sample: returns about so many training images, u8[batches, batch, h, w, 3].
 
   Raises:
     InputError: for weights or rules that do not fit the network.
@@ -112,7 +112,7 @@ def make_module(
   Args:
     config: sections model, optim and train.
     network: its definition.
-    num_devices: that share a batch; None: all that this run has.
+    num_devices: devices that share a batch; None for all of this run.
   """
   model = config.model
   frozen = model.transfer == "frozen"
@@ -160,10 +160,10 @@ def describe(config: Config, num_classes: int) -> registry.Network:
 
 
 def _check_padding(network: registry.Network, resolution: int) -> None:
-  """Refuses images of which the padding of Keras's weights leaves nothing.
+  """Refuses images too small for the padding of Keras's weights.
 
   Raises:
-    InputError: naming the smallest that will do.
+    InputError: naming the smallest valid size.
   """
   # MobileNetV1's stem halves, rounding up; the four other strides round down.
   smallest = 31

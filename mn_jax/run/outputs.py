@@ -1,4 +1,4 @@
-"""The files of a run beside checkpoints and curves: before it and after it."""
+"""What a run prints and writes before its first step and after its last."""
 
 import dataclasses
 import importlib.metadata
@@ -21,12 +21,12 @@ from mn_jax.run.workdir import Workdir
 from mn_jax.train import state as state_lib
 from mn_jax.train.checkpoint import Position
 
-# So many fit a line of a terminal one by one.
+# More classes do not fit a line of a terminal one by one.
 _FEW_CLASSES = 4
 
 
 def print_data(console: Console, data: SplitData) -> None:
-  """One line per part, and what a reader should know."""
+  """Prints a line per part of the split, and notes on the data."""
   for part in data.split.parts:
     rows = data.part(part)
     counts = np.bincount(data.cache.labels[rows], minlength=len(data.classes))
@@ -56,7 +56,7 @@ def write_beginning(
   folder: Workdir,
   writer: writers.MetricWriter,
 ) -> None:
-  """Config, split, parameters and some images, before the first step."""
+  """Writes config, split, network, parameter overview and some images."""
   config, data = setup.config, setup.data
   folder.write_config(config)
   folder.write_json(
@@ -135,7 +135,7 @@ def write_figures(
   part: str,
   predictions: Predictions,
 ) -> None:
-  """Confusion matrix and, with a positive class, the PR curve of a part."""
+  """Draws the confusion matrix and, with a positive class, the PR curve."""
   classes, positive = setup.data.classes, setup.data.spec.positive
   title = f"{setup.config.experiment} {part}"
   matrix = classification.confusion_matrix(
@@ -219,7 +219,7 @@ def summarize(
 
 
 def _shares(classes: tuple[str, ...], counts: np.ndarray) -> str:
-  """The share of each class, from i64[classes]; of many the extremes."""
+  """Formats the share of each class; of many classes the extremes."""
   shares = counts / counts.sum()
   shown = [f"{c} {s:.1%}" for c, s in zip(classes, shares, strict=True)]
   if len(classes) <= _FEW_CLASSES:

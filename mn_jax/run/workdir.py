@@ -51,7 +51,7 @@ class Workdir:
       ) from None
 
   def check_config(self, config: Config) -> None:
-    """Refuses a folder that was begun with another config.
+    """Refuses the folder of a run with another config.
 
     Raises:
       InputError: with the fields that differ.
@@ -80,7 +80,7 @@ class Workdir:
   def check_data(
     self, now: dict[str, str], before: dict[str, str] | None = None
   ) -> None:
-    """Refuses to go on with other images than the run began with.
+    """Refuses to resume with other images than the run started with.
 
     Args:
       now: sha256 of 'split' and 'images'.
@@ -98,7 +98,7 @@ class Workdir:
     check_digests(self.path, now, before)
 
   def check_weights(self, sha256: str) -> None:
-    """Refuses to go on with other pretrained weights than the run began with.
+    """Refuses to resume with other pretrained weights.
 
     Raises:
       InputError: with both digests.
@@ -107,8 +107,9 @@ class Workdir:
     if saved is not None and saved["weights"]["sha256"] != sha256:
       raise InputError(
         f"model.weights: got a file with sha256 {sha256[:16]}, but "
-        f"{str(self.path)!r} was begun with {saved['weights']['sha256'][:16]}; "
-        "valid: the same file, or another --workdir"
+        f"{str(self.path)!r} was started with "
+        f"{saved['weights']['sha256'][:16]}; valid: the same file, or another "
+        "--workdir"
       )
 
   def write_config(self, config: Config) -> None:
@@ -246,7 +247,7 @@ def check_digests(
     if before[what] != digest:
       raise InputError(
         f"data: the sha256 of the {what} is {digest[:16]}, but {str(path)!r} "
-        f"was begun with {before[what][:16]}; valid: the same images, or "
+        f"was started with {before[what][:16]}; valid: the same images, or "
         "another --workdir"
       )
 

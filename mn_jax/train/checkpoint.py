@@ -22,7 +22,7 @@ from mn_jax.errors import InputError
 from mn_jax.train.state import TrainState
 
 # Orbax warns of every save that waits for the one before it: on a slow disk
-# these are many lines about nothing that a user could mend.
+# these are many lines about nothing that a user could fix.
 logging.get_absl_logger().addFilter(
   lambda record: record.filename != "checkpoint_manager.py"
 )

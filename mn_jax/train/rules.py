@@ -1,9 +1,9 @@
-"""What happens to which parameter: rules by path.
+"""Optimizer rules by parameter path: rate factor, weight decay, freezing.
 
-A rule is a line of text: a pattern, then what differs from the usual.
+A rule is a line of text: a pattern, then what differs from the default.
 
   "backbone/.* lr=0.1"      a tenth of the learning rate
-  ".*/kernel"               the usual: learning rate and weight decay times 1
+  ".*/kernel"               the default: learning rate and weight decay times 1
   ".* wd=0"                 no weight decay
   "backbone/block[0-5]/.* frozen"    not trained; running statistics kept
 
@@ -26,7 +26,7 @@ FREEZE_BACKBONE = "backbone/.* frozen"
 
 @dataclasses.dataclass(frozen=True)
 class Treatment:
-  """What a rule says.
+  """How the optimizer treats a parameter.
 
   Attributes:
     lr: factor of the learning rate.
@@ -40,7 +40,7 @@ class Treatment:
 
 
 class Rules:
-  """An ordered list of rules."""
+  """An ordered list of optimizer rules."""
 
   def __init__(self, lines: Sequence[str]):
     """Parses rules.
@@ -69,7 +69,7 @@ class Rules:
     return self.of(f"{path}/bias").frozen
 
   def check(self, params: dict) -> None:
-    """Refuses rules that leave a parameter out, or that match none.
+    """Refuses rules that miss a parameter, or match none.
 
     Raises:
       InputError: naming the parameters or the rule.

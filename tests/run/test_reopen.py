@@ -223,7 +223,7 @@ def test_other_data_is_refused(key, run):
   change(run, "split.json", **{key: "0" * 64})
   opened = reopen.open_run(run)
   with pytest.raises(
-    InputError, match="was begun with 0000000000000000; valid"
+    InputError, match="was started with 0000000000000000; valid"
   ):
     opened.data(ignore)
 

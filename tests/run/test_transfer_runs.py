@@ -189,7 +189,7 @@ def test_to_go_on_with_other_weights_is_refused(stopped):
   now = files.sha256(pathlib.Path(config.model.weights))
   message = refused(config, workdir)
   assert f"model.weights: got a file with sha256 {now[:16]}, but" in message
-  assert f"was begun with {before[:16]}; valid: the same file" in message
+  assert f"was started with {before[:16]}; valid: the same file" in message
   assert toy.read(workdir, "network.json")["weights"]["sha256"] == before
 
 
