@@ -35,7 +35,7 @@ def alive(pid: int) -> bool:
   return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
-def test_a_side_warms_up_and_steps_when_asked(start):
+def test_a_side_process_warms_up_and_steps_when_called(start):
   side = start("")
   assert side.ready["device"] == "toy"
   assert side.ready["compile_seconds"] >= 0
@@ -50,7 +50,7 @@ def test_a_side_warms_up_and_steps_when_asked(start):
   assert 1e6 < memory["peak_memory_bytes"] < 1e8
 
 
-def test_a_side_that_dies_says_its_last_line(start):
+def test_the_last_line_of_a_dead_side_process_is_reported(start):
   side = start("dies")
   with pytest.raises(interleaved.SideError) as caught:
     side.call("step", steps=1)
@@ -59,20 +59,20 @@ def test_a_side_that_dies_says_its_last_line(start):
     side.call("step", steps=1)
 
 
-def test_a_side_that_dies_at_once_says_why(start):
+def test_a_side_process_that_dies_at_its_start_is_reported(start):
   with pytest.raises(
     interleaved.SideError, match=r"died.*OSError: cannot load"
   ):
     start("dies at once")
 
 
-def test_a_side_that_hangs_is_given_up(start):
+def test_a_side_process_that_hangs_is_given_up(start):
   side = start("hangs", timeout=3)
   with pytest.raises(interleaved.SideError, match="gave no answer for 3 s"):
     side.call("step", steps=1)
 
 
-def test_a_side_that_answers_nonsense_is_told(start):
+def test_an_answer_that_is_not_json_is_reported(start):
   with pytest.raises(
     interleaved.SideError, match="'step done'; valid: a line of"
   ):
@@ -87,17 +87,17 @@ def test_a_missing_package_is_named_with_its_interpreter(start):
   assert sys.executable in str(caught.value)
 
 
-def test_a_case_that_a_peer_lacks_is_the_users_to_mend(start):
+def test_a_case_that_a_peer_lacks_is_an_input_error(start):
   with pytest.raises(InputError, match="no such network; valid: others"):
     start("refuses")
 
 
-def test_an_interpreter_that_is_none_is_refused(start):
+def test_a_missing_interpreter_is_an_input_error(start):
   with pytest.raises(InputError, match=r"--peer-python: got '/nowhere/python'"):
     start("", python="/nowhere/python")
 
 
-def test_closing_ends_what_a_side_has_started(start):
+def test_closing_kills_the_children_of_a_side_process(start):
   side = start("parent")
   (child,) = side.call("children")
   assert alive(child)
@@ -126,7 +126,7 @@ class Fake:
     return self._used
 
 
-def test_repeats_start_with_another_side_each():
+def test_repeats_rotate_which_side_process_starts():
   order = []
   sides = {name: Fake(name, order, 1.0, 0.0) for name in "abc"}
   seconds, idle = interleaved.measure(sides, repeats=3, steps=2)
@@ -135,7 +135,7 @@ def test_repeats_start_with_another_side_each():
   assert idle == dict.fromkeys("abc", 0)
 
 
-def test_a_side_that_works_while_it_waits_shows():
+def test_work_of_an_idle_side_process_is_noticed():
   order = []
   sides = {"a": Fake("a", order, 1.0, 0.0), "b": Fake("b", order, 2.0, 0.25)}
   _, idle = interleaved.measure(sides, repeats=4, steps=1)

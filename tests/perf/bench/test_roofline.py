@@ -36,12 +36,12 @@ def test_bytes_of_training_by_hand():
   assert work.flops == 3 * 2000
 
 
-def test_a_floor_is_what_the_slower_of_two_allows():
+def test_seconds_of_arithmetic_and_of_memory():
   peaks = roofline.Peaks(flops_per_sec=100.0, bytes_per_sec=10.0)
   assert roofline.Work(flops=50.0, bytes=20.0).seconds(peaks) == (0.5, 2.0)
 
 
-def test_a_network_at_its_size(monkeypatch):
+def test_the_floor_of_a_network(monkeypatch):
   monkeypatch.setattr(
     roofline, "measure_peaks", lambda dtype: roofline.Peaks(1e9, 1e9)
   )
@@ -56,7 +56,7 @@ def test_a_network_at_its_size(monkeypatch):
   )
 
 
-def test_ceilings_are_measured(monkeypatch):
+def test_peaks_are_measured(monkeypatch):
   monkeypatch.setattr(roofline, "_MATRIX", {"cpu": 16, "gpu": 16})
   monkeypatch.setattr(roofline, "_PATIENCE", 0.0)
   monkeypatch.setattr(roofline, "_COPIED", {"cpu": 1024, "gpu": 1024})

@@ -18,12 +18,12 @@ MINE = {"mn_jax.parallel", "mn_jax.perf.bench"}
 
 
 @pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
-def test_it_is_read_by_python_3_10(path):
+def test_python_3_10_parses_what_peers_run(path):
   ast.parse(path.read_text(), feature_version=(3, 10))
 
 
 @pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
-def test_it_imports_the_standard_library_before_its_case(path):
+def test_peers_import_only_the_standard_library_at_first(path):
   for node in ast.parse(path.read_text()).body:
     if isinstance(node, ast.Import):
       for alias in node.names:
@@ -35,6 +35,6 @@ def test_it_imports_the_standard_library_before_its_case(path):
         assert {a.name for a in node.names} <= {"allocator", "side_process"}
 
 
-def test_versions_leave_out_what_is_not_there():
+def test_versions_skip_missing_packages():
   found = side_process.versions(("jax", "a_package_that_is_not_there"))
   assert set(found) == {"python", "jax"}

@@ -70,7 +70,7 @@ def test_every_number_is_in_its_cell():
     assert line in lines, line
 
 
-def test_what_was_not_measured_is_listed():
+def test_missing_measurements_are_listed():
   lines = rendered({})
   assert "- measured: nothing yet" in lines
   missing = [line for line in lines if line.startswith("- not measured: `--")]
@@ -78,12 +78,12 @@ def test_what_was_not_measured_is_listed():
   assert not any(line.startswith("|") for line in lines)
 
 
-def test_a_measurement_that_failed_says_why():
+def test_a_failed_measurement_is_listed_with_its_reason():
   lines = rendered({shlex.join(NETWORK): {"failed": "out of luck"}})
   assert f"- not measured: `{shlex.join(NETWORK)}` (out of luck)" in lines
 
 
-def test_the_committed_page_is_that_of_the_reports():
+def test_the_committed_page_matches_its_reports():
   name = "cpu"
   path = PAGES / f"{name}.md"
   reports = json.loads(path.with_suffix(".json").read_text())

@@ -66,7 +66,7 @@ def test_all_gradients_and_statistics_are_summed(on_four):
 
 
 @pytest.mark.extended
-def test_one_device_has_no_collectives_and_all_of_the_work(on_four):
+def test_one_device_has_no_collectives_and_equal_work(on_four):
   alone = compiled.compile_step(
     small_config(), jax.devices()[:1], global_batch=4
   )
@@ -75,7 +75,7 @@ def test_one_device_has_no_collectives_and_all_of_the_work(on_four):
   assert alone.work.flops == pytest.approx(on_four.work.flops, rel=0.1)
 
 
-def test_shapes_alone_make_a_step():
+def test_a_step_is_made_from_shapes_alone():
   config = small_config()
   step = abstract_step.make(config, global_batch=12, num_devices=4)
   assert step.classes == 2
@@ -101,7 +101,7 @@ def test_a_batch_that_does_not_divide():
     abstract_step.make(config, global_batch=12, num_devices=4)
 
 
-def test_classes_that_only_images_tell():
+def test_a_data_set_without_listed_classes_needs_their_number():
   config = small_config()
   config = dataclasses.replace(
     config, data=dataclasses.replace(config.data, name="imagenet2012")
@@ -115,7 +115,7 @@ def test_classes_that_only_images_tell():
   assert step.classes == 1000
 
 
-def test_images_on_the_device_take_their_room():
+def test_images_on_the_device_count_as_memory():
   config = small_config()
   assert abstract_step.resident_bytes(config) == 0
   config = dataclasses.replace(
@@ -140,7 +140,7 @@ def test_sources_of_a_step_are_files():
     assert list(package.glob(pattern)), pattern
 
 
-def test_without_libtpu_one_line_says_what_to_do(monkeypatch):
+def test_a_missing_libtpu_is_one_line(monkeypatch):
   monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
   with pytest.raises(InputError, match=r"v5e.*libtpu.*mn_jax\[tpu\]"):
     compiled.devices(ACCELERATORS["v5e"], (2, 2))
@@ -153,7 +153,7 @@ def tpu_square():
 
 
 @pytest.mark.slow
-def test_a_step_for_tpus_that_are_not_there(tpu_square):
+def test_a_step_compiled_for_absent_tpus(tpu_square):
   assert len(tpu_square) == 4
   assert tpu_square[0].device_kind == ACCELERATORS["v5e"].device_kind
   found = compiled.compile_step(

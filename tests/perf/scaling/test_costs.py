@@ -73,7 +73,7 @@ def test_collectives_of_four_devices():
       assert (found.group_size, found.overlapped) == (4, False)
 
 
-def test_a_loop_counts_every_turn():
+def test_collectives_of_a_loop_count_every_iteration():
   def loop(x):
     def body(total, _):
       return jnp.sin(jax.lax.psum(total, "data")), None
@@ -144,7 +144,7 @@ def test_work_between_start_and_done_overlaps(between, overlapped):
   assert found == Collective("all-reduce", 8 * 128 * 4, 4, overlapped, 1)
 
 
-def test_a_split_gather_has_its_result_second():
+def test_the_result_of_an_asynchronous_gather_comes_second():
   text = """
 ENTRY %main (p: f32[2,128]) -> f32[8,128] {
   %p = f32[2,128]{1,0} parameter(0)
@@ -189,7 +189,7 @@ replica_groups=mesh['data'=4,'other'=2] {'data'}, to_apply=%add
   assert found.group_size == 4
 
 
-def test_one_device_alone_is_no_collective():
+def test_groups_of_one_device_are_no_collectives():
   text = """
 ENTRY %main (p: f32[8]) -> f32[8] {
   %p = f32[8]{0} parameter(0)
@@ -244,7 +244,7 @@ def test_a_compiled_sum_reads_its_operands_and_writes_its_result():
   assert moved(text) == 3 * size * size * 4
 
 
-def test_a_compiled_loop_counts_its_turns():
+def test_a_compiled_loop_counts_its_iterations():
   array = jax.ShapeDtypeStruct((256, 256), jnp.float32)
 
   def program(turns):
@@ -256,7 +256,7 @@ def test_a_compiled_loop_counts_its_turns():
   assert program(30) == pytest.approx(10 * program(3), rel=0.1)
 
 
-def test_what_lies_in_the_chip_costs_nothing():
+def test_arrays_within_the_chip_cost_no_traffic():
   text = """
 ENTRY %main (p: f32[512,512]) -> f32[512,512] {
   %p = f32[512,512]{1,0:T(8,128)} parameter(0)
@@ -299,7 +299,7 @@ ENTRY %main (p: f32[64,512,512], i: s32[]) -> f32[64,512,512] {
   assert moved(text) == pytest.approx(4 * MIB, abs=100)
 
 
-def test_of_branches_the_dearest_counts():
+def test_the_most_expensive_branch_counts():
   text = """
 %cheap (p0: f32[512,512]) -> f32[512,512] {
   ROOT %p0 = f32[512,512]{1,0} parameter(0)

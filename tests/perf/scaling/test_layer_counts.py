@@ -57,11 +57,11 @@ def test_statistics_of_a_device_are_not_summed():
   assert total.count == 1
 
 
-def test_one_gpu_has_nobody_to_talk_to():
+def test_one_gpu_has_no_collectives():
   assert count(small_config(), gpus=1)[0].collectives == ()
 
 
-def test_micro_batches_save_memory_and_cost_messages():
+def test_micro_batches_need_less_memory_and_more_collectives():
   config = small_config()
   parts = dataclasses.replace(
     config, optim=dataclasses.replace(config.optim, accumulate=4)

@@ -50,17 +50,14 @@ def series(**fields):
 
 
 @pytest.fixture
-def taken(monkeypatch):
-  """The points that were taken, of which nothing is measured.
-
-  A point in `answers` raises that instead.
-  """
-  asked, answers = [], {}
+def fake_measure(monkeypatch):
+  """Stands for measuring: the points so far, and errors to raise by point."""
+  measured, errors = [], {}
 
   def take(point, config, steps, *, compiled, timeout):
-    asked.append(point)
-    if point in answers:
-      raise answers[point]
+    measured.append(point)
+    if point in errors:
+      raise errors[point]
     return {
       name: value
       for name, value in toy.record(10.0, point).items()
@@ -68,13 +65,13 @@ def taken(monkeypatch):
     }
 
   monkeypatch.setattr(series_lib, "measure", take)
-  return asked, answers
+  return measured, errors
 
 
-def run(folder, *, said=None, asked=None, **fields):
+def run(folder, *, points_of=None, **fields):
   return series_lib.run(
     config(**fields),
-    asked or series(),
+    points_of or series(),
     output=folder,
     command="the command",
     timeout=1.0,
@@ -86,12 +83,14 @@ def names(folder):
   return sorted(path.name for path in (folder / "points").iterdir())
 
 
-def test_a_series_is_taken_in_order_and_kept(taken, tmp_path, capsys):
-  asked, _ = taken
+def test_a_series_is_measured_in_order_and_written(
+  fake_measure, tmp_path, capsys
+):
+  measured, _ = fake_measure
   assert run(tmp_path) == []
-  assert asked == series().points()
-  assert names(tmp_path) == sorted(f"{p.name}.json" for p in asked)
-  record = json.loads(asked[0].path(tmp_path).read_text())
+  assert measured == series().points()
+  assert names(tmp_path) == sorted(f"{p.name}.json" for p in measured)
+  record = json.loads(measured[0].path(tmp_path).read_text())
   assert record["command"] == "the command"
   assert record["config"]["model"]["name"] == "simple_cnn"
   assert {"jax", "mn_jax", "python"} <= record["versions"].keys()
@@ -102,55 +101,57 @@ def test_a_series_is_taken_in_order_and_kept(taken, tmp_path, capsys):
   )
 
 
-def test_what_is_there_is_skipped_and_what_failed_is_not(taken, tmp_path):
-  asked, answers = taken
+def test_measured_points_are_skipped_and_failed_ones_repeated(
+  fake_measure, tmp_path
+):
+  measured, errors = fake_measure
   listed = series().points()
-  answers[listed[1]] = series_lib.PointError("no room")
+  errors[listed[1]] = series_lib.PointError("no room")
   assert run(tmp_path) == [listed[1]]
-  assert asked == listed  # the others were measured all the same
+  assert measured == listed  # the others were measured all the same
   record = points.read(listed[1].path(tmp_path))
   assert record["failed"] == "no room"
-  asked.clear()
-  answers.clear()
+  measured.clear()
+  errors.clear()
   assert run(tmp_path) == []
-  assert asked == [listed[1]]
+  assert measured == [listed[1]]
   assert "failed" not in points.read(listed[1].path(tmp_path))
 
 
-def test_ctrl_c_keeps_what_is_done(taken, tmp_path):
-  asked, answers = taken
+def test_ctrl_c_keeps_finished_points(fake_measure, tmp_path):
+  measured, errors = fake_measure
   listed = series().points()
-  answers[listed[3]] = KeyboardInterrupt()
+  errors[listed[3]] = KeyboardInterrupt()
   with pytest.raises(KeyboardInterrupt):
     run(tmp_path)
   assert names(tmp_path) == sorted(f"{p.name}.json" for p in listed[:3])
-  asked.clear()
-  answers.clear()
+  measured.clear()
+  errors.clear()
   run(tmp_path)
-  assert asked == listed[3:]
+  assert measured == listed[3:]
 
 
-def test_more_repeats_add_to_those_that_are_there(taken, tmp_path):
-  asked, _ = taken
-  run(tmp_path, asked=series(repeats=1))
-  asked.clear()
-  run(tmp_path, asked=series(repeats=2))
-  assert {point.repeat for point in asked} == {2}
+def test_more_repeats_add_to_existing_ones(fake_measure, tmp_path):
+  measured, _ = fake_measure
+  run(tmp_path, points_of=series(repeats=1))
+  measured.clear()
+  run(tmp_path, points_of=series(repeats=2))
+  assert {point.repeat for point in measured} == {2}
 
 
-def test_nothing_is_measured_beside_another_config(taken, tmp_path):
-  asked, _ = taken
-  run(tmp_path, asked=series(inputs=("real",)))
-  asked.clear()
+def test_points_of_another_config_are_refused(fake_measure, tmp_path):
+  measured, _ = fake_measure
+  run(tmp_path, points_of=series(inputs=("real",)))
+  measured.clear()
   before = names(tmp_path)
   with pytest.raises(InputError, match=r"data\.image_size: 16 there, 32 now"):
     run(tmp_path, data__image_size=32)
-  assert asked == []
+  assert measured == []
   assert names(tmp_path) == before
 
 
 @pytest.mark.parametrize(
-  ("fields", "said"),
+  ("fields", "message"),
   [
     ({"data__name": "nobody"}, "nobody"),
     ({"model__name": "nobody"}, "nobody"),
@@ -159,13 +160,13 @@ def test_nothing_is_measured_beside_another_config(taken, tmp_path):
     ({"optim__accumulate": 8, "train__batch_size": 8}, "--batch-per-device"),
   ],
 )
-def test_a_config_is_refused_before_a_process_is_started(
-  taken, tmp_path, fields, said
+def test_a_config_is_refused_before_any_process_starts(
+  fake_measure, tmp_path, fields, message
 ):
-  asked, _ = taken
-  with pytest.raises(InputError, match=said):
+  measured, _ = fake_measure
+  with pytest.raises(InputError, match=message):
     run(tmp_path, **fields)
-  assert asked == []
+  assert measured == []
   assert not (tmp_path / "points").exists()
 
 
@@ -212,12 +213,12 @@ def test_two_devices_with_the_input_of_training(tmp_path):
   assert record["train_examples"] == 1300
 
 
-def test_a_process_that_fails_says_why(tmp_path):
+def test_the_last_line_of_a_failed_process_is_the_reason(tmp_path):
   with pytest.raises(series_lib.PointError, match="a multiple of 2"):
     take(tmp_path, "synthetic", 2, global_batch=3)
 
 
-def test_a_process_that_hangs_is_given_up(tmp_path):
+def test_a_process_that_hangs_is_killed(tmp_path):
   point = toy.point(1)
   values = toy.config(
     **{name.replace(".", "__"): v for name, v in SMALL.items()}

@@ -20,17 +20,17 @@ pytestmark = pytest.mark.devices(4)
 FIXED, PER_IMAGE = 2**30, 100 * 2**20
 
 
-class HandMade:
+class FakeSteps:
   """Stands for the compiled steps: memory and work linear in the batch."""
 
-  asked: list
+  calls: list
 
   def __init__(self, config, folder, console):
     del config, folder, console
-    HandMade.asked = []
+    FakeSteps.calls = []
 
   def step(self, chip, shape, *, batch_per_chip):
-    HandMade.asked.append((chip.name, shape, batch_per_chip))
+    FakeSteps.calls.append((chip.name, shape, batch_per_chip))
     memory = FIXED + PER_IMAGE * batch_per_chip
     several = math.prod(shape) > 1
     work = Work(
@@ -48,7 +48,7 @@ class HandMade:
 @pytest.fixture
 def planned(monkeypatch, tmp_path):
   """Plans with hand-made steps."""
-  monkeypatch.setattr(plan, "CompiledSteps", HandMade)
+  monkeypatch.setattr(plan, "CompiledSteps", FakeSteps)
 
   def run(config=None, **arguments):
     return plan.run(
@@ -96,7 +96,7 @@ def test_strong_scaling_divides_the_batch(planned):
   assert found[2].efficiency < found[1].efficiency < 1
 
 
-def test_strong_scaling_says_what_does_not_divide(planned):
+def test_strong_scaling_notes_a_batch_that_does_not_divide(planned):
   config = with_batch(small_config(), 24)
   found = planned(config, scaling="strong", batch_per_chip=None)
   assert [row.fits for row in found] == [True, True, False]
@@ -104,13 +104,13 @@ def test_strong_scaling_says_what_does_not_divide(planned):
   assert found[2].images_per_sec is None
 
 
-def test_a_slice_that_there_is_not_is_a_row_that_says_so(planned):
+def test_a_slice_that_does_not_exist_is_a_row_with_a_note(planned):
   found = planned(counts=[1, 2, 4])
   assert [row.fits for row in found] == [True, False, True]
   assert found[1].note.startswith("there are no 2; valid: 1, 4, 8, 16")
 
 
-def test_what_does_not_fit_is_a_row_that_says_so(planned):
+def test_a_step_that_does_not_fit_is_a_row_with_a_note(planned):
   found = planned(batch_per_chip=160)
   assert not any(row.fits for row in found)
   assert "needs 16.62 GiB of 15.75" in found[0].note
@@ -126,7 +126,7 @@ def test_efficiency_where_one_chip_is_too_small(planned):
   assert "efficiency against 4 chips" in found[1].note
 
 
-def test_the_largest_batch_is_that_of_each_chip(planned):
+def test_the_largest_batch_of_two_kinds_of_chips(planned):
   found = planned(chips=["v5e", "v6e"], batch_per_chip=None)
   largest = {row.chip: row.batch_per_chip for row in found}
   for name, batch in largest.items():
@@ -135,10 +135,10 @@ def test_the_largest_batch_is_that_of_each_chip(planned):
     assert batch % 8 == 0
   assert largest["v6e"] > largest["v5e"]
   # Sought where there are collectives.
-  assert HandMade.asked[0] == ("v5e", (2, 2), 32)
+  assert FakeSteps.calls[0] == ("v5e", (2, 2), 32)
 
 
-def test_images_on_the_device_may_leave_no_room(planned):
+def test_images_on_the_device_can_leave_no_memory(planned):
   config = small_config()
   config = dataclasses.replace(
     config,
@@ -149,19 +149,19 @@ def test_images_on_the_device_may_leave_no_room(planned):
   assert {row.note for row in found} == {"not even one image fits"}
 
 
-def test_rows_that_take_a_neighbours_program(planned):
+def test_rows_that_use_the_program_of_another_count(planned):
   counts = [1, 4, 8, 16, 32]
   found = planned(counts=counts, compile_counts=[1, 4, 32])
   assert [row.compiled for row in found] == [True, True, False, False, True]
   assert "the program of 4 chips" in found[2].note
-  assert {shape for _, shape, _ in HandMade.asked} == {(1, 1), (2, 2), (4, 8)}
+  assert {shape for _, shape, _ in FakeSteps.calls} == {(1, 1), (2, 2), (4, 8)}
   several = planned(counts=counts, compile_counts=[4, 32])
   assert several[0].compiled is False
   # One chip has nobody to talk to, whatever program it took.
   assert several[0].link_seconds == 0
 
 
-def test_one_chip_of_a_kind_that_comes_in_fours(planned):
+def test_one_chip_where_the_smallest_slice_has_four(planned):
   found = planned(chips=["v5p"])
   assert found[0].fits
   assert "one chip of 2x2x1, the smallest slice" in found[0].note
@@ -171,7 +171,7 @@ def test_gpus_are_counted(planned):
   found = planned(chips=["H100"], counts=[1, 8, 12, 16])
   assert [row.count for row in found] == [1, 8, 12, 16]
   assert [row.topology for row in found] == ["1x1", "1x8", "", "2x8"]
-  assert HandMade.asked == []
+  assert FakeSteps.calls == []
   fitting = [row for row in found if row.fits]
   assert not any(row.compiled for row in found)
   assert "counted" in fitting[0].note
@@ -183,7 +183,7 @@ def test_gpus_are_counted(planned):
   assert fitting[2].step_seconds > fitting[1].step_seconds
 
 
-def test_the_file_says_how_it_was_made(planned, tmp_path):
+def test_plan_json_records_versions_config_and_sources(planned, tmp_path):
   found = planned(counts=[1, 2, 4])
   text = (tmp_path / "plan" / plan.FILE).read_text()
   assert "NaN" not in text
@@ -225,7 +225,7 @@ backend_config={"estimated_cycles":"7"}
 
 
 @pytest.mark.usefixtures("standard_promotion")
-def test_compiled_steps_are_kept(monkeypatch, tmp_path):
+def test_compiled_steps_are_reused_from_the_folder(monkeypatch, tmp_path):
   batches = []
 
   def compile_step(config, devices, *, global_batch):
@@ -267,7 +267,7 @@ def test_compiled_steps_are_kept(monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("standard_promotion")
-def test_a_plan_of_programs_that_are_compiled(monkeypatch, tmp_path):
+def test_a_plan_with_compiled_programs(monkeypatch, tmp_path):
   """The whole of a plan with CPUs in place of TPUs."""
   monkeypatch.setattr(
     compiled, "devices", lambda chip, shape: jax.devices()[: math.prod(shape)]
@@ -291,15 +291,15 @@ def test_a_plan_of_programs_that_are_compiled(monkeypatch, tmp_path):
 
 
 class Memory:
-  """Counts how often it is asked, as each answer is a compilation."""
+  """A memory by formula, with its calls: each stands for a compilation."""
 
   def __init__(self, formula):
     self.formula = formula
-    self.asked = []
+    self.calls = []
 
   def __call__(self, batch):
-    assert batch not in self.asked
-    self.asked.append(batch)
+    assert batch not in self.calls
+    self.calls.append(batch)
     return self.formula(batch)
 
 
@@ -322,10 +322,10 @@ def linear(batch):
     (1_009, None),
   ],
 )
-def test_the_largest_that_fits(limit, largest):
+def test_the_largest_batch_that_fits(limit, largest):
   memory = Memory(linear)
   assert planner.largest_batch(memory, limit) == largest
-  assert len(memory.asked) <= 5
+  assert len(memory.calls) <= 5
 
 
 @pytest.mark.parametrize("limit", [3_000, 50_000, 1_000_000])
@@ -337,12 +337,12 @@ def test_the_largest_that_fits(limit, largest):
     lambda batch: int(linear(batch) * (1 + 0.05 * (batch % 64 > 0))),
   ],
 )
-def test_what_is_not_quite_linear_still_fits(formula, limit):
+def test_the_largest_batch_of_memory_that_is_not_quite_linear(formula, limit):
   memory = Memory(formula)
   found = planner.largest_batch(memory, limit)
   assert found is not None
   assert formula(found) <= limit
-  assert found in memory.asked
-  assert len(memory.asked) <= 6
+  assert found in memory.calls
+  assert len(memory.calls) <= 6
   best = max(b for b in range(1, limit // 10) if formula(b) <= limit)
   assert found > 0.7 * best

@@ -62,7 +62,7 @@ def test_processes_share_devices_equally():
 
 
 @pytest.mark.parametrize(
-  ("fields", "accumulate", "said"),
+  ("fields", "accumulate", "message"),
   [
     ({"global_batch": 6}, 1, "--global-batch: got 6 for 4 devices; valid: a"),
     ({"global_batch": 4}, 2, "a multiple of 8 (4 devices x 2 micro-batches)"),
@@ -70,10 +70,10 @@ def test_processes_share_devices_equally():
     ({"processes": (1, 3)}, 1, "--processes: got 3, which divides none of"),
   ],
 )
-def test_counts_that_do_not_divide(fields, accumulate, said):
+def test_counts_that_do_not_divide(fields, accumulate, message):
   with pytest.raises(InputError) as error:
     series(**fields).check(accumulate=accumulate)
-  assert said in str(error.value)
+  assert message in str(error.value)
 
 
 def test_a_batch_of_the_other_scaling_does_not_matter():
@@ -99,7 +99,7 @@ def test_what_is_measured_is_not_measured_again(tmp_path):
   assert points.why_again(tmp_path, toy.point(repeat=2), now()) == ""
 
 
-def test_where_data_lies_changes_nothing(tmp_path):
+def test_the_place_of_the_data_does_not_matter(tmp_path):
   point = toy.point()
   toy.write(tmp_path, {point: toy.record(10.0, point)})
   moved = toy.config(data__path="/there", data__cache_dir="/here")
@@ -107,7 +107,7 @@ def test_where_data_lies_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ("changed", "said"),
+  ("changed", "message"),
   [
     (
       {"config": toy.config(model__width=0.5)},
@@ -116,16 +116,16 @@ def test_where_data_lies_changes_nothing(tmp_path):
     ({"steps": 6}, "--steps: 5 there, 6 now"),
   ],
 )
-def test_other_settings_are_refused(tmp_path, changed, said):
+def test_other_settings_are_refused(tmp_path, changed, message):
   point = toy.point()
   toy.write(tmp_path, {point: toy.record(10.0, point)})
   with pytest.raises(InputError) as error:
     points.why_again(tmp_path, point, now(**changed))
-  assert said in str(error.value)
+  assert message in str(error.value)
   assert "valid: another folder" in str(error.value)
 
 
-def test_failed_and_damaged_ones_are_measured_again(tmp_path):
+def test_failed_and_damaged_points_are_measured_again(tmp_path):
   point = toy.point()
   toy.write(tmp_path, {point: toy.failure("no room")})
   assert points.why_again(tmp_path, point, now()) == "it failed before"

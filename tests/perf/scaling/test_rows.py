@@ -11,7 +11,7 @@ def rows(tmp_path, found):
   return rows_lib.summarize(rows_lib.read_points(toy.write(tmp_path, found)))
 
 
-def test_efficiency_is_that_of_medians(tmp_path):
+def test_efficiency_is_the_ratio_of_medians(tmp_path):
   found = {}
   # Per device 10, 20, 30 and 8, 9, 27: medians 20 and 9.
   for repeat, (one, two) in enumerate([(10, 16), (20, 18), (30, 54)], 1):
@@ -33,7 +33,7 @@ def test_efficiency_is_that_of_medians(tmp_path):
   assert two.repeats == 3
 
 
-def test_repeats_are_pairs():
+def test_repeats_are_paired():
   # Always half as fast, in whatever hour: nothing is uncertain.
   there = {1: 10.0, 2: 40.0, 3: 20.0}
   here = {repeat: rate / 2 for repeat, rate in there.items()}
@@ -48,7 +48,7 @@ def test_only_repeats_that_both_have_are_compared():
   assert rows_lib.efficiency_over({1: 5.0}, {2: 5.0}) == (None, None)
 
 
-def test_series_with_other_batches_are_others(tmp_path):
+def test_different_batches_are_different_series(tmp_path):
   fields = {"scaling": "strong"}
   listed = [
     toy.point(1, global_batch=8, **fields),
@@ -83,7 +83,7 @@ def test_what_failed_is_a_row_without_numbers(tmp_path):
   assert found[1].repeats == 0
 
 
-def test_a_failed_smallest_count_is_no_base(tmp_path):
+def test_a_failed_smallest_count_is_not_the_base(tmp_path):
   one, two = toy.point(1), toy.point(2)
   found = rows(
     tmp_path, {one: toy.failure("no room"), two: toy.record(10.0, two)}

@@ -156,7 +156,7 @@ def test_tables_hold_what_was_measured(capsys, tmp_path, measured):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_row_that_does_not_fit_says_so(capsys, tmp_path, plan):
+def test_a_step_that_does_not_fit_has_a_remark(capsys, tmp_path, plan):
   page = tmp_path / "scaling.md"
   run(capsys, plan, f"--output={tmp_path / 'o'}", f"--markdown={page}")
   text = page.read_text()
@@ -192,7 +192,7 @@ def test_predictions_beside_measurements(capsys, tmp_path, measured, gpu, plan):
   ]
 
 
-def test_other_batches_are_no_pair(tmp_path, gpu):
+def test_different_batches_are_not_paired(tmp_path, gpu):
   rows = [
     toy.plan_row("H200", 1, 500.0, batch_per_chip=8, global_batch=8),
     toy.plan_row("H100", 1, 500.0),
@@ -203,7 +203,7 @@ def test_other_batches_are_no_pair(tmp_path, gpu):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_time_and_money(capsys, tmp_path, gpu, plan):
+def test_time_and_cost_of_training(capsys, tmp_path, gpu, plan):
   page = tmp_path / "scaling.md"
   run(
     capsys,
@@ -228,7 +228,7 @@ def test_time_and_money(capsys, tmp_path, gpu, plan):
   ]
 
 
-def test_where_nothing_could_be_measured_that_is_said(capsys, tmp_path):
+def test_a_report_without_any_measurement(capsys, tmp_path):
   point = toy.point(1)
   folder = toy.write(tmp_path / "none", {point: toy.failure("no room")})
   plan = toy.write_plan(

@@ -33,12 +33,12 @@ def share(found, *, num_devices, cpu=False):
   )
 
 
-def test_what_intervals_cover():
+def test_length_of_a_union_of_intervals():
   assert trace.union_length([]) == 0
   assert trace.union_length([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
 
 
-def test_devices_of_a_cpu_are_told_apart():
+def test_operations_of_a_cpu_are_assigned_to_their_devices():
   found = profile(
     __host_CPU=[
       [
@@ -55,12 +55,12 @@ def test_devices_of_a_cpu_are_told_apart():
   assert share(found, num_devices=2, cpu=True) == pytest.approx((4 + 2) / 20)
 
 
-def test_a_device_alone_has_no_collectives():
+def test_a_single_device_has_no_collectives():
   found = profile(__host_CPU=[[event("fusion.1", 0, 4, device_ordinal=0)]])
   assert share(found, num_devices=1, cpu=True) == 0
 
 
-def test_accelerators_have_timelines_of_their_own():
+def test_each_accelerator_has_its_own_timelines():
   found = profile(
     __host_CPU=[[event("all-reduce.1", 0, 9, device_ordinal=0)]],
     __device_GPU0=[
@@ -72,7 +72,7 @@ def test_accelerators_have_timelines_of_their_own():
   assert share(found, num_devices=2) == pytest.approx(3 / 20)
 
 
-def test_a_trace_without_devices_tells_nothing():
+def test_the_share_is_none_for_a_trace_without_devices():
   found = profile(__host_CPU=[[event("all-reduce.1", 0, 9, device_ordinal=0)]])
   assert share(found, num_devices=1) is None
   assert share(profile(__host_CPU=[[]]), num_devices=1, cpu=True) is None

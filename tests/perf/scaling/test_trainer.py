@@ -43,7 +43,7 @@ def test_the_first_step_is_that_of_a_run(config, sums):
 
 
 @pytest.mark.extended
-def test_images_on_the_devices_are_the_same(sums):
+def test_cached_input_gives_the_sums_of_real_input(sums):
   _, real = sums("real")
   _, cached = sums("cached")
   jax.tree.map(
@@ -51,7 +51,7 @@ def test_images_on_the_devices_are_the_same(sums):
   )
 
 
-def test_one_batch_stays_on_the_devices(sums):
+def test_synthetic_input_is_one_batch_on_the_devices(sums):
   made, (first, second) = sums("synthetic")
   assert made.feed.examples is None
   assert next(made.feed.batches) is next(made.feed.batches)

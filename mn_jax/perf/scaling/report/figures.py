@@ -62,14 +62,9 @@ class _Look:
 
 
 def measured(rows: Sequence[Measured], title: str) -> np.ndarray:
-  """Draws speed-up, efficiency and step time over devices.
+  """Draws speed-up, efficiency and step time over devices, as u8[h, w, 3].
 
-  Args:
-    rows: of one network on one kind of device, in order of devices.
-    title: above.
-
-  Returns:
-    u8[h, w, 3].
+  The rows are of one network on one kind of device, in order of devices.
   """
   processes = sorted({row.processes for row in rows})
 
@@ -108,15 +103,9 @@ def measured(rows: Sequence[Measured], title: str) -> np.ndarray:
 def predicted(
   rows: Sequence[Predicted], pairs: Sequence[Pair], title: str
 ) -> np.ndarray:
-  """Draws predicted images/s, efficiency and step time over chips.
+  """Draws predicted images/s, efficiency and step time, as u8[h, w, 3].
 
-  Args:
-    rows: of one network, those that fit.
-    pairs: of these rows, with their measurements.
-    title: above.
-
-  Returns:
-    u8[h, w, 3].
+  The rows are of one network and fit; pairs have their measurements.
   """
 
   def panels(scaling: str) -> list[_Panel]:
@@ -133,14 +122,9 @@ def predicted(
 
 
 def cost(rows: Sequence[Predicted], title: str) -> np.ndarray:
-  """Draws predicted time to train, and chip-hours, over chips.
+  """Draws predicted time to train, and chip-hours, as u8[h, w, 3].
 
-  Args:
-    rows: of one network, those whose number of images to train is known.
-    title: above.
-
-  Returns:
-    u8[h, w, 3].
+  The rows are of one network, and their number of images to train is known.
   """
   panels = [
     _Panel(

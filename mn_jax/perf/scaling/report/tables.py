@@ -146,10 +146,8 @@ def overview(
 ) -> Table:
   """Speed of each number of devices, and time and cost of a whole run.
 
-  Args:
-    measured: rows; those without a measurement are left out.
-    predicted: rows; those that do not fit are left out.
-    prices: an empty one leaves the column out.
+  Rows without a measurement or a prediction are left out, and the column of
+  cost without prices.
   """
 
   def how(row: Measured | Predicted) -> str:
