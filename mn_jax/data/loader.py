@@ -79,10 +79,6 @@ class TrainBatches:
   def __len__(self) -> int:
     return self._num_batches
 
-  def __getitem__(self, number: int) -> Batch:
-    (batch,) = self.span(number, 1)
-    return batch
-
   def ids(self, number: int, count: int = 1) -> np.ndarray:
     """Returns the rows of the cache in some global batches, in order.
 

@@ -31,6 +31,11 @@ def _train(**options) -> loader.TrainBatches:
   return loader.TrainBatches(*positional, **values)
 
 
+def _batch(batches: loader.TrainBatches, number: int) -> loader.Batch:
+  (batch,) = batches.span(number, 1)
+  return batch
+
+
 def _ids(batches: loader.TrainBatches) -> np.ndarray:
   return np.concatenate([batches.ids(k) for k in range(len(batches))])
 
@@ -109,7 +114,7 @@ def test_order_is_not_biased():
 
 def test_batch_is_rows_of_the_cache():
   for k in range(12):
-    batch = _train()[k]
+    batch = _batch(_train(), k)
     ids = _train().ids(k)
     np.testing.assert_array_equal(batch["id"], ids)
     np.testing.assert_array_equal(batch["label"], _LABELS[ids])
@@ -155,7 +160,7 @@ def test_iteration_from_any_batch_is_the_tail(monkeypatch, span, images):
     seen = list(batches.iterate(start=start, prefetch=3))
     assert len(seen) == 40 - start
     for k, batch in enumerate(seen, start):
-      _assert_equal(batch, batches[k])
+      _assert_equal(batch, _batch(batches, k))
 
 
 @pytest.mark.parametrize("process_count", [1, 2, 4, 8])
@@ -165,16 +170,17 @@ def test_shares_of_processes_make_the_batch(process_count):
     for i in range(process_count)
   ]
   for k in range(12):
-    parts = [share[k] for share in shares]
+    parts = [_batch(share, k) for share in shares]
     together = {
       key: np.concatenate([part[key] for part in parts]) for key in parts[0]
     }
-    _assert_equal(together, _train()[k])
+    _assert_equal(together, _batch(_train(), k))
 
 
 def test_images_on_the_device_are_left_out():
   for k in range(12):
-    batch, with_images = _train(images=None)[k], _train()[k]
+    batch = _batch(_train(images=None), k)
+    with_images = _batch(_train(), k)
     del with_images["image"]
     _assert_equal(batch, with_images)
   for batch, with_images in zip(_eval(images=None), _eval(), strict=True):
