@@ -206,7 +206,7 @@ def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):
   assert not (tmp_path / "seed0" / "summary.json").exists()
   done = run(tmp_path, argument)
   assert done.returncode == 0, done.stderr
-  assert f"Continuing {tmp_path} from step " in done.stdout
+  assert f"Resuming {tmp_path} from step " in done.stdout
   assert "best checkpoints of 2 seeds" in done.stdout
   same_end(tmp_path / "seed0", whole[0])
   assert run(tmp_path, argument).stdout.startswith(f"{tmp_path} is complete")
@@ -267,7 +267,7 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
     line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
   )
   assert done.returncode == 0, done.stderr
-  assert "Continuing" in done.stdout
+  assert "Resuming" in done.stdout
   assert "2 x cpu" in done.stdout
   assert done.stdout.count("Results:") == 1
   a, b = (

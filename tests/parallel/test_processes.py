@@ -160,12 +160,12 @@ def test_a_killed_process_ends_all_and_the_run_goes_on(tmp_path, undisturbed):
   shutil.copytree(workdir, elsewhere)
   # As many devices: the same bits.
   printed = several.finish(workdir, 4, *FOUR)
-  assert "Continuing" in printed
+  assert "Resuming" in printed
   mine, theirs = several.summary(workdir), several.summary(undisturbed)
   assert mine["state_sha256"] == theirs["state_sha256"]
   assert several.losses(workdir) == several.losses(undisturbed)
   # Fewer: the same samples, added up in another order.
-  assert "Continuing" in several.finish(elsewhere, 1, *FOUR)
+  assert "Resuming" in several.finish(elsewhere, 1, *FOUR)
   assert several.losses(elsewhere) == pytest.approx(
     several.losses(undisturbed), rel=1e-3
   )
@@ -260,7 +260,7 @@ def test_sigterm_of_one_process_saves_and_ends_all(tmp_path):
     run.send(1, signal.SIGTERM)
     assert run.codes() == [143, 143], run.errors()
   assert not (workdir / "summary.json").exists()
-  assert "Continuing" in several.finish(workdir, 2, *arguments)
+  assert "Resuming" in several.finish(workdir, 2, *arguments)
   mine, theirs = several.summary(workdir), several.summary(whole)
   assert mine["state_sha256"] == theirs["state_sha256"]
   assert several.losses(workdir) == several.losses(whole)
