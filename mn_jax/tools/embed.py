@@ -17,6 +17,7 @@ from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import formatting, inspection_figures, projector, writers
+from mn_jax.run import reopen
 
 _NEIGHBOURS = 5
 
@@ -64,31 +65,25 @@ def _parser() -> Parser:
   return parser
 
 
-def _embed(argv: Sequence[str] | None) -> None:
-  args = _parser().parse(argv)
-  run = run_arguments.open_run(args)
-  model, size = run.config.model, run.config.data.image_size
-  names = embedding.layers(run.module, model.resolution or size)
-  if args.layer not in names:
-    raise InputError(f"--layer: got {args.layer!r}; valid: {', '.join(names)}")
-  folder = run_arguments.output_folder(
-    pathlib.Path(args.output or run.path / "inspect" / "embedding").expanduser()
-  )
-  console = console_lib.Console()
-  with console.counting("decoding", "images") as progress:
-    data = run.data(progress)
-  chosen = np.random.default_rng(args.seed).permutation(data.part(args.part))
-  chosen = np.sort(chosen[: args.count])
-  images, labels = data.cache.images[chosen], data.cache.labels[chosen]
-  groups = None if data.spec.group is None else data.cache.groups[chosen]
+def _layer_features(
+  run: reopen.SavedRun,
+  images: np.ndarray,
+  layer: str,
+  console: console_lib.Console,
+) -> np.ndarray:
+  """Computes the features f32[n, channels] of images.
+
+  Raises:
+    InputError: if they are not finite.
+  """
   with console.counting("computing features", "images") as progress:
     features = embedding.features(
       run.module,
       run.network.conventions,
       run.variables,
       images,
-      layer=args.layer,
-      resolution=model.resolution,
+      layer=layer,
+      resolution=run.config.model.resolution,
       batch_size=run.config.eval.batch_size,
       progress=progress,
     )
@@ -97,7 +92,56 @@ def _embed(argv: Sequence[str] | None) -> None:
       f"--workdir: got {str(run.path)!r}, whose network of step {run.step} has "
       "features that are not finite; valid: a run that did not diverge"
     )
+  return features
+
+
+def _draw(
+  projections: embedding.Projections,
+  labels: np.ndarray,
+  classes: Sequence[str],
+  title: str,
+) -> np.ndarray:
+  """Draws both projections; returns u8[h, w, 3]."""
+  shares = " and ".join(f"{x:.0%}" for x in projections.explained_variance)
+  return inspection_figures.embedding(
+    {
+      f"PCA, {shares} of variance": projections.pca,
+      "t-SNE": projections.tsne,
+    },
+    labels,
+    classes,
+    title,
+  )
+
+
+def _embed(argv: Sequence[str] | None) -> None:
+  args = _parser().parse(argv)
+  run = run_arguments.open_run(args)
+  size = run.config.model.resolution or run.config.data.image_size
+  names = embedding.layers(run.module, size)
+  if args.layer not in names:
+    raise InputError(f"--layer: got {args.layer!r}; valid: {', '.join(names)}")
+  folder = run_arguments.output_folder(
+    pathlib.Path(args.output or run.path / "inspect" / "embedding").expanduser()
+  )
+  console = console_lib.Console()
+  with console.counting("decoding", "images") as progress:
+    data = run.data(progress)
+  rows = np.random.default_rng(args.seed).permutation(data.part(args.part))
+  rows = np.sort(rows[: args.count])
+  images, labels = data.cache.images[rows], data.cache.labels[rows]
+  groups = None if data.spec.group is None else data.cache.groups[rows]
+  features = _layer_features(run, images, args.layer, console)
   projections = embedding.project(features, seed=args.seed)
+  neighbours = f"of another {data.spec.group or 'image'}"
+  metrics = {
+    "knn_accuracy": embedding.knn_accuracy(
+      features, labels, groups, k=_NEIGHBOURS
+    ),
+    "majority_rate": float(np.bincount(labels).max() / len(labels)),
+    "silhouette": embedding.silhouette(features, labels),
+  }
+  variances = enumerate(projections.explained_variance, 1)
   numbers = {
     "experiment": run.config.experiment,
     "step": run.step,
@@ -106,56 +150,34 @@ def _embed(argv: Sequence[str] | None) -> None:
     "features": features.shape[1],
     "images": len(labels),
     "k": _NEIGHBOURS,
-    "neighbours": f"of another {data.spec.group or 'image'}",
-    "knn_accuracy": embedding.knn_accuracy(
-      features, labels, groups, k=_NEIGHBOURS
-    ),
-    "majority_rate": float(np.bincount(labels).max() / len(labels)),
-    "silhouette": embedding.silhouette(features, labels),
-    **{
-      f"pca{i}_variance": share
-      for i, share in enumerate(projections.explained_variance, 1)
-    },
+    "neighbours": neighbours,
+    **metrics,
+    **{f"pca{i}_variance": share for i, share in variances},
     "seed": args.seed,
   }
   text = json.dumps(writers.jsonable(numbers), indent=2)
   (folder / "embedding.json").write_text(f"{text}\n")
-  shown = {
-    k: formatting.number(v)
-    for k, v in numbers.items()
-    if v is not None and isinstance(v, float)
-  }
+  shown = {name: formatting.number(x) for name, x in metrics.items()}
   summary = (
     f"{_NEIGHBOURS}-NN accuracy {shown['knn_accuracy']} (neighbours "
-    f"{numbers['neighbours']}), majority rate {shown['majority_rate']}, "
-    f"silhouette {shown['silhouette']}"
+    f"{neighbours}), majority rate {shown['majority_rate']}, silhouette "
+    f"{shown['silhouette']}"
   )
-  picture = inspection_figures.embedding(
-    {
-      "PCA, "
-      + " and ".join(f"{s:.0%}" for s in projections.explained_variance)
-      + " of variance": projections.pca,
-      "t-SNE": projections.tsne,
-    },
-    labels,
-    data.classes,
+  title = (
     f"{run.config.experiment}, step {run.step}, {args.layer} of {len(labels):,}"
-    f" {args.part} images: {summary}",
+    f" {args.part} images: {summary}"
   )
-  run_arguments.save_picture(picture, folder / "embedding.png")
+  run_arguments.save_picture(
+    _draw(projections, labels, data.classes, title), folder / "embedding.png"
+  )
   columns = {
     "class": [data.classes[label] for label in labels],
-    "name": data.cache.names[chosen].tolist(),
+    "name": data.cache.names[rows].tolist(),
   }
   if groups is not None:
     columns[data.spec.group] = groups.tolist()
-  projector.write(
-    folder,
-    features,
-    columns,
-    images,
-    name=f"{run.config.experiment} {args.layer}",
-  )
+  name = f"{run.config.experiment} {args.layer}"
+  projector.write(folder, features, columns, images, name=name)
   console.line(f"{args.part}, {len(labels):,} images: {summary}")
   console.line(f"Embedding: {folder / 'embedding.png'}")
   console.line(f"Projector: tensorboard --logdir {folder}")

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.special
 
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import program, run_arguments
@@ -23,7 +24,7 @@ from mn_jax.run import reopen
 
 _BATCH = 8
 _INTEGRATED = "integrated_gradients"
-_MOST = 64  # images that one picture holds
+_MAX_IMAGES = 64  # of one picture
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +47,7 @@ def _parser() -> Parser:
   parser.add_argument(
     "--count",
     metavar="COUNT",
-    type=number(int, 1, _MOST),
+    type=number(int, 1, _MAX_IMAGES),
     default=8,
     help="images sampled from the part (default: 8)",
   )
@@ -113,30 +114,30 @@ def _methods(names: str) -> tuple[str, ...]:
 def _read(
   paths: Sequence[str], run: reopen.SavedRun
 ) -> tuple[np.ndarray, list[str]]:
-  """u8[n, h, w, 3] and the names of the images that can be read."""
+  """Reads images; returns u8[n, h, w, 3] and the names of those it can read."""
   images, names = [], []
   for path, pixels in image_files.read(image_files.find(paths), "saliency"):
     images.append(run.prepare(pixels))
     names.append(path.name)
-  if not 0 < len(images) <= _MOST:
+  if not 0 < len(images) <= _MAX_IMAGES:
     raise InputError(
-      f"got {len(images)} images that can be read; valid: 1 to {_MOST}"
+      f"got {len(images)} images that can be read; valid: 1 to {_MAX_IMAGES}"
     )
   return np.stack(images), names
 
 
-def _draw(
+def _sample(
   args: argparse.Namespace, run: reopen.SavedRun, console: Console
 ) -> tuple[np.ndarray, list[str]]:
-  """u8[n, h, w, 3] of the part, and their true classes in words."""
+  """Samples images of a part; returns u8[n, h, w, 3] and titles with labels."""
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
   rows = data.part(args.part)
-  chosen = np.random.default_rng(args.seed).permutation(rows)[: args.count]
-  chosen.sort()
-  labels = data.cache.labels[chosen].tolist()
-  truth = [f"true {_short(data.classes[label])}" for label in labels]
-  return data.cache.images[chosen], truth
+  rows = np.random.default_rng(args.seed).permutation(rows)[: args.count]
+  rows.sort()
+  labels = data.cache.labels[rows].tolist()
+  titles = [f"true {_short(data.classes[label])}" for label in labels]
+  return data.cache.images[rows], titles
 
 
 def _saliency(argv: Sequence[str] | None) -> None:
@@ -152,9 +153,9 @@ def _saliency(argv: Sequence[str] | None) -> None:
   )
   console = Console()
   if args.paths:
-    images, known = _read(args.paths, run)
+    images, titles = _read(args.paths, run)
   else:
-    images, known = _draw(args, run, console)
+    images, titles = _sample(args, run, console)
   explainer = saliency.Explainer(
     run.module,
     run.network.conventions,
@@ -167,52 +168,52 @@ def _saliency(argv: Sequence[str] | None) -> None:
     ),
   )
   maps = {name: [] for name in methods}
-  titles, rises = [], []
-  # One shape for all batches: the last is padded rather than compiled anew.
+  differences = []
+  # The last batch is padded to the shape of the others, not compiled anew.
   size = min(_BATCH, len(images))
   with console.counting("explaining", "images") as progress:
     for start in range(0, len(images), size):
       rows = np.arange(start, start + size).clip(max=len(images) - 1)
       logits = explainer.logits(run.variables, images[rows])
-      shown = predicted = logits.argmax(axis=1)
+      explained = logits.argmax(axis=1)
       if args.class_name is not None:
-        shown = np.full_like(predicted, run.classes.index(args.class_name))
+        explained[:] = run.classes.index(args.class_name)
       count = min(size, len(images) - start)
-      rises.append(
-        explainer.score_difference(run.variables, images[rows], shown)[:count]
-      )
+      batch = (run.variables, images[rows], explained)
+      differences.append(explainer.score_difference(*batch)[:count])
       for name in methods:
-        found = explainer.explain(name, run.variables, images[rows], shown)
-        maps[name].append(found[:count])
-      shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-      shares /= shares.sum(axis=1, keepdims=True)
-      titles += [
-        _title(run.classes, known[start + i], shares[i], shown[i])
-        for i in range(count)
-      ]
+        maps[name].append(explainer.explain(name, *batch)[:count])
+      probabilities = scipy.special.softmax(logits, axis=1)
+      for i in range(count):
+        titles[start + i] += _predicted(
+          run.classes, probabilities[i], explained[i]
+        )
       progress(start + count, len(images))
-  whole = {name: np.concatenate(maps[name]) for name in methods}
-  if _INTEGRATED in whole:
-    sums, rise = whole[_INTEGRATED].sum(axis=(1, 2)), np.concatenate(rises)
-    error = np.abs(sums - rise).sum() / max(np.abs(rise).sum(), 1e-9)
+  maps = {name: np.concatenate(batches) for name, batches in maps.items()}
+  if _INTEGRATED in maps:
+    difference = np.concatenate(differences)
+    error = np.abs(maps[_INTEGRATED].sum(axis=(1, 2)) - difference).sum()
+    error /= max(np.abs(difference).sum(), 1e-9)
     console.line(
-      f"{_INTEGRATED}: the maps' sums are off by {error:.0%} of the rise in "
-      f"logits that they explain; more than --points={args.points} help"
+      f"{_INTEGRATED}: the sums of the maps are off by {error:.0%} of the "
+      "difference in logits that they explain; increase "
+      f"--points={args.points} to lower the error"
     )
-  picture = inspection_figures.heat_maps(images, whole, titles)
+  picture = inspection_figures.heat_maps(images, maps, titles)
   run_arguments.save_picture(picture, output)
   console.line(f"Saliency: {output}")
 
 
-def _title(
-  classes: tuple[str, ...], known: str, shares: np.ndarray, shown: int
+def _predicted(
+  classes: tuple[str, ...], probabilities: np.ndarray, explained: int
 ) -> str:
-  """What is known of an image, what is predicted, and what is explained."""
-  best = int(shares.argmax())
-  title = f"{known}, predicted {_short(classes[best])} {shares[best]:.2f}"
-  if shown != best:
-    title += f", explained {_short(classes[shown])} {shares[shown]:.2f}"
-  return title
+  """Returns the end of a title: the predicted and the explained class."""
+  best = int(probabilities.argmax())
+  text = f", predicted {_short(classes[best])} {probabilities[best]:.2f}"
+  if explained != best:
+    name = _short(classes[explained])
+    text += f", explained {name} {probabilities[explained]:.2f}"
+  return text
 
 
 def _short(name: str) -> str:

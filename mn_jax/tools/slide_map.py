@@ -20,7 +20,7 @@ from mn_jax.observe import inspection_figures
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
 
-_LARGEST = 900  # pixels: a column of 80 mm in print
+_MAX_SIZE = 900  # pixels: a column of 80 mm in print
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,19 +57,19 @@ def _parser() -> Parser:
 
 
 def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
-  """i64[n]: the patches of a group that the run uses or left aside.
+  """Returns the rows i64[n] of a group's patches that have a class.
 
   Raises:
     InputError: if the data set has no slides, or no such group.
   """
   if not data.spec.slides:
-    having = [name for name, spec in registry.DATASETS.items() if spec.slides]
+    names = [name for name, spec in registry.DATASETS.items() if spec.slides]
     raise InputError(
       f"--workdir: got a run whose data set ({data.spec.title}) does not know "
-      f"where on a slide its images are; valid: a run on {', '.join(having)}"
+      f"where on a slide its images are; valid: a run on {', '.join(names)}"
     )
-  used = data.cache.labels < len(data.classes)
-  rows = np.flatnonzero((data.cache.groups == group) & used)
+  has_class = data.cache.labels < len(data.classes)
+  rows = np.flatnonzero((data.cache.groups == group) & has_class)
   if not len(rows):
     names = np.unique(data.cache.groups).tolist()
     near = difflib.get_close_matches(group, names, n=5, cutoff=0) or names[:5]
@@ -81,7 +81,7 @@ def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
 
 
 def _class(data: split_data.SplitData, name: str | None) -> int:
-  """The class whose probability is drawn.
+  """Returns the index of the class whose probability is drawn.
 
   Raises:
     InputError: if there is none of that name, or none is named or positive.
@@ -113,15 +113,15 @@ def _slide_map(argv: Sequence[str] | None) -> None:
   )
   predictions = run.predict(data, rows)
   probability = predictions.probabilities()[:, label]
-  truth = predictions.labels == label
-  right = predictions.logits.argmax(axis=1) == predictions.labels
+  positive = predictions.labels == label
+  correct = predictions.logits.argmax(axis=1) == predictions.labels
   parts = [
     part for part in data.split.parts if np.isin(rows, data.part(part)).any()
   ]
   where = f"in {' and '.join(parts)}" if parts else "in no part"
   picture = inspection_figures.slide(
-    slide.mosaic(layout, data.cache.images[rows], largest=_LARGEST),
-    slide.spread(layout, truth),
+    slide.mosaic(layout, data.cache.images[rows], largest=_MAX_SIZE),
+    slide.spread(layout, positive),
     slide.spread(layout, probability),
     name=data.classes[label],
     title=f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches",
@@ -129,8 +129,8 @@ def _slide_map(argv: Sequence[str] | None) -> None:
   run_arguments.save_picture(picture, output)
   console.line(
     f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches, "
-    f"{truth.mean():.1%} {data.classes[label]}, {right.mean():.1%} classified "
-    "right"
+    f"{positive.mean():.1%} {data.classes[label]}, {correct.mean():.1%} "
+    "classified correctly"
   )
   console.line(f"Slide map: {output}")
 

@@ -32,7 +32,7 @@ def test_saliency_draws_a_row_for_each_image(start, run):
   assert code == 0
   default = run / "inspect" / "saliency.png"
   assert str(default) in out
-  assert "integrated_gradients: the maps' sums are off by " in out
+  assert "integrated_gradients: the sums of the maps are off by " in out
   four = picture(default)
   code, *_ = start(
     "saliency", "--count=3", "--methods=gradient,grad_cam", "--part=val"
