@@ -31,23 +31,27 @@ _FORKS.set_forkserver_preload(
 
 
 def run(
-  module: str, *arguments: str, timeout: float = 300
+  module: str,
+  *arguments: str,
+  timeout: float = 300,
+  folder: pathlib.Path = ROOT,
 ) -> subprocess.CompletedProcess:
-  """`python -m MODULE ARGUMENTS` at the root; what it printed and its code.
+  """`python -m MODULE ARGUMENTS` in a folder; what it printed and its code.
 
   Args:
     module: 'mn_jax.main'.
     arguments: of the program.
     timeout: seconds after which it is killed.
+    folder: in which it runs.
 
   Raises:
     TimeoutError: if it was killed.
   """
   line = [module, *map(str, arguments)]
-  with tempfile.TemporaryDirectory() as folder:
-    files = [str(pathlib.Path(folder) / name) for name in ("out", "err")]
+  with tempfile.TemporaryDirectory() as outputs:
+    files = [str(pathlib.Path(outputs) / name) for name in ("out", "err")]
     child = _FORKS.Process(
-      target=_program, args=(line, dict(os.environ), files)
+      target=_program, args=(line, dict(os.environ), files, str(folder))
     )
     child.start()
     child.join(timeout)
@@ -97,13 +101,13 @@ def interrupt(module: str, *arguments: str, timeout: float = 120) -> str:
 
 
 def _program(
-  line: list[str], environment: dict[str, str], files: list[str]
+  line: list[str], environment: dict[str, str], files: list[str], folder: str
 ) -> None:
   """Runs a program in this process, which is a copy."""
   for number, file in zip((1, 2), files, strict=True):
     os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
   os.environ.clear()
   os.environ.update(environment)
-  os.chdir(ROOT)
+  os.chdir(folder)
   sys.argv = line
   runpy.run_module(line[0], run_name="__main__", alter_sys=True)

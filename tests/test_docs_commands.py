@@ -1,38 +1,172 @@
-"""The shell commands in the pages exist and take their arguments."""
+"""The shell commands in the pages: all are parsed, those that can be are run.
 
+In the extended tier every command runs in a folder of its own, in the order of
+the pages, shrunk to the embedded sample; but not what `NOT_RUN` lists.
+"""
+
+import faulthandler
+import importlib
+import json
+import pathlib
 import re
 import shlex
 
-from mn_jax.config import overrides
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax.commandline.parser import Parser
+from mn_jax.config import files
+from tests import programs
 from tests.test_docs import ROOT, TEXT
 
+# A command that is not run -> why. Its arguments are parsed all the same.
+NOT_RUN = {
+  r"tools\.bench": "takes minutes; tests/tools/test_bench.py runs small cases",
+  r"tools\.scaling": "takes minutes; tests/tools/test_scaling_tool.py",
+  r"tools\.(study|sweep|crossval)": "many runs; their tests run small ones",
+  r"tools\.launch (?!.*--dry.run)": "starts a job on a cluster, or processes",
+  r"tools\.prepare|tools\.fetch \w": "downloads, or takes the whole data set",
+  r"weights=": "needs published weights",
+  r"runs/idc(?!_v1)": "needs the runs of a whole study",
+}
+# Not a program of this package -> why it is not run.
+OTHERS = {
+  r"make \w+": "its target is looked up in the Makefile",
+  r"source \.venv/bin/activate|export \w+=": "sets up the shell",
+  r"\S+/bin/(pip|pre-commit) |python3 -m venv": "installs packages",
+  r"squeue|launch/slurm/one_node_cluster\.sh": "needs SLURM",
+}
+DATA = {"idc": "idc_sample", "eurosat": "eurosat_sample"}
+SHRUNK = (
+  "data.image_size=32",
+  "model.width=0.25",
+  "train.epochs=0",
+  "train.steps=4",
+  "train.batch_size=16",
+  "optim.warmup_epochs=0",
+  "eval.every_epochs=0",
+  "eval.every_steps=2",
+  "observe.log_every_steps=2",
+)
 
-def commands() -> list[str]:
-  """The lines of all shell blocks, continuations joined."""
+
+def commands(page: str) -> list[str]:
+  """The commands of a page's shell blocks, continuations joined."""
   lines = []
-  for text in TEXT.values():
-    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-      lines += block.replace("\\\n", " ").splitlines()
-  return [line.split("#")[0].strip() for line in lines if line.strip()]
+  for block in re.findall(r"```sh\n(.*?)```", TEXT[page], re.DOTALL):
+    lines += block.replace("\\\n", " ").splitlines()
+  lines = [re.sub(r"(^|\s)#.*|>.*", "", line).split() for line in lines]
+  return [" ".join(line) for line in lines if line]
 
 
-def test_make_targets_exist():
-  for command in commands():
-    if command.startswith("make "):
-      target = shlex.split(command)[1]
-      assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+def program(command: str) -> tuple[str, list[str]] | None:
+  """The module and the arguments of a command of this package."""
+  words = shlex.split(command)
+  if words[:2] != ["python", "-m"]:
+    return None
+  return words[2], words[3:]
 
 
-def test_programs_and_their_arguments_exist():
-  for command in commands():
-    words = shlex.split(command)
-    if "-m mn_jax" not in command:
+class Parsed(BaseException):
+  """Ends a program when its arguments have been parsed."""
+
+
+def parse(monkeypatch, module: str, arguments: list[str]):
+  """What a program reads from its arguments; it does nothing else."""
+  real = Parser.parse
+
+  def stop(self, argv):
+    raise Parsed(real(self, argv))
+
+  monkeypatch.setattr(Parser, "parse", stop)
+  monkeypatch.setattr(faulthandler, "enable", lambda: None)  # needs a terminal
+  with pytest.raises(Parsed) as caught:
+    importlib.import_module(module).main(arguments)
+  monkeypatch.undo()
+  return caught.value.args[0]
+
+
+@pytest.mark.parametrize("page", [page for page in TEXT if commands(page)])
+def test_commands_are_parsed(page, monkeypatch, capsys):
+  makefile = (ROOT / "Makefile").read_text()
+  for command in commands(page):
+    if program(command) is None:
+      assert any(re.match(pattern, command) for pattern in OTHERS), command
+      if command.startswith("make "):
+        target = shlex.split(command)[1]
+        assert re.search(rf"^{target}:", makefile, re.M), command
       continue
-    module = words[words.index("-m") + 1]
-    assert (ROOT / f"{module.replace('.', '/')}.py").exists()
-    for word in words:
-      name, _, value = word.removeprefix("--").partition("=")
-      if name == "config" and value.startswith("configs/"):
-        assert (ROOT / value.partition(":")[0]).exists()
-      elif name.startswith("config.") and "FIELD" not in name:
-        overrides.parse(f"{name.removeprefix('config.')}={value}")
+    if "ENGINE" in command:  # stands for any of them
+      continue
+    module, arguments = program(command)
+    if page.startswith("docs/results/"):  # one of many runs of a study
+      arguments = [*arguments, "--workdir=DIR"]
+    try:
+      args = parse(monkeypatch, module, arguments)
+    except pytest.fail.Exception:
+      pytest.fail(f"{command}: {capsys.readouterr().err}")
+    if getattr(args, "config", None):
+      files.load_config(args.config, getattr(args, "overrides", ()))
+    for kind in ("study", "sweep"):
+      if getattr(args, kind, None):
+        files.find(getattr(args, kind), f"get_{kind}")
+
+
+def _folder(path: pathlib.Path) -> None:
+  """Makes what the commands name: images, and this project's files."""
+  for name in ("configs", "docs"):
+    (path / name).symlink_to(ROOT / name)
+  numbers = np.random.default_rng(0)
+  folders = [f"photos/{name}" for name in ("cat", "dog", "owl")]
+  for folder in [*folders, "new_photos", "patches"]:
+    (path / folder).mkdir(parents=True)
+    for number in range(20):
+      pixels = numbers.integers(0, 256, (40, 40, 3), np.uint8)
+      Image.fromarray(pixels).save(path / folder / f"{number}.png")
+
+
+def _shrink(module: str, arguments: list[str], folder: pathlib.Path) -> list:
+  """The same command on the embedded sample, for seconds."""
+  if module == "mn_jax.main":
+    arguments = [*arguments, *SHRUNK]
+  if module in ("mn_jax.main", "mn_jax.tools.leakcheck"):
+    config = next(a for a in arguments if a.startswith("--config="))
+    name = files.load_config(config.partition("=")[2]).data.name
+    if name in DATA:
+      arguments = [*arguments, f"data.name={DATA[name]}"]
+  if module == "mn_jax.tools.report":
+    arguments = [*arguments, "--numbers"]
+  if module == "mn_jax.tools.slide_map":
+    split = json.loads((folder / "runs/idc_v1/split.json").read_text())
+    arguments = [
+      f"--group={split['groups']['test'][0]}" if "group" in word else word
+      for word in arguments
+    ]
+  return arguments
+
+
+@pytest.mark.extended
+def test_commands_run(tmp_path, monkeypatch):
+  monkeypatch.setenv("BROWSER", "true")
+  monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
+  _folder(tmp_path)
+  done = set()
+  for page in TEXT:
+    for command in commands(page):
+      skipped = any(re.search(pattern, command) for pattern in NOT_RUN)
+      generated = page.startswith("docs/results/")
+      if program(command) is None or skipped or generated or command in done:
+        continue
+      done.add(command)
+      module, arguments = program(command)
+      if "reproduction" in command:
+        arguments = ["--reproduction=reproduction.md"]
+      arguments = _shrink(module, arguments, tmp_path)
+      ended = programs.run(module, *arguments, folder=tmp_path)
+      # leakcheck ends with 1 where it finds something.
+      assert ended.returncode <= (module == "mn_jax.tools.leakcheck"), (
+        command,
+        ended.stderr[-2000:],
+      )
+  assert len(done) > 10

@@ -25,9 +25,9 @@ class DataConfig:
   )
   split: str = field(
     "grouped",
-    "grouped: by patient, slide or person; fixed: as published; stratified: by "
-    "image, each class in proportion; random: by image; kfold: "
-    "cross-validation, by group where groups are known",
+    "grouped: by patient, slide or person; fixed: as published; stratified: at "
+    "random, each class in proportion; random: at random; kfold: "
+    "cross-validation, per group where groups are known",
     choices=("grouped", "fixed", "stratified", "random", "kfold"),
   )
   split_seed: int = field(
@@ -46,7 +46,7 @@ class DataConfig:
   train_fraction: float = field(
     1.0,
     "share of the training part that is used, whole groups where the split is "
-    "by group; a smaller share is a subset of a larger one",
+    "per group; a smaller share is a subset of a larger one",
     low=1e-4,
     high=1,
   )
