@@ -22,7 +22,7 @@ def sums(config):
   def take(kind, count=2):
     with jax.numpy_dtype_promotion("standard"):
       made = trainer.Trainer(config, kind, batch_size=BATCH, num_batches=count)
-    found = [made.step(next(made.feed.batches)) for _ in range(count)]
+    found = [made.step(next(made.batches)) for _ in range(count)]
     return made, jax.device_get(found)
 
   return take
@@ -37,7 +37,7 @@ def test_the_first_step_is_that_of_a_run(config, sums):
   # The rate of the first step, and so what the second one has, may differ.
   for name in ("loss", "correct", "count", "grad_norm"):
     np.testing.assert_allclose(real[name], expected[name], rtol=1e-5)
-  assert made.feed.examples == len(experiment.data.part("train"))
+  assert made.examples == len(experiment.data.part("train"))
   assert made.flops == 2 * 3 * experiment.macs
   assert made.compile_seconds > 0
 
@@ -53,7 +53,7 @@ def test_cached_input_gives_the_sums_of_real_input(sums):
 
 def test_synthetic_input_is_one_batch_on_the_devices(sums):
   made, (first, second) = sums("synthetic")
-  assert made.feed.examples is None
-  assert next(made.feed.batches) is next(made.feed.batches)
+  assert made.examples is None
+  assert next(made.batches) is next(made.batches)
   assert first["count"] == second["count"] == BATCH
   assert np.isfinite(second["loss"])

@@ -91,7 +91,7 @@ def measure(job: Job) -> dict[str, Any]:
     "collective_share": _collective_share(trainer),
     "compile_seconds": trainer.compile_seconds,
     "device_kind": jax.devices()[0].device_kind,
-    "train_examples": trainer.feed.examples,
+    "train_examples": trainer.examples,
     "machine": {n: described[n] for n in ("cpu", "cores", "system", "date")},
   }
 
@@ -139,7 +139,7 @@ def _take(trainer: Trainer, steps: int) -> tuple[clock_lib.Clock, list[float]]:
 
   for _ in range(steps):
     with clock.section("data"):
-      batch = next(trainer.feed.batches)
+      batch = next(trainer.batches)
     with clock.section("step"):
       pending.append(trainer.step(batch))
       wait(_IN_FLIGHT)

@@ -23,28 +23,13 @@ Batch = dict[str, Any]
 _SAVED = "/jax/compilation_cache/compile_time_saved_sec"
 
 
-@dataclasses.dataclass(frozen=True)
-class Feed:
-  """A source of batches.
-
-  Attributes:
-    batches: in training's order; waiting for the next is waiting for data.
-    put: puts one of them on the devices.
-    examples: images in the training part; None where no data is read.
-    classes: of the data; 0 where none is read.
-  """
-
-  batches: Iterator[Batch]
-  put: Callable[[Batch], Batch]
-  examples: int | None
-  classes: int
-
-
 class Trainer:
   """The training step on all devices, with its state and input.
 
   Attributes:
-    feed: the batches for `step`.
+    batches: in training's order, for `step`; waiting for the next is waiting
+      for data.
+    examples: images in the training part; None where no data is read.
     compile_seconds: what it took to trace and compile the step; for a program
       from JAX's cache, when it was compiled.
     flops: of one image; see `counting.image_flops`.
@@ -64,24 +49,29 @@ class Trainer:
     Raises:
       InputError: for a config or data that cannot be used.
     """
-    mesh = mesh_lib.make_mesh()
+    mesh, data = mesh_lib.make_mesh(), None
     if kind != "synthetic":
-      feed = _data_feed(
-        config,
-        mesh,
-        on_device=kind == "cached",
-        batch_size=batch_size,
-        num_batches=num_batches,
-      )
+      data = split_data.load(config.data, lambda done, total: None)
       # So that the step has as many logits as the data has classes.
-      data = dataclasses.replace(config.data, classes=feed.classes)
-      config = dataclasses.replace(config, data=data)
+      section = dataclasses.replace(config.data, classes=len(data.classes))
+      config = dataclasses.replace(config, data=section)
     abstract = abstract_step.make(
       config, global_batch=batch_size, num_devices=mesh.size
     )
-    if kind == "synthetic":
-      feed = _synthetic_feed(abstract, mesh)
-    self.feed = feed
+    config = abstract.config
+    self.batches: Iterator[Batch]
+    self._put: Callable[[Batch], Batch]
+    if data is None:
+      self.examples = None
+      batch = mesh_lib.HostImages(mesh).put(_random_batch(abstract))
+      self.batches, self._put = itertools.repeat(batch), lambda batch: batch
+    else:
+      self.examples = len(data.part("train"))
+      images, placement = data.cache.images, mesh_lib.HostImages(mesh)
+      if kind == "cached":
+        images, placement = None, mesh_lib.DeviceImages(mesh, images)
+      self.batches = _batches(config, data, images, num_batches)
+      self._put = placement.put
     resolution = abstract_step.resolution(config)
     values = variables.initial_values(abstract.module, resolution, config.seed)
     self._state = mesh_lib.replicate(
@@ -98,8 +88,8 @@ class Trainer:
     )
 
   def step(self, batch: Batch) -> step.Sums:
-    """Dispatches a step on a batch of the feed; its sums are on the devices."""
-    batch = self.feed.put(batch)
+    """Dispatches a step on one of `batches`; its sums are on the devices."""
+    batch = self._put(batch)
     self._state, sums = self._step(self._state, batch, self._seed)
     return sums
 
@@ -122,52 +112,35 @@ def _compile(
   return compiled, seconds + sum(saved)
 
 
-def _data_feed(
+def _batches(
   config: Config,
-  mesh: jax.sharding.Mesh,
-  *,
-  on_device: bool,
-  batch_size: int,
+  data: split_data.SplitData,
+  images: np.ndarray | None,
   num_batches: int,
-) -> Feed:
-  """Training's own batches, whose images are on the devices or on the host."""
-  data = split_data.load(config.data, lambda done, total: None)
-  images, rows = data.cache.images, data.part("train")
-  if on_device:
-    images, placement = None, mesh_lib.DeviceImages(mesh, images)
-  else:
-    placement = mesh_lib.HostImages(mesh)
+) -> Iterator[Batch]:
+  """Training's own batches, with pixels of `images` or of rows alone."""
   batches = loader.TrainBatches(
     images,
     data.cache.labels,
-    rows,
-    batch_size=batch_size,
+    data.part("train"),
+    batch_size=config.train.batch_size,
     num_batches=num_batches,
     seed=config.seed,
     balanced=config.data.sampling == "balanced",
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  return Feed(
-    batches=batches.iterate(start=0, prefetch=config.data.prefetch),
-    put=placement.put,
-    examples=len(rows),
-    classes=len(data.classes),
-  )
+  return batches.iterate(start=0, prefetch=config.data.prefetch)
 
 
-def _synthetic_feed(
-  abstract: abstract_step.AbstractStep, mesh: jax.sharding.Mesh
-) -> Feed:
-  """One random batch that stays on the devices."""
+def _random_batch(abstract: abstract_step.AbstractStep) -> Batch:
+  """This process's part of a random batch."""
   draw = np.random.default_rng(abstract.config.seed)
   count = abstract.config.train.batch_size // jax.process_count()
   shape = (count, *abstract.batch["image"].shape[1:])
-  batch = {
+  return {
     "image": draw.integers(0, 256, shape, np.uint8),
     "id": np.arange(count, dtype=np.int32),
     "label": draw.integers(0, abstract.classes, count, np.int32),
     "mask": np.ones(count, np.float32),
   }
-  placed = mesh_lib.HostImages(mesh).put(batch)
-  return Feed(itertools.repeat(placed), lambda batch: batch, None, 0)

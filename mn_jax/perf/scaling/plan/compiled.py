@@ -150,6 +150,9 @@ def compile_step(
     temporaries = refused_bytes(str(error))
     if temporaries is None:
       raise
+    compiled = None
+  seconds = time.perf_counter() - start
+  if compiled is None:
     share = abstract_step.num_bytes(step.batch) // len(devices)
     text, flops, memory = None, 0.0, {}
     needed = temporaries + abstract_step.num_bytes(step.state) + share
@@ -158,7 +161,7 @@ def compile_step(
     sizes = compiled.memory_analysis()
     memory = {
       "arguments": sizes.argument_size_in_bytes,
-      # What takes the place of arguments needs none of its own.
+      # What takes the place of arguments needs no memory itself.
       "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
       "temporaries": sizes.temp_size_in_bytes,
       "code": sizes.generated_code_size_in_bytes,
@@ -170,7 +173,7 @@ def compile_step(
     flops=flops,
     memory_bytes=needed,
     memory=memory,
-    compile_seconds=time.perf_counter() - start,
+    compile_seconds=seconds,
   )
 
 
