@@ -1,9 +1,8 @@
-"""Parameters, mult-adds and activations, from shapes alone."""
+"""The layers of a network: parameters, mult-adds and outputs, from shapes."""
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
 
 import flax.linen as nn
 import flax.traverse_util
@@ -11,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from mn_jax.models import layers
-from mn_jax.ops import padding as padding_lib
+
+_STATISTICS = ("mean", "var")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,28 +22,45 @@ class Layer:
     path: its name, 'backbone/block3/depthwise/conv'.
     kind: 'conv 1x1', 'conv 1x7' (height, width), 'depthwise 3x3', 'dense' or
       'norm'.
-    input, output: their shapes without the batch.
-    kernel: weights of its kernel; 0 for a norm.
-    params: its trainable parameters.
-    stats: its running means and variances.
-    macs: mult-adds; those of norms fold into the convolutions before them and
-      count as 0, as in the papers.
-    window: kernel height and width in pixels; (1, 1) but for convolutions.
-    stride: of a convolution, in both directions.
-    padding: of a convolution, in pixels; see `ops.padding`.
+    output: shape of its output without the batch.
+    shapes: of its tensors by name: 'kernel', 'bias', 'scale', and the running
+      statistics 'mean' and 'var'.
   """
 
   path: str
   kind: str
-  input: tuple[int, ...]
   output: tuple[int, ...]
-  kernel: int = 0
-  params: int = 0
-  stats: int = 0
-  macs: int = 0
-  window: tuple[int, int] = (1, 1)
-  stride: int = 1
-  padding: padding_lib.Padding = ((0, 0), (0, 0))
+  shapes: Mapping[str, tuple[int, ...]]
+
+  @property
+  def kernel(self) -> int:
+    """Number of weights of the kernel; 0 for a norm."""
+    return math.prod(self.shapes["kernel"]) if "kernel" in self.shapes else 0
+
+  @property
+  def params(self) -> int:
+    """Number of trainable parameters."""
+    return sum(
+      math.prod(shape)
+      for name, shape in self.shapes.items()
+      if name not in _STATISTICS
+    )
+
+  @property
+  def stats(self) -> int:
+    """Number of running means and variances."""
+    return sum(
+      math.prod(self.shapes[name]) for name in _STATISTICS & self.shapes.keys()
+    )
+
+  @property
+  def macs(self) -> int:
+    """Mult-adds: the kernel is applied once per output pixel.
+
+    Those of norms count as 0, as in the papers: they fold into the convolutions
+    before them.
+    """
+    return self.kernel * math.prod(self.output[:-1])
 
   @property
   def outputs(self) -> int:
@@ -52,82 +69,67 @@ class Layer:
 
 
 def count_params(variables: dict) -> tuple[int, int]:
-  """Trainable parameters, and values of running means and variances.
+  """Counts trainable parameters, and running means and variances.
 
-  Keras and the sources add the two; the weight of the running averages is no
-  parameter and not counted.
+  Keras and the papers' authors add the two. The weight of the running averages
+  is not counted: it is this package's own.
 
   Args:
     variables: 'params' and 'batch_stats' of arrays or their shapes.
   """
   params = sum(x.size for x in jax.tree.leaves(variables["params"]))
   stats = flax.traverse_util.flatten_dict(variables["batch_stats"])
-  return params, sum(x.size for p, x in stats.items() if p[-1] != "weight")
+  return params, sum(x.size for p, x in stats.items() if p[-1] in _STATISTICS)
 
 
 def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
-  """All layers with parameters, in the order of their calls.
-
-  A kernel is applied once per output pixel, so a layer's mult-adds are its
-  kernel's size times its output's height and width.
+  """Lists all layers with parameters, in the order of their calls.
 
   Args:
     module: a network of this package.
     resolution: input height and width in pixels.
   """
-  calls: dict[tuple[str, ...], dict[str, Any]] = {}
-
-  def record(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
-    output = call(*args, **kwargs)
-    layer = context.module
-    kind = _kind(layer)
-    if kind is not None and context.method_name == "__call__":
-      shape = args[0].shape
-      fields = {"kind": kind, "input": shape[1:], "output": output.shape[1:]}
-      if isinstance(layer, layers.Conv | layers.DepthwiseConv):
-        window = layers.as_pair(layer.window)
-        fields |= {"window": window, "stride": layer.stride}
-        fields["padding"] = padding_lib.resolve(
-          layer.padding, shape[1:3], window, layer.stride
-        )
-      calls[layer.path] = fields
-    return output
-
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  with nn.intercept_methods(record):
-    shapes = jax.eval_shape(
-      lambda x: module.init(jax.random.key(0), x, False), image
+  kinds: dict[tuple[str, ...], str] = {}
+
+  def is_layer(child: nn.Module, _: str) -> bool:
+    kind = _kind(child)
+    if kind is not None:
+      kinds[child.path] = kind
+    return kind is not None
+
+  # One trace gives the parameters and what each layer returns.
+  traced = jax.eval_shape(
+    lambda x: module.init(
+      jax.random.key(0), x, False, capture_intermediates=is_layer, mutable=True
+    ),
+    image,
+  )
+  outputs = flax.traverse_util.flatten_dict(traced["intermediates"])
+  shapes: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}
+  for collection in ("params", "batch_stats"):
+    tensors = flax.traverse_util.flatten_dict(traced.get(collection, {}))
+    for (*path, name), tensor in tensors.items():
+      if collection == "params" or name in _STATISTICS:
+        shapes.setdefault(tuple(path), {})[name] = tensor.shape
+  return [
+    Layer(
+      path="/".join(path),
+      kind=kind,
+      output=outputs[(*path, "__call__")][0].shape[1:],
+      shapes=shapes[path],
     )
-  params = flax.traverse_util.flatten_dict(shapes["params"])
-  stats = flax.traverse_util.flatten_dict(shapes.get("batch_stats", {}))
-  listed = []
-  for path, fields in calls.items():
-    kernel = params.get((*path, "kernel"))
-    size = 0 if kernel is None else kernel.size
-    listed.append(
-      Layer(
-        path="/".join(path),
-        kernel=size,
-        params=sum(x.size for p, x in params.items() if p[:-1] == path),
-        stats=sum(
-          x.size
-          for p, x in stats.items()
-          if p[:-1] == path and p[-1] != "weight"
-        ),
-        macs=size * math.prod(fields["output"][:-1]),
-        **fields,
-      )
-    )
-  return listed
+    for path, kind in kinds.items()
+  ]
 
 
 def count_macs(module: nn.Module, resolution: int) -> int:
-  """Mult-adds of one image's forward pass."""
+  """Counts the mult-adds of one image's forward pass."""
   return sum(layer.macs for layer in list_layers(module, resolution))
 
 
 def image_flops(macs: int, *, backward: bool) -> int:
-  """FLOPs that a step spends on one image; a mult-add is two.
+  """Returns the FLOPs that a step spends on one image; a mult-add is two.
 
   Args:
     macs: mult-adds of its forward pass.

@@ -1,16 +1,24 @@
-"""Keras Applications' layers, and their tensors' axes.
+"""Weight files of Keras Applications: the order of layers, the axes of tensors.
 
 Layers are matched by their order; names differ between releases and are not
 used.
+
+`model.layers`, and so a legacy file, is sorted by depth, counted back from the
+output, and within one depth by the order in which Keras's traversal from the
+output meets the layers. Networks without branches are in the order of their
+calls. Where branches meet again, in an addition or a concatenation, they are
+aligned at their ends: each is written here as a column of layers, `None` for
+one without weights, and the columns are read row by row.
 """
 
-from collections.abc import Sequence
+import itertools
+import re
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mn_jax.weights import keras_order
+from mn_jax.models.counting import Layer
 from mn_jax.weights.files import KerasLayer
-from mn_jax.weights.units import Unit
 
 # These were trained on Caffe's channel order, blue first.
 _BLUE_FIRST = ("resnet50", "resnet152", "vgg16")
@@ -24,13 +32,13 @@ _NORM = {
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
-def num_classes(layers: Sequence[KerasLayer]) -> int:
-  """Logits of a file's classifier, or 0 if it ends with a feature map.
+def num_classes(content: Sequence[KerasLayer]) -> int:
+  """Counts the logits of a file's classifier; 0 if it has none.
 
   All networks of Keras Applications have a bias in their last layer with a
   top, and end with a BatchNorm or, VGG16, a 3x3 convolution without.
   """
-  last = layers[-1].weights if layers else {}
+  last = content[-1].weights if content else {}
   if "bias" not in last or "kernel" not in last:
     return 0
   shape = last["kernel"].shape
@@ -39,31 +47,35 @@ def num_classes(layers: Sequence[KerasLayer]) -> int:
 
 
 def convert(
-  model: str, units: Sequence[Unit], layers: Sequence[KerasLayer]
+  model: str, layers: Sequence[Layer], content: Sequence[KerasLayer]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-  """A file's tensors by our paths, and everything that does not fit.
+  """Converts a file's tensors to this package's names and axes.
 
   Args:
     model: name of the network.
-    units: that are needed, in the order of their calls.
-    layers: the file's content.
+    layers: that are needed, in the order of their calls.
+    content: the file's layers.
+
+  Returns:
+    Tensors by path ('backbone/stem/conv/kernel'), and a message for everything
+    that does not fit.
   """
-  layers = [part for layer in layers for part in _separate(layer)]
+  content = [part for layer in content for part in _separate(layer)]
   tensors, problems, biases = {}, [], {}
-  if len(units) != len(layers):
+  if len(layers) != len(content):
     problems.append(
-      f"it has {len(layers)} layers with weights instead of {len(units)}"
+      f"it has {len(content)} layers with weights instead of {len(layers)}"
     )
-  ordered = keras_order.in_keras_order(model, units)
-  for unit, layer in zip(ordered, layers, strict=False):
-    problems += _convert_layer(unit, layer, tensors, biases)
+  ordered = in_keras_order(model, layers)
+  for layer, keras_layer in zip(ordered, content, strict=False):
+    problems += _convert_layer(layer, keras_layer, tensors, biases)
   if problems:
     return tensors, problems
   for norm, bias in biases.items():
     # Before a BatchNorm a bias is as good as a smaller running mean.
     tensors[f"{norm}/mean"] = tensors[f"{norm}/mean"] - bias
   if model in _BLUE_FIRST:
-    name = f"{units[0].path}/kernel"
+    name = f"{layers[0].path}/kernel"
     tensors[name] = np.ascontiguousarray(tensors[name][:, :, ::-1])
   return tensors, problems
 
@@ -78,49 +90,149 @@ def _separate(layer: KerasLayer) -> list[KerasLayer]:
 
 
 def _convert_layer(
-  unit: Unit,
-  layer: KerasLayer,
+  layer: Layer,
+  keras_layer: KerasLayer,
   tensors: dict[str, np.ndarray],
   biases: dict[str, np.ndarray],
 ) -> list[str]:
   """Adds a layer's tensors, and biases by the BatchNorm that follows them.
 
   Returns:
-    What does not fit.
+    A message for everything that does not fit.
   """
   problems = []
-  weights = dict(layer.weights)
-  for name, shape in unit.shapes.items():
-    if unit.kind == "norm":
+  weights = dict(keras_layer.weights)
+  for name, shape in layer.shapes.items():
+    if layer.kind == "norm":
       key = _NORM[name]
     elif name == "kernel":
       key = next((k for k in _KERNELS if k in weights), "kernel")
     else:
       key = name
     if key not in weights:
-      problems.append(f"{layer.name} has no {key} for {unit.path}/{name}")
+      problems.append(
+        f"{keras_layer.name} has no {key} for {layer.path}/{name}"
+      )
       continue
-    value = weights.pop(key)
-    if unit.kind == "depthwise" and value.ndim == 4:
+    value = fitting = weights.pop(key)
+    if layer.kind.startswith("depthwise") and value.ndim == 4:
       fitting = value.transpose(0, 1, 3, 2)
-    elif unit.kind == "dense" and value.ndim == 4 and value.shape[:2] == (1, 1):
+    elif (
+      layer.kind == "dense" and value.ndim == 4 and value.shape[:2] == (1, 1)
+    ):
       fitting = value[0, 0]  # a 1x1 convolution on a pooled map
-    else:
-      fitting = value
     if fitting.shape != shape:
       problems.append(
-        f"{layer.name}/{key} is {value.shape}, {unit.path}/{name} here {shape}"
+        f"{keras_layer.name}/{key} is {value.shape}, {layer.path}/{name} here "
+        f"{shape}"
       )
-    tensors[f"{unit.path}/{name}"] = fitting
-  if "bias" in weights and unit.path.endswith("/conv"):
+    tensors[f"{layer.path}/{name}"] = fitting
+  if "bias" in weights and layer.path.endswith("/conv"):
     bias = weights.pop("bias")
-    if bias.shape != unit.shapes["kernel"][-1:]:
+    if bias.shape != layer.shapes["kernel"][-1:]:
       problems.append(
-        f"{layer.name}/bias is {bias.shape}, {unit.path} has "
-        f"{unit.shapes['kernel'][-1]} channels here"
+        f"{keras_layer.name}/bias is {bias.shape}, {layer.path} has "
+        f"{layer.shapes['kernel'][-1]} channels here"
       )
-    biases[f"{unit.path.removesuffix('conv')}norm"] = bias
+    biases[f"{layer.path.removesuffix('conv')}norm"] = bias
   problems += [
-    f"{layer.name}/{key} is one too many for {unit.path}" for key in weights
+    f"{keras_layer.name}/{key} is one too many for {layer.path}"
+    for key in weights
   ]
   return problems
+
+
+# A column's entry: the layers of this package that one Keras layer holds.
+_Entry = tuple[Layer, ...] | None
+_Column = list[_Entry]
+
+
+def in_keras_order(model: str, layers: Sequence[Layer]) -> list[Layer]:
+  """Sorts the layers of a network into the order of Keras's `model.layers`.
+
+  Args:
+    model: name of the network.
+    layers: in the order of their calls.
+  """
+  for family, columns in _COLUMNS.items():
+    if model.startswith(family):
+      blocks = itertools.groupby(
+        layers, key=lambda layer: layer.path.split("/")[1]
+      )
+      return [
+        layer
+        for _, block in blocks
+        for layer in _row_by_row(columns(list(block)))
+      ]
+  return list(layers)
+
+
+def _row_by_row(columns: Sequence[_Column]) -> list[Layer]:
+  longest = max(map(len, columns))
+  even = [[None] * (longest - len(column)) + column for column in columns]
+  rows = zip(*even, strict=True)
+  return [layer for row in rows for entry in row if entry for layer in entry]
+
+
+def _resnet(block: Sequence[Layer]) -> list[_Column]:
+  """The shortcut, then the residual; ReLU after all but its last BatchNorm."""
+  main: _Column = []
+  shortcut: _Column = []
+  for layer in block:
+    if "/shortcut/" in layer.path:
+      shortcut.append((layer,))
+    else:
+      after = [None] if layer.kind == "norm" else []
+      main += [(layer,), *after]
+  return [shortcut, main[:-1]] if shortcut else [main]
+
+
+def _xception(block: Sequence[Layer]) -> list[_Column]:
+  """The separable convolutions, then the shortcut; max pooling at the end."""
+  main: _Column = []
+  shortcut: _Column = []
+  waiting: tuple[Layer, ...] = ()
+  for layer in block:
+    if "/shortcut/" in layer.path:
+      shortcut.append((layer,))
+    elif layer.kind.startswith("depthwise"):
+      waiting = (layer,)
+    else:
+      after = [None] if layer.kind == "norm" else []
+      main += [(*waiting, layer), *after]
+      waiting = ()
+  # What follows a block's last BatchNorm is no ReLU but the pooling.
+  return [main, shortcut]
+
+
+def _inception(block: Sequence[Layer]) -> list[_Column]:
+  """A column per branch, and one for the second half of a fork.
+
+  In a residual block what the branches give goes on through a convolution.
+  """
+  branches: dict[str, _Column] = {}
+  residual: _Column = []
+  for layer in block:
+    *_, name, part = layer.path.split("/")
+    if part == "up":
+      residual = [None, (layer,)]
+      continue
+    branch, half = _BRANCH.fullmatch(name).groups()
+    column = branches.setdefault(f"{branch} b" if half == "b" else branch, [])
+    column.append((layer,))
+    if layer.kind == "norm":
+      # ReLU; a fork's halves are also concatenated before the branches are.
+      column += [None, None] if half else [None]
+  first, *others = branches.values()
+  after: _Column = [None] * len(residual)
+  return [first + residual, *(column + after for column in others)]
+
+
+# 'branch3x3dbl_3a': the branch, and which half of its fork.
+_BRANCH = re.compile(r"(.+?)(?:_\d+([ab])?)?")
+
+_COLUMNS: dict[str, Callable[[Sequence[Layer]], list[_Column]]] = {
+  "resnet": _resnet,
+  "xception": _xception,
+  "inception": _inception,
+}

@@ -13,9 +13,8 @@ import flax.traverse_util
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.models import registry
+from mn_jax.models import counting, registry
 from mn_jax.weights import files, keras_layout, sources, torch_layout
-from mn_jax.weights import units as units_lib
 
 Tensors = dict[str, np.ndarray]  # 'backbone/stem/conv/kernel' -> value
 
@@ -67,29 +66,24 @@ def load(path: str, network: registry.Network) -> Pretrained:
   """
   file = files.check_path(path)
   if files.is_keras(file):
-    layers = files.read_keras(file)
+    content, source = files.read_keras(file), "keras"
     described = sources.keras(network)
-    num_classes, source = keras_layout.num_classes(layers), "keras"
-    convert = functools.partial(
-      keras_layout.convert, network.name, layers=layers
-    )
+    num_classes = keras_layout.num_classes(content)
+    convert = functools.partial(keras_layout.convert, network.name)
   else:
-    raw = files.read_safetensors(file)
-    layout = torch_layout.recognise(network.name, raw, str(file))
+    content = files.read_safetensors(file)
+    layout = torch_layout.recognise(network.name, content, str(file))
     source = layout.source
     described = sources.torch(network, source, file.with_name("config.json"))
-    num_classes = torch_layout.num_classes(layout, raw)
-    convert = functools.partial(torch_layout.convert, layout, raw=raw)
+    num_classes = torch_layout.num_classes(layout, content)
+    convert = functools.partial(torch_layout.convert, layout)
   # The network as the file has it: with its own head, if the file has one.
-  published = dataclasses.replace(
-    described, head="own", num_classes=num_classes or 1
-  )
-  units = units_lib.list_units(
-    registry.build(published), published.conventions.resolution
+  layers = published_layers(
+    dataclasses.replace(described, head="own", num_classes=num_classes or 1)
   )
   if not num_classes:
-    units = [unit for unit in units if unit.path.startswith("backbone/")]
-  tensors, problems = convert(units=units)
+    layers = [x for x in layers if x.path.startswith("backbone/")]
+  tensors, problems = convert(layers, content)
   for name, value in tensors.items():
     if not np.isfinite(value).all():
       problems.append(f"{name} has values that are not finite")
@@ -103,6 +97,13 @@ def load(path: str, network: registry.Network) -> Pretrained:
     )
   origin = Origin(file.name, files.sha256(file), source, num_classes)
   return Pretrained(described, tensors, origin)
+
+
+@functools.cache
+def published_layers(network: registry.Network) -> tuple[counting.Layer, ...]:
+  """Lists the layers of a network at the resolution of its conventions."""
+  resolution = network.conventions.resolution
+  return tuple(counting.list_layers(registry.build(network), resolution))
 
 
 def insert(pretrained: Pretrained, values: dict) -> dict:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.weights.units import Unit
+from mn_jax.models import resnet
+from mn_jax.models.counting import Layer
 
 Name = Callable[
   [str, Sequence[str]], str
@@ -238,10 +239,10 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
   ),
   "mobilenet_v4_conv_small": (_timm("mobilenet_v4_conv_small"),),
   "mobilenet_v4_conv_medium": (_timm("mobilenet_v4_conv_medium"),),
-  "resnet18": _both("conv1", "fc", _resnet((2, 2, 2, 2))),
-  "resnet34": _both("conv1", "fc", _resnet((3, 4, 6, 3))),
-  "resnet50": _both("conv1", "fc", _resnet((3, 4, 6, 3))),
-  "resnet152": _both("conv1", "fc", _resnet((3, 8, 36, 3))),
+  "resnet18": _both("conv1", "fc", _resnet(resnet.STAGES[18])),
+  "resnet34": _both("conv1", "fc", _resnet(resnet.STAGES[34])),
+  "resnet50": _both("conv1", "fc", _resnet(resnet.STAGES[50])),
+  "resnet152": _both("conv1", "fc", _resnet(resnet.STAGES[152])),
   "vgg16": (
     Layout(
       "timm",
@@ -283,15 +284,22 @@ _OTHER = {"kernel": "weight", "bias": "bias"}
 _IGNORED = re.compile(r".*\.num_batches_tracked|AuxLogits\..*")
 
 
-def recognise(model: str, raw: Mapping[str, np.ndarray], file: str) -> Layout:
-  """The layout of a file.
+def recognise(
+  model: str, content: Mapping[str, np.ndarray], file: str
+) -> Layout:
+  """Finds the layout of a file.
+
+  Args:
+    model: name of the network.
+    content: the file's tensors by name.
+    file: its path, for the message.
 
   Raises:
     InputError: if it is of no library that has this network.
   """
   layouts = LAYOUTS.get(model, ())
   for layout in layouts:
-    if f"{layout.first}.weight" in raw:
+    if f"{layout.first}.weight" in content:
       return layout
   known = " or ".join(f"{a.first}.weight ({a.source})" for a in layouts)
   raise InputError(
@@ -300,70 +308,80 @@ def recognise(model: str, raw: Mapping[str, np.ndarray], file: str) -> Layout:
   )
 
 
-def num_classes(layout: Layout, raw: Mapping[str, np.ndarray]) -> int:
-  """Logits of a file's classifier, or 0 if it has none."""
-  name = f"{layout.last}.weight"
-  return raw[name].shape[0] if name in raw and raw[name].ndim else 0
+def num_classes(layout: Layout, content: Mapping[str, np.ndarray]) -> int:
+  """Counts the logits of a file's classifier; 0 if it has none."""
+  kernel = content.get(f"{layout.last}.weight", np.zeros(()))
+  return kernel.shape[0] if kernel.ndim else 0
 
 
 def convert(
-  layout: Layout, units: Sequence[Unit], raw: Mapping[str, np.ndarray]
+  layout: Layout, layers: Sequence[Layer], content: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], list[str]]:
-  """A file's tensors by our paths, and everything that does not fit.
+  """Converts a file's tensors to this package's names and axes.
 
   Args:
     layout: of the file.
-    units: that are needed.
-    raw: the file's content.
+    layers: that are needed, in the order of their calls.
+    content: the file's tensors by name.
+
+  Returns:
+    Tensors by path ('backbone/stem/conv/kernel'), and a message for everything
+    that does not fit.
   """
-  paths = [unit.path for unit in units]
+  paths = [layer.path for layer in layers]
   tensors, problems, used = {}, [], set()
-  for unit in units:
-    theirs = layout.name(unit.path, paths)
-    for name, shape in unit.shapes.items():
-      suffix = (_NORM if unit.kind == "norm" else _OTHER)[name]
-      key = f"{theirs}.{suffix}"
-      if key not in raw:
+  channels = 0  # of the layer before
+  for layer in layers:
+    prefix = layout.name(layer.path, paths)
+    for name, shape in layer.shapes.items():
+      suffix = (_NORM if layer.kind == "norm" else _OTHER)[name]
+      key = f"{prefix}.{suffix}"
+      if key not in content:
         problems.append(f"{key} is missing")
         continue
       used.add(key)
-      if raw[key].dtype != np.float32:
-        problems.append(f"{key} has values of type {raw[key].dtype}")
+      value = content[key]
+      if value.dtype != np.float32:
+        problems.append(f"{key} has values of type {value.dtype}")
         continue
-      value = _reorder(unit, name, raw[key], shape)
-      if value is None:
+      if name == "kernel":
+        value = _kernel(value, layer, channels)
+      if value is None or value.shape != shape:
         problems.append(
-          f"{key} is {raw[key].shape}, {unit.path}/{name} here {shape}"
+          f"{key} is {content[key].shape}, {layer.path}/{name} here {shape}"
         )
       else:
-        tensors[f"{unit.path}/{name}"] = value
+        tensors[f"{layer.path}/{name}"] = np.ascontiguousarray(value)
+    channels = layer.output[-1]
   problems += [
     f"{key} is one too many"
-    for key in raw
+    for key in content
     if key not in used and not _IGNORED.fullmatch(key)
   ]
   return tensors, problems
 
 
-def _reorder(
-  unit: Unit, name: str, value: np.ndarray, shape: tuple[int, ...]
+def _kernel(
+  value: np.ndarray, layer: Layer, channels: int
 ) -> np.ndarray | None:
-  """A tensor with our order of axes; None if its shape is another."""
+  """A kernel with this package's order of axes; None if its size is another.
+
+  Args:
+    value: PyTorch's: [out, in, h, w] of a convolution, [out, 1, h, w] of a
+      depthwise one, [out, in] or [out, in, h, w] of a dense layer.
+    layer: that it is for.
+    channels: of the layer before. A dense layer on a flattened map has
+      several inputs for each of them, its pixels.
+  """
+  shape = layer.shapes["kernel"]
   if value.size != math.prod(shape):
     return None
-  if name != "kernel":
-    return value if value.shape == shape else None
-  if unit.kind == "dense":
-    # Channels before pixels: [out, channels * h * w] or [out, channels, h, w].
-    if value.ndim == 2 and unit.flattens > 1:
-      if value.shape[1] % unit.flattens**2:
-        return None
-      value = value.reshape(len(value), -1, unit.flattens, unit.flattens)
-    if value.ndim == 4:
-      value = value.transpose(2, 3, 1, 0).reshape(-1, len(value))
-    else:
-      value = value.T
-  elif value.ndim == 4:
-    # [out, in, h, w]; of a depthwise convolution [channels, 1, h, w].
-    value = value.transpose(2, 3, 1, 0)
-  return np.ascontiguousarray(value) if value.shape == shape else None
+  if layer.kind != "dense":
+    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
+  side = math.isqrt(shape[0] // channels)
+  if value.ndim == 2 and side > 1 and value.shape[1] % side**2 == 0:
+    # PyTorch flattens channels before pixels.
+    value = value.reshape(len(value), -1, side, side)
+  if value.ndim == 4:
+    return value.transpose(2, 3, 1, 0).reshape(-1, len(value))
+  return value.T

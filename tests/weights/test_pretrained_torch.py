@@ -3,7 +3,9 @@
 `test_torch.py` compares logits.
 """
 
+import itertools
 import json
+import math
 import pathlib
 
 import ml_dtypes
@@ -47,7 +49,7 @@ def describe(name, width=0.25):
 
 def names(network, layout):
   """{theirs: (unit, key of its tensor)}, and how many there should be."""
-  listed = toy_h5.list_units(network)
+  listed = pretrained.published_layers(network)
   paths = [unit.path for unit in listed]
   pairs = [
     (unit, key, NORM_SUFFIXES if unit.kind == "norm" else SUFFIXES)
@@ -64,10 +66,12 @@ def names(network, layout):
 def to_torch(network, values, layout):
   """A state dictionary with these values."""
   made = {}
+  layers = pretrained.published_layers(network)
+  channels = {b.path: a.output[-1] for a, b in itertools.pairwise(layers)}
   for theirs, (unit, key) in names(network, layout)[0].items():
     value = values[f"{unit.path}/{key}"]
-    if key == "kernel" and unit.flattens > 1:
-      size = unit.flattens
+    size = math.isqrt(len(value) // channels.get(unit.path, 1))
+    if key == "kernel" and unit.kind == "dense" and size > 1:
       value = value.reshape(size, size, -1, value.shape[-1])
       value = value.transpose(3, 2, 0, 1)
       if layout.source == "torchvision":

@@ -1,14 +1,13 @@
 """Writes files in the layout of Keras Applications, with random values."""
 
-import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import h5py
 import numpy as np
 
-from mn_jax.models import registry
-from mn_jax.weights import keras_order, units
+from mn_jax.weights import keras_layout
+from mn_jax.weights.pretrained import published_layers
 
 NORM = {
   "scale": "gamma",
@@ -20,21 +19,12 @@ NORM = {
 Layers = Sequence[tuple[str, Mapping[str, np.ndarray]]]
 
 
-@functools.cache
-def list_units(network):
-  """The layers of a network as it was published; tracing them takes seconds."""
-  found = units.list_units(
-    registry.build(network), network.conventions.resolution
-  )
-  return tuple(found)
-
-
 def tensors(network, seed=0):
   """{'backbone/stem/conv/kernel': f32[...]}, fit for a deep network."""
   draw = np.random.default_rng(seed)
   made = {}
-  for unit in list_units(network):
-    for name, shape in unit.shapes.items():
+  for layer in published_layers(network):
+    for name, shape in layer.shapes.items():
       if name == "kernel":
         fan_in = np.prod(shape[:-1])
         value = draw.normal(size=shape) * np.sqrt(2 / fan_in)
@@ -42,23 +32,23 @@ def tensors(network, seed=0):
         value = draw.uniform(0.5, 1.5, shape)
       else:
         value = draw.uniform(-0.2, 0.2, shape)
-      made[f"{unit.path}/{name}"] = value.astype(np.float32)
+      made[f"{layer.path}/{name}"] = value.astype(np.float32)
   return made
 
 
 def keras_layers(network, values, *, prefix="layer", skip_head=False):
   """[(name of no release, {'kernel': ...})], in Keras's order of layers."""
-  ordered = keras_order.in_keras_order(network.name, list_units(network))
+  ordered = keras_layout.in_keras_order(network.name, published_layers(network))
   made = []
-  for i, unit in enumerate(ordered):
-    if skip_head and unit.path.startswith("head/"):
+  for i, layer in enumerate(ordered):
+    if skip_head and layer.path.startswith("head/"):
       continue
     weights = {}
-    for key in unit.shapes:
-      value = values[f"{unit.path}/{key}"]
-      if unit.kind == "norm":
+    for key in layer.shapes:
+      value = values[f"{layer.path}/{key}"]
+      if layer.kind == "norm":
         weights[NORM[key]] = value
-      elif unit.kind == "depthwise" and key == "kernel":
+      elif layer.kind.startswith("depthwise") and key == "kernel":
         weights["depthwise_kernel"] = value.transpose(0, 1, 3, 2)
       else:
         weights[key] = value
