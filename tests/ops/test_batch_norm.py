@@ -36,8 +36,14 @@ def _definition(activation, x, scale, bias):
   return (out if activation is None else activation(out)), mean, var
 
 
-@pytest.mark.parametrize("activation", _ACTIVATIONS)
-@pytest.mark.parametrize("shape", [(4, 16, 16, 24), (3, 5, 5, 8), (6, 16)])
+@pytest.mark.parametrize(
+  ("shape", "activation"),
+  [
+    *(((4, 16, 16, 24), name) for name in _ACTIVATIONS),
+    ((3, 5, 5, 8), "relu6"),
+    ((6, 16), "hard_swish"),
+  ],
+)
 def test_output_statistics_and_gradients(shape, activation):
   activation = _ACTIVATIONS[activation]
   *values, dy = _inputs(shape)
@@ -54,9 +60,8 @@ def test_output_statistics_and_gradients(shape, activation):
     [jnp.asarray(v, jnp.float32) for v in values], jnp.asarray(dy, jnp.float32)
   )
   with jax.enable_x64(True):
-    expected = everything(
-      functools.partial(_definition, activation), values, jnp.asarray(dy)
-    )
+    definition = functools.partial(_definition, activation)
+    expected = jax.jit(functools.partial(everything, definition))(values, dy)
   names = ("out", "mean", "var", "dx", "dscale", "dbias")
   for name, one, other in zip(names, got, expected, strict=True):
     np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4, err_msg=name)
@@ -70,6 +75,7 @@ def test_groups_are_batches_of_their_own():
     batch_norm.batch_norm, epsilon=_EPSILON, activation=jax.nn.relu
   )
 
+  @functools.partial(jax.jit, static_argnums=0)
   def run(op, x, dy):
     (out, mean, var), pull = jax.vjp(op, x, scale, bias)
     return (
@@ -147,17 +153,20 @@ def test_bfloat16_is_kept_and_computed_in_float32():
   x, scale, bias, dy = (
     jnp.asarray(v, jnp.float32) for v in _inputs((4, 8, 8, 16))
   )
-  op = functools.partial(
-    batch_norm.batch_norm, epsilon=_EPSILON, activation=layers.relu6
-  )
-  low = x.astype(jnp.bfloat16)
-  out, pull = jax.vjp(lambda x: op(x, scale, bias)[0], low)
-  expected, reference = jax.vjp(
-    lambda x: op(x, scale, bias)[0], low.astype(jnp.float32)
-  )
-  assert out.dtype == jnp.bfloat16
-  np.testing.assert_array_equal(out, expected.astype(jnp.bfloat16))
-  dy = dy.astype(jnp.bfloat16)
-  (dx,), (wanted,) = pull(dy), reference(dy.astype(jnp.float32))
-  assert dx.dtype == jnp.bfloat16
-  np.testing.assert_array_equal(dx, wanted.astype(jnp.bfloat16))
+
+  @jax.jit
+  def run(x, dy):
+    out, pull = jax.vjp(
+      lambda x: batch_norm.batch_norm(
+        x, scale, bias, epsilon=_EPSILON, activation=layers.relu6
+      )[0],
+      x,
+    )
+    return out, *pull(dy)
+
+  low, dy = x.astype(jnp.bfloat16), dy.astype(jnp.bfloat16)
+  found = run(low, dy)
+  expected = run(low.astype(jnp.float32), dy.astype(jnp.float32))
+  for one, other in zip(found, expected, strict=True):
+    assert one.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(one, other.astype(jnp.bfloat16))

@@ -66,19 +66,20 @@ def recorded(oracle, case):
   return np.ascontiguousarray(x[..., ::-1]) if turned else x, y
 
 
-def jit(function):
-  """The compiler takes twice as long to optimise."""
-  return jax.jit(
-    function, compiler_options={"xla_backend_optimization_level": 0}
-  )
+def cases(names, fast):
+  """Each case; those of large networks in the extended tier."""
+  return [
+    case if case in fast else pytest.param(case, marks=pytest.mark.extended)
+    for case in names
+  ]
 
 
 @pytest.mark.parametrize(
   "case",
   [
-    *keras_oracle.CASES,
+    *cases(keras_oracle.CASES, ("mobilenet_v1-65", "mobilenet_v3_small-50")),
     *(
-      pytest.param(case, marks=[pytest.mark.slow])
+      pytest.param(case, marks=pytest.mark.slow)
       for case in keras_oracle.MORE_CASES
     ),
   ],
@@ -90,14 +91,16 @@ def test_logits_are_those_of_keras(oracle, case):
   values = pretrained.insert(
     loaded, variables.initial_values(module, x.shape[1], 0)
   )
-  logits, features = jit(lambda v, x: module.apply(v, x, False))(values, x)
+  logits, features = jax.jit(lambda v, x: module.apply(v, x, False))(values, x)
   # VGG16's own head would be for 224 px alone.
   got = features["pooled"] if case.startswith("vgg16") else logits
   assert np.ptp(expected, axis=0).mean() > 1e-2
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("case", keras_oracle.TRAINED)
+@pytest.mark.parametrize(
+  "case", cases(keras_oracle.TRAINED, ("mobilenet_v1-65",))
+)
 def test_training_moves_statistics_as_in_keras(oracle, case):
   before, after = load(oracle, case), load(oracle, case, "_after")
   x, _ = recorded(oracle, case)
@@ -106,7 +109,7 @@ def test_training_moves_statistics_as_in_keras(oracle, case):
   values = pretrained.insert(
     before, variables.initial_values(module, x.shape[1], 0)
   )
-  _, updated = jit(
+  _, updated = jax.jit(
     lambda v, x: module.apply(v, x, True, mutable=["batch_stats"])
   )(values, x)
   flat = flax.traverse_util.flatten_dict(updated["batch_stats"], sep="/")

@@ -12,6 +12,12 @@ from mn_jax.models import registry, variables
 from mn_jax.weights import pretrained
 from tests.weights.golden import FILES, image, read, tensor
 
+# One file of each library, and the names of a MobileNet and a ResNet.
+FAST = (
+  "timm_mobilenetv1_100-64",
+  "torchvision_mobilenet_v3_small-64",
+  "timm_resnet18-64",
+)
 # Both libraries name and compute these alike, so one file of each is enough;
 # the others are the largest.
 LONG = (
@@ -36,13 +42,11 @@ def cases():
   """Each file at its first size, which shows every wrong padding."""
   for path in FILES:
     for i, resolution in enumerate(read(path)[1]["logits"]):
-      slow = i > 0 or path.stem in LONG
-      yield pytest.param(
-        path,
-        int(resolution),
-        id=f"{path.stem}-{resolution}",
-        marks=[pytest.mark.slow] if slow else [],
-      )
+      name = f"{path.stem}-{resolution}"
+      marks = [] if name in FAST else [pytest.mark.extended]
+      if i > 0 or path.stem in LONG:
+        marks = [pytest.mark.slow]
+      yield pytest.param(path, int(resolution), id=name, marks=marks)
 
 
 def state_dict(golden):
@@ -64,11 +68,7 @@ def test_logits_are_those_of_the_original(path, resolution, tmp_path):
   values = pretrained.insert(
     loaded, variables.initial_values(module, resolution, 0)
   )
-  # The compiler takes twice as long to optimise.
-  apply = jax.jit(
-    lambda v, x: module.apply(v, x, False)[0],
-    compiler_options={"xla_backend_optimization_level": 0},
-  )
+  apply = jax.jit(lambda v, x: module.apply(v, x, False)[0])
   np.testing.assert_allclose(
     apply(values, image(resolution))[0, :10],
     golden["logits"][str(resolution)],
