@@ -1,7 +1,9 @@
 """A backbone and a head: what every network of this package is."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -37,6 +39,42 @@ HEADS = {
   "gap_1024": HeadSpec(hidden=(1024,)),
   "flatten_4096_1024": HeadSpec(pool=False, hidden=(4096, 1024)),
 }
+
+
+class Backbone(nn.Module):
+  """Images to feature maps: the base class of all networks.
+
+  A network defines
+
+      @nn.compact
+      def __call__(self, x, train): ...
+
+  from images x, f32[batch, h, w, 3], normalised, to its last feature map and
+  all feature maps that have a name, {'stem': f[batch, h, w, c], ...}, in the
+  order of their computation. Modules have explicit names: weight import,
+  transfer and optimizer rules address parameters by their paths.
+
+  Attributes:
+    width: width multiplier, a factor of all channels.
+    norm: makes a BatchNorm, given its name.
+    padding: a rule of `ops.padding`, for every layer with a window.
+    dtype: compute type of the convolutions.
+  """
+
+  width: float
+  norm: Callable[..., nn.Module]
+  padding: str
+  dtype: Any
+
+  @property
+  def conv_bn(self) -> Callable[..., layers.ConvBN]:
+    """`layers.ConvBN` with the norm, padding and compute type of the network.
+
+    Arguments are the others of `layers.ConvBN` and the module's name.
+    """
+    return functools.partial(
+      layers.ConvBN, norm=self.norm, padding=self.padding, dtype=self.dtype
+    )
 
 
 class Head(nn.Module):
@@ -86,7 +124,7 @@ class Classifier(nn.Module):
     norm_debias: see `layers.BatchNorm`; here for the initial values.
   """
 
-  backbone: nn.Module
+  backbone: Backbone
   head: Head
   frozen: bool = False
   norm_debias: bool = True

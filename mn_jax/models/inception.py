@@ -5,7 +5,6 @@ concatenated. Names of convolutions are those of torchvision's InceptionV3.
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -74,15 +73,16 @@ def conv_unit(
     padding: a rule of `ops.padding` for stride 1, where the rules that keep
       the size agree. These networks never pad a layer with a stride.
   """
-  conv = functools.partial(
-    layers.Conv,
+  return layers.ConvBN(
     int(channels * width),
+    norm,
     window=window,
     stride=stride,
     padding="valid" if stride > 1 else padding,
     dtype=dtype,
+    activation=jax.nn.relu,
+    name=name,
   )
-  return layers.ConvBN(conv, norm, jax.nn.relu, name=name)
 
 
 def apply_stem(

@@ -19,6 +19,7 @@ import flax.linen as nn
 import jax
 
 from mn_jax.models import inception, layers
+from mn_jax.models.classifier import Backbone
 from mn_jax.models.inception import Branch
 
 _MIXED_5B = (
@@ -93,28 +94,18 @@ class ResidualBlock(nn.Module):
     return jax.nn.relu(x) if self.relu else x
 
 
-class InceptionResNetV2(nn.Module):
-  """The backbone of Inception-ResNet-v2.
+class InceptionResNetV2(Backbone):
+  """The backbone of Inception-ResNet-v2; channels are rounded down.
 
-  Attributes:
-    width: factor of all channels, which are rounded down.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`. Nothing asks for it: convolutions with a
-      stride have none, and average pooling never counts its padding, here
-      also in timm.
-    dtype: compute type of the convolutions.
+  `padding` is not used: convolutions with a stride have none, and average
+  pooling never counts its padding, here also in timm.
   """
-
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', ..., 'top')."""
+    """Returns the last map, and the maps 'stem', ..., 'top'."""
     unit = functools.partial(
       inception.conv_unit, width=self.width, norm=self.norm, dtype=self.dtype
     )

@@ -11,13 +11,12 @@ which only matters in training. The paper has no width multiplier.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import inception
+from mn_jax.models.classifier import Backbone
 from mn_jax.models.inception import Branch
 
 
@@ -77,27 +76,18 @@ BLOCKS = (
 )
 
 
-class InceptionV3(nn.Module):
-  """The backbone of InceptionV3.
+class InceptionV3(Backbone):
+  """The backbone of InceptionV3; channels are rounded down.
 
-  Attributes:
-    width: factor of all channels, which are rounded down.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`. No convolution asks for it: those with a
-      stride have none. With 'symmetric', average pooling counts its padding.
-    dtype: compute type of the convolutions.
+  No convolution uses `padding`: those with a stride have none. With
+  'symmetric', average pooling counts its padding.
   """
-
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', ..., 'mixed10')."""
+    """Returns the last map, and the maps 'stem', ..., 'mixed10'."""
     unit = functools.partial(
       inception.conv_unit, width=self.width, norm=self.norm, dtype=self.dtype
     )

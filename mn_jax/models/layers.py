@@ -231,39 +231,53 @@ class ConvBN(nn.Module):
   """A convolution, BatchNorm, and an activation or none.
 
   Attributes:
-    conv: makes the convolution, `Conv` or `DepthwiseConv` with its arguments.
-    norm: makes the BatchNorm.
+    features: output channels; None for a depthwise convolution.
+    norm: makes the BatchNorm, given its name.
+    window, stride, padding, use_bias, dtype: of the convolution, as of `Conv`.
     activation: applied last, or None for a linear layer.
   """
 
-  conv: Callable[..., nn.Module]
+  features: int | None
   norm: Callable[..., nn.Module]
+  window: int | tuple[int, int] = 3
+  stride: int = 1
+  padding: str = "same"
+  use_bias: bool = False
+  dtype: Any = jnp.float32
   activation: Activation | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    x = self.conv(name="conv")(x)
-    return self.norm(name="norm")(x, train, self.activation)
+    kind = DepthwiseConv
+    if self.features is not None:
+      kind = functools.partial(Conv, self.features)
+    conv = kind(
+      window=self.window,
+      stride=self.stride,
+      padding=self.padding,
+      use_bias=self.use_bias,
+      dtype=self.dtype,
+      name="conv",
+    )
+    return self.norm(name="norm")(conv(x), train, self.activation)
 
 
 class SqueezeExcite(nn.Module):
-  """Squeeze and excitation: channels weighted by what the image holds.
+  """Squeeze and excitation: a gate per channel, from the mean of the map.
 
   Hu et al., arXiv:1709.01507, with the hard sigmoid of MobileNetV3.
 
   Attributes:
     hidden: channels between the two dense layers.
-    dtype: compute type.
   """
 
   hidden: int
-  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, h, w, c]."""
-    conv = functools.partial(Conv, window=1, use_bias=True, dtype=self.dtype)
+    """f[batch, h, w, c] -> f[batch, h, w, c], computed in the dtype of `x`."""
+    conv = functools.partial(Conv, window=1, use_bias=True, dtype=x.dtype)
     mean = jnp.mean(x, axis=(1, 2), keepdims=True)
     squeezed = jax.nn.relu(conv(self.hidden, name="reduce")(mean))
     return x * hard_sigmoid(conv(x.shape[-1], name="expand")(squeezed))

@@ -11,12 +11,12 @@ block has stride 1 (the table's "s2" would give a 4x4 map, not its 7x7).
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
+from mn_jax.models.classifier import Backbone
 
 # Output channels at width 1.0 and stride of the thirteen separable blocks.
 BLOCKS = (
@@ -39,45 +39,29 @@ SHALLOW_BLOCKS = (*BLOCKS[:6], *BLOCKS[11:])
 
 
 class SeparableBlock(nn.Module):
-  """Depthwise 3x3, BatchNorm, ReLU6, pointwise 1x1, BatchNorm, ReLU6."""
+  """Depthwise 3x3, BatchNorm, ReLU6, pointwise 1x1, BatchNorm, ReLU6.
+
+  Attributes:
+    features: output channels.
+    stride: of the depthwise convolution.
+    unit: `Backbone.conv_bn` of the network, with ReLU6.
+  """
 
   features: int
   stride: int
-  norm: Callable[..., nn.Module]
-  padding: str
-  conv_bias: bool
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    depthwise = functools.partial(
-      layers.DepthwiseConv,
-      stride=self.stride,
-      padding=self.padding,
-      use_bias=self.conv_bias,
-      dtype=self.dtype,
-    )
-    pointwise = functools.partial(
-      layers.Conv,
-      self.features,
-      window=1,
-      use_bias=self.conv_bias,
-      dtype=self.dtype,
-    )
-    for name, conv in (("depthwise", depthwise), ("pointwise", pointwise)):
-      x = layers.ConvBN(conv, self.norm, layers.relu6, name=name)(x, train)
-    return x
+    x = self.unit(None, stride=self.stride, name="depthwise")(x, train)
+    return self.unit(self.features, window=1, name="pointwise")(x, train)
 
 
-class MobileNetV1(nn.Module):
-  """The backbone of MobileNetV1.
+class MobileNetV1(Backbone):
+  """The backbone of MobileNetV1; channels are rounded down as in Keras.
 
   Attributes:
-    width: width multiplier; channels are rounded down as in Keras.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`.
-    dtype: compute type of the convolutions.
     shallow: leave five of the thirteen blocks out.
     separable: False replaces every separable block by a full 3x3 convolution.
     block_dropout: rate after every block.
@@ -85,10 +69,6 @@ class MobileNetV1(nn.Module):
       them makes redundant.
   """
 
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
   shallow: bool = False
   separable: bool = True
   block_dropout: float = 0.0
@@ -98,36 +78,23 @@ class MobileNetV1(nn.Module):
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ...)."""
-    conv = functools.partial(
-      layers.Conv,
-      padding=self.padding,
-      use_bias=self.conv_bias,
-      dtype=self.dtype,
+    """Returns the last map, and the maps 'stem', 'block0', ..."""
+    unit = functools.partial(
+      self.conv_bn, use_bias=self.conv_bias, activation=layers.relu6
     )
-    features = {}
     # Keras's own padding begins with the blocks.
-    rule = "same" if self.padding == "end" else self.padding
-    stem = functools.partial(conv, int(32 * self.width), stride=2, padding=rule)
-    x = layers.ConvBN(stem, self.norm, layers.relu6, name="stem")(x, train)
-    features["stem"] = x
+    padding = "same" if self.padding == "end" else self.padding
+    stem = unit(int(32 * self.width), stride=2, padding=padding, name="stem")
+    x = stem(x, train)
+    features = {"stem": x}
     blocks = SHALLOW_BLOCKS if self.shallow else BLOCKS
     for i, (channels, stride) in enumerate(blocks):
-      channels = int(channels * self.width)
+      name, channels = f"block{i}", int(channels * self.width)
       if self.separable:
-        block = SeparableBlock(
-          channels,
-          stride,
-          self.norm,
-          self.padding,
-          self.conv_bias,
-          self.dtype,
-          name=f"block{i}",
-        )
+        block = SeparableBlock(channels, stride, unit, name=name)
       else:
-        full = functools.partial(conv, channels, stride=stride)
-        block = layers.ConvBN(full, self.norm, layers.relu6, name=f"block{i}")
+        block = unit(channels, stride=stride, name=name)
       x = block(x, train)
       x = nn.Dropout(self.block_dropout, deterministic=not train)(x)
-      features[f"block{i}"] = x
+      features[name] = x
     return x, features

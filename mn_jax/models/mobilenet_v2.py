@@ -8,14 +8,13 @@ As in the authors' TF-slim code and Keras Applications: the first bottleneck
 multiples of 8 and leaves the last convolution at 1280 unless it is above 1.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
+from mn_jax.models.classifier import Backbone
 
 # Expansion t, output channels c at width 1.0, repeats n, first stride s.
 BOTTLENECKS = (
@@ -30,85 +29,65 @@ BOTTLENECKS = (
 
 
 class InvertedResidual(nn.Module):
-  """Expand 1x1, depthwise 3x3, project 1x1 (linear bottleneck), add."""
+  """Expand 1x1, depthwise 3x3, project 1x1 (linear bottleneck), add.
+
+  Attributes:
+    features: output channels.
+    stride: of the depthwise convolution.
+    expansion: of the input's channels; 1 for no expansion layer.
+    unit: `Backbone.conv_bn` of the network.
+  """
 
   features: int
   stride: int
   expansion: int
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    conv = functools.partial(layers.Conv, window=1, dtype=self.dtype)
-    expand = functools.partial(conv, x.shape[-1] * self.expansion)
-    depthwise = functools.partial(
-      layers.DepthwiseConv,
-      stride=self.stride,
-      padding=self.padding,
-      dtype=self.dtype,
+    relu6, shortcut = layers.relu6, x
+    if self.expansion > 1:
+      expanded = x.shape[-1] * self.expansion
+      expand = self.unit(expanded, window=1, activation=relu6, name="expand")
+      x = expand(x, train)
+    depthwise = self.unit(
+      None, stride=self.stride, activation=relu6, name="depthwise"
     )
-    project = functools.partial(conv, self.features)
-    rows = [
-      ("expand", expand, layers.relu6),
-      ("depthwise", depthwise, layers.relu6),
-      ("project", project, None),
-    ]
-    shortcut = x
-    for name, conv, activation in rows[self.expansion == 1 :]:
-      x = layers.ConvBN(conv, self.norm, activation, name=name)(x, train)
+    x = self.unit(self.features, window=1, name="project")(
+      depthwise(x, train), train
+    )
     residual = self.stride == 1 and shortcut.shape[-1] == self.features
     return x + shortcut if residual else x
 
 
-class MobileNetV2(nn.Module):
-  """The backbone of MobileNetV2.
-
-  Attributes:
-    width: width multiplier.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`.
-    dtype: compute type of the convolutions.
-  """
-
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+class MobileNetV2(Backbone):
+  """The backbone of MobileNetV2."""
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ..., 'top')."""
-    conv = functools.partial(
-      layers.Conv, padding=self.padding, dtype=self.dtype
-    )
-    features = {}
+    """Returns the last map, and the maps 'stem', 'block0', ..., 'top'."""
     channels = layers.make_divisible(32 * self.width)
-    stem = functools.partial(conv, channels, stride=2)
-    x = layers.ConvBN(stem, self.norm, layers.relu6, name="stem")(x, train)
-    features["stem"] = x
+    stem = self.conv_bn(
+      channels, stride=2, activation=layers.relu6, name="stem"
+    )
+    x = stem(x, train)
+    features = {"stem": x}
     index = 0
     for expansion, width, repeats, first_stride in BOTTLENECKS:
       channels = layers.make_divisible(width * self.width)
       for repeat in range(repeats):
         name = f"block{index}"
+        stride = first_stride if repeat == 0 else 1
         x = InvertedResidual(
-          channels,
-          first_stride if repeat == 0 else 1,
-          expansion,
-          self.norm,
-          self.padding,
-          self.dtype,
-          name=name,
+          channels, stride, expansion, self.conv_bn, name=name
         )(x, train)
         features[name] = x
         index += 1
     channels = layers.make_divisible(1280 * max(1.0, self.width))
-    top = functools.partial(conv, channels, window=1)
-    x = layers.ConvBN(top, self.norm, layers.relu6, name="top")(x, train)
+    top = self.conv_bn(channels, window=1, activation=layers.relu6, name="top")
+    x = top(x, train)
     features["top"] = x
     return x, features

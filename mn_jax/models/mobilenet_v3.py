@@ -13,15 +13,13 @@ The minimalistic networks of the same code have the same channels, but 3x3
 kernels, ReLU and no squeeze and excitation throughout, head included.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
-from mn_jax.models.classifier import HeadSpec
+from mn_jax.models.classifier import Backbone, HeadSpec
 
 # The columns of tables 1 and 2, channels at width 1.0: kernel, expansion size,
 # output channels, squeeze and excitation, nonlinearity (hard swish or ReLU),
@@ -89,9 +87,7 @@ class InvertedResidual(nn.Module):
     stride: of the depthwise convolution.
     squeezed: channels of squeeze and excitation; None for none.
     activation: after the expansion and the depthwise convolution.
-    norm: makes a BatchNorm.
-    padding: a rule of `ops.padding`.
-    dtype: compute type.
+    unit: `Backbone.conv_bn` of the network.
   """
 
   expanded: int
@@ -100,68 +96,51 @@ class InvertedResidual(nn.Module):
   stride: int
   squeezed: int | None
   activation: layers.Activation
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    conv = functools.partial(layers.Conv, window=1, dtype=self.dtype)
-    unit = functools.partial(layers.ConvBN, norm=self.norm)
-    depthwise = functools.partial(
-      layers.DepthwiseConv,
+    activation, shortcut = self.activation, x
+    if self.expanded != x.shape[-1]:
+      expand = self.unit(
+        self.expanded, window=1, activation=activation, name="expand"
+      )
+      x = expand(x, train)
+    depthwise = self.unit(
+      None,
       window=self.window,
       stride=self.stride,
-      padding=self.padding,
-      dtype=self.dtype,
+      activation=activation,
+      name="depthwise",
     )
-    shortcut = x
-    if self.expanded != x.shape[-1]:
-      expand = functools.partial(conv, self.expanded)
-      x = unit(expand, activation=self.activation, name="expand")(x, train)
-    x = unit(depthwise, activation=self.activation, name="depthwise")(x, train)
+    x = depthwise(x, train)
     if self.squeezed is not None:
-      x = layers.SqueezeExcite(
-        self.squeezed, self.dtype, name="squeeze_excite"
-      )(x)
-    x = unit(functools.partial(conv, self.features), name="project")(x, train)
+      x = layers.SqueezeExcite(self.squeezed, name="squeeze_excite")(x)
+    x = self.unit(self.features, window=1, name="project")(x, train)
     residual = self.stride == 1 and shortcut.shape[-1] == self.features
     return x + shortcut if residual else x
 
 
-class MobileNetV3(nn.Module):
+class MobileNetV3(Backbone):
   """The backbone of MobileNetV3.
 
   Attributes:
     rows: of its bottlenecks: LARGE or SMALL.
-    width: width multiplier.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`.
-    dtype: compute type of the convolutions.
     minimalistic: 3x3 kernels, ReLU, no squeeze and excitation.
   """
 
-  rows: tuple[tuple[int, int, int, bool, str, int], ...]
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  rows: tuple[tuple[int, int, int, bool, str, int], ...] = SMALL
   minimalistic: bool = False
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ..., 'top')."""
-    conv = functools.partial(
-      layers.Conv, padding=self.padding, dtype=self.dtype
-    )
+    """Returns the last map, and the maps 'stem', 'block0', ..., 'top'."""
     swish = _activation("HS", self.minimalistic)
-    features = {}
-    stem = functools.partial(conv, _STEM, stride=2)
-    x = layers.ConvBN(stem, self.norm, swish, name="stem")(x, train)
-    features["stem"] = x
+    x = self.conv_bn(_STEM, stride=2, activation=swish, name="stem")(x, train)
+    features = {"stem": x}
     before = _STEM
     for i, row in enumerate(self.rows):
       window, expanded, channels, excite, nonlinearity, stride = row
@@ -175,22 +154,19 @@ class MobileNetV3(nn.Module):
         stride,
         layers.make_divisible(expanded / 4) if excite else None,
         _activation(nonlinearity, self.minimalistic),
-        self.norm,
-        self.padding,
-        self.dtype,
+        self.conv_bn,
         name=f"block{i}",
       )(x, train)
       features[f"block{i}"] = x
       before = channels
-    top = functools.partial(
-      conv, layers.make_divisible(x.shape[-1] * 6), window=1
-    )
-    x = layers.ConvBN(top, self.norm, swish, name="top")(x, train)
+    channels = layers.make_divisible(x.shape[-1] * 6)
+    top = self.conv_bn(channels, window=1, activation=swish, name="top")
+    x = top(x, train)
     features["top"] = x
     return x, features
 
 
 def _activation(name: str, minimalistic: bool) -> layers.Activation:
-  """Of a nonlinearity in the tables."""
+  """Returns the activation of a nonlinearity in the tables."""
   hard = name == "HS" and not minimalistic
   return layers.hard_swish if hard else jax.nn.relu

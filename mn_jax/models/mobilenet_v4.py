@@ -13,13 +13,12 @@ layer of the head always.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
-from mn_jax.models.classifier import HeadSpec
+from mn_jax.models.classifier import Backbone, HeadSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,32 +129,33 @@ class FusedBottleneck(nn.Module):
   """Expand by a full convolution, project 1x1.
 
   It has no shortcut: it only occurs with stride 2.
+
+  Attributes:
+    expanded: output channels of the expanding convolution.
+    features: output channels.
+    window: height and width of the expanding kernel.
+    stride: of the expanding convolution.
+    unit: `Backbone.conv_bn` of the network.
   """
 
   expanded: int
   features: int
   window: int
   stride: int
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    expand = functools.partial(
-      layers.Conv,
+    expand = self.unit(
       self.expanded,
       window=self.window,
       stride=self.stride,
-      padding=self.padding,
-      dtype=self.dtype,
+      activation=jax.nn.relu,
+      name="expand",
     )
-    project = functools.partial(
-      layers.Conv, self.features, window=1, dtype=self.dtype
-    )
-    x = layers.ConvBN(expand, self.norm, jax.nn.relu, name="expand")(x, train)
-    return layers.ConvBN(project, self.norm, name="project")(x, train)
+    x = expand(x, train)
+    return self.unit(self.features, window=1, name="project")(x, train)
 
 
 class UniversalBottleneck(nn.Module):
@@ -169,9 +169,7 @@ class UniversalBottleneck(nn.Module):
     features: output channels.
     start, middle: height and width of the depthwise kernels; 0 for none.
     stride: of the bottleneck.
-    norm: makes a BatchNorm.
-    padding: a rule of `ops.padding`.
-    dtype: compute type.
+    unit: `Backbone.conv_bn` of the network.
   """
 
   expanded: int
@@ -179,105 +177,74 @@ class UniversalBottleneck(nn.Module):
   start: int
   middle: int
   stride: int
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    conv = functools.partial(layers.Conv, window=1, dtype=self.dtype)
-    depthwise = functools.partial(
-      layers.DepthwiseConv, padding=self.padding, dtype=self.dtype
-    )
-    units = []
+    unit, relu, shortcut = self.unit, jax.nn.relu, x
     if self.start:
       stride = 1 if self.middle else self.stride
-      start = functools.partial(depthwise, window=self.start, stride=stride)
-      units.append(("start_depthwise", start, None))
-    expand = functools.partial(conv, self.expanded)
-    units.append(("expand", expand, jax.nn.relu))
-    if self.middle:
-      middle = functools.partial(
-        depthwise, window=self.middle, stride=self.stride
+      start = unit(
+        None, window=self.start, stride=stride, name="start_depthwise"
       )
-      units.append(("depthwise", middle, jax.nn.relu))
-    project = functools.partial(conv, self.features)
-    units.append(("project", project, None))
-    shortcut = x
-    for name, conv, activation in units:
-      x = layers.ConvBN(conv, self.norm, activation, name=name)(x, train)
+      x = start(x, train)
+    expand = unit(self.expanded, window=1, activation=relu, name="expand")
+    x = expand(x, train)
+    if self.middle:
+      middle = unit(
+        None,
+        window=self.middle,
+        stride=self.stride,
+        activation=relu,
+        name="depthwise",
+      )
+      x = middle(x, train)
+    x = unit(self.features, window=1, name="project")(x, train)
     residual = self.stride == 1 and shortcut.shape[-1] == self.features
     return x + shortcut if residual else x
 
 
-class MobileNetV4(nn.Module):
+class MobileNetV4(Backbone):
   """The backbone of MobileNetV4.
 
   Attributes:
     rows: of its blocks: CONV_SMALL or CONV_MEDIUM.
-    width: width multiplier.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`.
-    dtype: compute type of the convolutions.
   """
 
-  rows: Rows
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  rows: Rows = CONV_SMALL
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ..., 'top')."""
-    features = {}
+    """Returns the last map, and the maps 'stem', 'block0', ..., 'top'."""
+    full = functools.partial(self.conv_bn, activation=jax.nn.relu)
     channels = layers.make_divisible(_STEM * max(1.0, self.width))
-    x = self._full("stem", 3, channels, 2)(x, train)
-    features["stem"] = x
+    x = full(channels, stride=2, name="stem")(x, train)
+    features = {"stem": x}
     for i, row in enumerate(self.rows):
       name = f"block{i}"
-      x = self._block(name, row, x.shape[-1])(x, train)
+      channels = layers.make_divisible(row.features * self.width)
+      if isinstance(row, Full):
+        block = full(channels, window=row.window, stride=row.stride, name=name)
+      else:
+        if isinstance(row, Fused):
+          kind = functools.partial(FusedBottleneck, window=row.window)
+        else:
+          kind = functools.partial(
+            UniversalBottleneck, start=row.start, middle=row.middle
+          )
+        block = kind(
+          expanded=layers.make_divisible(x.shape[-1] * row.expansion),
+          features=channels,
+          stride=row.stride,
+          unit=self.conv_bn,
+          name=name,
+        )
+      x = block(x, train)
       features[name] = x
     channels = layers.make_divisible(_TOP * self.width)
-    x = self._full("top", 1, channels, 1)(x, train)
+    x = full(channels, window=1, name="top")(x, train)
     features["top"] = x
     return x, features
-
-  def _full(
-    self, name: str, window: int, features: int, stride: int
-  ) -> nn.Module:
-    conv = functools.partial(
-      layers.Conv,
-      features,
-      window=window,
-      stride=stride,
-      padding=self.padding,
-      dtype=self.dtype,
-    )
-    return layers.ConvBN(conv, self.norm, jax.nn.relu, name=name)
-
-  def _block(
-    self, name: str, row: Full | Fused | Universal, channels: int
-  ) -> nn.Module:
-    """The block of a row for an input of `channels`."""
-    features = layers.make_divisible(row.features * self.width)
-    if isinstance(row, Full):
-      return self._full(name, row.window, features, row.stride)
-    if isinstance(row, Fused):
-      block = functools.partial(FusedBottleneck, window=row.window)
-    else:
-      block = functools.partial(
-        UniversalBottleneck, start=row.start, middle=row.middle
-      )
-    return block(
-      expanded=layers.make_divisible(channels * row.expansion),
-      features=features,
-      stride=row.stride,
-      norm=self.norm,
-      padding=self.padding,
-      dtype=self.dtype,
-      name=name,
-    )

@@ -107,7 +107,7 @@ def _resnet(depth: int, options: tuple[str, ...], counts: tuple[int, int]):
   """A ResNet by its depth; `counts` are its parameters and mult-adds."""
   params, macs = counts
   return ModelSpec(
-    factory=functools.partial(resnet.ResNet, depth),
+    factory=functools.partial(resnet.ResNet, depth=depth),
     head=_plain,
     paper="He et al. 2015, arXiv:1512.03385, table 1",
     conventions=dataclasses.replace(
@@ -138,7 +138,9 @@ MODELS = {
     macs=300_774_272,
   ),
   "mobilenet_v3_large": ModelSpec(
-    factory=functools.partial(mobilenet_v3.MobileNetV3, mobilenet_v3.LARGE),
+    factory=functools.partial(
+      mobilenet_v3.MobileNetV3, rows=mobilenet_v3.LARGE
+    ),
     head=lambda width, options: mobilenet_v3.head(
       mobilenet_v3.LARGE_HIDDEN, width, options.minimalistic
     ),
@@ -149,7 +151,9 @@ MODELS = {
     options=("minimalistic",),
   ),
   "mobilenet_v3_small": ModelSpec(
-    factory=functools.partial(mobilenet_v3.MobileNetV3, mobilenet_v3.SMALL),
+    factory=functools.partial(
+      mobilenet_v3.MobileNetV3, rows=mobilenet_v3.SMALL
+    ),
     head=lambda width, options: mobilenet_v3.head(
       mobilenet_v3.SMALL_HIDDEN, width, options.minimalistic
     ),
@@ -161,7 +165,7 @@ MODELS = {
   ),
   "mobilenet_v4_conv_small": ModelSpec(
     factory=functools.partial(
-      mobilenet_v4.MobileNetV4, mobilenet_v4.CONV_SMALL
+      mobilenet_v4.MobileNetV4, rows=mobilenet_v4.CONV_SMALL
     ),
     head=lambda *_: mobilenet_v4.HEAD,
     paper="Qin et al. 2024, arXiv:2404.10518, MNv4-Conv-S",
@@ -171,7 +175,7 @@ MODELS = {
   ),
   "mobilenet_v4_conv_medium": ModelSpec(
     factory=functools.partial(
-      mobilenet_v4.MobileNetV4, mobilenet_v4.CONV_MEDIUM
+      mobilenet_v4.MobileNetV4, rows=mobilenet_v4.CONV_MEDIUM
     ),
     head=lambda *_: mobilenet_v4.HEAD,
     paper="Qin et al. 2024, arXiv:2404.10518, MNv4-Conv-M",
@@ -211,7 +215,7 @@ MODELS = {
   "resnet50": _resnet(50, ("stride_in_1x1",), (25_557_032, 4_089_184_256)),
   "resnet152": _resnet(152, ("stride_in_1x1",), (60_192_808, 11_513_626_624)),
   "vgg16": ModelSpec(
-    factory=functools.partial(vgg.VGG, vgg.VGG16_BLOCKS),
+    factory=vgg.VGG,
     head=lambda width, _: vgg.head(width),
     paper="Simonyan and Zisserman 2014, arXiv:1409.1556, table 1 D",
     conventions=_IMAGENET,

@@ -14,12 +14,11 @@ down.
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
-from mn_jax.models import layers
+from mn_jax.models.classifier import Backbone
 from mn_jax.ops import pooling
 
 # By the network's depth: residual blocks in each of the four stages, conv2_x to
@@ -46,21 +45,18 @@ class ResidualBlock(nn.Module):
     stride: of one convolution and of the shortcut.
     bottleneck: whether it is one, with four times the channels at its end.
     stride_in_1x1: whether a bottleneck's stride is in its first convolution.
-    norm: makes a BatchNorm.
-    dtype: compute type.
+    unit: `Backbone.conv_bn` of the network.
   """
 
   features: int
   stride: int
   bottleneck: bool
   stride_in_1x1: bool
-  norm: Callable[..., nn.Module]
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, out]."""
-    conv = functools.partial(layers.Conv, padding="symmetric", dtype=self.dtype)
     if self.bottleneck:
       out = self.features * _EXPANSION
       strides = (self.stride, 1) if self.stride_in_1x1 else (1, self.stride)
@@ -74,55 +70,53 @@ class ResidualBlock(nn.Module):
       rows = [(out, 3, self.stride), (out, 3, 1)]
     shortcut = x
     for i, (channels, window, stride) in enumerate(rows):
-      unit = functools.partial(conv, channels, window=window, stride=stride)
       activation = jax.nn.relu if i < len(rows) - 1 else None
-      x = layers.ConvBN(unit, self.norm, activation, name=f"conv{i}")(x, train)
-    if self.stride > 1 or shortcut.shape[-1] != out:
-      unit = functools.partial(conv, out, window=1, stride=self.stride)
-      shortcut = layers.ConvBN(unit, self.norm, name="shortcut")(
-        shortcut, train
+      unit = self.unit(
+        channels,
+        window=window,
+        stride=stride,
+        activation=activation,
+        name=f"conv{i}",
       )
+      x = unit(x, train)
+    if self.stride > 1 or shortcut.shape[-1] != out:
+      unit = self.unit(out, window=1, stride=self.stride, name="shortcut")
+      shortcut = unit(shortcut, train)
     return jax.nn.relu(x + shortcut)
 
 
-class ResNet(nn.Module):
+class ResNet(Backbone):
   """The backbone of a ResNet.
+
+  `padding` is not used: Caffe, torchvision and Keras Applications all pad
+  symmetrically.
 
   Attributes:
     depth: number of layers, one of STAGES.
-    width: factor of all channels.
-    norm: makes a BatchNorm, given its name.
-    padding: not used: Caffe, torchvision and Keras Applications all pad
-      symmetrically.
-    dtype: compute type of the convolutions.
     stride_in_1x1: whether the first 1x1 convolution of a bottleneck, not its
       3x3 convolution, has the stride.
   """
 
-  depth: int
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  depth: int = 18
   stride_in_1x1: bool = False
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', 'block0', ...).
+    """Returns the last map, and the maps 'stem', 'block0', ...
 
     'stem' is the map before the max-pooling.
     """
-    stem = functools.partial(
-      layers.Conv,
+    unit = functools.partial(self.conv_bn, padding="symmetric")
+    stem = unit(
       int(_CHANNELS * self.width),
       window=7,
       stride=2,
-      padding="symmetric",
-      dtype=self.dtype,
+      activation=jax.nn.relu,
+      name="stem",
     )
-    x = layers.ConvBN(stem, self.norm, jax.nn.relu, name="stem")(x, train)
+    x = stem(x, train)
     features = {"stem": x}
     x = pooling.max_pool(x, 3, stride=2, padding="symmetric")
     index = 0
@@ -133,8 +127,7 @@ class ResNet(nn.Module):
           2 if stage > 0 and i == 0 else 1,
           self.depth >= _BOTTLENECK_DEPTH,
           self.stride_in_1x1,
-          self.norm,
-          self.dtype,
+          unit,
           name=f"block{index}",
         )(x, train)
         features[f"block{index}"] = x

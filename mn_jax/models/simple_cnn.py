@@ -5,14 +5,11 @@ by a pooling of 2x2 pixels; the head flattens the map and has one hidden layer.
 The width multiplies the channels and that layer, rounded down.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
-from mn_jax.models.classifier import HeadSpec
+from mn_jax.models.classifier import Backbone, HeadSpec
 from mn_jax.ops import pooling
 
 # Channels at width 1.0.
@@ -27,26 +24,17 @@ def head(width: float) -> HeadSpec:
   return HeadSpec(pool=False, hidden=(int(32 * width),))
 
 
-class SimpleCNN(nn.Module):
-  """The backbone of the simple network.
+class SimpleCNN(Backbone):
+  """The backbone of the simple network; there is no BatchNorm.
 
-  Attributes:
-    width: factor of all channels.
-    norm: not used, there is no BatchNorm.
-    padding: a rule of `ops.padding`; all but 'valid' agree without a stride.
-    dtype: compute type of the convolutions.
+  Of the rules of `padding` all but 'valid' agree: no convolution has a stride.
   """
-
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'block0', ..., after pooling)."""
+    """Returns the last map, and the maps 'block0', ..., after pooling."""
     del train  # nothing differs
     features = {}
     for i, channels in enumerate(CHANNELS):

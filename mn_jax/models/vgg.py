@@ -6,14 +6,13 @@ no BatchNorm. The paper has no width multiplier; here it multiplies the
 channels and the hidden layers of the head, rounded down.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
-from mn_jax.models.classifier import HeadSpec
+from mn_jax.models.classifier import Backbone, HeadSpec
 from mn_jax.ops import pooling
 
 # Channels at width 1.0 and number of convolutions of the five blocks.
@@ -52,28 +51,22 @@ class Block(nn.Module):
     return pooling.max_pool(x, 2, stride=2, padding="valid")
 
 
-class VGG(nn.Module):
-  """The backbone of VGG16.
+class VGG(Backbone):
+  """The backbone of VGG16; there is no BatchNorm.
+
+  Of the rules of `padding` all but 'valid' agree: no convolution has a stride.
 
   Attributes:
     blocks: channels at width 1.0 and number of convolutions of each.
-    width: factor of all channels.
-    norm: not used, there is no BatchNorm.
-    padding: a rule of `ops.padding`; all but 'valid' agree without a stride.
-    dtype: compute type of the convolutions.
   """
 
-  blocks: tuple[tuple[int, int], ...]
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
+  blocks: tuple[tuple[int, int], ...] = VGG16_BLOCKS
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'block0', ..., after pooling)."""
+    """Returns the last map, and the maps 'block0', ..., after pooling."""
     del train  # nothing differs
     features = {}
     for i, (channels, count) in enumerate(self.blocks):

@@ -4,14 +4,13 @@ Chollet, "Xception: Deep Learning with Depthwise Separable Convolutions",
 arXiv:1610.02357, figure 5. The paper has no width multiplier.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
 from mn_jax.models import layers
+from mn_jax.models.classifier import Backbone
 from mn_jax.ops import pooling
 
 # Output channels of the separable convolutions of 'block2' to 'block13', and
@@ -32,22 +31,18 @@ class SeparableUnit(nn.Module):
 
   Attributes:
     features: output channels.
-    norm: makes a BatchNorm.
-    dtype: compute type.
+    unit: `layers.ConvBN` with the norm and compute type of the network.
   """
 
   features: int
-  norm: Callable[..., nn.Module]
-  dtype: Any
+  unit: Callable[..., nn.Module]
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, h, w, features]."""
-    x = layers.DepthwiseConv(dtype=self.dtype, name="depthwise")(x)
-    pointwise = functools.partial(
-      layers.Conv, self.features, window=1, dtype=self.dtype
-    )
-    return layers.ConvBN(pointwise, self.norm, name="pointwise")(x, train)
+    pointwise = self.unit(self.features, window=1, name="pointwise")
+    x = layers.DepthwiseConv(dtype=pointwise.dtype, name="depthwise")(x)
+    return pointwise(x, train)
 
 
 class ResidualBlock(nn.Module):
@@ -60,88 +55,65 @@ class ResidualBlock(nn.Module):
     features: output channels of each separable convolution.
     stride: of max pooling and of the shortcut's 1x1 convolution; without a
       stride there is neither.
-    norm: makes a BatchNorm.
+    unit: `layers.ConvBN` with the norm and compute type of the network.
     padding: a rule of `ops.padding`, for max pooling.
-    dtype: compute type.
   """
 
   features: tuple[int, ...]
   stride: int
-  norm: Callable[..., nn.Module]
+  unit: Callable[..., nn.Module]
   padding: str
-  dtype: Any
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features[-1]]."""
     shortcut = x
     for i, features in enumerate(self.features, start=1):
-      x = SeparableUnit(features, self.norm, self.dtype, name=f"separable{i}")(
-        jax.nn.relu(x), train
-      )
+      unit = SeparableUnit(features, self.unit, name=f"separable{i}")
+      x = unit(jax.nn.relu(x), train)
     if self.stride > 1:
       x = pooling.max_pool(x, 3, stride=self.stride, padding=self.padding)
-      conv = functools.partial(
-        layers.Conv,
-        self.features[-1],
-        window=1,
-        stride=self.stride,
-        dtype=self.dtype,
+      unit = self.unit(
+        self.features[-1], window=1, stride=self.stride, name="shortcut"
       )
-      shortcut = layers.ConvBN(conv, self.norm, name="shortcut")(
-        shortcut, train
-      )
+      shortcut = unit(shortcut, train)
     return x + shortcut
 
 
-class Xception(nn.Module):
-  """The backbone of Xception.
+class Xception(Backbone):
+  """The backbone of Xception; channels are rounded down.
 
-  Attributes:
-    width: factor of all channels, which are rounded down.
-    norm: makes a BatchNorm, given its name.
-    padding: a rule of `ops.padding`, for max pooling. The two convolutions
-      before the blocks have no padding.
-    dtype: compute type of the convolutions.
+  `padding` is for max pooling. The two convolutions before the blocks have no
+  padding, and the others no stride.
   """
-
-  width: float
-  norm: Callable[..., nn.Module]
-  padding: str
-  dtype: Any
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """f32[batch, h, w, 3] -> (last map, maps 'stem', ..., 'top2')."""
+    """Returns the last map, and the maps 'stem', ..., 'top2'."""
     features = {}
     for name, channels, stride in (("stem", 32, 2), ("conv2", 64, 1)):
-      conv = functools.partial(
-        layers.Conv,
+      unit = self.conv_bn(
         int(channels * self.width),
         stride=stride,
         padding="valid",
-        dtype=self.dtype,
+        activation=jax.nn.relu,
+        name=name,
       )
-      x = layers.ConvBN(conv, self.norm, jax.nn.relu, name=name)(x, train)
+      x = unit(x, train)
       features[name] = x
     for i, (channels, stride) in enumerate(BLOCKS, start=2):
       name = f"block{i}"
+      channels = tuple(int(c * self.width) for c in channels)
       x = ResidualBlock(
-        tuple(int(c * self.width) for c in channels),
-        stride,
-        self.norm,
-        self.padding,
-        self.dtype,
-        name=name,
+        channels, stride, self.conv_bn, self.padding, name=name
       )(x, train)
       features[name] = x
     for i, channels in enumerate(TOP, start=1):
       name = f"top{i}"
-      x = SeparableUnit(
-        int(channels * self.width), self.norm, self.dtype, name=name
-      )(x, train)
+      channels = int(channels * self.width)
+      x = SeparableUnit(channels, self.conv_bn, name=name)(x, train)
       x = jax.nn.relu(x)
       features[name] = x
     return x, features

@@ -1,7 +1,5 @@
 """Tests of the layers that the networks are made of."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -240,9 +238,7 @@ def test_batch_norm_computes_bfloat16_input_in_float32():
 def test_conv_bn_is_convolution_norm_activation(activation):
   x = _normal(2, 5, 5, 3)
   conv, norm = layers.Conv(4), layers.BatchNorm()
-  block = layers.ConvBN(
-    functools.partial(layers.Conv, 4), layers.BatchNorm, activation
-  )
+  block = layers.ConvBN(4, layers.BatchNorm, activation=activation)
   variables = block.init(jax.random.key(0), x, False)
   assert set(variables["params"]) == {"conv", "norm"}
   assert set(variables["params"]["conv"]) == {"kernel"}

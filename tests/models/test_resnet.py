@@ -1,7 +1,8 @@
 """Tests of the ResNets."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
@@ -134,9 +135,10 @@ def test_shortcut_and_activations(name, last, projected):
 )
 def test_block_written_out(bottleneck, stride_in_1x1):
   """At an even size, where symmetric padding is not TensorFlow's."""
-  block = resnet.ResidualBlock(
-    4, 2, bottleneck, stride_in_1x1, layers.BatchNorm, jnp.float32
+  unit = functools.partial(
+    layers.ConvBN, norm=layers.BatchNorm, padding="symmetric"
   )
+  block = resnet.ResidualBlock(4, 2, bottleneck, stride_in_1x1, unit)
   rng = np.random.default_rng(0)
   x = rng.normal(size=(2, 8, 8, 3)).astype(np.float32)
   values = jax.tree.map(

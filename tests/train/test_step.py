@@ -34,9 +34,11 @@ class Tiny(nn.Module):
 
   @nn.compact
   def __call__(self, x, train):
-    conv = functools.partial(layers.Conv, 4, stride=2)
     norm = functools.partial(layers.BatchNorm, group=self.norm_group)
-    x = layers.ConvBN(conv, norm, layers.relu6, name="stem")(x, train)
+    stem = layers.ConvBN(
+      4, norm, stride=2, activation=layers.relu6, name="stem"
+    )
+    x = stem(x, train)
     x = layers.DepthwiseConv(name="depthwise")(x)
     x = jnp.mean(x, axis=(1, 2))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
