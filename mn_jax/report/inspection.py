@@ -226,13 +226,13 @@ def _embed(
   if not np.isfinite(features).all():
     return None, np.nan, np.nan
   try:
-    planes = embedding.planes(features, seed=0)
+    projections = embedding.project(features, seed=0)
   except InputError:  # too few images
     return None, np.nan, np.nan
   knn = embedding.knn_accuracy(features, labels, groups, k=_NEIGHBOURS)
   silhouette = embedding.silhouette(features, labels)
   picture = inspection_figures.embedding(
-    {"PCA": planes.pca, "t-SNE": planes.tsne},
+    {"PCA": projections.pca, "t-SNE": projections.tsne},
     labels,
     data.classes,
     f"features of {len(labels):,} test images",

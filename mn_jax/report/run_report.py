@@ -176,11 +176,11 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
   text += (
     f"Temperature fitted on validation: {analysis.temperature:.2f}; ECE of the "
     f"test {number(analysis.intervals['ece'].value)} before, "
-    f"{number(analysis.at_temperature.get('ece'))} after. "
+    f"{number(analysis.at_temperature.get('ece'))} after."
   )
   if inspection is not None:
     text += (
-      f"5-nearest-neighbour accuracy of its features "
+      f" 5-nearest-neighbour accuracy of its features "
       f"{number(inspection.knn_accuracy)}, silhouette "
       f"{number(inspection.silhouette)}."
     )

@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
 from tests.metrics import toy_predictions as toy
 
@@ -163,17 +162,6 @@ def test_one_group_has_no_interval():
   for interval in result.values():
     assert not np.isnan(interval.value)
     assert np.isnan([interval.low, interval.high]).all()
-
-
-def test_each_image_needs_a_group():
-  with pytest.raises(InputError, match="groups: got 8 for 9 images; valid: on"):
-    bootstrap.intervals(toy.random(9, 2), positive=1, groups=np.arange(8))
-
-
-def test_no_images_are_refused():
-  nothing = toy.take(toy.random(9, 2), np.arange(0))
-  with pytest.raises(InputError, match="predictions: got none"):
-    bootstrap.intervals(nothing, positive=1)
 
 
 def _check_weights(predictions, positive, weights, predicted=None):

@@ -1,9 +1,11 @@
-"""Tests of probabilities against SciPy."""
+"""Tests of predictions: probabilities against SciPy, indices of groups."""
 
 import numpy as np
 import pytest
 import scipy.special
 
+from mn_jax.errors import InputError
+from mn_jax.metrics import predictions as predictions_lib
 from tests.metrics import toy_predictions as toy
 
 
@@ -20,3 +22,21 @@ def test_probabilities_are_the_softmax(classes):
 def test_probabilities_of_extreme_logits():
   predictions = toy.of([0, 1], [[1e30, -1e30], [0, 1e4]])
   np.testing.assert_array_equal(predictions.probabilities(), [[1, 0], [0, 1]])
+
+
+def test_group_codes_follow_the_order_of_names_or_ids():
+  predictions = toy.random(4, 2)
+  groups = np.array(["b", "a", "c", "a"])
+  codes = predictions_lib.group_codes(predictions, groups)
+  assert codes.tolist() == [1, 0, 2, 0]
+  shuffled = toy.take(predictions, np.array([2, 0, 1, 3]))
+  codes = predictions_lib.group_codes(shuffled, None)
+  assert codes.tolist() == [2, 0, 1, 3]
+
+
+def test_each_image_needs_a_group():
+  predictions = toy.random(9, 2)
+  with pytest.raises(InputError, match="groups: got 8 for 9 images; valid: on"):
+    predictions_lib.group_codes(predictions, np.arange(8))
+  with pytest.raises(InputError, match="predictions: got none"):
+    predictions_lib.group_codes(toy.take(predictions, np.arange(0)), None)
