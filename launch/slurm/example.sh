@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The run imagenet-v2 as a SLURM job, which requeues itself until it is done.
-# Submit it from the folder in which it lies: sbatch imagenet-v2.sh
+# Submit it from its own folder: sbatch imagenet-v2.sh
 #
-# Ask it to save and to come back: scancel --batch --signal=USR1 JOBID
-# Ask it to save and to end:       scancel --batch --signal=USR2 JOBID
+# Save and requeue: scancel --batch --signal=USR1 JOBID
+# Save and end:     scancel --batch --signal=USR2 JOBID
 #
 #SBATCH --job-name=imagenet-v2
 #SBATCH --output=imagenet-v2.log
@@ -16,7 +16,7 @@
 #SBATCH --partition=gpu
 #SBATCH --account=vision
 #SBATCH --requeue
-# To this script alone, so many seconds ahead of the time limit.
+# To this script alone, so many seconds before the time limit.
 #SBATCH --signal=B:USR1@300
 set -uo pipefail
 
@@ -39,8 +39,8 @@ wrong=$logs/wrong_input.$SLURM_JOB_ID
 mkdir -p -- "$logs" || exit 1
 rm -f -- "$wrong"
 
-# srun's exit code is the highest of all tasks, which hides a 2. This shell
-# outlives SIGTERM, which reaches it and the trainer alike.
+# srun returns the highest exit code of all tasks, which hides a 2. SIGTERM
+# reaches this shell and the trainer; the shell survives it.
 read -r -d '' task << 'TASK' || true
 trap : TERM
 "$@"
@@ -51,15 +51,15 @@ TASK
 
 requeue=1
 again=1
-# srun answers SIGTERM with SIGKILL to its tasks, so they get theirs past it;
-# scancel spares this script unless it is told --batch or --full.
+# On SIGTERM srun kills its tasks, so they are signalled by scancel, which does
+# not signal this script unless it has --batch or --full.
 trap 'again=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap 'again=1; requeue=0; scancel --signal=TERM "$SLURM_JOB_ID"' USR2
 trap again=1 TERM
 
 say() { echo "$(date -u +%FT%TZ) imagenet-v2: $*"; }
 say "attempt $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST"
-# A task that ends early leaves the others as long as this to save.
+# When a task ends early, the others have so many seconds to save.
 srun --kill-on-bad-exit=0 --wait=300 --open-mode=append \
   --cpus-per-task=8 \
   --output=/shared/runs/imagenet_v2/launch/rank%t.log \
@@ -73,9 +73,9 @@ done
 if [[ -e $wrong ]]; then code=2; fi
 say "ended with $code"
 
-# Done, wrong input, Ctrl-C: another attempt would change nothing.
+# After success, wrong input or Ctrl-C, another attempt would change nothing.
 case $code in 0 | 2 | 130) exit "$code" ;; esac
-# 143 is stopped and saved, which is no failure.
+# 143, stopped after saving, is not a failure.
 if ((code != 143)); then
   echo "$code" >> "$failures"
   if (($(wc -l < "$failures") > 10)); then
@@ -83,7 +83,7 @@ if ((code != 143)); then
     exit "$code"
   fi
 fi
-# What a user has cancelled stays so; what SLURM requeues needs no second word.
+# Not if a user has cancelled the job, or SLURM itself requeues it.
 if ((requeue)) &&
   [[ $(squeue --noheader --format=%T --jobs="$SLURM_JOB_ID") == RUNNING ]]; then
   say "requeued"

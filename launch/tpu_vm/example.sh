@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The run imagenet-v2 on Cloud TPU VMs, through a queued resource.
 # Start it on a machine that stays up: bash imagenet-v2.tpu_vm.sh
-# Started again, it goes on with what is there. It deletes the machines once the
-# run is done or cannot be; Ctrl-C lets the run save and deletes them too.
+# Started again, it resumes on the machines that exist. It deletes them when the
+# run is done or cannot continue; Ctrl-C lets the run save and deletes them too.
 set -uo pipefail
 
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
@@ -13,7 +13,7 @@ where=(
   --project=my-project
 )
 
-# What every worker runs. The folder of logs is on the storage that they share.
+# The script of each worker. The folder of logs is on their shared storage.
 read -r -d '' train << 'WORKER' || true
 set -uo pipefail
 attributes=http://metadata.google.internal/computeMetadata/v1/instance/attributes
@@ -27,7 +27,7 @@ if ! mountpoint -q "$mount"; then
 fi
 logs=/mnt/runs/imagenet_v2/launch
 mkdir -p -- "$logs" || exit 1
-# A run whose connection broke goes on, and holds the chips.
+# A run whose connection broke still runs, and holds the chips.
 exec {lock}> /tmp/mn_jax.imagenet-v2.lock
 if ! flock -n "$lock"; then
   kill -TERM "$(< /tmp/mn_jax.imagenet-v2.pid)"
@@ -50,7 +50,7 @@ exec {output}> >(exec tee -ia -- "$logs/rank$rank.log")
 tee=$!
 child=
 again=1
-# Bash would end at once and leave the trainer without the signal.
+# Without a trap, bash would end and not pass the signal on.
 trap 'again=1; [[ -z $child ]] || kill -TERM "$child"' TERM
 "${command[@]}" >&"$output" 2>&1 < /dev/null &
 child=$!
@@ -64,7 +64,7 @@ wait "$tee"
 echo "$code" > "$logs/exit.$attempt.$rank"
 exit "$code"
 WORKER
-# How the workers ended, each way once.
+# The exit codes of the workers, each code once.
 read -r -d '' ends << 'WORKER' || true
 sort -u -- /mnt/runs/imagenet_v2/launch/exit."$attempt".*
 rm -f -- /mnt/runs/imagenet_v2/launch/exit.*
@@ -91,8 +91,8 @@ create() {
     --runtime-version=v2-alpha-tpuv5-lite --spot
 }
 remove() { queued delete --force --quiet || true; }
-# Waits until all workers are there. FAILED and SUSPENDED, as once spot machines
-# were taken away, are for good: such a resource is deleted and made anew.
+# Waits until all workers are ready. FAILED and SUSPENDED, as after spot machines
+# were preempted, are final: such a resource is deleted and created again.
 machines() {
   local state last=
   while :; do
@@ -128,7 +128,7 @@ while :; do
   codes=
   if machines; then
     say "training; a log per worker in" /mnt/runs/imagenet_v2/launch
-    # In the background, so that a signal is answered at once.
+    # In the background, so that signals are handled at once.
     on_workers all "$train" &
     wait "$!"
     codes=$(on_workers 0 "$ends" 2> /dev/null) || codes=

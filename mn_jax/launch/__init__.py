@@ -1,1 +1,1 @@
-"""Starts the trainer on other machines: one job, described once per engine."""
+"""Launches training on other machines: one job, described once per engine."""

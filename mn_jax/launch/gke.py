@@ -1,4 +1,4 @@
-"""Google Kubernetes Engine: a JobSet, on a TPU slice or on nodes with GPUs."""
+"""Google Kubernetes Engine: a JobSet on a TPU slice or on GPU nodes."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from mn_jax.launch.submit import Launch
 
 
 def plan(job: Job) -> Launch:
-  """The JobSet.
+  """Plans a JobSet.
 
   Raises:
     InputError: for what is missing, or does not go together.
@@ -46,10 +46,10 @@ def plan(job: Job) -> Launch:
 
 
 def _hosts(job: Job) -> int:
-  """The machines of a slice.
+  """Returns the number of machines of a TPU slice.
 
   Raises:
-    InputError: if the topology is none, or its chips do not divide.
+    InputError: if that is no topology, or its chips do not divide evenly.
   """
   if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", job.topology):
     raise InputError(
@@ -66,7 +66,7 @@ def _hosts(job: Job) -> int:
 
 
 def _flags(job: Job, tpu: bool) -> list[str]:
-  """How a process learns of the others, as words of its shell."""
+  """Returns the flags by which pods find each other, as words of a shell."""
   if job.nodes == 1:
     return ["--distributed=off"]
   if tpu:

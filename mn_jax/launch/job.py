@@ -1,8 +1,8 @@
 """A job: what is trained, where its results go, and on which machines.
 
-The description is checked when it is made, and knows nothing of engines beyond
-what all of them refuse. Its name is the run's id: it follows from the workdir
-and never from a clock, so that whatever is started again goes on.
+It is checked when it is made, against what no engine can use. Its name is the
+run's id: it follows from the workdir and never from a clock, so that whatever
+is started again resumes.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from mn_jax.errors import InputError
 # What Kubernetes, Cloud TPU, SLURM and SkyPilot all take as a name, with room
 # for what JobSet appends to it.
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
-# Words of an engine's own language: they stand unquoted in its files.
+# Names in an engine's own language, which are not quoted in its files.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(
@@ -23,7 +23,7 @@ _SECRET = re.compile(
 )
 _ABSOLUTE = re.compile(r"/[A-Za-z0-9._/-]*[A-Za-z0-9._-]")
 
-# On which process 0 answers the others, where an engine does not choose it.
+# Port of process 0, where an engine does not choose it.
 COORDINATOR_PORT = 8476
 
 
@@ -119,16 +119,16 @@ class Job:
 
   @property
   def processes(self) -> int:
-    """Processes on all nodes together."""
+    """Number of processes on all nodes together."""
     return self.nodes * max(1, self.tasks_per_node)
 
   @property
   def logs(self) -> str:
-    """The folder of this job's files: a log per process and the like."""
+    """Folder of this job's files, such as a log per process."""
     return f"{self.workdir.rstrip('/')}/launch"
 
   def command(self) -> tuple[str, ...]:
-    """The trainer's command but for what tells processes apart."""
+    """Returns the trainer's command, without flags that number processes."""
     split = (f"--cpu-devices={self.cpu_devices}",) if self.cpu_devices else ()
     return (
       self.python,
@@ -141,10 +141,9 @@ class Job:
     )
 
   def environment(self) -> tuple[tuple[str, str], ...]:
-    """All variables that the processes are given."""
+    """Returns all environment variables that are set for the processes."""
     cache = (("MN_JAX_CACHE", self.cache_dir),) if self.cache_dir else ()
-    # A container's or a queue's output is a file: without this, a log shows
-    # nothing until a block of it is full.
+    # Otherwise nothing is written to a log until a block of it is full.
     return (("PYTHONUNBUFFERED", "1"), *cache, *self.env)
 
   def _check_numbers(self) -> None:
@@ -209,7 +208,7 @@ class Job:
 
 
 def require(job: Job, *names: str) -> None:
-  """Checks that fields which an engine cannot do without are given.
+  """Checks that a job has the fields that an engine needs.
 
   Raises:
     InputError: naming the first that is not.
@@ -227,13 +226,13 @@ def _flag(name: str) -> str:
 
 
 def _name(workdir: str) -> str:
-  """The id of a run whose folder is called so: runs/IDC_v1 is idc-v1."""
+  """Returns the id of a run by its folder: idc-v1 of runs/IDC_v1."""
   last = pathlib.PurePosixPath(workdir).name.lower()
   return re.sub(r"[^a-z0-9]+", "-", last).strip("-")
 
 
 def _check_text(name: str, value: object) -> None:
-  """Refuses what cannot stand in one line of a file, and what must be given.
+  """Refuses text that does not fit one line, and required text that is missing.
 
   Raises:
     InputError: naming the flag.
@@ -250,7 +249,7 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_env(env: tuple[tuple[str, str], ...]) -> None:
-  """Refuses names that no shell takes, and those of secrets.
+  """Refuses names that no shell accepts, and those of secrets.
 
   Raises:
     InputError: naming the variable, never its value.

@@ -1,8 +1,8 @@
-"""Processes of one run on this machine, over loopback, restarted together.
+"""Runs the processes of a run on this machine, and restarts them together.
 
-Every process has a log in the run's folder, which later attempts add to; what
-the first one prints is shown as well. SIGTERM reaches all of them. When one
-fails, the others are ended.
+Every process has a log in the run's folder, to which later attempts append; the
+output of the first one is shown as well. SIGTERM is passed on to all of them.
+When one fails, the others are terminated.
 """
 
 import contextlib
@@ -21,18 +21,18 @@ from mn_jax.parallel import cluster
 
 # Exit codes of the trainer.
 _DONE, _WRONG_INPUT, _INTERRUPTED, _STOPPED = 0, 2, 130, 143
-_LONGEST_PAUSE = 60.0  # seconds between a failure and the next attempt
-_SHOWN = 2000  # bytes of the log of a process that failed
+_MAX_PAUSE = 60.0  # seconds between a failure and the next attempt
+_TAIL = 2000  # bytes of the log of a failed process that are shown
 
 Commands = Sequence[Sequence[str]]
 
 
-def commands(job: Job, port: int | str) -> list[list[str]]:
-  """The command of each process.
+def process_commands(job: Job, port: int | str) -> list[list[str]]:
+  """Returns the command of each process.
 
   Args:
     job: what they run, and how many.
-    port: on loopback, where the first one answers the others.
+    port: port on loopback at which the first process serves the others.
   """
   line = list(job.command())
   if job.processes == 1:
@@ -50,20 +50,21 @@ def commands(job: Job, port: int | str) -> list[list[str]]:
 
 def run(
   job: Job,
-  make: Callable[[int], Commands],
+  make_commands: Callable[[int], Commands],
   environment: dict[str, str],
   *,
   pause: float = 1.0,
 ) -> int:
-  """Runs the processes until they are done; returns the trainer's exit code.
+  """Runs processes until they are done; returns the trainer's exit code.
 
-  A failure is answered by another attempt, up to `job.restarts` times; so is a
-  stop that this process was not asked for, any number of times.
+  After a failure all of them are started again, up to `job.restarts` times.
+  After a stop that this process did not ask for they are started again any
+  number of times.
 
   Args:
     job: the folder of logs, and the limits.
-    make: the commands of an attempt, from a free port.
-    environment: of the processes.
+    make_commands: returns the commands of an attempt, for a free port.
+    environment: environment variables of the processes.
     pause: seconds before the second attempt; doubled with each failure.
 
   Raises:
@@ -78,73 +79,73 @@ def run(
       f"({error.strerror}); valid: a folder you may create or write"
     ) from None
   failures = 0
-  with _asked_to_stop() as asked:
+  with _stop_signals() as stop:
     while True:
-      lines = make(cluster.free_port())
-      code = _attempt(lines, folder, environment, asked, job.grace)
-      if asked.is_set() or code in (_DONE, _WRONG_INPUT, _INTERRUPTED):
+      commands = make_commands(cluster.free_port())
+      code = _attempt(commands, folder, environment, stop, job.grace)
+      if stop.is_set() or code in (_DONE, _WRONG_INPUT, _INTERRUPTED):
         return code
       failures += code != _STOPPED
       if failures > job.restarts:
         return code
-      seconds = min(pause * 2 ** max(0, failures - 1), _LONGEST_PAUSE)
+      seconds = min(pause * 2 ** max(0, failures - 1), _MAX_PAUSE)
       print(
         f"launch: {job.name} ended with {code}; again in {seconds:.0f} s, "
         f"failures: {failures}, allowed: {job.restarts}",
         file=sys.stderr,
       )
-      if asked.wait(seconds):
+      if stop.wait(seconds):
         return code
 
 
-class _Asked(threading.Event):
-  """Set once this process was asked to stop.
+class _StopEvent(threading.Event):
+  """Set once this process has received a signal to stop.
 
   Attributes:
-    number: of the last signal that asked.
+    number: the last signal.
   """
 
   number = 0
 
   def handle(self, number: int, _) -> None:
-    """Takes a signal."""
+    """Handles a signal."""
     self.number = number
     self.set()
 
 
 @contextlib.contextmanager
-def _asked_to_stop() -> Iterator[_Asked]:
-  """Takes SIGTERM and Ctrl-C, which end this process otherwise."""
-  asked = _Asked()
-  before = {
-    number: signal.signal(number, asked.handle)
+def _stop_signals() -> Iterator[_StopEvent]:
+  """Handles SIGTERM and Ctrl-C, which otherwise end this process."""
+  stop = _StopEvent()
+  previous = {
+    number: signal.signal(number, stop.handle)
     for number in (signal.SIGTERM, signal.SIGINT)
   }
   try:
-    yield asked
+    yield stop
   finally:
-    for number, handler in before.items():
+    for number, handler in previous.items():
       signal.signal(number, handler)
 
 
 def _attempt(
-  lines: Commands,
+  commands: Commands,
   folder: pathlib.Path,
   environment: dict[str, str],
-  asked: _Asked,
+  stop: _StopEvent,
   grace: float,
 ) -> int:
-  """Runs the commands side by side; the exit code of all of them together."""
-  logs = [folder / f"rank{index}.log" for index in range(len(lines))]
-  before = [log.stat().st_size if log.exists() else 0 for log in logs]
-  children, shows = [], []
+  """Runs commands side by side; returns one exit code for all of them."""
+  logs = [folder / f"rank{index}.log" for index in range(len(commands))]
+  sizes = [log.stat().st_size if log.exists() else 0 for log in logs]
+  children, copies = [], []
   with contextlib.ExitStack() as files:
-    for index, (line, log) in enumerate(zip(lines, logs, strict=True)):
+    for index, (command, log) in enumerate(zip(commands, logs, strict=True)):
       file = files.enter_context(log.open("ab", buffering=0))
       output = subprocess.PIPE if index == 0 else file
       children.append(
         subprocess.Popen(
-          line,
+          command,
           stdin=subprocess.DEVNULL,
           stdout=output,
           stderr=output,
@@ -152,63 +153,58 @@ def _attempt(
         )
       )
       if index == 0:
-        shows = [
-          _show(children[0].stdout, file, sys.stdout),
-          _show(children[0].stderr, file, sys.stderr),
+        copies = [
+          _tee(children[0].stdout, file, sys.stdout),
+          _tee(children[0].stderr, file, sys.stderr),
         ]
-    first = _wait(children, asked, grace)
-    for show in shows:
-      # What the process has left running may hold its end of the pipe.
-      show.join(timeout=5)
-  if first is not None and first > 0:
-    _show_end(logs[first], before[first])
+    failed = _wait(children, stop, grace)
+    for copy in copies:
+      # A child that the process has left behind may hold the pipe open.
+      copy.join(timeout=5)
+  if failed is not None and failed > 0:
+    _print_tail(logs[failed], sizes[failed])
   codes = [child.returncode for child in children]
   codes = [128 - code if code < 0 else code for code in codes]
   for code in (_WRONG_INPUT, _INTERRUPTED):
     if code in codes:
       return code
-  return codes[first] if first is not None else max(codes)
+  return codes[failed] if failed is not None else max(codes)
 
 
 def _wait(
-  children: Sequence[subprocess.Popen], asked: _Asked, grace: float
+  children: Sequence[subprocess.Popen], stop: _StopEvent, grace: float
 ) -> int | None:
-  """Waits for all; the index of the first one that failed."""
-  first = deadline = None
-  told = False
+  """Waits for all children; returns the index of the first one that failed."""
+  failed = deadline = None
+  terminated = False
   while None in (codes := [child.poll() for child in children]):
-    if first is None:
-      first = next((i for i, c in enumerate(codes) if _is_failure(c)), None)
-    # Once, because what saves is not to be disturbed. A terminal sends Ctrl-C
-    # to all processes itself; a second one would end them without saving.
-    if not told and (first is not None or asked.number == signal.SIGTERM):
-      told = True
+    if failed is None:
+      failed = _first_failure(codes)
+    # Only once, so that saving is not disturbed. A terminal itself sends Ctrl-C
+    # to all processes; a second one would end them without saving.
+    if not terminated and (failed is not None or stop.number == signal.SIGTERM):
+      terminated = True
       for child in children:
         child.terminate()
-    if deadline is None and (told or asked.is_set() or any(codes)):
+    if deadline is None and (terminated or stop.is_set() or any(codes)):
       deadline = time.monotonic() + grace
     if deadline is not None and time.monotonic() > deadline:
       for child in children:
         child.kill()
     time.sleep(0.05)
-  if first is None:
-    first = next((i for i, c in enumerate(codes) if _is_failure(c)), None)
-  return first
+  return _first_failure(codes) if failed is None else failed
 
 
-def _is_failure(code: int | None) -> bool:
-  return code not in (
-    None,
-    _DONE,
-    _INTERRUPTED,
-    _STOPPED,
-    -signal.SIGINT,
-    -signal.SIGTERM,
-  )
+def _first_failure(codes: Sequence[int | None]) -> int | None:
+  stops = (_INTERRUPTED, _STOPPED, -signal.SIGINT, -signal.SIGTERM)
+  for index, code in enumerate(codes):
+    if code not in (None, _DONE, *stops):
+      return index
+  return None
 
 
-def _show(pipe: BinaryIO, file: BinaryIO, screen: TextIO) -> threading.Thread:
-  """Copies lines to a file and to the screen, in a thread of its own."""
+def _tee(pipe: BinaryIO, file: BinaryIO, screen: TextIO) -> threading.Thread:
+  """Starts a thread that copies lines to a file and to the screen."""
 
   def copy() -> None:
     with pipe:
@@ -222,14 +218,14 @@ def _show(pipe: BinaryIO, file: BinaryIO, screen: TextIO) -> threading.Thread:
   return thread
 
 
-def _show_end(log: pathlib.Path, start: int) -> None:
-  """Shows what an attempt has left at the end of a log.
+def _print_tail(log: pathlib.Path, start: int) -> None:
+  """Prints the end of what an attempt has written to a log.
 
   Args:
     log: the file.
     start: its size before the attempt, in bytes.
   """
   with log.open("rb") as file:
-    file.seek(max(start, log.stat().st_size - _SHOWN))
+    file.seek(max(start, log.stat().st_size - _TAIL))
     text = file.read().decode(errors="replace").rstrip()
   print(f"launch: the end of {log}:\n{text}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""A job as a file of an engine, by a template; the one place that quotes.
+"""Renders a job as the file of an engine; all quoting is done here.
 
-Templates get values, never text made of them: a value reaches a shell through
-the filter `sh` and YAML through `yaml`, whatever it holds.
+Templates get values, not text made of them: whatever a value holds, it reaches
+a shell through the filter `sh`, and YAML through the filter `yaml`.
 """
 
 import json
@@ -16,12 +16,12 @@ from mn_jax.launch.job import Job
 
 
 def render(template: str, job: Job, **values: Any) -> str:
-  """The text of a file.
+  """Returns the text of a file.
 
   Args:
-    template: its name in the folder of templates.
+    template: name of the template, in the folder of templates.
     job: what to run.
-    values: what else the template names.
+    values: further variables of the template.
   """
   text = _environment().get_template(template).render(job=job, **values)
   return text.rstrip("\n") + "\n"
@@ -46,13 +46,13 @@ def _environment() -> jinja2.Environment:
 
 
 def _yaml(value: str | int | bool) -> str:
-  """A scalar of YAML, in the form that JSON shares with it."""
+  """Formats a scalar of YAML, as JSON does."""
   return json.dumps(value, ensure_ascii=False)
 
 
 def _unexpanded(text: str) -> str:
-  """A container's argument as Kubernetes leaves it alone.
+  """Escapes an argument of a container for Kubernetes.
 
-  It replaces $(NAME) in arguments by a variable, and $$ by $.
+  Kubernetes replaces $(NAME) in arguments by a variable, and $$ by $.
   """
-  return re.sub(r"\$+(?=\()|\${2,}", lambda found: found[0] * 2, text)
+  return re.sub(r"\$+(?=\()|\${2,}", lambda match: match[0] * 2, text)

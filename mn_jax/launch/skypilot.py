@@ -7,7 +7,7 @@ from mn_jax.launch.submit import Launch
 
 
 def plan(job: Job) -> Launch:
-  """The task, to be launched from the root of the checkout.
+  """Plans a managed job, to be launched from the root of the checkout.
 
   Raises:
     InputError: for what is missing, or does not go together.
@@ -33,7 +33,7 @@ def plan(job: Job) -> Launch:
 
 
 def _flags(job: Job) -> list[str]:
-  """How a process learns of the others, as words of its shell."""
+  """Returns the flags by which machines find each other, for a shell."""
   if job.accelerator.lower().startswith("tpu"):
     return ["--distributed=auto"]
   if job.nodes == 1:

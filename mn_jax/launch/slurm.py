@@ -10,12 +10,12 @@ from mn_jax.launch.submit import Launch
 
 
 def plan(job: Job) -> Launch:
-  """The batch script, to be submitted from the folder of the run's logs.
+  """Plans a batch script, to be submitted from the folder of the run's logs.
 
-  Paths stay out of `#SBATCH` lines, which have rules of quoting of their own.
+  `#SBATCH` lines have quoting rules of their own, so they hold no paths.
 
   Raises:
-    InputError: for a number of tasks that the GPUs do not divide among.
+    InputError: if the GPUs cannot be divided among the tasks.
   """
   gpus = job.devices_per_node
   tasks = job.tasks_per_node or gpus or 1
@@ -40,7 +40,7 @@ def plan(job: Job) -> Launch:
     minutes=round(job.hours * 60),
     devices=",".join(map(str, range(gpus))) if tasks == 1 else "",
     distributed="auto" if job.processes > 1 else "off",
-    # srun replaces %t by the task's number, and %% by a percent sign.
+    # srun replaces %t by the index of the task, and %% by a percent sign.
     output=f"{job.logs.replace('%', '%%')}/rank%t.log",
   )
   return Launch(

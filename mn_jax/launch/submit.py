@@ -1,4 +1,4 @@
-"""A file for an engine, and the engine's own program that takes it."""
+"""Writes the file of an engine and hands it to the engine's own program."""
 
 import dataclasses
 import os
@@ -13,16 +13,16 @@ from mn_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-  """What is written, and what is run then.
+  """The file of a job, and the command that submits it.
 
   Attributes:
     file: name of the file.
-    text: what is in it.
-    command: that starts it; '{file}' stands for the file's path.
-    needs: program without which it cannot be.
-    folder: where the file is written.
-    inside: whether the command is run in the file's folder.
-    env: (variable, value) for the command.
+    text: content of the file.
+    command: command that submits it; '{file}' stands for the file's path.
+    needs: program that has to be installed for that.
+    folder: folder that the file is written to.
+    inside: whether the command is run in that folder.
+    env: (variable, value) of the command's environment.
   """
 
   file: str
@@ -34,16 +34,16 @@ class Launch:
   env: tuple[tuple[str, str], ...] = ()
 
   def words(self, folder: pathlib.Path) -> list[str]:
-    """The command, once the file is in the folder."""
-    place = self.file if self.inside else str(folder / self.file)
-    return [word.replace("{file}", place) for word in self.command]
+    """Returns the command for a file in this folder."""
+    path = self.file if self.inside else str(folder / self.file)
+    return [word.replace("{file}", path) for word in self.command]
 
   def by_hand(self, folder: pathlib.Path) -> str:
-    """The same as a line for a shell."""
+    """Returns the command as a line for a shell."""
     line = shlex.join(self.words(folder))
-    given = "".join(f"{key}={shlex.quote(value)} " for key, value in self.env)
-    there = f"cd {shlex.quote(str(folder))} && " if self.inside else ""
-    return f"{there}{given}{line}"
+    env = "".join(f"{key}={shlex.quote(value)} " for key, value in self.env)
+    cd = f"cd {shlex.quote(str(folder))} && " if self.inside else ""
+    return f"{cd}{env}{line}"
 
 
 def write(launch: Launch, folder: pathlib.Path) -> pathlib.Path:
@@ -64,10 +64,11 @@ def write(launch: Launch, folder: pathlib.Path) -> pathlib.Path:
 
 
 def submit(launch: Launch, folder: pathlib.Path) -> int:
-  """Starts what `write` has written; returns the program's exit code.
+  """Submits a file that was written; returns the program's exit code.
 
   Raises:
-    InputError: if the program is not installed; says what to run by hand.
+    InputError: if the program is not installed; it names the command to run by
+      hand.
   """
   if shutil.which(launch.needs) is None:
     raise InputError(

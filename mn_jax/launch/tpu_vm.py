@@ -1,4 +1,4 @@
-"""Cloud TPU VMs: a script that keeps a queued resource and trains on it."""
+"""Cloud TPU VMs: a script that holds a queued resource and trains on it."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ _RUNTIMES = {
 
 
 def runtime(accelerator: str) -> str:
-  """The software version that goes with a type of TPU.
+  """Returns the software version for a type of TPU.
 
   Raises:
     InputError: for a type that is not known.
@@ -33,7 +33,7 @@ def runtime(accelerator: str) -> str:
 
 
 def plan(job: Job) -> Launch:
-  """The script, to be started on a machine that stays up.
+  """Plans a script, to be started on a machine that stays up.
 
   Raises:
     InputError: for what is missing or not known.

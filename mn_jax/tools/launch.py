@@ -254,8 +254,8 @@ def _job(args: argparse.Namespace) -> Job:
     if value is not None and value is not False:
       fields[option] = value
   env = []
-  for given in args.env:
-    variable, equals, value = given.partition("=")
+  for assignment in args.env:
+    variable, equals, value = assignment.partition("=")
     if not equals:
       raise InputError(f"--env: got {variable!r}; valid: NAME=VALUE")
     env.append((variable, value))
@@ -271,14 +271,14 @@ def _job(args: argparse.Namespace) -> Job:
 def _run_here(job: Job, dry_run: bool) -> int:
   """Runs a job on this machine, or shows its commands."""
   if dry_run:
-    for line in local.commands(job, "PORT"):
-      given = (f"{name}={shlex.quote(v)}" for name, v in job.environment())
-      print(*given, shlex.join(line))
+    for line in local.process_commands(job, "PORT"):
+      env = (f"{name}={shlex.quote(v)}" for name, v in job.environment())
+      print(*env, shlex.join(line))
     print(f"launch: on a free port, logs in {job.logs}", file=sys.stderr)
     return 0
   return local.run(
     job,
-    lambda port: local.commands(job, port),
+    lambda port: local.process_commands(job, port),
     {**os.environ, **dict(job.environment())},
   )
 

@@ -40,7 +40,7 @@ def log(made, rank):
 
 def test_every_process_gets_its_number_and_all_arguments(tmp_path):
   made = job(tmp_path, tasks_per_node=3, cpu_devices=2)
-  lines = local.commands(made, 1234)
+  lines = local.process_commands(made, 1234)
   assert [line[-1] for line in lines] == [f"--process-id={i}" for i in range(3)]
   for line in lines:
     assert line[1:3] == ["-m", "mn_jax.main"]
@@ -52,7 +52,7 @@ def test_every_process_gets_its_number_and_all_arguments(tmp_path):
 
 def test_one_process_needs_no_coordinator(tmp_path):
   made = job(tmp_path, tasks_per_node=1)
-  assert local.commands(made, 1) == [list(made.command())]
+  assert local.process_commands(made, 1) == [list(made.command())]
 
 
 def test_logs_per_rank_and_the_first_is_shown(tmp_path, capsys):

@@ -1,4 +1,4 @@
-{# What a pod runs; GKE tells TPU pods of each other by variables of its own. #}
+{# The script of a pod; GKE sets variables by which TPU pods find each other. #}
 {% import "rank.sh" as rank %}
 {% macro text() %}
 set -uo pipefail

@@ -1,5 +1,5 @@
-{# What runs on one machine or in one container, for the engines that start it
-   there: the trainer, with a log of its own and SIGTERM passed on. #}
+{# What one machine or container runs: the trainer, with a log of its own, and
+   with SIGTERM passed on to it. #}
 {% macro prepare(job) %}
 {% for name, value in job.environment() %}
 export {{ name }}={{ value | sh }}
@@ -11,7 +11,7 @@ cd -- {{ job.code | sh }} || exit 1
 {{ job.activate }} || exit 1
 {% endif %}
 {% endmacro %}
-{# flags: words for this shell, quoted where they need it. #}
+{# flags: words of the shell, already quoted. #}
 {% macro command(job, flags) %}
 command=(
 {% for word in job.command() %}
@@ -22,14 +22,14 @@ command=(
 {% endfor %}
 )
 {% endmacro %}
-{# From $logs, $rank and the command to $code. #}
+{# Needs $logs, $rank and $command; sets $code. #}
 {% macro train() %}
 mkdir -p -- "$logs" || exit 1
 exec {output}> >(exec tee -ia -- "$logs/rank$rank.log")
 tee=$!
 child=
 again=1
-# Bash would end at once and leave the trainer without the signal.
+# Without a trap, bash would end and not pass the signal on.
 trap 'again=1; [[ -z $child ]] || kill -TERM "$child"' TERM
 "${command[@]}" >&"$output" 2>&1 < /dev/null &
 child=$!

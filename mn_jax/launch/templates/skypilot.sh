@@ -1,4 +1,4 @@
-{# What a machine runs; the task's id stays when it is recovered. #}
+{# The script of a machine; a recovered task keeps its id. #}
 {% import "rank.sh" as rank %}
 {% macro text() %}
 set -uo pipefail
@@ -8,8 +8,8 @@ failures=$logs/failures.${SKYPILOT_TASK_ID//\//_}.$rank
 {{ rank.prepare(job) -}}
 {{ rank.command(job, flags) -}}
 {{ rank.train() -}}
-# Done, wrong input, Ctrl-C: another attempt would change nothing. 143 is
-# stopped and saved, which is no failure.
+# After success, wrong input or Ctrl-C, another attempt would change nothing.
+# 143, stopped after saving, is not a failure.
 case $code in 0 | 2 | 130 | 143) exit "$code" ;; esac
 echo "$code" >> "$failures"
 if (($(wc -l < "$failures") > {{ job.restarts }})); then

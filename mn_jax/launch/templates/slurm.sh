@@ -1,10 +1,10 @@
 {% import "rank.sh" as rank %}
 #!/usr/bin/env bash
 # The run {{ job.name }} as a SLURM job, which requeues itself until it is done.
-# Submit it from the folder in which it lies: sbatch {{ file }}
+# Submit it from its own folder: sbatch {{ file }}
 #
-# Ask it to save and to come back: scancel --batch --signal=USR1 JOBID
-# Ask it to save and to end:       scancel --batch --signal=USR2 JOBID
+# Save and requeue: scancel --batch --signal=USR1 JOBID
+# Save and end:     scancel --batch --signal=USR2 JOBID
 #
 #SBATCH --job-name={{ job.name }}
 #SBATCH --output={{ job.name }}.log
@@ -27,13 +27,13 @@
 #SBATCH --account={{ job.project }}
 {% endif %}
 #SBATCH --requeue
-# To this script alone, so many seconds ahead of the time limit.
+# To this script alone, so many seconds before the time limit.
 #SBATCH --signal=B:USR1@{{ job.grace }}
 set -uo pipefail
 
 {{ rank.prepare(job) -}}
 {% if devices %}
-# Under SLURM, JAX gives a process one device unless it is told of more.
+# Under SLURM, JAX gives each process a single device by default.
 export JAX_LOCAL_DEVICE_IDS={{ devices }}
 {% endif %}
 {{ rank.command(job, ["--distributed=" ~ distributed]) }}
@@ -43,8 +43,8 @@ wrong=$logs/wrong_input.$SLURM_JOB_ID
 mkdir -p -- "$logs" || exit 1
 rm -f -- "$wrong"
 
-# srun's exit code is the highest of all tasks, which hides a 2. This shell
-# outlives SIGTERM, which reaches it and the trainer alike.
+# srun returns the highest exit code of all tasks, which hides a 2. SIGTERM
+# reaches this shell and the trainer; the shell survives it.
 read -r -d '' task << 'TASK' || true
 trap : TERM
 "$@"
@@ -55,15 +55,15 @@ TASK
 
 requeue=1
 again=1
-# srun answers SIGTERM with SIGKILL to its tasks, so they get theirs past it;
-# scancel spares this script unless it is told --batch or --full.
+# On SIGTERM srun kills its tasks, so they are signalled by scancel, which does
+# not signal this script unless it has --batch or --full.
 trap 'again=1; scancel --signal=TERM "$SLURM_JOB_ID"' USR1
 trap 'again=1; requeue=0; scancel --signal=TERM "$SLURM_JOB_ID"' USR2
 trap again=1 TERM
 
 say() { echo "$(date -u +%FT%TZ) {{ job.name }}: $*"; }
 say "attempt $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST"
-# A task that ends early leaves the others as long as this to save.
+# When a task ends early, the others have so many seconds to save.
 srun --kill-on-bad-exit=0 --wait={{ job.grace }} --open-mode=append \
 {% if job.cpus_per_task %}
   --cpus-per-task={{ job.cpus_per_task }} \
@@ -79,9 +79,9 @@ done
 if [[ -e $wrong ]]; then code=2; fi
 say "ended with $code"
 
-# Done, wrong input, Ctrl-C: another attempt would change nothing.
+# After success, wrong input or Ctrl-C, another attempt would change nothing.
 case $code in 0 | 2 | 130) exit "$code" ;; esac
-# 143 is stopped and saved, which is no failure.
+# 143, stopped after saving, is not a failure.
 if ((code != 143)); then
   echo "$code" >> "$failures"
   if (($(wc -l < "$failures") > {{ job.restarts }})); then
@@ -89,7 +89,7 @@ if ((code != 143)); then
     exit "$code"
   fi
 fi
-# What a user has cancelled stays so; what SLURM requeues needs no second word.
+# Not if a user has cancelled the job, or SLURM itself requeues it.
 if ((requeue)) &&
   [[ $(squeue --noheader --format=%T --jobs="$SLURM_JOB_ID") == RUNNING ]]; then
   say "requeued"

@@ -3,8 +3,8 @@
 #!/usr/bin/env bash
 # The run {{ job.name }} on Cloud TPU VMs, through a queued resource.
 # Start it on a machine that stays up: bash {{ file }}
-# Started again, it goes on with what is there. It deletes the machines once the
-# run is done or cannot be; Ctrl-C lets the run save and deletes them too.
+# Started again, it resumes on the machines that exist. It deletes them when the
+# run is done or cannot continue; Ctrl-C lets the run save and deletes them too.
 set -uo pipefail
 
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
@@ -17,7 +17,7 @@ where=(
 {% endif %}
 )
 
-# What every worker runs. The folder of logs is on the storage that they share.
+# The script of each worker. The folder of logs is on their shared storage.
 read -r -d '' train << 'WORKER' || true
 set -uo pipefail
 attributes=http://metadata.google.internal/computeMetadata/v1/instance/attributes
@@ -33,7 +33,7 @@ fi
 {% endif %}
 logs={{ job.logs | sh }}
 mkdir -p -- "$logs" || exit 1
-# A run whose connection broke goes on, and holds the chips.
+# A run whose connection broke still runs, and holds the chips.
 exec {lock}> {{ held }}.lock
 if ! flock -n "$lock"; then
   kill -TERM "$(< {{ held }}.pid)"
@@ -49,7 +49,7 @@ echo $$ > {{ held }}.pid
 echo "$code" > "$logs/exit.$attempt.$rank"
 exit "$code"
 WORKER
-# How the workers ended, each way once.
+# The exit codes of the workers, each code once.
 read -r -d '' ends << 'WORKER' || true
 sort -u -- {{ (job.logs ~ "/exit.") | sh }}"$attempt".*
 rm -f -- {{ (job.logs ~ "/exit.") | sh }}*
@@ -76,8 +76,8 @@ create() {
     --runtime-version={{ job.runtime | sh }}{{ " --spot" if job.spot }}
 }
 remove() { queued delete --force --quiet || true; }
-# Waits until all workers are there. FAILED and SUSPENDED, as once spot machines
-# were taken away, are for good: such a resource is deleted and made anew.
+# Waits until all workers are ready. FAILED and SUSPENDED, as after spot machines
+# were preempted, are final: such a resource is deleted and created again.
 machines() {
   local state last=
   while :; do
@@ -113,7 +113,7 @@ while :; do
   codes=
   if machines; then
     say "training; a log per worker in" {{ job.logs | sh }}
-    # In the background, so that a signal is answered at once.
+    # In the background, so that signals are handled at once.
     on_workers all "$train" &
     wait "$!"
     codes=$(on_workers 0 "$ends" 2> /dev/null) || codes=
