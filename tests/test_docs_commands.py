@@ -4,17 +4,20 @@ In the extended tier every command runs in a folder of its own, in the order of
 the pages, shrunk to the embedded sample; but not what `NOT_RUN` lists.
 """
 
+import contextlib
 import faulthandler
 import importlib
 import json
 import pathlib
 import re
 import shlex
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.commandline.entry import COMMANDS
 from mn_jax.commandline.parser import Parser
 from mn_jax.config import files
 from tests import programs
@@ -35,8 +38,12 @@ OTHERS = {
   r"make \w+": "its target is looked up in the Makefile",
   r"source \.venv/bin/activate|export \w+=": "sets up the shell",
   r"\S+/bin/(pip|pre-commit) |python3 -m venv": "installs packages",
+  r"cp configs/\S+ \w+\.py$": "copies a file, as the test does",
   r"squeue|launch/slurm/one_node_cluster\.sh": "needs SLURM",
 }
+ENGINES = ("local", "slurm", "tpu_vm", "gke", "skypilot")
+VERBS = ("measure", "plan", "report")
+FOREIGN = {"--gpus-per-task", "--config"}  # of SLURM, and of overrides
 DATA = {"idc": "idc_sample", "eurosat": "eurosat_sample"}
 SHRUNK = (
   "data.image_size=32",
@@ -63,9 +70,11 @@ def commands(page: str) -> list[str]:
 def program(command: str) -> tuple[str, list[str]] | None:
   """The module and the arguments of a command of this package."""
   words = shlex.split(command)
-  if words[:2] != ["python", "-m"]:
-    return None
-  return words[2], words[3:]
+  if words[0] == "mn-jax":
+    return f"mn_jax.{COMMANDS[words[1]][0]}", words[2:]
+  if words[:2] == ["python", "-m"]:
+    return words[2], words[3:]
+  return None
 
 
 class Parsed(BaseException):
@@ -99,7 +108,8 @@ def test_commands_are_parsed(page, monkeypatch, capsys):
       continue
     if "ENGINE" in command:  # stands for any of them
       continue
-    module, arguments = program(command)
+    copied = command.replace("my_experiment.py", "configs/idc_v1.py")
+    module, arguments = program(copied)
     if page.startswith("docs/results/"):  # one of many runs of a study
       arguments = [*arguments, "--workdir=DIR"]
     try:
@@ -113,10 +123,26 @@ def test_commands_are_parsed(page, monkeypatch, capsys):
         files.find(getattr(args, kind), f"get_{kind}")
 
 
+def test_flags_named_in_the_pages_exist(capsys):
+  for module, _ in COMMANDS.values():
+    main = importlib.import_module(f"mn_jax.{module}").main
+    nested = {"tools.launch": ENGINES, "tools.scaling": VERBS}
+    for arguments in ([], *([name] for name in nested.get(module, ()))):
+      with contextlib.suppress(SystemExit):
+        main([*arguments, "--help"])
+  known = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
+  for page, text in TEXT.items():
+    if page == "CHANGELOG.md":
+      continue
+    flags = set(re.findall(r"`(--[a-z][\w-]*)", text)) - FOREIGN
+    assert flags <= known, (page, flags - known)
+
+
 def _folder(path: pathlib.Path) -> None:
   """Makes what the commands name: images, and this project's files."""
   for name in ("configs", "docs"):
     (path / name).symlink_to(ROOT / name)
+  shutil.copy(ROOT / "configs" / "idc_v1.py", path / "my_experiment.py")
   numbers = np.random.default_rng(0)
   folders = [f"photos/{name}" for name in ("cat", "dog", "owl")]
   for folder in [*folders, "new_photos", "patches"]:
