@@ -16,7 +16,7 @@ from mn_jax.augment import inputs
 from mn_jax.errors import InputError
 from mn_jax.models import variables as variables_lib
 from mn_jax.models.classifier import Classifier
-from mn_jax.models.registry import Conventions
+from mn_jax.models.spec import Conventions
 from mn_jax.parallel import batching
 
 _TSNE_COMPONENTS = 50  # principal components that t-SNE starts from

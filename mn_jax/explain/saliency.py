@@ -15,7 +15,7 @@ import numpy as np
 
 from mn_jax.augment import inputs
 from mn_jax.models.classifier import Classifier
-from mn_jax.models.registry import Conventions
+from mn_jax.models.spec import Conventions
 
 # Maps f32[batch, ...] to f32[batch]: the logit to explain of each image.
 Score = Callable[[jax.Array], jax.Array]

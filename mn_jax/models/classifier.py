@@ -1,4 +1,4 @@
-"""A backbone and a head: what every network of this package is."""
+"""The parts of every network: Backbone, Head, and Classifier with both."""
 
 import dataclasses
 import functools
@@ -14,15 +14,15 @@ from mn_jax.models import layers
 
 @dataclasses.dataclass(frozen=True)
 class HeadSpec:
-  """What follows the backbone's last feature map, before the logits.
+  """The layers between a backbone's last feature map and the logits.
 
   Attributes:
-    pool: whether the map is averaged over its pixels first, or flattened.
+    pool: whether the map is averaged over its pixels first; else it is
+      flattened.
     hidden: features of the dense layers before the logits.
-    activation: after each of them.
-    norm: BatchNorm 'before' the activation (the dense layer then keeps its
-      bias only where `hidden_bias`), 'after' it, or 'none'.
-    hidden_bias: whether hidden layers have a bias.
+    activation: of these layers.
+    norm: BatchNorm 'before' the activation, 'after' it, or 'none'.
+    hidden_bias: whether the dense layers before the logits have a bias.
   """
 
   pool: bool = True
@@ -82,8 +82,9 @@ class Head(nn.Module):
 
   Attributes:
     num_classes: number of logits.
-    spec: its layers.
-    dropout: rate after every hidden layer; without one, before the logits.
+    spec: the layers before the logits.
+    dropout: rate after every hidden layer; without hidden layers, before the
+      logits.
     norm: makes a BatchNorm.
   """
 
@@ -114,14 +115,17 @@ class Head(nn.Module):
 
 
 class Classifier(nn.Module):
-  """A backbone and its head; their parameters are 'backbone' and 'head'.
+  """A network: a backbone and its head.
+
+  Their parameters are below 'backbone' and 'head'.
 
   Attributes:
     backbone: images -> (last feature map, named feature maps).
     head: last feature map -> logits.
     frozen: whether the backbone stays in evaluation mode during training:
-      its running statistics are used and kept, its dropout is off.
-    norm_debias: see `layers.BatchNorm`; here for the initial values.
+      its running statistics are used and not updated, its dropout is off.
+    norm_debias: whether running statistics are debiased, as in
+      `layers.BatchNorm`; their initial weight depends on it.
   """
 
   backbone: Backbone
@@ -136,8 +140,9 @@ class Classifier(nn.Module):
 
     Args:
       x: f32[batch, h, w, 3], normalised.
-      train: whether BatchNorm uses and gathers batch statistics and dropout
-        is on (then an rng named 'dropout' is needed unless all rates are 0).
+      train: whether BatchNorm uses the batch's statistics and updates the
+        running ones, and dropout is on (then an rng named 'dropout' is needed
+        unless all rates are 0).
 
     Returns:
       Logits f32[batch, num_classes], and the named feature maps of the
@@ -149,7 +154,7 @@ class Classifier(nn.Module):
     return self.head(x, train), features
 
   def extract(self, x: jax.Array) -> jax.Array:
-    """What the head sees of images in evaluation.
+    """Computes the head's input in evaluation mode.
 
     Args:
       x: f32[batch, h, w, 3], normalised.
@@ -161,7 +166,7 @@ class Classifier(nn.Module):
     return jnp.mean(last, axis=(1, 2)) if self.head.spec.pool else last
 
   def last_map(self, x: jax.Array) -> jax.Array:
-    """The backbone's last feature map of images in evaluation.
+    """Computes the backbone's last feature map in evaluation mode.
 
     Args:
       x: f32[batch, h, w, 3], normalised.
@@ -173,12 +178,27 @@ class Classifier(nn.Module):
     return last.astype(jnp.float32)
 
   def classify_map(self, last: jax.Array) -> jax.Array:
-    """Logits in evaluation of what `last_map` returned."""
+    """Computes logits in evaluation mode.
+
+    Args:
+      last: f32[batch, h, w, c], from `last_map`.
+
+    Returns:
+      f32[batch, num_classes].
+    """
     pooled = jnp.mean(last, axis=(1, 2)) if self.head.spec.pool else last
     return self.head(pooled, False)
 
   def classify(self, extracted: jax.Array, train: bool) -> jax.Array:
-    """Logits of what `extract` returned."""
+    """Computes logits from the head's input.
+
+    Args:
+      extracted: f32[batch, c] or f32[batch, h, w, c], from `extract`.
+      train: whether the head is in training mode.
+
+    Returns:
+      f32[batch, num_classes].
+    """
     return self.head(extracted, train)
 
   def _maps(

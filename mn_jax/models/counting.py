@@ -140,12 +140,11 @@ def image_flops(macs: int, *, backward: bool) -> int:
 
 
 def _kind(module: nn.Module) -> str | None:
-  """The kind of a layer that has parameters of its own; None for others."""
-  if isinstance(module, layers.Conv):
+  """Returns the kind of a layer with parameters of its own; None for others."""
+  if isinstance(module, layers.Conv | layers.DepthwiseConv):
     height, width = layers.as_pair(module.window)
-    return f"conv {height}x{width}"
-  if isinstance(module, layers.DepthwiseConv):
-    return f"depthwise {module.window}x{module.window}"
+    name = "conv" if isinstance(module, layers.Conv) else "depthwise"
+    return f"{name} {height}x{width}"
   if isinstance(module, layers.Dense):
     return "dense"
   norms = (layers.BatchNorm, layers.FoldedNorm)

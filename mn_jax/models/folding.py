@@ -1,7 +1,7 @@
-"""BatchNorm folded into the convolutions before it, for inference.
+"""Folding of BatchNorm into the convolutions before it, for inference.
 
 With running statistics a BatchNorm multiplies every channel by a factor and
-adds an offset, which the convolution's kernel and a bias can do as well.
+adds an offset, which the convolution's kernel and a bias do as well.
 """
 
 import flax.traverse_util
@@ -9,17 +9,16 @@ import numpy as np
 
 
 def fold(variables: dict, *, epsilon: float) -> dict:
-  """Variables for `registry.build(..., folded=True)`.
+  """Folds every BatchNorm of a backbone into the convolution before it.
 
-  Every 'norm' of the backbone goes into the 'conv' beside it, which every one
-  must have; the head is left as it is.
+  Every 'norm' has a 'conv' beside it. The head is not changed.
 
   Args:
     variables: 'params' and 'batch_stats' of a network.
-    epsilon: of its BatchNorm.
+    epsilon: of its BatchNorm layers.
 
   Returns:
-    The folded network's variables, f32 NumPy arrays.
+    The variables of `registry.build(..., folded=True)`, f32 NumPy arrays.
   """
   params = flax.traverse_util.flatten_dict(variables["params"])
   stats = flax.traverse_util.flatten_dict(variables["batch_stats"])

@@ -1,6 +1,6 @@
-"""What the Inception networks share: the stem, and blocks as tables.
+"""The stem and the blocks of the Inception networks.
 
-A block is a table of branches. All see the block's input, and what they give is
+A block is a table of branches. Each takes the block's input; their outputs are
 concatenated. Names of convolutions are those of torchvision's InceptionV3.
 """
 
@@ -88,15 +88,15 @@ def conv_unit(
 def apply_stem(
   x: jax.Array, train: bool, unit: Callable[..., nn.Module]
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """Five convolutions and two max poolings; 299 pixels become 35.
+  """Applies five convolutions and two max poolings; 299 pixels become 35.
 
   Args:
     x: f32[batch, h, w, 3], normalised.
-    train: whether BatchNorm uses the batch.
+    train: whether BatchNorm uses the batch's statistics.
     unit: `conv_unit` with width, norm and dtype.
 
   Returns:
-    The map after them, and the maps of all convolutions by name.
+    The last map, and the maps of all convolutions by name.
   """
   features = {}
   for name, channels, window, stride, padding, pooled in _STEM:
@@ -115,14 +115,14 @@ def apply_branches(
   unit: Callable[..., nn.Module],
   count_padding: bool,
 ) -> jax.Array:
-  """What all branches make of a map, one after the other in its channels.
+  """Concatenates the outputs of all branches, f[batch, oh, ow, channels].
 
   Args:
     branches: the block's table.
     x: f[batch, h, w, c].
-    train: whether BatchNorm uses the batch.
+    train: whether BatchNorm uses the batch's statistics.
     unit: `conv_unit` with width, norm and dtype.
-    count_padding: see `pooling.avg_pool`.
+    count_padding: whether average pooling counts padded zeros.
   """
   outputs = []
   for branch in branches:
@@ -150,9 +150,9 @@ class Mixed(nn.Module):
   """A block of branches and nothing else.
 
   Attributes:
-    branches: its table.
+    branches: the block's table.
     unit: `conv_unit` with width, norm and dtype.
-    count_padding: see `pooling.avg_pool`.
+    count_padding: whether average pooling counts padded zeros.
   """
 
   branches: tuple[Branch, ...]

@@ -1,6 +1,6 @@
-"""Layers that the families share: convolutions, BatchNorm, ConvBN, dense.
+"""Layers of the networks: convolutions, BatchNorm, ConvBN, dense, activations.
 
-Parameters are float32; `dtype` is what products are computed in. BatchNorm's
+Parameters are float32; `dtype` is the compute type of products. BatchNorm's
 statistics and the logits are always float32.
 """
 
@@ -25,7 +25,7 @@ Activation = Callable[[jax.Array], jax.Array]
 
 
 def relu6(x: jax.Array) -> jax.Array:
-  """min(max(x, 0), 6)."""
+  """ReLU6: min(max(x, 0), 6)."""
   return jnp.minimum(jnp.maximum(x, 0), 6)
 
 
@@ -94,9 +94,17 @@ class Conv(nn.Module):
 
 
 class DepthwiseConv(nn.Module):
-  """Depthwise convolution; attributes as those of `Conv`."""
+  """Depthwise convolution: every channel has its own kernel.
 
-  window: int = 3
+  Attributes:
+    window: kernel height and width in pixels, or one number for both.
+    stride: in both directions.
+    padding: a rule of `ops.padding`.
+    use_bias: whether a bias is added.
+    dtype: compute type.
+  """
+
+  window: int | tuple[int, int] = 3
   stride: int = 1
   padding: str = "same"
   use_bias: bool = False
@@ -123,7 +131,12 @@ class DepthwiseConv(nn.Module):
 
 
 class Dense(nn.Module):
-  """x @ kernel + bias, in float32: the layers of a head."""
+  """Dense layer of a head, in float32: x @ kernel + bias.
+
+  Attributes:
+    features: output features.
+    use_bias: whether a bias is added.
+  """
 
   features: int
   use_bias: bool = True
@@ -144,10 +157,10 @@ class BatchNorm(nn.Module):
 
   Running averages that start at mean 0 and variance 1 are wrong until about
   1 / (1 - momentum) steps have passed, which on small data can be the whole
-  run. Here every average is divided by the weight it has gathered so far,
-  1 - momentum^k after k steps (the correction of Adam, Kingma & Ba 2015), so
-  the statistics are right from the first step. With `debias=False` the weight
-  starts at 1, which is the rule of Keras and PyTorch.
+  run. Here every average is divided by its weight so far, 1 - momentum^k after
+  k steps (the correction of Adam, Kingma & Ba 2015), so the statistics are
+  right from the first step. With `debias=False` the weight starts at 1, which
+  is the rule of Keras and PyTorch.
 
   The variance is the biased one, in use and in the running average, as in
   Keras 3 and Flax (TensorFlow 1's fused kernel and PyTorch keep the unbiased
@@ -157,11 +170,12 @@ class BatchNorm(nn.Module):
     momentum: share of the old running average that a step keeps.
     epsilon: added to the variance.
     debias: whether the averages are corrected for their start.
-    use_scale: whether there is a factor to learn.
-    group: images that are normalised by statistics of their own in training;
-      0: all of a batch. The running averages then are of the groups' means.
-    frozen: tells by the layer's path ('backbone/block3/expand/norm') whether
-      its statistics are used and kept as they are even in training.
+    use_scale: whether there is a learned scale.
+    group: number of images that are normalised together in training (ghost
+      batches); 0: the whole batch. The running averages are then those of the
+      groups' means.
+    frozen: says of a layer's path ('backbone/block3/expand/norm') whether its
+      running statistics are used, and not updated, in training too.
   """
 
   momentum: float = 0.99
@@ -175,7 +189,17 @@ class BatchNorm(nn.Module):
   def __call__(
     self, x: jax.Array, train: bool, activation: Activation | None = None
   ) -> jax.Array:
-    """Normalises over all axes but the last; returns the dtype of `x`."""
+    """Normalises over all axes but the last, and applies an activation.
+
+    Args:
+      x: f[..., channels].
+      train: whether the batch's statistics are used, and update the running
+        ones.
+      activation: elementwise, applied last; None for none.
+
+    Returns:
+      f[..., channels] of the dtype of `x`.
+    """
     channels = x.shape[-1]
     factor = 1.0
     if self.use_scale:
@@ -198,11 +222,11 @@ class BatchNorm(nn.Module):
         group=self.group,
       )
       if not self.is_initializing():
-        gathered = self.momentum * weight.value + (1 - self.momentum)
-        rate = (1 - self.momentum) / gathered
+        weight_sum = self.momentum * weight.value + (1 - self.momentum)
+        rate = (1 - self.momentum) / weight_sum
         mean.value = (1 - rate) * mean.value + rate * batch_mean
         var.value = (1 - rate) * var.value + rate * batch_var
-        weight.value = gathered
+        weight.value = weight_sum
       return out
     factor = factor * lax.rsqrt(var.value + self.epsilon)
     offset = bias - mean.value * factor
@@ -212,13 +236,13 @@ class BatchNorm(nn.Module):
 
 
 class FoldedNorm(nn.Module):
-  """What is left of a BatchNorm that was folded into its convolution."""
+  """The bias that is left of a BatchNorm folded into its convolution."""
 
   @nn.compact
   def __call__(
     self, x: jax.Array, train: bool, activation: Activation | None = None
   ) -> jax.Array:
-    """Adds the bias; returns the dtype of `x`."""
+    """Adds the bias and applies an activation; returns the dtype of `x`."""
     if train:
       raise ValueError("a network with folded BatchNorm cannot be trained")
     bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
@@ -284,5 +308,5 @@ class SqueezeExcite(nn.Module):
 
 
 def as_pair(window: int | tuple[int, int]) -> tuple[int, int]:
-  """Height and width of a window that may be one number for both."""
+  """Returns height and width of a window that may be one number for both."""
   return (window, window) if isinstance(window, int) else window

@@ -1,4 +1,4 @@
-"""MobileNetV3, Large and Small.
+"""MobileNetV3: Large and Small.
 
 Howard et al., "Searching for MobileNetV3", arXiv:1905.02244, tables 1 and 2.
 
@@ -63,7 +63,7 @@ _STEM = 16
 
 
 def head(hidden: int, width: float, minimalistic: bool) -> HeadSpec:
-  """The head: one hidden layer without BatchNorm.
+  """Returns the head: one hidden layer without BatchNorm.
 
   Args:
     hidden: its features at width 1.0.

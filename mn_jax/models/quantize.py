@@ -1,7 +1,7 @@
-"""Kernels as 8-bit integers with a scale per output channel, for inference.
+"""Quantization of kernels to 8-bit integers, for inference.
 
-The weights take a quarter of the memory; products are computed in floating
-point, from the dequantised kernels.
+Every output channel has a scale. The weights take a quarter of the memory;
+products are computed in floating point, from the dequantised kernels.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _LARGEST = 127
 
 
 class Quantized(NamedTuple):
-  """A kernel that is `values * scale`.
+  """A quantized kernel; its values are `values * scale`.
 
   Attributes:
     values: i8[..., c] in [-127, 127].
@@ -28,9 +28,9 @@ class Quantized(NamedTuple):
 
 
 def quantize(params: dict) -> dict:
-  """Every 'kernel' as `Quantized`; the rest stays as it is.
+  """Quantizes every 'kernel'; other parameters stay as they are.
 
-  Of a dense layer as of any convolution the output channels are the last axis.
+  The output channels are the last axis, of dense layers and convolutions.
   Rounding to nearest moves no weight by more than half its channel's scale. A
   channel that is not finite stays so, as a scale.
 
@@ -44,7 +44,7 @@ def quantize(params: dict) -> dict:
 
 
 def dequantize(params: dict) -> dict:
-  """Every `Quantized` as f32[..., c]; the rest stays as it is."""
+  """Turns every `Quantized` into f32[..., c]; others stay as they are."""
   return jax.tree.map(
     lambda x: x.values.astype(jnp.float32) * x.scale if _is_quantized(x) else x,
     params,

@@ -1,11 +1,15 @@
-"""The networks by name, and what belongs to each: paper, head, counts."""
+"""The networks by name: MODELS, and how one of them is described and built.
+
+To add a network, write a file with a subclass of `classifier.Backbone`, and add
+a row to MODELS. Its parameters and mult-adds are printed by
+`python -m mn_jax.tools.summary --model=NAME`.
+"""
 
 import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from mn_jax.errors import InputError
@@ -22,97 +26,26 @@ from mn_jax.models import (
   vgg,
   xception,
 )
-from mn_jax.models.classifier import HEADS, Classifier, Head, HeadSpec
-
-
-@dataclasses.dataclass(frozen=True)
-class Conventions:
-  """What a network and its weights have to agree on.
-
-  Attributes:
-    mean, std: normalisation of inputs in [0, 1].
-    padding: of strided convolutions, a rule of `ops.padding`.
-    epsilon: of BatchNorm.
-    norm_scale: whether BatchNorm has a factor.
-    resolution: height and width of the input in pixels.
-    crop: share of the image's short side that is the input's, when whole
-      photographs are classified.
-    interpolation: of the resize before that crop: 'bilinear' or 'bicubic'.
-  """
-
-  mean: tuple[float, float, float]
-  std: tuple[float, float, float]
-  padding: str = "same"
-  epsilon: float = 1e-3
-  norm_scale: bool = True
-  resolution: int = 224
-  crop: float = 0.875
-  interpolation: str = "bilinear"
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """Variants that some of the families have; see their modules."""
-
-  shallow: bool = False
-  separable: bool = True
-  block_dropout: float = 0.0
-  conv_bias: bool = False
-  minimalistic: bool = False
-  stride_in_1x1: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-  """A family's member.
-
-  Attributes:
-    factory: makes the backbone; takes `width`, `norm`, `padding`, `dtype` and
-      the options that are named here.
-    head: the network's own head at a width and with options.
-    paper: where it is defined, with the table.
-    conventions: of training from scratch.
-    params: trainable parameters at width 1.0 and 1000 classes.
-    macs: mult-adds of these at the resolution of the conventions.
-    options: names of the `Options` that it has.
-    min_resolution: the smallest input in pixels.
-  """
-
-  factory: Callable[..., nn.Module]
-  head: Callable[[float, Options], HeadSpec]
-  paper: str
-  conventions: Conventions
-  params: int
-  macs: int
-  options: tuple[str, ...] = ()
-  min_resolution: int = 1
-
+from mn_jax.models.classifier import HEADS, Classifier, Head
+from mn_jax.models.spec import Conventions, ModelSpec, Network, Options
 
 # The authors' code and Keras scale inputs to [-1, 1]: x / 127.5 - 1.
 _HALF = Conventions(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 # Mean and standard deviation of ImageNet's training images (torchvision, timm).
 _IMAGENET = Conventions(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-# The authors' code and Keras leave BatchNorm's factor out: the layer behind its
+# The authors' code and Keras leave BatchNorm's scale out: the layer behind its
 # ReLU makes up for it.
 _INCEPTION = dataclasses.replace(_HALF, norm_scale=False, resolution=299)
+_RESNET = dataclasses.replace(_IMAGENET, padding="symmetric", epsilon=1e-5)
 
 
-def _plain(width: float, options: Options) -> HeadSpec:
-  """Mean over the map, then the logits, whatever the width and the options."""
-  del width, options
-  return HEADS["plain"]
-
-
-def _resnet(depth: int, options: tuple[str, ...], counts: tuple[int, int]):
-  """A ResNet by its depth; `counts` are its parameters and mult-adds."""
-  params, macs = counts
+def _resnet(
+  depth: int, params: int, macs: int, options: tuple[str, ...] = ()
+) -> ModelSpec:
   return ModelSpec(
     factory=functools.partial(resnet.ResNet, depth=depth),
-    head=_plain,
     paper="He et al. 2015, arXiv:1512.03385, table 1",
-    conventions=dataclasses.replace(
-      _IMAGENET, padding="symmetric", epsilon=1e-5
-    ),
+    conventions=_RESNET,
     params=params,
     macs=macs,
     options=options,
@@ -122,7 +55,6 @@ def _resnet(depth: int, options: tuple[str, ...], counts: tuple[int, int]):
 MODELS = {
   "mobilenet_v1": ModelSpec(
     factory=mobilenet_v1.MobileNetV1,
-    head=_plain,
     paper="Howard et al. 2017, arXiv:1704.04861, table 1",
     conventions=_HALF,
     params=4_231_976,
@@ -131,7 +63,6 @@ MODELS = {
   ),
   "mobilenet_v2": ModelSpec(
     factory=mobilenet_v2.MobileNetV2,
-    head=_plain,
     paper="Sandler et al. 2018, arXiv:1801.04381, table 2",
     conventions=_HALF,
     params=3_504_872,
@@ -185,7 +116,6 @@ MODELS = {
   ),
   "inception_v3": ModelSpec(
     factory=inception_v3.InceptionV3,
-    head=_plain,
     paper="Szegedy et al. 2015, arXiv:1512.00567, table 1",
     conventions=_INCEPTION,
     params=23_817_352,
@@ -194,7 +124,6 @@ MODELS = {
   ),
   "inception_resnet_v2": ModelSpec(
     factory=inception_resnet_v2.InceptionResNetV2,
-    head=_plain,
     paper="Szegedy et al. 2016, arXiv:1602.07261, figure 15",
     conventions=_INCEPTION,
     params=55_813_192,
@@ -203,17 +132,16 @@ MODELS = {
   ),
   "xception": ModelSpec(
     factory=xception.Xception,
-    head=_plain,
     paper="Chollet 2016, arXiv:1610.02357, figure 5",
     conventions=dataclasses.replace(_HALF, resolution=299),
     params=22_855_952,
     macs=8_357_403_496,
     min_resolution=7,
   ),
-  "resnet18": _resnet(18, (), (11_689_512, 1_814_073_344)),
-  "resnet34": _resnet(34, (), (21_797_672, 3_663_761_408)),
-  "resnet50": _resnet(50, ("stride_in_1x1",), (25_557_032, 4_089_184_256)),
-  "resnet152": _resnet(152, ("stride_in_1x1",), (60_192_808, 11_513_626_624)),
+  "resnet18": _resnet(18, 11_689_512, 1_814_073_344),
+  "resnet34": _resnet(34, 21_797_672, 3_663_761_408),
+  "resnet50": _resnet(50, 25_557_032, 4_089_184_256, ("stride_in_1x1",)),
+  "resnet152": _resnet(152, 60_192_808, 11_513_626_624, ("stride_in_1x1",)),
   "vgg16": ModelSpec(
     factory=vgg.VGG,
     head=lambda width, _: vgg.head(width),
@@ -235,29 +163,8 @@ MODELS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Network:
-  """All that determines a network's function but its parameters.
-
-  Attributes:
-    name: of the model.
-    num_classes: number of logits.
-    width: width multiplier.
-    head: a name in `classifier.HEADS`, or 'own'.
-    options: variants.
-    conventions: what it agrees on with its weights.
-  """
-
-  name: str
-  num_classes: int
-  width: float
-  head: str
-  options: Options
-  conventions: Conventions
-
-
 def get(name: str) -> ModelSpec:
-  """Looks a network up.
+  """Returns a network's row of MODELS.
 
   Raises:
     InputError: if there is none of that name.
@@ -276,7 +183,7 @@ def describe(
   options: Options | None = None,
   conventions: Conventions | None = None,
 ) -> Network:
-  """A checked `Network`.
+  """Describes a network, checking its head and its options.
 
   Args:
     name: of the model.
@@ -284,7 +191,7 @@ def describe(
     width: width multiplier, above 0.
     head: a name in `classifier.HEADS`, or 'own'.
     options: variants; None for none.
-    conventions: None for those of training from scratch.
+    conventions: of its weights; None for those of training from scratch.
 
   Raises:
     InputError: for an unknown name, or an option that the model lacks.
@@ -314,10 +221,10 @@ def describe(
 
 
 def from_dict(values: dict[str, Any]) -> Network:
-  """A network as `dataclasses.asdict` and JSON gave it away.
+  """Reads a network that `dataclasses.asdict` wrote to JSON.
 
   Raises:
-    KeyError, TypeError: if it is not one of this version.
+    KeyError, TypeError: if its fields are not those of this version.
   """
   return Network(
     **{
@@ -340,15 +247,18 @@ def build(
   freeze_backbone: bool = False,
   folded: bool = False,
 ) -> Classifier:
-  """Makes the module of a network.
+  """Builds the module of a network.
 
   Args:
     network: from `describe`.
     dropout: rate in the head.
-    norm_momentum, norm_debias, norm_group: see `layers.BatchNorm`.
+    norm_momentum, norm_debias, norm_group: momentum, debias and group of
+      `layers.BatchNorm`.
     dtype: compute type: 'float32' or 'bfloat16'.
-    keeps_norm: `frozen` of `layers.BatchNorm`.
-    freeze_backbone: see `classifier.Classifier`.
+    keeps_norm: says of a BatchNorm's path whether its running statistics are
+      used, and not updated, in training too; None for none.
+    freeze_backbone: whether the backbone stays in evaluation mode during
+      training.
     folded: for parameters from `folding.fold`: the backbone has biases
       instead of BatchNorm.
   """
@@ -385,10 +295,14 @@ def build(
 
 
 def check_resolution(name: str, resolution: int) -> None:
-  """Refuses inputs that are too small for a network.
+  """Checks that inputs are large enough for a network.
+
+  Args:
+    name: of the network.
+    resolution: height and width of the input in pixels.
 
   Raises:
-    InputError: if it is.
+    InputError: if they are not.
   """
   smallest = get(name).min_resolution
   if resolution < smallest:

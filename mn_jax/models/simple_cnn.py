@@ -1,4 +1,4 @@
-"""Four convolutions: what a network without any refinement reaches.
+"""Simple CNN: four convolutions, a baseline without any refinement.
 
 No paper defines it. Each convolution is 3x3 with a bias and ReLU, and followed
 by a pooling of 2x2 pixels; the head flattens the map and has one hidden layer.
@@ -20,7 +20,7 @@ MIN_RESOLUTION = 16
 
 
 def head(width: float) -> HeadSpec:
-  """The head: the map flattened, and one hidden layer, at a width."""
+  """Returns the head at a width: the map flattened, and one hidden layer."""
   return HeadSpec(pool=False, hidden=(int(32 * width),))
 
 

@@ -1,4 +1,4 @@
-"""Shapes and initial values of a network, without compiling it."""
+"""Shapes and initial values of a network's variables, without compiling it."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def shapes(module: nn.Module, resolution: int) -> dict:
-  """The variables of a network, without their values.
+  """Returns the shapes of a network's variables.
 
   Args:
     module: a network of this package.
@@ -21,23 +21,23 @@ def shapes(module: nn.Module, resolution: int) -> dict:
     the second is empty.
   """
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  made = jax.eval_shape(
+  traced = jax.eval_shape(
     lambda x: module.init(jax.random.key(0), x, False), image
   )
-  return {"batch_stats": {}, **made}
+  return {"batch_stats": {}, **traced}
 
 
 def initial_values(module: nn.Module, resolution: int, seed: int) -> dict:
-  """Draws `module.init`'s values with NumPy.
+  """Initialises a network's variables, randomly and with NumPy.
 
-  Compiling `module.init` takes 5-25 s, tracing it under one. The values follow
-  the distributions that the layers declare, each drawn from (seed, path), and
-  are the same on every backend.
+  Compiling `module.init` takes 5-25 s, tracing it less than one. The values
+  have the distributions that the layers declare. Each is drawn from (seed,
+  path), so they are the same on every backend.
 
   Args:
     module: a network of this package.
     resolution: input height and width in pixels.
-    seed: of all draws.
+    seed: of the random numbers.
 
   Returns:
     {'params': ..., 'batch_stats': ...}, f32 NumPy arrays; without BatchNorm
@@ -45,10 +45,10 @@ def initial_values(module: nn.Module, resolution: int, seed: int) -> dict:
   """
   flat = flax.traverse_util.flatten_dict(shapes(module, resolution))
   weight = 0.0 if module.norm_debias else 1.0
-  drawn = flax.traverse_util.unflatten_dict(
+  values = flax.traverse_util.unflatten_dict(
     {path: _draw(path, leaf.shape, seed, weight) for path, leaf in flat.items()}
   )
-  return {"batch_stats": {}, **drawn}
+  return {"batch_stats": {}, **values}
 
 
 def _draw(

@@ -23,13 +23,20 @@ MIN_RESOLUTION = 32
 
 
 def head(width: float) -> HeadSpec:
-  """The head: the map flattened, and two hidden layers, at a width."""
+  """Returns the head at a width: the map flattened, and two hidden layers."""
   hidden = int(4096 * width)
   return HeadSpec(pool=False, hidden=(hidden, hidden))
 
 
 class Block(nn.Module):
-  """Convolutions 3x3 with ReLU, then the largest of every 2x2 pixels."""
+  """3x3 convolutions with bias and ReLU, then max pooling of 2x2 pixels.
+
+  Attributes:
+    features: output channels.
+    count: number of convolutions.
+    padding: a rule of `ops.padding`, for the convolutions.
+    dtype: compute type.
+  """
 
   features: int
   count: int

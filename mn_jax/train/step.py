@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from mn_jax.augment import inputs, mix, pipeline
 from mn_jax.config import Config
 from mn_jax.models.classifier import Classifier
-from mn_jax.models.registry import Conventions
+from mn_jax.models.spec import Conventions
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import losses
 from mn_jax.train.rules import Rules, merge
