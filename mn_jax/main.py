@@ -166,7 +166,7 @@ def _train(args: argparse.Namespace) -> int:
     args.num_processes,
     args.process_id,
   )
-  cluster.check(*processes)
+  cluster.check_flags(*processes)
   config = files.load_config(args.config, args.overrides)
   allocator.keep_freed_memory()
   # Slow imports come last: a wrong flag is answered at once.
@@ -176,13 +176,13 @@ def _train(args: argparse.Namespace) -> int:
 
   if args.cpu_devices is not None:
     jax.config.update("jax_num_cpu_devices", args.cpu_devices)
-  cluster.start(*processes, timeout=args.start_timeout)
+  cluster.connect(*processes, timeout=args.start_timeout)
   compile_cache.keep(config.data.cache_dir)
 
   from mn_jax.parallel import watchdog
 
   with watchdog.watched(args.stall_timeout) as reached:
-    cluster.meet()
+    cluster.connect_devices()
 
     from mn_jax.observe.console import Console
     from mn_jax.run import training

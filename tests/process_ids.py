@@ -35,7 +35,7 @@ def main() -> None:
   jax.config.update("jax_num_cpu_devices", devices)
   address = f"127.0.0.1:{port}" if port else None
   given = (count, index) if port else (1, 0)
-  cluster.start("auto", address, *given, timeout=100)
+  cluster.connect("auto", address, *given, timeout=100)
   placed = mesh.HostImages(mesh.make_mesh())
   own = batches(
     process_index=jax.process_index(), process_count=jax.process_count()

@@ -1,9 +1,10 @@
-"""Accelerators by name: what is published of them, each figure with its source.
+"""Published specifications of accelerators, each figure with its source.
 
-Rates are per second and per chip, sizes in bytes. A link's bandwidth is that of
-one direction. Where sources disagree, the maker's page counts, and the figure's
-note says what the other one has. NVIDIA's pages, and the one of the TPUs'
-matrix units, are named as others quote them; they were not opened.
+Rates are per second and per chip, sizes in bytes. The bandwidth of a link is
+that of one direction. Where sources disagree, the manufacturer's page counts,
+and the figure's note has what the other source says. NVIDIA's pages, and the
+page on the TPUs' matrix units, are cited as others quote them; they were not
+opened.
 """
 
 import dataclasses
@@ -21,9 +22,9 @@ class Figure:
   """A published number.
 
   Attributes:
-    value: in bytes, FLOP/s, bytes/s or seconds.
+    value: in bytes, FLOP/s, bytes/s, cycles/s or seconds.
     source: where it is published.
-    note: how it was derived, or who disagrees.
+    note: how it was derived, or which source disagrees.
   """
 
   value: float
@@ -33,14 +34,14 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Torus:
-  """Chips linked to their neighbours, rented as slices.
+  """Chips that are linked to their neighbours, and rented as slices.
 
   Attributes:
     shapes: chips of each slice along each axis, small slices first.
-    ring: chips from which on an axis closes to a ring; a shorter one is a line.
-    whole: whether one axis that is shorter leaves all of them open.
-    hop_seconds: for a message to reach a neighbour.
-    source: of shapes and rings.
+    ring: length from which on an axis is a ring; a shorter one is a line.
+    whole: whether a single shorter axis leaves all axes of a slice open.
+    hop_seconds: latency of a message to a neighbour.
+    source: source of shapes and rings.
   """
 
   shapes: tuple[tuple[int, ...], ...]
@@ -50,16 +51,16 @@ class Torus:
   source: str
 
   def shape(self, count: int) -> tuple[int, ...] | None:
-    """The slice of so many chips; None if there is none.
+    """Returns the shape of a slice of so many chips; None if there is none.
 
-    One chip is always one, if only of a larger slice.
+    A single chip always has one: it may be part of a larger slice.
     """
     if count == 1:
       return (1,) * len(self.shapes[0])
     return next((s for s in self.shapes if math.prod(s) == count), None)
 
   def rings(self, shape: tuple[int, ...]) -> tuple[bool, ...]:
-    """Which axes of a slice are rings."""
+    """Returns whether each axis of a slice is a ring."""
     if self.whole:
       return (min(shape) >= self.ring,) * len(shape)
     return tuple(length >= self.ring for length in shape)
@@ -67,13 +68,13 @@ class Torus:
 
 @dataclasses.dataclass(frozen=True)
 class Nodes:
-  """GPUs behind switches within a node, and nodes in a network.
+  """GPUs that are connected by switches within a node, and nodes by a network.
 
   Attributes:
     size: GPUs of a node.
-    start_seconds: to begin a collective operation.
-    hop_seconds: for a message to reach a GPU of the same node.
-    network_hop_seconds: to reach another node.
+    start_seconds: time to start a collective operation.
+    hop_seconds: latency of a message to a GPU of the same node.
+    network_hop_seconds: latency of a message to another node.
   """
 
   size: int
@@ -88,15 +89,15 @@ class Accelerator:
 
   Attributes:
     name: 'v5e', 'H100'.
-    device_kind: how the names begin that JAX has for it.
-    flops_per_sec: dense products of bfloat16.
-    cycles_per_sec: of its clock; None where no compiler counts cycles.
-    memory_bytes: what a program may use.
-    memory_bytes_per_sec: between the chip and its memory.
-    link_bytes_per_sec: one way, of one link of a torus; of all links of a GPU
-      within its node.
+    device_kind: prefix of JAX's names for it.
+    flops_per_sec: peak of dense bfloat16 products.
+    cycles_per_sec: clock rate; None where no compiler counts cycles.
+    memory_bytes: memory that a program may use.
+    memory_bytes_per_sec: bandwidth between the chip and its memory.
+    link_bytes_per_sec: one way, of one link of a torus, or of all links of a
+      GPU within its node.
     network_bytes_per_sec: one way and per chip, between slices or nodes.
-    layout: how chips are linked.
+    layout: how chips are connected.
   """
 
   name: str
@@ -110,7 +111,7 @@ class Accelerator:
   layout: Torus | Nodes
 
   def figures(self) -> dict[str, Figure]:
-    """All its numbers by name."""
+    """Returns all figures by name, those of the layout included."""
     return {
       field.name: value
       for part in (self, self.layout)
@@ -120,7 +121,7 @@ class Accelerator:
 
 
 def _clock(flops_per_sec: float, flops_per_cycle: int, units: str) -> Figure:
-  """A clock that is published by the peak and the number of matrix units."""
+  """Derives a clock rate from the peak and the number of matrix units."""
   return Figure(
     flops_per_sec / flops_per_cycle,
     f"{_TPU}system-architecture-tpu-vm",
@@ -210,8 +211,8 @@ _ALL = (
     name="v6e",
     device_kind="TPU v6 lite",
     flops_per_sec=Figure(918e12, f"{_TPU}v6e"),
-    # By the page it has 2 units of 256x256, but its compiler multiplies large
-    # matrices at 369,000 FLOPs per cycle, more than these could.
+    # The page says 2 units of 256x256, but its compiler multiplies large
+    # matrices at 369,000 FLOPs per cycle, more than two units could.
     cycles_per_sec=_clock(918e12, 524288, "4 units of 256x256, see the code"),
     memory_bytes=Figure(31.24 * 2**30, _COMPILER, "32 GB in all"),
     memory_bytes_per_sec=Figure(1638e9, f"{_TPU}v6e"),
@@ -266,11 +267,11 @@ _ALL = (
   ),
 )
 
-ACCELERATORS = {each.name: each for each in _ALL}
+ACCELERATORS = {accelerator.name: accelerator for accelerator in _ALL}
 
 
 def of_device_kind(kind: str) -> Accelerator | None:
-  """What a device is, by the name that JAX has for it; None if unknown."""
-  found = [each for each in _ALL if kind.startswith(each.device_kind)]
-  # 'TPU v5' is v5p, and 'TPU v5 lite' begins with it.
-  return max(found, key=lambda each: len(each.device_kind), default=None)
+  """Returns the accelerator that JAX calls so; None if it is unknown."""
+  matches = [a for a in _ALL if kind.startswith(a.device_kind)]
+  # 'TPU v5' is v5p; 'TPU v5 lite', which starts with it, is v5e.
+  return max(matches, key=lambda a: len(a.device_kind), default=None)

@@ -1,9 +1,9 @@
-"""How the processes of a run find each other: by flags, or by their scheduler.
+"""Connects the processes of a run, which flags or a scheduler number.
 
-What schedulers say is read by JAX (`jax.distributed.initialize` knows SLURM,
-Open MPI, Cloud TPU and Kubernetes). This file only asks first whether there is
-more than one process, because JAX would open a port for a single one too, and
-answers what cannot be used in one line.
+JAX reads what a scheduler says (`jax.distributed.initialize` knows SLURM, Open
+MPI, Cloud TPU and Kubernetes). Here it is first asked whether there are several
+processes, because JAX would open a port for a single one too, and problems are
+reported in one line.
 """
 
 import os
@@ -16,14 +16,14 @@ from typing import NoReturn
 from mn_jax.errors import InputError
 
 _BY_FLAGS = "--coordinator, --num-processes and --process-id, or"
-# JAX's own limit is a crash with a trace of its threads; it comes later.
-_LATER = 60
-# How many processes a step of the scheduler has. An allocation may have room
-# for more, which is what JAX reads: a shell in it is a step of one.
+# JAX's own timeout, a crash with a trace of its threads, comes so much later.
+_MARGIN = 60  # seconds
+# The number of processes in a step of the scheduler. JAX reads how many an
+# allocation has room for; a shell within it is a step of one process.
 _STEP_SIZE = {"slurm": "SLURM_STEP_NUM_TASKS", "ompi": "OMPI_COMM_WORLD_SIZE"}
 
 
-def check(
+def check_flags(
   distributed: str, coordinator: str | None, count: int, index: int
 ) -> None:
   """Refuses flags that contradict each other.
@@ -31,8 +31,8 @@ def check(
   Args:
     distributed: 'auto' or 'off'.
     coordinator: HOST:PORT of process 0.
-    count: of processes.
-    index: of this process.
+    count: number of processes.
+    index: index of this process.
 
   Raises:
     InputError: naming the flag.
@@ -40,7 +40,7 @@ def check(
   if count < 1 or not 0 <= index < count:
     raise InputError(
       f"--process-id, --num-processes: got {index} of {count}; valid: 0 to "
-      "the number of processes less one"
+      "the number of processes minus one"
     )
   if count > 1 and not coordinator:
     raise InputError(
@@ -58,7 +58,7 @@ def check(
     )
 
 
-def start(
+def connect(
   distributed: str,
   coordinator: str | None,
   count: int,
@@ -66,19 +66,21 @@ def start(
   *,
   timeout: int,
 ) -> None:
-  """Connects this process with the others, if there are any.
+  """Connects this process with the others of its run, if there are any.
 
-  Ends the program, with one line and exit code 1, if they do not come.
+  If they do not all start, it ends the program with one line and exit code 1.
 
   Args:
-    distributed, coordinator, count, index: see `check`; without a coordinator
-      the scheduler is asked.
+    distributed: 'auto', or 'off' to ignore a scheduler.
+    coordinator: HOST:PORT of process 0; None: what the scheduler says.
+    count: number of processes, with a coordinator.
+    index: index of this process, with a coordinator.
     timeout: seconds to wait for all processes.
 
   Raises:
-    InputError: if a scheduler does not say what has to be known.
+    InputError: if the scheduler does not say how the processes find each other.
   """
-  # Slow; a wrong flag is answered before.
+  # Slow to import; wrong flags are reported before.
   import jax
 
   options: dict = {}
@@ -87,7 +89,7 @@ def start(
       "coordinator_address": coordinator,
       "num_processes": count,
       "process_id": index,
-      # Flags win: no scheduler is asked, not even for the local devices.
+      # Flags take precedence over a scheduler, also for the local devices.
       "cluster_detection_method": "deactivate",
     }
     # By default the service listens on every address of the machine.
@@ -100,7 +102,7 @@ def start(
   timer.start()
   try:
     jax.distributed.initialize(
-      **options, initialization_timeout=timeout + _LATER
+      **options, initialization_timeout=timeout + _MARGIN
     )
   except (RuntimeError, ValueError, OSError) as error:
     raise _not_found(str(error)) from None
@@ -108,11 +110,11 @@ def start(
     timer.cancel()
 
 
-def meet() -> None:
-  """Opens the connections between the devices of all processes, if several.
+def connect_devices() -> None:
+  """Opens the connections between the devices of several processes.
 
-  Gloo, which connects CPUs, waits 30 seconds for the others. Later they may be
-  further apart, when one of them decodes images that the others have.
+  Gloo, which connects CPUs, waits 30 seconds for the other processes. Later,
+  one that decodes images may be further behind.
   """
   import jax
   from jax.experimental import multihost_utils
@@ -122,24 +124,24 @@ def meet() -> None:
 
 
 def free_port() -> int:
-  """A port of this machine's loopback at which nobody listens just now."""
+  """Returns a port of this machine's loopback that is not in use."""
   with socket.socket() as listener:
     listener.bind(("127.0.0.1", 0))
     return listener.getsockname()[1]
 
 
 def _count_scheduled() -> int:
-  """Processes that a scheduler has started for this run; 1 without one.
+  """Returns how many processes a scheduler has started; 1 without a scheduler.
 
   Raises:
-    InputError: if there are several, or may be, and JAX cannot tell.
+    InputError: if there may be several, and JAX cannot tell.
   """
-  # JAX has no public name for the question alone.
+  # JAX has no public function that only detects a scheduler.
   from jax._src import clusters
 
   for kind in clusters.ClusterEnv._cluster_types:
-    # Only an indexed Job of Kubernetes numbers its processes. Asking for more
-    # than that would have to be paid by every other pod with a warning.
+    # Only an indexed Job of Kubernetes numbers its processes. In any other pod
+    # the question would cause a warning.
     is_pod = kind is clusters.K8sCluster
     if kind.opt_in_only_method or (
       is_pod and "JOB_COMPLETION_INDEX" not in os.environ
@@ -165,7 +167,7 @@ def _not_found(reason: str) -> InputError:
 
 
 def _give_up(coordinator: str | None, timeout: int) -> NoReturn:
-  """Ends the program, whose main thread waits for the other processes."""
+  """Ends the program while its main thread waits for the other processes."""
   from jax._src import distributed
 
   address = coordinator or distributed.global_state.coordinator_address

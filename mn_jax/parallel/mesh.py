@@ -1,4 +1,4 @@
-"""The mesh, and how arrays get onto it; the only file that knows devices."""
+"""The mesh of devices, shardings, and how batches get onto the devices."""
 
 import math
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from mn_jax.parallel import accelerators
 
 Batch = dict[str, np.ndarray]
 
-# Of a device's free memory; the rest is for the training step.
+# Share of a device's free memory; the rest is for the training step.
 _IMAGES_SHARE = 0.6
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """Devices along one axis, 'data'; by default all of all processes."""
+  """Makes a mesh with one axis, 'data', by default of all devices."""
   devices = jax.devices() if devices is None else devices
-  # Not `jax.make_mesh`, which orders a TPU slice as a ring: a process has a
-  # contiguous share of every batch, and the place of an image in it must not
-  # depend on the machine.
+  # Not `jax.make_mesh`, which orders a TPU slice as a ring: each process has a
+  # contiguous share of every batch, and an image's position in the batch must
+  # not depend on the machine.
   ordered = sorted(devices, key=lambda d: (d.process_index, d.id))
   return Mesh(np.array(ordered), ("data",), axis_types=(AxisType.Auto,))
 
@@ -39,10 +39,10 @@ def check_batch_size(
   """Refuses a batch that does not divide among the devices.
 
   Args:
-    field: of the config.
-    batch_size: images over all devices.
-    accumulate: micro-batches that it is divided into.
-    num_devices: that share it; None: all of this run.
+    field: field of the config, or flag, for the error.
+    batch_size: images on all devices together.
+    accumulate: micro-batches that the batch is divided into.
+    num_devices: devices that share the batch; None: all of this run.
 
   Raises:
     InputError: naming the field.
@@ -57,33 +57,38 @@ def check_batch_size(
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """The sharding of what every device holds whole."""
+  """Returns the sharding of arrays that every device holds whole."""
   return NamedSharding(mesh, P())
 
 
 def by_example(mesh: Mesh, *, axis: int = 0) -> NamedSharding:
-  """The sharding of batches: the axis of examples over the devices."""
+  """Returns the sharding of batches, whose examples are divided among devices.
+
+  Args:
+    mesh: the devices.
+    axis: axis of the examples.
+  """
   return NamedSharding(mesh, P(*[None] * axis, "data"))
 
 
 def stack(batches: Sequence[Batch]) -> Batch:
-  """Batches as one, along a leading axis."""
+  """Stacks batches along a new leading axis."""
   keys = batches[0].keys()
   return {key: np.stack([batch[key] for batch in batches]) for key in keys}
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-  """Puts host values, equal on all processes, onto every device."""
+  """Puts values of the host, equal in all processes, onto every device."""
   return jax.device_put(tree, replicated(mesh))
 
 
 def num_devices() -> int:
-  """The devices of this run, those of all processes."""
+  """Returns the number of devices of all processes."""
   return jax.device_count()
 
 
 def device_kind() -> str:
-  """The devices of this run, in words."""
+  """Returns the number and kind of the devices, as '4 x cpu'."""
   return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
 
 
@@ -93,15 +98,15 @@ def is_cpu() -> bool:
 
 
 def peak_flops() -> float | None:
-  """bfloat16 peak of all devices in FLOP/s, or None where it is not known."""
-  found = accelerators.of_device_kind(jax.devices()[0].device_kind)
-  if found is None:
+  """Returns the bfloat16 peak of all devices in FLOP/s; None if unknown."""
+  chip = accelerators.of_device_kind(jax.devices()[0].device_kind)
+  if chip is None:
     return None
-  return found.flops_per_sec.value * jax.device_count()
+  return chip.flops_per_sec.value * jax.device_count()
 
 
 def _free_bytes(device: jax.Device) -> float:
-  """Free memory of a device; infinite where it does not tell, as CPUs."""
+  """Returns the free memory of a device; infinite if unknown, as for CPUs."""
   stats = device.memory_stats()
   if not stats or "bytes_limit" not in stats:
     return math.inf
@@ -109,17 +114,20 @@ def _free_bytes(device: jax.Device) -> float:
 
 
 class HostImages:
-  """Sends every batch, pixels included, from the host."""
+  """Sends every batch from the host, with its pixels."""
 
   def __init__(self, mesh: Mesh):
     self._mesh = mesh
 
   def put(self, batch: Batch, *, axis: int = 0) -> dict[str, jax.Array]:
-    """This process's share of a batch -> the global batch on the mesh.
+    """Puts this process's share of a batch onto the mesh.
 
     Args:
-      batch: one, or several stacked.
-      axis: that of its examples.
+      batch: one batch, or several stacked.
+      axis: axis of the examples.
+
+    Returns:
+      The batch of all processes.
     """
     sharding = by_example(self._mesh, axis=axis)
     return {
@@ -129,14 +137,14 @@ class HostImages:
 
 
 class DeviceImages:
-  """Keeps all pixels on every device; batches then carry row numbers."""
+  """Keeps the pixels of all images on every device; batches hold their rows."""
 
   def __init__(self, mesh: Mesh, images: np.ndarray):
-    """Sends the images.
+    """Sends all images to every device.
 
     Args:
       mesh: the devices.
-      images: u8[n, h, w, 3] or extracted features.
+      images: u8[n, h, w, 3], or features f[n, ...].
 
     Raises:
       InputError: if they leave too little of a device's memory to train in.
@@ -159,6 +167,15 @@ class DeviceImages:
     ]
 
   def put(self, batch: Batch, *, axis: int = 0) -> dict[str, jax.Array]:
-    """As `HostImages.put`, for a batch without 'image'."""
-    sent = self._host.put(batch, axis=axis)
-    return {**sent, "image": self._gather[axis](self._images, sent["id"])}
+    """Puts this process's share of a batch onto the mesh, and gathers images.
+
+    Args:
+      batch: one batch without 'image', or several stacked; 'id' has the rows of
+        the images.
+      axis: axis of the examples.
+
+    Returns:
+      The batch of all processes, with 'image'.
+    """
+    put = self._host.put(batch, axis=axis)
+    return {**put, "image": self._gather[axis](self._images, put["id"])}

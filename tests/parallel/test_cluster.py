@@ -82,14 +82,14 @@ def test_a_scheduler_that_cannot_be_asked_is_one_line(
 @pytest.mark.parametrize("distributed", ["auto", "off"])
 def test_a_single_process_starts_nothing(environment, distributed, capfd):
   environment({**STEP, "SLURM_STEP_NUM_TASKS": "1"})
-  cluster.start(distributed, None, 1, 0, timeout=1)
+  cluster.connect(distributed, None, 1, 0, timeout=1)
   assert not jax.distributed.is_initialized()
   assert capfd.readouterr() == ("", "")
 
 
 def test_off_ignores_a_scheduler(environment):
   environment(STEP)
-  cluster.start("off", None, 1, 0, timeout=1)
+  cluster.connect("off", None, 1, 0, timeout=1)
   assert not jax.distributed.is_initialized()
 
 
@@ -107,11 +107,11 @@ def test_off_ignores_a_scheduler(environment):
 )
 def test_contradictions_are_refused(flags, message):
   with pytest.raises(InputError) as caught:
-    cluster.check(*flags)
+    cluster.check_flags(*flags)
   assert message in str(caught.value)
 
 
 def test_flags_that_fit_are_taken():
-  cluster.check("auto", None, 1, 0)
-  cluster.check("off", None, 1, 0)
-  cluster.check("auto", "[::1]:1234", 4, 3)
+  cluster.check_flags("auto", None, 1, 0)
+  cluster.check_flags("off", None, 1, 0)
+  cluster.check_flags("auto", "[::1]:1234", 4, 3)
