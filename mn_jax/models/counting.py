@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mn_jax.models import layers
+from mn_jax.ops import padding as padding_lib
 
 _STATISTICS = ("mean", "var")
 
@@ -22,15 +24,22 @@ class Layer:
     path: its name, 'backbone/block3/depthwise/conv'.
     kind: 'conv 1x1', 'conv 1x7' (height, width), 'depthwise 3x3', 'dense' or
       'norm'.
-    output: shape of its output without the batch.
+    input, output: their shapes without the batch.
     shapes: of its tensors by name: 'kernel', 'bias', 'scale', and the running
       statistics 'mean' and 'var'.
+    window: kernel height and width in pixels; (1, 1) but for convolutions.
+    stride: of a convolution, in both directions.
+    padding: of a convolution, in pixels; see `ops.padding`.
   """
 
   path: str
   kind: str
+  input: tuple[int, ...]
   output: tuple[int, ...]
   shapes: Mapping[str, tuple[int, ...]]
+  window: tuple[int, int] = (1, 1)
+  stride: int = 1
+  padding: padding_lib.Padding = ((0, 0), (0, 0))
 
   @property
   def kernel(self) -> int:
@@ -89,37 +98,39 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
     module: a network of this package.
     resolution: input height and width in pixels.
   """
+  calls: dict[tuple[str, ...], dict[str, Any]] = {}
+
+  def record(call: Callable, args: tuple, kwargs: dict, context: Any) -> Any:
+    output = call(*args, **kwargs)
+    layer = context.module
+    kind = _kind(layer)
+    if kind is not None and context.method_name == "__call__":
+      shape = args[0].shape
+      fields = {"kind": kind, "input": shape[1:], "output": output.shape[1:]}
+      if isinstance(layer, layers.Conv | layers.DepthwiseConv):
+        window = layers.as_pair(layer.window)
+        fields |= {"window": window, "stride": layer.stride}
+        fields["padding"] = padding_lib.resolve(
+          layer.padding, shape[1:3], window, layer.stride
+        )
+      calls[layer.path] = fields
+    return output
+
+  # One trace gives the parameters and how each layer is called.
   image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), jnp.float32)
-  kinds: dict[tuple[str, ...], str] = {}
-
-  def is_layer(child: nn.Module, _: str) -> bool:
-    kind = _kind(child)
-    if kind is not None:
-      kinds[child.path] = kind
-    return kind is not None
-
-  # One trace gives the parameters and what each layer returns.
-  traced = jax.eval_shape(
-    lambda x: module.init(
-      jax.random.key(0), x, False, capture_intermediates=is_layer, mutable=True
-    ),
-    image,
-  )
-  outputs = flax.traverse_util.flatten_dict(traced["intermediates"])
+  with nn.intercept_methods(record):
+    variables = jax.eval_shape(
+      lambda x: module.init(jax.random.key(0), x, False), image
+    )
   shapes: dict[tuple[str, ...], dict[str, tuple[int, ...]]] = {}
   for collection in ("params", "batch_stats"):
-    tensors = flax.traverse_util.flatten_dict(traced.get(collection, {}))
+    tensors = flax.traverse_util.flatten_dict(variables.get(collection, {}))
     for (*path, name), tensor in tensors.items():
       if collection == "params" or name in _STATISTICS:
         shapes.setdefault(tuple(path), {})[name] = tensor.shape
   return [
-    Layer(
-      path="/".join(path),
-      kind=kind,
-      output=outputs[(*path, "__call__")][0].shape[1:],
-      shapes=shapes[path],
-    )
-    for path, kind in kinds.items()
+    Layer(path="/".join(path), shapes=shapes[path], **fields)
+    for path, fields in calls.items()
   ]
 
 

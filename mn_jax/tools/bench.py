@@ -61,7 +61,7 @@ def _parser() -> Parser:
     "--repeats",
     metavar="COUNT",
     type=number(int, 0),
-    help="timed turns (default: 11 of networks, 7 of operations, 3 of the "
+    help="timed repeats (default: 11 of networks, 7 of operations, 3 of the "
     "input path)",
   )
   parser.add_argument(
@@ -152,7 +152,7 @@ def _add_case(parser: Parser) -> None:
 
 
 def _add_peers(parser: Parser) -> None:
-  """Adds what describes the other sides and how all sides run."""
+  """Adds what describes the peers and how all libraries run."""
   parser.add_argument(
     "--peer",
     metavar="NAMES",
@@ -176,8 +176,8 @@ def _add_peers(parser: Parser) -> None:
     "--allocator",
     choices=tuple(side_process.ALLOCATORS),
     default=_ALLOCATOR,
-    help="memory allocator of all sides: glibc keeping freed memory, glibc as "
-    f"it is, or jemalloc (default: {_ALLOCATOR})",
+    help="memory allocator of all libraries: glibc keeping freed memory, "
+    f"glibc as it is, or jemalloc (default: {_ALLOCATOR})",
   )
   parser.add_argument(
     "--channels-last",
@@ -186,18 +186,19 @@ def _add_peers(parser: Parser) -> None:
     help="layout of images in torch; auto: on for GPUs, the faster one on CPUs",
   )
   parser.add_argument(
-    "--steps-per-turn",
+    "--steps-per-repeat",
     metavar="COUNT",
     type=number(int, 1),
     default=1,
-    help="steps of a side in a turn (default: 1)",
+    help="steps between two waits for the device (default: 1)",
   )
   parser.add_argument(
     "--timeout",
     metavar="SECONDS",
     type=number(float, 1),
     default=_TIMEOUT,
-    help=f"limit of a side that does not answer (default: {_TIMEOUT:g})",
+    help="limit of a side process that does not answer (default: "
+    f"{_TIMEOUT:g})",
   )
 
 
@@ -236,7 +237,7 @@ def _model(args: argparse.Namespace) -> dict:
     _case(args),
     args.peer,
     repeats=args.repeats or 11,
-    steps=args.steps_per_turn,
+    steps=args.steps_per_repeat,
     timeout=args.timeout,
     channels_last=args.channels_last,
     python_of=python_of,

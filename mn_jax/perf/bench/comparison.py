@@ -150,7 +150,7 @@ def summarize(seconds: Sequence[float], batch: int) -> dict[str, Any]:
     "min_seconds": low,
     "max_seconds": high,
     "quartile_seconds": [quarter, three_quarters],
-    "turns": len(seconds),
+    "repeats": len(seconds),
   }
 
 

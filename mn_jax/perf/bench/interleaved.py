@@ -1,4 +1,4 @@
-"""Interleaved timing: side processes that take their steps in turn.
+"""Interleaved timing of steps in several live processes.
 
 Ratios of interleaved steps hold on a machine whose speed drifts; times that
 were measured one after the other do not. Every library is a live process of its

@@ -84,7 +84,7 @@ CASES: dict[str, list[Case]] = {
       [(224, 256), (224, 1024), (50, 1024), (50, 4096)],
       _BF16,
       # Several steps between two waits, as in training.
-      "--steps-per-turn=10",
+      "--steps-per-repeat=10",
       _GPU_PEERS,
     ),
     *_operations(_MOBILENETS, [(224, 256), (50, 1024)], _BF16),

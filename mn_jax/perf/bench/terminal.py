@@ -30,7 +30,7 @@ def _model(console: Console, report: Mapping[str, Any]) -> None:
   speed.show(
     console, f"{case['mode']}: {tables.title(report)}, {ours['device']}"
   )
-  cost.show(console, f"Spread of {ours['turns']} repeats, and cost")
+  cost.show(console, f"Spread of {ours['repeats']} repeats, and cost")
   console.line(
     f"Floor: {floors['images_per_sec']:,.0f} images/s: arithmetic allows "
     f"{floors['flop_images_per_sec']:,.0f} "

@@ -12,7 +12,7 @@ def test_summary_of_seconds():
   assert summary["median_seconds"] == 0.3
   assert (summary["min_seconds"], summary["max_seconds"]) == (0.1, 0.5)
   assert summary["quartile_seconds"] == pytest.approx([0.2, 0.4])
-  assert summary["turns"] == 5
+  assert summary["repeats"] == 5
 
 
 def test_ratio_is_above_one_where_the_peer_is_slower():

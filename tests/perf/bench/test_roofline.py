@@ -8,12 +8,15 @@ from mn_jax.perf.bench import roofline
 from tests.perf.bench import toy_case
 
 LAYERS = [
-  Layer("stem/conv", "conv 3x3", (4, 4, 3), (2, 2, 8), macs=900),
-  Layer("stem/norm", "norm", (2, 2, 8), (2, 2, 8)),
-  Layer("block/conv", "conv 1x1", (2, 2, 8), (2, 2, 16), macs=100),
-  Layer("block/norm", "norm", (2, 2, 16), (2, 2, 16)),
-  Layer("logits", "dense", (16,), (2,)),
+  Layer(
+    "stem/conv", "conv 3x3", (4, 4, 3), (2, 2, 8), {"kernel": (3, 3, 3, 8)}
+  ),
+  Layer("stem/norm", "norm", (2, 2, 8), (2, 2, 8), {}),
+  Layer("block/conv", "conv 1x1", (2, 2, 8), (2, 2, 16), {"kernel": (8, 16)}),
+  Layer("block/norm", "norm", (2, 2, 16), (2, 2, 16), {}),
+  Layer("logits", "dense", (16,), (2,), {"kernel": (16, 2)}),
 ]
+MACS = 4 * 3 * 3 * 3 * 8 + 4 * 8 * 16 + 16 * 2
 
 
 def count(**options):
@@ -24,7 +27,7 @@ def test_bytes_of_inference_by_hand():
   work = count(train=False, dtype="float32")
   read, written = 48 + 32 + 16, 32 + 64 + 2
   assert work.bytes == 4 * (read + written) + 4 * 50 / 10
-  assert work.flops == 2000
+  assert work.flops == 2 * MACS
 
 
 def test_bytes_of_training_by_hand():
@@ -33,7 +36,7 @@ def test_bytes_of_training_by_hand():
   convolutions = 2 * (48 + 32) + 3 * (32 + 64) + 3 * (16 + 2)
   norms = 8 * (32 + 64)
   assert work.bytes == 2 * (convolutions + norms) + 4 * 10 * 50 / 10
-  assert work.flops == 3 * 2000
+  assert work.flops == 3 * 2 * MACS
 
 
 def test_seconds_of_arithmetic_and_of_memory():

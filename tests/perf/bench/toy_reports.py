@@ -13,7 +13,7 @@ SIDE = {
   "median_seconds": 0.02,
   "min_seconds": 0.01,
   "max_seconds": 0.03,
-  "turns": 7,
+  "repeats": 7,
   "compile_seconds": 7.2,
   "peak_memory_bytes": 3 << 20,
   "peak_device_memory_bytes": None,
