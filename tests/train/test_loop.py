@@ -1,21 +1,19 @@
-"""The training loop's contract, held to a run that only writes down calls."""
+"""The training loop's contract, checked with a run that only records calls."""
 
 import contextlib
+import functools
 import itertools
-
-import pytest
 
 from mn_jax.config.plan import Cadence, Plan
 from mn_jax.train import loop
 
 
-class Recorded:
+class Recorder:
   """A run whose state is the number of steps taken."""
 
-  improves_at = worse_after = None
-
-  def __init__(self, step=0):
+  def __init__(self, step=0, improves_at=None, worse_after=1000):
     self.step, self.calls = step, []
+    self.improves_at, self.worse_after = improves_at, worse_after
 
   @property
   def improved(self):
@@ -23,7 +21,7 @@ class Recorded:
 
   @property
   def out_of_patience(self):
-    return self.worse_after is not None and self.step >= self.worse_after
+    return self.step >= self.worse_after
 
   def start(self):
     return self.step
@@ -52,43 +50,36 @@ class Recorded:
   def log(self):
     self.calls.append("log")
 
-  def validate(self, state):
-    assert state == self.step
-    self.calls.append("validate")
-
-  def save(self, state):
-    assert state == self.step
-    self.calls.append("save")
-
-  def stop(self, state):
-    assert state == self.step
-    self.calls.append("stop")
-
   def wait(self):
     self.calls.append("wait")
 
+  def _call(self, name, state):
+    assert state == self.step
+    self.calls.append(name)
 
-def plan(total=4, log=2, evaluate=3, save=4):
-  return Plan(
-    total_steps=total,
+  validate = functools.partialmethod(_call, "validate")
+  save = functools.partialmethod(_call, "save")
+  stop = functools.partialmethod(_call, "stop")
+
+
+def train(run, stop_requested=lambda step: False):
+  """Four steps; logged every 2, validated every 3, saved every 4."""
+  plan = Plan(
+    total_steps=4,
     warmup_steps=0,
     steps_per_epoch=1.0,
-    log=Cadence(log, 1, total),
-    evaluate=Cadence(evaluate, 1, total),
-    save=Cadence(save, 1, total),
+    log=Cadence(2, 1, 4),
+    evaluate=Cadence(3, 1, 4),
+    save=Cadence(4, 1, 4),
     profile=(),
     steps_per_dispatch=1,
   )
+  return loop.train(run, plan, stop_requested)
 
 
-def never(step):
-  del step
-  return False
-
-
-def test_log_validate_save_in_this_order_after_completed_updates():
-  run = Recorded()
-  assert loop.train(run, plan(), never) == 4
+def test_log_validate_and_save_follow_completed_updates_in_this_order():
+  run = Recorder()
+  assert train(run) == 4
   assert run.calls == [
     *("data", "step 1"),
     *("data", "step 2", "log"),
@@ -98,40 +89,37 @@ def test_log_validate_save_in_this_order_after_completed_updates():
   ]
 
 
-def test_a_resumed_run_takes_the_rest():
-  run = Recorded(step=3)
-  assert loop.train(run, plan(), never) == 4
+def test_a_resumed_run_takes_the_remaining_steps():
+  run = Recorder(step=3)
+  assert train(run) == 4
   assert run.calls[:2] == ["data", "step 4"]
 
 
 def test_an_improvement_is_saved_at_once():
-  run = Recorded()
-  run.improves_at = 3
-  loop.train(run, plan(), never)
+  run = Recorder(improves_at=3)
+  train(run)
   assert run.calls.index("save") == run.calls.index("step 4") - 2
 
 
-@pytest.mark.parametrize("stop_at", [0, 2])
-def test_a_stop_is_asked_for_before_each_dispatch(stop_at):
-  run, asked = Recorded(), []
+def test_a_stop_may_be_requested_before_each_dispatch():
+  for stop_at in (0, 2):
+    run, steps = Recorder(), []
 
-  def stop_requested(step):
-    asked.append(step)
-    return step == stop_at
+    def stop_requested(step, steps=steps, stop_at=stop_at):
+      steps.append(step)
+      return step == stop_at
 
-  assert loop.train(run, plan(), stop_requested) is None
-  assert asked == [*range(stop_at + 1)]
-  assert run.step == stop_at
-  assert run.calls[-1] == "stop"
+    assert train(run, stop_requested) is None
+    assert steps == [*range(stop_at + 1)]
+    assert run.step == stop_at
+    assert run.calls[-1] == "stop"
 
 
 def test_a_run_out_of_patience_is_saved_and_ends():
-  run = Recorded()
-  run.worse_after = 2
-  assert loop.train(run, plan(), never) == 2
+  run = Recorder(worse_after=2)
+  assert train(run) == 2
   assert run.calls[-2:] == ["save", "wait"]
-  # So does one that was so when it was saved.
-  again = Recorded(step=2)
-  again.worse_after = 2
-  assert loop.train(again, plan(), never) == 2
-  assert again.calls == ["wait"]
+  # A checkpoint that was out of patience when saved takes no further step.
+  resumed = Recorder(step=2, worse_after=2)
+  assert train(resumed) == 2
+  assert resumed.calls == ["wait"]

@@ -9,184 +9,130 @@ import sklearn.utils.class_weight
 
 from mn_jax.train import losses
 
-
-def _case(n: int = 50, classes: int = 4):
-  rng = np.random.default_rng(0)
-  logits = 5 * rng.normal(size=(n, classes)).astype(np.float32)
-  return logits, rng.integers(0, classes, n).astype(np.int32)
-
-
-def _one_hot(labels, classes: int = 4) -> jax.Array:
-  return jnp.asarray(np.eye(classes, dtype=np.float32)[labels])
+_DRAW = np.random.default_rng(0)
+LOGITS = 5 * _DRAW.normal(size=(50, 4)).astype(np.float32)
+LABELS = _DRAW.integers(0, 4, 50).astype(np.int32)
+SOFT_TARGETS = _DRAW.dirichlet(np.ones(4), 50).astype(np.float32)
+# In float64, what the losses are compared with.
+LOG_P = LOGITS - np.log(np.exp(np.float64(LOGITS)).sum(1, keepdims=True))
 
 
-def _soft(n: int = 50, classes: int = 4) -> np.ndarray:
-  draw = np.random.default_rng(1)
-  return draw.dirichlet(np.ones(classes), n).astype(np.float32)
+def _one_hot(labels, classes: int = 4) -> np.ndarray:
+  return np.eye(classes, dtype=np.float32)[labels]
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-  logits = logits.astype(np.float64)
-  return logits - np.log(np.exp(logits).sum(1, keepdims=True))
-
-
-def test_cross_entropy_is_scikit_learns_log_loss():
-  logits, labels = _case()
-  loss = losses.cross_entropy(jnp.asarray(logits), _one_hot(labels))
-  assert loss.shape == labels.shape
-  assert loss.dtype == jnp.float32
-  expected = sklearn.metrics.log_loss(labels, np.exp(_log_softmax(logits)))
-  assert np.mean(np.float64(loss)) == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
-def test_label_smoothing_spreads_its_share_over_all_classes(smoothing):
-  logits, labels = _case()
+def _loss(targets, **options) -> np.ndarray:
   loss = losses.cross_entropy(
-    jnp.asarray(logits), _one_hot(labels), label_smoothing=smoothing
+    jnp.asarray(LOGITS), jnp.asarray(targets), **options
   )
-  log_p = _log_softmax(logits)
-  right = log_p[np.arange(len(labels)), labels]
-  expected = -(1 - smoothing) * right - smoothing * log_p.mean(1)
-  np.testing.assert_allclose(loss, expected, rtol=1e-5, atol=1e-5)
+  assert loss.shape == LABELS.shape
+  assert loss.dtype == np.float32
+  return np.asarray(loss)
 
 
-def test_soft_targets_weigh_the_losses_of_their_classes():
-  logits, _ = _case()
-  targets = _soft()
-  found = losses.cross_entropy(jnp.asarray(logits), jnp.asarray(targets))
-  expected = -(targets * _log_softmax(logits)).sum(1)
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+def _assert_close(actual, expected, rtol=1e-5, atol=1e-5):
+  np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_focal_loss_without_gamma_is_cross_entropy_to_the_bit(smoothing):
-  logits, _ = _case()
-  plain, focal = (
-    losses.cross_entropy(
-      jnp.asarray(logits), jnp.asarray(_soft()), label_smoothing=smoothing, **kw
+def test_cross_entropy():
+  expected = sklearn.metrics.log_loss(LABELS, np.exp(LOG_P))
+  loss = _loss(_one_hot(LABELS))
+  assert np.mean(np.float64(loss)) == pytest.approx(expected, rel=1e-5)
+  _assert_close(_loss(SOFT_TARGETS), -(SOFT_TARGETS * LOG_P).sum(1))
+  # Label smoothing spreads its share over all classes.
+  log_p = LOG_P[np.arange(50), LABELS]
+  for smoothing in (0.0, 0.1, 0.9):
+    loss = _loss(_one_hot(LABELS), label_smoothing=smoothing)
+    _assert_close(loss, -(1 - smoothing) * log_p - smoothing * LOG_P.mean(1))
+
+
+def test_focal_loss_equals_the_formula_of_the_paper():
+  log_p = LOG_P[np.arange(50), LABELS]
+  for gamma in (0.5, 2.0, 5.0):
+    loss = _loss(_one_hot(LABELS), focal_gamma=gamma)
+    expected = -((1 - np.exp(log_p)) ** gamma) * log_p
+    _assert_close(loss, expected, rtol=1e-4, atol=1e-7)
+  # That of soft targets is the mean of the classes.
+  per_class = [
+    _loss(_one_hot(np.full(50, c)), focal_gamma=2.0) for c in range(4)
+  ]
+  expected = (SOFT_TARGETS * np.stack(per_class, 1)).sum(1)
+  _assert_close(_loss(SOFT_TARGETS, focal_gamma=2.0), expected, atol=1e-6)
+
+
+def test_focal_loss_without_gamma_is_cross_entropy_to_the_bit():
+  for smoothing in (0.0, 0.2):
+    plain, focal, near = (
+      _loss(SOFT_TARGETS, label_smoothing=smoothing, **options)
+      for options in ({}, {"focal_gamma": 0.0}, {"focal_gamma": 1e-6})
     )
-    for kw in ({}, {"focal_gamma": 0.0})
-  )
-  np.testing.assert_array_equal(plain, focal)
-  near = losses.cross_entropy(
-    jnp.asarray(logits),
-    jnp.asarray(_soft()),
-    label_smoothing=smoothing,
-    focal_gamma=1e-6,
-  )
-  np.testing.assert_allclose(near, plain, rtol=1e-4)
+    np.testing.assert_array_equal(plain, focal)
+    np.testing.assert_allclose(near, plain, rtol=1e-4)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 2.0, 5.0])
-def test_focal_loss_is_that_of_the_paper(gamma):
-  logits, labels = _case()
-  found = losses.cross_entropy(
-    jnp.asarray(logits), _one_hot(labels), focal_gamma=gamma
-  )
-  log_p = _log_softmax(logits)[np.arange(len(labels)), labels]
-  expected = -((1 - np.exp(log_p)) ** gamma) * log_p
-  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
-
-
-def test_focal_loss_of_soft_targets_is_the_mean_of_the_classes():
-  logits, _ = _case()
-  targets = _soft()
-  found = losses.cross_entropy(
-    jnp.asarray(logits), jnp.asarray(targets), focal_gamma=2.0
-  )
-  expected = sum(
-    targets[:, c]
-    * np.asarray(
-      losses.cross_entropy(
-        jnp.asarray(logits), _one_hot(np.full(50, c)), focal_gamma=2.0
-      )
-    )
-    for c in range(4)
-  )
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("gamma", [0.01, 0.5, 1.0, 2.0])
-def test_focal_loss_of_extreme_logits_has_a_finite_slope(gamma):
+def test_extreme_logits_have_finite_losses_and_gradients():
   logits = jnp.asarray([[1e4, -1e4], [17, 0], [0, 0], [-1e4, 1e4]], jnp.float32)
-  labels = np.zeros(4, int)
-  value, grads = jax.value_and_grad(
-    lambda x: jnp.sum(
-      losses.cross_entropy(x, _one_hot(labels, 2), focal_gamma=gamma)
-    )
-  )(logits)
-  assert np.isfinite(value)
-  assert np.isfinite(grads).all()
-  np.testing.assert_allclose(grads[0], 0, atol=1e-6)
-  # Far on the wrong side it is the cross-entropy.
-  np.testing.assert_allclose(grads[3], [-1, 1], atol=1e-5)
+  targets = _one_hot(np.zeros(4, int), 2)
+  for gamma in (0.0, 0.01, 2.0):
+    value, grads = jax.value_and_grad(
+      lambda x, g=gamma: jnp.sum(
+        losses.cross_entropy(x, jnp.asarray(targets), focal_gamma=g)
+      )
+    )(logits)
+    assert np.isfinite(value)
+    assert np.isfinite(grads).all()
+    np.testing.assert_allclose(grads[0], 0, atol=1e-6)
+    # Far on the wrong side it is the cross-entropy.
+    np.testing.assert_allclose(grads[3], [-1, 1], atol=1e-5)
+  extreme = losses.cross_entropy(logits[::3], jnp.asarray(targets[::3]))
+  np.testing.assert_array_equal(extreme, [0, 2e4])
 
 
-def test_log_prior_is_that_of_the_shares():
-  labels = np.repeat(np.arange(3), [70, 25, 5]).astype(np.int32)
-  found = losses.log_prior(labels, 3)
-  assert found.dtype == np.float32
-  np.testing.assert_allclose(np.exp(found), [0.7, 0.25, 0.05], rtol=1e-6)
-
-
-@pytest.mark.parametrize("counts", [[70, 0, 5], [0, 0, 4], [0, 0]])
-def test_classes_that_do_not_occur_have_a_finite_log_prior(counts):
+@pytest.mark.parametrize(
+  "counts", [[70, 25, 5], [70, 0, 5], [1, 0, 9], [0, 0, 4], [3, 3], [0, 0]]
+)
+def test_log_prior_and_balanced_class_weights(counts):
   labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-  found = losses.log_prior(labels, len(counts))
-  assert np.isfinite(found).all()
-  assert np.exp(found).sum() == pytest.approx(1, rel=1e-6)
+  counts = np.array(counts)
+  log_prior = losses.log_prior(labels, len(counts))
+  assert log_prior.dtype == np.float32
+  # A class that does not occur counts once.
   expected = np.maximum(counts, 1) / np.maximum(counts, 1).sum()
-  np.testing.assert_allclose(np.exp(found), expected, rtol=1e-6)
+  np.testing.assert_allclose(np.exp(log_prior), expected, rtol=1e-6)
+  if not labels.size:
+    return
+  weights = losses.balanced_class_weights(labels, len(counts))
+  assert weights.dtype == np.float32
+  assert weights[labels].mean() == pytest.approx(1, rel=1e-6)
+  # Every class that occurs has the same share of the whole weight.
+  shares = (weights * counts)[counts > 0]
+  np.testing.assert_allclose(shares, shares[0], rtol=1e-6)
+  assert not weights[counts == 0].any()
+  if counts.all():
+    expected = sklearn.utils.class_weight.compute_class_weight(
+      "balanced", classes=np.arange(len(counts)), y=labels
+    )
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
 
 
-def test_adjusted_logits_make_the_prior_the_answer_of_no_evidence():
+def test_adjusted_logits_without_evidence_predict_the_prior():
   log_prior = losses.log_prior(np.array([0, 0, 0, 1], np.int32), 2)
   same = jnp.zeros((3, 2))
-  adjusted = losses.adjust_logits(same, jnp.asarray(log_prior), tau=1.0)
+  adjusted, half = (
+    losses.adjust_logits(same, jnp.asarray(log_prior), tau=tau)
+    for tau in (1.0, 0.5)
+  )
   np.testing.assert_allclose(
     jax.nn.softmax(adjusted), [[0.75, 0.25]] * 3, rtol=1e-6
   )
-  half = losses.adjust_logits(same, jnp.asarray(log_prior), tau=0.5)
   np.testing.assert_allclose(2 * half, adjusted, rtol=1e-6)
 
 
-def test_cross_entropy_of_extreme_logits_is_finite():
-  logits = jnp.asarray([[1e4, -1e4], [-1e4, 1e4]], jnp.float32)
-  targets = _one_hot([0, 0], 2)
-  loss, grads = jax.value_and_grad(
-    lambda x: jnp.sum(losses.cross_entropy(x, targets))
-  )(logits)
-  assert loss == 2e4
-  np.testing.assert_allclose(grads, [[0, 0], [-1, 1]], atol=1e-6)
-
-
-def test_balanced_class_weights_are_scikit_learns():
-  labels = np.repeat(np.arange(3), [70, 25, 5]).astype(np.int32)
-  weights = losses.balanced_class_weights(labels, 3)
-  expected = sklearn.utils.class_weight.compute_class_weight(
-    "balanced", classes=np.arange(3), y=labels
-  )
-  assert weights.dtype == np.float32
-  np.testing.assert_allclose(weights, expected, rtol=1e-6)
-
-
-@pytest.mark.parametrize("counts", [[70, 25, 5], [1, 0, 9], [0, 0, 4], [3, 3]])
-def test_balanced_class_weights_are_1_on_average(counts):
-  labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
-  weights = losses.balanced_class_weights(labels, len(counts))
-  assert weights[labels].mean() == pytest.approx(1, rel=1e-6)
-  # Every class that occurs has the same share of the whole weight.
-  shares = (weights * counts)[np.array(counts) > 0]
-  np.testing.assert_allclose(shares, shares[0], rtol=1e-6)
-  assert not weights[np.array(counts) == 0].any()
-
-
-def test_one_class_has_its_weight_to_the_bit_and_a_mixture_the_mean():
+def test_a_hard_target_has_the_weight_of_its_class_and_a_soft_one_the_mean():
   weights = np.random.default_rng(0).uniform(0, 9, 4).astype(np.float32)
-  labels = np.array([2, 0, 0, 1, 3])
-  taken = losses.target_weights(jnp.asarray(weights), _one_hot(labels))
-  np.testing.assert_array_equal(taken, weights[labels])
-  targets = _soft()
-  mean = losses.target_weights(jnp.asarray(weights), jnp.asarray(targets))
-  np.testing.assert_allclose(mean, targets @ weights, rtol=1e-5)
+  hard, soft = (
+    losses.target_weights(jnp.asarray(weights), jnp.asarray(targets))
+    for targets in (_one_hot(LABELS), SOFT_TARGETS)
+  )
+  np.testing.assert_array_equal(hard, weights[LABELS])
+  np.testing.assert_allclose(soft, SOFT_TARGETS @ weights, rtol=1e-5)

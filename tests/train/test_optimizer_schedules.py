@@ -26,47 +26,39 @@ def test_constant():
   np.testing.assert_allclose(rates, [0.3] * 6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "step"])
-def test_warmup_rises_linearly_from_0(schedule):
-  config = OptimConfig(learning_rate=0.8, schedule=schedule)
-  rates = _rates(config, 100, 4)
-  np.testing.assert_allclose(rates[:5], [0, 0.2, 0.4, 0.6, 0.8], rtol=1e-6)
+def test_every_schedule_warms_up_linearly_from_0():
+  for schedule in ("constant", "cosine", "step"):
+    config = OptimConfig(learning_rate=0.8, schedule=schedule)
+    rates = _rates(config, 100, 4)
+    np.testing.assert_allclose(rates[:5], [0, 0.2, 0.4, 0.6, 0.8], rtol=1e-6)
 
 
-@pytest.mark.parametrize("warmup", [0, 4])
-def test_cosine_ends_at_0(warmup):
+def test_cosine_ends_at_0():
   config = OptimConfig(learning_rate=0.8, schedule="cosine")
-  rates = _rates(config, 20, warmup)
-  done = np.arange(21 - warmup) / (20 - warmup)
-  expected = 0.4 * (1 + np.cos(np.pi * done))
-  np.testing.assert_allclose(rates[warmup:], expected, rtol=1e-5, atol=1e-7)
+  for warmup in (0, 4):
+    rates = _rates(config, 20, warmup)
+    done = np.arange(21 - warmup) / (20 - warmup)
+    expected = 0.4 * (1 + np.cos(np.pi * done))
+    np.testing.assert_allclose(rates[warmup:], expected, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("warmup", [0, 5])
-def test_step_drops_at_shares_of_the_run(warmup):
+@pytest.mark.parametrize(
+  ("decay_at", "total", "warmup", "expected"),
+  [
+    ((0.5, 0.8), 20, 0, [1.0] * 10 + [0.1] * 6 + [0.01] * 5),
+    ((0.5, 0.8), 20, 5, [1.0] * 5 + [0.1] * 6 + [0.01] * 5),
+    # Drops within the warm-up hold after it.
+    ((0.1, 0.5), 20, 6, [0.1] * 4 + [0.01] * 11),
+    # Two drops at one step of a short run.
+    ((0.5, 0.6), 3, 0, [1, 1, 0.01, 0.01]),
+  ],
+)
+def test_step_drops_at_shares_of_the_run(decay_at, total, warmup, expected):
   config = OptimConfig(
-    learning_rate=1.0, schedule="step", decay_at=(0.5, 0.8), decay_factor=0.1
+    learning_rate=1.0, schedule="step", decay_at=decay_at, decay_factor=0.1
   )
-  rates = _rates(config, 20, warmup)
-  expected = [1.0] * 10 + [0.1] * 6 + [0.01] * 5
-  np.testing.assert_allclose(rates[warmup:], expected[warmup:], rtol=1e-5)
-
-
-def test_drops_within_the_warmup_hold_after_it():
-  config = OptimConfig(
-    learning_rate=1.0, schedule="step", decay_at=(0.1, 0.5), decay_factor=0.1
-  )
-  rates = _rates(config, 20, 6)
-  np.testing.assert_allclose(rates[6:], [0.1] * 4 + [0.01] * 11, rtol=1e-5)
-
-
-def test_two_drops_at_one_step_of_a_short_run():
-  config = OptimConfig(
-    learning_rate=1.0, schedule="step", decay_at=(0.5, 0.6), decay_factor=0.1
-  )
-  np.testing.assert_allclose(
-    _rates(config, 3, 0), [1, 1, 0.01, 0.01], rtol=1e-5
-  )
+  rates = _rates(config, total, warmup)
+  np.testing.assert_allclose(rates[warmup:], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

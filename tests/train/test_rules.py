@@ -21,7 +21,7 @@ PARAMS = {
 }
 
 
-def test_the_usual_rules_decay_kernels_only():
+def test_default_rules_decay_kernels_only():
   rules = Rules(OptimConfig().rules)
   rules.check(PARAMS)
   assert rules.factors(PARAMS, "decay") == {
@@ -35,64 +35,50 @@ def test_the_usual_rules_decay_kernels_only():
   assert not any(jax.tree.leaves(rules.factors(PARAMS, "frozen")))
 
 
-def test_first_match_decides():
-  rules = Rules(["backbone/stem/.* lr=0.1 wd=0", "backbone/.* frozen", ".*"])
+def test_the_first_pattern_that_matches_the_whole_path_decides():
+  rules = Rules(
+    [
+      "backbone/stem/.* lr=0.1 wd=0",
+      "backbone/.* frozen",
+      "kernel lr=5",
+      ".*/kernel lr=2",
+      ".*",
+    ]
+  )
   stem = rules.of("backbone/stem/conv/kernel")
   assert stem == Treatment(lr=0.1, decay=0.0)
   assert rules.of("backbone/block1/conv/kernel").frozen
   assert rules.of("head/logits/bias") == Treatment()
-
-
-def test_a_pattern_is_for_the_whole_path():
-  rules = Rules(["kernel lr=5", ".*/kernel lr=2", ".*"])
   assert rules.of("head/logits/kernel").lr == 2
   assert rules.of("head/logits/kernel2").lr == 1
+  # A norm keeps its statistics where its parameters are frozen.
+  assert rules.keeps_norm("backbone/block1/norm")
+  assert not rules.keeps_norm("backbone/stem/norm")
 
 
-@pytest.mark.parametrize(
-  "line",
-  [
-    "",
-    "  ",
-    "( lr=1",
-    ".* lr",
-    ".* lr=",
-    ".* lr=x",
-    ".* lr=-1",
-    ".* lr=nan",
-    ".* wd=inf",
-    ".* decay=1",
-    ".* frozen=1",
-    ".* frozen lr=1",
-    ".* frozen frozen",
-    ".* lr=1 lr=1",
-    "a{99999999999999999999}",
-  ],
-)
-def test_a_line_that_is_no_rule_is_named(line):
-  with pytest.raises(InputError, match=r"optim\.rules: got ") as caught:
-    Rules([".*", line])
-  assert repr(line) in str(caught.value)
-  assert "\n" not in str(caught.value)
+def test_malformed_rules_are_refused():
+  for rule in (
+    *("", "  ", "( lr=1", "a{99999999999999999999}"),
+    *(".* lr", ".* lr=", ".* lr=x", ".* lr=-1", ".* lr=nan", ".* wd=inf"),
+    *(".* decay=1", ".* frozen=1", ".* frozen lr=1"),
+    *(".* frozen frozen", ".* lr=1 lr=1"),
+  ):
+    with pytest.raises(InputError, match=r"optim\.rules: got ") as error:
+      Rules([".*", rule])
+    assert repr(rule) in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_every_parameter_must_be_covered():
-  with pytest.raises(InputError, match=r"none for 2 of 6 .*head/logits/bias"):
-    Rules(["backbone/.*"]).check(PARAMS)
-
-
-def test_every_rule_must_match_something():
-  with pytest.raises(InputError, match=r"'backbones/.* lr=2', which match"):
-    Rules(["backbones/.* lr=2", ".*"]).check(PARAMS)
-
-
-def test_a_rule_that_an_earlier_one_shadows_is_allowed():
+def test_rules_must_fit_the_parameters():
+  # A rule that an earlier one shadows is allowed.
   Rules([rules_lib.FREEZE_BACKBONE, "backbone/.* lr=2", ".*"]).check(PARAMS)
-
-
-def test_something_must_be_left_to_train():
-  with pytest.raises(InputError, match="freeze every parameter"):
-    Rules([".* frozen"]).check(PARAMS)
+  for rules, message in (
+    (["backbone/.*"], r"none for 2 of 6 .*head/logits/bias"),
+    (["backbones/.* lr=2", ".*"], r"'backbones/.* lr=2', which match"),
+    ([".* frozen"], "freeze every parameter"),
+  ):
+    with pytest.raises(InputError, match=message):
+      Rules(rules).check(PARAMS)
 
 
 def test_split_and_merge():
@@ -102,12 +88,6 @@ def test_split_and_merge():
   assert len(jax.tree.leaves(frozen)) == 4
   assert trained["backbone"]["stem"]["conv"]["kernel"] is None
   assert frozen["head"]["logits"]["kernel"] is None
-  whole = rules_lib.merge(trained, frozen)
-  assert jax.tree.structure(whole) == jax.tree.structure(PARAMS)
-  jax.tree.map(np.testing.assert_array_equal, whole, PARAMS)
-
-
-def test_a_norm_keeps_its_statistics_with_its_parameters():
-  rules = Rules(["backbone/stem/.* frozen", ".*"])
-  assert rules.keeps_norm("backbone/stem/norm")
-  assert not rules.keeps_norm("backbone/block1/norm")
+  merged = rules_lib.merge(trained, frozen)
+  assert jax.tree.structure(merged) == jax.tree.structure(PARAMS)
+  jax.tree.map(np.testing.assert_array_equal, merged, PARAMS)
