@@ -157,9 +157,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(args: argparse.Namespace) -> int:
   """Trains; returns the exit code."""
-  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-  faulthandler.enable()
-  logging.set_verbosity(logging.WARNING)
   processes = (
     args.distributed,
     args.coordinator,
@@ -168,8 +165,11 @@ def _train(args: argparse.Namespace) -> int:
   )
   cluster.check_flags(*processes)
   config = files.load_config(args.config, args.overrides)
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+  faulthandler.enable()
+  logging.set_verbosity(logging.WARNING)
   allocator.keep_freed_memory()
-  # Slow imports come last: a wrong flag is answered at once.
+  # Slow imports come last: a wrong argument is answered at once.
   import jax
 
   from mn_jax.parallel import compile_cache

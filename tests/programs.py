@@ -19,7 +19,6 @@ import time
 ROOT = pathlib.Path(__file__).parents[1]
 
 _FORKS = multiprocessing.get_context("forkserver")
-# Of the programs themselves none: each defines its flags when it is run.
 _FORKS.set_forkserver_preload(
   [
     "clu.metric_writers",

@@ -11,6 +11,7 @@ import time
 import filelock
 import pytest
 
+from mn_jax import main
 from mn_jax.observe.writers import read_lines
 from tests import programs
 
@@ -280,37 +281,44 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
     assert b[key] == pytest.approx(a[key], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--config.model.nme=x"], "model.nme: unknown field; valid: name, width"),
-    (["--config.optim.learning_rate=big"], "got 'big'; valid: float"),
-    (["--config.model.width=9"], "model.width: got 9.0; valid: 0.05 to 4"),
-    (["--config.train.steps=3"], "train: got steps=3, epochs=4; valid:"),
-    (["--config.model.name=vgg"], "model.name: got 'vgg'; valid: mobilenet"),
-    (["--config.data.name=idc"], "python -m mn_jax.tools.prepare idc"),
-    (["--config.data.path=/no/such"], "data.path: got '/no/such'"),
-    (["--config.train.batch_size=5000"], "at most the 1300 training"),
-    (["--config=configs/none.py"], "--config: got 'configs/none.py'"),
-    (
-      ["--config=configs/idc_v1.py:big"],
-      "got 'big'; valid: sample, source",
-    ),
-    (["surplus"], "got 'surplus'"),
-    (["--config.train.epochs"], "got no value; valid: --config.train.epochs="),
-    (["--bogus=1"], "Unknown command line flag 'bogus'"),
-    (["--num-processes=2"], "--coordinator: got nothing"),
-    (["--process-id=1"], "got 1 of 1; valid: 0 to"),
-    (["--distributed=off", "--coordinator=a:1"], "--distributed: got 'off'"),
-    (["--distributed=on"], "--distributed=on: value should be one of"),
-  ],
-)
-def test_wrong_input_is_one_line(tmp_path, arguments, message):
-  done = run(tmp_path / "run", *arguments)
-  assert done.returncode == 2
-  assert message in done.stderr
-  assert done.stderr.count("\n") == 1
+def test_wrong_arguments_are_one_line(tmp_path, capsys, monkeypatch):
+  """All that is known before JAX is imported."""
+  monkeypatch.chdir(ROOT)
+  line = [*RUN, f"--workdir={tmp_path / 'run'}"]
+  for argument, message in (
+    ("--config.model.nme=x", "model.nme: unknown field; valid: name, width"),
+    ("model.nme=x", "model.nme: unknown field; valid: name, width"),
+    ("optim.learning_rate=big", "got 'big'; valid: float"),
+    ("model.width=9", "model.width: got 9.0; valid: 0.05 to 4"),
+    ("train.steps=3", "train: got steps=3, epochs=4; valid:"),
+    ("--config=configs/none.py", "config: got 'configs/none.py'"),
+    ("--config=configs/idc_v1.py:big", "got 'big'; valid: sample, source"),
+    ("surplus", "got 'surplus'"),
+    ("--config.train.epochs", "got no value; valid: --config.train.epochs="),
+    ("--bogus=1", "got '--bogus=1'; valid: see --help"),
+    ("--num-processes=2", "--coordinator: got nothing"),
+    ("--process_id=1", "got 1 of 1; valid: 0 to"),
+    ("--distributed=off --coordinator=a:1", "--distributed: got 'off'"),
+    ("--distributed=on", "--distributed: invalid choice: 'on' (choose from"),
+  ):
+    assert main.main([*line, *argument.split()]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith("mn_jax: ")
+    assert message in err
   assert not (tmp_path / "run").exists()
+
+
+def test_what_is_wrong_with_the_data_is_one_line(tmp_path):
+  for argument, message in (
+    ("data.name=idc", "python -m mn_jax.tools.prepare idc"),
+    ("data.path=/no/such", "data.path: got '/no/such'"),
+  ):
+    done = run(tmp_path / "run", argument)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
 
 
 def test_unwritable_workdir_is_one_line(tmp_path):

@@ -285,17 +285,6 @@ def test_stopping_is_one_line(capsys, batches, images, monkeypatch):
   assert (code, err) == (130, "predict: stopped\n")
 
 
-def test_help_fits_a_terminal(capsys, monkeypatch):
-  monkeypatch.setenv("COLUMNS", "80")
-  with pytest.raises(SystemExit) as end:
-    predict.main(["--help"])
-  assert end.value.code == 0
-  lines = capsys.readouterr().out.splitlines()
-  assert max(map(len, lines)) <= 80
-  for flag in ("--workdir DIR", "--weights FILE", "--top COUNT"):
-    assert any(line.strip().startswith(flag) for line in lines)
-
-
 PROGRAM = (sys.executable, "-m", "mn_jax.tools.predict")
 
 

@@ -97,17 +97,6 @@ def test_plan_takes_its_flags(asked, tmp_path):
   assert asked[2][1]["batch_per_chip"] is None
 
 
-@pytest.mark.parametrize("verb", ["measure", "plan", "report"])
-def test_help_fits_a_terminal(capsys, monkeypatch, verb):
-  monkeypatch.setenv("COLUMNS", "80")
-  with pytest.raises(SystemExit) as end:
-    scaling.main([verb, "--help"])
-  assert end.value.code == 0
-  lines = capsys.readouterr().out.splitlines()
-  assert len(lines) > 15
-  assert max(map(len, lines)) <= 80
-
-
 MEASURE = ("measure", CONFIG, "--output=x")
 PLAN = ("plan", CONFIG, "--output=x")
 
