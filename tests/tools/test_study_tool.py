@@ -1,11 +1,16 @@
 """Tests of running a study, as its users do."""
 
+import contextlib
+import dataclasses
+import io
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
+
+from mn_jax.studies import runner
+from mn_jax.tools import study
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[2]
 STUDY = """
@@ -20,6 +25,7 @@ def get_study():
       Member("narrow", "idc_v1:test", {"model.width": 0.1}),
     ),
     sample={
+      "model.name": "simple_cnn",  # compiled fast
       "data.image_size": 16,
       "train.epochs": 0.0,
       "train.steps": 2,
@@ -33,24 +39,40 @@ def get_study():
 """
 
 
-def run(tmp_path, *arguments):
-  (tmp_path / "widths.py").write_text(STUDY)
-  return subprocess.run(
-    [
-      sys.executable,
-      "-m",
-      "mn_jax.tools.study",
-      str(tmp_path / "widths.py"),
-      f"--workdir={tmp_path / 'runs'}",
-      "--sample",
-      *arguments,
-    ],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
-  )
+@dataclasses.dataclass
+class Done:
+  """What a program printed, and its exit code."""
+
+  returncode: int
+  stdout: str
+  stderr: str
+
+
+def run(folder, *arguments, text=STUDY) -> Done:
+  """Runs the program in this process, and trainings in forked ones."""
+  (folder / "widths.py").write_text(text)
+  argv = [
+    str(folder / "widths.py"),
+    f"--workdir={folder / 'runs'}",
+    "--sample",
+    *arguments,
+  ]
+  out, err = io.StringIO(), io.StringIO()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(runner, "_run", _train)
+    patch.chdir(ROOT)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+      code = study.main(argv)
+  return Done(code, out.getvalue(), err.getvalue())
+
+
+def _train(job: runner.Job) -> int:
+  """Stands in for a new process, which would import JAX for seconds."""
+  done = programs.run("mn_jax.main", *job.arguments, f"--workdir={job.workdir}")
+  job.workdir.mkdir(parents=True, exist_ok=True)
+  with (job.workdir / "run.log").open("a") as log:
+    log.write(done.stdout + done.stderr)
+  return done.returncode
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +82,7 @@ def finished(tmp_path_factory):
   return folder, run(folder, "--seeds=1")
 
 
-def test_one_that_fails_stops_no_other(finished):
+def test_a_failed_run_does_not_stop_the_others(finished):
   folder, done = finished
   assert done.returncode == 1, done.stderr
   assert "[1/2] broken seed 0: failed (mn_jax: train.batch_size: got" in (
@@ -71,7 +93,7 @@ def test_one_that_fails_stops_no_other(finished):
   assert (folder / "runs/narrow/seed0/summary.json").exists()
 
 
-def test_a_second_time_only_the_failed_one_runs(finished):
+def test_the_same_command_repeats_only_failed_runs(finished):
   folder, _ = finished
   done = run(folder, "--seeds=1")
   assert "[2/2] narrow seed 0: complete" in done.stdout
@@ -95,6 +117,7 @@ def test_one_run_of_an_array(finished):
   assert done.returncode == 0
 
 
+@pytest.mark.extended
 def test_seeds_of_a_member_in_one_program(tmp_path):
   done = run(tmp_path, "--seeds=2", "--replicas", "--index=1")
   assert done.returncode == 0, done.stdout
@@ -110,28 +133,24 @@ def test_seeds_of_a_member_in_one_program(tmp_path):
   assert "│ narrow │  2/2 │" in done.stdout
 
 
-def test_seeds_that_split_anew_are_not_trained_together(tmp_path, monkeypatch):
+def test_seeds_with_different_splits_are_not_trained_together(tmp_path):
   resplit = STUDY.replace("pairs=(", "resplit=True, pairs=(")
-  monkeypatch.setitem(globals(), "STUDY", resplit)
-  done = run(tmp_path, "--replicas")
+  done = run(tmp_path, "--replicas", text=resplit)
   assert done.returncode == 2
   assert "widths.py splits the data anew for every seed" in done.stderr
   assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_mistakes_are_one_line(tmp_path):
+  for arguments, message in (
     (["--seeds=0"], "--seeds: got 0"),
     (["--index=9"], "--index: got 9; valid: 0 to 5"),
     (["--index=2", "--replicas"], "--index: got 2; valid: 0 to 1"),
     (["--only=none"], "--only: got 'none'; valid: broken, narrow"),
     (["train.epoch=1"], "train.epoch: unknown field"),
     (["nonsense"], "got 'nonsense'; valid: SECTION.FIELD=VALUE"),
-  ],
-)
-def test_mistakes_are_one_line(tmp_path, arguments, message):
-  done = run(tmp_path, *arguments)
-  assert done.returncode == 2
-  assert message in done.stderr
-  assert len(done.stderr.strip().splitlines()) == 1
+  ):
+    done = run(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
