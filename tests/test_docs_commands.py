@@ -158,7 +158,8 @@ def _shrink(module: str, arguments: list[str], folder: pathlib.Path) -> list:
     arguments = [*arguments, *SHRUNK]
   if module in ("mn_jax.main", "mn_jax.tools.leakcheck"):
     config = next(a for a in arguments if a.startswith("--config="))
-    name = files.load_config(config.partition("=")[2]).data.name
+    with contextlib.chdir(folder):
+      name = files.load_config(config.partition("=")[2]).data.name
     if name in DATA:
       arguments = [*arguments, f"data.name={DATA[name]}"]
   if module == "mn_jax.tools.report":
