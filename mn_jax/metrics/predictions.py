@@ -36,7 +36,7 @@ class Predictions:
 
 @dataclasses.dataclass(frozen=True)
 class NamedPredictions:
-  """Predictions with all that evaluates them without the data set.
+  """Predictions with the names that make them readable without the data set.
 
   Attributes:
     predictions: of a part of a split.

@@ -1,4 +1,4 @@
-"""Figures of a network's inside, 80 mm wide: saliency, embeddings, slides.
+"""Figures of trained networks, 80 mm wide: saliency, embeddings, slides.
 
 The colour-blind tell their colours apart: plasma, cividis, purple against
 orange, and shapes beside colours.
