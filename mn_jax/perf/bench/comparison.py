@@ -119,14 +119,7 @@ def measure(
       sides[name].close()
     rows["ours"]["compiler_memory_bytes"] = sides["ours"].call("estimate")
     floors = sides["ours"].call("floors")
-  for name, row in rows.items():
-    row["percent_of_floor"] = (
-      100 * row["images_per_sec"] / floors["images_per_sec"]
-    )
-    if name != "ours":
-      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
-        seconds["ours"], seconds[name]
-      )
+  _compare(rows, seconds, floors["images_per_sec"])
   results = {name: failed.get(name) or _fastest(name, rows) for name in peers}
   first = results[peers[0]] if peers else {}
   return {
@@ -137,6 +130,20 @@ def measure(
     "floors": floors,
     "case": dataclasses.asdict(case),
   }
+
+
+def _compare(
+  rows: Mapping[str, dict[str, Any]],
+  seconds: Mapping[str, Sequence[float]],
+  floor: float,
+) -> None:
+  """Adds to each row its percent of the floor, and to a peer's the ratio."""
+  for name, row in rows.items():
+    row["percent_of_floor"] = 100 * row["images_per_sec"] / floor
+    if name != "ours":
+      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
+        seconds["ours"], seconds[name]
+      )
 
 
 def summarize(seconds: Sequence[float], batch: int) -> dict[str, Any]:
