@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import re
 
+from mn_jax.config.field import field
 from mn_jax.errors import InputError
 
 # What Kubernetes, Cloud TPU, SLURM and SkyPilot all take as a name, with room
@@ -16,6 +17,10 @@ from mn_jax.errors import InputError
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 # Names in an engine's own language, which are not quoted in its files.
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+_WORDS = (
+  *("accelerator", "topology", "image", "storage", "zone", "project", "queue"),
+  *("namespace", "runtime"),
+)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(
   r"TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|(API|ACCESS|AUTH)_?KEY|_PAT$",
@@ -35,66 +40,63 @@ class Job:
     config: file of the experiment with an optional argument, as the trainer's
       `--config`.
     workdir: folder of the run, on storage that all machines see.
-    name: the run's id; empty: made of the workdir's last part.
+    name: the run's id; empty: made of the last part of the workdir.
     overrides: changed fields of the config, `section.field=value`.
-    nodes: machines.
-    tasks_per_node: processes on each; 0: as the engine sees fit.
-    devices_per_node: GPUs or TPU chips of each; 0: CPUs only.
-    cpus_per_task: CPU cores of each process; 0: the engine's default.
-    cpu_devices: devices to split each process's CPU into; 0: not.
-    accelerator: in the engine's own words.
-    topology: of a TPU slice, chips along each axis: 4x4.
-    hours: time limit of one attempt; 0: none.
-    code: folder of the checkout on the machines.
-    python: the interpreter, seen from there.
-    activate: one shell command before it, such as that of an environment.
-    setup: one shell command that prepares a fresh machine.
-    image: of the container.
-    cache_dir: folder of packed data and compiled programs, `MN_JAX_CACHE`;
-      empty: as the machines have it.
-    storage: what lies at `mount`: a volume, a bucket or an NFS share.
-    mount: folder where the machines see it; the workdir and cache are below.
-    zone: where machines are taken, in the engine's own words.
-    project: that pays.
-    queue: partition or queue.
-    namespace: of Kubernetes.
-    runtime: software version of Cloud TPU VMs.
-    spot: whether machines may be taken away.
-    grace: seconds between the request to stop and the end, to save in.
-    restarts: how many failures are answered by another attempt; attempts that
-      were stopped from outside are not counted.
     env: (variable, value) of the processes; nothing secret.
+
+  The other fields are options, whose metadata describes them. Those left empty
+  or 0 are up to the engine.
   """
 
   config: str
   workdir: str
   name: str = ""
   overrides: tuple[str, ...] = ()
-  nodes: int = 1
-  tasks_per_node: int = 0
-  devices_per_node: int = 0
-  cpus_per_task: int = 0
-  cpu_devices: int = 0
-  accelerator: str = ""
-  topology: str = ""
-  hours: float = 0.0
-  code: str = ""
-  python: str = "python"
-  activate: str = ""
-  setup: str = ""
-  image: str = ""
-  cache_dir: str = ""
-  storage: str = ""
-  mount: str = ""
-  zone: str = ""
-  project: str = ""
-  queue: str = ""
-  namespace: str = ""
-  runtime: str = ""
-  spot: bool = False
-  grace: int = 300
-  restarts: int = 10
   env: tuple[tuple[str, str], ...] = ()
+  nodes: int = field(1, "machines (default: 1)", low=1, high=4096)
+  tasks_per_node: int = field(0, "processes on each machine", low=0, high=256)
+  devices_per_node: int = field(
+    0, "GPUs of each machine (default: none)", low=0, high=256
+  )
+  cpus_per_task: int = field(0, "CPU cores of each process", low=0, high=1024)
+  cpu_devices: int = field(
+    0, "devices to split each process's CPU into", low=0, high=1024
+  )
+  accelerator: str = field("", "type of the devices, as the engine calls it")
+  topology: str = field("", "chips of a TPU slice along each axis, as 4x4")
+  hours: float = field(0.0, "time limit of an attempt", low=0, high=24 * 365)
+  code: str = field("", "folder of the checkout on the machines")
+  python: str = field("python", "interpreter, seen from the checkout")
+  activate: str = field(
+    "", "shell command before training, as `module load cuda`"
+  )
+  setup: str = field("", "shell command that prepares a fresh machine")
+  image: str = field("", "container, which has the checkout and its packages")
+  cache_dir: str = field(
+    "", "folder of packed data and compiled programs, $MN_JAX_CACHE"
+  )
+  storage: str = field("", "what outlives the machines, as the engine calls it")
+  mount: str = field("", "where the machines see it; --workdir is below")
+  zone: str = field("", "where machines are taken")
+  project: str = field("", "account or project that pays")
+  queue: str = field("", "partition or queue")
+  namespace: str = field("", "namespace of Kubernetes")
+  runtime: str = field(
+    "", "software version of the VMs (default: by --accelerator)"
+  )
+  spot: bool = field(False, "take machines that may be preempted")
+  grace: int = field(
+    300,
+    "seconds in which a stopped run may save (default: 300)",
+    low=10,
+    high=65535,
+  )
+  restarts: int = field(
+    10,
+    "failures after which the run is restarted (default: 10)",
+    low=0,
+    high=1000,
+  )
 
   def __post_init__(self):
     """Makes the name and checks every field.
@@ -102,8 +104,8 @@ class Job:
     Raises:
       InputError: naming the flag.
     """
-    for field in dataclasses.fields(self):
-      _check_text(field.name, getattr(self, field.name))
+    for option in dataclasses.fields(self):
+      _check_text(option.name, getattr(self, option.name))
     if not self.name:
       object.__setattr__(self, "name", _name(self.workdir))
     if not _NAME.fullmatch(self.name):
@@ -147,19 +149,13 @@ class Job:
     return (("PYTHONUNBUFFERED", "1"), *cache, *self.env)
 
   def _check_numbers(self) -> None:
-    for name, low, high in (
-      ("nodes", 1, 4096),
-      ("tasks_per_node", 0, 256),
-      ("devices_per_node", 0, 256),
-      ("cpus_per_task", 0, 1024),
-      ("cpu_devices", 0, 1024),
-      ("hours", 0, 24 * 365),
-      ("grace", 10, 65535),
-      ("restarts", 0, 1000),
-    ):
-      value = getattr(self, name)
-      if not low <= value <= high:
-        raise InputError(f"{_flag(name)}: got {value}; valid: {low} to {high}")
+    for option in dataclasses.fields(self):
+      low, high = (option.metadata.get(end) for end in ("low", "high"))
+      value = getattr(self, option.name)
+      if low is not None and not low <= value <= high:
+        raise InputError(
+          f"{_flag(option.name)}: got {value}; valid: {low} to {high}"
+        )
     if self.hours and self.hours * 3600 < 2 * self.grace:
       raise InputError(
         f"--hours: got {self.hours:g}, of which the grace of {self.grace} s is "
@@ -167,17 +163,7 @@ class Job:
       )
 
   def _check_words(self) -> None:
-    for name in (
-      "accelerator",
-      "topology",
-      "image",
-      "storage",
-      "zone",
-      "project",
-      "queue",
-      "namespace",
-      "runtime",
-    ):
+    for name in _WORDS:
       value = getattr(self, name)
       if value and not _WORD.fullmatch(value):
         raise InputError(

@@ -30,36 +30,8 @@ from mn_jax.launch.job import Job
 
 _Plan = Callable[[Job], submit.Launch]
 # Options are named after fields of a job, with dashes. An engine has those that
-# it lists.
-_OPTIONS: dict[str, tuple[type, str]] = {
-  "nodes": (int, "machines (default: 1)"),
-  "tasks_per_node": (int, "processes on each machine"),
-  "devices_per_node": (int, "GPUs of each machine (default: none)"),
-  "cpus_per_task": (int, "CPU cores of each process"),
-  "cpu_devices": (int, "devices to split each process's CPU into"),
-  "accelerator": (str, "type of the devices, as the engine calls it"),
-  "topology": (str, "of a TPU slice, chips along each axis, as 4x4"),
-  "hours": (float, "time limit of an attempt"),
-  "code": (str, "folder of the checkout on the machines"),
-  "python": (str, "interpreter, seen from the checkout"),
-  "activate": (str, "shell command before training, as `module load cuda`"),
-  "setup": (str, "shell command that prepares a fresh machine"),
-  "image": (str, "of the container, which has the checkout and its packages"),
-  "cache_dir": (
-    str,
-    "folder of packed data and compiled programs, $MN_JAX_CACHE",
-  ),
-  "storage": (str, "what outlives the machines, as the engine calls it"),
-  "mount": (str, "where the machines see it; --workdir is below"),
-  "zone": (str, "where machines are taken"),
-  "project": (str, "account or project that pays"),
-  "queue": (str, "partition or queue"),
-  "namespace": (str, "of Kubernetes"),
-  "runtime": (str, "software version of the VMs (default: by --accelerator)"),
-  "spot": (bool, "take machines that may be taken away"),
-  "grace": (int, "seconds in which a stopped run may save (default: 300)"),
-  "restarts": (int, "failures that are answered by a restart (default: 10)"),
-}
+# it lists, and these.
+_OPTIONS = {field.name: field for field in dataclasses.fields(Job)}
 _SHARED = ("cache_dir", "grace", "restarts", "python")
 
 
@@ -70,7 +42,7 @@ class _Engine:
   Attributes:
     description: one line.
     example: arguments of an example.
-    options: names in `_OPTIONS`, besides those that all engines have.
+    options: fields of a job, besides those that all engines have.
     help: of options that need other words here.
     defaults: of fields, where those of a job do not fit.
     plan: makes its file; None for this machine.
@@ -214,16 +186,16 @@ def _add_arguments(parser: Parser, engine: _Engine) -> None:
     help="id of the run (default: the last part of --workdir)",
   )
   for option in (*engine.options, *_SHARED):
-    kind, text = _OPTIONS[option]
+    field = _OPTIONS[option]
     value = (
       {"action": "store_true"}
-      if kind is bool
-      else {"type": kind, "metavar": "TEXT" if kind is str else "N"}
+      if field.type is bool
+      else {"type": field.type, "metavar": "TEXT" if field.type is str else "N"}
     )
     parser.add_argument(
       f"--{engine.flags.get(option, option).replace('_', '-')}",
       dest=option,
-      help=engine.help.get(option, text),
+      help=engine.help.get(option, field.metadata["doc"]),
       **value,
     )
   parser.add_argument(
