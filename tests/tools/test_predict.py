@@ -150,17 +150,14 @@ def test_unreadable_images_are_listed_and_skipped(capsys, batches, images):
   assert lines[2].endswith("no readable PNG, JPEG, TIFF, BMP file")
 
 
-@pytest.mark.parametrize("what", ["unreadable", "empty"])
-def test_no_image_at_all_is_1(capsys, batches, images, what, tmp_path):
-  folder = tmp_path / "none"
-  folder.mkdir()
-  path = images / "notes.txt" if what == "unreadable" else folder
-  code, out, err = classify(capsys, path)
-  assert code == 1
-  assert len(rows(out)) == 1
-  count = int(what == "unreadable")
-  last = err.splitlines()[-1]
-  assert last == f"predict: none of {count} images could be classified"
+def test_no_image_at_all_is_1(capsys, batches, images, tmp_path):
+  (tmp_path / "none").mkdir()
+  for path, count in ((images / "notes.txt", 1), (tmp_path / "none", 0)):
+    code, out, err = classify(capsys, path)
+    assert code == 1
+    assert len(rows(out)) == 1
+    last = err.splitlines()[-1]
+    assert last == f"predict: none of {count} images could be classified"
 
 
 def test_the_last_batch_is_padded(capsys, batches, tmp_path):
@@ -180,9 +177,8 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
   assert batches == [8]
 
 
-@pytest.mark.parametrize(
-  ("name", "size", "mode"),
-  [
+def test_odd_images_are_classified(capsys, batches, tmp_path):
+  for name, size, mode in (
     ("wide.png", (300, 2), "RGB"),
     ("tall.bmp", (2, 300), "RGB"),
     ("tiny.png", (1, 1), "RGB"),
@@ -191,15 +187,13 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
     ("palette.png", (9, 7), "P"),
     ("alpha.png", (9, 7), "RGBA"),
     ("cmyk.jpg", (9, 7), "CMYK"),
-  ],
-)
-def test_odd_images_are_classified(capsys, batches, name, size, mode, tmp_path):
-  path = save(tmp_path / name, "blue", size, mode)
-  code, out, err = classify(capsys, "--top=1", path)
-  assert (code, err) == (0, "")
-  probability = float(rows(out)[1][3])
-  grey = mode in ("L", "I;16")
-  assert probability == pytest.approx(1 / 3 if grey else 200 / 240, abs=0.02)
+  ):
+    path = save(tmp_path / name, "blue", size, mode)
+    code, out, err = classify(capsys, "--top=1", path)
+    assert (code, err) == (0, "")
+    probability = float(rows(out)[1][3])
+    grey = mode in ("L", "I;16")
+    assert probability == pytest.approx(1 / 3 if grey else 200 / 240, abs=0.02)
 
 
 def test_huge_images_are_skipped(capsys, batches, tmp_path):
