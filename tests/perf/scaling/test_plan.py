@@ -244,7 +244,7 @@ def test_compiled_steps_are_reused_from_the_folder(monkeypatch, tmp_path):
   chip, console = ACCELERATORS["v5e"], Console(quiet=True)
 
   def step(config, batch=8):
-    kept = compiled.CompiledSteps(config, tmp_path / "compiles", console)
+    kept = compiled.CompiledSteps(config, tmp_path / "compiled", console)
     return kept.step(chip, (2, 2), batch_per_chip=batch)
 
   first = step(small_config())
@@ -260,7 +260,7 @@ def test_compiled_steps_are_reused_from_the_folder(monkeypatch, tmp_path):
   # What cannot does not: its own batch size is not that of the config.
   step(with_batch(small_config(), 77))
   assert len(batches) == 3
-  for path in (tmp_path / "compiles").glob("*.json"):
+  for path in (tmp_path / "compiled").glob("*.json"):
     path.write_text("{}")
   with pytest.raises(InputError, match="cannot be read"):
     step(small_config())
@@ -286,7 +286,7 @@ def test_a_plan_with_compiled_programs(monkeypatch, tmp_path):
   assert row.fits
   assert row.compiled
   assert row.link_seconds > 0
-  kept = sorted(path.suffix for path in (tmp_path / "compiles").iterdir())
+  kept = sorted(path.suffix for path in (tmp_path / "compiled").iterdir())
   assert kept == [".gz", ".json"]
 
 

@@ -1,1 +1,1 @@
-"""Predicts how a training step scales over accelerators that are not here."""
+"""Predicts how training scales over accelerators, without having any."""

@@ -1,4 +1,4 @@
-"""Compiles the training step ahead of time for TPUs that are not here.
+"""Compiles the training step ahead of time for TPUs, on any machine.
 
 libtpu compiles for every TPU slice on any host. It says what memory a program
 needs and how many FLOPs it has; `costs` reads bytes, cycles and collectives off

@@ -1,8 +1,8 @@
-"""Plans training on accelerators that are not here: `tools.scaling plan`.
+"""Plans training on accelerators without having any: `tools.scaling plan`.
 
 The training step is compiled for TPUs (`compiled`) or counted for GPUs
 (`layer_counts`), and its time predicted from published rates (`prediction`). A
-plan is a folder: plan.json, and the compiled steps in compiles/, which are not
+plan is a folder: plan.json, and the compiled steps in compiled/, which are not
 compiled again.
 """
 
@@ -79,7 +79,7 @@ def run(
   jax.config.update("jax_platforms", "cpu")
   planner = Planner(
     config,
-    CompiledSteps(config, output / "compiles", console),
+    CompiledSteps(config, output / "compiled", console),
     scaling=scaling,
     compile_counts=compile_counts,
   )
