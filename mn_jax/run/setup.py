@@ -25,7 +25,6 @@ from mn_jax.train import evaluate as evaluate_lib
 from mn_jax.train import losses, optimizer
 from mn_jax.train import state as state_lib
 from mn_jax.train import step as step_lib
-from mn_jax.train.rules import Rules
 from mn_jax.weights.pretrained import Origin
 
 
@@ -38,7 +37,6 @@ class Setup:
     data: the data set, split.
     plan: durations in steps.
     network: the network's definition.
-    rules: which parameters are trained, and how.
     pretrained: where pretrained weights come from; None without.
     cached_features: whether batches carry features that the frozen backbone
       computed once, in place of pixels.
@@ -62,7 +60,6 @@ class Setup:
   data: SplitData
   plan: plan_lib.Plan
   network: registry.Network
-  rules: Rules
   pretrained: Origin | None
   cached_features: bool
   schedule: optax.Schedule
@@ -204,7 +201,6 @@ def build(
     data=data,
     plan=plan,
     network=initial.network,
-    rules=initial.rules,
     pretrained=initial.origin,
     cached_features=cached,
     schedule=schedule,
