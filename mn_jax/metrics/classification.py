@@ -100,75 +100,51 @@ def from_confusion_matrix(
     positive: index of the positive class, or None.
   """
   true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
-  hits = np.diag(matrix)
-  present = true > 0
-  recall = _ratio(hits, true)
-  precision = _ratio(hits, predicted)
-  f1 = _ratio(2 * hits, true + predicted)
+  hits, present = np.diag(matrix), true > 0
+  of_class = _against_the_rest(matrix)
   metrics = {
     "accuracy": float(hits.sum() / true.sum()),
-    "balanced_accuracy": float(recall[present].mean()),
+    "balanced_accuracy": float(of_class["recall"][present].mean()),
     "majority_rate": float(true.max() / true.sum()),
     "count": float(true.sum()),
     "mcc": _mcc(true, predicted, hits),
   }
   if positive is None:
-    metrics["macro_precision"] = float(precision[present].mean())
-    metrics["macro_f1"] = float(f1[present].mean())
+    metrics["macro_precision"] = float(of_class["precision"][present].mean())
+    metrics["macro_f1"] = float(of_class["f1"][present].mean())
   else:
-    others = true.sum() - true[positive]
-    false_positives = predicted[positive] - hits[positive]
-    metrics["precision"] = float(precision[positive])
-    metrics["sensitivity"] = float(recall[positive])
-    metrics["specificity"] = float(_ratio(others - false_positives, others))
-    metrics["f1"] = float(f1[positive])
+    metrics["precision"] = float(of_class["precision"][positive])
+    metrics["sensitivity"] = float(of_class["recall"][positive])
+    metrics["specificity"] = float(of_class["specificity"][positive])
+    metrics["f1"] = float(of_class["f1"][positive])
   return metrics
 
 
-def per_class(
-  predictions: Predictions, *, predicted: np.ndarray | None = None
-) -> dict[str, np.ndarray]:
+def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
   """Returns metrics of every class against all others.
 
   Args:
     predictions: of all n images.
-    predicted: i[n], predicted classes; None: those of the highest logits.
 
   Returns:
     'precision', 'recall', 'specificity', 'f1', 'support' (images of the class),
     'auroc' and 'average_precision', each f64[classes]. All but the support are
     NaN if a logit is not finite.
   """
-  labels, classes = predictions.labels, predictions.logits.shape[1]
-  support = np.bincount(labels, minlength=classes).astype(np.float64)
-  names = ("precision", "recall", "specificity", "f1")
-  areas = (curves.auroc, curves.average_precision)
-  if not np.isfinite(predictions.logits).all():
-    names += tuple(area.__name__ for area in areas)
-    return {k: np.full(classes, np.nan) for k in names} | {"support": support}
-  if predicted is None:
-    predicted = predictions.logits.argmax(axis=1)
-  matrix = confusion_matrix(labels, predicted, classes)
-  true, counts = matrix.sum(axis=1), matrix.sum(axis=0)
-  hits = np.diag(matrix)
-  others = true.sum() - true
-  curve_of_class = [
+  labels, logits = predictions.labels, predictions.logits
+  matrix = confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1])
+  metrics = _against_the_rest(matrix)
+  finite = np.isfinite(logits).all()
+  columns = predictions.probabilities().T if finite else np.zeros_like(logits.T)
+  of_class = [
     curves.count_along_thresholds(labels == label, scores)
-    for label, scores in enumerate(predictions.probabilities().T)
+    for label, scores in enumerate(columns)
   ]
-  columns = (
-    _ratio(hits, counts),
-    _ratio(hits, true),
-    _ratio(others - (counts - hits), others),
-    _ratio(2 * hits, true + counts),
-  )
-  return dict(zip(names, columns, strict=True)) | {
-    "support": support,
-    **{
-      area.__name__: np.array([area(x) for x in curve_of_class])
-      for area in areas
-    },
-  }
+  for area in (curves.auroc, curves.average_precision):
+    metrics[area.__name__] = np.array([area(curve) for curve in of_class])
+  if not finite:
+    metrics = {k: np.full_like(v, np.nan) for k, v in metrics.items()}
+  return metrics | {"support": matrix.sum(axis=1).astype(np.float64)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,6 +192,18 @@ def accuracy_by_group(
     GroupAccuracy(str(names[code]), int(counts[code]), float(shares[code]))
     for code in np.lexsort((-counts, shares))
   ]
+
+
+def _against_the_rest(matrix: np.ndarray) -> dict[str, np.ndarray]:
+  """Metrics of every class against the rest, f64[classes] each."""
+  true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+  hits, rest = np.diag(matrix), matrix.sum() - true
+  return {
+    "precision": _ratio(hits, predicted),
+    "recall": _ratio(hits, true),
+    "specificity": _ratio(rest - (predicted - hits), rest),
+    "f1": _ratio(2 * hits, true + predicted),
+  }
 
 
 def _mcc(true: np.ndarray, predicted: np.ndarray, hits: np.ndarray) -> float:
