@@ -1,15 +1,17 @@
 """Tests of cross-validation."""
 
 import json
-import pathlib
+import types
 
+import numpy as np
 import pytest
 
 from mn_jax.config import files
+from mn_jax.errors import InputError
+from mn_jax.run import split_data
 from mn_jax.tools import crossval
 from tests import programs
 
-ROOT = pathlib.Path(__file__).parents[2]
 TINY = (
   "data.image_size=16",
   "model.width=0.1",
@@ -48,30 +50,31 @@ def test_folds_are_run_and_gathered(tmp_path):
   assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
-    (["--config=configs/none.py"], "config: got 'configs/none.py'"),
+def test_mistakes_are_one_line(capsys):
+  for arguments, message in (
+    (["--config=none"], "config: got 'none'"),
     (["--config=README.md"], "config: got 'README.md'"),
-    (["--config=configs/idc_v1.py", "--folds=1"], "--folds: got 1"),
-    (["--config=configs/idc_v1.py", "--seeds=0"], "--seeds: got 0"),
-    (["--config=configs/idc_v1.py", "x"], "got 'x'; valid: SECTION.FIELD"),
-    (
-      ["--config=configs/eurosat_v2.py:test", "--folds=0"],
-      "--folds: got 0, one per group, but each image",
-    ),
-  ],
-)
-def test_mistakes_are_one_line(capsys, monkeypatch, arguments, message):
-  monkeypatch.chdir(ROOT)
-  assert crossval.main(arguments) == 2
-  said = capsys.readouterr().err
-  assert message in said
-  assert len(said.strip().splitlines()) == 1
+    (["--config=idc_v1", "--folds=1"], "--folds: got 1"),
+    (["--config=idc_v1", "--seeds=0"], "--seeds: got 0"),
+    (["--config=idc_v1", "x"], "got 'x'; valid: SECTION.FIELD"),
+  ):
+    assert crossval.main(arguments) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_one_fold_per_group_counts_the_groups(monkeypatch):
-  monkeypatch.chdir(ROOT)
-  config = files.load_config("idc_v1:test")
+  """Of the classes that are used, and only where there are groups."""
+  config = files.load_config("idc_v1", ["data.classes=2"])
   console = crossval.Console(quiet=True)
-  assert crossval._count_folds(console, config, 0) == 40
+
+  def count(groups):
+    labels = np.arange(len(groups)) % 3
+    packed = types.SimpleNamespace(groups=np.array(groups), labels=labels)
+    monkeypatch.setattr(split_data, "load_packed", lambda *_: packed)
+    return crossval._count_folds(console, config, 0)
+
+  assert count(["a", "b", "other", "a", "b", "other", "c"]) == 3
+  with pytest.raises(InputError, match="got 0, one per group, but each image"):
+    count(["a", "b", "other", "c"])
