@@ -16,8 +16,7 @@ from mn_jax.models import counting, layers, registry
 from mn_jax.ops import batch_norm, depthwise, pointwise
 from mn_jax.perf.bench import roofline, side_process
 
-# A formulation is timed no longer than so many seconds, if it has had some
-# repeats.
+# Seconds after which a formulation gets no more than the fewest repeats.
 _PATIENCE = 3.0
 _MIN_REPEATS = 3
 # Of BatchNorm.

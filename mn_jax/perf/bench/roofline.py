@@ -33,7 +33,7 @@ from mn_jax.perf.bench.side_process import Case
 
 # For each peak: the fewest trials, and seconds for more of them.
 _TRIALS, _PATIENCE = 5, 1.0
-# Bytes that are copied: so many that nothing stays in a CPU's cache.
+# Bytes to copy: more than any CPU's cache holds.
 _COPIED = {"cpu": 256 << 20, "gpu": 4 << 30}
 _MATRIX = {"cpu": 2048, "gpu": 8192}
 

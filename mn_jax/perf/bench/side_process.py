@@ -60,7 +60,8 @@ class Program:
   """A compiled step, as `build` makes it for a case.
 
   Attributes:
-    run: takes so many steps, one after the other, and waits for the last.
+    run: takes this number of steps, one after the other, and waits for the
+      last.
     device: where it runs, in words.
     packages: distributions whose versions are reported.
     device_peak: the most memory in bytes that was used on the device; None

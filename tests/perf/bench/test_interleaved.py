@@ -107,7 +107,7 @@ def test_closing_kills_the_children_of_a_side_process(start):
 
 
 class Fake:
-  """A side whose step takes so many seconds, on paper."""
+  """A side process whose step takes a given time, on paper."""
 
   def __init__(self, name, order, seconds, idles):
     self._name, self._order = name, order

@@ -166,7 +166,7 @@ def step_time(work: Work, chip: Accelerator, count: int) -> StepTime:
     count: number of chips; of a torus, as many as one of its slices has.
 
   Raises:
-    ValueError: if there is no slice of so many chips.
+    ValueError: if no slice has this number of chips.
   """
 
   def links(overlapped: bool) -> float:
@@ -193,7 +193,7 @@ def collective_seconds(
   """Seconds of collective operations over `count` chips, one after the other.
 
   Raises:
-    ValueError: if there is no slice of so many chips.
+    ValueError: if no slice has this number of chips.
   """
   if count == 1:
     return 0.0

@@ -22,7 +22,8 @@ _WIDTH = 1000  # pixels of a figure beside Markdown
 _INTRO = (
   "Weak scaling keeps the batch per device, strong scaling the batch over all "
   "devices. Measured numbers are of the training step as it runs; predicted "
-  "ones are of the same step, compiled for accelerators that were not at hand."
+  "ones are of the same step, compiled for accelerators that were not "
+  "available."
 )
 _INPUTS = (
   "Input: synthetic is one random batch that stays on the devices; cached has "
