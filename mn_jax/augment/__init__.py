@@ -1,1 +1,1 @@
-"""Images on the device: uint8 to network input, and random changes."""
+"""Augmentation and normalisation of images on the device."""

@@ -1,4 +1,4 @@
-"""Random rectangles, for crops and for what is erased or pasted."""
+"""Random rectangles, for crops, random erasing and CutMix."""
 
 import math
 
@@ -9,13 +9,13 @@ import jax.numpy as jnp
 def random_sides(
   key: jax.Array, area: jax.Array, *, max_ratio: float
 ) -> tuple[jax.Array, jax.Array]:
-  """Sides of rectangles of given areas and random shapes.
+  """Draws the sides of rectangles with given areas and random shapes.
 
   Args:
     key: the source of randomness.
     area: f32[batch] in (0, 1], shares of an image's area.
     max_ratio: largest ratio of the longer side to the shorter, each as a share
-      of the image's. Its logarithm is drawn evenly, and less widely where a
+      of the image's. Its logarithm is uniform, in a smaller range where a
       side would leave the image.
 
   Returns:
@@ -32,7 +32,7 @@ def inside(
   stop: tuple[jax.Array, jax.Array],
   size: tuple[int, int],
 ) -> jax.Array:
-  """Which pixels lie in a rectangle.
+  """Marks the pixels that lie in a rectangle.
 
   Args:
     start, stop: i32[batch] rows and i32[batch] columns; `stop` is outside.

@@ -1,7 +1,8 @@
-"""Brightness, contrast, saturation and hue.
+"""Changes of brightness, contrast, saturation and hue.
 
-Every function takes and returns f32[batch, h, w, 3] in [0, 255], and one number
-per image; 1 as a factor and 0 as a turn leave an image as it is, to the bit.
+Images are f32[batch, h, w, 3] in [0, 255], before and after. Every image has
+a number of its own; a factor of 1 and a turn of 0 leave it as it is, bit for
+bit.
 """
 
 import jax
@@ -20,12 +21,19 @@ _YIQ = np.array(
 
 
 def random_changes(key: jax.Array, count: int, strength: float) -> jax.Array:
-  """f32[count], drawn evenly from -strength to strength."""
+  """Draws f32[count], uniform in [-strength, strength)."""
   return jax.random.uniform(key, (count,), minval=-strength, maxval=strength)
 
 
 def luma(images: jax.Array) -> jax.Array:
-  """f32[batch, h, w, 1] in [0, 255]: the grey that looks as bright."""
+  """Computes luma, the grey that looks as bright.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+
+  Returns:
+    f32[batch, h, w, 1] in [0, 255].
+  """
   red, green, blue = (
     float(weight) * images[..., i : i + 1] for i, weight in enumerate(_YIQ[0])
   )
@@ -34,12 +42,28 @@ def luma(images: jax.Array) -> jax.Array:
 
 
 def brightness(images: jax.Array, factors: jax.Array) -> jax.Array:
-  """Multiplies by `factors` f32[batch], at least 0."""
+  """Changes the brightness: multiplies every value by a factor.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+    factors: f32[batch], at least 0.
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+  """
   return clip(images * _per_image(factors))
 
 
 def contrast(images: jax.Array, factors: jax.Array) -> jax.Array:
-  """Multiplies differences from the image's mean grey by `factors`."""
+  """Changes the contrast: multiplies differences from the image's mean grey.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+    factors: f32[batch], at least 0.
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+  """
   # Or XLA would compute the images twice: for the mean, and for the result.
   images = lax.optimization_barrier(images)
   # The luma of the mean is the mean of the luma, five times as fast on CPUs.
@@ -48,24 +72,35 @@ def contrast(images: jax.Array, factors: jax.Array) -> jax.Array:
 
 
 def saturation(images: jax.Array, factors: jax.Array) -> jax.Array:
-  """Multiplies differences from each pixel's grey by `factors`."""
+  """Changes the saturation: multiplies differences from each pixel's grey.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+    factors: f32[batch], at least 0.
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+  """
   grey = luma(images)
   return clip(images + (_per_image(factors) - 1) * (images - grey))
 
 
 def hue(images: jax.Array, turns: jax.Array) -> jax.Array:
-  """Turns the hue, by a rotation of the chroma plane of YIQ.
+  """Changes the hue, by a rotation of the chroma plane of YIQ.
 
-  Not a shift of HSV's hue: this one is linear and keeps the luma, where the
-  result needs no clipping.
+  This is not a shift of HSV's hue: it is linear and does not change the luma,
+  unless the result is clipped.
 
   Args:
     images: f32[batch, h, w, 3] in [0, 255].
-    turns: f32[batch], in whole turns.
+    turns: f32[batch], angles in whole turns.
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
   """
   angle = 2 * np.pi * turns
   to_rgb = np.linalg.inv(_YIQ)
-  # The rotation less the identity, so that no turn changes nothing.
+  # The rotation minus the identity, so that a turn of 0 changes no bit.
   along = np.float32(to_rgb[:, 1:] @ _YIQ[1:]).reshape(1, 3, 3)
   across = np.float32(to_rgb[:, 1:] @ [[0, -1], [1, 0]] @ _YIQ[1:])
   cos, sin = (f(angle).reshape(-1, 1, 1) for f in (jnp.cos, jnp.sin))
@@ -80,7 +115,7 @@ def hue(images: jax.Array, turns: jax.Array) -> jax.Array:
 
 
 def clip(images: jax.Array) -> jax.Array:
-  """Values in [0, 255]."""
+  """Clips values to [0, 255]."""
   return jnp.clip(images, 0, 255)
 
 

@@ -1,4 +1,7 @@
-"""Random erasing: Zhong et al., "Random Erasing Data Augmentation", 2020."""
+"""Random erasing.
+
+Zhong et al., "Random Erasing Data Augmentation", AAAI 2020.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +14,17 @@ _RATIO = 1 / 0.3
 
 
 def erase(images: jax.Array, key: jax.Array, probability: float) -> jax.Array:
-  """Covers a random rectangle of each image, or none.
+  """Covers a random rectangle of each image, with some probability.
 
-  Deviations from the paper: a rectangle that would leave the image is not drawn
-  again but of a less extreme ratio; ratios are drawn evenly on a logarithmic
-  scale; and it has one random colour rather than one per pixel, which costs a
-  thousandth of the random numbers.
+  Deviations from the paper: a rectangle that would leave the image gets a less
+  extreme ratio, instead of being drawn again; the logarithm of the ratio is
+  uniform; and a rectangle has one random colour rather than one per pixel,
+  which costs a thousandth of the random numbers.
 
   Args:
     images: f32[batch, h, w, 3] in [0, 255].
     key: the source of randomness.
-    probability: of a rectangle, in [0, 1].
+    probability: that an image gets a rectangle, in [0, 1].
 
   Returns:
     f32[batch, h, w, 3] in [0, 255].

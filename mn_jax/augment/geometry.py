@@ -1,8 +1,8 @@
-"""Where pixels are: whole pixels moved, or one affine resampling.
+"""Geometric changes: flips, turns, crops and affine resampling.
 
 Affine maps are matrices on (row, column, 1) in pixels from the image's centre,
-and lead from a pixel of the result to its place in the source. So maps that
-follow each other are a product, and pixels are interpolated only once.
+and lead from a pixel of the result to its place in the source. So several maps
+are one matrix product, and pixels are interpolated only once.
 """
 
 import jax
@@ -16,15 +16,15 @@ _CROP_RATIO = 4 / 3
 
 
 def flip(images: jax.Array, key: jax.Array, how: str) -> jax.Array:
-  """Mirrors each image or not, with probability 1/2 per direction.
+  """Flips each image at random, with probability 1/2 per direction.
 
   Args:
     images: [batch, h, w, 3] of any dtype.
     key: the source of randomness.
-    how: horizontal swaps left and right; both also swaps top and bottom.
+    how: 'horizontal' swaps left and right; 'both' also swaps top and bottom.
 
   Returns:
-    As `images`.
+    [batch, h, w, 3] of the dtype of `images`.
   """
   choice = jax.random.bernoulli(key, shape=(2, images.shape[0]))
   if how == "both":
@@ -33,14 +33,14 @@ def flip(images: jax.Array, key: jax.Array, how: str) -> jax.Array:
 
 
 def quarter_turns(images: jax.Array, key: jax.Array) -> jax.Array:
-  """Turns each image by 0, 90, 180 or 270 degrees.
+  """Turns each image at random by 0, 90, 180 or 270 degrees.
 
   Args:
     images: [batch, h, h, 3] of any dtype.
     key: the source of randomness.
 
   Returns:
-    As `images`.
+    [batch, h, h, 3] of the dtype of `images`.
 
   Raises:
     ValueError: for images that are not square.
@@ -57,16 +57,16 @@ def quarter_turns(images: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def padded_crop(images: jax.Array, key: jax.Array, padding: int) -> jax.Array:
-  """Moves each image by whole pixels, up to `padding` in each direction.
+  """Shifts each image by whole pixels at random: a crop of the padded image.
 
   Args:
     images: [batch, h, w, 3] of any dtype.
     key: the source of randomness.
-    padding: in pixels, below h and w; what comes in is the image's reflection
-      in its outermost pixels.
+    padding: the largest shift in each direction in pixels, below h and w. The
+      image is padded by reflection in its outermost pixels.
 
   Returns:
-    As `images`.
+    [batch, h, w, 3] of the dtype of `images`.
   """
   batch, height, width, _ = images.shape
   offsets = jax.random.randint(key, (batch, 2), 0, 2 * padding + 1)
@@ -83,17 +83,17 @@ def padded_crop(images: jax.Array, key: jax.Array, padding: int) -> jax.Array:
 def random_crops(
   key: jax.Array, count: int, *, size: tuple[int, int], min_area: float
 ) -> jax.Array:
-  """Maps that enlarge a random rectangle to the whole image.
+  """Draws affine maps that enlarge a random rectangle to the whole image.
 
   Args:
     key: the source of randomness.
-    count: how many.
+    count: number of maps.
     size: height and width of the images in pixels.
-    min_area: smallest share of the image's area, above 0; shares are drawn
-      evenly from there to 1, ratios of the sides up to 4/3.
+    min_area: smallest share of the image's area, above 0; shares are uniform
+      from there to 1, ratios of the sides at most 4/3.
 
   Returns:
-    f32[count, 3, 3].
+    f32[count, 3, 3], for `warp`.
   """
   area_key, ratio_key, place_key = jax.random.split(key, 3)
   area = jax.random.uniform(area_key, (count,), minval=min_area)
@@ -111,21 +111,21 @@ def random_crops(
 
 
 def matrices(*rows: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-  """f32[batch, 3, 3] from three rows of three f32[batch]."""
+  """Stacks three rows of three f32[batch] to matrices f32[batch, 3, 3]."""
   return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=-2)
 
 
 def compose(first: jax.Array, second: jax.Array) -> jax.Array:
-  """f32[batch, 3, 3]: the map that leads through `first`, then `second`."""
+  """Composes affine maps, f32[batch, 3, 3] each: `first`, then `second`."""
   # At less than full precision, coordinates would be off by tenths of a pixel.
   return jnp.matmul(second, first, precision=lax.Precision.HIGHEST)
 
 
 def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
-  """Resamples, bilinearly; beyond its edges an image is mirrored.
+  """Resamples images bilinearly; beyond its edges an image is mirrored.
 
-  It is mirrored with its outermost pixels repeated: half a pixel around the
-  centres of these then has their colour, as when an image is resized.
+  The mirror image repeats the outermost pixels: half a pixel around their
+  centres has their colour, as when an image is resized.
 
   Args:
     images: f32[batch, h, w, 3].
@@ -165,7 +165,7 @@ def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
 
 
 def _mirror(index: jax.Array, count: int) -> jax.Array:
-  """i32 in [0, count): ... 1 0 | 0 1 2 ... count - 1 | count - 1 ..."""
+  """Returns i32 in [0, count): ... 1 0 | 0 1 2 ... count - 1 | count - 1 ..."""
   index = index % (2 * count)
   return jnp.minimum(index, 2 * count - 1 - index)
 

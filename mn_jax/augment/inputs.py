@@ -1,4 +1,4 @@
-"""From pixels to what a network takes."""
+"""Network input from images: resizing and normalisation."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ def to_input(
   mean: tuple[float, float, float],
   std: tuple[float, float, float],
 ) -> jax.Array:
-  """Resizes and normalises.
+  """Resizes and normalises images.
 
   Args:
     images: u8 or f32[batch, h, w, 3] in [0, 255].
-    resolution: height and width of the result in pixels; 0 keeps the size.
-      Bilinear, antialiased when it shrinks.
-    mean, std: per channel, of images in [0, 1].
+    resolution: height and width of the result in pixels; 0: those of the
+      images. Resizing is bilinear, and antialiased when it shrinks.
+    mean, std: of each channel, for images in [0, 1].
 
   Returns:
     f32[batch, resolution, resolution, 3].
@@ -27,7 +27,8 @@ def to_input(
   if resolution and x.shape[1:3] != (resolution, resolution):
     shape = (x.shape[0], resolution, resolution, 3)
     x = jax.image.resize(x, shape, "bilinear", antialias=True)
-  # In this order, mean and deviation 0.5 give exactly -1 to 1 however it fuses.
+  # In this order, a mean and deviation of 0.5 give exactly -1 to 1, however
+  # XLA fuses it.
   center = np.float32(255 * np.array(mean)).reshape(1, 1, 1, 3)
   scale = np.float32(1 / (255 * np.array(std))).reshape(1, 1, 1, 3)
   return (x - center) * scale

@@ -1,4 +1,4 @@
-"""Two images and their targets mixed: mixup and CutMix."""
+"""Mixup and CutMix: two images and their targets mixed."""
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +21,16 @@ def mix(
   Mixup (Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018) adds
   the two; CutMix (Yun et al., "CutMix", 2019) pastes a rectangle of one into
   the other. The order of a batch is random, and so are the pairs. Every image
-  has a share of its own, drawn from Beta(alpha, alpha). With both, one of them
-  is drawn for the whole batch, with 1/2 each.
+  has a share of its own, drawn from Beta(alpha, alpha). If both are on, one of
+  them is chosen for the whole batch, with probability 1/2 each.
 
   Args:
     images: f32[batch, h, w, 3].
-    targets: f32[batch, classes], each row with the sum 1.
+    targets: f32[batch, classes], in [0, 1], each row with the sum 1.
     key: the source of randomness.
-    config: fields mixup and cutmix; with neither nothing is changed.
-    mask: f32[batch], 0 for images that count nothing; none gets into others.
+    config: its fields mixup and cutmix are alpha, 0 for off; with both off
+      nothing is changed.
+    mask: f32[batch], 0 for padding images, which are mixed into no other.
 
   Returns:
     Images and targets of the same shapes.
@@ -48,9 +49,9 @@ def mix(
   share = jax.random.beta(share_key, alpha, alpha, (count,))
   weights = share.reshape(-1, 1, 1, 1)
   if config.cutmix:
-    kept, kept_share = cut(place_key, share, size=size)
-    share = jnp.where(pastes, kept_share, share)
-    weights = jnp.where(pastes, kept, weights)
+    outside, outside_share = cut(place_key, share, size=size)
+    share = jnp.where(pastes, outside_share, share)
+    weights = jnp.where(pastes, outside, weights)
   valid = jnp.roll(mask, -1) > 0
   share = jnp.where(valid, share, 1).reshape(-1, 1)
   weights = jnp.where(valid.reshape(-1, 1, 1, 1), weights, 1)
@@ -60,20 +61,20 @@ def mix(
 def cut(
   key: jax.Array, share: jax.Array, *, size: tuple[int, int]
 ) -> tuple[jax.Array, jax.Array]:
-  """A random rectangle of each image, for CutMix.
+  """Draws a random rectangle of each image, for CutMix.
 
-  Its centre is anywhere in the image, and what would be outside is cut off (Yun
-  et al. 2019, section 3.1).
+  Its centre is uniform in the image, and the rectangle is clipped to the image
+  (Yun et al. 2019, section 3.1).
 
   Args:
     key: the source of randomness.
-    share: f32[batch] in [0, 1], of the pixels that would stay if nothing were
-      cut off.
+    share: f32[batch] in [0, 1], the share of the pixels outside of the
+      rectangle before it is clipped.
     size: height and width of the images in pixels.
 
   Returns:
-    f32[batch, h, w, 1], 1 where a pixel stays and 0 where the other image is
-    pasted; and f32[batch], the share of the pixels that stay.
+    f32[batch, h, w, 1], 1 outside of the rectangle and 0 inside, where the
+    other image is pasted; and f32[batch], the share of the pixels outside.
   """
   row_key, column_key = jax.random.split(key)
   side = jnp.sqrt(1 - share)
@@ -87,8 +88,8 @@ def cut(
     stop.append(last)
     pasted *= last - first
   inside = boxes.inside(tuple(start), tuple(stop), size)
-  kept_share = 1 - pasted.astype(jnp.float32) / (size[0] * size[1])
-  return 1 - inside.astype(jnp.float32), kept_share
+  outside_share = 1 - pasted.astype(jnp.float32) / (size[0] * size[1])
+  return 1 - inside.astype(jnp.float32), outside_share
 
 
 def _blend(x: jax.Array, weights: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The order in which training images are changed."""
+"""Augmentation pipeline: all random changes of training images, in order."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from mn_jax.config.sections.augment import AugmentConfig
 def augment(
   images: jax.Array, key: jax.Array, config: AugmentConfig
 ) -> jax.Array:
-  """Changes every image at random, independently of the others.
+  """Augments every image at random, independently of the others.
 
   1. Whole pixels move, as bytes: flips, quarter turns, padded crop.
   2. Bytes become f32, and are resampled once: random crop, RandAugment's
@@ -19,12 +19,12 @@ def augment(
      hue, RandAugment's.
   4. Random erasing.
 
-  What `config` leaves out costs nothing. Mixing, in `mix`, comes after it.
+  What is off in `config` costs nothing. Mixup and CutMix, in `mix`, come later.
 
   Args:
     images: u8[batch, h, w, 3].
     key: the only source of randomness.
-    config: what to do, and how strongly.
+    config: the changes that are on, and their strengths.
 
   Returns:
     f32[batch, h, w, 3] in [0, 255].

@@ -1,4 +1,4 @@
-"""A few random changes per image, of one magnitude, after RandAugment.
+"""RandAugment: a few random operations per image, of one magnitude.
 
 Cubuk et al., "RandAugment: Practical automated data augmentation with a reduced
 search space", 2020. A batch is computed as a whole, so every operation would
@@ -53,7 +53,7 @@ _MAX_BITS = 4  # Taken away of 8.
 def draw(
   key: jax.Array, count: int, *, choices: int, magnitude: float
 ) -> dict[str, jax.Array]:
-  """Chooses operations for every image.
+  """Draws operations and their strengths for every image.
 
   Args:
     key: the source of randomness.
@@ -62,8 +62,8 @@ def draw(
     magnitude: in [0, 10].
 
   Returns:
-    By operation f32[count]: magnitude / 10 with a random sign, or 0 where it
-    was not chosen.
+    For each operation f32[count]: magnitude / 10 with a random sign, or 0 for
+    images that do not get it.
   """
   choice_key, sign_key = jax.random.split(key)
   shape = (count, len(OPERATIONS))
@@ -76,7 +76,7 @@ def draw(
 
 
 def maps(strengths: dict[str, jax.Array], size: tuple[int, int]) -> jax.Array:
-  """The geometric operations as one affine map per image.
+  """Combines the geometric operations into one affine map per image.
 
   Args:
     strengths: from `draw`, in [-1, 1].
@@ -106,7 +106,7 @@ def maps(strengths: dict[str, jax.Array], size: tuple[int, int]) -> jax.Array:
 
 
 def recolour(images: jax.Array, strengths: dict[str, jax.Array]) -> jax.Array:
-  """The operations on colours.
+  """Applies the operations on colours.
 
   Args:
     images: f32[batch, h, w, 3] in [0, 255].
@@ -125,20 +125,44 @@ def recolour(images: jax.Array, strengths: dict[str, jax.Array]) -> jax.Array:
 
 
 def posterize(images: jax.Array, strength: jax.Array) -> jax.Array:
-  """Rounds down to fewer bits: 4 of 8 at strength 1; f32[batch] in [0, 1]."""
+  """Posterize: rounds values down to fewer bits, 4 of 8 at strength 1.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+    strength: f32[batch] in [0, 1].
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+  """
   bits = jnp.round(_MAX_BITS * strength)
   step = jnp.exp2(bits).reshape(-1, 1, 1, 1)
   return jnp.where(step > 1, jnp.floor(images / step) * step, images)
 
 
 def solarize(images: jax.Array, strength: jax.Array) -> jax.Array:
-  """Inverts what is above (1 - strength) of white; f32[batch] in [0, 1]."""
+  """Solarize: inverts values above (1 - strength) of white.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+    strength: f32[batch] in [0, 1].
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+  """
   limit = 255 * (1 - strength).reshape(-1, 1, 1, 1)
   return jnp.where(images > limit, 255 - images, images)
 
 
 def autocontrast(images: jax.Array, strength: jax.Array) -> jax.Array:
-  """Stretches every channel to the whole range, blended in by f32[batch]."""
+  """Autocontrast: stretches every channel to the whole range, blended in.
+
+  Args:
+    images: f32[batch, h, w, 3] in [0, 255].
+    strength: f32[batch] in [0, 1], the share of the stretched image.
+
+  Returns:
+    f32[batch, h, w, 3] in [0, 255].
+  """
   # Or XLA would compute the images twice: for the ends, and for the result.
   images = lax.optimization_barrier(images)
   low = jnp.min(images, axis=(1, 2), keepdims=True)

@@ -1,4 +1,4 @@
-"""Random staining of histological slides with haematoxylin and eosin."""
+"""Stain jitter of histological images: haematoxylin and eosin (H&E)."""
 
 import jax
 import jax.numpy as jnp
@@ -22,18 +22,18 @@ _STAINS = np.stack([*_STAINS, _unit(np.cross(*_STAINS))])
 def jitter(images: jax.Array, key: jax.Array, strength: float) -> jax.Array:
   """Changes the amounts of both stains at random.
 
-  In each image, the amount of each stain is multiplied by a number drawn evenly
-  from 1 - strength to 1 + strength, and a number from -strength to strength is
-  added (Tellez et al., "Whole-slide mitosis detection in H&E breast histology
-  using PHH3 as a reference", 2018). What is left over after both stains stays,
-  and unlike there, no more of a stain is taken away than there is: glass would
-  turn green.
+  In each image, the amount of each stain is multiplied by a uniform number from
+  1 - strength to 1 + strength, and a uniform number from -strength to strength
+  is added (Tellez et al., "Whole-slide mitosis detection in H&E breast
+  histology using PHH3 as a reference", 2018). The residual after both stains
+  does not change, and unlike there, no more of a stain is removed than there
+  is: glass would turn green.
 
   Args:
     images: f32[batch, h, w, 3] in [0, 255].
     key: the source of randomness.
-    strength: in [0, 1]; for what is added it is in optical density, the
-      natural logarithm of light that came over light that went through.
+    strength: in [0, 1]; the added number is in optical density, the natural
+      logarithm of incident over transmitted light.
 
   Returns:
     f32[batch, h, w, 3] in [0, 255].

@@ -1,4 +1,4 @@
-"""Batch normalisation by the batch's own statistics, with its activation."""
+"""Batch normalisation by the batch's statistics, fused with an activation."""
 
 import functools
 from collections.abc import Callable
@@ -22,13 +22,14 @@ def batch_norm(
   activation: Activation | None = None,
   group: int = 0,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """activation((x - mean) / sqrt(var + epsilon) * scale + bias).
+  """Normalises a batch by its statistics and applies an activation.
 
-  Statistics are those of all axes but the last, the variance the biased one;
-  with `group`, they are those of so many images at a time (ghost batches,
-  Hoffer et al. 2017, arXiv:1705.08741). The gradient reads `x` and the output's
-  gradient twice, once for two sums and once for the input's gradient, and keeps
-  nothing but `x`.
+  The result is activation((x - mean) / sqrt(var + epsilon) * scale + bias).
+  Mean and variance, the biased one, are over all axes but the last; with
+  `group`, of so many images at a time (ghost batches, Hoffer et al. 2017,
+  arXiv:1705.08741). The gradient reads `x` and the output's gradient twice,
+  once for two sums and once for the input's gradient, and stores nothing but
+  `x`.
 
   Args:
     x: f[..., channels].
@@ -36,13 +37,13 @@ def batch_norm(
     bias: f32[channels].
     epsilon: added to the variance.
     activation: elementwise, differentiable by JAX; None: the identity.
-    group: entries of the first axis of `x` with statistics of their own; 0:
-      all of them.
+    group: number of entries of the first axis that are normalised together;
+      0: all of them.
 
   Returns:
-    f[..., channels] of the dtype of `x`; f32[channels], the mean, and
-    f32[channels], the variance, through which no gradient flows; of several
-    groups, the means of theirs.
+    f[..., channels] of the dtype of `x`; the mean and the variance,
+    f32[channels] each, through which no gradient flows. With several groups,
+    these are the averages over the groups.
 
   Raises:
     ValueError: if groups do not divide the first axis.
@@ -53,11 +54,11 @@ def batch_norm(
     if x.shape[0] % group:
       raise ValueError(f"groups of {group} do not divide {x.shape[0]} images")
     groups = x.reshape(-1, group, *x.shape[1:])
-    each = jax.vmap(
+    normalise = jax.vmap(
       lambda x, scale, bias: _batch_norm(epsilon, activation, x, scale, bias),
       in_axes=(0, None, None),
     )
-    out, means, variances = sharding.apart(each, groups, scale, bias)
+    out, means, variances = sharding.map_shards(normalise, groups, scale, bias)
     out = out.reshape(x.shape)
     mean, var = jnp.mean(means, axis=0), jnp.mean(variances, axis=0)
   return out, lax.stop_gradient(mean), lax.stop_gradient(var)

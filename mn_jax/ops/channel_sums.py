@@ -1,4 +1,4 @@
-"""Sums over all axes but the last, several in one pass over their arrays."""
+"""Sums per channel, several in one pass over the arrays."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -20,24 +20,24 @@ _SMALL_BLOCK = 1024
 
 
 def channel_sums(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-  """Sums of elementwise terms per channel, in float32.
+  """Sums elementwise terms over all axes but the last, in float32.
 
   Args:
     terms: f32 arrays of one shape [..., channels] -> terms of that shape.
     *arrays: f[..., channels], all of one shape.
 
   Returns:
-    f32[channels] for each term.
+    f32[channels] for each of the terms.
   """
-  ways = {
-    platform: functools.partial(way, terms)
-    for platform, way in FORMULATIONS.items()
+  by_platform = {
+    platform: functools.partial(function, terms)
+    for platform, function in FORMULATIONS.items()
   }
-  return lax.platform_dependent(*arrays, **ways)
+  return lax.platform_dependent(*arrays, **by_platform)
 
 
 def reduced(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-  """`channel_sums` left to XLA's reductions; f[..., channels].
+  """Sums terms per channel with XLA's reductions; arrays f[..., channels].
 
   Not flattened to rows: on TPUs images lie with the batch innermost, and rows
   of channels would have to be gathered from all over the memory.
@@ -48,7 +48,7 @@ def reduced(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def scanned(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-  """`channel_sums` as a scan over blocks of rows; f[..., channels].
+  """Sums terms per channel in a scan over blocks; arrays f[..., channels].
 
   XLA's CPU backend has a fast reduction for sums of products alone, one at a
   time: other terms are first written to memory, and every sum reads all of it.
@@ -75,16 +75,16 @@ def scanned(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
   return tuple(jnp.sum(total, axis=0) for total in sums)
 
 
-def scanned_apart(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
-  """`scanned` on each device's part of the batch."""
-  return sharding.summed(functools.partial(scanned, terms), *arrays)
+def scanned_by_shard(terms: Terms, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+  """Sums terms per channel with a scan on each device's shard of the batch."""
+  return sharding.sum_shards(functools.partial(scanned, terms), *arrays)
 
 
-# The fastest way on each platform.
-FORMULATIONS = {"cpu": scanned_apart, "default": reduced}
+# The fastest formulation on each platform.
+FORMULATIONS = {"cpu": scanned_by_shard, "default": reduced}
 
 
 def _largest_divisor(number: int, limit: int) -> int:
-  """The largest divisor of `number` up to `limit`, at least 1."""
+  """Returns the largest divisor of `number` up to `limit`, at least 1."""
   limit = max(1, min(number, limit))
   return next(d for d in range(limit, 0, -1) if number % d == 0)

@@ -1,4 +1,4 @@
-"""Convolution over all channels, with a weight gradient of its own on CPUs."""
+"""Convolution over all channels, with a fast kernel gradient on CPUs."""
 
 import functools
 
@@ -15,13 +15,13 @@ _FEW_CHANNELS = 4
 def conv(
   x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
 ) -> jax.Array:
-  """Convolution of every channel into every feature.
+  """Convolves all channels of images.
 
   Args:
     x: f[batch, h, w, channels].
     kernel: f[kh, kw, channels, features], of the same dtype as `x`.
     stride: the same stride in both directions.
-    padding: zero pixels around the image, see `ops.padding`.
+    padding: numbers of zero pixels around the image, from `padding.resolve`.
 
   Returns:
     f[batch, oh, ow, features] of the dtype of `x`.
@@ -53,11 +53,11 @@ def _conv_fwd(stride, padding, x, kernel):
 def _conv_bwd(stride, padding, residuals, dy):
   x, kernel = residuals
   _, pull = jax.vjp(lambda x: _lax_conv(stride, padding, x, kernel), x)
-  ways = {
-    platform: functools.partial(way, stride, padding, kernel.shape)
-    for platform, way in KERNEL_GRADIENTS.items()
+  by_platform = {
+    platform: functools.partial(function, stride, padding, kernel.shape)
+    for platform, function in KERNEL_GRADIENTS.items()
   }
-  return pull(dy)[0], lax.platform_dependent(x, dy, **ways)
+  return pull(dy)[0], lax.platform_dependent(x, dy, **by_platform)
 
 
 _conv.defvjp(_conv_fwd, _conv_bwd)
@@ -70,7 +70,17 @@ def convolved(
   x: jax.Array,
   dy: jax.Array,
 ) -> jax.Array:
-  """The kernel's gradient as JAX derives it: a convolution of `x` by `dy`."""
+  """Computes the kernel's gradient as JAX derives it, by a convolution.
+
+  Args:
+    stride, padding: of the convolution.
+    shape: of the kernel, (kh, kw, channels, features).
+    x: f[batch, h, w, channels], the input.
+    dy: f[batch, oh, ow, features], the output's gradient.
+
+  Returns:
+    f[kh, kw, channels, features].
+  """
   zeros = jnp.zeros(shape, x.dtype)
   _, pull = jax.vjp(lambda k: _lax_conv(stride, padding, x, k), zeros)
   return pull(dy)[0]
@@ -83,11 +93,20 @@ def multiplied(
   x: jax.Array,
   dy: jax.Array,
 ) -> jax.Array:
-  """The kernel's gradient as matrix products over all pixels.
+  """Computes the kernel's gradient by matrix products over all pixels.
 
   One product for every tap of the kernel or, where the channels are few, one
   for all taps. The convolution that JAX derives takes XLA's CPU backend
   1.2-2.5 x as long.
+
+  Args:
+    stride, padding: of the convolution.
+    shape: of the kernel, (kh, kw, channels, features).
+    x: f[batch, h, w, channels], the input.
+    dy: f[batch, oh, ow, features], the output's gradient.
+
+  Returns:
+    f[kh, kw, channels, features].
   """
   height, width, channels, features = shape
   out = dy.shape[1:3]
@@ -122,5 +141,5 @@ def multiplied(
   return jnp.stack([product(tap) for tap in taps]).reshape(shape)
 
 
-# The fastest way on each platform.
+# The fastest formulation on each platform.
 KERNEL_GRADIENTS = {"cpu": multiplied, "default": convolved}

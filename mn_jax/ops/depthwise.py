@@ -1,4 +1,4 @@
-"""Depthwise convolution, forward and both gradients, one fast way per backend.
+"""Depthwise convolution with its gradients, a fast formulation per backend.
 
 XLA's CPU backend has no fast grouped convolution: `lax.conv` with
 `feature_group_count` equal to the channels is 10-100 x slower there than the
@@ -29,7 +29,7 @@ def depthwise_conv(
     x: f[batch, h, w, channels].
     kernel: f[kh, kw, 1, channels], of the same dtype as `x`.
     stride: the same stride in both directions, at least 1.
-    padding: zero pixels around the image, see `ops.padding`.
+    padding: numbers of zero pixels around the image, from `padding.resolve`.
 
   Returns:
     f[batch, oh, ow, channels] of the dtype of `x`.
@@ -48,17 +48,26 @@ def depthwise_conv(
       f"a {kernel.shape[0]}x{kernel.shape[1]} kernel does not fit an input of "
       f"shape {x.shape} with padding {padding}"
     )
-  ways = {
-    platform: functools.partial(way, stride=stride, padding=padding)
-    for platform, way in FORMULATIONS.items()
+  by_platform = {
+    platform: functools.partial(function, stride=stride, padding=padding)
+    for platform, function in FORMULATIONS.items()
   }
-  return lax.platform_dependent(x, kernel, **ways)
+  return lax.platform_dependent(x, kernel, **by_platform)
 
 
 def grouped(
   x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
 ) -> jax.Array:
-  """`depthwise_conv` as XLA's grouped convolution, with XLA's gradients."""
+  """Depthwise convolution as XLA's grouped convolution, with its gradients.
+
+  Args:
+    x: f[batch, h, w, channels].
+    kernel: f[kh, kw, 1, channels].
+    stride, padding: of the convolution.
+
+  Returns:
+    f[batch, oh, ow, channels].
+  """
   return lax.conv_general_dilated(
     x,
     kernel,
@@ -72,11 +81,20 @@ def grouped(
 def shifted(
   x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
 ) -> jax.Array:
-  """`depthwise_conv` as sums of shifted products, with their own gradients."""
+  """Depthwise convolution as sums of shifted products, with such gradients.
+
+  Args:
+    x: f[batch, h, w, channels].
+    kernel: f[kh, kw, 1, channels].
+    stride, padding: of the convolution.
+
+  Returns:
+    f[batch, oh, ow, channels].
+  """
   return _shifted(stride, padding, x, kernel)
 
 
-# The fastest way on each platform. Only the CPU's has been measured.
+# The fastest formulation on each platform. Only the CPU's has been measured.
 FORMULATIONS = {"cpu": shifted, "default": grouped}
 
 # All formulations by name, for the benchmark.
@@ -97,8 +115,8 @@ def _shifted(
 
 
 def _shifted_fwd(stride, padding, x, kernel):
-  # The padded input is what the kernel's gradient needs: kept instead of x, it
-  # is written once.
+  # The padded input is what the kernel's gradient needs: stored instead of x,
+  # it is written once.
   out = padding_lib.out_size(x.shape[1:3], kernel.shape[:2], stride, padding)
   padded = _pad(x, padding)
   return _correlate(padded, kernel, stride, out), (padded, kernel)
@@ -111,7 +129,7 @@ def _shifted_bwd(stride, padding, residuals, dy):
     for n, (before, after) in zip(padded.shape[1:3], padding, strict=True)
   )
   dx = _input_gradient(dy, kernel, size, stride, padding)
-  dkernel = sharding.summed(
+  dkernel = sharding.sum_shards(
     lambda x, dy: _kernel_gradient(x, dy, kernel.shape[:2], stride), padded, dy
   )
   return dx, dkernel.astype(kernel.dtype)
@@ -172,7 +190,7 @@ def _input_gradient(
   rows = tuple(-(-n // stride) for n in size)
 
   def taps_of(axis: int, r: int) -> list[tuple[int, int]]:
-    """The pairs (t, i) of a phase."""
+    """Returns the pairs (t, i) of a phase."""
     first = r + before[axis]
     taps = range(first % stride, kernel.shape[axis], stride)
     return [((i - first) // stride, i) for i in taps]
@@ -193,9 +211,8 @@ def _input_gradient(
       for t, i in phases[0][r]
       for u, j in phases[1][s]
     ]
-    if (
-      not terms
-    ):  # A stride beyond the kernel leaves pixels that nothing reads.
+    # A stride beyond the kernel leaves pixels that nothing reads.
+    if not terms:
       return jnp.zeros((dy.shape[0], *rows, dy.shape[3]), dy.dtype)
     return sum(terms[1:], terms[0])
 
@@ -214,7 +231,7 @@ def _input_gradient(
 def _kernel_gradient(
   padded: jax.Array, dy: jax.Array, window: tuple[int, int], stride: int
 ) -> jax.Array:
-  """Sum over images and pixels of input times output gradient, in float32.
+  """Sums input times output gradient over images and pixels, in float32.
 
   XLA's CPU reductions over rows with the channels innermost are 5-20 x slower
   than the memory. A scan over output rows, a few images at a time, keeps one

@@ -1,4 +1,4 @@
-"""Padding rules of convolutions and pooling, resolved to explicit amounts."""
+"""Padding rules of convolutions and pooling: 'same', 'symmetric', ..."""
 
 # ((top, bottom), (left, right)) in pixels.
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -10,7 +10,7 @@ RULES = ("same", "symmetric", "end", "valid")
 def resolve(
   rule: str, size: tuple[int, int], window: tuple[int, int], stride: int
 ) -> Padding:
-  """The padding of a rule for one input size.
+  """Resolves a padding rule to numbers of pixels.
 
   'same' is TensorFlow's: output size ceil(size / stride), and an odd pixel goes
   to the end. 'symmetric' is PyTorch's usual padding, (window - 1) // 2 on all
@@ -27,7 +27,7 @@ def resolve(
     stride: the same stride in both directions.
 
   Returns:
-    The padding of both directions.
+    ((top, bottom), (left, right)), numbers of pixels.
 
   Raises:
     ValueError: for another rule.
@@ -51,7 +51,7 @@ def resolve(
 def out_size(
   size: tuple[int, int], window: tuple[int, int], stride: int, padding: Padding
 ) -> tuple[int, int]:
-  """Output height and width of a convolution with explicit padding."""
+  """Returns output height and width of a convolution with explicit padding."""
   rows, cols = (
     (n + before + after - k) // stride + 1
     for n, k, (before, after) in zip(size, window, padding, strict=True)

@@ -1,4 +1,4 @@
-"""1x1 convolution as a matrix product, or as XLA's, with its gradients."""
+"""1x1 convolution with its gradients, a fast formulation per platform."""
 
 import functools
 from collections.abc import Callable
@@ -33,10 +33,17 @@ pointwise_conv.defvjp(_pointwise_fwd, _pointwise_bwd)
 
 
 def multiplied(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`pointwise_conv` as one matrix product of all pixels.
+  """1x1 convolution as one matrix product of all pixels.
 
   The weight gradient of the same operation through `lax.conv` is 3-12 x slower
   on CPUs.
+
+  Args:
+    x: f[..., channels].
+    kernel: f[channels, features].
+
+  Returns:
+    f[..., features].
   """
   rows = x.reshape(-1, x.shape[-1])
   return _contract(rows, kernel, 1, 0).reshape(*x.shape[:-1], kernel.shape[-1])
@@ -45,15 +52,16 @@ def multiplied(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def multiplied_gradients(
   kernel_gradient: Callable, x: jax.Array, kernel: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Gradients of `multiplied`.
+  """Computes the gradients of a 1x1 convolution by matrix products.
 
   Args:
     kernel_gradient: `contracted` or `transposed_first`.
-    x, kernel: as of `pointwise_conv`.
+    x: f[..., channels], the input.
+    kernel: f[channels, features].
     dy: f[..., features], the output's gradient.
 
   Returns:
-    Those of `x` and of the kernel.
+    The gradients of `x` and of the kernel.
   """
   rows = x.reshape(-1, x.shape[-1])
   dy = dy.reshape(-1, dy.shape[-1])
@@ -62,7 +70,7 @@ def multiplied_gradients(
 
 
 def convolved(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`pointwise_conv` of images as XLA's convolution.
+  """1x1 convolution of images f[batch, h, w, channels] as XLA's convolution.
 
   On TPUs images lie with the batch innermost. Rows of channels are copies then:
   of MobileNetV1's step at 224 pixels, three fifths of the memory traffic and
@@ -82,29 +90,53 @@ def convolved(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def convolved_gradients(
   x: jax.Array, kernel: jax.Array, dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Gradients of `convolved` as JAX derives them."""
+  """Computes the gradients of XLA's 1x1 convolution as JAX derives them.
+
+  Args:
+    x: f[batch, h, w, channels], the input.
+    kernel: f[channels, features].
+    dy: f[batch, h, w, features], the output's gradient.
+
+  Returns:
+    The gradients of `x` and of the kernel.
+  """
   return jax.vjp(convolved, x, kernel)[1](dy)
 
 
 def contracted(x: jax.Array, dy: jax.Array) -> jax.Array:
-  """The kernel's gradient as one product: f[c, features] of all rows."""
+  """Computes the kernel's gradient as one matrix product.
+
+  Args:
+    x: f[rows, channels].
+    dy: f[rows, features].
+
+  Returns:
+    f[channels, features].
+  """
   return _contract(x, dy, 0, 0)
 
 
 def transposed_first(x: jax.Array, dy: jax.Array) -> jax.Array:
-  """The same with `x` transposed in memory, where that pays.
+  """Computes the kernel's gradient with `x` transposed first, where that pays.
 
   XLA's CPU backend leaves products over the rows of both to a slower library
   than others, which is slowest where rows of `dy` are multiples of 2 KiB:
   1.2-1.8 x the time of transposing first. For other sizes it is the faster.
+
+  Args:
+    x: f[rows, channels].
+    dy: f[rows, features].
+
+  Returns:
+    f[channels, features].
   """
   if dy.shape[1] % _ALIASING:
     return contracted(x, dy)
   return _contract(lax.optimization_barrier(x.T), dy, 1, 0)
 
 
-# The ways of each platform. Only the CPU's have been measured; the TPU's are by
-# its compiler's own count of cycles.
+# The formulation of each platform. Only the CPU's have been measured; the TPU's
+# are by its compiler's own count of cycles.
 FORMULATIONS = {"tpu": convolved, "default": multiplied}
 GRADIENTS = {
   "cpu": functools.partial(multiplied_gradients, transposed_first),
@@ -112,7 +144,7 @@ GRADIENTS = {
   "default": functools.partial(multiplied_gradients, contracted),
 }
 
-# Rows of so many floats begin in the same sets of a CPU's caches.
+# Rows of a multiple of so many floats begin in the same sets of a CPU's caches.
 _ALIASING = 512
 
 

@@ -1,4 +1,4 @@
-"""Pooling over windows."""
+"""Max and average pooling."""
 
 import jax
 import numpy as np
@@ -10,11 +10,11 @@ from mn_jax.ops import padding as padding_lib
 def max_pool(
   x: jax.Array, window: int, *, stride: int, padding: str
 ) -> jax.Array:
-  """The largest value of every window; padding never wins.
+  """Max pooling: the largest value of every window; padding never wins.
 
   Args:
     x: f[batch, h, w, channels].
-    window: its height and width in pixels.
+    window: height and width of the windows in pixels.
     stride: in both directions.
     padding: a rule of `ops.padding`.
 
@@ -30,11 +30,11 @@ def max_pool(
 def avg_pool(
   x: jax.Array, window: int, *, stride: int, padding: str, count_padding: bool
 ) -> jax.Array:
-  """The mean of every window.
+  """Average pooling: the mean of every window.
 
   Args:
     x: f[batch, h, w, channels].
-    window: its height and width in pixels.
+    window: height and width of the windows in pixels.
     stride: in both directions.
     padding: a rule of `ops.padding`.
     count_padding: whether padded zeros count, as in PyTorch, or the mean is

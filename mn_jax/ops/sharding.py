@@ -1,11 +1,11 @@
-"""Operations on a batch that lies on several devices, a part on each.
+"""Functions of a batch that is sharded over several devices.
 
 XLA divides most operations among devices by itself. A loop over the batch it
-does not: every device would fetch the whole batch and do all of the work. What
-has such loops is run here on each device's part alone. The devices are those of
-the mesh that is set while a function is traced (`jax.sharding.
-use_abstract_mesh`), with the batch along all of its axes; without one, or with
-a single device, all of this is the plain call.
+does not: every device would fetch the whole batch and do all of the work. Here
+functions with such loops run on each device's shard of the batch. The devices
+are those of the mesh that is set while a function is traced
+(`jax.sharding.use_abstract_mesh`), with the batch along all of its axes.
+Without a mesh, or with a single device, a function is simply called.
 """
 
 from collections.abc import Callable
@@ -17,25 +17,28 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 
-def count(x: jax.Array) -> int:
-  """Devices among which the first axis of `x` can be divided; 1 if not."""
+def num_shards(x: jax.Array) -> int:
+  """Counts the devices that the first axis of `x` is divided among.
+
+  1 where it cannot be divided, and within the functions below.
+  """
   mesh = jax.sharding.get_abstract_mesh()
-  # Within one of the functions below, a device's part is all there is.
-  whole = mesh.empty or AxisType.Manual in mesh.axis_types
-  return 1 if whole or x.shape[0] % mesh.size else mesh.size
+  # Within one of the functions below, a shard is all there is.
+  single = mesh.empty or AxisType.Manual in mesh.axis_types
+  return 1 if single or x.shape[0] % mesh.size else mesh.size
 
 
-def summed(function: Callable, *arrays: jax.Array) -> Any:
-  """Sums over a batch: those of each device's part, added up.
+def sum_shards(function: Callable, *arrays: jax.Array) -> Any:
+  """Sums over a batch: the sums of the shards, added up.
 
   Args:
     function: arrays -> tree of sums over their first axis.
     *arrays: f[batch, ...].
 
   Returns:
-    What `function` returns, of the whole batch, on every device.
+    The result of `function` for the whole batch, on every device.
   """
-  if count(arrays[0]) == 1:
+  if num_shards(arrays[0]) == 1:
     return function(*arrays)
   axes = jax.sharding.get_abstract_mesh().axis_names
 
@@ -47,21 +50,26 @@ def summed(function: Callable, *arrays: jax.Array) -> Any:
   )
 
 
-def apart(function: Callable, batch: jax.Array, *whole: jax.Array) -> Any:
-  """A function that treats parts of a batch apart, on each device for itself.
+def map_shards(
+  function: Callable, batch: jax.Array, *replicated: jax.Array
+) -> Any:
+  """Applies a function to every shard of a batch, each on its device.
 
   Args:
-    function: (batch, *whole) -> tree of arrays with the batch as first axis,
-      or a divisor of it.
+    function: (batch, *replicated) -> tree of arrays with the batch, or a
+      divisor of it, as first axis.
     batch: f[batch, ...].
-    *whole: what every device has a copy of.
+    *replicated: arrays that every device has a copy of.
+
+  Returns:
+    The results, joined along their first axes.
   """
-  if count(batch) == 1:
-    return function(batch, *whole)
+  if num_shards(batch) == 1:
+    return function(batch, *replicated)
   axes = jax.sharding.get_abstract_mesh().axis_names
   return jax.shard_map(
     function,
-    in_specs=(P(axes), *(P() for _ in whole)),
+    in_specs=(P(axes), *(P() for _ in replicated)),
     out_specs=P(axes),
     check_vma=False,
-  )(batch, *whole)
+  )(batch, *replicated)

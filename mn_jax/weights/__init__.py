@@ -1,1 +1,1 @@
-"""Weights that others trained: fetched, read and put into networks."""
+"""Pretrained weights of Keras Applications, timm and torchvision."""

@@ -1,6 +1,6 @@
-"""Files of weights to arrays: Keras's legacy HDF5 layout, and safetensors.
+"""Readers of weight files: Keras's legacy HDF5 layout, and safetensors.
 
-Files are hostile input: nothing outside the file is opened, sizes are checked
+Files are untrusted input: nothing outside the file is opened, sizes are checked
 before anything is read, and whatever is wrong ends in one InputError.
 """
 
@@ -26,7 +26,7 @@ class KerasLayer:
 
   Attributes:
     name: of the layer.
-    weights: name of each, without the layer's ('kernel', 'gamma') -> array.
+    weights: arrays by name, without the layer's: 'kernel', 'gamma', ...
   """
 
   name: str
@@ -34,16 +34,16 @@ class KerasLayer:
 
 
 def check_path(path: str) -> pathlib.Path:
-  """The path of a file that exists.
+  """Checks that a weight file exists, and returns its path.
 
   Raises:
     InputError: if it does not, or cannot be opened.
   """
   try:
-    found = pathlib.Path(path).expanduser()
-    reason = "" if found.is_file() else "is no file"
+    file = pathlib.Path(path).expanduser()
+    reason = "" if file.is_file() else "is no file"
     if not reason:
-      found.open("rb").close()
+      file.open("rb").close()
   except (OSError, RuntimeError) as error:
     reason = f"cannot be opened ({_line(error)})"
   if reason:
@@ -51,34 +51,34 @@ def check_path(path: str) -> pathlib.Path:
       f"model.weights: got {path!r}, which {reason}; valid: a .h5 file of "
       "Keras Applications or a .safetensors file of timm or torchvision"
     )
-  return found
+  return file
 
 
 def is_keras(path: pathlib.Path) -> bool:
-  """Whether a file begins as HDF5 files do; others are taken as safetensors."""
+  """Returns whether a file starts as HDF5 files do; others are safetensors."""
   with path.open("rb") as file:
     return file.read(len(_HDF5)) == _HDF5
 
 
 def sha256(path: pathlib.Path) -> str:
-  """Hex digest of a file's bytes."""
+  """Returns the hex SHA-256 digest of a file's bytes."""
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_keras(path: pathlib.Path) -> list[KerasLayer]:
-  """The layers with weights of a legacy Keras file, in the model's order.
+  """Reads the layers with weights of a legacy Keras file, in their order.
 
   Args:
-    path: weights alone, or a whole model saved as .h5.
+    path: a file of weights, or of a whole model saved as .h5.
 
   Raises:
     InputError: if it cannot be read, or is HDF5 of another kind.
   """
   try:
     with h5py.File(path, "r") as file:
-      whole = file.get("model_weights", getlink=True) is not None
-      root = _child(file, "model_weights", h5py.Group) if whole else file
+      is_model = file.get("model_weights", getlink=True) is not None
+      root = _child(file, "model_weights", h5py.Group) if is_model else file
       names = _strings(root, "layer_names")
       if not names:
         raise ValueError("HDF5 without layer_names, perhaps a .weights.h5")
@@ -101,7 +101,7 @@ def read_keras(path: pathlib.Path) -> list[KerasLayer]:
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The tensors of a safetensors file by name, floats as float32.
+  """Reads the tensors of a safetensors file by name, floats as float32.
 
   Raises:
     InputError: if it cannot be read.
@@ -121,12 +121,12 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _data_sets(root: h5py.Group, name: str) -> dict[str, h5py.Dataset]:
-  """A layer's data sets by the names of `KerasLayer.weights`."""
+  """Returns a layer's data sets by the names of `KerasLayer.weights`."""
   group = _child(root, name, h5py.Group)
-  found = {}
+  data_sets = {}
   for path in _strings(group, "weight_names"):
     kind = path.rsplit("/", 1)[-1].removesuffix(":0")
-    if kind in found:
+    if kind in data_sets:
       raise ValueError(f"layer {name!r} has two weights named {kind!r}")
     data = _child(group, path, h5py.Dataset)
     if data.dtype.kind != "f" or data.shape is None:
@@ -134,46 +134,46 @@ def _data_sets(root: h5py.Group, name: str) -> dict[str, h5py.Dataset]:
     # A data set can name other files for its values.
     if data.is_virtual or data.external:
       raise ValueError(f"{data.name!r} refers to other data")
-    found[kind] = data
-  return found
+    data_sets[kind] = data
+  return data_sets
 
 
 def _child[T: (h5py.Group, h5py.Dataset)](
   group: h5py.Group, path: str, kind: type[T]
 ) -> T:
-  """`group[path]`, following no link that could leave the file."""
-  found = group
+  """Returns `group[path]`, following no link that could leave the file."""
+  child = group
   for part in path.split("/"):
-    if not isinstance(found, h5py.Group):
-      raise ValueError(f"{found.name!r} is no group")
-    link = found.get(part, getlink=True)
+    if not isinstance(child, h5py.Group):
+      raise ValueError(f"{child.name!r} is no group")
+    link = child.get(part, getlink=True)
     if not isinstance(link, h5py.HardLink):
       problem = "there is no" if link is None else "a link is refused:"
-      raise ValueError(f"{problem} {part!r} in {found.name!r}")
-    found = found[part]
-  if not isinstance(found, kind):
-    raise ValueError(f"{found.name!r} is no {kind.__name__.lower()}")
-  return found
+      raise ValueError(f"{problem} {part!r} in {child.name!r}")
+    child = child[part]
+  if not isinstance(child, kind):
+    raise ValueError(f"{child.name!r} is no {kind.__name__.lower()}")
+  return child
 
 
 def _strings(group: h5py.Group, name: str) -> list[str]:
-  """An attribute of texts, which Keras splits into numbered ones if long."""
+  """Reads an attribute of strings; Keras splits long ones into several."""
   numbered = (f"{name}{i}" for i in itertools.count())
   pieces = itertools.takewhile(group.attrs.__contains__, numbered)
-  found = []
+  values = []
   for piece in [name] if name in group.attrs else pieces:
     attribute = group.attrs.get_id(piece)
     if not attribute.shape or 0 in attribute.shape:
       continue  # an empty list is saved as one of floats
-    # Looked at first: the library crashes on some damaged types.
+    # Checked first: the library crashes on some damaged types.
     if h5py.check_string_dtype(attribute.dtype) is None:
-      raise ValueError(f"{piece} of {group.name!r} has no texts")
-    found += group.attrs[piece].ravel().tolist()
-  return [x.decode() if isinstance(x, bytes) else str(x) for x in found]
+      raise ValueError(f"{piece} of {group.name!r} has no strings")
+    values += group.attrs[piece].ravel().tolist()
+  return [x.decode() if isinstance(x, bytes) else str(x) for x in values]
 
 
 def _as_float32(value: np.ndarray) -> np.ndarray:
-  """Values that are too large become infinite, and are refused as such."""
+  """Converts to float32; too large values become infinite, and are refused."""
   with np.errstate(over="ignore"):
     return value.astype(np.float32)
 

@@ -5,9 +5,10 @@ import json
 
 
 def names() -> list[str]:
-  """Class names in the order of sorted WordNet ids; not all are unique.
+  """Returns the names of the 1000 classes, in the order of their logits.
 
-  The first lemma of each synset of WordNet 3.0.
+  These are the first lemmas of the synsets of WordNet 3.0, sorted by WordNet
+  id; not all are unique.
   """
   text = importlib.resources.files(__package__).joinpath(
     "imagenet_classes.json"

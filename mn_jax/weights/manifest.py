@@ -1,4 +1,4 @@
-"""The published files of weights by name: where each is and what it is."""
+"""The manifest of published weight files: names, addresses and checksums."""
 
 import dataclasses
 import importlib.resources
@@ -10,13 +10,13 @@ from mn_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """A file that somebody published.
+  """A published weight file.
 
   Attributes:
     name: of the file.
-    url: where it is.
-    md5: hex digest that its publisher states, or None where none is stated.
-    parameters: number of its values, running statistics among them.
+    url: its address.
+    md5: hex digest that its publisher states; None where none is stated.
+    parameters: number of its values, running statistics included.
   """
 
   name: str
@@ -26,23 +26,23 @@ class File:
 
   @property
   def megabytes(self) -> float:
-    """Its size as float32, without the little that the format adds."""
+    """Size in MB as float32, without the small overhead of the format."""
     return self.parameters * 4 / 1e6
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """A network's weights, trained on ImageNet.
+  """Published weights of a network, trained on ImageNet.
 
   Attributes:
-    name: the network's and the variant's.
+    name: of the network and its variant.
     network: a name in `models.registry.MODELS`.
     options: fields of the config's model section that the file is for.
     resolution: height and width of the images it was trained on, in pixels.
     top: the file with the classifier of 1000 classes.
     no_top: the file without it.
-    licence: of the file, or None where none is stated.
-    licence_note: who states it.
+    licence: of the file; None where none is stated.
+    licence_note: where it is stated.
     origin: page that names the file.
   """
 
@@ -58,10 +58,10 @@ class Weights:
 
 
 def load() -> dict[str, Weights]:
-  """All of them, by name."""
+  """Reads the manifest; returns published weights by name."""
   path = importlib.resources.files("mn_jax.weights") / "manifest.json"
   content = json.loads(path.read_text())
-  found = {}
+  weights = {}
   for entry in content["weights"]:
     family = content["families"][entry["family"]]
     files = {
@@ -73,7 +73,7 @@ def load() -> dict[str, Weights]:
       )
       for key in ("top", "no_top")
     }
-    found[entry["name"]] = Weights(
+    weights[entry["name"]] = Weights(
       name=entry["name"],
       network=entry["network"],
       options=entry["options"],
@@ -83,11 +83,11 @@ def load() -> dict[str, Weights]:
       origin=family["origin"],
       **files,
     )
-  return found
+  return weights
 
 
 def get(name: str) -> Weights:
-  """Looks weights up.
+  """Returns published weights by name.
 
   Raises:
     InputError: if there are none of that name.

@@ -1,9 +1,9 @@
-"""Pretrained weights into a network: read, matched, checked, converted.
+"""Loading of pretrained weights: read, matched, checked, converted.
 
 Keras files are matched by the order of the model's layers, because released
 files name them differently; torch files by name. Every tensor's kind and shape
 is compared, and all that differ are reported at once. With the weights come
-the conventions of those who trained them: see `sources`.
+the preprocessing and layer settings of those who trained them: see `sources`.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Tensors = dict[str, np.ndarray]  # 'backbone/stem/conv/kernel' -> value
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-  """What a run's weights came from.
+  """The file that weights were loaded from.
 
   Attributes:
     file: name of the file.
@@ -38,12 +38,12 @@ class Origin:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-  """The content of a file of weights.
+  """Weights that were loaded from a file, for a network.
 
   Attributes:
-    network: the network that was asked for, with the conventions of the file.
-    tensors: parameters and running statistics by path.
-    origin: of them.
+    network: the requested network, with the conventions of the file.
+    tensors: f32 parameters and running statistics by path.
+    origin: the file.
   """
 
   network: registry.Network
@@ -52,13 +52,13 @@ class Pretrained:
 
 
 def load(path: str, network: registry.Network) -> Pretrained:
-  """Reads the weights of a network.
+  """Loads pretrained weights for a network.
 
   Args:
     path: of a .h5 file of Keras Applications, or a .safetensors file of timm
-      or torchvision; where a config.json of timm lies beside it, that says
-      how the weights want their input.
-    network: what they are for. Its classes and its head may be others than
+      or torchvision; a config.json of timm beside it gives the
+      preprocessing.
+    network: that the weights are for. Its classes and its head may differ from
       the file's.
 
   Raises:
@@ -107,14 +107,14 @@ def published_layers(network: registry.Network) -> tuple[counting.Layer, ...]:
 
 
 def insert(pretrained: Pretrained, values: dict) -> dict:
-  """Puts weights in the place of initial values.
+  """Replaces the initial values of a network by pretrained weights.
 
-  The head is taken over if the network keeps its own head, and of that the
-  last layer if the classes are as many. Everything else must be there.
+  The backbone is replaced always, the head only if it is the network's own, and
+  its last layer only if the number of classes is the same.
 
   Args:
     pretrained: from `load`.
-    values: 'params' and 'batch_stats' of the network.
+    values: initial 'params' and 'batch_stats' of the network.
 
   Returns:
     The same tree with new values.
@@ -123,8 +123,8 @@ def insert(pretrained: Pretrained, values: dict) -> dict:
     InputError: if the head's input has another size than the file's.
   """
   flat = flax.traverse_util.flatten_dict(values, sep="/")
-  keep = "" if pretrained.network.head == "own" else "backbone/"
-  fresh = (
+  prefix = "" if pretrained.network.head == "own" else "backbone/"
+  skipped = (
     "head/logits/"
     if pretrained.origin.num_classes != pretrained.network.num_classes
     else None
@@ -133,7 +133,7 @@ def insert(pretrained: Pretrained, values: dict) -> dict:
   for name, tensor in pretrained.tensors.items():
     collection = "batch_stats" if _is_statistic(name) else "params"
     place = f"{collection}/{name}"
-    if not name.startswith(keep) or (fresh and name.startswith(fresh)):
+    if not name.startswith(prefix) or (skipped and name.startswith(skipped)):
       continue
     if flat[place].shape != tensor.shape:
       problems.append(f"{name}: {tensor.shape}, {flat[place].shape} here")

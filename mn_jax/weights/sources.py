@@ -1,4 +1,4 @@
-"""The conventions that come with weights, by who trained them.
+"""Conventions of published weights: Keras Applications, torchvision, timm.
 
 Sources: `preprocess_input` and the layers of Keras Applications 3.15; the
 default weights' metadata of torchvision 0.28; timm 1.0.31's default tags.
@@ -21,10 +21,10 @@ _CAFFE = {
   "std": (1 / 255, 1 / 255, 1 / 255),
 }
 
-# Of what timm's config.json may ask for, in pixels.
+# The largest input that timm's config.json may ask for, in pixels.
 _MAX_RESOLUTION = 4096
 
-# By network; what is not said is as in training from scratch.
+# By network; other fields are those of training from scratch.
 _KERAS = {
   "mobilenet_v1": {**_HALF, "padding": "end"},
   "mobilenet_v2": _HALF,
@@ -61,10 +61,10 @@ _TIMM = {
 
 
 def keras(network: registry.Network) -> registry.Network:
-  """A network as Keras Applications has it.
+  """Returns a network with the conventions of Keras Applications.
 
   Raises:
-    InputError: if it does not have it.
+    InputError: if Keras Applications does not have the network.
   """
   if network.name not in _KERAS:
     raise InputError(
@@ -87,12 +87,12 @@ def keras(network: registry.Network) -> registry.Network:
 def torch(
   network: registry.Network, source: str, described: pathlib.Path
 ) -> registry.Network:
-  """A network as timm or torchvision has it.
+  """Returns a network with the conventions of timm or torchvision.
 
   Args:
-    network: what was asked for.
+    network: the requested network.
     source: 'timm' or 'torchvision'.
-    described: timm's config.json of the weights, where there is one.
+    described: path of timm's config.json of the weights, which may not exist.
 
   Raises:
     InputError: if that is of another network or cannot be understood.
@@ -111,9 +111,9 @@ def torch(
 
 
 def _described(model: str, path: pathlib.Path) -> dict[str, object]:
-  """What timm's config.json says of the input and the network.
+  """Reads the conventions in timm's config.json.
 
-  Nothing if there is no such file, or one of another program.
+  There are none if there is no such file, or one of another program.
 
   Raises:
     InputError: if it is of another network or cannot be understood.
@@ -141,10 +141,10 @@ def _described(model: str, path: pathlib.Path) -> dict[str, object]:
 def _conventions(
   model: str, architecture: str, config: Mapping[str, object]
 ) -> dict[str, object]:
-  """The conventions that timm's `pretrained_cfg` states.
+  """Reads the conventions in timm's `pretrained_cfg`.
 
   Raises:
-    TypeError, ValueError, LookupError: if it states them in another way.
+    TypeError, ValueError, LookupError: if they cannot be understood.
   """
   changes: dict[str, object] = {}
   for key in ("mean", "std"):

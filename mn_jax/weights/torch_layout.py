@@ -1,4 +1,4 @@
-"""The names of timm and torchvision for our layers, and their tensors' axes.
+"""Weight files of timm and torchvision: names of layers, axes of tensors.
 
 Source: the state dictionaries of timm 1.0.31 and torchvision 0.28.0. Where
 both name a network's layers alike, the layout is called 'torchvision'.
@@ -17,7 +17,7 @@ from mn_jax.models.counting import Layer
 
 Name = Callable[
   [str, Sequence[str]], str
-]  # (our path, all our paths) -> theirs
+]  # (path of a layer, paths of all) -> the library's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Layout:
     source: 'timm' or 'torchvision'.
     first: name of a layer by which a file is recognised.
     last: name of the layer that gives the logits.
-    name: our path of a layer, and the list of all, to the library's name.
+    name: (path of a layer, paths of all) -> the library's name of it.
   """
 
   source: str
@@ -71,7 +71,7 @@ _TIMM_V4_FUSED = {
 
 
 def _timm_mobilenet(model: str) -> Name:
-  """Timm's names for the MobileNets."""
+  """Returns timm's names of a MobileNet's layers."""
   stages = [
     f"blocks.{stage}.{i}"
     for stage, count in enumerate(_TIMM_STAGES[model])
@@ -180,7 +180,7 @@ def _vgg(dense: Mapping[str, str]) -> Name:
   return name
 
 
-# InceptionV3's units outside of the blocks, and the names of the blocks.
+# InceptionV3's layers outside of the blocks, and the names of the blocks.
 _INCEPTION_STEM = {
   "stem": "Conv2d_1a_3x3",
   "conv_2a": "Conv2d_2a_3x3",
@@ -209,7 +209,7 @@ def _inception_v3(path: str, paths: Sequence[str]) -> str:
 
 
 def _children(parent: str, paths: Sequence[str]) -> list[str]:
-  """Names of what lies directly below a path, in order."""
+  """Returns the names directly below a path, in order."""
   depth = parent.count("/") + 1
   inside = [p for p in paths if p.startswith(f"{parent}/")]
   return list(dict.fromkeys(p.split("/")[depth] for p in inside))

@@ -40,11 +40,11 @@ def test_count_is_that_of_the_mesh_where_it_divides_the_batch():
   counts = []
 
   def look(x):
-    counts.append((sharding.count(x), sharding.count(x[:-1])))
-    return sharding.apart(lambda part: part * sharding.count(part), x)
+    counts.append((sharding.num_shards(x), sharding.num_shards(x[:-1])))
+    return sharding.map_shards(lambda part: part * sharding.num_shards(part), x)
 
   x = draw(8)
-  assert sharding.count(x) == 1  # no mesh
+  assert sharding.num_shards(x) == 1  # no mesh
   out, _ = on(4, look, x)
   assert counts == [(4, 1)]
   np.testing.assert_array_equal(out, x)  # one within a part
@@ -56,7 +56,7 @@ def test_summed_adds_the_parts(devices):
   found, program = on(
     devices,
     functools.partial(
-      sharding.summed, lambda x, y: {"xy": jnp.sum(x * y, axis=0)}
+      sharding.sum_shards, lambda x, y: {"xy": jnp.sum(x * y, axis=0)}
     ),
     x,
     y,
@@ -73,7 +73,7 @@ def test_apart_treats_parts_apart_and_sums_gradients_of_what_is_whole():
     def part(x, scale):
       return (x - jnp.mean(x, axis=0, keepdims=True)) * scale.reshape(1, 3)
 
-    return jnp.sum(sharding.apart(part, x, scale) ** 2)
+    return jnp.sum(sharding.map_shards(part, x, scale) ** 2)
 
   (value, gradient), program = on(
     4, lambda x: jax.value_and_grad(loss)(scale, x), x

@@ -53,7 +53,7 @@ def test_numbered_attributes_are_joined(tmp_path):
   _check(files.read_keras(path))
 
 
-def test_texts_of_fixed_length_are_read(tmp_path):
+def test_strings_of_fixed_length_are_read(tmp_path):
   path = tmp_path / "a.h5"
   toy_h5.write_layers(path, _LAYERS)
   with h5py.File(path, "a") as file:
@@ -145,7 +145,7 @@ def _weights_as_root(file):
 
 _WRONG = [
   (_no_names, r"HDF5 without layer_names, perhaps a \.weights\.h5"),
-  (_number_names, "layer_names of '/' has no texts"),
+  (_number_names, "layer_names of '/' has no strings"),
   (_odd_names, "can't decode"),
   (_scalar_names, "HDF5 without layer_names"),
   (_absent_layer, r"there is no 'con\\nv2' in '/'"),
