@@ -1,3 +1,5 @@
+"""Tests of the compiled train and evaluation steps."""
+
 import dataclasses
 import functools
 
@@ -17,8 +19,7 @@ from mn_jax.config.experiment import (
 )
 from mn_jax.models import layers, registry
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.train import losses, step
-from mn_jax.train import optimizer as optim
+from mn_jax.train import losses, optimizer, step
 from mn_jax.train import state as state_lib
 from mn_jax.train.rules import Rules
 
@@ -28,7 +29,6 @@ pytestmark = pytest.mark.devices(4)
 class Tiny(nn.Module):
   """A network with every kind of layer that compiles in a second."""
 
-  norm_debias: bool = True
   dropout: float = 0.0
   norm_group: int = 0
 
@@ -45,16 +45,12 @@ class Tiny(nn.Module):
     return layers.Dense(2, name="head")(x), {"pooled": x}
 
 
-def make(
-  config,
-  *,
-  devices=1,
-  module=None,
-  class_weights=(1.0, 1.0),
-  prior=(0.5, 0.5),
-):
-  """(state, train step, eval step, put) on a mesh of some devices."""
-  module = module or Tiny()
+TINY = Tiny()
+SGD = OptimConfig(name="sgd", learning_rate=0.1, momentum=0.0)
+
+
+@functools.cache
+def _make(config, devices, module, class_weights, prior):
   mesh = jax.make_mesh(
     (devices,),
     ("data",),
@@ -63,7 +59,7 @@ def make(
   )
   variables = module.init(jax.random.key(1), jnp.zeros((1, 8, 8, 3)), False)
   rules = Rules(config.optim.rules)
-  tx = optim.make_optimizer(
+  tx = optimizer.make_optimizer(
     config.optim, lambda _: config.optim.learning_rate, rules
   )
   conventions = registry.get("mobilenet_v1").conventions
@@ -71,7 +67,6 @@ def make(
     mesh,
     state_lib.create(variables, tx, rules, ema=config.train.ema_decay > 0),
   )
-  weights = np.array(class_weights, np.float32)
   train_step = step.make_train_step(
     module,
     conventions,
@@ -79,19 +74,46 @@ def make(
     config,
     mesh,
     rules=rules,
-    class_weights=weights,
+    class_weights=np.array(class_weights, np.float32),
     log_prior=np.log(np.array(prior, np.float32)),
   )
-
-  def train(state, batch):
-    return train_step(state, batch, np.int32(config.seed))
-
-  train.programs = train_step._cache_size
   evaluate = step.make_eval_step(module, conventions, config, mesh)
-  return state, train, evaluate, mesh_lib.HostImages(mesh).put
+  return state, train_step, evaluate, mesh_lib.HostImages(mesh).put
 
 
-def batch(size=8, seed=0):
+def make(
+  *,
+  devices=1,
+  module=TINY,
+  class_weights=(1.0, 1.0),
+  prior=(0.5, 0.5),
+  seed=0,
+  optim=SGD,
+  **sections,
+):
+  """(state, train step, eval step, put) on a mesh of some devices."""
+  config = dataclasses.replace(Config(), optim=optim, **sections)
+  state, step_of_seed, evaluate, put = _make(
+    config, devices, module, class_weights, prior
+  )
+
+  def train_step(state, batch):
+    return step_of_seed(state, batch, np.int32(seed))
+
+  train_step.programs = step_of_seed._cache_size
+  # The step donates its state.
+  return jax.tree.map(jnp.copy, state), train_step, evaluate, put
+
+
+def run(batches, **options):
+  """The state after a step on each batch, and the sums of the last."""
+  state, train_step, _, put = make(**options)
+  for batch in batches:
+    state, sums = train_step(state, put(batch))
+  return state, sums
+
+
+def make_batch(size=8, seed=0):
   draw = np.random.default_rng(seed)
   return {
     "image": draw.integers(0, 256, (size, 8, 8, 3), np.uint8),
@@ -101,129 +123,112 @@ def batch(size=8, seed=0):
   }
 
 
-def config(**sections):
-  return dataclasses.replace(Config(), **sections)
-
-
-def run(cfg, batches, **options):
-  state, train, _, put = make(cfg, **options)
-  sums = None
-  for one in batches:
-    state, sums = train(state, put(one))
-  return state, sums
-
-
 def assert_close(a, b, tolerance=1e-5):
   # Gradients of BatchNorm's input cancel; what is left differs in rounding.
   for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
     np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
 
-SGD = OptimConfig(name="sgd", learning_rate=0.1, momentum=0.0)
-
-
 def test_loss_falls_and_sums_are_right():
-  cfg = config(optim=SGD)
-  state, train, evaluate, put = make(cfg)
-  one = put(batch())
-  first = None
-  for _ in range(30):
-    state, sums = train(state, one)
-    first = first if first is not None else sums
+  state, train_step, evaluate, put = make()
+  batch = put(make_batch())
+  state, first = train_step(state, batch)
+  for _ in range(29):
+    state, sums = train_step(state, batch)
   assert float(sums["loss"]) < 0.9 * float(first["loss"])
   assert float(sums["count"]) == 8
   assert float(sums["correct"]) == int(sums["correct"])
   assert float(sums["grad_norm"]) > 0
   assert int(state.step) == 30
-  out = evaluate(state, one)
-  assert out["logits"].shape == (8, 2)
-  targets = jax.nn.one_hot(one["label"], 2)
-  expected = losses.cross_entropy(out["logits"], targets)
-  np.testing.assert_allclose(out["loss"], expected, rtol=1e-6)
+  outputs = evaluate(state, batch)
+  assert outputs["logits"].shape == (8, 2)
+  targets = jax.nn.one_hot(batch["label"], 2)
+  expected = losses.cross_entropy(outputs["logits"], targets)
+  np.testing.assert_allclose(outputs["loss"], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("group", [2, 4])
-def test_groups_of_batchnorm_are_the_same_on_any_devices(group):
-  """Smaller than a device's share of the images, and larger."""
-  cfg = config(optim=SGD)
-  batches = [batch(seed=s) for s in range(2)]
-  module = Tiny(norm_group=group)
-  one, _ = run(cfg, batches, module=module, devices=1)
-  two, _ = run(cfg, batches, module=module, devices=2)
-  four, _ = run(cfg, batches, module=module, devices=4)
-  assert_close(one, two)
-  assert_close(one, four)
-  whole, _ = run(cfg, batches)
-  found = one.batch_stats["stem"]["norm"]
-  expected = whole.batch_stats["stem"]["norm"]
-  assert np.all(found["var"] < expected["var"])
-  np.testing.assert_array_equal(found["weight"], expected["weight"])
+def test_groups_of_batchnorm_do_not_depend_on_the_devices():
+  batches = [make_batch(seed=seed) for seed in range(2)]
+  expected = run(batches)[0].batch_stats["stem"]["norm"]
+  # Smaller than a device's share of the images, and larger.
+  for group, devices in ((2, 2), (4, 4)):
+    module = Tiny(norm_group=group)
+    one, _ = run(batches, module=module)
+    several, _ = run(batches, module=module, devices=devices)
+    assert_close(one, several)
+    stats = one.batch_stats["stem"]["norm"]
+    assert np.all(stats["var"] < expected["var"])
+    np.testing.assert_array_equal(stats["weight"], expected["weight"])
 
 
-def test_four_devices_equal_one():
-  augment = AugmentConfig(flip="both", quarter_turns=True)
-  cfg = config(optim=SGD, augment=augment)
-  batches = [batch(seed=s) for s in range(3)]
-  one, sums_one = run(cfg, batches, devices=1)
-  four, sums_four = run(cfg, batches, devices=4)
-  assert_close(one, four)
-  assert_close(sums_one, sums_four)
+MIXING = AugmentConfig(flip="both", quarter_turns=True, mixup=0.4, cutmix=1.0)
 
 
-def test_same_seed_same_bits_other_seed_other_numbers():
-  augment = AugmentConfig(flip="both", quarter_turns=True)
-  cfg = config(augment=augment, optim=SGD)
-  batches = [batch(seed=s) for s in range(2)]
-  a, _ = run(cfg, batches)
-  b, _ = run(cfg, batches)
-  assert state_lib.sha256(a) == state_lib.sha256(b)
-  c, _ = run(config(augment=augment, optim=SGD, seed=1), batches)
-  assert state_lib.sha256(a) != state_lib.sha256(c)
+def test_four_devices_equal_one_and_compile_once():
+  batches = [make_batch(seed=seed) for seed in range(4)]
+  one = run(batches, augment=MIXING)
+  state, train_step, _, put = make(augment=MIXING, devices=4)
+  for batch in batches:
+    state, sums = train_step(state, put(batch))
+  assert train_step.programs() == 1
+  assert_close(one, (state, sums))
 
 
-def test_randomness_changes_with_the_step():
-  cfg = config(optim=OptimConfig(name="sgd", learning_rate=0.0), seed=3)
-  module = Tiny(dropout=0.5)
-  state, train, _, put = make(cfg, module=module)
-  one = put(batch())
-  state, first = train(state, one)
-  state, second = train(state, one)
-  assert float(first["loss"]) != float(second["loss"])
+def test_the_seed_decides_every_bit():
+  batches = [make_batch(seed=seed) for seed in range(2)]
+  first, again, other = (
+    state_lib.sha256(run(batches, augment=MIXING, seed=seed)[0])
+    for seed in (0, 0, 1)
+  )
+  assert first == again != other
+
+
+def test_every_step_has_its_own_randomness():
+  still = OptimConfig(name="sgd", learning_rate=0.0)
+  pixels = AugmentConfig(crop_scale=0.5, stain=0.1, erasing=0.5)
+  for options in ({"module": Tiny(dropout=0.5)}, {"augment": pixels}):
+    values = []
+    for _ in range(2):
+      state, train_step, _, put = make(optim=still, seed=3, **options)
+      batch = put(make_batch())
+      for _ in range(3):
+        state, sums = train_step(state, batch)
+        values.append(float(sums["loss"]))
+    assert values[:3] == values[3:]
+    assert len(set(values)) == 3
 
 
 def test_accumulation_equals_the_full_batch():
   # Four times the same micro-batch: BatchNorm sees the same statistics then.
-  part = batch(4)
+  micro_batch = make_batch(4)
   # Rows are dealt to micro-batches in turn, so each image stands four times.
-  whole = {k: np.repeat(v, 4, axis=0) for k, v in part.items()}
-  once, sums_once = run(config(optim=SGD), [part])
-  accumulated = dataclasses.replace(SGD, accumulate=4)
-  many, sums_many = run(config(optim=accumulated), [whole], devices=4)
-  assert_close(once.params, many.params)
-  assert float(sums_many["count"]) == 16
-  np.testing.assert_allclose(
-    sums_many["loss"], 4 * sums_once["loss"], rtol=1e-5
+  repeated = {k: np.repeat(v, 4, axis=0) for k, v in micro_batch.items()}
+  once, sums_once = run([micro_batch])
+  accumulated, sums = run(
+    [repeated], optim=dataclasses.replace(SGD, accumulate=4), devices=4
   )
-  weight = many.batch_stats["stem"]["norm"]["weight"]
+  assert_close(once.params, accumulated.params)
+  assert float(sums["count"]) == 16
+  np.testing.assert_allclose(sums["loss"], 4 * sums_once["loss"], rtol=1e-5)
+  weight = accumulated.batch_stats["stem"]["norm"]["weight"]
   np.testing.assert_allclose(weight, 1 - 0.99**4, rtol=1e-5)
 
 
 def test_masked_examples_have_no_gradient():
-  masked, other = batch(), batch()
+  masked, other = make_batch(), make_batch()
   masked["mask"][4:] = 0
   other["mask"][4:] = 0
   other["label"][4:] = 1 - other["label"][4:]
-  a, sums = run(config(optim=SGD), [masked])
-  b, _ = run(config(optim=SGD), [other])
+  state, sums = run([masked])
   assert float(sums["count"]) == 4
-  assert_close(a.params, b.params, 0)
+  assert_close(state.params, run([other])[0].params, 0)
 
 
 def test_class_weights_scale_the_gradient():
-  only = batch()
-  only["label"][:] = 1
-  plain, sums = run(config(optim=SGD), [only])
-  double, sums_double = run(config(optim=SGD), [only], class_weights=(1.0, 2.0))
+  batch = make_batch()
+  batch["label"][:] = 1
+  plain, sums = run([batch])
+  double, sums_double = run([batch], class_weights=(1.0, 2.0))
   np.testing.assert_allclose(sums_double["loss"], 2 * sums["loss"], rtol=1e-6)
   np.testing.assert_allclose(
     sums_double["grad_norm"], 2 * sums["grad_norm"], rtol=1e-5
@@ -232,121 +237,82 @@ def test_class_weights_scale_the_gradient():
 
 
 def test_ema_follows_and_is_what_is_evaluated():
-  cfg = config(optim=SGD, train=TrainConfig(ema_decay=0.9))
-  state, train, evaluate, put = make(cfg)
-  start = jax.device_get(state.params)
-  state, _ = train(state, put(batch()))
+  state, train_step, evaluate, put = make(train=TrainConfig(ema_decay=0.9))
+  batch = put(make_batch())
   # The decay rises from 1 / 10 to its value.
-  expected = jax.tree.map(
-    lambda old, new: 0.1 * old + 0.9 * np.asarray(new), start, state.params
-  )
-  assert_close(state.ema_params, expected, 1e-6)
-  late = dataclasses.replace(state, step=state.step + 10_000)
-  before = jax.device_get(late.ema_params)
-  late, _ = train(late, put(batch()))
-  expected = jax.tree.map(
-    lambda old, new: 0.9 * old + 0.1 * np.asarray(new), before, late.params
-  )
-  assert_close(late.ema_params, expected, 1e-6)
-  state, _ = train(make(cfg)[0], put(batch()))
+  for step_number, decay in ((0, 0.1), (10_000, 0.9)):
+    state = dataclasses.replace(state, step=state.step + step_number)
+    before = jax.device_get(state.ema_params)
+    state, _ = train_step(state, batch)
+    expected = jax.tree.map(
+      lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new),
+      before,
+      state.params,
+    )
+    assert_close(state.ema_params, expected, 1e-6)
   plain = dataclasses.replace(state, ema_params={})
-  one = put(batch())
   assert not np.array_equal(
-    evaluate(state, one)["logits"], evaluate(plain, one)["logits"]
+    evaluate(state, batch)["logits"], evaluate(plain, batch)["logits"]
   )
 
 
 def test_resolution_is_resized_on_the_device():
-  cfg = config(model=ModelConfig(resolution=16), optim=SGD)
-  _, sums = run(cfg, [batch()])
-  _, stored = run(config(optim=SGD), [batch()])
-  assert float(sums["loss"]) != float(stored["loss"])
+  _, resized = run([make_batch()], model=ModelConfig(resolution=16))
+  _, stored = run([make_batch()])
+  assert float(resized["loss"]) != float(stored["loss"])
 
 
-@pytest.mark.parametrize("placement", ["host", "device"])
-def test_placements_give_the_same_batch(placement):
-  images = batch(32)["image"]
+def test_placements_give_the_same_batch():
+  images = make_batch(32)["image"]
   mesh = mesh_lib.make_mesh()
   rows = np.array([5, 31, 0, 7], np.int32)
   host = {"id": rows, "label": rows % 2, "mask": np.ones(4, np.float32)}
-  if placement == "host":
-    on_mesh = mesh_lib.HostImages(mesh).put({**host, "image": images[rows]})
-  else:
-    on_mesh = mesh_lib.DeviceImages(mesh, images).put(host)
-  np.testing.assert_array_equal(on_mesh["image"], images[rows])
-  np.testing.assert_array_equal(on_mesh["label"], host["label"])
-  assert len(on_mesh["image"].sharding.device_set) == 4
+  for batch in (
+    mesh_lib.HostImages(mesh).put({**host, "image": images[rows]}),
+    mesh_lib.DeviceImages(mesh, images).put(host),
+  ):
+    np.testing.assert_array_equal(batch["image"], images[rows])
+    np.testing.assert_array_equal(batch["label"], host["label"])
+    assert len(batch["image"].sharding.device_set) == 4
 
 
-MIXING = AugmentConfig(flip="both", mixup=0.4, cutmix=1.0)
-
-
-def test_mixing_on_four_devices_equals_one_and_compiles_once():
-  cfg = config(optim=SGD, augment=MIXING)
-  batches = [batch(seed=s) for s in range(4)]
-  one, sums_one = run(cfg, batches, devices=1)
-  state, train, _, put = make(cfg, devices=4)
-  for each in batches:
-    state, sums = train(state, put(each))
-  assert train.programs() == 1
-  assert_close(one, state)
-  assert_close(sums_one, sums)
-
-
-def test_targets_that_nothing_mixed_are_hard_to_the_bit():
+def test_targets_that_are_not_mixed_are_hard_to_the_bit():
   # The next image of every image that counts is one that does not.
-  sparse = batch()
+  sparse = make_batch()
   sparse["mask"][1::2] = 0
   # The others get a rectangle of their own pixels, and no label counts.
   sparse["image"][1::2] = np.roll(sparse["image"][0::2], -1, axis=0)
-  a, sums = run(config(optim=SGD), [sparse], class_weights=(0.3, 1.7))
-  mixing = config(optim=SGD, augment=AugmentConfig(cutmix=1.0))
-  b, sums_mixed = run(mixing, [sparse], class_weights=(0.3, 1.7))
-  for name in sums:
-    assert float(sums[name]) == float(sums_mixed[name])
-  assert state_lib.sha256(a) == state_lib.sha256(b)
+  plain, mixed = (
+    run([sparse], class_weights=(0.3, 1.7), augment=augment)
+    for augment in (AugmentConfig(), AugmentConfig(cutmix=1.0))
+  )
+  for name in plain[1]:
+    assert float(plain[1][name]) == float(mixed[1][name])
+  assert state_lib.sha256(plain[0]) == state_lib.sha256(mixed[0])
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_images_are_mixed_within_their_micro_batch(accumulate):
+def test_images_are_mixed_within_their_micro_batch():
   """Two classes in two micro-batches have nothing to mix."""
-  black_and_white = batch()
-  label = np.arange(8, dtype=np.int32) % 2
-  black_and_white["label"] = label
-  black_and_white["image"][:] = 255 * label.reshape(-1, 1, 1, 1)
-  optimizer = dataclasses.replace(SGD, accumulate=accumulate)
-  losses_found = [
-    float(
+  batch = make_batch()
+  batch["label"] = np.arange(8, dtype=np.int32) % 2
+  batch["image"][:] = 255 * batch["label"].reshape(-1, 1, 1, 1)
+  for accumulate in (1, 2):
+    plain, mixed = (
       run(
-        config(optim=optimizer, augment=augment),
-        [black_and_white],
+        [batch],
+        optim=dataclasses.replace(SGD, accumulate=accumulate),
+        augment=augment,
         class_weights=(1.0, 0.0),
       )[1]["loss"]
+      for augment in (AugmentConfig(), AugmentConfig(mixup=1.0))
     )
-    for augment in (AugmentConfig(), AugmentConfig(mixup=1.0))
-  ]
-  same = losses_found[0] == pytest.approx(losses_found[1], rel=1e-6)
-  assert same == (accumulate == 2)
-
-
-def test_steps_have_pixels_of_their_own_and_the_same_again():
-  augment = AugmentConfig(crop_scale=0.5, stain=0.1, erasing=0.5)
-  still = OptimConfig(name="sgd", learning_rate=0.0)
-  found = []
-  for _ in range(2):
-    state, train, _, put = make(config(optim=still, augment=augment))
-    one = put(batch())
-    for _ in range(3):
-      state, sums = train(state, one)
-      found.append(float(sums["loss"]))
-  assert found[:3] == found[3:]
-  assert len(set(found)) == 3
+    same = float(plain) == pytest.approx(float(mixed), rel=1e-6)
+    assert same == (accumulate == 2)
 
 
 def test_evaluation_changes_no_image_and_adjusts_no_logit():
-  everything = config(
-    optim=SGD,
-    augment=AugmentConfig(
+  everything = {
+    "augment": AugmentConfig(
       flip="both",
       quarter_turns=True,
       crop_padding=2,
@@ -358,35 +324,31 @@ def test_evaluation_changes_no_image_and_adjusts_no_logit():
       cutmix=1.0,
       randaugment=3,
     ),
-    train=TrainConfig(
+    "train": TrainConfig(
       label_smoothing=0.1, focal_gamma=2.0, logit_adjustment=1.0
     ),
+    "prior": (0.9, 0.1),
+  }
+  plain, same = (
+    evaluate(state, put(make_batch()))
+    for state, _, evaluate, put in (make(), make(**everything))
   )
-  outs = []
-  for cfg in (everything, config(optim=SGD)):
-    state, _, evaluate, put = make(cfg, prior=(0.9, 0.1))
-    outs.append(evaluate(state, put(batch())))
-  for name in outs[0]:
-    np.testing.assert_array_equal(outs[0][name], outs[1][name])
+  for name in plain:
+    np.testing.assert_array_equal(plain[name], same[name])
 
 
-def test_logits_are_adjusted_in_training_alone():
-  cfg = config(optim=SGD, train=TrainConfig(logit_adjustment=2.0))
-  one = batch()
-  _, even = run(cfg, [one])
-  _, plain = run(config(optim=SGD), [one])
+def test_training_adjusts_logits_and_weighs_losses_by_focal_gamma():
+  batch = make_batch()
+  _, plain = run([batch])
+  adjusted = TrainConfig(logit_adjustment=2.0)
+  _, even = run([batch], train=adjusted)
   # The same number on every logit changes no loss.
   np.testing.assert_allclose(even["loss"], plain["loss"], rtol=1e-5)
-  _, skewed = run(cfg, [one], prior=(0.99, 0.01))
-  counts = np.bincount(one["label"], minlength=2)
+  _, skewed = run([batch], train=adjusted, prior=(0.99, 0.01))
+  counts = np.bincount(batch["label"], minlength=2)
   # Nothing is known yet: a prior this strong decides.
   expected = -(counts * np.log([0.99**2, 0.01**2])).sum()
   assert float(skewed["loss"]) == pytest.approx(expected, rel=0.3)
   assert float(skewed["correct"]) == float(plain["correct"])
-
-
-def test_focal_loss_is_smaller():
-  focal = config(optim=SGD, train=TrainConfig(focal_gamma=2.0))
-  _, less = run(focal, [batch()])
-  _, plain = run(config(optim=SGD), [batch()])
-  assert float(less["loss"]) < 0.6 * float(plain["loss"])
+  _, focal = run([batch], train=TrainConfig(focal_gamma=2.0))
+  assert float(focal["loss"]) < 0.6 * float(plain["loss"])
