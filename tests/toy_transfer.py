@@ -17,16 +17,12 @@ from mn_jax.run import setup as setup_lib
 from mn_jax.run import split_data, training
 from tests.weights import toy_h5
 
-ROOT = pathlib.Path(__file__).parents[1]
-# Six steps on the sample's images, which nothing changes, of a small network
-# with as few layers as there are: compiling them takes most of the time.
-TINY = {
-  "data.image_size": 32,
+# Six steps on the sample's images of a small network with as few layers as
+# there are: compiling them takes most of the time.
+STEPS = {
   "model.width": 0.125,
   "model.shallow": True,
   "model.separable": False,
-  "augment.flip": "none",
-  "augment.quarter_turns": False,
   "train.batch_size": 32,
   "train.epochs": 0.0,
   "train.steps": 6,
@@ -37,17 +33,32 @@ TINY = {
   "checkpoint.every_steps": 2,
   "observe.log_every_steps": 2,
 }
+# The images stay the same, so that features can be cached.
+TINY = {
+  **STEPS,
+  "data.image_size": 32,
+  "augment.flip": "none",
+  "augment.quarter_turns": False,
+}
 
 
-def load(**overrides) -> config_lib.Config:
-  """A config; `model__head="plain"` overrides model.head."""
-  made = files.read_config("idc_v1:test")
+def load(
+  name: str = "idc_v1:test", *, base: dict = TINY, **overrides
+) -> config_lib.Config:
+  """A config; `model__head="plain"` overrides model.head.
+
+  Args:
+    name: of the config.
+    base: fields to set before the overrides.
+    **overrides: more of them.
+  """
+  config = files.read_config(name)
   fields = {key.replace("__", "."): value for key, value in overrides.items()}
   if "model.name" in fields:
     # What only the usual network has.
     fields = {"model.shallow": False, "model.separable": True, **fields}
-  made.update_from_flattened_dict({**TINY, **fields})
-  return checks.from_config_dict(made)
+  config.update_from_flattened_dict({**base, **fields})
+  return checks.from_config_dict(config)
 
 
 def write_weights(path: pathlib.Path, *, classes: int, seed: int = 0) -> dict:
@@ -69,13 +80,15 @@ def write_weights(path: pathlib.Path, *, classes: int, seed: int = 0) -> dict:
   return values
 
 
+def ignore_progress(done: int, total: int) -> None:
+  """Takes the place of a progress bar."""
+  del done, total
+
+
 def build(config: config_lib.Config) -> setup_lib.Setup:
   """The set-up of a run."""
-
-  def ignore(done: int, total: int) -> None:
-    del done, total
-
-  return setup_lib.build(config, split_data.load(config.data, ignore), ignore)
+  data = split_data.load(config.data, ignore_progress)
+  return setup_lib.build(config, data, ignore_progress)
 
 
 def steps(setup: setup_lib.Setup, count: int) -> tuple:
@@ -83,21 +96,26 @@ def steps(setup: setup_lib.Setup, count: int) -> tuple:
   sums, batches = [], setup.batches(0)
   # The step donates its argument.
   state = jax.tree.map(jnp.copy, setup.initial_state)
-  for _ in range(count):
-    state, sums_of_step = setup.train_step(state, next(batches))
-    sums.append({name: float(value) for name, value in sums_of_step.items()})
+  # Optax's Adam multiplies integers by floats.
+  with jax.numpy_dtype_promotion("standard"):
+    for _ in range(count):
+      state, sums_of_step = setup.train_step(state, next(batches))
+      sums.append({name: float(value) for name, value in sums_of_step.items()})
   return jax.device_get(state), sums
 
 
 def run(config, workdir, *, stop_at=None) -> tuple[dict | None, str]:
   """The summary of a run, None if it was stopped, and what it printed."""
-  summaries, said = run_all(config, workdir, stop_at=stop_at)
-  return None if summaries is None else summaries[0], said
+  summaries, printed = run_seeds(config, workdir, stop_at=stop_at)
+  return None if summaries is None else summaries[0], printed
 
 
-def run_all(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
-  """The same with the summaries of all seeds."""
-  with contextlib.redirect_stdout(io.StringIO()) as printed:
+def run_seeds(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
+  """The summaries of all seeds, None if stopped, and what was printed."""
+  with (
+    contextlib.redirect_stdout(io.StringIO()) as printed,
+    jax.numpy_dtype_promotion("standard"),
+  ):
     summaries = training.train_and_evaluate(
       config,
       workdir,
