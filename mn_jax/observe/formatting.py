@@ -1,8 +1,9 @@
-"""Numbers and names as people read them, in terminals and on pages."""
+"""Numbers and names as people read them, and values that JSON can hold."""
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 UNDEFINED = "-"
@@ -77,3 +78,17 @@ def metric_name(key: str) -> str:
 def count(n: int, noun: str) -> str:
   """Formats '1 seed' or '2 seeds'."""
   return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def jsonable(values: Any) -> Any:
+  """Replaces undefined numbers by None, which JSON can hold.
+
+  Args:
+    values: nested mappings and sequences of numbers and strings.
+  """
+  if isinstance(values, Mapping):
+    return {name: jsonable(value) for name, value in values.items()}
+  if isinstance(values, list | tuple):
+    return [jsonable(value) for value in values]
+  undefined = isinstance(values, float) and not math.isfinite(values)
+  return None if undefined else values

@@ -11,6 +11,7 @@ from typing import Any, override
 import numpy as np
 
 from mn_jax.data import atomic
+from mn_jax.observe.formatting import jsonable
 
 # Both imports below load a framework that is not needed here: clu TensorFlow,
 # for its SummaryWriter alone, and tensorboardX PyTorch where it is installed,
@@ -154,20 +155,6 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
       except ValueError:  # truncated by a kill; nothing after it is valid
         break
   return lines
-
-
-def jsonable(values: Any) -> Any:
-  """Replaces undefined numbers by None, which JSON can hold.
-
-  Args:
-    values: nested mappings and sequences of numbers and strings.
-  """
-  if isinstance(values, Mapping):
-    return {name: jsonable(value) for name, value in values.items()}
-  if isinstance(values, list | tuple):
-    return [jsonable(value) for value in values]
-  undefined = isinstance(values, float) and not math.isfinite(values)
-  return None if undefined else values
 
 
 def _dump(line: Mapping[str, Any]) -> str:

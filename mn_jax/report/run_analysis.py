@@ -20,7 +20,7 @@ from mn_jax.metrics import (
   thresholds,
 )
 from mn_jax.metrics.predictions import NamedPredictions
-from mn_jax.observe import writers
+from mn_jax.observe import formatting, writers
 from mn_jax.run import workdir as workdir_lib
 
 # The accuracy of a group with fewer images is mostly chance.
@@ -86,7 +86,7 @@ class RunAnalysis:
     """Returns the metrics as values that JSON can hold."""
     if self.refused:
       return {"refused": True}
-    return writers.jsonable(
+    return formatting.jsonable(
       {
         "seed": self.summary["seed"],
         "intervals": {

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mn_jax.observe import figures, report_figures, writers
+from mn_jax.observe import figures, formatting, report_figures
 from mn_jax.observe.formatting import count, metric_name, number
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
@@ -59,9 +59,9 @@ def numbers(
     path = analysis.path
     runs[f"{path.parent.name}/{path.name}"] = {
       **analysis.numbers(),
-      "by_batches": writers.jsonable(measured),
+      "by_batches": formatting.jsonable(measured),
     }
-  return {"runs": runs, "baselines": writers.jsonable(inspections.baselines)}
+  return {"runs": runs, "baselines": formatting.jsonable(inspections.baselines)}
 
 
 def section(

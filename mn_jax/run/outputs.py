@@ -11,7 +11,7 @@ from PIL import Image
 
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Predictions
-from mn_jax.observe import figures, writers
+from mn_jax.observe import figures, formatting, writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
@@ -179,7 +179,7 @@ def summarize(
       they share.
   """
   config, data = setup.config, setup.data
-  return writers.jsonable(
+  return formatting.jsonable(
     {
       "experiment": config.experiment,
       "model": config.model.name,

@@ -15,7 +15,7 @@ from mn_jax.config import Config
 from mn_jax.data import atomic
 from mn_jax.metrics import selection
 from mn_jax.observe.console import Console
-from mn_jax.observe.formatting import mean_std, metric_name
+from mn_jax.observe.formatting import jsonable, mean_std, metric_name
 from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
 
 
@@ -146,7 +146,7 @@ def _score_point(
 ) -> dict[str, Any]:
   """A point's validation metric over its seeds; reads no test metric."""
   values = {
-    seed: _finite(summary[f"val/{metric}"])
+    seed: jsonable(summary[f"val/{metric}"])
     for seed, summary in sorted(summaries.items())
   }
   diverged = sum(value is None for value in values.values())
@@ -177,7 +177,7 @@ def _mean_metrics(
   names = [name for name in summaries[0] if name.startswith(part)]
   means = {}
   for name in names:
-    values = [_finite(summary[name]) for summary in summaries]
+    values = [jsonable(summary[name]) for summary in summaries]
     means[name.removeprefix(part)] = _mean_and_std(
       [] if None in values else values
     )
@@ -189,10 +189,6 @@ def _mean_and_std(values: list[float]) -> dict[str, float | None]:
     "mean": float(np.mean(values)) if values else None,
     "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
   }
-
-
-def _finite(value: float | None) -> float | None:
-  return None if value is None or not math.isfinite(value) else value
 
 
 def _describe(config: Config, fields: tuple[str, ...]) -> str:

@@ -13,7 +13,13 @@ import numpy as np
 from mn_jax.data import atomic
 from mn_jax.metrics import comparison
 from mn_jax.observe.console import Console
-from mn_jax.observe.formatting import interval, mean_std, metric_name, number
+from mn_jax.observe.formatting import (
+  interval,
+  jsonable,
+  mean_std,
+  metric_name,
+  number,
+)
 from mn_jax.studies.study import Claim, Study, StudyRun
 
 # Verdicts on a claim.
@@ -231,7 +237,7 @@ def _compared_pairs(
     p_values = [math.nan if d["p"] is None else d["p"] for d in differences]
     adjusted = comparison.holm(p_values).tolist()
     for difference, p in zip(differences, adjusted, strict=True):
-      difference |= _without_nan({"p_holm": p})
+      difference |= jsonable({"p_holm": p})
   return pairs
 
 
@@ -246,7 +252,7 @@ def _statistics(value_of_seed: Mapping[int, float]) -> dict[str, Any]:
   if len(values) > 1:
     std = float(np.std(values, ddof=1))
   numbers = {"mean": mean, "std": std, "low": low, "high": high}
-  return {**_without_nan(numbers), "values": values}
+  return {**jsonable(numbers), "values": values}
 
 
 def _paired_difference(
@@ -269,7 +275,7 @@ def _paired_difference(
   )
   return {
     "seeds": seeds,
-    **_without_nan(dict(zip(names, numbers, strict=True))),
+    **jsonable(dict(zip(names, numbers, strict=True))),
   }
 
 
@@ -299,8 +305,3 @@ def _shared_facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     "device": first["device"],
     "versions": first["versions"],
   }
-
-
-def _without_nan(numbers: Mapping[str, float]) -> dict[str, float | None]:
-  """Replaces NaN by None, which JSON can hold."""
-  return {k: None if math.isnan(x) else x for k, x in numbers.items()}

@@ -16,7 +16,7 @@ from mn_jax.commandline.parser import Parser
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
-from mn_jax.observe import formatting, inspection_figures, projector, writers
+from mn_jax.observe import formatting, inspection_figures, projector
 from mn_jax.run import reopen
 
 _NEIGHBOURS = 5
@@ -155,7 +155,7 @@ def _embed(argv: Sequence[str] | None) -> None:
     **{f"pca{i}_variance": share for i, share in variances},
     "seed": args.seed,
   }
-  text = json.dumps(writers.jsonable(numbers), indent=2)
+  text = json.dumps(formatting.jsonable(numbers), indent=2)
   (folder / "embedding.json").write_text(f"{text}\n")
   shown = {name: formatting.number(x) for name, x in metrics.items()}
   summary = (

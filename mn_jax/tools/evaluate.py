@@ -25,7 +25,7 @@ from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
 from mn_jax.observe import console as console_lib
-from mn_jax.observe import formatting, writers
+from mn_jax.observe import formatting
 from mn_jax.run import assessment, reopen, split_data
 
 # Groups that the table shows.
@@ -211,26 +211,26 @@ def _as_json(
     **{f"{k}_sha256": digest for k, digest in run.digests.items()},
     **recalibrated,
     **result.assessed.applied,
-    **writers.jsonable(result.assessed.metrics),
+    **formatting.jsonable(result.assessed.metrics),
   }
   if result.change is not None:
     values |= {
       "precision": args.precision,
-      "as_trained": writers.jsonable(result.change.before),
-      "difference": writers.jsonable(result.change.differences),
-      **writers.jsonable(vars(result.change.agreement)),
+      "as_trained": formatting.jsonable(result.change.before),
+      "difference": formatting.jsonable(result.change.differences),
+      **formatting.jsonable(vars(result.change.agreement)),
     }
   if args.intervals:
     values["resampled"] = data.spec.group or "image"
     values["intervals"] = {
-      name: writers.jsonable(
+      name: formatting.jsonable(
         {"low": x.low, "high": x.high, "undefined": x.undefined}
       )
       for name, x in result.intervals.items()
     }
   if args.by_group:
     values["groups"] = [
-      writers.jsonable(
+      formatting.jsonable(
         {"group": x.name, "images": x.images, "accuracy": x.accuracy}
       )
       for x in result.groups

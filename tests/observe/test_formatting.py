@@ -53,3 +53,8 @@ def test_names_and_counts():
   assert formatting.metric_name("balanced_accuracy") == "balanced accuracy"
   assert formatting.count(1, "seed") == "1 seed"
   assert formatting.count(2000, "image") == "2,000 images"
+
+
+def test_jsonable_keeps_what_json_can_hold():
+  values = {"a": 1.5, "b": math.nan, "c": "nan", "d": None, "e": {"f": 1}}
+  assert formatting.jsonable(values) == {**values, "b": None}

@@ -111,11 +111,6 @@ def test_no_file_has_no_lines(tmp_path):
   assert writers.read_lines(tmp_path / "none.jsonl") == []
 
 
-def test_jsonable_keeps_what_json_can_hold():
-  values = {"a": 1.5, "b": math.nan, "c": "nan", "d": None, "e": {"f": 1}}
-  assert writers.jsonable(values) == {**values, "b": None}
-
-
 def test_tensorboard_reads_the_scalars(tmp_path):
   writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
   writer.write_scalars(1, {"train/loss": 0.5, "val/auroc": np.float32(0.25)})

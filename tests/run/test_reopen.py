@@ -12,7 +12,7 @@ import pytest
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.metrics import classification
-from mn_jax.observe import writers
+from mn_jax.observe import formatting
 from mn_jax.run import recalibrate, reopen
 from mn_jax.train import state
 from tests import toy_transfer as toy
@@ -85,7 +85,7 @@ def test_metrics_are_those_of_the_summary_to_the_last_digit(finished, part):
   assert opened.config == config
   assert opened.step == toy.read(workdir, "summary.json")["best_step"]
   scalars, predictions = evaluate(opened, part)
-  assert writers.jsonable(scalars) == of_summary(workdir, part)
+  assert formatting.jsonable(scalars) == of_summary(workdir, part)
   assert np.ptp(predictions.logits) > 0.01
 
 
@@ -98,7 +98,7 @@ def test_metrics_of_cached_features_are_those_of_the_images(tmp_path):
   assert toy.read(workdir, "summary.json")["cached_features"]
   weights.unlink()  # the checkpoint has them
   scalars, _ = evaluate(reopen.open_run(workdir), "test")
-  assert writers.jsonable(scalars) == pytest.approx(
+  assert formatting.jsonable(scalars) == pytest.approx(
     of_summary(workdir, "test"), abs=1e-5
   )
 

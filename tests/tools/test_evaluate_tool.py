@@ -15,7 +15,7 @@ from mn_jax.metrics import (
   predictions,
   thresholds,
 )
-from mn_jax.observe import writers
+from mn_jax.observe import formatting
 from mn_jax.run import reopen
 from tests import toy_transfer as toy
 from tests.tools.inspecting import content, refuse
@@ -84,7 +84,7 @@ def test_evaluate_resamples_patients(start, tmp_path):
   assert found["intervals"].keys() == expected.keys()
   for name, interval in found["intervals"].items():
     ends = {end: getattr(expected[name], end) for end in ("low", "high")}
-    assert interval | writers.jsonable(ends) == interval, name
+    assert interval | formatting.jsonable(ends) == interval, name
   assert found["intervals"]["auroc"]["low"] < found["auroc"]
   single = bootstrap.intervals(answers.predictions, positive=1)
   assert single["loss"].low != expected["loss"].low

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
-from mn_jax.observe import writers
+from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.perf.scaling.report import figures, rows, tables
 from mn_jax.perf.scaling.report.rows import Measured, Pair, Predicted
@@ -317,7 +317,7 @@ def _anchor(text: str) -> str:
 
 def _numbers(results: Results) -> dict[str, Any]:
   """All numbers of the report, for report.json."""
-  return writers.jsonable(
+  return formatting.jsonable(
     {
       "measured": [dataclasses.asdict(row) for row in results.measured],
       "planned": [dataclasses.asdict(row) for row in results.predicted],
