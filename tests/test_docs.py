@@ -140,6 +140,37 @@ def test_speeds_of_the_readme_are_those_of_the_page_of_results():
   assert all(row in _rows("docs/results.md") for row in rows)
 
 
+def test_speeds_are_those_of_the_benchmark():
+  measured = {
+    (row[0], row[1], row[2]): (row[5], row[7], row[8], row[9], row[11])
+    for row in _rows("docs/benchmarks/cpu.md")
+    if len(row) == 12 and row[3:5] == ["train", "float32"] and ";" not in row[5]
+  }
+  names = {
+    "MobileNetV1": "mobilenet_v1",
+    "MobileNetV2": "mobilenet_v2",
+    "MobileNetV3-Small": "mobilenet_v3_small",
+  }
+  rows = [
+    row for row in _rows("docs/results.md") if re.search(r", \d+, \d+$", row[0])
+  ]
+  count = 0
+  for network, *shown in rows:
+    name, pixels, batch = network.split(", ")
+    for cell, source in zip(
+      shown, measured[names[name], pixels, batch], strict=True
+    ):
+      numbers = re.findall(r"[\d.]+", cell)
+      if not numbers:
+        assert source == "not measured"
+      for number, exact in zip(
+        numbers, re.findall(r"[\d.]+", source), strict=True
+      ):
+        assert float(number) == pytest.approx(float(exact), abs=0.051)
+      count += len(numbers)
+  assert count > 50
+
+
 @pytest.mark.parametrize(
   ("study", "metrics"),
   [
