@@ -38,7 +38,7 @@ class Full:
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-  """A row: a fused inverted bottleneck, see `FusedBottleneck`.
+  """A row: a fused inverted bottleneck, a `FusedBottleneck`.
 
   Attributes:
     window: height and width of the expanding kernel.
@@ -55,7 +55,7 @@ class Fused:
 
 @dataclasses.dataclass(frozen=True)
 class Universal:
-  """A row: a universal inverted bottleneck, see `UniversalBottleneck`.
+  """A row: a universal inverted bottleneck, a `UniversalBottleneck`.
 
   Attributes:
     start, middle: height and width of the two depthwise kernels; 0 for none.

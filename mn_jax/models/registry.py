@@ -205,10 +205,10 @@ def describe(
   for field in dataclasses.fields(options):
     value = getattr(options, field.name)
     if value != field.default and field.name not in spec.options:
-      having = [n for n, s in MODELS.items() if field.name in s.options]
+      others = [n for n, s in MODELS.items() if field.name in s.options]
       raise InputError(
         f"model.{field.name}: got {value} for {name!r}; valid: "
-        f"{field.default}, or a model that has it: {', '.join(having)}"
+        f"{field.default}, or a model that has it: {', '.join(others)}"
       )
   return Network(
     name=name,
@@ -243,7 +243,7 @@ def build(
   norm_debias: bool = True,
   norm_group: int = 0,
   dtype: str = "float32",
-  keeps_norm: Callable[[str], bool] | None = None,
+  norm_frozen: Callable[[str], bool] | None = None,
   freeze_backbone: bool = False,
   folded: bool = False,
 ) -> Classifier:
@@ -255,7 +255,7 @@ def build(
     norm_momentum, norm_debias, norm_group: momentum, debias and group of
       `layers.BatchNorm`.
     dtype: compute type: 'float32' or 'bfloat16'.
-    keeps_norm: says of a BatchNorm's path whether its running statistics are
+    norm_frozen: says of a BatchNorm's path whether its running statistics are
       used, and not updated, in training too; None for none.
     freeze_backbone: whether the backbone stays in evaluation mode during
       training.
@@ -271,7 +271,7 @@ def build(
     epsilon=conventions.epsilon,
     debias=norm_debias,
     group=norm_group,
-    frozen=keeps_norm,
+    frozen=norm_frozen,
   )
   scaled = functools.partial(norm, use_scale=conventions.norm_scale)
   head = spec.head(network.width, network.options)

@@ -124,7 +124,7 @@ def make_module(
     norm_debias=model.norm_debias,
     norm_group=_norm_group(config, num_devices),
     dtype=model.dtype,
-    keeps_norm=rules.keeps_norm,
+    norm_frozen=rules.keeps_norm,
     freeze_backbone=frozen,
   )
   return module, rules

@@ -180,7 +180,7 @@ def test_pooled_is_the_mean_of_the_last_map(name):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_extract_and_classify_equal_the_whole_call(name):
+def test_extract_then_classify_equals_the_call(name):
   module = _classifier(HEADS[name], dropout=0.5, frozen=True)
   values, x = _values(module), _images()
   extracted = _apply(module, values, x, method="extract")

@@ -75,7 +75,7 @@ def test_kernels(published):
   assert {block: " ".join(rows) for block, rows in found.items()} == kernels
 
 
-def test_what_has_a_bias_and_what_batch_norm(published):
+def test_biases_and_batch_norms(published):
   norms = [layer for layer in published if layer.kind == "norm"]
   assert len(norms) == 204
   assert all(layer.params == layer.output[-1] for layer in norms)  # no scale

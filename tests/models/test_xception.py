@@ -62,7 +62,7 @@ def test_width_rounds_channels_down():
 
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
-def test_only_max_pooling_asks_for_the_rule(padding, monkeypatch):
+def test_only_max_pooling_uses_the_padding_rule(padding, monkeypatch):
   resolve, calls = layers.padding_lib.resolve, []
 
   def record(rule, size, window, stride):
