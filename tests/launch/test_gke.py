@@ -9,7 +9,7 @@ from mn_jax.launch.job import Job
 
 
 def plan(**fields):
-  given = {
+  options = {
     "config": "configs/idc_v1.py",
     "workdir": "/mnt/runs/x",
     "accelerator": "tpu-v6e-slice",
@@ -20,7 +20,7 @@ def plan(**fields):
     "mount": "/mnt/runs",
     **fields,
   }
-  return gke.plan(Job(**given))
+  return gke.plan(Job(**options))
 
 
 def gpus(**fields):
@@ -28,8 +28,9 @@ def gpus(**fields):
 
 
 def job_of(launch):
-  made = yaml.safe_load(launch.text)
-  return made, made["spec"]["replicatedJobs"][0]["template"]["spec"]
+  """(the JobSet, the spec of its job)."""
+  jobset = yaml.safe_load(launch.text)
+  return jobset, jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def job_of(launch):
 )
 def test_one_pod_per_machine_of_the_slice(topology, chips, pods):
   launch = plan(topology=topology, devices_per_node=chips)
-  made, job = job_of(launch)
+  jobset, job = job_of(launch)
   assert (job["completions"], job["parallelism"]) == (pods, pods)
   pod = job["template"]["spec"]
   assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == topology
@@ -47,7 +48,7 @@ def test_one_pod_per_machine_of_the_slice(topology, chips, pods):
   [script] = pod["containers"][0]["args"]
   distributed = "auto" if pods > 1 else "off"
   assert f"--distributed={distributed}" in script
-  assert "exclusive-topology" in next(iter(made["metadata"]["annotations"]))
+  assert "exclusive-topology" in next(iter(jobset["metadata"]["annotations"]))
 
 
 def test_gpu_pods_find_the_first_by_its_name_in_the_service():
@@ -61,7 +62,7 @@ def test_gpu_pods_find_the_first_by_its_name_in_the_service():
 
 def failure_policy(exit_code, disrupted=False):
   """The action on a pod's end, by the documented rules."""
-  made, job = job_of(gpus())
+  jobset, job = job_of(gpus())
   for index, rule in enumerate(job["podFailurePolicy"]["rules"]):
     codes = rule.get("onExitCodes", {"values": []})["values"]
     conditions = [c["type"] for c in rule.get("onPodConditions", [])]
@@ -71,7 +72,7 @@ def failure_policy(exit_code, disrupted=False):
       break
   else:
     reason, message = "BackoffLimitExceeded", "Job has reached the limit"
-  for rule in made["spec"]["failurePolicy"]["rules"]:
+  for rule in jobset["spec"]["failurePolicy"]["rules"]:
     if reason in rule["onJobFailureReasons"] and any(
       re.search(pattern, message)
       for pattern in rule["onJobFailureMessagePatterns"]
@@ -88,7 +89,7 @@ def failure_policy(exit_code, disrupted=False):
     (137, True, "RestartJobSetAndIgnoreMaxRestarts"),
     (1, False, "RestartJobSet"),
     (134, False, "RestartJobSet"),
-    # A pod that was drained and found its input wrong: that is for good.
+    # A drained pod that had found its input wrong: it is not restarted.
     (2, True, "FailJobSet"),
   ],
 )
@@ -97,10 +98,10 @@ def test_ends_of_pods_decide(code, disrupted, action):
 
 
 def test_limits_and_queue():
-  made, job = job_of(plan(restarts=7, grace=200, queue="q", hours=2))
-  assert made["spec"]["failurePolicy"]["maxRestarts"] == 7
+  jobset, job = job_of(plan(restarts=7, grace=200, queue="q", hours=2))
+  assert jobset["spec"]["failurePolicy"]["maxRestarts"] == 7
   assert job["template"]["spec"]["terminationGracePeriodSeconds"] == 200
-  assert made["metadata"]["labels"] == {
+  assert jobset["metadata"]["labels"] == {
     "kueue.x-k8s.io/queue-name": "q",
     "kueue.x-k8s.io/max-exec-time-seconds": "7200",
   }

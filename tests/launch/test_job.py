@@ -6,8 +6,8 @@ from tests.launch import shells
 
 
 def job(**fields):
-  given = {"config": "configs/idc_v1.py", "workdir": "runs/idc_v1", **fields}
-  return job_lib.Job(**given)
+  options = {"config": "configs/idc_v1.py", "workdir": "runs/idc_v1", **fields}
+  return job_lib.Job(**options)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,11 @@ def test_command_is_the_trainers():
 
 
 def test_cache_reaches_the_processes():
-  given = dict(job(cache_dir="/data/cache", env=(("A", "b"),)).environment())
-  assert given["MN_JAX_CACHE"] == "/data/cache"
-  assert given["A"] == "b"
+  variables = dict(
+    job(cache_dir="/data/cache", env=(("A", "b"),)).environment()
+  )
+  assert variables["MN_JAX_CACHE"] == "/data/cache"
+  assert variables["A"] == "b"
   assert "MN_JAX_CACHE" not in dict(job().environment())
 
 

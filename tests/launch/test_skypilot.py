@@ -8,7 +8,7 @@ from tests.launch import shells
 
 
 def plan(**fields):
-  given = {
+  options = {
     "config": "configs/idc_v1.py",
     "workdir": "/mnt/runs/x",
     "accelerator": "H100:8",
@@ -17,14 +17,14 @@ def plan(**fields):
     "spot": True,
     **fields,
   }
-  return skypilot.plan(Job(**given))
+  return skypilot.plan(Job(**options))
 
 
 def task(**fields):
   return yaml.safe_load(plan(**fields).text)
 
 
-def test_job_is_called_as_the_run_and_usage_is_not_collected():
+def test_job_has_the_name_of_the_run_and_usage_is_not_collected():
   launch = plan()
   assert "--name=x" in launch.command
   assert dict(launch.env) == {"SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
@@ -53,7 +53,7 @@ def test_tpu_hosts_find_each_other():
     (2, [2, 2]),
     (130, [130]),
     (143, [143] * 4),
-    # Two are answered, the third is not.
+    # Two failures are recovered from, not the third.
     (1, [75, 75, 1]),
     (134, [75, 75, 134]),
   ],
@@ -67,7 +67,7 @@ def test_ends_decide_on_recovery(tmp_path, code, ends):
     restarts=2,
   )
   recovered = script["resources"]["job_recovery"]["recover_on_exit_codes"]
-  found = [
+  codes = [
     shells.run(
       script["run"],
       cwd=tmp_path,
@@ -76,7 +76,7 @@ def test_ends_decide_on_recovery(tmp_path, code, ends):
     ).returncode
     for _ in ends
   ]
-  assert found == ends
+  assert codes == ends
   assert set(recovered) == {75, 143}
   log = (tmp_path / "x" / "launch" / "rank0.log").read_text()
   assert log == "hello\n" * len(ends)

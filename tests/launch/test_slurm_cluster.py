@@ -88,10 +88,10 @@ def wait(env, job, workdir, done, seconds=1200):
   """Waits until `done` says so, or the job has ended otherwise."""
   deadline = time.monotonic() + seconds
   while time.monotonic() < deadline:
-    told = control(env, "scontrol", "show", "job", "--oneliner", job)
-    state = re.search(r"JobState=(\w+)", told)[1]
+    description = control(env, "scontrol", "show", "job", "--oneliner", job)
+    state = re.search(r"JobState=(\w+)", description)[1]
     if done(state):
-      return told
+      return description
     assert state in ("PENDING", "RUNNING", "COMPLETING"), logs(workdir)
     time.sleep(0.1)
   raise TimeoutError(logs(workdir))
@@ -111,9 +111,9 @@ def test_signalled_requeued_and_continued_it_ends_as_undisturbed(
   wait(cluster, job, run, lambda _: len(read_lines(run / "metrics.jsonl")) > 5)
   # What SLURM itself does so long before the time limit as was asked for.
   control(cluster, "scancel", "--batch", "--signal=USR1", job)
-  told = finished(cluster, job, run)
+  description = finished(cluster, job, run)
 
-  assert "Restarts=1 " in told
+  assert "Restarts=1 " in description
   script = (run / "launch" / "run.log").read_text()
   assert script.count("attempt") == 2
   assert "ended with 143\n" in script
@@ -134,7 +134,7 @@ def test_wrong_input_is_not_requeued(cluster, tmp_path):
   """A mistake that only the machines can notice: a folder that is not there."""
   run = tmp_path / "run"
   job = submit(cluster, run, "--config.data.path=/no/such")
-  told = wait(cluster, job, run, lambda state: state == "FAILED")
-  assert "Restarts=0 " in told
-  assert "ExitCode=2:0" in told
+  description = wait(cluster, job, run, lambda state: state == "FAILED")
+  assert "Restarts=0 " in description
+  assert "ExitCode=2:0" in description
   assert "data.path: got '/no/such'" in logs(run)

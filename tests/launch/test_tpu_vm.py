@@ -41,7 +41,7 @@ esac
 
 
 def job(**fields):
-  given = {
+  options = {
     "config": "configs/idc_v1.py",
     "workdir": "/mnt/runs/x",
     "accelerator": "v5litepod-16",
@@ -51,7 +51,7 @@ def job(**fields):
     "restarts": 2,
     **fields,
   }
-  return Job(**given)
+  return Job(**options)
 
 
 @pytest.fixture
@@ -99,14 +99,18 @@ def test_ends_of_attempts_decide(tmp_path, machine, ends, code, attempts):
   assert not (tmp_path / "machines").exists()
 
 
-def test_lost_machines_are_made_anew_and_are_no_failure(tmp_path, machine):
+def test_lost_machines_are_replaced_and_not_counted_as_failures(
+  tmp_path, machine
+):
   done = machine("LOST", "LOST", "LOST", "LOST", "0")
   assert done.returncode == 0, done.stdout + done.stderr
   assert "failures so far: 0" in done.stdout
   assert calls(tmp_path, "agent-worker-number") == 5
 
 
-def test_a_script_that_begins_again_uses_what_is_there(tmp_path, machine):
+def test_a_script_that_is_started_again_uses_existing_machines(
+  tmp_path, machine
+):
   (tmp_path / "machines").touch()
   assert machine("0").returncode == 0
   assert calls(tmp_path, "queued-resources create") == 0
@@ -157,6 +161,6 @@ def test_unknown_types_need_a_version():
   assert "--runtime-version=v9-image" in text
 
 
-def test_spot_is_asked_for_only_then():
+def test_spot_machines_only_if_requested():
   assert "--spot" not in tpu_vm.plan(job()).text
   assert "--spot" in tpu_vm.plan(job(spot=True)).text

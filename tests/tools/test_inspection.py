@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -134,24 +132,19 @@ def test_slide_map_needs_slides(start, monkeypatch):
     ("slide_map", ["--group=2", "--class=x"], "--group: got '2'"),
   ],
 )
-def test_mistakes_are_one_line(start, name, arguments, text, tmp_path):
-  here = pathlib.Path.cwd()
-  os.chdir(tmp_path)
-  try:
-    code, _, err = start(name, *arguments)
-  finally:
-    os.chdir(here)
-  assert code == 2
-  assert err.startswith(f"{name}: ")
-  assert err.count("\n") == 1
-  assert text in err
+def test_mistakes_are_one_line(
+  start, name, arguments, text, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  code, _, err = start(name, *arguments)
+  refuse((code, "", err), name, text)
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
-def test_what_is_no_run_is_one_line(start, name, tmp_path):
-  more = ["--group=1"] if name == "slide_map" else []
-  done = start(name, *more, workdir=tmp_path)
-  refuse(done, name, "which has no config.json that can be read")
+def test_what_is_no_run_is_one_line(start, tmp_path):
+  for name in PROGRAMS:
+    more = ["--group=1"] if name == "slide_map" else []
+    done = start(name, *more, workdir=tmp_path)
+    refuse(done, name, "which has no config.json that can be read")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(start, tmp_path):

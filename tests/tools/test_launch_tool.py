@@ -48,11 +48,11 @@ def _at_the_root(monkeypatch):
 )
 def test_wrong_input_is_one_line(capsys, arguments, message):
   assert launch.main(arguments) == 2
-  told = capsys.readouterr()
-  assert told.out == ""
-  assert told.err.startswith("launch: ")
-  assert message in told.err
-  assert told.err.count("\n") == 1
+  printed = capsys.readouterr()
+  assert printed.out == ""
+  assert printed.err.startswith("launch: ")
+  assert message in printed.err
+  assert printed.err.count("\n") == 1
   assert not (shells.ROOT / "x").exists()
 
 
@@ -60,9 +60,9 @@ def test_dry_run_writes_nothing(capsys, tmp_path):
   workdir = tmp_path / "a run"
   line = ["slurm", CONFIG, f"--workdir={workdir}", "--dry-run"]
   assert launch.main(line) == 0
-  told = capsys.readouterr()
-  assert told.out.startswith("#!/usr/bin/env bash\n")
-  assert f"cd '{workdir}/launch' && sbatch a-run.sh" in told.err
+  printed = capsys.readouterr()
+  assert printed.out.startswith("#!/usr/bin/env bash\n")
+  assert f"cd '{workdir}/launch' && sbatch a-run.sh" in printed.err
   assert not workdir.exists()
 
 
@@ -89,9 +89,9 @@ def test_without_the_engines_program_the_file_is_written(
 ):
   monkeypatch.setenv("PATH", str(tmp_path))
   assert launch.main(["slurm", CONFIG, f"--workdir={tmp_path}/x"]) == 2
-  told = capsys.readouterr().err
-  assert "sbatch: not on PATH" in told
-  assert f"cd {tmp_path}/x/launch && sbatch x.sh" in told
+  printed = capsys.readouterr().err
+  assert "sbatch: not on PATH" in printed
+  assert f"cd {tmp_path}/x/launch && sbatch x.sh" in printed
   assert (tmp_path / "x" / "launch" / "x.sh").exists()
 
 

@@ -27,16 +27,16 @@ COLOURS = {"red": (200, 20, 20), "green": (20, 200, 20), "blue": (20, 20, 200)}
 
 @pytest.fixture
 def batches(monkeypatch):
-  """Sizes of the batches that a stand-in for a trained network was given.
+  """Sizes of the batches that a stand-in for a trained network gets.
 
   Its probabilities are the shares of the colours.
   """
-  given = []
+  sizes = []
 
   def program(images):
     assert images.dtype == np.uint8
     assert images.shape[1:] == (4, 4, 3)
-    given.append(len(images))
+    sizes.append(len(images))
     total = images.astype(np.float64).sum((1, 2))
     return np.log(total.clip(1e-9))
 
@@ -51,7 +51,7 @@ def batches(monkeypatch):
     )
 
   monkeypatch.setattr(predictor, "from_workdir", from_workdir)
-  return given
+  return sizes
 
 
 def save(path, colour="red", size=(8, 8), mode="RGB"):
