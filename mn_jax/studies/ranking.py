@@ -16,6 +16,7 @@ from mn_jax.data import atomic
 from mn_jax.metrics import selection
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import jsonable, mean_std, metric_name
+from mn_jax.studies import results as study_results
 from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
 
 
@@ -36,10 +37,7 @@ def rank(plan: SweepPlan) -> dict[str, Any]:
     point's name, its 'arguments' of `mn_jax.main`, and 'val' and 'test': metric
     -> 'mean' and 'std' over its seeds.
   """
-  summaries = {point.name: {} for point in plan.points}
-  for run in plan.runs:
-    if (summary := run.summary()) is not None:
-      summaries[run.member.name][run.seed] = summary
+  summaries = study_results.summaries_by_member(plan.runs)
   wanted = len(plan.runs) // len(plan.points)
   points = [
     _score_point(point, plan.metric, summaries[point.name], wanted)

@@ -4,6 +4,7 @@ Test metrics count only where the test set chose nothing: those of a run whose
 checkpoint was selected on the test set are left out, and reported as refused.
 """
 
+import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ def collect(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
     test; and 'claims', each with its 'verdict' and the numbers behind it. What
     is undefined for so few seeds is None.
   """
-  summaries = summaries_by_member(study, runs)
+  summaries = summaries_by_member(runs)
   return {
     "title": study.title,
     "source": study.source,
@@ -128,10 +129,10 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
 
 
 def summaries_by_member(
-  study: Study, runs: Sequence[StudyRun]
+  runs: Sequence[StudyRun],
 ) -> dict[str, dict[int, dict[str, Any]]]:
   """Returns member -> seed -> `summary.json` of its complete runs."""
-  summaries = {member.name: {} for member in study.members}
+  summaries = collections.defaultdict(dict)
   for run in runs:
     if (summary := run.summary()) is not None:
       summaries[run.member.name][run.seed] = summary
@@ -167,10 +168,13 @@ def over_members(
   undefined: a mean over some folds is not the mean over all. Folds share
   training images, so the deviation is not a standard error of the mean.
   """
-  summaries = summaries_by_member(study, runs).values()
+  summaries = summaries_by_member(runs)
   results = {}
   for name in study.metrics:
-    means = [_mean_over_seeds(of_seed, f"test/{name}") for of_seed in summaries]
+    means = [
+      _mean_over_seeds(summaries[member.name], f"test/{name}")
+      for member in study.members
+    ]
     results[name] = (float(np.mean(means)), float(np.std(means, ddof=1)))
   return results
 
