@@ -14,7 +14,7 @@ def plan(job: Job) -> Launch:
   """Plans a JobSet.
 
   Raises:
-    InputError: for what is missing, or does not go together.
+    InputError: for missing options, or options that exclude each other.
   """
   require(job, "accelerator", "image", "storage", "mount", "devices_per_node")
   tpu = job.accelerator.startswith("tpu")
@@ -23,7 +23,7 @@ def plan(job: Job) -> Launch:
   elif job.topology:
     raise InputError(
       f"--topology: got {job.topology!r} with {job.accelerator!r}; valid: with "
-      "an accelerator that begins with tpu"
+      "an accelerator whose name starts with tpu"
     )
   if job.hours and not job.queue:
     raise InputError(
@@ -71,7 +71,7 @@ def _flags(job: Job, tpu: bool) -> list[str]:
     return ["--distributed=off"]
   if tpu:
     return ["--distributed=auto"]
-  # The first pod's name in the service that JobSet makes of its own name.
+  # The first pod's name in the headless service, which is named as the JobSet.
   first = f"{job.name}-train-0-0.{job.name}"
   return [
     f"--coordinator={first}:{COORDINATOR_PORT}",

@@ -10,7 +10,7 @@ def plan(job: Job) -> Launch:
   """Plans a managed job, to be launched from the root of the checkout.
 
   Raises:
-    InputError: for what is missing, or does not go together.
+    InputError: for missing options, or options that exclude each other.
   """
   require(job, "accelerator", "storage", "mount")
   bucket = "://" in job.storage

@@ -21,7 +21,7 @@ def runtime(accelerator: str) -> str:
   """Returns the software version for a type of TPU.
 
   Raises:
-    InputError: for a type that is not known.
+    InputError: for an unknown type.
   """
   for prefix, version in _RUNTIMES.items():
     if accelerator.startswith(prefix) and accelerator != prefix:
@@ -36,7 +36,7 @@ def plan(job: Job) -> Launch:
   """Plans a script, to be started on a machine that stays up.
 
   Raises:
-    InputError: for what is missing or not known.
+    InputError: for a missing option or an unknown type.
   """
   require(job, "accelerator", "zone", "mount", "code")
   file = f"{job.name}.tpu_vm.sh"

@@ -39,14 +39,14 @@ class Torus:
   Attributes:
     shapes: chips of each slice along each axis, small slices first.
     ring: length from which on an axis is a ring; a shorter one is a line.
-    whole: whether a single shorter axis leaves all axes of a slice open.
+    all_or_none: whether a single shorter axis leaves all axes of a slice open.
     hop_seconds: latency of a message to a neighbour.
     source: source of shapes and rings.
   """
 
   shapes: tuple[tuple[int, ...], ...]
   ring: int
-  whole: bool
+  all_or_none: bool
   hop_seconds: Figure
   source: str
 
@@ -61,7 +61,7 @@ class Torus:
 
   def rings(self, shape: tuple[int, ...]) -> tuple[bool, ...]:
     """Returns whether each axis of a slice is a ring."""
-    if self.whole:
+    if self.all_or_none:
       return (min(shape) >= self.ring,) * len(shape)
     return tuple(length >= self.ring for length in shape)
 
@@ -133,7 +133,7 @@ _HOP = Figure(1e-6, f"{_BOOK}/scaling-book/sharding", "'typically around 1us'")
 _SQUARES = Torus(
   shapes=((1, 1), (2, 2), (2, 4), (4, 4), (4, 8), (8, 8), (8, 16), (16, 16)),
   ring=16,
-  whole=False,
+  all_or_none=False,
   hop_seconds=_HOP,
   source=f"{_TPU}v5e, v6e; rings: {_BOOK}/scaling-book/tpus",
 )
@@ -148,7 +148,7 @@ _CUBES = Torus(
     (4, 8, 8),
   ),
   ring=4,
-  whole=True,
+  all_or_none=True,
   hop_seconds=_HOP,
   source=f"{_TPU}v4, v5p: 4x4x4 and larger are full tori",
 )

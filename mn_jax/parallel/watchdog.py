@@ -162,8 +162,8 @@ class _Watchdog:
       except jax.errors.JaxRuntimeError as error:
         if self._stopped.is_set() or "DEADLINE_EXCEEDED" in str(error):
           continue
-        # JAX ends this process too, once it has written where its own threads
-        # are; that takes long enough to say it shorter.
+        # JAX ends this process too, after a long trace of its threads; this
+        # line comes first.
         last = self._received.get(0, Heartbeat())
         self._end(
           Verdict(

@@ -83,8 +83,7 @@ def _parser() -> Parser:
   parser.add_argument(
     "--workdir",
     metavar="DIR",
-    help="folder of a run: its best checkpoint, or the newest if the run is "
-    "unfinished",
+    help="folder of a run, whose best checkpoint is used",
   )
   parser.add_argument("--model", metavar="NAME", help="name of the network")
   parser.add_argument(
@@ -143,8 +142,8 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
   }
   complete = not of_weights if args.workdir else args.model and args.weights
   if not complete:
-    given = {"--workdir": args.workdir} if args.workdir else {}
-    listed = ", ".join(f"{k}={v}" for k, v in (given | of_weights).items())
+    of_run = {"--workdir": args.workdir} if args.workdir else {}
+    listed = ", ".join(f"{k}={v}" for k, v in (of_run | of_weights).items())
     raise InputError(
       f"got {listed or 'no network'}; valid: --workdir=DIR, or --model=NAME "
       "and --weights=FILE"

@@ -169,7 +169,7 @@ def _saliency(argv: Sequence[str] | None) -> None:
   )
   maps = {name: [] for name in methods}
   differences = []
-  # The last batch is padded to the shape of the others, not compiled anew.
+  # The last batch is padded to the shape of the others, which is compiled.
   size = min(_BATCH, len(images))
   with console.counting("explaining", "images") as progress:
     for start in range(0, len(images), size):
