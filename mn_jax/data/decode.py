@@ -20,14 +20,20 @@ class DecodeError(ValueError):
   """An image cannot be decoded; the message says why."""
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, size: int | None = None) -> np.ndarray:
   """Decodes one image, turned upright as its EXIF orientation says.
 
   Grey, palette and CMYK images become RGB; transparency is ignored; of 16 bits
   per channel the upper 8 are kept; of several frames the first is taken.
 
+  To be resized, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both
+  sides keep at least twice `size`, which changes its pixels a little and takes
+  about half the time for photographs. All other images give exactly
+  `resize(decode(data), size)`, those of that size their own pixels.
+
   Args:
     data: a PNG, JPEG, TIFF or BMP file.
+    size: height and width of the result in pixels; None: those of the image.
 
   Returns:
     u8[h, w, 3], RGB in [0, 255].
@@ -36,28 +42,30 @@ def decode(data: bytes) -> np.ndarray:
     DecodeError: for other formats, pixels without a fixed range (32-bit integer
       or float), broken files and more than MAX_PIXELS.
   """
-  return _decode(data, None)
-
-
-def decode_resized(data: bytes, size: int) -> np.ndarray:
-  """Decodes one image and resizes it to a square, as `resize` does.
-
-  A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both sides keep at
-  least twice `size`, which changes its pixels a little and takes about half
-  the time for photographs. All other images give exactly
-  `resize(decode(data), size)`, those of that size their own pixels.
-
-  Args:
-    data: a PNG, JPEG, TIFF or BMP file.
-    size: height and width of the result in pixels.
-
-  Returns:
-    u8[size, size, 3], RGB in [0, 255].
-
-  Raises:
-    DecodeError: as `decode`.
-  """
-  return _decode(data, size)
+  try:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+      if not 0 < image.width * image.height <= MAX_PIXELS:
+        raise DecodeError(
+          f"{image.width}x{image.height} pixels; valid: 1 to {MAX_PIXELS}"
+        )
+      box = None
+      if image.getexif().get(_ORIENTATION) in range(2, 9):
+        ImageOps.exif_transpose(image, in_place=True)
+      elif size is not None:
+        # Only a JPEG heeds this. The part of the reduced image that is the
+        # original ends within a pixel where a side is no multiple.
+        draft = image.draft(None, (2 * size, 2 * size))
+        box = draft and draft[1]
+      rgb = _to_rgb(image)
+      if size is not None:
+        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
+      return np.asarray(rgb)
+  except DecodeError:
+    raise
+  except UnidentifiedImageError:
+    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
+  except Exception as error:  # Pillow's decoders raise whatever they meet
+    raise DecodeError(str(error) or type(error).__name__) from None
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -72,7 +80,10 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
   """
   if image.shape[:2] == (size, size):
     return image
-  return np.asarray(_resize(Image.fromarray(image), size, None))
+  resized = Image.fromarray(image).resize(
+    (size, size), Image.Resampling.BILINEAR
+  )
+  return np.asarray(resized)
 
 
 def resize_and_crop(
@@ -114,39 +125,6 @@ def crop(image: np.ndarray, size: int) -> np.ndarray:
 # What becomes of an image of another size, by `other_sizes`. An image that is
 # to be classified cannot be dropped.
 FITS = {"resize": resize, "crop": crop, "drop": resize}
-
-
-def _decode(data: bytes, size: int | None) -> np.ndarray:
-  """Decodes an image, and resizes it to a square unless `size` is None."""
-  try:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-      if not 0 < image.width * image.height <= MAX_PIXELS:
-        raise DecodeError(
-          f"{image.width}x{image.height} pixels; valid: 1 to {MAX_PIXELS}"
-        )
-      box = None
-      if image.getexif().get(_ORIENTATION) in range(2, 9):
-        ImageOps.exif_transpose(image, in_place=True)
-      elif size is not None:
-        # Only a JPEG heeds this. The part of the reduced image that is the
-        # original ends within a pixel where a side is no multiple.
-        draft = image.draft(None, (2 * size, 2 * size))
-        box = draft and draft[1]
-      rgb = _to_rgb(image)
-      return np.asarray(rgb if size is None else _resize(rgb, size, box))
-  except DecodeError:
-    raise
-  except UnidentifiedImageError:
-    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
-  except Exception as error:  # Pillow's decoders raise whatever they meet
-    raise DecodeError(str(error) or type(error).__name__) from None
-
-
-def _resize(
-  image: Image.Image, size: int, box: tuple[float, ...] | None
-) -> Image.Image:
-  """Resizes the part `box` (left, top, right, bottom) of an image, or all."""
-  return image.resize((size, size), Image.Resampling.BILINEAR, box)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

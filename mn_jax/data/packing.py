@@ -117,22 +117,21 @@ def _read_rows(
   source: Source, options: PackOptions, rows: tuple[int, ...]
 ) -> list[np.ndarray | str | None]:
   """Reads images: u8[size, size, 3], None if dropped, or why it cannot be."""
-  return [_read_row(source, options, row) for row in rows]
-
-
-def _read_row(
-  source: Source, options: PackOptions, row: int
-) -> np.ndarray | str | None:
   size = options.size
-  try:
-    if options.other_sizes == "resize":
-      return source.read_resized(row, size)
-    image = source.read(row)
-  except (decode.DecodeError, OSError) as error:
-    return str(error)
-  if image.shape[:2] == (size, size):
-    return image
-  return decode.crop(image, size) if options.other_sizes == "crop" else None
+  images = []
+  for row in rows:
+    try:
+      image = source.read(
+        row, size if options.other_sizes == "resize" else None
+      )
+    except (decode.DecodeError, OSError) as error:
+      images.append(str(error))
+      continue
+    if image.shape[:2] != (size, size):
+      crops = options.other_sizes == "crop"
+      image = decode.crop(image, size) if crops else None
+    images.append(image)
+  return images
 
 
 def _pack(

@@ -18,7 +18,7 @@ def _small_chunks(monkeypatch):
 def _stop_build(files, root, monkeypatch, after: int) -> None:
   """Builds until the decoder was called so often, then is interrupted."""
   calls = iter(range(after))
-  real = decode.decode_resized
+  real = decode.decode
 
   def stopping(data: bytes, size: int) -> np.ndarray:
     if next(calls, None) is None:
@@ -28,7 +28,7 @@ def _stop_build(files, root, monkeypatch, after: int) -> None:
   with monkeypatch.context() as patch:
     # In order, so that it is known which chunks are complete.
     patch.setattr(packing.os, "cpu_count", lambda: 1)
-    patch.setattr(decode, "decode_resized", stopping)
+    patch.setattr(decode, "decode", stopping)
     with pytest.raises(KeyboardInterrupt):
       toy.build(files, root, max_unreadable=0.5)
   files.reads.clear()
@@ -113,7 +113,7 @@ from mn_jax.data.datasets.source import of_files
 from mn_jax.data.files import archive
 
 me, root = sys.argv[1], pathlib.Path(sys.argv[2])
-real = decode.decode_resized
+real = decode.decode
 
 def slow(data, size):
   # Not before both are at work, and the other waits for the lock.
@@ -124,7 +124,7 @@ def slow(data, size):
   time.sleep(0.02)
   return real(data, size)
 
-decode.decode_resized = slow
+decode.decode = slow
 files = archive.open_files(root / "data")
 source = of_files(idc.list_images)(files)
 (root / f"started-{me}").touch()

@@ -31,12 +31,12 @@ def test_every_file_decodes_or_is_refused_as_stated(capfd):
       difference = np.abs(pixels.astype(int) - case.pixels)
       assert difference.max() <= case.error, case.name
       # A file this small is never decoded at a part of its size.
-      resized = decode.decode_resized(case.data, 21)
+      resized = decode.decode(case.data, 21)
       np.testing.assert_array_equal(
         resized, decode.resize(pixels, 21), err_msg=case.name
       )
     else:
-      for read in (decode.decode, lambda data: decode.decode_resized(data, 12)):
+      for read in (decode.decode, lambda data: decode.decode(data, 12)):
         with pytest.raises(decode.DecodeError) as caught:
           read(case.data)
         message = str(caught.value)
@@ -116,7 +116,7 @@ def test_decoding_a_jpeg_at_a_part_of_its_size_is_close_to_resizing(turned):
   exif = hostile.exif(6 if turned else 1)
   data = hostile.save(image, "JPEG", quality=90, exif=exif)
   for size in (20, 41, 60, 83):
-    resized = decode.decode_resized(data, size)
+    resized = decode.decode(data, size)
     full = decode.resize(decode.decode(data), size)
     assert resized.shape == (size, size, 3)
     difference = np.abs(resized.astype(int) - full)
@@ -131,7 +131,7 @@ def test_only_jpegs_of_four_times_the_size_are_reduced(kind):
   data = hostile.save(noise, kind, quality=90)
   image = decode.decode(data)
   for size, reduced in ((7, True), (15, True), (16, False), (61, False)):
-    resized = decode.decode_resized(data, size)
+    resized = decode.decode(data, size)
     equal = np.array_equal(resized, decode.resize(image, size))
     assert equal != (reduced and kind == "JPEG"), size
 
@@ -139,4 +139,4 @@ def test_only_jpegs_of_four_times_the_size_are_reduced(kind):
 def test_an_image_of_that_size_is_left_as_it_is():
   image = hostile.smooth(32, 32)
   data = hostile.save(image, "PNG")
-  np.testing.assert_array_equal(decode.decode_resized(data, 32), image)
+  np.testing.assert_array_equal(decode.decode(data, 32), image)

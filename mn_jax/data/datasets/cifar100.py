@@ -102,30 +102,19 @@ def _checked(labels: np.ndarray) -> np.ndarray:
 
 
 def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:
+  images = np.concatenate([pixels for _, pixels in parts.values()])
   rows = []
-  images = []
-  for part, (labels, pixels) in parts.items():
+  for part, (labels, _) in parts.items():
     for number, label in enumerate(labels.tolist()):
       # Named as TFDS names them.
       name = f"{part}/{CLASSES[label]}/{part}_{number:05}.png"
-      rows.append((label, name, part, len(rows)))
-    images.append(pixels)
+      order = len(rows)
+      stamp = zlib.crc32(images[order])
+      rows.append((label, name, order, stamp, name, part, 0, 0))
   rows.sort()
-  labels, names, parts_of_rows, order = zip(*rows, strict=True)
-  images = np.concatenate(images)[np.array(order)]
-  return Pixels(
-    Listing(
-      classes=CLASSES,
-      paths=list(names),
-      names=np.array(names),
-      stamps=np.array([zlib.crc32(image) for image in images], np.int64),
-      labels=np.array(labels, np.int32),
-      groups=np.array(names),
-      parts=np.array(parts_of_rows),
-      positions=np.zeros((len(rows), 2), np.int32),
-    ),
-    images,
-  )
+  images = images[[row[2] for row in rows]]
+  rows = [(label, name, name, *rest) for label, name, _, *rest in rows]
+  return Pixels(Listing.of_rows(CLASSES, rows), images)
 
 
 SPEC = DatasetSpec(

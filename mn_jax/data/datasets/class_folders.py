@@ -8,8 +8,6 @@ names of files can tell, if anything: the file of a data set says how.
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
-
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
@@ -84,24 +82,13 @@ def list_images(
       )
     files_by_name[name] = min(files_by_name.get(name, file), file)
   _check_folders(image_folders, folders, count)
-  rows = sorted(
-    (file[3], name, *file[1:]) for name, file in files_by_name.items()
-  )
-  labels, names, paths, sizes, _, parts_of_rows = zip(*rows, strict=True)
-  basenames = [name.rpartition("/")[2] for name in names]
-  positions = np.zeros((len(rows), 2), np.int32)
-  if position is not None:
-    positions = np.array([position(file) for file in basenames], np.int32)
-  return Listing(
-    classes=classes,
-    paths=list(paths),
-    names=np.array(names),
-    stamps=np.array(sizes, np.int64),
-    labels=np.array(labels, np.int32),
-    groups=np.array(names if group is None else [group(f) for f in basenames]),
-    parts=np.array(parts_of_rows),
-    positions=positions,
-  )
+  rows = []
+  for name, (_, path, size, label, part) in files_by_name.items():
+    file = name.rpartition("/")[2]
+    group_id = name if group is None else group(file)
+    x, y = (0, 0) if position is None else position(file)
+    rows.append((label, name, path, size, group_id, part, x, y))
+  return Listing.of_rows(classes, sorted(rows))
 
 
 def split_path(path: str) -> list[str]:

@@ -8,8 +8,6 @@ once, by its name.
 
 import re
 
-import numpy as np
-
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec
@@ -29,36 +27,26 @@ def list_images(files: Files) -> Listing:
   Raises:
     InputError: if there is none.
   """
-  row_of_name: dict[str, tuple] = {}
+  row_of_name: dict[str, tuple] = {}  # of rank, sorting key and row
   others = 0
   for path, size in files.names():
     match = _NAME.fullmatch(path)
     if not match:
       others += 1
       continue
-    name, case, x, y, label = match.groups()
-    row = (int(case), int(x), int(y), name, path, size, case, int(label))
+    name, case, *numbers = match.groups()
+    x, y, label = map(int, numbers)
+    row = (label, name, path, size, case, "", x, y)
     # The copy nearest the root wins, whatever order the names come in.
-    rank = (path.count("/"), path)
-    if name not in row_of_name or rank < row_of_name[name][0]:
-      row_of_name[name] = (rank, row)
+    ranked = ((path.count("/"), path), (int(case), x, y, name), row)
+    row_of_name[name] = min(row_of_name.get(name, ranked), ranked)
   if not row_of_name:
     raise InputError(
       "data.path: no file named like 8863_idx5_x51_y1251_class0.png among "
       f"{others} files; valid: the layout of the Kaggle archive"
     )
-  rows = sorted(row for _, row in row_of_name.values())
-  _, x, y, names, paths, sizes, cases, labels = zip(*rows, strict=True)
-  return Listing(
-    classes=CLASSES,
-    paths=list(paths),
-    names=np.array(names),
-    stamps=np.array(sizes, np.int64),
-    labels=np.array(labels, np.int32),
-    groups=np.array(cases),
-    parts=np.full(len(rows), ""),
-    positions=np.stack([np.array(x), np.array(y)], axis=1).astype(np.int32),
-  )
+  rows = sorted(ranked[1:] for ranked in row_of_name.values())
+  return Listing.of_rows(CLASSES, [row for _, row in rows])
 
 
 SPEC = DatasetSpec(

@@ -34,17 +34,37 @@ class Listing:
   parts: np.ndarray
   positions: np.ndarray
 
+  @classmethod
+  def of_rows(cls, classes: tuple[str, ...], rows: list[tuple]) -> "Listing":
+    """Returns the listing of some images.
+
+    Args:
+      classes: class names in the order of the labels.
+      rows: label, name, path, stamp, group, part, x and y of each image.
+    """
+    labels, names, paths, stamps, groups, parts, *position = zip(
+      *rows, strict=True
+    )
+    return cls(
+      classes=classes,
+      paths=list(paths),
+      names=np.array(names),
+      stamps=np.array(stamps, np.int64),
+      labels=np.array(labels, np.int32),
+      groups=np.array(groups),
+      parts=np.array(parts),
+      positions=np.array(position, np.int32).T,
+    )
+
   def __len__(self) -> int:
     return len(self.paths)
 
   def take(self, rows: np.ndarray) -> "Listing":
     """Returns the listing of some rows, i64[m]."""
     arrays = ("names", "stamps", "labels", "groups", "parts", "positions")
-    return dataclasses.replace(
-      self,
-      paths=[self.paths[row] for row in rows.tolist()],
-      **{name: getattr(self, name)[rows] for name in arrays},
-    )
+    taken = {name: getattr(self, name)[rows] for name in arrays}
+    paths = [self.paths[row] for row in rows.tolist()]
+    return dataclasses.replace(self, paths=paths, **taken)
 
   def fingerprint(self) -> str:
     """Returns the hex SHA-256 of names and stamps, which any change changes."""

@@ -20,15 +20,15 @@ class Source(Protocol):
 
   listing: Listing
 
-  def read(self, row: int) -> np.ndarray:
-    """Reads the image of a row, u8[h, w, 3], RGB in [0, 255].
+  def read(self, row: int, size: int | None = None) -> np.ndarray:
+    """Reads the image of a row, squeezed to a square if there is a `size`.
 
-    Raises:
-      OSError, DecodeError: if it cannot be read.
-    """
+    Args:
+      row: of the listing.
+      size: height and width of the result in pixels; None: those of the image.
 
-  def read_resized(self, row: int, size: int) -> np.ndarray:
-    """Reads the image of a row, squeezed to u8[size, size, 3].
+    Returns:
+      u8[h, w, 3], RGB in [0, 255].
 
     Raises:
       OSError, DecodeError: if it cannot be read.
@@ -42,14 +42,9 @@ class ImageFiles:
   listing: Listing
   files: Files
 
-  def read(self, row: int) -> np.ndarray:
-    """Reads and decodes a file: u8[h, w, 3]."""
-    return decode.decode(self.files.read(self.listing.paths[row]))
-
-  def read_resized(self, row: int, size: int) -> np.ndarray:
-    """Reads and decodes a file, squeezed to u8[size, size, 3]."""
-    data = self.files.read(self.listing.paths[row])
-    return decode.decode_resized(data, size)
+  def read(self, row: int, size: int | None = None) -> np.ndarray:
+    """Reads and decodes a file: u8[h, w, 3], or u8[size, size, 3]."""
+    return decode.decode(self.files.read(self.listing.paths[row]), size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,13 +54,10 @@ class Pixels:
   listing: Listing
   images: np.ndarray
 
-  def read(self, row: int) -> np.ndarray:
-    """Returns an image, u8[h, w, 3]."""
-    return self.images[row]
-
-  def read_resized(self, row: int, size: int) -> np.ndarray:
-    """Returns an image, squeezed to u8[size, size, 3]."""
-    return decode.resize(self.images[row], size)
+  def read(self, row: int, size: int | None = None) -> np.ndarray:
+    """Returns an image, u8[h, w, 3], squeezed to u8[size, size, 3] if asked."""
+    image = self.images[row]
+    return image if size is None else decode.resize(image, size)
 
 
 def of_files(

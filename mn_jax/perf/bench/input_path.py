@@ -72,7 +72,7 @@ def _decoding_stages(
     "read": stage(source.files.read, paths),
     "decode": stage(decode.decode, encoded),
     "resize": stage(lambda image: decode.resize(image, size), decoded),
-    "decode to size": stage(lambda e: decode.decode_resized(e, size), encoded),
+    "decode to size": stage(lambda e: decode.decode(e, size), encoded),
   }
 
 
@@ -127,8 +127,5 @@ class _Subset:
     self._source, self._rows = source, rows.tolist()
     self.listing = source.listing.take(rows)
 
-  def read(self, row: int) -> np.ndarray:
-    return self._source.read(self._rows[row])
-
-  def read_resized(self, row: int, size: int) -> np.ndarray:
-    return self._source.read_resized(self._rows[row], size)
+  def read(self, row: int, size: int | None = None) -> np.ndarray:
+    return self._source.read(self._rows[row], size)
