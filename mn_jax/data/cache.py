@@ -8,10 +8,10 @@ holds the fingerprint of the listing: changed files make another cache.
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 import shutil
-from collections.abc import Callable
 
 import filelock
 import numpy as np
@@ -20,9 +20,6 @@ from mn_jax.data import packing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError
-
-# What `_open` raises for a cache that is missing or not what was written.
-_DAMAGED = (OSError, ValueError, KeyError, TypeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +67,7 @@ def open_built(
     name: of the data set.
     options: how its images are packed.
   """
-  try:
-    return _open(_folder(root, name, fingerprint, options), fingerprint)
-  except _DAMAGED:
-    return None
+  return _open(_folder(root, name, fingerprint, options), fingerprint)
 
 
 def open_or_build(
@@ -102,15 +96,10 @@ def open_or_build(
   listing = source.listing
   fingerprint = listing.fingerprint()
   final = _folder(root, name, fingerprint, options)
-  try:
-    cache = _open(final, fingerprint)
-  except _DAMAGED:
+  cache = _open(final, fingerprint)
+  if cache is None:
     try:
-      cache = _replace(
-        final,
-        fingerprint,
-        lambda folder: packing.build(source, folder, options, progress),
-      )
+      cache = _build(source, final, options, progress)
     except OSError as error:
       needed = len(listing) * options.size**2 * 3 >> 20
       raise InputError(
@@ -130,44 +119,48 @@ def _folder(
   return root / f"{name}-{form}-{fingerprint[:16]}"
 
 
-def _replace(
-  final: pathlib.Path, fingerprint: str, build: Callable[[pathlib.Path], None]
+def _build(
+  source: Source,
+  final: pathlib.Path,
+  options: PackOptions,
+  progress: packing.Progress | None,
 ) -> PackedCache:
   """Builds a missing or damaged cache; another process waits meanwhile."""
+  fingerprint = source.listing.fingerprint()
   final.parent.mkdir(parents=True, exist_ok=True)
   with filelock.FileLock(final.with_name(f"{final.name}.lock")):
-    try:
-      return _open(final, fingerprint)  # another process came first
-    except _DAMAGED:
-      shutil.rmtree(final, ignore_errors=True)
+    cache = _open(final, fingerprint)
+    if cache is not None:  # another process came first
+      return cache
+    shutil.rmtree(final, ignore_errors=True)
     partial = final.with_name(f"{final.name}.v{packing.VERSION}.partial")
     try:
-      build(partial)
+      packing.build(source, partial, options, progress)
     except InputError:  # a resumed build would end the same way
       shutil.rmtree(partial, ignore_errors=True)
       raise
     partial.rename(final)
-    return _open(final, fingerprint)
+    return _map(final, fingerprint)
 
 
-def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
-  """Maps a complete cache after checking every byte of it.
+def _open(path: pathlib.Path, fingerprint: str) -> PackedCache | None:
+  """Opens a cache; None if it is missing or not what was written."""
+  try:
+    return _map(path, fingerprint)
+  except (OSError, ValueError, KeyError, TypeError):
+    return None
 
-  Raises:
-    OSError, ValueError, KeyError, TypeError: if it is missing or not what was
-      written.
-  """
+
+def _map(path: pathlib.Path, fingerprint: str) -> PackedCache:
+  """Maps a complete cache after checking every byte of it."""
   meta = json.loads((path / "meta.json").read_text())
   if meta["version"] != packing.VERSION or meta["fingerprint"] != fingerprint:
     raise ValueError("written by another version or for other files")
-  if packing.file_sha256(path / "index.npz") != meta["index_sha256"]:
+  index_bytes = (path / "index.npz").read_bytes()
+  if hashlib.sha256(index_bytes).hexdigest() != meta["index_sha256"]:
     raise ValueError("the index is damaged")
-  shape = (
-    sum(rows for rows, _ in meta["chunks"]),
-    meta["size"],
-    meta["size"],
-    3,
-  )
+  size, count = meta["size"], sum(rows for rows, _ in meta["chunks"])
+  shape = (count, size, size, 3)
   images = np.memmap(path / "images.u8", np.uint8, mode="r")
   if images.size != np.prod(shape):
     raise ValueError("the pixels are incomplete")
@@ -177,7 +170,7 @@ def _open(path: pathlib.Path, fingerprint: str) -> PackedCache:
     if hashlib.sha256(images[start : start + rows]).hexdigest() != sha256:
       raise ValueError("the pixels are damaged")
     start += rows
-  with np.load(path / "index.npz", allow_pickle=False) as index:
+  with np.load(io.BytesIO(index_bytes), allow_pickle=False) as index:
     return PackedCache(
       classes=tuple(meta["classes"]),
       images=images,

@@ -10,7 +10,7 @@ without being copies: they are compared by content only.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
@@ -116,9 +116,10 @@ def similar_pairs(
     i64[k, 2]: rows of both, in order of the second.
   """
   pairs = [np.zeros((0, 2), np.int64)]
-  done = 0
   first_rows, second_rows = (np.flatnonzero(~p.blank) for p in (one, other))
-  for rows in _blocks(second_rows, len(first_rows)):
+  step = max(1, _PAIRS // max(1, len(first_rows)))
+  for done in range(0, len(second_rows), step):
+    rows = second_rows[done : done + step]
     differ = one.hashes[first_rows, None] ^ other.hashes[None, rows]
     close = np.bitwise_count(differ) <= max_distance
     a, b = close.nonzero()
@@ -127,18 +128,10 @@ def similar_pairs(
     equal = one.digests[a] == other.digests[b]
     similar = (correlation >= min_correlation) & ~equal
     pairs.append(np.stack([a[similar], b[similar]], axis=1))
-    done += len(rows)
     if progress:
-      progress(done, len(second_rows))
+      progress(done + len(rows), len(second_rows))
   result = np.concatenate(pairs)
   return result[np.lexsort((result[:, 0], result[:, 1]))]
-
-
-def _blocks(rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
-  """The rows in blocks of about _PAIRS pairs with `width` others."""
-  step = max(1, _PAIRS // max(1, width))
-  for start in range(0, len(rows), step):
-    yield rows[start : start + step]
 
 
 def _shrink(size: int, side: int) -> np.ndarray:

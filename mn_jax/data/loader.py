@@ -11,13 +11,13 @@ epoch is as long, each class has an endless sequence of its own permutations,
 and the epoch takes the next equal share of each.
 """
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 
 import grain
 import numpy as np
 
+from mn_jax.data import strata
 from mn_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
@@ -116,12 +116,15 @@ class TrainBatches:
       start: number of the first batch.
       prefetch: batches to have ready; more where they are small.
     """
-    spans = _Spans(self, start, self._span_length())
+    length = self._span_length()
     # A second thread only competes for the interpreter: half as many images.
     options = grain.ReadOptions(
-      num_threads=1, prefetch_buffer_size=-(-prefetch // spans.length)
+      num_threads=1, prefetch_buffer_size=-(-prefetch // length)
     )
-    for span in grain.MapDataset.source(spans).to_iter_dataset(options):
+    spans = grain.MapDataset.range(start, len(self), length).map(
+      lambda first: self.span(first, min(length, len(self) - first))
+    )
+    for span in spans.to_iter_dataset(options):
       yield from span
 
   def _span_length(self) -> int:
@@ -138,8 +141,7 @@ class TrainBatches:
   @functools.cached_property
   def _classes(self) -> list[np.ndarray]:
     """The positions in the split of each class that occurs."""
-    labels = self._labels[self._rows]
-    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return strata.class_strata(self._labels[self._rows])
 
   def _balance(self, epoch: int) -> np.ndarray:
     """Returns the order of an epoch with as many images of every class."""
@@ -157,23 +159,6 @@ class TrainBatches:
         chosen[in_pass] = members[order[place[in_pass]]]
       positions[of_label] = chosen
     return positions[self._permute(epoch)]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Spans:
-  """The batches from number `start` on in spans, as a source for grain."""
-
-  batches: TrainBatches
-  start: int
-  length: int
-
-  def __len__(self) -> int:
-    return -(-(len(self.batches) - self.start) // self.length)
-
-  def __getitem__(self, index: int) -> list[Batch]:
-    first = self.start + index * self.length
-    count = min(self.length, len(self.batches) - first)
-    return self.batches.span(first, count)
 
 
 def eval_batches(

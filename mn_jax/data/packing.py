@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -87,7 +88,13 @@ def build(
   journal, pixels = folder / "journal.jsonl", folder / "images.u8"
   chunks = _resume(journal, pixels, size)
   done = chunks[-1].stop if chunks else 0
-  _check_room(folder, (total - done) * size * size * 3)
+  needed = (total - done) * size * size * 3 + _SPARE_BYTES
+  free = shutil.disk_usage(folder).free
+  if free < needed:
+    raise InputError(
+      f"data.cache_dir: {folder.parent} has {free >> 20} MiB free; valid: a "
+      f"folder with {needed >> 20} MiB"
+    )
   step = max(1, _CHUNK_BYTES // (size * size * 3))
   quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
   read = functools.partial(_read_rows, source, options)
@@ -156,11 +163,7 @@ def _pack(
 def _write_index(
   listing: Listing, folder: pathlib.Path, chunks: list[_Chunk], size: int
 ) -> None:
-  """Writes what is known of the packed images, and the checksums.
-
-  Raises:
-    InputError: if there is no image.
-  """
+  """Writes what is known of the packed images, and the checksums."""
   rows = np.array([r for chunk in chunks for r in chunk.rows], np.int64)
   quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
   dropped = sum(chunk.dropped for chunk in chunks)
@@ -170,16 +173,16 @@ def _write_index(
       f"{len(quarantine)} are unreadable, {dropped} of another size "
       "(data.other_sizes)"
     )
-  index = {key: getattr(listing, key)[rows] for key in FIELDS}
+  index = io.BytesIO()
+  np.savez(index, **{key: getattr(listing, key)[rows] for key in FIELDS})
   with (folder / "index.npz").open("wb") as file:
-    np.savez(file, **index)
-    _sync(file)
+    _write(file, index.getvalue())
   meta = {
     "version": VERSION,
     "size": size,
     "classes": listing.classes,
     "fingerprint": listing.fingerprint(),
-    "index_sha256": file_sha256(folder / "index.npz"),
+    "index_sha256": hashlib.sha256(index.getvalue()).hexdigest(),
     "chunks": [(len(chunk.rows), chunk.sha256) for chunk in chunks],
     "quarantine": quarantine,
     "dropped": dropped,
@@ -214,20 +217,6 @@ def _resume(
   return chunks
 
 
-def _check_room(folder: pathlib.Path, needed: int) -> None:
-  """Refuses to start what the disk has no room for.
-
-  Raises:
-    InputError: with what is there and what is needed, in bytes.
-  """
-  free = shutil.disk_usage(folder).free
-  if free < needed + _SPARE_BYTES:
-    raise InputError(
-      f"data.cache_dir: {folder.parent} has {free >> 20} MiB free; valid: a "
-      f"folder with {needed + _SPARE_BYTES >> 20} MiB"
-    )
-
-
 def check_unreadable(
   quarantine: Sequence[tuple[str, str]], total: int, max_unreadable: float
 ) -> None:
@@ -252,15 +241,5 @@ def check_unreadable(
 
 def _write(file: IO, data: str | bytes) -> None:
   file.write(data)
-  _sync(file)
-
-
-def _sync(file: IO) -> None:
   file.flush()
   os.fsync(file.fileno())
-
-
-def file_sha256(path: pathlib.Path) -> str:
-  """Returns the SHA-256 of a file's bytes in hex."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()

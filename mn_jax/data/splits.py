@@ -41,12 +41,8 @@ class ImageTable:
 
   def take(self, rows: np.ndarray) -> "ImageTable":
     """Returns the table of some rows, i64[m]."""
-    return ImageTable(
-      **{
-        field.name: getattr(self, field.name)[rows]
-        for field in dataclasses.fields(self)
-      }
-    )
+    columns = (self.names, self.groups, self.labels, self.parts)
+    return ImageTable(*(column[rows] for column in columns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,13 +139,9 @@ def make(rule: Rule, table: ImageTable) -> Split:
 
 def leaks(parts: dict[str, np.ndarray], groups: np.ndarray) -> list[str]:
   """Returns the groups that occur in more than one part, in order."""
-  seen: dict[str, str] = {}
-  leaked = set()
-  for part, rows in parts.items():
-    for group in np.unique(groups[rows]).tolist():
-      if seen.setdefault(group, part) != part:
-        leaked.add(group)
-  return sorted(leaked)
+  groups_of_parts = [np.unique(groups[rows]) for rows in parts.values()]
+  names, counts = np.unique(np.concatenate(groups_of_parts), return_counts=True)
+  return names[counts > 1].tolist()
 
 
 def _make(
@@ -162,14 +154,14 @@ def _make(
     case "random":
       return strata.assign_parts(table.names, [rows], rule.seed, shares), ()
     case "stratified":
-      return _split_per_image(table, rows, rule.seed, shares), ()
+      return _assign(table, rows, rule.seed, shares, by_group=False), ()
     case "grouped":
       if not table.has_groups():
         raise InputError(
           f"data.split: got 'grouped', but each of the {len(table)} images is "
           "a group of its own; valid: stratified, random, kfold"
         )
-      return _split_per_group(table, rows, rule.seed, shares), ()
+      return _assign(table, rows, rule.seed, shares, by_group=True), ()
     case "fixed":
       return _fixed(rule, table)
     case "kfold":
@@ -177,35 +169,39 @@ def _make(
   raise InputError(f"data.split: got {rule.kind!r}; valid: {', '.join(KINDS)}")
 
 
-def _split_per_image(
-  table: ImageTable, rows: np.ndarray, seed: int, shares: dict[str, float]
+def _assign(
+  table: ImageTable,
+  rows: np.ndarray,
+  seed: int,
+  shares: dict[str, float],
+  *,
+  by_group: bool,
 ) -> dict[str, np.ndarray]:
-  """Splits some rows, i64[m], with every class in proportion."""
-  parts = strata.assign_parts(
-    table.names[rows], strata.class_strata(table.labels[rows]), seed, shares
-  )
-  return {part: rows[chosen] for part, chosen in parts.items()}
-
-
-def _split_per_group(
-  table: ImageTable, rows: np.ndarray, seed: int, shares: dict[str, float]
-) -> dict[str, np.ndarray]:
-  """Splits some rows, i64[m], with all images of a group in one part."""
-  ids, group_of, groups = strata.group_strata(
-    table.groups[rows], table.labels[rows], seed
-  )
-  parts = strata.assign_parts(ids, groups, seed, shares)
+  """Splits some rows, i64[m], per group or with every class in proportion."""
+  ids, id_of_row, members = _stratify(table, rows, seed, by_group=by_group)
+  parts = strata.assign_parts(ids, members, seed, shares)
   return {
-    part: rows[np.isin(group_of, chosen)] for part, chosen in parts.items()
+    part: rows[np.isin(id_of_row, chosen)] for part, chosen in parts.items()
   }
+
+
+def _stratify(
+  table: ImageTable, rows: np.ndarray, seed: int, *, by_group: bool
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+  """Returns groups or names, the one of each row, and strata of them."""
+  labels = table.labels[rows]
+  if by_group:
+    return strata.group_strata(table.groups[rows], labels, seed)
+  return table.names[rows], np.arange(len(rows)), strata.class_strata(labels)
 
 
 def _draw_validation(
   rule: Rule, table: ImageTable, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Splits rows, i64[m], in 'train' and 'val', per group where known."""
-  split = _split_per_group if table.has_groups() else _split_per_image
-  return split(table, rows, rule.seed, {"val": rule.val_fraction})
+  shares = {"val": rule.val_fraction}
+  by_group = table.has_groups()
+  return _assign(table, rows, rule.seed, shares, by_group=by_group)
 
 
 def _fixed(
@@ -258,19 +254,13 @@ def _kfold(rule: Rule, table: ImageTable) -> dict[str, np.ndarray]:
 
 def _thin(rule: Rule, table: ImageTable, rows: np.ndarray) -> np.ndarray:
   """Returns a share of the training rows; smaller ones are part of larger."""
-  labels = table.labels[rows]
-  if rule.kind not in ("stratified", "random") and table.has_groups():
-    ids, group_of, members = strata.group_strata(
-      table.groups[rows], labels, rule.seed
-    )
-  else:
-    ids, group_of = table.names[rows], np.arange(len(rows))
-    members = strata.class_strata(labels)
+  by_group = rule.kind not in ("stratified", "random") and table.has_groups()
+  ids, id_of_row, members = _stratify(table, rows, rule.seed, by_group=by_group)
   chosen = []
   for stratum in members:
     count = max(1, round(rule.train_fraction * len(stratum)))
     chosen.append(stratum[strata.shuffle(ids[stratum], rule.seed)][:count])
-  return rows[np.isin(group_of, np.concatenate(chosen))]
+  return rows[np.isin(id_of_row, np.concatenate(chosen))]
 
 
 def _sha256(parts: dict[str, np.ndarray], names: np.ndarray) -> str:

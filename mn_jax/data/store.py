@@ -57,9 +57,17 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
     return generated
   prepared = manifest.read(name, root)
   if prepared is None:
+    how = f"`python -m mn_jax.tools.prepare {name}"
+    if spec.sources():
+      how += "` (downloads it), or data.path=FOLDER_OR_ARCHIVE (your copy)"
+    else:
+      how += (
+        " --source=FOLDER_OR_ARCHIVE`, or data.path=FOLDER_OR_ARCHIVE (both "
+        f"with a copy from {spec.page})"
+      )
     raise InputError(
       f"data.path: got '' and {name!r} is not prepared in {root}; valid: after "
-      f"{_how_to_prepare(name)}, or --config=FILE:sample (the embedded sample)"
+      f"{how}, or --config=NAME:sample (the embedded sample)"
     )
   source = pathlib.Path(prepared["path"])
   if not source.exists():
@@ -143,18 +151,4 @@ def open_prepared(
     return None
   return cache.open_built(
     prepared["fingerprint"], root / _PACKED, name, options
-  )
-
-
-def _how_to_prepare(name: str) -> str:
-  """Returns the commands that get a data set, for a message."""
-  spec = registry.get(name)
-  command = f"`python -m mn_jax.tools.prepare {name}`"
-  if spec.sources():
-    return (
-      f"{command} (downloads it), or data.path=FOLDER_OR_ARCHIVE (your copy)"
-    )
-  return (
-    f"{command[:-1]} --source=FOLDER_OR_ARCHIVE`, or data.path="
-    f"FOLDER_OR_ARCHIVE (both with a copy from {spec.page})"
   )

@@ -19,7 +19,6 @@ from mn_jax.data.acquire.download import (
   check_hash,
   check_url,
   download,
-  in_megabytes,
 )
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -29,7 +28,7 @@ from mn_jax.weights import manifest
 _SUFFIXES = (".h5", ".hdf5", ".safetensors", ".json")
 
 
-def list_weights(console: Console, folder: pathlib.Path) -> None:
+def _list_weights(console: Console, folder: pathlib.Path) -> None:
   """Prints a table of the published weights and which are downloaded."""
   rows = []
   for weights in manifest.load().values():
@@ -58,14 +57,10 @@ def list_weights(console: Console, folder: pathlib.Path) -> None:
   )
 
 
-def fetch_named(
+def _fetch_named(
   console: Console, args: argparse.Namespace, folder: pathlib.Path
 ) -> None:
-  """Fetches a file of the manifest and prints how to use it.
-
-  Raises:
-    InputError: if it cannot be had.
-  """
+  """Fetches a file of the manifest and prints how to use it."""
   weights = manifest.get(args.name)
   file = weights.no_top if args.no_top else weights.top
   if args.sha256:
@@ -90,14 +85,10 @@ def fetch_named(
   _print_use(console, path, {"name": weights.network, **dict(weights.options)})
 
 
-def fetch_other(
+def _fetch_other(
   console: Console, args: argparse.Namespace, folder: pathlib.Path
 ) -> None:
-  """Fetches a file of weights from an address.
-
-  Raises:
-    InputError: if it cannot be had.
-  """
+  """Fetches a file of weights from an address."""
   check_url(args.url)
   if not args.sha256:
     raise InputError("--sha256: got nothing; valid: with --url, --sha256=HEX")
@@ -118,11 +109,7 @@ def fetch_other(
 
 
 def _sha256(digits: str) -> str:
-  """Returns a SHA-256 from the command line as `download` takes it.
-
-  Raises:
-    InputError: if it is not one.
-  """
+  """Returns a SHA-256 from the command line as `download` takes it."""
   known_hash = f"sha256:{digits.lower()}"
   check_hash(known_hash)
   return known_hash
@@ -132,7 +119,7 @@ def _download(
   console: Console, url: str, path: pathlib.Path, known_hash: str
 ) -> None:
   with console.counting("fetched", "MB") as update:
-    download(url, path, known_hash=known_hash, progress=in_megabytes(update))
+    download(url, path, known_hash=known_hash, progress=update)
   console.line(str(path))
 
 
@@ -183,11 +170,11 @@ def _fetch(argv: Sequence[str] | None) -> None:
   if args.no_top and not args.name:
     raise InputError("--no-top: got no name; valid: NAME --no-top")
   if args.name:
-    fetch_named(console, args, folder)
+    _fetch_named(console, args, folder)
   elif args.url:
-    fetch_other(console, args, folder)
+    _fetch_other(console, args, folder)
   else:
-    list_weights(console, folder)
+    _list_weights(console, folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

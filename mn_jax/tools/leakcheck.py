@@ -52,45 +52,31 @@ def check(
         data.cache.images, data.part(part), progress
       )
   leaks = []
+  names = data.cache.names
   for one, other in itertools.combinations(PARTS, 2):
-    parts = {part: data.part(part) for part in (one, other)}
+    rows, other_rows = data.part(one), data.part(other)
     groups = []
     if data.spec.group is not None:
-      groups = splits.leaks(parts, data.cache.groups)
+      groups = splits.leaks({one: rows, other: other_rows}, data.cache.groups)
     with console.counting(f"comparing {one} and {other}", "images") as progress:
-      alike = duplicates.similar_pairs(
+      similar = duplicates.similar_pairs(
         fingerprints[one],
         fingerprints[other],
         max_distance=max_distance,
         min_correlation=min_correlation,
         progress=progress,
       )
-    pairs = {
-      "exact": duplicates.equal_pairs(fingerprints[one], fingerprints[other]),
-      "near": alike,
-    }
+    equal = duplicates.equal_pairs(fingerprints[one], fingerprints[other])
+    exact, near = (
+      np.stack(
+        [names[rows[pairs[:, 0]]], names[other_rows[pairs[:, 1]]]], axis=1
+      ).tolist()
+      for pairs in (equal, similar)
+    )
     leaks.append(
-      {
-        "parts": [one, other],
-        "groups": groups,
-        **{
-          kind: _names(data, one, other, rows) for kind, rows in pairs.items()
-        },
-      }
+      {"parts": [one, other], "groups": groups, "exact": exact, "near": near}
     )
   return leaks
-
-
-def _names(
-  data: split_data.SplitData, one: str, other: str, pairs: np.ndarray
-) -> list[list[str]]:
-  """Returns the names of pairs of positions, i64[k, 2], in two parts."""
-  names = data.cache.names
-  first, second = data.part(one)[pairs[:, 0]], data.part(other)[pairs[:, 1]]
-  return [
-    list(pair)
-    for pair in zip(names[first].tolist(), names[second].tolist(), strict=True)
-  ]
 
 
 def _parser() -> Parser:

@@ -9,6 +9,7 @@ import argparse
 import pathlib
 import shlex
 import sys
+import urllib.parse
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,8 +18,8 @@ from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command
 from mn_jax.config import checks, files
 from mn_jax.data import manifest, packing, store
-from mn_jax.data.acquire import kaggle, space, tfds, web
-from mn_jax.data.acquire.download import in_megabytes
+from mn_jax.data.acquire import kaggle, space, tfds
+from mn_jax.data.acquire.download import download
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -86,11 +87,7 @@ def prepare(
 
 
 def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
-  """Returns the source as in the manifest: its kind, and what names it.
-
-  Raises:
-    InputError: if there is no such source.
-  """
+  """Returns the source as in the manifest: its kind, and what names it."""
   spec = registry.get(args.dataset)
   sources = spec.sources()
   kind = args.source
@@ -133,11 +130,7 @@ def _get(
   source: dict[str, str],
   known: dict[str, Any],
 ) -> pathlib.Path:
-  """Returns the folder or archive of the images, downloaded if needed.
-
-  Raises:
-    InputError: if it cannot be had.
-  """
+  """Returns the folder or archive of the images, downloaded if needed."""
   spec = registry.get(args.dataset)
   kind = source["kind"]
   if kind == "path":
@@ -160,16 +153,21 @@ def _get(
     return kaggle.fetch(spec.kaggle, root)
   if kind == "tfds":
     return tfds.fetch(spec.tfds, root, page=spec.page)
+  path = root / "web" / urllib.parse.urlsplit(spec.web.url).path.split("/")[-1]
   with console.counting("downloaded", "MB") as update:
-    path = web.fetch(spec.web, root, in_megabytes(update))
+    sha256 = f"sha256:{spec.web.sha256}"
+    download(spec.web.url, path, known_hash=sha256, progress=update)
   console.line(f"{path} has the expected SHA-256")
   return path
 
 
 def _show(
-  console: Console, args: argparse.Namespace, facts: dict[str, Any]
+  console: Console,
+  args: argparse.Namespace,
+  root: pathlib.Path,
+  facts: dict[str, Any],
 ) -> None:
-  """Prints a summary of the prepared data set."""
+  """Prints a summary of the prepared data set, and the command that trains."""
   spec = registry.get(args.dataset)
   console.line(f"{args.dataset}: {spec.title}")
   console.line(f"  {spec.origin}")
@@ -192,18 +190,11 @@ def _show(
   if facts["dropped"]:
     console.line(f"  left out for their size: {facts['dropped']:,}")
   unread = facts["quarantine"]
-  for name, reason in unread[:_MOST_NAMES]:
-    console.line(f"  unreadable: {name}: {reason}")
+  for file, reason in unread[:_MOST_NAMES]:
+    console.line(f"  unreadable: {file}: {reason}")
   if len(unread) > _MOST_NAMES:
     console.line(f"  and {len(unread) - _MOST_NAMES:,} more; see the manifest")
-
-
-def _show_next(
-  console: Console, args: argparse.Namespace, root: pathlib.Path
-) -> None:
-  """Prints where the manifest is, and the command that trains."""
   console.line(f"Manifest: {root / f'{args.dataset}.json'}")
-  spec = registry.get(args.dataset)
   variant = "sample" if spec.generate is not None else ""
   configs = _configs(args.dataset, variant)
   words = [command("train")]
@@ -322,8 +313,7 @@ def _prepare(argv: Sequence[str] | None) -> None:
       f"--cache-dir: got {str(root)!r}, which cannot be written "
       f"({error.strerror}); valid: a folder you may create or write"
     ) from None
-  _show(console, args, facts)
-  _show_next(console, args, root)
+  _show(console, args, root, facts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

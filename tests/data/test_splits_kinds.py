@@ -215,7 +215,7 @@ def test_kinds_never_change():
 
 def test_real_xrays_have_a_validation_part_of_use(shared_data):
   files = archive.open_files(shared_data / "chest-xray-pneumonia.zip")
-  listing = chest_xray.list_images(files)
+  listing = chest_xray.SPEC.open(files).listing
   files.close()
   table = splits.ImageTable(
     listing.names, listing.groups, listing.labels, listing.parts

@@ -19,8 +19,7 @@ def downloads(monkeypatch):
     asked.append((url, path, known_hash))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"weights")
-    progress(2_000_001, None)  # a server that says no length
-    progress(17_000_000, 17_000_000)
+    progress(17, 17)
 
   monkeypatch.setattr(fetch, "download", download)
   return asked
@@ -84,20 +83,14 @@ def test_named_file_is_fetched_and_its_use_is_told(
   ) in out
 
 
-def test_file_without_the_classifier_is_another_one(
-  tmp_path, capsys, downloads
-):
+def test_variants_of_a_file_are_others(tmp_path, capsys, downloads):
   run(capsys, "vgg16", "--no-top", "--cache-dir", tmp_path)
   [(url, path, known_hash)] = downloads
   assert url.endswith("_notop.h5")
   assert path.name == manifest.get("vgg16").no_top.name
   assert known_hash == f"md5:{manifest.get('vgg16').no_top.md5}"
-
-
-def test_variant_of_the_network_is_told(tmp_path, capsys, downloads):
-  _, out, _ = run(
-    capsys, "mobilenet_v3_small_minimalistic", "--cache-dir", tmp_path
-  )
+  name = "mobilenet_v3_small_minimalistic"
+  _, out, _ = run(capsys, name, "--cache-dir", tmp_path)
   assert "model.minimalistic=True" in out
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from mn_jax.errors import InputError
 
-# (bytes so far, bytes in all or None where the server does not say)
-DownloadProgress = Callable[[int, int | None], None]
+# Megabytes so far and in all, rounded up; equal where the server does not say.
+DownloadProgress = Callable[[int, int], None]
 
 _HASH_DIGITS = {"sha256": 64, "md5": 32}
 _CHUNK_BYTES = 1 << 18
@@ -49,10 +49,18 @@ def download(
     InputError: for a refused address or answer, a file of another hash, a
       place that cannot be written, or a connection that stays lost.
   """
+  import pooch
+
   check_url(url)
   check_hash(known_hash)
   if path.exists():
-    _check_present(path, known_hash)
+    kind, _, expected = known_hash.partition(":")
+    actual = pooch.file_hash(path, alg=kind)
+    if actual != expected:
+      raise InputError(
+        f"{path}: is there with {kind} {actual}, expected {expected}; valid: "
+        "another place, or this one once that file is moved away"
+      )
     return
   for attempt in range(tries):
     if attempt:
@@ -67,23 +75,6 @@ def download(
   )
 
 
-def _check_present(path: pathlib.Path, known_hash: str) -> None:
-  """Refuses another file at the same place.
-
-  Raises:
-    InputError: if there is one.
-  """
-  import pooch
-
-  kind, _, expected = known_hash.partition(":")
-  actual = pooch.file_hash(path, alg=kind)
-  if actual != expected:
-    raise InputError(
-      f"{path}: is there with {kind} {actual}, expected {expected}; valid: "
-      "another place, or this one once that file is moved away"
-    )
-
-
 def _try_once(
   url: str,
   path: pathlib.Path,
@@ -91,11 +82,7 @@ def _try_once(
   progress: DownloadProgress | None,
   timeout: float,
 ) -> str | None:
-  """Connects once; returns why to try again, or None when the file is there.
-
-  Raises:
-    InputError: for what another try would not change.
-  """
+  """Connects once; returns why to try again, or None when the file is there."""
   import pooch
   import requests
 
@@ -152,11 +139,7 @@ def _try_once(
 
 
 class _ProgressBar:
-  """The progress bar that pooch calls; reports to a function.
-
-  Attributes:
-    total: bytes in all; 0 where the server does not say.
-  """
+  """The progress bar that pooch calls; `total` is in bytes, 0 if unknown."""
 
   def __init__(self, report: DownloadProgress):
     self.total = 0
@@ -164,28 +147,16 @@ class _ProgressBar:
     self._done = 0
 
   def update(self, size: int) -> None:
-    """Adds what arrived, in bytes; pooch rounds it up to whole chunks."""
-    self._done += size
-    self._report(min(self._done, self.total or self._done), self.total or None)
+    self._done += size  # pooch rounds it up to whole chunks
+    total = self.total or self._done
+    done = min(self._done, total)
+    self._report(-(-done // 1_000_000), -(-total // 1_000_000))
 
   def reset(self) -> None:
     """Is called at the end, before an update by the total."""
 
   def close(self) -> None:
     """Is called at the end."""
-
-
-def in_megabytes(update: Callable[[int, int], None]) -> DownloadProgress:
-  """Returns a progress that counts megabytes, rounded up.
-
-  Args:
-    update: called with megabytes so far and in all.
-  """
-
-  def report(done: int, total: int | None) -> None:
-    update(-(-done // 1_000_000), -(-(total or done) // 1_000_000))
-
-  return report
 
 
 def public_url(url: str) -> str:

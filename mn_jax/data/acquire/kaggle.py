@@ -10,6 +10,7 @@ import zlib
 from mn_jax.data.acquire import space
 from mn_jax.errors import InputError
 
+_BROKEN_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, zlib.error)
 _AGAIN = "a connection to kaggle.com, and the same command again, which resumes"
 
 
@@ -44,11 +45,8 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
   logging.getLogger("kagglehub").setLevel(logging.ERROR)
   try:
     return pathlib.Path(kagglehub.dataset_download(handle))
-  except (
-    exceptions.CredentialError,
-    exceptions.UnauthenticatedError,
-  ):
-    raise _refused("no credentials", handle) from None
+  except (exceptions.CredentialError, exceptions.UnauthenticatedError):
+    raise _answered(None, handle) from None
   except exceptions.KaggleApiHTTPError as error:
     status = error.response.status_code if error.response is not None else 0
     raise _answered(status, handle) from None
@@ -65,13 +63,7 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
       f"{handle}: the download broke off ({type(error).__name__}); valid: "
       f"{_AGAIN}"
     ) from None
-  except (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    EOFError,
-    ValueError,
-  ):
+  except (*_BROKEN_ARCHIVE, EOFError, ValueError):
     raise InputError(
       f"{handle}: what lies in {folder} is no readable archive; valid: that "
       "folder deleted, and the same command again"
@@ -80,10 +72,20 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
     raise space.cannot_write(folder, error) from None
 
 
-def _answered(status: int, handle: str) -> InputError:
-  """Returns the error for an answer of Kaggle's, whose text may be secret."""
-  if status in (401, 403):
-    return _refused(f"answer {status}", handle)
+def _answered(status: int | None, handle: str) -> InputError:
+  """Returns the error for an answer of Kaggle's, whose text may be secret.
+
+  Args:
+    status: of HTTP; 0: no answer; None: there are no credentials to ask with.
+    handle: of the data set.
+  """
+  if status in (None, 401, 403):
+    reason = f"answer {status}" if status else "no credentials"
+    return InputError(
+      f"{handle}: Kaggle refuses it ({reason}); valid: credentials in "
+      "KAGGLE_API_TOKEN or in KAGGLE_USERNAME and KAGGLE_KEY, made at "
+      "kaggle.com/settings, of an account that accepted the data's terms"
+    )
   if status == 404:
     return InputError(
       f"{handle}: Kaggle has no such version any more (answer 404); valid: "
@@ -92,12 +94,4 @@ def _answered(status: int, handle: str) -> InputError:
   return InputError(
     f"{handle}: Kaggle answers {status or 'nothing'}; valid: the same command "
     "later, or --source=PATH with a copy"
-  )
-
-
-def _refused(reason: str, handle: str) -> InputError:
-  return InputError(
-    f"{handle}: Kaggle refuses it ({reason}); valid: credentials in "
-    "KAGGLE_API_TOKEN or in KAGGLE_USERNAME and KAGGLE_KEY, made at "
-    "kaggle.com/settings, of an account that accepted the data's terms"
   )

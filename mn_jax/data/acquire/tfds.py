@@ -99,9 +99,6 @@ def _check_by_hand(name: str, folder: pathlib.Path) -> None:
   """Refuses to start without files that only the user can download.
 
   TFDS would prepare the parts that are there, and never the others.
-
-  Raises:
-    InputError: naming the missing files, their folder and their origin.
   """
   files, page = _BY_HAND.get(name, ((), ""))
   missing = [file for file in files if not (folder / file).is_file()]

@@ -14,38 +14,15 @@ started anew, the publisher does not say.
 import re
 
 from mn_jax.data.datasets import class_folders
-from mn_jax.data.datasets.listing import Listing
-from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec
-from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
 CLASSES = ("normal", "pneumonia")
 
-_FOLDERS = ("NORMAL", "PNEUMONIA")
-_PARTS = {"train": "train", "val": "train", "test": "test"}
 _FILE = re.compile(
   r"(?:(person\d+)_(?:bacteria|virus)|((?:NORMAL\d+-)?IM-\d+))[-_\d]*\.jpe?g",
   re.ASCII | re.IGNORECASE,
 )
-
-
-def list_images(files: Files) -> Listing:
-  """Lists the X-rays of a folder or archive, in order of class and name.
-
-  Raises:
-    InputError: if a name does not tell the person; and see
-      `class_folders.list_images`.
-  """
-  return class_folders.list_images(
-    files,
-    CLASSES,
-    folders=_FOLDERS,
-    parts=_PARTS,
-    group=_person,
-    suffixes=(".jpeg", ".jpg"),
-    copies=True,
-  )
 
 
 def _person(file: str) -> str:
@@ -66,7 +43,14 @@ SPEC = DatasetSpec(
   image_size=224,
   origin="Kermany, Goldbaum et al. 2018",
   licence="CC BY 4.0",
-  open=of_files(list_images),
+  open=class_folders.opener(
+    CLASSES,
+    folders=("NORMAL", "PNEUMONIA"),
+    parts={"train": "train", "val": "train", "test": "test"},
+    group=_person,
+    suffixes=(".jpeg", ".jpg"),
+    copies=True,
+  ),
   images=5_856,
   split="fixed",
   kaggle="paultimothymooney/chest-xray-pneumonia/versions/2",

@@ -16,7 +16,7 @@ import numpy as np
 
 from mn_jax.data.datasets import class_folders, restricted_pickle
 from mn_jax.data.datasets.listing import Listing
-from mn_jax.data.datasets.source import ImageFiles, Pixels, Source
+from mn_jax.data.datasets.source import Pixels, Source
 from mn_jax.data.datasets.spec import DatasetSpec, Tfds, Web
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
@@ -51,9 +51,7 @@ def open_source(files: Files) -> Source:
       return _source(
         {p: _read(files, path, parse) for p, path in paths.items()}
       )
-  return ImageFiles(
-    class_folders.list_images(files, CLASSES, parts=_PARTS), files
-  )
+  return class_folders.opener(CLASSES, parts=_PARTS)(files)
 
 
 def _read(

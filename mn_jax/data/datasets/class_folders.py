@@ -6,9 +6,11 @@ classes: `.../<part>/<class>/<file>`. Which images belong together only the
 names of files can tell, if anything: the file of a data set says how.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.source import ImageFiles, of_files
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -89,6 +91,18 @@ def list_images(
     x, y = (0, 0) if position is None else position(file)
     rows.append((label, name, path, size, group_id, part, x, y))
   return Listing.of_rows(classes, sorted(rows))
+
+
+def opener(
+  classes: tuple[str, ...], **options
+) -> Callable[[Files], ImageFiles]:
+  """Returns the function that opens such a data set, for `SPEC.open`.
+
+  Args:
+    classes: class names in the order of the labels.
+    **options: of `list_images`.
+  """
+  return of_files(functools.partial(list_images, classes=classes, **options))
 
 
 def split_path(path: str) -> list[str]:

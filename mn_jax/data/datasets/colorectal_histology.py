@@ -8,10 +8,7 @@ column in pixels where it was cut out.
 import re
 
 from mn_jax.data.datasets import class_folders
-from mn_jax.data.datasets.listing import Listing
-from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec, Tfds, Web
-from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
 CLASSES = (
@@ -33,23 +30,6 @@ _FILE = re.compile(
 )
 
 
-def list_images(files: Files) -> Listing:
-  """Lists the tiles of a folder or archive, in order of class and name.
-
-  Raises:
-    InputError: if a name does not tell the slide; and see
-      `class_folders.list_images`.
-  """
-  return class_folders.list_images(
-    files,
-    CLASSES,
-    folders=FOLDERS,
-    group=lambda file: _match(file)[1],
-    position=lambda file: (int(_match(file)[3]), int(_match(file)[2])),
-    suffixes=(".tif",),
-  )
-
-
 def _match(file: str) -> re.Match:
   match = _FILE.fullmatch(file)
   if not match:
@@ -68,7 +48,13 @@ SPEC = DatasetSpec(
   image_size=150,
   origin="Kather et al. 2016",
   licence="CC BY 4.0",
-  open=of_files(list_images),
+  open=class_folders.opener(
+    CLASSES,
+    folders=FOLDERS,
+    group=lambda file: _match(file)[1],
+    position=lambda file: (int(_match(file)[3]), int(_match(file)[2])),
+    suffixes=(".tif",),
+  ),
   images=5_000,
   split="kfold",
   web=Web(

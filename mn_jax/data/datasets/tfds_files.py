@@ -178,11 +178,7 @@ class _TfdsFiles:
 
 
 def _check_format(path: pathlib.Path) -> None:
-  """Refuses folders that TensorFlow would be needed for, or could do harm.
-
-  Raises:
-    InputError: if this is one.
-  """
+  """Refuses folders that TensorFlow would be needed for, or could do harm."""
   try:
     info = json.loads((path / "dataset_info.json").read_text())
     features = json.loads((path / "features.json").read_text())

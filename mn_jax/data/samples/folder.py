@@ -16,7 +16,7 @@ def write_once(
   *,
   name: str,
   version: int,
-  **parameters: tuple[int, int, int],
+  **parameters: int,
 ) -> None:
   """Writes a generated data set, unless its folder has it already.
 
@@ -28,18 +28,12 @@ def write_once(
     write: writes the files into the folder that it gets.
     name: of the data set.
     version: raised whenever the same parameters give other files.
-    **parameters: what the files depend on, each as value, lowest and highest
-      valid value.
+    **parameters: what the files depend on.
 
   Raises:
     FileExistsError: `root` holds anything else.
-    ValueError: a parameter is out of range.
   """
-  marker: dict[str, str | int] = {"sample": name, "version": version}
-  for parameter, (value, low, high) in parameters.items():
-    if not low <= value <= high:
-      raise ValueError(f"{parameter} must be in [{low}, {high}], got {value}")
-    marker[parameter] = value
+  marker = {"sample": name, "version": version, **parameters}
   root = root.resolve()
   if _is_written(root, marker):
     return

@@ -37,9 +37,8 @@ class _File:
 class _Layout:
   """How a data set is laid out."""
 
-  list_files: Callable[[int, int], Iterator[_File]]  # Of seed and count.
+  list_files: Callable[[int], Iterator[_File]]  # Of count.
   count: int  # By default, of images of each class or of persons.
-  min_count: int
   classes: int
   sides: tuple[int, int]  # Smallest and largest side of an image, in pixels.
   mode: str = "RGB"  # Of an image and its file format, as Pillow names it.
@@ -47,17 +46,16 @@ class _Layout:
 
 
 def write_textures(
-  root: pathlib.Path, *, layout: str, seed: int = 0, count: int | None = None
+  root: pathlib.Path, *, layout: str, count: int | None = None
 ) -> int:
   """Writes generated images in the layout of a data set, unless they are there.
 
-  An image depends on the layout, the seed and its own place alone, so a smaller
-  count gives a part of the same images.
+  An image depends on the layout and its own place alone, so a smaller count
+  gives a part of the same images.
 
   Args:
     root: folder that is missing, empty, or has these images.
     layout: name of the data set, a key of `LAYOUTS`.
-    seed: in [0, 2**64).
     count: number of images of each class, for CIFAR-100 of its training part,
       and for chest X-rays number of persons; None: enough to train on.
 
@@ -66,32 +64,29 @@ def write_textures(
 
   Raises:
     FileExistsError: `root` holds anything else.
-    ValueError: a number is out of range.
   """
   chosen = LAYOUTS[layout]
   count = chosen.count if count is None else count
 
   def write(temp: pathlib.Path) -> None:
-    for file in chosen.list_files(seed, count):
-      _write_file(temp, file, chosen, seed)
+    for file in chosen.list_files(count):
+      _write_file(temp, file, chosen)
 
   folder.write_once(
     root,
     write,
     name=f"mn_jax {layout}",
     version=_VERSION,
-    seed=(seed, 0, 2**64 - 1),
-    count=(count, chosen.min_count, 2**31),
+    seed=0,
+    count=count,
   )
-  return sum(1 for _ in chosen.list_files(seed, count))
+  return sum(1 for _ in chosen.list_files(count))
 
 
-def _write_file(
-  root: pathlib.Path, file: _File, layout: _Layout, seed: int
-) -> None:
+def _write_file(root: pathlib.Path, file: _File, layout: _Layout) -> None:
   path = root / file.path
   path.parent.mkdir(parents=True, exist_ok=True)
-  rng = _generator(seed, *file.key)
+  rng = _generator(*file.key)
   low, high = layout.sides
   height, width = rng.integers(low, high + 1, 2).tolist()
   pixels = textures.draw(
@@ -110,42 +105,40 @@ def _write_file(
     Image.fromarray(pixels).convert(layout.mode).save(path, **layout.options)
 
 
-def _generator(seed: int, kind: int, number: int) -> Generator:
+def _generator(kind: int, number: int) -> Generator:
   """Generator of an image, or of what several have in common."""
-  return Generator(Philox(key=np.array([seed, (kind << 48) + number], "u8")))
+  return Generator(Philox(key=np.array([0, (kind << 48) + number], "u8")))
 
 
-def _look(seed: int, kind: int, number: int) -> np.ndarray:
+def _look(kind: int, number: int) -> np.ndarray:
   """Look f64[4] of a slide or person."""
-  return np.exp(_generator(seed, kind, number).normal(0, 0.1, 4))
+  return np.exp(_generator(kind, number).normal(0, 0.1, 4))
 
 
-def _eurosat(seed: int, count: int) -> Iterator[_File]:
-  del seed  # Nothing but pixels depends on it.
+def _eurosat(count: int) -> Iterator[_File]:
   for label, name in enumerate(eurosat.CLASSES):
     for number in range(1, count + 1):
       path = f"2750/{name}/{name}_{number}.jpg"
       yield _File(path, label, (label, number), _PLAIN)
 
 
-def _cifar100(seed: int, count: int) -> Iterator[_File]:
+def _cifar100(count: int) -> Iterator[_File]:
   """Classes 0 to 9, which take turns; a third as many images to test."""
-  del seed
   for part, images in (("train", 10 * count), ("test", 10 * (count // 3))):
     for number in range(images):
       path = f"cifar-100-binary/{part}.bin"
       yield _File(path, number % 10, (int(part == "test"), number), _PLAIN)
 
 
-def _colorectal(seed: int, count: int) -> Iterator[_File]:
+def _colorectal(count: int) -> Iterator[_File]:
   """Ten slides, which have a lot of some classes and next to none of others.
 
   What tells slides apart helps to tell classes apart, but not on a slide that
   is left out.
   """
-  looks = [_look(seed, 0, slide) for slide in range(10)]
+  looks = [_look(0, slide) for slide in range(10)]
   for label, name in enumerate(colorectal_histology.FOLDERS):
-    rng = _generator(seed, label + 1, 0)
+    rng = _generator(label + 1, 0)
     shares = np.exp(rng.normal(0, 0.9, len(looks)))
     ends = np.cumsum(shares / shares.sum())[:-1]
     start = rng.random()
@@ -176,14 +169,14 @@ _IMAGES = {"NORMAL": (0.92, 0.08), "PNEUMONIA": (0.5, 0.25, 0.15, 0.07, 0.03)}
 _SHARED = 0.25  # Of the persons with pneumonia in the test; also in training.
 
 
-def _chest_xray(seed: int, count: int) -> Iterator[_File]:
+def _chest_xray(count: int) -> Iterator[_File]:
   # The ranks of successive persons are evenly spread, so that even a small
   # sample has about the same shares.
-  start = _generator(seed, 0, 0).random()
+  start = _generator(0, 0).random()
   for person in range(1, _VALIDATION + count + 1):
     rank = (start + person * _GOLDEN) % 1
     part, name = next((p, n) for end, p, n in _KINDS if rank < end)
-    rng = _generator(seed, 0, person)
+    rng = _generator(0, person)
     chances = _IMAGES[name]
     if person <= _VALIDATION:
       part, name, chances = "val", ("NORMAL", "PNEUMONIA")[person % 2], (1.0,)
@@ -192,7 +185,7 @@ def _chest_xray(seed: int, count: int) -> Iterator[_File]:
       parts.append("train")
     cause = rng.choice(["bacteria", "virus"], p=[0.65, 0.35])
     series = rng.choice(["", "NORMAL2-"])
-    look = _look(seed, 1, person)
+    look = _look(1, person)
     for index, part in enumerate(parts):
       file = f"person{person}_{cause}_{6 * person + index}.jpeg"
       if name == "NORMAL":
@@ -204,18 +197,17 @@ def _chest_xray(seed: int, count: int) -> Iterator[_File]:
 
 LAYOUTS = {
   # The published tiles are of this quality, too.
-  "eurosat": _Layout(_eurosat, 150, 1, 10, (64, 64), options={"quality": 100}),
-  "cifar100": _Layout(_cifar100, 60, 3, 10, (cifar100.SIZE, cifar100.SIZE)),
+  "eurosat": _Layout(_eurosat, 150, 10, (64, 64), options={"quality": 100}),
+  "cifar100": _Layout(_cifar100, 60, 10, (cifar100.SIZE, cifar100.SIZE)),
   "colorectal_histology": _Layout(
     _colorectal,
     60,
-    1,
     8,
     (150, 150),
     # Predictor 2: differences of neighbours, which pack better.
     options={"compression": "tiff_adobe_deflate", "tiffinfo": {317: 2}},
   ),
   "chest_xray": _Layout(
-    _chest_xray, 530, 16, 2, (150, 256), mode="L", options={"quality": 80}
+    _chest_xray, 530, 2, (150, 256), mode="L", options={"quality": 80}
   ),
 }

@@ -29,7 +29,6 @@ from mn_jax.data.samples.canvas import STAINS, Canvas
 _SIZE = 50  # Pixels per side of a patch.
 _VERSION = 1  # To be raised whenever the same parameters give other pixels.
 _FIRST_CASE = 90001  # Real case ids are below 20000.
-_MAX_PATIENTS = 9999  # Case ids have five digits.
 
 # Patches per row of a slide. It does not depend on the number of patches, so
 # that a larger sample extends a smaller one.
@@ -57,23 +56,18 @@ class _Patient:
 
 
 def write_sample(
-  root: pathlib.Path,
-  *,
-  seed: int = 0,
-  num_patients: int = 40,
-  patches_per_patient: int = 50,
+  root: pathlib.Path, *, num_patients: int = 40, patches_per_patient: int = 50
 ) -> int:
   """Writes the sample, or finds it written.
 
   The files are `<case>/<class>/<case>_idx5_x<X>_y<Y>_class<class>.png` as in
   the real set, and `SAMPLE.json`, which names the parameters. They appear under
   `root` all at once or not at all; several processes may write at the same
-  time. A patch depends on the seed, the case and its index alone, so fewer
-  patients or patches give a subset.
+  time. A patch depends on the case and its index alone, so fewer patients or
+  patches give a subset.
 
   Args:
     root: Folder that is missing, empty, or a sample of these parameters.
-    seed: Number in [0, 2**64).
     num_patients: Number of patients, in [1, 9999].
     patches_per_patient: Number of patches of each patient, positive.
 
@@ -82,27 +76,26 @@ def write_sample(
 
   Raises:
     FileExistsError: `root` holds anything but a sample of these parameters.
-    ValueError: A number is out of range.
   """
 
   def write(temp: pathlib.Path) -> None:
     for case in range(_FIRST_CASE, _FIRST_CASE + num_patients):
-      _write_case(temp, seed, case, patches_per_patient)
+      _write_case(temp, case, patches_per_patient)
 
   folder.write_once(
     root,
     write,
     name="mn_jax",
     version=_VERSION,
-    seed=(seed, 0, 2**64 - 1),
-    num_patients=(num_patients, 1, _MAX_PATIENTS),
-    patches_per_patient=(patches_per_patient, 1, 2**31),
+    seed=0,
+    num_patients=num_patients,
+    patches_per_patient=patches_per_patient,
   )
   return num_patients * patches_per_patient
 
 
-def _write_case(root: pathlib.Path, seed: int, case: int, count: int) -> None:
-  patient = _draw_patient(seed, case)
+def _write_case(root: pathlib.Path, case: int, count: int) -> None:
+  patient = _draw_patient(case)
   for index in range(count):
     row, column = divmod(index, _COLUMNS)
     # The tumour is a slanted band that wraps around the sides of the slide, so
@@ -113,22 +106,22 @@ def _write_case(root: pathlib.Path, seed: int, case: int, count: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     x = (patient.origin[0] + column) * _SIZE + 1
     y = (patient.origin[1] + row) * _SIZE + 1
-    pixels = _draw_patch(_generator(seed, case, index), patient, label)
+    pixels = _draw_patch(_generator(case, index), patient, label)
     name = f"{case}_idx5_x{x}_y{y}_class{label}.png"
     Image.fromarray(pixels).save(place / name)
 
 
-def _generator(seed: int, case: int, index: int) -> Generator:
+def _generator(case: int, index: int) -> Generator:
   """Generator of a patch, or for index -1 of what its patient has."""
-  key = np.array([seed, (case << 32) + index + 1], np.uint64)
+  key = np.array([0, (case << 32) + index + 1], np.uint64)
   return Generator(Philox(key=key))
 
 
-def _draw_patient(seed: int, case: int) -> _Patient:
+def _draw_patient(case: int) -> _Patient:
   # The ranks of successive cases are evenly spread, so that even a small sample
   # has about 31 % of class 1.
-  rank = (_generator(seed, 0, -1).random() + case * _GOLDEN) % 1
-  rng = _generator(seed, case, -1)
+  rank = (_generator(0, -1).random() + case * _GOLDEN) % 1
+  rng = _generator(case, -1)
   stains = STAINS * np.exp(rng.normal(0, 0.05, (2, 3)))
   return _Patient(
     share=0.82 * max(0.0, (rank - 0.06) / 0.94) ** 1.45,

@@ -21,7 +21,7 @@ _XRAYS = (
 
 
 def test_xrays_are_grouped_by_person():
-  listing = chest_xray.list_images(NamedFiles(*_XRAYS))
+  listing = chest_xray.SPEC.open(NamedFiles(*_XRAYS)).listing
   found = dict(zip(listing.names, listing.groups, strict=True))
   assert found == {
     "train/NORMAL/IM-0115-0001.jpeg": "IM-0115",
@@ -36,7 +36,7 @@ def test_xrays_are_grouped_by_person():
 
 
 def test_xrays_of_the_small_validation_folder_are_for_training():
-  listing = chest_xray.list_images(NamedFiles(*_XRAYS))
+  listing = chest_xray.SPEC.open(NamedFiles(*_XRAYS)).listing
   assert set(listing.parts) == {"train", "test"}
   assert (listing.parts == "test").tolist() == [
     name.startswith("test/") for name in listing.names
@@ -49,16 +49,16 @@ def test_xrays_of_the_small_validation_folder_are_for_training():
 def test_the_nested_copy_of_the_xrays_counts_once():
   copies = [f"chest_xray/{name}" for name in _XRAYS]
   junk = ["chest_xray/__MACOSX/chest_xray/train/NORMAL/._IM-0115-0001.jpeg"]
-  plain = chest_xray.list_images(NamedFiles(*_XRAYS))
+  plain = chest_xray.SPEC.open(NamedFiles(*_XRAYS)).listing
   for names in ((*_XRAYS, *copies, *junk), (*copies, *junk, *_XRAYS)):
-    listing = chest_xray.list_images(NamedFiles(*names))
+    listing = chest_xray.SPEC.open(NamedFiles(*names)).listing
     assert listing.paths == plain.paths
     assert listing.fingerprint() == plain.fingerprint()
 
 
 def test_an_xray_of_an_unknown_person_is_refused():
   with pytest.raises(InputError, match=r"named 'scan1.jpeg'; valid: names"):
-    chest_xray.list_images(NamedFiles(*_XRAYS, "train/NORMAL/scan1.jpeg"))
+    chest_xray.SPEC.open(NamedFiles(*_XRAYS, "train/NORMAL/scan1.jpeg"))
 
 
 def _tiles(*names: str) -> NamedFiles:
@@ -70,13 +70,13 @@ _FOLDERS = colorectal_histology.FOLDERS
 
 
 def test_tiles_are_grouped_by_slide():
-  listing = colorectal_histology.list_images(
+  listing = colorectal_histology.SPEC.open(
     _tiles(
       "K/01_TUMOR/1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif",
       "K/08_EMPTY/10009_CRC-Prim-HE-02_003b.tif_Row_1_Col_301.tif",
       "K/01_TUMOR/notes.txt",
     )
-  )
+  ).listing
   rows = {path: row for row, path in enumerate(listing.paths)}
   tumor = rows["K/01_TUMOR/1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151.tif"]
   empty = rows["K/08_EMPTY/10009_CRC-Prim-HE-02_003b.tif_Row_1_Col_301.tif"]
@@ -90,12 +90,12 @@ def test_tiles_are_grouped_by_slide():
 
 def test_a_tile_of_an_unknown_slide_is_refused():
   with pytest.raises(InputError, match=r"named 'tile.tif'; valid: names like"):
-    colorectal_histology.list_images(_tiles("01_TUMOR/tile.tif"))
+    colorectal_histology.SPEC.open(_tiles("01_TUMOR/tile.tif"))
 
 
 def test_the_real_tiles(shared_data):
   files = archive.open_files(shared_data / "colorectal-histology-24-tiles.zip")
-  listing = colorectal_histology.list_images(files)
+  listing = colorectal_histology.SPEC.open(files).listing
   files.close()
   assert np.bincount(listing.labels).tolist() == [3] * 8
   assert all(group[:12] == "CRC-Prim-HE-" for group in listing.groups)
@@ -103,7 +103,7 @@ def test_the_real_tiles(shared_data):
 
 def test_the_real_xrays(shared_data):
   files = archive.open_files(shared_data / "chest-xray-pneumonia.zip")
-  listing = chest_xray.list_images(files)
+  listing = chest_xray.SPEC.open(files).listing
   files.close()
   counts = {
     part: np.bincount(listing.labels[listing.parts == part]).tolist()

@@ -1,50 +1,20 @@
 """Tests of the parts of stained tissue that are drawn."""
 
 import numpy as np
-import pytest
 from numpy.random import Generator, Philox
 
-from mn_jax.data.samples.canvas import STAINS, Canvas
+from mn_jax.data.samples.canvas import Canvas
 
 
 def _canvas(size: int = 60, seed: int = 0) -> Canvas:
   return Canvas(Generator(Philox(seed)), size)
 
 
-def test_stains_are_unit_vectors():
-  np.testing.assert_allclose(np.linalg.norm(STAINS, axis=1), 1, atol=5e-3)
-
-
-def test_smooth_fields_have_zero_mean_and_unit_variance():
-  canvas = _canvas(120)
-  fields = np.stack([canvas.smooth(9) for _ in range(20)])
-  assert fields.shape == (20, 120, 120)
-  assert abs(fields.mean()) < 0.02
-  assert abs(fields.var() - 1) < 0.05
-  # Neighbours are alike, pixels of half a wavelength apart are not.
-  assert (
-    np.diff(fields, axis=1).var() < 0.6 < np.var(fields[:, 6:] - fields[:, :-6])
-  )
-
-
-@pytest.mark.parametrize("coverage", [0.1, 0.5, 0.9])
-def test_regions_cover_the_share_that_is_asked_for(coverage):
-  mask = _canvas().region(15, coverage)
-  assert 0 <= mask.min() < mask.max() <= 1
-  assert abs((mask > 0.5).mean() - coverage) < 0.01
-
-
-def test_fibres_run_along_their_direction():
-  def roughness(direction):
-    canvases = [_canvas(90, seed) for seed in range(8)]
-    eosin = np.stack([canvas.fibres(direction) for canvas in canvases])
-    assert eosin.min() >= 0.1
-    return [np.abs(np.diff(eosin, axis=axis)).mean() for axis in (1, 2)]
-
-  down, across = roughness(0.0)
-  assert down > 1.3 * across
-  down, across = roughness(np.pi / 2)
-  assert across > 1.3 * down
+def test_regions_cover_the_share_that_is_asked_for():
+  for coverage in (0.1, 0.5, 0.9):
+    mask = _canvas().region(15, coverage)
+    assert 0 <= mask.min() < mask.max() <= 1
+    assert abs((mask > 0.5).mean() - coverage) < 0.01
 
 
 def test_scattered_points_keep_their_distance_and_cover_the_square():

@@ -47,7 +47,7 @@ def roots(tmp_path_factory) -> dict[str, pathlib.Path]:
 def _list(name: str) -> Listing:
   """The listing of a sample of the default size, which is not drawn."""
   layout = layouts.LAYOUTS[name]
-  files = layout.list_files(0, layout.count)
+  files = layout.list_files(layout.count)
   return (
     registry.get(name).open(NamedFiles(*(file.path for file in files))).listing
   )
@@ -60,16 +60,8 @@ def test_nothing_but_listed_files_is_written(roots):
       assert set(_bytes(root)) == set(listing.paths)
     assert {len(path.relative_to(root).parts) for path in root.iterdir()} == {1}
     top = sorted(path.name for path in root.iterdir())
-    assert len(top) == 2  # SAMPLE.json and the published folder
-    assert (
-      top[-1]
-      == {
-        "eurosat": "SAMPLE.json",
-        "cifar100": "cifar-100-binary",
-        "colorectal_histology": "SAMPLE.json",
-        "chest_xray": "chest_xray",
-      }[name]
-    )
+    assert len(top) == 2  # and the published folder
+    assert "SAMPLE.json" in top
 
 
 def test_no_image_is_a_copy_or_blank(roots):
@@ -83,24 +75,20 @@ def test_no_image_is_a_copy_or_blank(roots):
 def test_counts_are_those_of_the_registry(roots):
   for name, root in roots.items():
     layout = layouts.LAYOUTS[name]
-    count = sum(1 for _ in layout.list_files(0, layout.count))
+    count = sum(1 for _ in layout.list_files(layout.count))
     assert count == registry.get(f"{name}_sample").images, name
-    written = sum(1 for _ in layout.list_files(0, _COUNTS[name]))
+    written = sum(1 for _ in layout.list_files(_COUNTS[name]))
     again = layouts.write_textures(root, layout=name, count=_COUNTS[name])
     assert again == written == len(_open(name, root).listing), name
 
 
-def test_images_depend_on_seed_and_place_alone(tmp_path, roots):
+def test_images_depend_on_their_place_alone(tmp_path, roots):
   for name, root in roots.items():
-    few, other = tmp_path / f"{name}_few", tmp_path / f"{name}_other"
     count = {"chest_xray": 16, "cifar100": 3}.get(name, 1)
-    layouts.write_textures(few, layout=name, count=count)
-    layouts.write_textures(other, layout=name, count=count, seed=1)
+    layouts.write_textures(tmp_path / name, layout=name, count=count)
     expected = _bytes(root)
-    for path, data in _bytes(few).items():
+    for path, data in _bytes(tmp_path / name).items():
       assert expected[path].startswith(data), path
-    images = set(expected.values())
-    assert images.isdisjoint(_bytes(other).values()), name
 
 
 def test_every_image_has_random_numbers_of_its_own(tmp_path, monkeypatch):
@@ -166,7 +154,7 @@ def test_ten_slides_share_the_classes_unevenly():
 
 
 def test_colorectal_tiles_have_places_of_their_own():
-  files = [file.path.rpartition("/")[2] for file in layouts._colorectal(0, 450)]
+  files = [file.path.rpartition("/")[2] for file in layouts._colorectal(450)]
   assert len({file.split("_")[0] for file in files}) == len(files)
   # Slide, region and position.
   assert len({file.split("HE-")[1] for file in files}) == len(files)

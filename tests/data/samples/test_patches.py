@@ -22,11 +22,6 @@ def _read(root: pathlib.Path) -> dict[str, np.ndarray]:
   return pixels
 
 
-def _assert_subset(part: dict[str, np.ndarray], whole: dict[str, np.ndarray]):
-  for name, pixels in part.items():
-    np.testing.assert_array_equal(pixels, whole[name], err_msg=name)
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> pathlib.Path:
   path = tmp_path_factory.mktemp("sample") / "root"
@@ -69,9 +64,6 @@ def test_patches_are_50x50_rgb(patches):
   assert {p.shape for p in patches.values()} == {(50, 50, 3)}
   assert {p.dtype for p in patches.values()} == {np.dtype(np.uint8)}
   assert min(p.std() for p in patches.values()) > 2  # None is blank.
-
-
-def test_no_patch_is_a_copy(patches):
   assert len({p.tobytes() for p in patches.values()}) == len(patches)
 
 
@@ -97,33 +89,10 @@ def test_nuclei_tell_the_classes_apart_but_colour_does_not_suffice(
   assert 0.6 < max(accuracy) < 0.85
 
 
-def test_pixels_depend_on_seed_case_and_index_alone(tmp_path, patches):
-  fewer_patients = tmp_path / "patients"
-  fewer_patches = tmp_path / "patches"
-  sample_patches.write_sample(
-    fewer_patients, num_patients=1, patches_per_patient=16
-  )
-  sample_patches.write_sample(
-    fewer_patches, num_patients=3, patches_per_patient=5
-  )
-  _assert_subset(_read(fewer_patients), patches)
-  _assert_subset(_read(fewer_patches), patches)
-
-
-def test_other_seed_gives_other_pixels(tmp_path, patches):
-  sample_patches.write_sample(
-    tmp_path / "root", seed=1, num_patients=2, patches_per_patient=9
-  )
-  other = {p.tobytes() for p in _read(tmp_path / "root").values()}
-  assert len(other) == 18
-  assert other.isdisjoint(p.tobytes() for p in patches.values())
-
-
-@pytest.mark.parametrize(
-  "wrong",
-  [{"seed": -1}, {"num_patients": 10_000}, {"patches_per_patient": 0}],
-)
-def test_number_out_of_range_is_refused(tmp_path, wrong):
-  with pytest.raises(ValueError, match=next(iter(wrong))):
-    sample_patches.write_sample(tmp_path / "root", **wrong)
-  assert list(tmp_path.iterdir()) == []
+def test_pixels_depend_on_case_and_index_alone(tmp_path, patches):
+  for name, patients, count in (("a", 1, 16), ("b", 3, 5)):
+    sample_patches.write_sample(
+      tmp_path / name, num_patients=patients, patches_per_patient=count
+    )
+    for path, pixels in _read(tmp_path / name).items():
+      np.testing.assert_array_equal(pixels, patches[path], err_msg=path)

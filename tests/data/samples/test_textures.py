@@ -52,20 +52,6 @@ def _accuracy(features: np.ndarray, labels: np.ndarray) -> float:
   return model.score(features[1::2], labels[1::2])
 
 
-def test_images_have_the_size_that_is_asked_for():
-  look = np.ones(4)
-  image = textures.draw(
-    np.random.default_rng(0), 1, 2, height=150, width=41, look=look
-  )
-  assert image.shape == (150, 41, 3)
-  assert image.dtype == np.uint8
-
-
-def test_no_image_is_blank_or_a_copy(images):
-  assert len({image.tobytes() for image in images}) == len(images)
-  assert min(image.std((0, 1)).max() for image in images) > 5
-
-
 def test_colour_tells_the_pair_and_texture_the_class(images, labels):
   colour = images.mean((1, 2))
   both = np.hstack([colour, _roughness(images)])
