@@ -18,11 +18,11 @@ help:  ## show this list
 setup: $(STAMP)  ## create .venv with the pinned requirements
 
 train: $(STAMP)  ## train on the embedded sample (ARGS="--workdir=DIR ...")
-	$(PYTHON) -m mn_jax.main --config=configs/idc_v1.py:sample \
+	$(PYTHON) -m mn_jax.main --config=idc_v1:sample \
 	  --workdir=runs/idc_v1_sample $(ARGS)
 
 report: $(STAMP)  ## a study on the embedded sample, its page in a browser
-	$(PYTHON) -m mn_jax.tools.study configs/studies/idc.py --sample --seeds=2 \
+	$(PYTHON) -m mn_jax.tools.study idc --sample --seeds=2 \
 	  --only=v1,v2,v1_by_image,v2_by_image --workdir=runs/idc_sample \
 	  data.image_size=32 train.epochs=6.0 optim.learning_rate=3e-3
 	$(PYTHON) -m mn_jax.tools.report runs/idc_sample --open $(ARGS)

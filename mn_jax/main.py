@@ -8,7 +8,6 @@ a failure resumes when the same command is given again.
 import argparse
 import faulthandler
 import os
-import pathlib
 import signal
 import sys
 import traceback
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from absl import logging
 
 from mn_jax.commandline import program
-from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.parallel import allocator, cluster
@@ -30,14 +29,13 @@ def _parser() -> Parser:
     "command is given again.",
     example="--config=idc_v1:sample --workdir=runs/sample",
   )
+  parser.add_config()
   parser.add_argument(
-    "--config",
-    metavar="NAME[:ARG]",
+    "--workdir",
+    metavar="DIR",
+    type=file_path,
     required=True,
-    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
-  )
-  parser.add_argument(
-    "--workdir", metavar="DIR", required=True, help="folder of the run"
+    help="folder of the run",
   )
   parser.add_argument(
     "--distributed",
@@ -46,45 +44,36 @@ def _parser() -> Parser:
     help="auto: the processes of a scheduler train together, if it has started "
     "several (default: auto)",
   )
-  parser.add_argument(
+  parser.option(
     "--coordinator",
-    metavar="HOST:PORT",
-    help="address of process 0, for runs of several processes",
+    "HOST:PORT",
+    "address of process 0, for runs of several processes",
   )
-  parser.add_argument(
-    "--num-processes",
-    metavar="N",
-    type=int,
-    default=1,
-    help="number of processes (default: 1)",
+  parser.option(
+    "--num-processes", "N", "number of processes", type=int, default=1
   )
-  parser.add_argument(
-    "--process-id",
-    metavar="I",
-    type=int,
-    default=0,
-    help="index of this process, from 0 (default: 0)",
+  parser.option(
+    "--process-id", "I", "index of this process, from 0", type=int, default=0
   )
-  parser.add_argument(
+  parser.option(
     "--start-timeout",
-    metavar="SECONDS",
+    "SECONDS",
+    "limit of the wait for all processes",
     type=number(int, 1),
     default=300,
-    help="limit of the wait for all processes (default: 300)",
   )
-  parser.add_argument(
+  parser.option(
     "--stall-timeout",
-    metavar="SECONDS",
+    "SECONDS",
+    "several processes end after this long without progress; 0: never",
     type=number(float, 0),
     default=600.0,
-    help="several processes end after this long without progress; 0: never "
-    "(default: 600)",
   )
-  parser.add_argument(
+  parser.option(
     "--cpu-devices",
-    metavar="N",
+    "N",
+    "devices to split the CPU of this process into",
     type=number(int, 1),
-    help="devices to split the CPU of this process into",
   )
   parser.add_overrides()
   return parser
@@ -191,7 +180,7 @@ def _train(args: argparse.Namespace) -> int:
     stop.install()
     summaries = training.train_and_evaluate(
       config,
-      pathlib.Path(args.workdir).expanduser(),
+      args.workdir,
       console=Console(quiet=jax.process_index() > 0),
       stop_requested=stop.requested,
       reached=reached,

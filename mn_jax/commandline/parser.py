@@ -8,7 +8,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mn_jax.config import overrides
 from mn_jax.errors import InputError
@@ -47,6 +47,39 @@ class Parser(argparse.ArgumentParser):
     )
     super().__init__(prog, allow_abbrev=False, **options)
     self._example = example
+
+  def option(
+    self,
+    flag: str,
+    metavar: str,
+    text: str,
+    *,
+    type: Callable[[str], Any] = str,
+    default: Any = None,
+  ) -> None:
+    """Adds an option that takes a value.
+
+    Args:
+      flag: such as '--count'.
+      metavar: what the help calls the value.
+      text: its help, to which the default is added.
+      type: reads the value.
+      default: None or '' is not shown.
+    """
+    if default not in (None, ""):
+      text = f"{text} (default: {default})"
+    self.add_argument(
+      flag, metavar=metavar, type=type, default=default, help=text
+    )
+
+  def add_config(self, *, required: bool = True) -> None:
+    """Adds `--config`, for `files.load_config`."""
+    self.add_argument(
+      "--config",
+      metavar="NAME[:ARG]",
+      required=required,
+      help="experiment: a name in configs, or a path, FILE.py[:ARG]",
+    )
 
   def add_overrides(self, text: str = "changes a field of the config") -> None:
     """Adds overrides as the last positional arguments, `overrides`."""
@@ -110,6 +143,11 @@ def command(name: str) -> str:
     return f"mn-jax {name}"
   module = "main" if name == "train" else f"tools.{name.replace('-', '_')}"
   return f"python -m mn_jax.{module}"
+
+
+def file_path(text: str) -> pathlib.Path:
+  """Reads a path as an argument; ~ is the home folder."""
+  return pathlib.Path(text).expanduser()
 
 
 def number(

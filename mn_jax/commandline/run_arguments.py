@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import overrides
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.deploy import predictor
@@ -33,20 +33,18 @@ def parser(name: str, *, description: str, example: str) -> Parser:
   made.add_argument(
     "--workdir",
     metavar="DIR",
+    type=file_path,
     required=True,
     help="folder of a finished or stopped run",
   )
-  made.add_argument(
-    "--step",
-    metavar="STEP",
-    type=int,
-    help="step of the checkpoint (default: the best one)",
+  made.option(
+    "--step", "STEP", "step of the checkpoint (default: the best one)", type=int
   )
-  made.add_argument(
+  made.option(
     "--batch-size",
-    metavar="SIZE",
+    "SIZE",
+    "images per batch (default: as the run evaluated)",
     type=count,
-    help="images per batch (default: as the run evaluated)",
   )
   return made
 
@@ -105,7 +103,7 @@ def open_run(args: argparse.Namespace) -> reopen.SavedRun:
   """
   allocator.keep_freed_memory()
   run = reopen.open_run(
-    pathlib.Path(args.workdir).expanduser(),
+    args.workdir,
     step=args.step,
     batch_size=args.batch_size,
     **places(args.overrides),
@@ -133,7 +131,9 @@ def output_folder(path: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def output_picture(output: str | None, default: pathlib.Path) -> pathlib.Path:
+def output_picture(
+  output: pathlib.Path | None, default: pathlib.Path
+) -> pathlib.Path:
   """Returns the path of a picture, once it is known that it can be written.
 
   Args:
@@ -143,7 +143,7 @@ def output_picture(output: str | None, default: pathlib.Path) -> pathlib.Path:
   Raises:
     InputError: if that is no .png, or its folder cannot be written.
   """
-  path = pathlib.Path(output or default).expanduser()
+  path = output or default
   if path.suffix.lower() != ".png" or path.is_dir():
     raise InputError(f"--output: got {str(path)!r}; valid: a file called *.png")
   output_folder(path.parent)

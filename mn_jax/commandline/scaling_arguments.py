@@ -4,7 +4,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 
-from mn_jax.commandline.parser import Parser, number
+from mn_jax.commandline.parser import Parser, file_path, number
 from mn_jax.parallel import accelerators
 from mn_jax.perf.scaling import points
 
@@ -47,12 +47,7 @@ def add_verbs(parser: Parser) -> None:
 
 
 def _add_config(parser: Parser) -> None:
-  parser.add_argument(
-    "--config",
-    metavar="NAME[:ARG]",
-    required=True,
-    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
-  )
+  parser.add_config()
 
 
 def _add_measure(parser: Parser) -> None:
@@ -89,42 +84,42 @@ def _add_measure(parser: Parser) -> None:
     "set lives on the devices; real: every batch is gathered from the decoded "
     "images and sent (default: all)",
   )
-  parser.add_argument(
+  parser.option(
     "--batch-per-device",
-    metavar="N",
+    "N",
+    "batch size of weak scaling (default: train.batch_size)",
     type=_count,
-    help="batch size of weak scaling (default: train.batch_size)",
   )
-  parser.add_argument(
+  parser.option(
     "--global-batch",
-    metavar="N",
+    "N",
+    "batch size of strong scaling (default: train.batch_size)",
     type=_count,
-    help="batch size of strong scaling (default: train.batch_size)",
   )
-  parser.add_argument(
+  parser.option(
     "--steps",
-    metavar="N",
+    "N",
+    "timed steps of a point; batches are gathered ahead, so that few "
+    "steps hide waiting for data",
     type=_count,
     default=30,
-    help="timed steps of a point; batches are gathered ahead, so that few "
-    "steps hide waiting for data (default: 30)",
   )
-  parser.add_argument(
-    "--repeats",
-    metavar="N",
-    type=_count,
-    default=3,
-    help="measurements of every point (default: 3)",
+  parser.option(
+    "--repeats", "N", "measurements of every point", type=_count, default=3
   )
-  parser.add_argument(
+  parser.option(
     "--timeout",
-    metavar="SECONDS",
+    "SECONDS",
+    "after which a point is given up",
     type=_count,
     default=1800,
-    help="after which a point is given up (default: 1800)",
   )
   parser.add_argument(
-    "--output", metavar="DIR", required=True, help="folder of the points"
+    "--output",
+    metavar="DIR",
+    type=file_path,
+    required=True,
+    help="folder of the points",
   )
   parser.add_overrides()
 
@@ -146,12 +141,11 @@ def _add_plan(parser: Parser) -> None:
     required=True,
     help="counts of chips, such as 1,4,16 or 1-256 (powers of two)",
   )
-  parser.add_argument(
+  parser.option(
     "--batch-per-chip",
-    metavar="N|largest",
+    "N|largest",
+    "of weak scaling: images per step, or the most that fit (default: largest)",
     type=_batch,
-    help="of weak scaling: images per step, or the most that fit (default: "
-    "largest)",
   )
   parser.add_argument(
     "--scaling",
@@ -159,15 +153,19 @@ def _add_plan(parser: Parser) -> None:
     default="weak",
     help="strong divides the config's train.batch_size (default: weak)",
   )
-  parser.add_argument(
+  parser.option(
     "--compile-counts",
-    metavar="N,...",
-    type=counts,
-    help="weak scaling: those of --counts whose programs are compiled; the "
+    "N,...",
+    "weak scaling: those of --counts whose programs are compiled; the "
     "others take that of the nearest (default: all)",
+    type=counts,
   )
   parser.add_argument(
-    "--output", metavar="DIR", required=True, help="folder of plan.json"
+    "--output",
+    metavar="DIR",
+    type=file_path,
+    required=True,
+    help="folder of plan.json",
   )
   parser.add_overrides()
 
@@ -176,18 +174,21 @@ def _add_report(parser: Parser) -> None:
   parser.add_argument(
     "folders",
     metavar="FOLDER",
+    type=file_path,
     nargs="+",
     help="output folders of measure and plan, in any mix",
   )
-  parser.add_argument(
+  parser.option(
     "--output",
-    metavar="DIR",
-    help="folder of the page (default: report in the first FOLDER)",
+    "DIR",
+    "folder of the page (default: report in the first FOLDER)",
+    type=file_path,
   )
-  parser.add_argument(
+  parser.option(
     "--markdown",
-    metavar="FILE.md",
-    help="also write this page, with its plots in a folder beside it",
+    "FILE.md",
+    "also write this page, with its plots in a folder beside it",
+    type=file_path,
   )
   parser.add_argument(
     "--price",

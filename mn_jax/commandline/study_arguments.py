@@ -17,18 +17,15 @@ def parser(name: str, *, description: str, example: str, seeds: int) -> Parser:
     seeds: default of `--seeds`.
   """
   made = Parser(command(name), description=description, example=example)
-  made.add_argument(
-    "--workdir",
-    metavar="DIR",
-    default="",
-    help="folder of all runs (default: runs/NAME)",
+  made.option(
+    "--workdir", "DIR", "folder of all runs (default: runs/NAME)", default=""
   )
-  made.add_argument(
+  made.option(
     "--seeds",
-    metavar="COUNT",
+    "COUNT",
+    "seeds per row, from 0",
     type=number(int, 1),
     default=seeds,
-    help=f"seeds per row, from 0 (default: {seeds})",
   )
   made.add_argument(
     "--collect", action="store_true", help="run nothing, only gather results"
@@ -43,11 +40,8 @@ def add_sample_and_index(parser: Parser) -> None:
     action="store_true",
     help="run in seconds on the embedded sample; numbers mean nothing",
   )
-  parser.add_argument(
-    "--index",
-    metavar="K",
-    type=int,
-    help="run only the K-th, from 0, for an array of jobs",
+  parser.option(
+    "--index", "K", "run only the K-th, from 0, for an array of jobs", type=int
   )
 
 

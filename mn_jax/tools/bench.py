@@ -17,13 +17,12 @@ Ctrl-C.
 import argparse
 import json
 import os
-import pathlib
 import signal
 import sys
 from collections.abc import Sequence
 
 from mn_jax.commandline import program
-from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import Config, files
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -57,36 +56,35 @@ def _parser() -> Parser:
   )
   _add_case(parser)
   _add_peers(parser)
-  parser.add_argument(
+  parser.option(
     "--repeats",
-    metavar="COUNT",
-    type=number(int, 0),
-    help="timed repeats (default: 11 of networks, 7 of operations, 3 of the "
+    "COUNT",
+    "timed repeats (default: 11 of networks, 7 of operations, 3 of the "
     "input path)",
+    type=number(int, 0),
   )
-  parser.add_argument(
-    "--config",
-    metavar="NAME[:ARG]",
-    help="experiment of --of=input and --of=run",
+  parser.option(
+    "--config", "NAME[:ARG]", "experiment of --of=input and --of=run"
   )
-  parser.add_argument(
+  parser.option(
     "--images",
-    metavar="COUNT",
+    "COUNT",
+    "--of=input: images to decode",
     type=number(int, 1),
     default=1000,
-    help="--of=input: images to decode (default: 1000)",
   )
-  parser.add_argument(
+  parser.option(
     "--gathered",
-    metavar="COUNT",
+    "COUNT",
+    "--of=input: images to gather into batches",
     type=number(int, 1),
     default=200_000,
-    help="--of=input: images to gather into batches (default: 200000)",
   )
-  parser.add_argument(
+  parser.option(
     "--table",
-    metavar="FILE.md",
-    help="page to write, with all of --cases that are not measured yet",
+    "FILE.md",
+    "page to write, with all of --cases that are not measured yet",
+    type=file_path,
   )
   parser.add_argument(
     "--cases",
@@ -94,11 +92,11 @@ def _parser() -> Parser:
     default="cpu",
     help="what the page of --table reports (default: cpu)",
   )
-  parser.add_argument(
+  parser.option(
     "--only",
-    metavar="TEXT",
+    "TEXT",
+    "measure cases with this in their flags; none: only write the page",
     default="",
-    help="measure cases with this in their flags; none: only write the page",
   )
   parser.add_argument(
     "--json", action="store_true", help="print JSON instead of tables"
@@ -116,19 +114,15 @@ def _add_case(parser: Parser) -> None:
     default="mobilenet_v1",
     help="network (default: mobilenet_v1)",
   )
-  parser.add_argument(
+  parser.option(
     "--resolution",
-    metavar="PIXELS",
+    "PIXELS",
+    "input height and width",
     type=number(int, 1),
     default=50,
-    help="input height and width (default: 50)",
   )
-  parser.add_argument(
-    "--batch-size",
-    metavar="SIZE",
-    type=number(int, 1),
-    default=32,
-    help="images per step (default: 32)",
+  parser.option(
+    "--batch-size", "SIZE", "images per step", type=number(int, 1), default=32
   )
   parser.add_argument(
     "--mode",
@@ -142,12 +136,8 @@ def _add_case(parser: Parser) -> None:
     default="float32",
     help="dtype of computation (default: float32)",
   )
-  parser.add_argument(
-    "--classes",
-    metavar="COUNT",
-    type=number(int, 2),
-    default=2,
-    help="number of logits (default: 2)",
+  parser.option(
+    "--classes", "COUNT", "number of logits", type=number(int, 2), default=2
   )
 
 
@@ -160,12 +150,12 @@ def _add_peers(parser: Parser) -> None:
     default=(),
     help=f"one or more of {', '.join(comparison.PEERS)}",
   )
-  parser.add_argument(
+  parser.option(
     "--peer-python",
-    metavar="FILE",
-    default="",
-    help="interpreter of all peers (default: $MN_JAX_PEER_PYTHON for those "
+    "FILE",
+    "interpreter of all peers (default: $MN_JAX_PEER_PYTHON for those "
     "with torch, this one for the others)",
+    default="",
   )
   parser.add_argument(
     "--skip-missing",
@@ -185,20 +175,19 @@ def _add_peers(parser: Parser) -> None:
     default="auto",
     help="layout of images in torch; auto: on for GPUs, the faster one on CPUs",
   )
-  parser.add_argument(
+  parser.option(
     "--steps-per-repeat",
-    metavar="COUNT",
+    "COUNT",
+    "steps between two waits for the device",
     type=number(int, 1),
     default=1,
-    help="steps between two waits for the device (default: 1)",
   )
-  parser.add_argument(
+  parser.option(
     "--timeout",
-    metavar="SECONDS",
+    "SECONDS",
+    "limit of a side process that does not answer",
     type=number(float, 1),
     default=_TIMEOUT,
-    help="limit of a side process that does not answer (default: "
-    f"{_TIMEOUT:g})",
   )
 
 
@@ -311,7 +300,7 @@ def _write_page(args: argparse.Namespace) -> None:
     "--timeout": (args.timeout, _TIMEOUT),
   }
   suite.run(
-    pathlib.Path(args.table).expanduser(),
+    args.table,
     args.cases,
     Console(),
     only=args.only,

@@ -61,18 +61,9 @@ def _parser() -> Parser:
     example="--config=idc_v2 --folds=5",
     seeds=1,
   )
-  parser.add_argument(
-    "--config",
-    metavar="NAME[:ARG]",
-    required=True,
-    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
-  )
-  parser.add_argument(
-    "--folds",
-    metavar="COUNT",
-    type=int,
-    default=5,
-    help="number of folds; 0: one per group (default: 5)",
+  parser.add_config()
+  parser.option(
+    "--folds", "COUNT", "number of folds; 0: one per group", type=int, default=5
   )
   parser.add_overrides()
   return parser

@@ -5,14 +5,13 @@ TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 """
 
 import json
-import pathlib
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser
+from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
@@ -36,12 +35,12 @@ def _parser() -> Parser:
     example="--workdir=runs/idc_v1",
   )
   run_arguments.add_part(parser, default="test")
-  parser.add_argument(
+  parser.option(
     "--count",
-    metavar="COUNT",
+    "COUNT",
+    "largest number of images, sampled from the part",
     type=run_arguments.count,
     default=2000,
-    help="largest number of images, sampled from the part (default: 2000)",
   )
   parser.add_argument(
     "--layer",
@@ -49,17 +48,18 @@ def _parser() -> Parser:
     default="pooled",
     help="feature map, pooled to a vector (default: pooled, the last one)",
   )
-  parser.add_argument(
+  parser.option(
     "--seed",
-    metavar="SEED",
+    "SEED",
+    "seed of the sampled images and of t-SNE",
     type=run_arguments.seed,
     default=0,
-    help="seed of the sampled images and of t-SNE (default: 0)",
   )
-  parser.add_argument(
+  parser.option(
     "--output",
-    metavar="DIR",
-    help="folder of the files (default: WORKDIR/inspect/embedding)",
+    "DIR",
+    "folder of the files (default: WORKDIR/inspect/embedding)",
+    type=file_path,
   )
   run_arguments.add_places(parser)
   return parser
@@ -122,7 +122,7 @@ def _embed(argv: Sequence[str] | None) -> None:
   if args.layer not in names:
     raise InputError(f"--layer: got {args.layer!r}; valid: {', '.join(names)}")
   folder = run_arguments.output_folder(
-    pathlib.Path(args.output or run.path / "inspect" / "embedding").expanduser()
+    args.output or run.path / "inspect" / "embedding"
   )
   console = console_lib.Console()
   with console.counting("decoding", "images") as progress:

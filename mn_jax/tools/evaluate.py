@@ -13,13 +13,12 @@ import dataclasses
 import functools
 import json
 import math
-import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser
+from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.data.datasets import registry
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
@@ -67,12 +66,13 @@ def _parser() -> Parser:
   )
   run_arguments.add_part(parser, default="val")
   parser.add_argument("--json", action="store_true", help="print JSON")
-  parser.add_argument(
+  parser.option(
     "--output",
-    metavar="FILE.npz",
-    help="write predictions, as in a run's folder `predictions`: ids (rows of "
+    "FILE.npz",
+    "write predictions, as in a run's folder `predictions`: ids (rows of "
     "the packed images), names, groups, labels, logits (after --recalibrate "
     "and --temperature-from-val), losses, classes",
+    type=file_path,
   )
   parser.add_argument(
     "--intervals",
@@ -82,11 +82,11 @@ def _parser() -> Parser:
   parser.add_argument(
     "--by-group", action="store_true", help="accuracy of the worst groups"
   )
-  parser.add_argument(
+  parser.option(
     "--recalibrate",
-    metavar="N",
+    "N",
+    "recompute BatchNorm's running statistics from N training images",
     type=run_arguments.count,
-    help="recompute BatchNorm's running statistics from N training images",
   )
   parser.add_argument(
     "--temperature-from-val",
@@ -108,9 +108,8 @@ def _parser() -> Parser:
 
 def _evaluate(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
-  output = None
-  if args.output is not None:
-    output = pathlib.Path(args.output).expanduser()
+  output = args.output
+  if output is not None:
     run_arguments.output_folder(output.parent)
   run = run_arguments.open_run(args)
   _check(args, run.config.data.name)

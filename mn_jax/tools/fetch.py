@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Sequence
 
 from mn_jax.commandline import program
-from mn_jax.commandline.parser import Parser, command
+from mn_jax.commandline.parser import Parser, command, file_path
 from mn_jax.data import store
 from mn_jax.data.acquire.download import (
   check_hash,
@@ -143,18 +143,18 @@ def _parser() -> Parser:
     "--no-top", action="store_true", help="fetch the file without classifier"
   )
   parser.add_argument("--url", help="address of any other file of weights")
-  parser.add_argument("--sha256", metavar="HEX", help="checksum of the file")
-  parser.add_argument(
+  parser.option("--sha256", "HEX", "checksum of the file")
+  parser.option(
     "--output",
-    metavar="FILE",
-    type=pathlib.Path,
-    help="file to write (default: its own name in CACHE_DIR/weights)",
+    "FILE",
+    "file to write (default: its own name in CACHE_DIR/weights)",
+    type=file_path,
   )
-  parser.add_argument(
+  parser.option(
     "--cache-dir",
-    metavar="DIR",
+    "DIR",
+    "folder of downloads (default: $MN_JAX_CACHE or ~/.cache/mn_jax)",
     default="",
-    help="folder of downloads (default: $MN_JAX_CACHE or ~/.cache/mn_jax)",
   )
   return parser
 

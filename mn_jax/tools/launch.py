@@ -168,22 +168,15 @@ def _parser() -> Parser:
 
 
 def _add_arguments(parser: Parser, engine: _Engine) -> None:
-  parser.add_argument(
-    "--config",
-    metavar="NAME[:ARG]",
-    required=True,
-    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
-  )
+  parser.add_config()
   parser.add_argument(
     "--workdir",
     metavar="DIR",
     required=True,
     help="folder of the run, which all machines see",
   )
-  parser.add_argument(
-    "--name",
-    metavar="TEXT",
-    help="id of the run (default: the last part of --workdir)",
+  parser.option(
+    "--name", "TEXT", "id of the run (default: the last part of --workdir)"
   )
   for option in (*engine.options, *_SHARED):
     field = _OPTIONS[option]

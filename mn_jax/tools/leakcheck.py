@@ -85,34 +85,27 @@ def _parser() -> Parser:
     description="Look for groups and images that parts of a split share.",
     example="--config=idc_v1:sample",
   )
-  parser.add_argument(
-    "--config",
-    metavar="NAME[:ARG]",
-    required=True,
-    help="experiment: a name in configs, or the path of a file, FILE.py[:ARG]",
-  )
-  parser.add_argument(
+  parser.add_config()
+  parser.option(
     "--max-distance",
-    metavar="BITS",
+    "BITS",
+    "near duplicates: largest Hamming distance of the 64-bit perceptual hashes",
     type=number(int, 0, 32),
     default=6,
-    help="near duplicates: largest Hamming distance of the 64-bit perceptual "
-    "hashes (default: 6)",
   )
-  parser.add_argument(
+  parser.option(
     "--min-correlation",
-    metavar="R",
+    "R",
+    "near duplicates: smallest correlation of the thumbnails",
     type=number(float, -1, 1),
     default=0.97,
-    help="near duplicates: smallest correlation of the thumbnails (default: "
-    "0.97)",
   )
-  parser.add_argument(
+  parser.option(
     "--shown",
-    metavar="COUNT",
+    "COUNT",
+    "examples of each kind that are named",
     type=number(int, 0),
     default=5,
-    help="examples of each kind that are named (default: 5)",
   )
   parser.add_argument(
     "--json", action="store_true", help="print JSON, with all pairs by name"

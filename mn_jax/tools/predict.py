@@ -11,7 +11,6 @@ import csv
 import itertools
 import json
 import os
-import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +18,7 @@ import numpy as np
 
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -80,23 +79,24 @@ def _parser() -> Parser:
   parser.add_argument(
     "paths", nargs="+", metavar="PATH", help="images and folders of images"
   )
-  parser.add_argument(
+  parser.option(
     "--workdir",
-    metavar="DIR",
-    help="folder of a run, whose best checkpoint is used",
+    "DIR",
+    "folder of a run, whose best checkpoint is used",
+    type=file_path,
   )
-  parser.add_argument("--model", metavar="NAME", help="name of the network")
-  parser.add_argument(
+  parser.option("--model", "NAME", "name of the network")
+  parser.option(
     "--weights",
-    metavar="FILE",
-    help="its weights: .h5 of Keras Applications, or .safetensors of timm or "
+    "FILE",
+    "its weights: .h5 of Keras Applications, or .safetensors of timm or "
     "torchvision",
   )
-  parser.add_argument(
+  parser.option(
     "--width",
-    metavar="FACTOR",
+    "FACTOR",
+    "width multiplier of these weights (default: 1)",
     type=number(float, 0.01, 4),
-    help="width multiplier of these weights (default: 1)",
   )
   parser.add_argument(
     "--minimalistic",
@@ -109,19 +109,19 @@ def _parser() -> Parser:
     default="csv",
     help="format of the output (default: csv)",
   )
-  parser.add_argument(
+  parser.option(
     "--top",
-    metavar="COUNT",
+    "COUNT",
+    "classes per image, most probable first",
     type=run_arguments.count,
     default=5,
-    help="classes per image, most probable first (default: 5)",
   )
-  parser.add_argument(
+  parser.option(
     "--batch-size",
-    metavar="SIZE",
+    "SIZE",
+    "images per batch",
     type=run_arguments.count,
     default=32,
-    help="images per batch (default: 32)",
   )
   run_arguments.add_precision(
     parser, "that of the run's training; float32 with --weights"
@@ -150,7 +150,7 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
     )
   if args.workdir:
     return predictor.from_workdir(
-      pathlib.Path(args.workdir).expanduser(),
+      args.workdir,
       precision=args.precision,
       batch_size=args.batch_size,
     )

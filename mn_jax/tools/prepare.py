@@ -247,41 +247,40 @@ def _parser() -> Parser:
     metavar="DATASET",
     help=f"one of: {', '.join(registry.DATASETS)}",
   )
-  parser.add_argument(
+  parser.option(
     "--source",
-    metavar="SOURCE",
-    default="",
-    help="web, kaggle or tfds, where the data set has such a source; or the "
+    "SOURCE",
+    "web, kaggle or tfds, where the data set has such a source; or the "
     "path of a copy: a folder, a zip or tar archive, a folder that TFDS "
     "prepared (default: as before, or the data set's first source)",
-  )
-  parser.add_argument(
-    "--cache-dir",
-    metavar="DIR",
     default="",
-    help="folder of downloads and packed images (default: $MN_JAX_CACHE or "
+  )
+  parser.option(
+    "--cache-dir",
+    "DIR",
+    "folder of downloads and packed images (default: $MN_JAX_CACHE or "
     "~/.cache/mn_jax; for training, data.cache_dir=DIR)",
+    default="",
   )
-  parser.add_argument(
+  parser.option(
     "--image-size",
-    metavar="PIXELS",
+    "PIXELS",
+    "height and width (default: those of the data set's images)",
     type=int,
-    help="height and width (default: those of the data set's images)",
   )
-  parser.add_argument(
+  parser.option(
     "--other-sizes",
-    metavar="HOW",
-    help="images of another size: resize squeezes them to the square, crop "
+    "HOW",
+    "images of another size: resize squeezes them to the square, crop "
     "takes the middle, drop leaves them out (default: as is usual for the data "
     "set)",
   )
-  parser.add_argument(
+  parser.option(
     "--max-unreadable",
-    metavar="SHARE",
+    "SHARE",
+    "largest share of unreadable files that is tolerated",
     type=float,
     default=default,
-    help="largest share of unreadable files that is tolerated (default: "
-    f"{default:g})",
   )
   return parser
 

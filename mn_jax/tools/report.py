@@ -11,7 +11,7 @@ import webbrowser
 from collections.abc import Sequence
 
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser, command
+from mn_jax.commandline.parser import Parser, command, file_path
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator, compile_cache
@@ -45,19 +45,21 @@ def _parser() -> Parser:
     help="folder of a finished run or of a study; FILE.py of a study means "
     "runs/FILE",
   )
-  parser.add_argument(
+  parser.option(
     "--output",
-    metavar="DIR",
-    help="folder of the files (default: FOLDER/report)",
+    "DIR",
+    "folder of the files (default: FOLDER/report)",
+    type=file_path,
   )
   parser.add_argument(
     "--open", action="store_true", help="show the page in a browser"
   )
-  parser.add_argument(
+  parser.option(
     "--reproduction",
-    metavar="FILE.md",
-    help="instead, write the published numbers of configs/papers beside those "
+    "FILE.md",
+    "instead, write the published numbers of configs/papers beside those "
     "of docs/results",
+    type=file_path,
   )
   parser.add_argument(
     "--numbers",
@@ -130,7 +132,7 @@ def _report(argv: Sequence[str] | None) -> None:
     raise InputError("got both or neither; valid: FOLDER or --reproduction")
   console = Console()
   if args.reproduction:
-    _reproduce(pathlib.Path(args.reproduction).expanduser(), console)
+    _reproduce(args.reproduction, console)
     return
   folder = _folder(args.folder)
   results = None
@@ -139,9 +141,7 @@ def _report(argv: Sequence[str] | None) -> None:
     firsts = [runs[0] for runs in analyses.values() if runs]
   else:
     firsts = [run_analysis.analyze(folder)]
-  output = run_arguments.output_folder(
-    pathlib.Path(args.output or folder / "report").expanduser()
-  )
+  output = run_arguments.output_folder(args.output or folder / "report")
   inspections = _inspect(args, firsts, console)
   numbers = run_report.numbers(firsts, inspections)
   if results is None:

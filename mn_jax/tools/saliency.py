@@ -15,7 +15,7 @@ import scipy.special
 
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser, number
+from mn_jax.commandline.parser import Parser, file_path, number
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
 from mn_jax.observe import inspection_figures
@@ -44,12 +44,12 @@ def _parser() -> Parser:
     "paths", nargs="*", metavar="IMAGE", help="images and folders of images"
   )
   run_arguments.add_part(parser, default="test")
-  parser.add_argument(
+  parser.option(
     "--count",
-    metavar="COUNT",
+    "COUNT",
+    "images sampled from the part",
     type=number(int, 1, _MAX_IMAGES),
     default=8,
-    help="images sampled from the part (default: 8)",
   )
   parser.add_argument(
     "--methods",
@@ -91,10 +91,11 @@ def _parser() -> Parser:
     default=default.baseline,
     help="baseline of integrated_gradients, 0 black to 255 white (default: 0)",
   )
-  parser.add_argument(
+  parser.option(
     "--output",
-    metavar="FILE.png",
-    help="picture to write (default: WORKDIR/inspect/saliency.png)",
+    "FILE.png",
+    "picture to write (default: WORKDIR/inspect/saliency.png)",
+    type=file_path,
   )
   run_arguments.add_places(parser)
   return parser

@@ -9,7 +9,6 @@ stopped by Ctrl-C; the same command resumes.
 """
 
 import argparse
-import pathlib
 import shlex
 import signal
 import sys
@@ -59,7 +58,7 @@ def _parser() -> Parser:
 def _measure(
   args: argparse.Namespace, config: Config, line: str, console: Console
 ) -> list[points.Point]:
-  output = run_arguments.output_folder(pathlib.Path(args.output).expanduser())
+  output = run_arguments.output_folder(args.output)
   series = points.Series(
     scalings=args.scaling,
     inputs=args.input,
@@ -95,7 +94,7 @@ def _plan(args: argparse.Namespace, config: Config, console: Console) -> None:
     batch_per_chip=args.batch_per_chip,
     scaling=args.scaling,
     compile_counts=args.compile_counts,
-    output=run_arguments.output_folder(pathlib.Path(args.output).expanduser()),
+    output=run_arguments.output_folder(args.output),
     console=console,
   )
 
@@ -104,13 +103,12 @@ def _report(args: argparse.Namespace, line: str, console: Console) -> None:
   # Matplotlib is slow to import, and the other verbs need it not.
   from mn_jax.perf.scaling.report import report
 
-  folders = [pathlib.Path(folder).expanduser() for folder in args.folders]
-  markdown = args.markdown and pathlib.Path(args.markdown).expanduser()
+  markdown = args.markdown
   if markdown and markdown.suffix != ".md":
     raise InputError(
-      f"--markdown: got {args.markdown!r}; valid: a path that ends .md"
+      f"--markdown: got {str(markdown)!r}; valid: a path that ends .md"
     )
-  results = report.read(folders)
+  results = report.read(args.folders)
   prices = dict(args.price)
   report.check_prices(results, prices)
   if markdown:
@@ -118,7 +116,7 @@ def _report(args: argparse.Namespace, line: str, console: Console) -> None:
   report.write(
     results,
     output=run_arguments.output_folder(
-      pathlib.Path(args.output or folders[0] / "report").expanduser()
+      args.output or args.folders[0] / "report"
     ),
     markdown=markdown,
     prices=prices,

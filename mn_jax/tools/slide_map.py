@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser
+from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.explain import slide
@@ -47,10 +47,11 @@ def _parser() -> Parser:
     metavar="NAME",
     help="class of the probability (default: the positive class)",
   )
-  parser.add_argument(
+  parser.option(
     "--output",
-    metavar="FILE.png",
-    help="picture to write (default: WORKDIR/inspect/slide_NAME.png)",
+    "FILE.png",
+    "picture to write (default: WORKDIR/inspect/slide_NAME.png)",
+    type=file_path,
   )
   run_arguments.add_places(parser)
   return parser

@@ -37,22 +37,22 @@ def _parser() -> Parser:
     help="study: a name in configs/studies, or the path of a file",
   )
   study_arguments.add_sample_and_index(parser)
-  parser.add_argument(
+  parser.option(
     "--only",
-    metavar="NAMES",
+    "NAMES",
+    "members to run, separated by commas (default: all)",
     default="",
-    help="members to run, separated by commas (default: all)",
   )
   parser.add_argument(
     "--replicas",
     action="store_true",
     help="train the seeds of a member in one program; --index counts members",
   )
-  parser.add_argument(
+  parser.option(
     "--weights",
-    metavar="DIR",
+    "DIR",
+    "folder of published weights (default: where tools.fetch puts them)",
     default="",
-    help="folder of published weights (default: where tools.fetch puts them)",
   )
   parser.add_overrides("changes a field of every member")
   return parser

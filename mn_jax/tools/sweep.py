@@ -33,11 +33,11 @@ def _parser() -> Parser:
     help="sweep: a name in configs/sweeps, or the path of a file",
   )
   study_arguments.add_sample_and_index(parser)
-  parser.add_argument(
+  parser.option(
     "--config",
-    metavar="NAME[:ARG]",
+    "NAME[:ARG]",
+    "experiment (default: that of the sweep)",
     default="",
-    help="experiment (default: that of the sweep)",
   )
   parser.add_overrides("changes a field of every point")
   return parser
