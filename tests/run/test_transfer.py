@@ -1,17 +1,18 @@
 """What training changes of pretrained weights, and what it leaves alone."""
 
+import dataclasses
+
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
 
 from mn_jax.models import registry, variables
+from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
+from mn_jax.run import outputs
 from mn_jax.train import state as state_lib
 from tests import toy_transfer as toy
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
 
 # Adam divides small gradients by themselves, and so makes rounding visible.
 SGD = {
@@ -44,8 +45,8 @@ def flat(tree):
   }
 
 
-def moved(before, after):
-  """The paths of what differs."""
+def differences(before, after):
+  """The paths of the arrays that differ."""
   before, after = flat(before), flat(after)
   assert before.keys() == after.keys()
   return {p for p in before if not np.array_equal(before[p], after[p])}
@@ -61,25 +62,25 @@ def optimized(state):
 
 def test_fine_tuning_starts_from_the_file(two_classes):
   path, tensors = two_classes
-  experiment = toy.build(
-    toy.load(model__weights=path, model__transfer="fine_tune")
-  )
-  state = experiment.initial_state
+  setup = toy.build(toy.load(model__weights=path, model__transfer="fine_tune"))
+  state = setup.initial_state
   params, stats = flat(state.params), flat(state.batch_stats)
   for name, value in tensors.items():
-    found = params if name in params else stats
-    np.testing.assert_array_equal(found.pop(name), value, name)
-  # Nothing else but the weights of the averages, which a training made.
+    collection = params if name in params else stats
+    np.testing.assert_array_equal(collection.pop(name), value, name)
+  # Nothing else but the weights of the running statistics.
   assert params == {}
   assert {path.split("/")[-1] for path in stats} == {"weight"}
   assert all(value == 1 for value in stats.values())
-  assert experiment.network.conventions.padding == "end"
-  assert not experiment.cached_features
+  assert setup.network.conventions.padding == "end"
+  assert not setup.cached_features
 
 
 @pytest.mark.parametrize("head", ["own", "gap_128_64"])
 @pytest.mark.parametrize("classes", [2, 5])
-def test_a_new_head_is_drawn_from_the_seed(weights, two_classes, head, classes):
+def test_a_new_head_is_initialised_from_the_seed(
+  weights, two_classes, head, classes, capsys
+):
   """That is every head but the network's own with as many classes."""
   config = toy.load(
     model__weights=weights if classes == 5 else two_classes[0],
@@ -88,21 +89,23 @@ def test_a_new_head_is_drawn_from_the_seed(weights, two_classes, head, classes):
     train__ema_decay=0.5,
     seed=3,
   )
-  experiment = toy.build(config)
-  state = experiment.initial_state
-  drawn = variables.initial_values(registry.build(experiment.network), 32, 3)
-  same = not moved(drawn["params"]["head"], state.params["head"])
+  setup = toy.build(config)
+  state = setup.initial_state
+  random = variables.initial_values(registry.build(setup.network), 32, 3)
+  same = not differences(random["params"]["head"], state.params["head"])
   assert same == ((head, classes) != ("own", 2))
-  assert len(moved(drawn["params"]["backbone"], state.params["backbone"])) > 20
-  assert not moved(state.params, state.ema_params)
-  assert experiment.num_params == sum(
-    x.size for x in flat(state.params).values()
-  )
+  changed = differences(random["params"]["backbone"], state.params["backbone"])
+  assert len(changed) > 20
+  assert not differences(state.params, state.ema_params)
+  assert setup.num_params == sum(x.size for x in flat(state.params).values())
+  outputs.print_network(Console(), setup, seeds=(3,))
+  layer = "new logits" if same else "its last layer too"
+  printed = capsys.readouterr().out
+  assert f"fine_tune; head: {head}, {layer}\n" in printed
+  assert "features" not in printed
 
 
-@pytest.fixture(scope="module")
-def ruled(weights):
-  """(config, state before, state after six steps) with rules for blocks."""
+def test_rules_freeze_some_blocks_and_slow_others(weights, tmp_path):
   config = toy.load(
     model__weights=weights,
     model__transfer="fine_tune",
@@ -114,34 +117,26 @@ def ruled(weights):
       ".* wd=0",
     ),
   )
-  experiment = toy.build(config)
-  with jax.numpy_dtype_promotion("standard"):
-    after, _ = toy.steps(experiment, 6)
-  return config, jax.device_get(experiment.initial_state), after
-
-
-def test_rules_freeze_some_blocks_and_slow_others(ruled):
-  _, before, after = ruled
+  setup = toy.build(config)
+  before, (after, _) = setup.initial_state, toy.steps(setup, 6)
   names = ("stem", "block0", "block1", "block2")
   frozen = tuple(f"backbone/{name}/" for name in names)
   slow = tuple(f"backbone/block{i}/" for i in (3, 4, 5))
   params, stats = flat(before.params), flat(before.batch_stats)
   # Of the statistics only those of frozen blocks stay.
   moving = {path for path in stats if path.endswith(("/mean", "/var"))}
-  assert moved(before.batch_stats, after.batch_stats) == {
+  assert differences(before.batch_stats, after.batch_stats) == {
     path for path in moving if not path.startswith(frozen)
   }
   trained = {path for path in params if not path.startswith(frozen + slow)}
-  assert moved(before.params, after.params) == trained
-  assert moved(before.ema_params, after.ema_params) == trained
+  assert differences(before.params, after.params) == trained
+  assert differences(before.ema_params, after.ema_params) == trained
   # What has a rate of 0 has moments all the same.
   paths = optimized(after)
   assert any("block3" in path for path in paths)
   assert not any("stem" in path or "block2" in path for path in paths)
 
-
-def test_interrupted_fine_tuning_ends_the_same(ruled, tmp_path):
-  config, _, after = ruled
+  # Interrupted and resumed, it ends the same.
   assert toy.run(config, tmp_path / "run", stop_at=3)[0] is None
   summary, printed = toy.run(config, tmp_path / "run")
   assert "from step 3 of 6" in printed
@@ -182,86 +177,66 @@ def test_cached_features_train_the_same_head(weights, head):
     "model__transfer": "frozen",
     "model__head": head,
   }
-  ends = []
+  results = []
   for cached in (True, False):
-    config = toy.load(model__cache_features=cached, **options)
-    experiment = toy.build(config)
-    assert experiment.cached_features == cached
-    before = jax.device_get(experiment.initial_state)
-    after, sums = toy.steps(experiment, 3)
-    _, predictions = experiment.evaluate(after, "val")
+    setup = toy.build(toy.load(model__cache_features=cached, **options))
+    assert setup.cached_features == cached
+    before = jax.device_get(setup.initial_state)
+    after, sums = toy.steps(setup, 3)
+    _, predictions = setup.evaluate(after, "val")
     # The backbone stays to the last bit, and the optimizer knows none of it.
-    for part in ("params", "batch_stats", "ema_params"):
-      changed = moved(getattr(before, part), getattr(after, part))
+    for collection in ("params", "batch_stats", "ema_params"):
+      changed = differences(
+        getattr(before, collection), getattr(after, collection)
+      )
       assert not any(path.startswith("backbone/") for path in changed)
     head_params = {path for path in flat(after.params) if path[:4] == "head"}
-    assert moved(before.params, after.params) == head_params
+    assert differences(before.params, after.params) == head_params
     assert optimized(after)
     assert not any("backbone" in path for path in optimized(after))
     if head == "gap_128_64":
-      assert len(moved(before.batch_stats, after.batch_stats)) == 6
-    ends.append((after, sums, predictions))
-  (one, sums, predictions), (other, other_sums, other_predictions) = ends
-  # A hidden unit that rounding puts just above 0 learns from one image more.
-  close = {"rtol": 1e-5, "atol": 5e-5}
-  for a, b in zip(sums, other_sums, strict=True):
+      assert len(differences(before.batch_stats, after.batch_stats)) == 6
+    results.append((after, sums, predictions))
+  (state, sums, predictions), (expected, expected_sums, images) = results
+  for a, b in zip(sums, expected_sums, strict=True):
     assert a == pytest.approx(b, rel=1e-5)
+  # A hidden unit that rounding puts just above 0 learns from one image more.
   jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, **close),
-    (one.params, one.ema_params, one.batch_stats),
-    (other.params, other.ema_params, other.batch_stats),
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-5),
+    (state.params, state.ema_params, state.batch_stats),
+    (expected.params, expected.ema_params, expected.batch_stats),
   )
   # A head's BatchNorm divides rounding by how little these features vary.
-  for name in ("logits", "losses"):
-    np.testing.assert_allclose(
-      getattr(predictions, name),
-      getattr(other_predictions, name),
-      rtol=1e-4,
-      atol=1e-4,
+  for a, b in (
+    (predictions.logits, images.logits),
+    (predictions.losses, images.losses),
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+  mean = images.losses.mean()
+  assert predictions.losses.mean() == pytest.approx(mean, rel=1e-5)
+  np.testing.assert_array_equal(predictions.ids, images.ids)
+
+
+def test_features_are_not_cached_where_images_change(weights):
+  for augment in ({"augment__flip": "horizontal"}, {"augment__mixup": 0.2}):
+    config = toy.load(
+      model__weights=weights, model__transfer="frozen", **augment
     )
-  assert predictions.losses.mean() == pytest.approx(
-    other_predictions.losses.mean(), rel=1e-5
-  )
-  np.testing.assert_array_equal(predictions.ids, other_predictions.ids)
-
-
-@pytest.mark.parametrize(
-  "changes",
-  [
-    {"augment__flip": "horizontal"},
-    {"augment__quarter_turns": True},
-    {"augment__crop_scale": 0.5},
-    {"augment__mixup": 0.2},
-    {"model__cache_features": False},
-    {"model__transfer": "fine_tune"},
-  ],
-)
-def test_features_are_not_cached_where_they_change(weights, changes):
-  options = {"model__transfer": "frozen", **changes}
-  experiment = toy.build(toy.load(model__weights=weights, **options))
-  assert not experiment.cached_features
-  assert experiment.images.dtype == np.uint8
+    setup = toy.build(config)
+    assert not setup.cached_features
+    assert setup.images.dtype == np.uint8
 
 
 def test_utilisation_counts_what_is_computed(weights, monkeypatch):
   monkeypatch.setattr(mesh, "peak_flops", lambda: 1e12)
-  found = {}
-  for transfer, cached in (
-    ("fine_tune", True),
-    ("frozen", False),
-    ("frozen", True),
-  ):
-    experiment = toy.build(
-      toy.load(
-        model__weights=weights,
-        model__transfer=transfer,
-        model__cache_features=cached,
-      )
-    )
-    found[transfer, cached] = experiment.mfu(1e3)
-  flops = 2 * experiment.macs * 1e3 / 1e12
-  assert found == {
-    ("fine_tune", True): pytest.approx(3 * flops),
-    ("frozen", False): pytest.approx(flops),
-    ("frozen", True): None,
-  }
+  config = toy.load(model__weights=weights, model__transfer="frozen")
+  setup = toy.build(config)
+  assert setup.mfu(1e3) is None
+  frozen = dataclasses.replace(setup, cached_features=False)
+  flops = 2 * setup.macs * 1e3 / 1e12
+  assert frozen.mfu(1e3) == pytest.approx(flops)
+  model = dataclasses.replace(config.model, transfer="fine_tune")
+  trained = dataclasses.replace(
+    frozen, config=dataclasses.replace(config, model=model)
+  )
+  assert trained.mfu(1e3) == pytest.approx(3 * flops)

@@ -1,8 +1,7 @@
-"""Whole runs on pretrained weights: what they say, keep, share and refuse."""
+"""Whole runs on pretrained weights: output, cached features and refusals."""
 
 import pathlib
 
-import jax
 import pytest
 
 from mn_jax.data import store
@@ -11,9 +10,6 @@ from mn_jax.run import split_data
 from mn_jax.train import state as state_lib
 from mn_jax.weights import files
 from tests import toy_transfer as toy
-
-pytestmark = pytest.mark.usefixtures("standard_promotion")
-
 
 FROZEN = {
   "model__transfer": "frozen",
@@ -24,17 +20,16 @@ FROZEN = {
 }
 
 
-def write(folder: pathlib.Path, *, classes=5, seed=0) -> str:
-  """A file of weights."""
-  path = folder / "weights.h5"
-  toy.write_weights(path, classes=classes, seed=seed)
+def write(path: pathlib.Path, *, seed: int) -> str:
+  """Writes a file of weights with five classes; returns its path."""
+  toy.write_weights(path, classes=5, seed=seed)
   return str(path)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-  # No other file has this seed: its features are made here.
-  return write(tmp_path_factory.mktemp("weights"), seed=7)
+  # No other file has this seed: its features are computed here.
+  return write(tmp_path_factory.mktemp("weights") / "weights.h5", seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +37,7 @@ def finished(weights, tmp_path_factory):
   """(workdir, summary, what was printed) of a run on cached features."""
   workdir = tmp_path_factory.mktemp("runs") / "frozen"
   config = toy.load(model__weights=weights, **FROZEN)
-  with jax.numpy_dtype_promotion("standard"):
-    return workdir, *toy.run(config, workdir)
-
-
-@pytest.fixture
-def stopped(weights, tmp_path):
-  """(config, workdir) of a run that stopped after a step."""
-  copy = tmp_path / "copy.h5"
-  copy.write_bytes(pathlib.Path(weights).read_bytes())
-  config = toy.load(model__weights=str(copy), **FROZEN)
-  assert toy.run(config, tmp_path / "run", stop_at=1)[0] is None
-  return config, tmp_path / "run"
+  return workdir, *toy.run(config, workdir)
 
 
 def refused(config, workdir) -> str:
@@ -64,28 +48,19 @@ def refused(config, workdir) -> str:
   return str(error.value)
 
 
-def cache_with_the_data(cache, monkeypatch):
-  """A cache folder of a test's own, which finds the packed data set in it."""
-  split_data.load(toy.load().data, lambda done, total: None)
-  root = store.cache_root("")
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+  """A cache with the packed data set alone."""
+  split_data.load(toy.load().data, toy.ignore_progress)
+  root, cache = store.cache_root(""), tmp_path / "cache"
   cache.mkdir()
   for name in ("idc_sample", "packed"):
     (cache / name).symlink_to(root / name)
   monkeypatch.setenv("MN_JAX_CACHE", str(cache))
+  return cache
 
 
-@pytest.fixture
-def own_cache(monkeypatch, tmp_path):
-  """A cache that no test beside this one writes features into."""
-  cache_with_the_data(tmp_path / "cache", monkeypatch)
-
-
-def features() -> set[pathlib.Path]:
-  folder = store.cache_root("") / "features"
-  return set(folder.glob("*.npy")) if folder.exists() else set()
-
-
-def test_what_a_run_says_of_its_weights(finished, weights):
+def test_summary_and_printed_lines(finished, weights):
   workdir, summary, printed = finished
   sha256 = files.sha256(pathlib.Path(weights))
   assert summary == toy.read(workdir, "summary.json")
@@ -112,47 +87,41 @@ def test_what_a_run_says_of_its_weights(finished, weights):
   ) in printed
 
 
-@pytest.mark.parametrize(
-  ("head", "said"),
-  [("own", "own, its last layer too"), ("plain", "plain, new logits")],
-)
-def test_what_is_said_of_as_many_classes(tmp_path, head, said):
-  config = toy.load(
-    model__weights=write(tmp_path, classes=2),
-    model__transfer="fine_tune",
-    model__head=head,
-  )
-  _, printed = toy.run(config, tmp_path / "run", stop_at=0)
-  assert f"fine_tune; head: {said}\n" in printed
-  assert "features" not in printed
+def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
+  """The file of weights may move meanwhile, but not change or vanish."""
+  path, workdir = tmp_path / "weights.h5", tmp_path / "run"
+  config = toy.load(model__weights=write(path, seed=7), **FROZEN)
+  assert toy.run(config, workdir, stop_at=1)[0] is None
+  before = toy.read(workdir, "network.json")["weights"]["sha256"]
+  moved = path.rename(tmp_path / "moved.h5")
+  assert f"got {str(path)!r}, which is no file" in refused(config, workdir)
+  write(path, seed=5)
+  message = refused(config, workdir)
+  sha256 = files.sha256(path)
+  assert f"model.weights: got a file with sha256 {sha256[:16]}, but" in message
+  assert f"was started with {before[:16]}; valid: the same file" in message
+  assert toy.read(workdir, "network.json")["weights"]["sha256"] == before
 
-
-@pytest.mark.usefixtures("own_cache")
-def test_runs_share_the_features(tmp_path):
-  """Of the same images through the same backbone, whatever they train."""
-  first, other = tmp_path / "first", tmp_path / "other"
-  first.mkdir()
-  other.mkdir()
-  path = write(first, seed=3)
-  before = features()
-  for number, options in (
-    (1, {"model__weights": path}),
-    (1, {"model__weights": path, "seed": 1, "model__head": "gap_1024"}),
-    (2, {"model__weights": path, "model__resolution": 48}),
-    (3, {"model__weights": write(other, seed=4)}),
-  ):
-    toy.build(toy.load(model__transfer="frozen", **options))
-    assert len(features() - before) == number, options
-
-
-def test_interrupted_on_cached_features_ends_the_same(stopped, finished):
-  config, workdir = stopped
-  continued, printed = toy.run(config, workdir)
+  config = toy.load(model__weights=str(moved), **FROZEN)
+  summary, printed = toy.run(config, workdir)
   assert "from step 1 of 6" in printed
   assert "extracting" not in printed
-  assert continued["state_sha256"] == finished[1]["state_sha256"]
-  assert continued["test/loss"] == finished[1]["test/loss"]
+  assert summary["state_sha256"] == finished[1]["state_sha256"]
+  assert summary["test/loss"] == finished[1]["test/loss"]
   assert toy.logged(workdir) == toy.logged(finished[0])
+
+
+def test_runs_share_features(empty_cache, tmp_path):
+  """Of the same images through the same backbone, whatever they train."""
+  path = write(tmp_path / "first.h5", seed=3)
+  for count, options in (
+    (1, {"model__weights": path}),
+    (1, {"model__weights": path, "seed": 1, "model__head": "gap_1024"}),
+    (2, {"model__weights": write(tmp_path / "other.h5", seed=4)}),
+  ):
+    toy.build(toy.load(model__transfer="frozen", **options))
+    features = list((empty_cache / "features").glob("*.npy"))
+    assert len(features) == count, options
 
 
 @pytest.mark.parametrize(
@@ -161,7 +130,7 @@ def test_interrupted_on_cached_features_ends_the_same(stopped, finished):
   ["simple_cnn", pytest.param("vgg16", marks=pytest.mark.slow)],
 )
 def test_networks_without_batchnorm(tmp_path, name):
-  """There are no statistics: to train, save and go on without them."""
+  """There are no statistics: to train, save and resume without them."""
   config = toy.load(
     model__name=name,
     model__width=0.05,
@@ -169,12 +138,12 @@ def test_networks_without_batchnorm(tmp_path, name):
     train__steps=2,
     train__ema_decay=0.9,
   )
-  after, _ = toy.steps(toy.build(config), 2)
-  assert after.batch_stats == {}
+  state, _ = toy.steps(toy.build(config), 2)
+  assert state.batch_stats == {}
   _, printed = toy.run(config, tmp_path / "run", stop_at=1)
   assert "Weights" not in printed
   summary, _ = toy.run(config, tmp_path / "run")
-  assert summary["state_sha256"] == state_lib.sha256(after)
+  assert summary["state_sha256"] == state_lib.sha256(state)
   assert summary["batch_stats"] == 0
   assert summary["transfer"] == "scratch"
   assert summary["weights_sha256"] is None
@@ -182,55 +151,24 @@ def test_networks_without_batchnorm(tmp_path, name):
   assert toy.read(tmp_path / "run", "network.json")["weights"] is None
 
 
-def test_to_go_on_with_other_weights_is_refused(stopped):
-  config, workdir = stopped
-  before = toy.read(workdir, "network.json")["weights"]["sha256"]
-  toy.write_weights(pathlib.Path(config.model.weights), classes=5, seed=5)
-  now = files.sha256(pathlib.Path(config.model.weights))
-  message = refused(config, workdir)
-  assert f"model.weights: got a file with sha256 {now[:16]}, but" in message
-  assert f"was started with {before[:16]}; valid: the same file" in message
-  assert toy.read(workdir, "network.json")["weights"]["sha256"] == before
-
-
-def test_the_weights_may_move_but_not_vanish(stopped):
-  config, workdir = stopped
-  path = pathlib.Path(config.model.weights)
-  moved = path.rename(path.with_name("moved.h5"))
-  assert f"got {str(path)!r}, which is no file" in refused(config, workdir)
-  config = toy.load(model__weights=str(moved), **FROZEN)
-  _, printed = toy.run(config, workdir, stop_at=1)
-  assert "from step 1 of 6" in printed
-
-
-@pytest.fixture
-def no_data(tmp_path, monkeypatch):
-  """Nothing is read: the folder of data sets, which stays as it is."""
+def test_settings_refused_before_data_is_read(weights, tmp_path, monkeypatch):
   monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
-  yield tmp_path
-  assert not (tmp_path / "cache").exists()
-  assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-  ("transfer", "with_weights"),
-  [("scratch", True), ("fine_tune", False), ("frozen", False)],
-)
-def test_transfer_and_weights_must_agree(
-  weights, no_data, transfer, with_weights
-):
-  path = weights if with_weights else ""
-  config = toy.load(model__transfer=transfer, model__weights=path)
-  message = refused(config, no_data / "run")
-  assert f"got {transfer!r} with model.weights {path!r}; valid:" in message
-
-
-@pytest.mark.parametrize(
-  ("options", "expected"),
-  [
+  missing = "/no/such.h5"
+  for options, expected in (
+    *(
+      (
+        {"model__transfer": transfer, "model__weights": path},
+        f"got {transfer!r} with model.weights {path!r}; valid:",
+      )
+      for transfer, path in (
+        ("scratch", weights),
+        ("fine_tune", ""),
+        ("frozen", ""),
+      )
+    ),
     (
-      {"model__weights": "/no/such.h5", "model__transfer": "frozen"},
-      "model.weights: got '/no/such.h5', which is no file",
+      {"model__weights": missing, "model__transfer": "frozen"},
+      f"model.weights: got {missing!r}, which is no file",
     ),
     ({"optim__rules": ("( lr=1", ".*")}, "optim.rules: got '( lr=1'"),
     ({"model__head": "gap"}, "model.head: got 'gap'; valid: own, plain"),
@@ -246,27 +184,24 @@ def test_transfer_and_weights_must_agree(
       "valid: balanced_accuracy, accuracy, mcc, loss, macro_auroc, "
       "macro_average_precision, macro_f1",
     ),
-  ],
-)
-def test_what_needs_no_data_to_be_refused(no_data, options, expected):
-  assert expected in refused(toy.load(**options), no_data / "run")
+  ):
+    assert expected in refused(toy.load(**options), tmp_path / "run")
+  assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("own_cache")
-def test_rules_are_checked_before_anything_is_computed(tmp_path):
-  path = tmp_path / "weights.h5"
-  toy.write_weights(path, classes=5, seed=6)
+def test_rules_are_checked_before_features_are_computed(
+  weights, empty_cache, tmp_path
+):
   for rules, expected in (
     (("backbone/.*",), "optim.rules: got none for 2 of 29 parameters (head"),
     ((), "valid: rules that cover all, such as a last one '.*'"),
-    (("heads/.* lr=2", ".*"), "got 'heads/.* lr=2', which matches no param"),
     (("head/.* frozen", ".*"), "got rules that freeze every parameter"),
   ):
     config = toy.load(
-      model__weights=str(path), model__transfer="frozen", optim__rules=rules
+      model__weights=weights, model__transfer="frozen", optim__rules=rules
     )
     assert expected in refused(config, tmp_path / "run")
-    assert not features()
+    assert not (empty_cache / "features").exists()
     assert not (tmp_path / "run").exists()
 
 
@@ -278,14 +213,11 @@ def test_images_too_small_for_weights_of_keras(weights, tmp_path):
   toy.build(toy.load(model__resolution=31, **options))
 
 
-def test_features_that_cannot_be_kept_are_one_line(
-  weights, tmp_path, monkeypatch
+def test_features_that_cannot_be_written_are_one_line(
+  weights, empty_cache, tmp_path
 ):
-  """The data set is there, and the place of the features is taken."""
-  cache = tmp_path / "cache"
-  cache_with_the_data(cache, monkeypatch)
-  (cache / "features").write_text("a file")
+  (empty_cache / "features").write_text("a file")
   config = toy.load(model__weights=weights, model__transfer="frozen")
   message = refused(config, tmp_path / "run")
-  assert f"data.cache_dir: cannot write {cache / 'features'}" in message
+  assert f"data.cache_dir: cannot write {empty_cache / 'features'}" in message
   assert not (tmp_path / "run").exists()
