@@ -17,6 +17,7 @@ import numpy as np
 
 from mn_jax.models import counting, registry, variables
 from mn_jax.models.classifier import Classifier
+from mn_jax.ops import padding
 
 _OPTIONS = {field.name for field in dataclasses.fields(registry.Options)}
 _CONVENTIONS = {
@@ -140,3 +141,15 @@ def outputs(
 def images(*shape: int) -> np.ndarray:
   """Returns f32[*shape], normally distributed and always the same."""
   return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def record_padding(monkeypatch) -> list[tuple[str, tuple[int, int], int]]:
+  """Returns the list of (rule, window, stride) that further calls pad by."""
+  resolve, calls = padding.resolve, []
+
+  def record(rule, size, window, stride):
+    calls.append((rule, window, stride))
+    return resolve(rule, size, window, stride)
+
+  monkeypatch.setattr(padding, "resolve", record)
+  return calls

@@ -101,13 +101,7 @@ def test_kernels_and_strides_are_those_of_the_tables(
   name, minimalistic, monkeypatch
 ):
   """And every one of them is padded by the network's rule."""
-  resolve, calls = layers.padding_lib.resolve, []
-
-  def record(rule, size, window, stride):
-    calls.append((rule, window, stride))
-    return resolve(rule, size, window, stride)
-
-  monkeypatch.setattr(layers.padding_lib, "resolve", record)
+  calls = networks.record_padding(monkeypatch)
   module = networks.build(name, minimalistic=minimalistic, padding="symmetric")
   variables.shapes(module, 32)
   kernels = _KERNELS[name]

@@ -114,13 +114,7 @@ def test_width():
 @_each
 def test_kernels_and_strides_are_those_of_the_tables(name, monkeypatch):
   """And every one of them is padded by the network's rule."""
-  resolve, calls = layers.padding_lib.resolve, []
-
-  def record(rule, size, window, stride):
-    calls.append((rule, window, stride))
-    return resolve(rule, size, window, stride)
-
-  monkeypatch.setattr(layers.padding_lib, "resolve", record)
+  calls = networks.record_padding(monkeypatch)
   variables.shapes(networks.build(name, padding="symmetric"), 32)
   assert calls == [
     ("symmetric", (window, window), stride)

@@ -63,13 +63,7 @@ def test_width_rounds_channels_down():
 
 @pytest.mark.parametrize("padding", ["same", "symmetric"])
 def test_only_max_pooling_uses_the_padding_rule(padding, monkeypatch):
-  resolve, calls = layers.padding_lib.resolve, []
-
-  def record(rule, size, window, stride):
-    calls.append((rule, window, stride))
-    return resolve(rule, size, window, stride)
-
-  monkeypatch.setattr(layers.padding_lib, "resolve", record)
+  calls = networks.record_padding(monkeypatch)
   variables.shapes(_build(padding=padding), 33)
   depthwise = ("same", (3, 3), 1)
   pool = (padding, (3, 3), 2)
