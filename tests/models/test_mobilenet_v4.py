@@ -80,8 +80,8 @@ def test_parameters_with_running_statistics(name, total, headless):
 
 
 @_each
-@pytest.mark.parametrize("size", [50, 224])
-def test_feature_maps(name, size):
+def test_feature_maps(name):
+  size = 50  # even and odd maps
   maps = dict(networks.maps(networks.build(name), size))
   pixels = -(-size // 2)
   expected = {"stem": pixels}

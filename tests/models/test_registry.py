@@ -16,15 +16,19 @@ from mn_jax.ops import padding
 from tests.models import networks
 
 _each_network = pytest.mark.parametrize("name", registry.MODELS)
-# Without those whose code a smaller one shares.
+# In the extended tier: those whose code a smaller one shares, and the largest.
+_LARGE = (
+  "mobilenet_v3_large",
+  "mobilenet_v4_conv_medium",
+  "inception_resnet_v2",
+  "resnet34",
+  "resnet152",
+)
 _each_kind_of_network = pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=[pytest.mark.extended] if shares_code else [])
+    pytest.param(name, marks=pytest.mark.extended if name in _LARGE else [])
     for name in registry.MODELS
-    for shares_code in [
-      name.endswith(("v3_large", "conv_medium", "net34", "net152"))
-    ]
   ],
 )
 # A training step takes seconds to compile, of a large network half a minute.

@@ -57,9 +57,9 @@ def test_counts_are_those_of_keras_but_for_biases(name):
   assert sum(x.output[-1] for x in rows if x.kind == "norm") == biases
 
 
-@pytest.mark.parametrize("size", [65, 224])
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_feature_maps(name, size):
+def test_feature_maps(name):
+  size = 65  # even and odd maps
   maps = networks.maps(networks.build(name, width=0.25), size)
   stages = resnet.STAGES[int(name.removeprefix("resnet"))]
   assert set(maps) == {
