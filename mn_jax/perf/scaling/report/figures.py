@@ -1,11 +1,10 @@
-"""Figures of scaling reports, for a column of 150 mm.
+"""Figures of scaling reports, for a column of 150 mm, of the rows of `rows`.
 
 What colour shows is also shown by a marker or a dash.
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import matplotlib.ticker
 import numpy as np
@@ -13,12 +12,7 @@ from matplotlib import axes as axes_lib
 
 from mn_jax.observe import canvas
 from mn_jax.perf.scaling import points
-from mn_jax.perf.scaling.report.rows import (
-  Measured,
-  Pair,
-  Predicted,
-  seconds_to_train,
-)
+from mn_jax.perf.scaling.report.rows import Row, series
 
 _DPI = 200
 _TEXT, _SMALL = 8.0, 7.0  # points
@@ -28,7 +22,8 @@ _MARKERS, _DASHES = "os^Dvp*", ("-", "--", "-.", ":")
 # Measured points that would hide each other stand a little apart.
 _APART = 1.03
 
-Row = Measured | Predicted
+# How the line of a row looks: its name, and numbers of its colour and marker.
+_Look = tuple[str, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +32,8 @@ class _Panel:
 
   Attributes:
     label: of its vertical axis.
-    value: of a row.
+    key: of the value in a row.
+    scale: factor of the value.
     bars: lengths of the error bars below and above the value, or None.
     log: whether the vertical axis is logarithmic.
     ideal: perfect scaling over numbers of devices; None to leave it out.
@@ -45,111 +41,93 @@ class _Panel:
   """
 
   label: str
-  value: Callable[[Any], float]
-  bars: Callable[[Any], tuple[float, float]] | None = None
+  key: str
+  scale: float = 1.0
+  bars: Callable[[Row], tuple[float, float]] | None = None
   log: bool = False
   ideal: Callable[[np.ndarray], np.ndarray] | None = None
-  crosses: Sequence[Measured] = ()
+  crosses: Sequence[Row] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Look:
-  """How the line of a row looks, equal for all rows of the line."""
-
-  name: str
-  colour: int
-  marker: int
-
-
-def measured(rows: Sequence[Measured], title: str) -> np.ndarray:
+def measured(rows: Sequence[Row], title: str) -> np.ndarray:
   """Draws speed-up, efficiency and step time over devices, as u8[h, w, 3].
 
   The rows are of one network on one kind of device, in order of devices.
   """
-  processes = sorted({row.processes for row in rows})
+  processes = sorted({row["processes"] for row in rows})
 
-  def look(row: Measured) -> _Look:
-    several = f", {row.processes} processes" if row.processes > 1 else ""
-    return _Look(
-      f"{row.input}{several}",
-      points.INPUTS.index(row.input),
-      processes.index(row.processes),
+  def look(row: Row) -> _Look:
+    return (
+      row["how"].removeprefix("measured, "),
+      points.INPUTS.index(row["input"]),
+      processes.index(row["processes"]),
     )
 
-  def interval(row: Measured) -> tuple[float, float]:
-    if row.interval is None:
+  def interval(row: Row) -> tuple[float, float]:
+    if row["interval"] is None:
       return 0.0, 0.0
-    return row.efficiency - row.interval[0], row.interval[1] - row.efficiency
+    low, high = row["interval"]
+    return row["efficiency"] - low, high - row["efficiency"]
 
   panels = [
-    _Panel("speed-up", lambda row: row.speed_up, ideal=lambda x: x / x.min()),
-    # None: no repeat in common with the smallest count.
-    _Panel(
-      "efficiency",
-      lambda row: np.nan if row.efficiency is None else row.efficiency,
-      interval,
-      ideal=np.ones_like,
-    ),
+    _Panel("speed-up", "speed_up", ideal=lambda x: x / x.min()),
+    _Panel("efficiency", "efficiency", bars=interval, ideal=np.ones_like),
     _Panel(
       "step, ms (bar: to p95)",
-      lambda row: 1e3 * row.p50,
-      lambda row: (0.0, 1e3 * (row.p95 - row.p50)),
+      "p50",
+      scale=1e3,
+      bars=lambda row: (0.0, 1e3 * (row["p95"] - row["p50"])),
     ),
   ]
-  rows = [row for row in rows if row.repeats]
+  rows = [row for row in rows if row["repeats"]]
   return _draw(rows, lambda _: panels, look, title, "devices")
 
 
 def predicted(
-  rows: Sequence[Predicted], pairs: Sequence[Pair], title: str
+  rows: Sequence[Row], measurements: Sequence[Row], title: str
 ) -> np.ndarray:
   """Draws predicted images/s, efficiency and step time, as u8[h, w, 3].
 
-  The rows are of one network and fit; pairs have their measurements.
+  The rows are of one network and fit; measurements are those of some of them.
   """
 
   def panels(scaling: str) -> list[_Panel]:
-    seen = [p.measured for p in pairs if p.measured.scaling == scaling]
+    crosses = [row for row in measurements if row["scaling"] == scaling]
     return [
-      _Panel(
-        "images/s", lambda row: row.images_per_sec, log=True, crosses=seen
-      ),
-      _Panel("efficiency", lambda row: row.efficiency, ideal=np.ones_like),
-      _Panel("step, ms", lambda row: 1e3 * row.step_seconds),
+      _Panel("images/s", "images_per_sec", log=True, crosses=crosses),
+      _Panel("efficiency", "efficiency", ideal=np.ones_like),
+      _Panel("step, ms", "step_seconds", scale=1e3),
     ]
 
   return _draw(rows, panels, _look_of_chip(rows), title, "chips")
 
 
-def cost(rows: Sequence[Predicted], title: str) -> np.ndarray:
+def cost(rows: Sequence[Row], title: str) -> np.ndarray:
   """Draws predicted time to train, and chip-hours, as u8[h, w, 3].
 
   The rows are of one network, and their number of images to train is known.
   """
   panels = [
-    _Panel(
-      "minutes to train", lambda row: seconds_to_train(row) / 60, log=True
-    ),
-    _Panel(
-      "chip-hours to train",
-      lambda row: seconds_to_train(row) * row.count / 3600,
-    ),
+    _Panel("minutes to train", "seconds", scale=1 / 60, log=True),
+    _Panel("chip-hours to train", "device_hours"),
   ]
   return _draw(rows, lambda _: panels, _look_of_chip(rows), title, "chips")
 
 
-def _look_of_chip(rows: Sequence[Predicted]) -> Callable[[Predicted], _Look]:
+def _look_of_chip(rows: Sequence[Row]) -> Callable[[Row], _Look]:
   """A line for each chip, or for each batch of one that has several."""
 
-  def look(row: Predicted) -> _Look:
+  def look(row: Row) -> _Look:
     # Of this scaling: the other one has a row of panels of its own.
-    series = dict.fromkeys(
-      other.series() for other in rows if other.scaling == row.scaling
+    keys = list(
+      dict.fromkeys(
+        series(other) for other in rows if other["scaling"] == row["scaling"]
+      )
     )
-    place = list(series).index(row.series())
-    several = [key[1] for key in series].count(row.chip) > 1
-    batch = f", batch {row.series()[-1]:,}" if several else ""
-    return _Look(f"{row.chip}{batch}", place, place)
+    place = keys.index(series(row))
+    several = [key[1] for key in keys].count(row["chip"]) > 1
+    batch = f", batch {series(row)[-1]:,}" if several else ""
+    return f"{row['chip']}{batch}", place, place
 
   return look
 
@@ -157,12 +135,14 @@ def _look_of_chip(rows: Sequence[Predicted]) -> Callable[[Predicted], _Look]:
 def _draw(
   rows: Sequence[Row],
   panels_of: Callable[[str], Sequence[_Panel]],
-  look: Callable[[Any], _Look],
+  look: Callable[[Row], _Look],
   title: str,
   x_label: str,
 ) -> np.ndarray:
   """Draws a row of panels for each kind of scaling; u8[h, w, 3]."""
-  scalings = [s for s in points.SCALINGS if any(r.scaling == s for r in rows)]
+  scalings = [
+    s for s in points.SCALINGS if any(r["scaling"] == s for r in rows)
+  ]
   grid = [panels_of(scaling) for scaling in scalings]
   height = 0.6 + _HEIGHT * len(grid)
   figure = canvas.new_figure(canvas.PAGE, height)
@@ -171,7 +151,7 @@ def _draw(
   for axes_row, panels, scaling in zip(all_axes, grid, scalings, strict=True):
     lines: dict[_Look, list[Row]] = {}
     for row in rows:
-      if row.scaling == scaling:
+      if row["scaling"] == scaling:
         lines.setdefault(look(row), []).append(row)
     for axes, panel in zip(axes_row, panels, strict=True):
       _fill(axes, panel, lines)
@@ -196,33 +176,33 @@ def _draw(
 def _fill(
   axes: axes_lib.Axes, panel: _Panel, lines: dict[_Look, list[Row]]
 ) -> None:
-  def devices(row: Row) -> int:
-    return row.count if isinstance(row, Predicted) else row.devices
-
   everything = [row for rows in lines.values() for row in rows]
-  counts = np.unique([devices(r) for r in (*everything, *panel.crosses)]) * 1.0
+  counts = np.unique([r["devices"] for r in (*everything, *panel.crosses)])
+  counts = counts * 1.0
   if panel.ideal is not None:
     axes.plot(
       counts, panel.ideal(counts), ls=":", c="gray", lw=1, label="ideal"
     )
-  apart = isinstance(everything[0], Measured)
-  for place, (look, rows) in enumerate(lines.items()):
-    shift = _APART ** (place - (len(lines) - 1) / 2) if apart else 1
+  apart = _APART if "input" in everything[0] else 1
+  for place, ((name, colour, marker), rows) in enumerate(lines.items()):
+    shift = apart ** (place - (len(lines) - 1) / 2)
+    # None, a gap: an efficiency without a repeat in common with the base.
+    values = np.array([row[panel.key] for row in rows], float) * panel.scale
     axes.errorbar(
-      np.array([devices(row) for row in rows]) * shift,
-      [panel.value(row) for row in rows],
+      np.array([row["devices"] for row in rows]) * shift,
+      values,
       yerr=panel.bars and np.transpose([panel.bars(row) for row in rows]),
-      label=look.name,
-      c=canvas.COLOURS[look.colour % len(canvas.COLOURS)],
-      marker=_MARKERS[look.marker % len(_MARKERS)],
-      ls=_DASHES[look.marker % len(_DASHES)],
+      label=name,
+      c=canvas.COLOURS[colour % len(canvas.COLOURS)],
+      marker=_MARKERS[marker % len(_MARKERS)],
+      ls=_DASHES[marker % len(_DASHES)],
       ms=3,
       lw=1,
       elinewidth=0.8,
     )
   if panel.crosses:
-    x = [row.devices for row in panel.crosses]
-    y = [row.images_per_sec for row in panel.crosses]
+    x = [row["devices"] for row in panel.crosses]
+    y = [row["images_per_sec"] for row in panel.crosses]
     axes.plot(x, y, c="black", marker="x", ls="", ms=3, label="measured")
   axes.set_xscale("log", base=2)
   ticks = counts

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from PIL import Image
@@ -14,7 +14,7 @@ from mn_jax.errors import InputError
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.perf.scaling.report import figures, rows, tables
-from mn_jax.perf.scaling.report.rows import Measured, Pair, Predicted
+from mn_jax.perf.scaling.report.rows import Row
 from mn_jax.report import page
 from mn_jax.report.document import Document, Figure, Section
 
@@ -39,44 +39,20 @@ _CPU = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-  """Where a point or a plan comes from.
-
-  Attributes:
-    label: of its network.
-    command: that made it.
-    versions: of JAX and others: 'jax 0.12.0, ...'.
-    machine: that it was measured on: 'cpu: AMD EPYC, 2 cores, ...', or ''.
-    date: of the measurement, or ''.
-  """
-
-  label: str
-  command: str
-  versions: str
-  machine: str
-  date: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Results:
   """The contents of folders of measurements and plans.
 
   Attributes:
     measured: rows of the points.
     predicted: rows of the plans.
-    pairs: measurements with a prediction.
-    sources: of the plans and points.
+    pairs: from `rows.pairs`.
+    records: the plans and points themselves.
   """
 
-  measured: list[Measured]
-  predicted: list[Predicted]
-  pairs: list[Pair]
-  sources: list[Source]
-
-  def unique(self, field: str) -> list[str]:
-    """The values of a field of the sources, each once."""
-    values = (getattr(source, field) for source in self.sources)
-    return list(dict.fromkeys(filter(None, values)))
+  measured: list[Row]
+  predicted: list[Row]
+  pairs: list[tuple[Row, Row, float]]
+  records: list[Mapping[str, Any]]
 
 
 def read(folders: Sequence[pathlib.Path]) -> Results:
@@ -99,27 +75,8 @@ def read(folders: Sequence[pathlib.Path]) -> Results:
         "valid: the output of `scaling measure` or `scaling plan`"
       )
   measured = rows.summarize(records)
-  return Results(
-    measured=measured,
-    predicted=predicted,
-    pairs=rows.pairs(measured, predicted),
-    sources=[_source(record) for record in (*plans, *records)],
-  )
-
-
-def _source(record: Mapping[str, Any]) -> Source:
-  described, machine = "", record.get("machine", {})
-  if machine:
-    described = "{kind}: {cpu}, {cores} cores, {system}".format(
-      kind=record["device_kind"], **machine
-    )
-  return Source(
-    label=rows.label(record["config"]),
-    command=record["command"],
-    versions=", ".join(f"{n} {v}" for n, v in record["versions"].items()),
-    machine=described,
-    date=machine.get("date", ""),
-  )
+  pairs = rows.pairs(measured, predicted)
+  return Results(measured, predicted, pairs, [*plans, *records])
 
 
 def check_prices(results: Results, prices: tables.Prices) -> None:
@@ -128,8 +85,7 @@ def check_prices(results: Results, prices: tables.Prices) -> None:
   Raises:
     InputError: naming it.
   """
-  kinds = [row.device_kind for row in results.measured]
-  kinds += [row.chip for row in results.predicted]
+  kinds = [row["on"] for row in (*results.measured, *results.predicted)]
   for name in prices:
     if not any(tables.is_called(name, kind) for kind in kinds):
       valid = ", ".join(dict.fromkeys(kinds))
@@ -156,21 +112,33 @@ def write(
     command: to repeat the report.
     console: for people.
   """
-  document = build(results, prices, command)
-  path = page.write(document, _numbers(results), output)
+  document = _build(results, prices, command)
+  numbers = {
+    "measured": results.measured,
+    "planned": results.predicted,
+    "errors": [
+      {
+        "label": row["label"],
+        "chip": plan["chip"],
+        "devices": row["devices"],
+        "input": row["input"],
+        "error": error,
+      }
+      for row, plan, error in results.pairs
+    ],
+  }
+  path = page.write(document, formatting.jsonable(numbers), output)
   console.line(f"Report: {path.resolve().as_uri()}")
   if markdown is not None:
     _write_markdown(document, markdown)
     console.line(f"Markdown: {markdown}")
 
 
-def build(results: Results, prices: tables.Prices, command: str) -> Document:
-  """Builds the document; arguments as in `write`."""
+def _build(results: Results, prices: tables.Prices, command: str) -> Document:
+  """The document; arguments as in `write`."""
   first_tables = {}
   glance = tables.overview(
-    _ends([row for row in results.measured if row.repeats]),
-    _ends([row for row in results.predicted if row.fits]),
-    prices,
+    _ends((*results.measured, *results.predicted)), prices
   )
   if glance.rows:
     first_tables["At a glance"] = glance
@@ -178,14 +146,8 @@ def build(results: Results, prices: tables.Prices, command: str) -> Document:
     first_tables["Predicted beside measured"] = tables.comparison(
       results.measured, results.predicted, results.pairs
     )
-  kinds = dict.fromkeys((r.label, r.device_kind) for r in results.measured)
-  labels = dict.fromkeys(row.label for row in results.predicted)
-  protocol = [("this page", command)]
-  protocol += [("measured on", name) for name in results.unique("machine")]
-  dates = results.unique("date")
-  if dates:
-    protocol.append(("measured", f"{min(dates)} to {max(dates)}"))
-  protocol += [("versions", names) for names in results.unique("versions")]
+  kinds = dict.fromkeys((r["label"], r["on"]) for r in results.measured)
+  labels = dict.fromkeys(row["label"] for row in results.predicted)
   return Document(
     title="Scaling",
     intro=_INTRO,
@@ -196,22 +158,44 @@ def build(results: Results, prices: tables.Prices, command: str) -> Document:
       *(_measured_section(results, *kind) for kind in kinds),
       *(_predicted_section(results, label, prices) for label in labels),
     ],
-    protocol=protocol,
+    protocol=_protocol(results, command),
     notes=_notes(results),
   )
 
 
-def _ends(series_rows: Sequence[Any]) -> list[Any]:
-  """The fewest and the most devices of each series."""
-  series: dict[tuple[Any, ...], list[Any]] = {}
-  for row in series_rows:
-    series.setdefault(row.series(), []).append(row)
+def _protocol(results: Results, command: str) -> list[tuple[str, str]]:
+  """The command, machines, dates and versions, each once."""
+  lines = [("this page", command)]
+  dates = []
+  for record in results.records:
+    machine = record.get("machine")
+    if machine:
+      dates.append(machine["date"])
+      described = "{kind}: {cpu}, {cores} cores, {system}".format(
+        kind=record["device_kind"], **machine
+      )
+      lines.append(("measured on", described))
+  if dates:
+    lines.append(("measured", f"{min(dates)} to {max(dates)}"))
+  for record in results.records:
+    listed = ", ".join(f"{n} {v}" for n, v in record["versions"].items())
+    lines.append(("versions", listed))
+  return list(dict.fromkeys(lines))
+
+
+def _ends(all_rows: Iterable[Row]) -> list[Row]:
+  """The fewest and the most devices of each series, where there is a speed."""
+  members: dict[tuple[Any, ...], list[Row]] = {}
+  for row in all_rows:
+    if row["images_per_sec"] is not None:
+      members.setdefault(rows.series(row), []).append(row)
   ends = []
-  for members in series.values():
-    last = members[-1]
-    if isinstance(last, Measured):
-      last = max(members, key=lambda row: (row.devices, -row.processes))
-    ends += [members[0]] if last is members[0] else [members[0], last]
+  for first, *others in members.values():
+    ends.append(first)
+    last = max(
+      (first, *others), key=lambda r: (r["devices"], -r.get("processes", 1))
+    )
+    ends += [last] if last is not first else []
   return ends
 
 
@@ -219,7 +203,7 @@ def _notes(results: Results) -> list[str]:
   notes = []
   if results.measured:
     notes.append(_INPUTS)
-  if any(row.device_kind == "cpu" for row in results.measured):
+  if any(row["on"] == "cpu" for row in results.measured):
     notes.append(_CPU)
   if not results.measured:
     notes.append(f"Measurements: {tables.NOT_MEASURED}.")
@@ -232,12 +216,12 @@ def _measured_section(results: Results, label: str, kind: str) -> Section:
   members = [
     row
     for row in results.measured
-    if (row.label, row.device_kind) == (label, kind)
+    if (row["label"], row["on"]) == (label, kind)
   ]
   anchor = _anchor(f"measured {label} {kind}")
   title = f"{label}, measured on {kind}"
   section_figures = []
-  if any(row.repeats for row in members):
+  if any(row["repeats"] for row in members):
     section_figures.append(
       Figure(
         anchor,
@@ -261,10 +245,10 @@ def _measured_section(results: Results, label: str, kind: str) -> Section:
 def _predicted_section(
   results: Results, label: str, prices: tables.Prices
 ) -> Section:
-  members = [row for row in results.predicted if row.label == label]
-  fitting = [row for row in members if row.fits]
-  timed = [r for r in fitting if rows.seconds_to_train(r) is not None]
-  pairs = [pair for pair in results.pairs if pair.predicted.label == label]
+  members = [row for row in results.predicted if row["label"] == label]
+  fitting = [row for row in members if row["fits"]]
+  timed = [row for row in fitting if row["seconds"] is not None]
+  pairs = [row for row, *_ in results.pairs if row["label"] == label]
   anchor = _anchor(f"planned {label}")
   title = f"{label}, predicted"
   section_figures = []
@@ -296,7 +280,7 @@ def _predicted_section(
     anchor=anchor,
     text=text,
     command=_commands(results, label, "plan"),
-    tables=_filled(tables.plan(members), tables.overview([], members, prices)),
+    tables=_filled(tables.plan(members), tables.overview(members, prices)),
     figures=section_figures,
   )
 
@@ -307,32 +291,16 @@ def _filled(*some: tables.Table) -> list[tables.Table]:
 
 
 def _commands(results: Results, label: str, verb: str) -> str:
-  commands = (s.command for s in results.sources if s.label == label)
+  commands = (
+    record["command"]
+    for record in results.records
+    if rows.label(record["config"]) == label
+  )
   return "\n".join(dict.fromkeys(c for c in commands if f" {verb} " in c))
 
 
 def _anchor(text: str) -> str:
   return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
-
-
-def _numbers(results: Results) -> dict[str, Any]:
-  """All numbers of the report, for report.json."""
-  return formatting.jsonable(
-    {
-      "measured": [dataclasses.asdict(row) for row in results.measured],
-      "planned": [dataclasses.asdict(row) for row in results.predicted],
-      "errors": [
-        {
-          "label": pair.measured.label,
-          "chip": pair.predicted.chip,
-          "devices": pair.measured.devices,
-          "input": pair.measured.input,
-          "error": pair.error,
-        }
-        for pair in results.pairs
-      ],
-    }
-  )
 
 
 def _write_markdown(document: Document, path: pathlib.Path) -> None:

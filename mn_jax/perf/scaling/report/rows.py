@@ -1,4 +1,26 @@
-"""Rows of a scaling report: measured points, predictions, and pairs of both."""
+"""Rows of a scaling report: measured points, predictions, and pairs of both.
+
+A row is a dict. Measured and predicted rows share these keys, whose values are
+None where they are not known:
+
+  label             network and input size, see `label`
+  on, devices       kind of device as JAX names it, or name of a chip; how many
+  scaling           of `points.SCALINGS`
+  global_batch      images per step over all devices
+  how               'predicted' or 'measured, real, 2 processes'
+  images            to train
+  images_per_sec    of all devices
+  seconds           of all training steps alone
+  device_hours      that these take
+  speed_up          images/s over those of the fewest devices of the series
+  efficiency        images/s per device over theirs
+
+A measured row also has the fields of its `points.Point` that repeats share, the
+number of successful 'repeats', why the last of the others 'failed' ('' if none
+did), the 95 % 'interval' of its efficiency, and medians: seconds per step 'p50'
+and 'p95', the shares 'data_wait', 'collectives' and 'mfu', bytes of 'memory',
+and 'compile_seconds'. A predicted row also has the fields of its `PlanRow`.
+"""
 
 import dataclasses
 import pathlib
@@ -10,9 +32,10 @@ from mn_jax.errors import InputError
 from mn_jax.parallel import accelerators
 from mn_jax.perf import ratio
 from mn_jax.perf.scaling import points
-from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, PlanRow
+from mn_jax.perf.scaling.plan.prediction import PlanRow
 
 Record = Mapping[str, Any]
+Row = dict[str, Any]
 # The fields of a record that repeats share, besides the label of its config.
 _SHARED = ("device_kind", "scaling", "input", "devices", "processes")
 _SHARED += ("global_batch",)
@@ -20,100 +43,24 @@ _SHARED += ("global_batch",)
 _RECORD_KEYS = {field.name for field in dataclasses.fields(points.Point)}
 _RECORD_KEYS |= {"config", "steps", "versions", "command"}
 _PLAN_KEYS = {"versions", "command", "config", "rows"}
+# Key of a measured row -> field of a record.
+_MEDIANS = {
+  "images_per_sec": "images_per_sec",
+  "images_per_sec_per_device": "images_per_sec_per_device",
+  "data_wait": "data_wait_share",
+  "collectives": "collective_share",
+  "mfu": "mfu",
+  "memory": "peak_memory_bytes",
+  "compile_seconds": "compile_seconds",
+}
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-  """Medians over the repeats of a point; None where nothing was measured.
-
-  Attributes:
-    label: of the network and its input size.
-    device_kind: as JAX names it.
-    scaling, input, devices, processes, global_batch: see `points.Point`.
-    repeats: number of successful measurements.
-    failed: why the last of the failed ones did; '' where none failed.
-    images: to train; None where it is not known.
-    images_per_sec: of all devices.
-    p50, p95: seconds per step.
-    data_wait, collectives: shares of the time.
-    mfu: model FLOPs utilisation, a share of the devices' peak.
-    memory: bytes.
-    compile_seconds: to trace and compile the step.
-    speed_up: over the row of its series with the fewest devices and processes.
-    efficiency: images/s per device over that row's.
-    interval: of the efficiency, 95 %; None with fewer than two repeats, and
-      for that row itself.
-  """
-
-  label: str
-  device_kind: str
-  scaling: str
-  input: str
-  devices: int
-  processes: int
-  global_batch: int
-  repeats: int
-  failed: str
-  images: float | None
-  images_per_sec: float | None
-  p50: float | None
-  p95: float | None
-  data_wait: float | None
-  collectives: float | None
-  mfu: float | None
-  memory: float | None
-  compile_seconds: float | None
-  speed_up: float | None = None
-  efficiency: float | None = None
-  interval: tuple[float, float] | None = None
-
-  def series(self) -> tuple[Any, ...]:
-    """What the rows of one series share."""
-    size = self.global_batch
-    if self.scaling == "weak":
-      size //= self.devices
-    return self.label, self.device_kind, self.scaling, self.input, size
-
-
-@dataclasses.dataclass(frozen=True)
-class Predicted(PlanRow):
-  """A row of a plan.
-
-  Attributes:
-    label: of the network and its input size.
-    images: to train; None where it is not known.
-    speed_up: images/s over those of the fewest chips.
-  """
-
-  label: str = ""
-  images: float | None = None
-  speed_up: float | None = None
-
-  def series(self) -> tuple[Any, ...]:
-    """What the rows of one series share."""
-    size = self.batch_per_chip if self.scaling == "weak" else self.global_batch
-    return self.label, self.chip, self.scaling, size
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-  """A measurement with its prediction.
-
-  Attributes:
-    measured, predicted: of the same chips, network and batch.
-    error: by what share the predicted images/s are above the measured.
-  """
-
-  measured: Measured
-  predicted: Predicted
-  error: float
-
-
-def seconds_to_train(row: Measured | Predicted) -> float | None:
-  """Time of all training steps alone; None where it is not known."""
-  if row.images is None or row.images_per_sec is None:
-    return None
-  return row.images / row.images_per_sec
+def series(row: Row) -> tuple[Any, ...]:
+  """Returns what the rows of one series share; the batch is last."""
+  size = row["global_batch"]
+  if row["scaling"] == "weak" and size is not None:
+    size //= row["devices"]
+  return row["label"], row["on"], row["scaling"], row.get("input"), size
 
 
 def read_points(folder: pathlib.Path) -> list[Record]:
@@ -136,7 +83,7 @@ def read_points(folder: pathlib.Path) -> list[Record]:
   return [{"device_kind": kind, **record} for record in records]
 
 
-def summarize(records: Iterable[Record]) -> list[Measured]:
+def summarize(records: Iterable[Record]) -> list[Row]:
   """Summarizes points over repeats: series by series, by number of devices."""
   groups: dict[tuple[Any, ...], list[Record]] = {}
   # Synthetic input has no number of images; that of the other inputs counts.
@@ -147,32 +94,24 @@ def summarize(records: Iterable[Record]) -> list[Measured]:
     count = record.get("train_examples")
     if count is not None:
       examples[key[:2]] = max(count, examples.get(key[:2], 0))
-  rows = {
-    key: _medians(key, group, examples.get(key[:2]))
-    for key, group in groups.items()
-  }
-  # Group -> repeat -> images/s per device.
-  rates = {
-    key: {
-      r["repeat"]: r["images_per_sec_per_device"]
-      for r in group
-      if "failed" not in r
-    }
-    for key, group in groups.items()
-  }
-  for key, row in rows.items():
-    series = [k for k in rows if rows[k].series() == row.series() and rates[k]]
-    if not rates[key]:
+  rows, rates = [], []
+  for key, group in groups.items():
+    done = [record for record in group if "failed" not in record]
+    # Repeat -> images/s per device.
+    rates.append({r["repeat"]: r["images_per_sec_per_device"] for r in done})
+    rows.append(_medians(group, done, examples.get(key[:2])))
+  for i, row in enumerate(rows):
+    if not rates[i]:
       continue
-    base = min(series, key=lambda k: (rows[k].devices, rows[k].processes))
-    efficiency, interval = efficiency_over(rates[key], rates[base])
-    rows[key] = dataclasses.replace(
-      row,
-      speed_up=row.images_per_sec / rows[base].images_per_sec,
-      efficiency=efficiency,
-      interval=None if key == base else interval,
+    same = (j for j, r in enumerate(rows) if series(r) == series(row))
+    base = min(
+      (j for j in same if rates[j]),
+      key=lambda j: (rows[j]["devices"], rows[j]["processes"]),
     )
-  return sorted(rows.values(), key=_order)
+    row["speed_up"] = row["images_per_sec"] / rows[base]["images_per_sec"]
+    row["efficiency"], interval = efficiency_over(rates[i], rates[base])
+    row["interval"] = None if i == base else interval
+  return sorted(rows, key=_order)
 
 
 def efficiency_over(
@@ -198,7 +137,7 @@ def efficiency_over(
   return efficiency, interval if len(both) > 1 else None
 
 
-def read_plan(folder: pathlib.Path) -> tuple[dict[str, Any], list[Predicted]]:
+def read_plan(folder: pathlib.Path) -> tuple[dict[str, Any], list[Row]]:
   """Reads a folder's plan: plan.json, and its rows.
 
   Raises:
@@ -224,26 +163,27 @@ def read_plan(folder: pathlib.Path) -> tuple[dict[str, Any], list[Predicted]]:
 
 
 def pairs(
-  measured: Sequence[Measured], predicted: Sequence[Predicted]
-) -> list[Pair]:
-  """Pairs measurements of published accelerators with their predictions."""
+  measured: Sequence[Row], predicted: Sequence[Row]
+) -> list[tuple[Row, Row, float]]:
+  """Pairs measurements of published accelerators with their predictions.
+
+  Returns:
+    Measured rows, predicted rows, and by what share the predicted images/s are
+    above the measured.
+  """
   paired = []
   for row in measured:
-    chip = accelerators.of_device_kind(row.device_kind)
-    if chip is None or row.images_per_sec is None:
+    chip = accelerators.of_device_kind(row["on"])
+    if chip is None or row["images_per_sec"] is None:
       continue
-    key = (row.label, chip.name, row.devices, row.global_batch, row.scaling)
     for plan in predicted:
-      same = key == (
-        plan.label,
-        plan.chip,
-        plan.count,
-        plan.global_batch,
-        plan.scaling,
+      same = plan["on"] == chip.name and all(
+        plan[key] == row[key]
+        for key in ("label", "devices", "scaling", "global_batch")
       )
-      if same and plan.images_per_sec:
-        error = plan.images_per_sec / row.images_per_sec - 1
-        paired.append(Pair(row, plan, error))
+      if same and plan["images_per_sec"]:
+        error = plan["images_per_sec"] / row["images_per_sec"] - 1
+        paired.append((row, plan, error))
   return paired
 
 
@@ -268,68 +208,84 @@ def label(config: Mapping[str, Any]) -> str:
   return ", ".join(words)
 
 
-def _images_to_train(
-  config: Mapping[str, Any], epoch: float | None
-) -> float | None:
-  """Images of a whole run, `epoch` being those of an epoch; None if unknown."""
+def _training_time(
+  config: Mapping[str, Any],
+  epoch: float | None,
+  images_per_sec: float | None,
+  devices: int,
+) -> Row:
+  """A row's 'images', 'seconds' and 'device_hours'.
+
+  Args:
+    config: as in `label`.
+    epoch: images of an epoch.
+    images_per_sec: of all devices.
+    devices: their number.
+  """
   fields = points.flatten(config)
+  images = fields["train.steps"] * fields["train.batch_size"]
+  images += fields["train.examples"]
   if fields["train.epochs"]:
-    return None if epoch is None else fields["train.epochs"] * epoch
-  steps = fields["train.steps"] * fields["train.batch_size"]
-  return steps + fields["train.examples"]
+    images = None if epoch is None else fields["train.epochs"] * epoch
+  known = None not in (images, images_per_sec)
+  seconds = images / images_per_sec if known else None
+  hours = seconds * devices / 3600 if known else None
+  return {"images": images, "seconds": seconds, "device_hours": hours}
 
 
 def _medians(
-  key: tuple[Any, ...], group: Sequence[Record], epoch: float | None
-) -> Measured:
+  group: Sequence[Record], done: Sequence[Record], epoch: float | None
+) -> Row:
   """A row that is not compared with another one yet."""
-  done = [record for record in group if "failed" not in record]
+  first = group[0]
+  processes = first["processes"]
+  several = f", {processes} processes" if processes > 1 else ""
   failures = [record["failed"] for record in group if "failed" in record]
 
   def median(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
 
-  def of(name: str) -> float | None:
-    return median(record[name] for record in done)
+  medians = {key: median(r[n] for r in done) for key, n in _MEDIANS.items()}
+  return {
+    "label": label(first["config"]),
+    "on": first["device_kind"],
+    **{name: first[name] for name in _SHARED[1:]},
+    "how": f"measured, {first['input']}{several}",
+    "repeats": len(done),
+    "failed": failures[-1] if failures else "",
+    **medians,
+    **_training_time(
+      first["config"], epoch, medians["images_per_sec"], first["devices"]
+    ),
+    **{
+      key: median(record["step_seconds"][key] for record in done)
+      for key in ("p50", "p95")
+    },
+    **dict.fromkeys(("speed_up", "efficiency", "interval")),
+  }
 
-  return Measured(
-    *key,
-    repeats=len(done),
-    failed=failures[-1] if failures else "",
-    images=_images_to_train(group[0]["config"], epoch),
-    images_per_sec=of("images_per_sec"),
-    p50=median(record["step_seconds"]["p50"] for record in done),
-    p95=median(record["step_seconds"]["p95"] for record in done),
-    data_wait=of("data_wait_share"),
-    collectives=of("collective_share"),
-    mfu=of("mfu"),
-    memory=of("peak_memory_bytes"),
-    compile_seconds=of("compile_seconds"),
-  )
 
-
-def _order(row: Measured) -> tuple[Any, ...]:
+def _order(row: Row) -> tuple[Any, ...]:
   return (
-    row.label,
-    row.device_kind,
-    points.SCALINGS.index(row.scaling),
-    points.INPUTS.index(row.input),
-    row.series()[-1],
-    row.devices,
-    row.processes,
+    row["label"],
+    row["on"],
+    points.SCALINGS.index(row["scaling"]),
+    points.INPUTS.index(row["input"]),
+    series(row)[-1],
+    row["devices"],
+    row["processes"],
   )
 
 
 def _predicted(
   config: Mapping[str, Any], row: Record, rows: Sequence[Record]
-) -> Predicted:
-  names = {field.name for field in dataclasses.fields(PlanRow)}
-  fields = {name: value for name, value in row.items() if name in names}
-  fields["collectives"] = tuple(
-    CollectiveTotal(**total) for total in row.get("collectives", ())
-  )
-  rate, hours = fields.get("images_per_sec"), row.get("chip_hours_per_epoch")
+) -> Row:
+  fields = {
+    field.name: row.get(field.name, field.default)
+    for field in dataclasses.fields(PlanRow)
+  }
+  rate, hours = fields["images_per_sec"], fields["chip_hours_per_epoch"]
   epoch = speed_up = None
   if rate is not None:
     epoch = None if hours is None else hours * 3600 / row["count"] * rate
@@ -340,9 +296,12 @@ def _predicted(
       and other["images_per_sec"] is not None
     )
     speed_up = rate / base
-  return Predicted(
+  return {
     **fields,
-    label=label(config),
-    images=_images_to_train(config, epoch),
-    speed_up=speed_up,
-  )
+    "label": label(config),
+    "on": row["chip"],
+    "devices": row["count"],
+    "how": "predicted",
+    **_training_time(config, epoch, rate, row["count"]),
+    "speed_up": speed_up,
+  }
