@@ -1,5 +1,6 @@
 """Tests of builds of the packed cache that are stopped or meet each other."""
 
+import shutil
 import subprocess
 import sys
 
@@ -68,41 +69,29 @@ def test_chunks_of_another_size_are_resumed(tmp_path, monkeypatch, expected):
   assert sorted(files.reads) == sorted(files.content)[8:]
 
 
-@pytest.mark.parametrize(
-  ("damage", "done"),
-  [
-    (lambda journal, pixels: (journal + b'{"stop": 12, "ro', pixels), 8),
-    (lambda journal, pixels: (journal + b"\xff\xfe\n", pixels), 8),
-    (lambda journal, pixels: (journal + b"[]\n", pixels), 8),
-    (lambda journal, pixels: (journal[:-20], pixels), 4),
-    (lambda journal, pixels: (b"", pixels), 0),
-    (lambda journal, pixels: (journal, pixels + b"\7"), 8),
-    (lambda journal, pixels: (journal, pixels[:-5]), 4),
-    (lambda journal, pixels: (journal, b"\0" + pixels[1:]), 0),
-  ],
-  ids=[
-    "torn line",
-    "binary line",
-    "foreign line",
-    "cut line",
-    "lost journal",
-    "unfinished pixels",
-    "lost pixels",
-    "changed pixels",
-  ],
-)
-def test_damaged_rest_of_a_build(tmp_path, monkeypatch, expected, damage, done):
+def test_damaged_rest_of_a_build(tmp_path, monkeypatch, expected):
   files, root = _flawed(), tmp_path / "root"
-  _stop_build(files, root, monkeypatch, 9)
-  partial = toy.only_folder(root)
-  journal, pixels = partial / "journal.jsonl", partial / "images.u8"
-  before = journal.read_bytes(), pixels.read_bytes()
-  after = damage(*before)
-  assert after != before
-  journal.write_bytes(after[0])
-  pixels.write_bytes(after[1])
-  toy.assert_same(toy.build(files, root, max_unreadable=0.5), expected)
-  assert sorted(files.reads) == sorted(files.content)[done:]
+  for name, damage, done in (
+    ("torn line", lambda lines, pixels: (lines + b'{"stop": 12, "', pixels), 8),
+    ("binary line", lambda lines, pixels: (lines + b"\xff\xfe\n", pixels), 8),
+    ("foreign line", lambda lines, pixels: (lines + b"[]\n", pixels), 8),
+    ("cut line", lambda lines, pixels: (lines[:-20], pixels), 4),
+    ("lost journal", lambda lines, pixels: (b"", pixels), 0),
+    ("unfinished pixels", lambda lines, pixels: (lines, pixels + b"\7"), 8),
+    ("lost pixels", lambda lines, pixels: (lines, pixels[:-5]), 4),
+    ("changed pixels", lambda lines, pixels: (lines, b"\0" + pixels[1:]), 0),
+  ):
+    _stop_build(files, root, monkeypatch, 9)
+    partial = toy.only_folder(root)
+    journal, pixels = partial / "journal.jsonl", partial / "images.u8"
+    before = journal.read_bytes(), pixels.read_bytes()
+    after = damage(*before)
+    assert after != before
+    journal.write_bytes(after[0])
+    pixels.write_bytes(after[1])
+    toy.assert_same(toy.build(files, root, max_unreadable=0.5), expected)
+    assert sorted(files.reads) == sorted(files.content)[done:], name
+    shutil.rmtree(root)
 
 
 _BUILDER = """
