@@ -9,6 +9,7 @@ def test_writes_what_it_is_given(tmp_path):
   path = tmp_path / "new" / "folder" / "a.json"
   atomic.write_json(path, {"µ": [1, None]})
   assert path.read_text() == '{\n "\\u00b5": [\n  1,\n  null\n ]\n}\n'
+  path.with_name("a.json.partial").write_text("of a killed process")
   atomic.write_text(path, "µ\n")
   assert path.read_bytes() == b"\xc2\xb5\n"
   with atomic.writing(path, fsync=True) as file:
@@ -32,10 +33,3 @@ def test_error_leaves_the_old_file(tmp_path, error):
     _fail_half_way(path, error)
   assert path.read_text() == "old"
   assert list(tmp_path.iterdir()) == [path]
-
-
-def test_replaces_what_a_killed_process_left(tmp_path):
-  (tmp_path / "a.partial").write_text("half of something longer")
-  atomic.write_text(tmp_path / "a", "new")
-  assert [p.name for p in tmp_path.iterdir()] == ["a"]
-  assert (tmp_path / "a").read_text() == "new"

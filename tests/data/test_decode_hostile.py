@@ -134,9 +134,3 @@ def test_only_jpegs_of_four_times_the_size_are_reduced(kind):
     resized = decode.decode(data, size)
     equal = np.array_equal(resized, decode.resize(image, size))
     assert equal != (reduced and kind == "JPEG"), size
-
-
-def test_an_image_of_that_size_is_left_as_it_is():
-  image = hostile.smooth(32, 32)
-  data = hostile.save(image, "PNG")
-  np.testing.assert_array_equal(decode.decode(data, 32), image)

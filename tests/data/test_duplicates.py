@@ -80,12 +80,9 @@ def test_blank_images_are_compared_by_content_only():
   assert np.isfinite(one.thumbnails).all()
   assert duplicates.similar_pairs(one, two, **_LIMITS).shape == (0, 2)
   assert duplicates.equal_pairs(one, two).tolist() == [[2, 0]]
-
-
-def test_flat_images_are_finite():
-  prints = _prints(np.full((2, 50, 50, 3), 255, np.uint8))
-  assert prints.blank.all()
-  assert not prints.thumbnails.any()
+  flat = _prints(np.full((2, 50, 50, 3), 255, np.uint8))
+  assert flat.blank.all()
+  assert not flat.thumbnails.any()
 
 
 def test_rows_are_those_asked_for():

@@ -98,22 +98,6 @@ def test_strata_balance_the_share_of_positives():
   assert np.max(spreads) < 0.05
 
 
-def test_every_class_above_zero_counts_as_positive():
-  images = toy.table(60)
-  factors = np.random.default_rng(0).integers(1, 9, len(images))
-  classes = dataclasses.replace(images, labels=images.labels * factors)
-  first, other = (toy.make("grouped", table) for table in (images, classes))
-  assert first.sha256 == other.sha256
-
-
-def test_random_fractions_are_exact():
-  images = toy.table(30).take(np.arange(400))
-  for seed in range(5):
-    split = toy.make("random", images, seed=seed)
-    toy.assert_partition(split, 400)
-    assert [len(split.parts[part]) for part in PARTS] == [260, 60, 80]
-
-
 @pytest.mark.parametrize("kind", ["stratified", "random"])
 def test_split_per_image_notes_its_leaks(kind):
   images = toy.table(30)
@@ -125,16 +109,6 @@ def test_split_per_image_notes_its_leaks(kind):
   )
   assert note.endswith(f"a {kind} split are inflated")
   assert toy.make(kind, toy.ungrouped(images)).notes == ()
-
-
-def test_grouped_split_needs_groups():
-  images = toy.ungrouped(toy.table(30))
-  with pytest.raises(InputError) as caught:
-    toy.make("grouped", images)
-  message = str(caught.value)
-  assert f"each of the {len(images)} images is a group" in message
-  assert message.endswith("valid: stratified, random, kfold")
-  assert "\n" not in message
 
 
 def _per_class(split: splits.Split, images) -> np.ndarray:
@@ -173,6 +147,13 @@ def test_random_split_ignores_classes_and_stratified_ignores_groups():
   first = toy.make("stratified", images)
   other = toy.make("stratified", toy.ungrouped(images))
   assert first.sha256 == other.sha256
+  # Every class above 0 counts as positive for the strata of groups.
+  classes = dataclasses.replace(images, labels=images.labels * 7)
+  first, other = (toy.make("grouped", table) for table in (images, classes))
+  assert first.sha256 == other.sha256
+  split = toy.make("random", images.take(np.arange(400)))
+  toy.assert_partition(split, 400)
+  assert [len(split.parts[part]) for part in PARTS] == [260, 60, 80]
 
 
 def test_leaks_finds_what_is_injected():
@@ -208,9 +189,6 @@ def test_fixed_split_is_the_publishers():
   # Neither seed nor fractions matter.
   other = toy.make("fixed", images, seed=5, val_fraction=0.5)
   assert other.sha256 == split.sha256
-
-
-def test_fixed_split_reports_unlisted_groups():
   images = _published(7)
   split = toy.make("fixed", images)
   assert split.notes == ("2 groups are in no published part and not used",)
@@ -218,35 +196,33 @@ def test_fixed_split_reports_unlisted_groups():
   assert not np.isin(images.groups[used], ["g005", "g006"]).any()
 
 
-def test_fixed_split_needs_published_parts():
-  for images in (toy.table(5), _published(5, test=[])):
-    with pytest.raises(InputError, match="no test part is published"):
-      toy.make("fixed", images)
-  with pytest.raises(InputError, match="no image for 'train'"):
-    toy.make("fixed", _published(5, train=[]))
-
-
-@pytest.mark.parametrize(
-  ("kind", "groups", "options"),
-  [
-    ("stratified", 20, {"test_fraction": 0.0001}),
-    ("grouped", 1, {}),
-    ("grouped", 2, {}),
-    ("grouped", 20, {"val_fraction": 0.01}),
-    ("random", 20, {"test_fraction": 0.0001}),
-    ("grouped", 20, {"val_fraction": 0.5, "test_fraction": 0.5}),
-    ("random", 20, {"val_fraction": 0.8, "test_fraction": 0.8}),
-  ],
-)
-def test_empty_part_is_refused(kind, groups, options):
-  with pytest.raises(InputError, match="leaves no image for") as caught:
-    toy.make(kind, toy.table(groups), **options)
-  assert "\n" not in str(caught.value)
-
-
-def test_unknown_kind():
-  with pytest.raises(InputError, match="got 'k-fold'; valid: grouped, fixed"):
-    toy.make("k-fold", toy.table(5))
+def test_what_cannot_be_split_is_refused():
+  images = toy.table(20)
+  empty = "leaves no image for"
+  for kind, table, options, message in (
+    ("k-fold", images, {}, "got 'k-fold'; valid: grouped, fixed"),
+    (
+      "grouped",
+      toy.ungrouped(images),
+      {},
+      f"each of the {len(images)} images is a group of its own; valid: "
+      "stratified, random, kfold",
+    ),
+    ("fixed", images, {}, "no test part is published"),
+    ("fixed", _published(5, test=[]), {}, "no test part is published"),
+    ("fixed", _published(5, train=[]), {}, "no image for 'train'"),
+    ("stratified", images, {"test_fraction": 0.0001}, empty),
+    ("grouped", toy.table(1), {}, empty),
+    ("grouped", toy.table(2), {}, empty),
+    ("grouped", images, {"val_fraction": 0.01}, empty),
+    ("random", images, {"test_fraction": 0.0001}, empty),
+    ("grouped", images, {"val_fraction": 0.5, "test_fraction": 0.5}, empty),
+    ("random", images, {"val_fraction": 0.8, "test_fraction": 0.8}, empty),
+  ):
+    with pytest.raises(InputError) as caught:
+      toy.make(kind, table, **options)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_sha256_follows_the_parts():

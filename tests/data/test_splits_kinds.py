@@ -29,56 +29,44 @@ def test_folds_are_disjoint_tests_of_everything(folds, grouped):
   )
 
 
-def test_folds_per_image_are_even_to_one_image_of_each_class():
-  table = toy.ungrouped(toy.table(40, classes=4))
-  counts = np.array(
-    [
-      np.bincount(
-        table.labels[toy.make("kfold", table, folds=5, fold=f).parts["test"]]
-      )
-      for f in range(5)
-    ]
-  )
+def test_folds_have_similar_sizes_and_classes():
+  def count(table, **options):
+    """i64[folds, classes]: images of each class in the tests."""
+    return np.array(
+      [
+        np.bincount(table.labels[split.parts["test"]])
+        for fold in range(5)
+        for split in [toy.make("kfold", table, folds=5, fold=fold, **options)]
+      ]
+    )
+
+  counts = count(toy.ungrouped(toy.table(40, classes=4)))
   assert (np.ptp(counts, axis=0) <= 1).all()
   assert np.ptp(counts.sum(1)) <= 1
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_folds_per_group_have_similar_sizes_and_classes(seed):
-  table = toy.table(200, classes=3, seed=seed)
-  total = np.bincount(table.labels)
-  for fold in range(5):
-    rule = splits.Rule("kfold", folds=5, fold=fold, seed=seed)
-    test = splits.make(rule, table).parts["test"]
-    share = np.bincount(table.labels[test]) / total
-    np.testing.assert_allclose(share, 0.2, atol=0.02)
+  for seed in range(3):
+    counts = count(toy.table(200, classes=3, seed=seed), seed=seed)
+    np.testing.assert_allclose(counts / counts.sum(0), 0.2, atol=0.02)
 
 
 def test_one_fold_per_group_leaves_one_out():
   table = toy.table(10)
   for fold in range(10):
-    rule = splits.Rule("kfold", folds=0, fold=fold)
-    split = splits.make(rule, table)
+    split = toy.make("kfold", table, folds=0, fold=fold)
     assert set(table.groups[split.parts["test"]]) == {f"g{fold:03}"}
     assert len(set(table.groups[split.parts["val"]])) >= 1
 
 
-@pytest.mark.parametrize(
-  ("options", "alone", "message"),
-  [
-    ({"folds": 11}, False, "data.folds: got 11 for 10 groups; valid: 2 to 10"),
-    ({"folds": 5, "fold": 5}, False, "data.fold: got 5; valid: 0 to 4"),
-    ({"folds": 0, "fold": 10}, False, "data.fold: got 10; valid: 0 to 9"),
-    ({"folds": 0}, True, "data.folds: got 0, one fold per group, but each"),
-  ],
-)
-def test_folds_that_are_not_there(options, alone, message):
+def test_folds_that_are_not_there():
   table = toy.table(10)
-  with pytest.raises(InputError) as caught:
-    splits.make(
-      splits.Rule("kfold", **options), toy.ungrouped(table) if alone else table
-    )
-  assert message in str(caught.value)
+  for options, images, message in (
+    ({"folds": 11}, table, "data.folds: got 11 for 10 groups; valid: 2 to 10"),
+    ({"folds": 5, "fold": 5}, table, "data.fold: got 5; valid: 0 to 4"),
+    ({"folds": 0, "fold": 10}, table, "data.fold: got 10; valid: 0 to 9"),
+    ({"folds": 0}, toy.ungrouped(table), "data.folds: got 0, one fold per gr"),
+  ):
+    with pytest.raises(InputError) as caught:
+      toy.make("kfold", images, **options)
+    assert message in str(caught.value)
 
 
 def test_folds_follow_the_seed_and_not_the_order_of_rows():

@@ -42,10 +42,16 @@ def test_cache_root(monkeypatch, tmp_path):
   assert store.cache_root("") == tmp_path / ".cache/mn_jax"
 
 
-def test_missing_path_is_the_users_to_mend(tmp_path):
-  path = str(tmp_path / "nothing")
-  with pytest.raises(InputError, match=r"data\.path: got '.*nothing'"):
-    store.locate("idc", path, tmp_path)
+def test_what_was_prepared_is_located_unless_there_is_a_path(tmp_path):
+  root, data, chosen = (tmp_path / name for name in ("root", "data", "chosen"))
+  data.mkdir()
+  chosen.mkdir()
+  manifest.write("idc", root, {"path": str(data), "fingerprint": "f"})
+  assert store.locate("idc", "", root) == data
+  assert store.locate("idc", str(chosen), root) == chosen
+  data.rmdir()
+  with pytest.raises(InputError, match=r"data\.image_size: .*prepare idc"):
+    store.locate("idc", "", root)
 
 
 def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
@@ -57,86 +63,19 @@ def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
   assert "\n" not in message
 
 
-def test_data_that_is_not_downloaded_says_where_it_is(tmp_path):
-  with pytest.raises(InputError) as caught:
-    store.locate("image_folder", "", tmp_path)
-  message = str(caught.value)
-  assert "python -m mn_jax.tools.prepare image_folder --source=" in message
-  assert "data.path=FOLDER_OR_ARCHIVE" in message
-  assert "(downloads it)" not in message
-  assert "\n" not in message
-
-
-def test_prepared_data_is_found(tmp_path):
-  root, data = tmp_path / "root", tmp_path / "data"
-  data.mkdir()
-  assert manifest.read("idc", root) is None
-  manifest.write("idc", root, {"path": str(data), "fingerprint": "f"})
-  assert store.locate("idc", "", root) == data
-  data.rmdir()
-  with pytest.raises(InputError, match=r"data\.image_size: .*prepare idc"):
-    store.locate("idc", "", root)
-
-
-def test_path_wins_over_what_was_prepared(tmp_path):
-  chosen = tmp_path / "chosen"
-  chosen.mkdir()
-  facts = {"path": str(tmp_path / "prepared"), "fingerprint": "f"}
-  manifest.write("idc", tmp_path, facts)
-  assert store.locate("idc", str(chosen), tmp_path) == chosen
-
-
 @pytest.mark.usefixtures("small_sample")
-def test_prepared_data_outlives_what_it_was_made_from(tmp_path):
-  source = store.locate("idc_sample", "", tmp_path)
-  packed = _load("idc", tmp_path, path=str(source))
-  manifest.write(
-    "idc", tmp_path, {"path": str(source), "fingerprint": packed.fingerprint}
-  )
-  shutil.rmtree(source)
-  again = _load("idc", tmp_path)
-  np.testing.assert_array_equal(again.images, packed.images)
-  with pytest.raises(InputError, match=r"data\.image_size: .* is gone"):
-    _load("idc", tmp_path, size=32)
-
-
-@pytest.mark.usefixtures("small_sample")
-def test_another_size_is_packed_from_the_source(tmp_path):
+def test_prepared_data_needs_its_source_for_another_size_alone(tmp_path):
   source = store.locate("idc_sample", "", tmp_path)
   packed = _load("idc", tmp_path, path=str(source))
   facts = {"path": str(source), "fingerprint": packed.fingerprint}
   manifest.write("idc", tmp_path, facts)
   assert _load("idc", tmp_path, size=32).images.shape[1:] == (32, 32, 3)
   assert json.loads((tmp_path / "idc.json").read_text())["path"] == str(source)
-
-
-@pytest.mark.usefixtures("small_sample")
-def test_sample_is_generated_and_decoded_once(tmp_path):
-  seen = []
-  packed = _load(
-    "idc_sample", tmp_path, progress=lambda *done: seen.append(done)
-  )
-  assert seen == [(24, 24)]
-  assert packed.images.shape == (24, 50, 50, 3)
-  assert len(set(packed.groups.tolist())) == 3
-  again = _load(
-    "idc_sample", tmp_path, progress=lambda *done: seen.append(done)
-  )
-  assert seen == [(24, 24)]
+  shutil.rmtree(source)
+  again = _load("idc", tmp_path)
   np.testing.assert_array_equal(again.images, packed.images)
-
-
-@pytest.mark.usefixtures("small_sample")
-def test_folder_and_zip_share_a_cache(tmp_path):
-  packed = _load("idc_sample", tmp_path)
-  folder, path = tmp_path / "idc_sample", tmp_path / "sample.zip"
-  with zipfile.ZipFile(path, "w") as file:
-    for image in folder.rglob("*.png"):
-      file.write(image, pathlib.Path("wrapper") / image.relative_to(folder))
-  from_zip = _load("idc", tmp_path, path=str(path))
-  np.testing.assert_array_equal(from_zip.images, packed.images)
-  np.testing.assert_array_equal(from_zip.names, packed.names)
-  assert from_zip.fingerprint == packed.fingerprint
+  with pytest.raises(InputError, match=r"data\.image_size: .* is gone"):
+    _load("idc", tmp_path, size=20)
 
 
 @pytest.mark.usefixtures("small_sample")
@@ -152,23 +91,25 @@ def test_place_that_cannot_be_written(tmp_path):
   assert (tmp_path / "idc_sample/mine.txt").exists()
 
 
-def test_tiles_are_generated_listed_and_decoded(monkeypatch, tmp_path):
-  spec = registry.get("eurosat_sample")
-  generate = functools.partial(spec.generate, count=2)
-  small = dataclasses.replace(spec, generate=generate)
-  monkeypatch.setitem(registry.DATASETS, "eurosat_sample", small)
-  packed = _load("eurosat_sample", tmp_path, size=64)
-  assert packed.images.shape == (20, 64, 64, 3)
-  assert np.bincount(packed.labels).tolist() == [2] * 10
-  assert packed.names[3] == "Forest/Forest_2.jpg"
-  # The same files serve as a copy of the real set; its other half is ignored.
-  bands = tmp_path / "eurosat_sample" / "bands" / "Forest"
-  bands.mkdir(parents=True)
-  (bands / "Forest_2.tif").write_bytes(b"13 bands")
-  copy = _load(
-    "eurosat", tmp_path, path=str(tmp_path / "eurosat_sample"), size=64
+@pytest.mark.usefixtures("small_sample")
+def test_a_sample_is_decoded_once_from_folder_or_zip(tmp_path):
+  seen = []
+  packed, again = (
+    _load("idc_sample", tmp_path, progress=lambda *done: seen.append(done))
+    for _ in range(2)
   )
-  np.testing.assert_array_equal(copy.images, packed.images)
+  assert seen == [(24, 24)]
+  assert packed.images.shape == (24, 50, 50, 3)
+  assert len(set(packed.groups.tolist())) == 3
+  np.testing.assert_array_equal(again.images, packed.images)
+  folder, path = tmp_path / "idc_sample", tmp_path / "sample.zip"
+  with zipfile.ZipFile(path, "w") as file:
+    for image in folder.rglob("*.png"):
+      file.write(image, pathlib.Path("wrapper") / image.relative_to(folder))
+  from_zip = _load("idc", tmp_path, path=str(path))
+  np.testing.assert_array_equal(from_zip.images, packed.images)
+  np.testing.assert_array_equal(from_zip.names, packed.names)
+  assert from_zip.fingerprint == packed.fingerprint
 
 
 def test_refused_archive_leaves_nothing(tmp_path):
