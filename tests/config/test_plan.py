@@ -25,64 +25,70 @@ def _due_steps(cadence: plan_lib.Cadence) -> list[int]:
   return [s for s in range(1, cadence.total_steps + 1) if cadence.due(s)]
 
 
-@pytest.mark.parametrize(
-  ("examples", "batch", "steps"),
-  [(100, 10, 50), (101, 10, 51), (99, 10, 50), (32, 32, 5), (33, 32, 6)],
-)
-def test_an_epoch_is_every_example_once(examples, batch, steps):
-  config = _config(train__epochs=5.0, train__batch_size=batch)
-  plan = plan_lib.resolve(config, examples)
-  assert plan.total_steps == steps
-  assert plan.steps_per_epoch == examples / batch
-  batches = loader.TrainBatches(
-    None,
-    np.zeros(examples, np.int32),
-    np.arange(examples),
-    batch_size=batch,
-    num_batches=plan.total_steps,
-    seed=0,
-  )
-  seen = np.concatenate([batches.ids(k) for k in range(plan.total_steps)])
-  counts = np.bincount(seen, minlength=examples)
-  assert counts.min() == 5
-  assert counts.sum() - 5 * examples < batch
+def test_an_epoch_is_every_example_once():
+  for examples, batch, steps in (
+    (100, 10, 50),
+    (101, 10, 51),
+    (99, 10, 50),
+    (32, 32, 5),
+    (33, 32, 6),
+  ):
+    config = _config(train__epochs=5.0, train__batch_size=batch)
+    plan = plan_lib.resolve(config, examples)
+    assert plan.total_steps == steps
+    assert plan.steps_per_epoch == examples / batch
+    batches = loader.TrainBatches(
+      None,
+      np.zeros(examples, np.int32),
+      np.arange(examples),
+      batch_size=batch,
+      num_batches=plan.total_steps,
+      seed=0,
+    )
+    seen = np.concatenate([batches.ids(k) for k in range(plan.total_steps)])
+    counts = np.bincount(seen, minlength=examples)
+    assert counts.min() == 5
+    assert counts.sum() - 5 * examples < batch
 
 
-@pytest.mark.parametrize(
-  ("unit", "amount", "steps"),
-  [
+def test_each_unit_resolves_to_steps():
+  for unit, amount, steps in (
     ("steps", 7, 7),
     ("epochs", 1.0, 11),
     ("epochs", 0.6, 7),
     ("epochs", 1e-9, 1),
     ("examples", 10, 1),
     ("examples", 11, 2),
-  ],
-)
-def test_each_unit_resolves_to_steps(unit, amount, steps):
-  config = _config(train__batch_size=10, **{f"train__{unit}": amount})
-  assert plan_lib.resolve(config, 101).total_steps == steps
+  ):
+    config = _config(train__batch_size=10, **{f"train__{unit}": amount})
+    assert plan_lib.resolve(config, 101).total_steps == steps
 
 
-@pytest.mark.parametrize(
-  ("unit", "amount", "steps"),
-  [("steps", 7, 7), ("epochs", 1.0, 11), ("examples", 12, 2), ("steps", 0, 0)],
-)
-def test_warmup_resolves_to_steps(unit, amount, steps):
-  config = _config(
-    train__batch_size=10, train__steps=20, **{f"optim__warmup_{unit}": amount}
-  )
-  assert plan_lib.resolve(config, 101).warmup_steps == steps
+def test_warmup_resolves_to_steps():
+  for unit, amount, steps in (
+    ("steps", 7, 7),
+    ("epochs", 1.0, 11),
+    ("examples", 12, 2),
+    ("steps", 0, 0),
+  ):
+    config = _config(
+      train__batch_size=10, train__steps=20, **{f"optim__warmup_{unit}": amount}
+    )
+    assert plan_lib.resolve(config, 101).warmup_steps == steps
 
 
-@pytest.mark.parametrize(("examples", "batch"), [(100, 10), (101, 10), (57, 8)])
-def test_due_once_per_epoch_at_the_step_that_completes_it(examples, batch):
-  epochs = 6
-  config = _config(train__epochs=float(epochs), train__batch_size=batch)
-  plan = plan_lib.resolve(config, examples)
-  expected = [math.ceil(k * examples / batch) for k in range(1, epochs + 1)]
-  assert _due_steps(plan.evaluate) == expected
-  assert _due_steps(plan.save) == expected
+def test_due_once_per_epoch_at_the_step_that_completes_it():
+  for examples, batch in (
+    (100, 10),
+    (101, 10),
+    (57, 8),
+  ):
+    epochs = 6
+    config = _config(train__epochs=float(epochs), train__batch_size=batch)
+    plan = plan_lib.resolve(config, examples)
+    expected = [math.ceil(k * examples / batch) for k in range(1, epochs + 1)]
+    assert _due_steps(plan.evaluate) == expected
+    assert _due_steps(plan.save) == expected
 
 
 def test_due_at_the_end_too():
@@ -101,19 +107,22 @@ def test_due_twice_per_epoch():
   assert _due_steps(plan_lib.resolve(config, 100).evaluate) == [5, 10, 15, 20]
 
 
-@pytest.mark.parametrize("every", [{"every_examples": 1}, {"every_steps": 1}])
-def test_a_period_below_the_batch_is_due_at_every_step(every):
-  changes = {f"eval__{name}": value for name, value in every.items()}
-  config = _config(
-    train__steps=4,
-    train__batch_size=10,
-    eval__every_epochs=0.0,
-    checkpoint__every_epochs=1e-9,
-    **changes,
-  )
-  plan = plan_lib.resolve(config, 100)
-  assert _due_steps(plan.evaluate) == [1, 2, 3, 4]
-  assert _due_steps(plan.save) == [1, 2, 3, 4]
+def test_a_period_below_the_batch_is_due_at_every_step():
+  for every in (
+    {"every_examples": 1},
+    {"every_steps": 1},
+  ):
+    changes = {f"eval__{name}": value for name, value in every.items()}
+    config = _config(
+      train__steps=4,
+      train__batch_size=10,
+      eval__every_epochs=0.0,
+      checkpoint__every_epochs=1e-9,
+      **changes,
+    )
+    plan = plan_lib.resolve(config, 100)
+    assert _due_steps(plan.evaluate) == [1, 2, 3, 4]
+    assert _due_steps(plan.save) == [1, 2, 3, 4]
 
 
 def test_periods_of_evaluation_and_saving_are_apart():
@@ -129,32 +138,29 @@ def test_periods_of_evaluation_and_saving_are_apart():
   assert _due_steps(plan.save) == [3, 6]
 
 
-@pytest.mark.parametrize(
-  ("most", "start", "expected"),
-  [
+def test_nothing_is_due_between_the_steps_of_a_dispatch():
+  for most, start, expected in (
     (1, 0, [*range(25)]),
     (2, 0, [0, 2, 4, 5, 7, 9, 10, 11, 13, 15, 17, 18, 20, 22, 24]),
     (5, 0, [0, 1, 2, 3, 4, 5, 10, 11, *range(16, 25)]),
     (5, 7, [7, 8, 9, 10, 11, *range(16, 25)]),
-  ],
-)
-def test_nothing_is_due_between_the_steps_of_a_dispatch(most, start, expected):
-  config = _config(
-    train__steps=25,
-    train__batch_size=4,
-    train__steps_per_dispatch=most,
-    observe__log_every_steps=10,
-    observe__profile_at_step=4,
-    observe__profile_steps=1,
-    eval__every_epochs=0.0,
-    eval__every_steps=11,
-    checkpoint__every_epochs=0.0,
-    checkpoint__every_steps=18,
-  )
-  plan = plan_lib.resolve(config, 100)
-  ends = list(plan.dispatches(start))
-  assert ends[-1] == 25
-  assert [start, *ends[:-1]] == expected
+  ):
+    config = _config(
+      train__steps=25,
+      train__batch_size=4,
+      train__steps_per_dispatch=most,
+      observe__log_every_steps=10,
+      observe__profile_at_step=4,
+      observe__profile_steps=1,
+      eval__every_epochs=0.0,
+      eval__every_steps=11,
+      checkpoint__every_epochs=0.0,
+      checkpoint__every_steps=18,
+    )
+    plan = plan_lib.resolve(config, 100)
+    ends = list(plan.dispatches(start))
+    assert ends[-1] == 25
+    assert [start, *ends[:-1]] == expected
 
 
 def test_batch_larger_than_the_split_is_refused():

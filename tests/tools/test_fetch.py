@@ -108,9 +108,10 @@ def test_users_checksum_and_place_count(tmp_path, capsys, downloads):
   assert f"model.weights='{place}'" in out  # as a shell wants it
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_what_cannot_be_fetched_is_said_in_one_line(
+  tmp_path, capsys, downloads
+):
+  for arguments, message in (
     (["nothing"], "name: got 'nothing'; valid: what "),
     (["mobilenet_v2_1.0_224"], "states no checksum; valid: --sha256=HEX"),
     (["resnet50", "--sha256=12"], "sha256: got '12'; valid: 64"),
@@ -122,19 +123,15 @@ def test_users_checksum_and_place_count(tmp_path, capsys, downloads):
     (["--url=https://example.org/", "SHA"], "ends in ''; valid: "),
     (["--url=https://example.org/.h5", "SHA"], "ends in '.h5'; valid: "),
     (["--url=https://example.org/a%2fb.h5", "SHA"], "valid: "),
-  ],
-)
-def test_what_cannot_be_fetched_is_said_in_one_line(
-  tmp_path, capsys, downloads, arguments, message
-):
-  arguments = [a.replace("SHA", f"--sha256={_SHA256}") for a in arguments]
-  code, out, err = run(capsys, *arguments, "--cache-dir", tmp_path)
-  assert (code, out) == (2, "")
-  assert err.startswith("fetch: ")
-  assert err.count("\n") == 1
-  assert message in err
-  assert "secret" not in err
-  assert downloads == []
+  ):
+    arguments = [a.replace("SHA", f"--sha256={_SHA256}") for a in arguments]
+    code, out, err = run(capsys, *arguments, "--cache-dir", tmp_path)
+    assert (code, out) == (2, "")
+    assert err.startswith("fetch: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert "secret" not in err
+    assert downloads == []
 
 
 @pytest.mark.parametrize(

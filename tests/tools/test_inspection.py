@@ -108,9 +108,8 @@ def test_slide_map_needs_slides(start, monkeypatch):
   refuse(done, "slide_map", "does not know where on a slide its images are")
 
 
-@pytest.mark.parametrize(
-  ("name", "arguments", "text"),
-  [
+def test_mistakes_are_one_line(start, tmp_path, monkeypatch):
+  for name, arguments, text in (
     ("evaluate", ["--step=7"], "--step: got 7; valid: "),
     ("evaluate", ["--part=all"], "--part"),
     ("evaluate", ["--batch-size=0"], "--batch-size: got 0; valid: 1 or more"),
@@ -130,14 +129,10 @@ def test_slide_map_needs_slides(start, monkeypatch):
     ("embed", ["--layer=x"], "--layer: got 'x'; valid: block0, "),
     ("slide_map", [], "--group"),
     ("slide_map", ["--group=2", "--class=x"], "--group: got '2'"),
-  ],
-)
-def test_mistakes_are_one_line(
-  start, name, arguments, text, tmp_path, monkeypatch
-):
-  monkeypatch.chdir(tmp_path)
-  code, _, err = start(name, *arguments)
-  refuse((code, "", err), name, text)
+  ):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = start(name, *arguments)
+    refuse((code, "", err), name, text)
 
 
 def test_what_is_no_run_is_one_line(start, tmp_path):

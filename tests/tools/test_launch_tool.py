@@ -13,9 +13,8 @@ def _at_the_root(monkeypatch):
   monkeypatch.chdir(shells.ROOT)
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_wrong_input_is_one_line(capsys):
+  for arguments, message in (
     ([], "arguments are required: ENGINE"),
     (["slrum"], "invalid choice: 'slrum' (choose from"),
     (["slurm"], "arguments are required: --config, --workdir"),
@@ -44,16 +43,14 @@ def _at_the_root(monkeypatch):
     (["local", CONFIG, "--workdir=x", "--processes=0"], "--processes: got 0"),
     (["tpu_vm", CONFIG, "--workdir=x"], "--accelerator: got nothing"),
     (["slurm", CONFIG, "--workdir=a\nb"], "valid: one line of printable"),
-  ],
-)
-def test_wrong_input_is_one_line(capsys, arguments, message):
-  assert launch.main(arguments) == 2
-  printed = capsys.readouterr()
-  assert printed.out == ""
-  assert printed.err.startswith("launch: ")
-  assert message in printed.err
-  assert printed.err.count("\n") == 1
-  assert not (shells.ROOT / "x").exists()
+  ):
+    assert launch.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("launch: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not (shells.ROOT / "x").exists()
 
 
 def test_dry_run_writes_nothing(capsys, tmp_path):

@@ -219,9 +219,9 @@ def test_top_is_at_most_the_classes(capsys, batches, images):
   assert len(rows(out)[1]) == 1 + 3 * 3
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for arguments, message in (
     ([], "the following arguments are required: PATH"),
     (["."], "got no network; valid: --workdir=DIR, or --model=NAME and"),
     ([".", "--model=vgg16"], "got --model=vgg16; valid: --workdir=DIR, or"),
@@ -256,18 +256,13 @@ def test_top_is_at_most_the_classes(capsys, batches, images):
     (["nothing.png", "--workdir=x"], "got 'nothing.png', which is neither a "),
     (["x" * 5000, "--workdir=x"], "which is neither a file nor a folder"),
     ([os.devnull, "--workdir=x"], "which is neither a file nor a folder"),
-  ],
-)
-def test_mistakes_are_one_line_and_2(
-  capsys, arguments, message, tmp_path, monkeypatch
-):
-  monkeypatch.chdir(tmp_path)
-  assert predict.main(arguments) == 2
-  out, err = capsys.readouterr()
-  assert out == ""
-  assert err.startswith("predict: ")
-  assert message in err
-  assert err.count("\n") == 1
+  ):
+    assert predict.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("predict: ")
+    assert message in err
+    assert err.count("\n") == 1
 
 
 def test_stopping_is_one_line(capsys, batches, images, monkeypatch):

@@ -146,9 +146,8 @@ def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
   assert all(reason for _, reason in manifest(root)["quarantine"])
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_wrong_input_is_one_line(root, run_prepare):
+  for arguments, message in (
     (["nothing"], "dataset: got 'nothing'; valid: idc, idc_sample"),
     (["idc", "--source=/no/such"], "got '/no/such', which does not exist; val"),
     (["idc", "--source=web"], "got 'web', which does not exist; valid: kaggle"),
@@ -160,15 +159,13 @@ def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
     (["image_folder"], "--source: got nothing, and 'image_folder' is not down"),
     (["idc", f"--source={ROOT / 'configs'}"], "--source: no file named like"),
     (["idc", f"--source={ROOT / 'LICENSE'}"], "LICENSE: not a readable"),
-  ],
-)
-def test_wrong_input_is_one_line(root, run_prepare, arguments, message):
-  code, out, err = run_prepare(*arguments)
-  assert (code, out) == (2, "")
-  assert message in err
-  assert err.startswith("prepare: ")
-  assert err.count("\n") == 1
-  assert not root.exists() or not list(root.glob("*.json"))
+  ):
+    code, out, err = run_prepare(*arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.startswith("prepare: ")
+    assert err.count("\n") == 1
+    assert not root.exists() or not list(root.glob("*.json"))
 
 
 def test_too_little_room_is_said_before_the_download(

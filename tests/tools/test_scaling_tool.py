@@ -101,9 +101,8 @@ MEASURE = ("measure", CONFIG, "--output=x")
 PLAN = ("plan", CONFIG, "--output=x")
 
 
-@pytest.mark.parametrize(
-  ("line", "said"),
-  [
+def test_mistakes_are_one_line(capsys, asked):
+  for line, said in (
     ((), "the following arguments are required: VERB"),
     (("run",), "invalid choice: 'run'"),
     (("measure", "--devices=1", "--output=x"), "are required: --config"),
@@ -151,16 +150,14 @@ PLAN = ("plan", CONFIG, "--output=x")
     (("report", "x", "--price=v5e=-1"), "got 'v5e=-1'; valid: CHIP=USD"),
     (("report", "x", "--markdown=x.html"), "--markdown: got 'x.html'; valid"),
     (("report", "x", "--config.seed=1"), "got 'seed=1'; valid: see --help"),
-  ],
-)
-def test_mistakes_are_one_line(capsys, asked, line, said):
-  assert scaling.main(list(line)) == 2
-  out, err = capsys.readouterr()
-  assert out == ""
-  assert err.startswith("scaling: ")
-  assert err.count("\n") == 1
-  assert said in err
-  assert asked == []
+  ):
+    assert scaling.main(list(line)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("scaling: ")
+    assert err.count("\n") == 1
+    assert said in err
+    assert asked == []
 
 
 def test_a_price_of_something_else_is_refused(capsys, tmp_path):

@@ -56,9 +56,9 @@ def test_json_of_mobilenet_v1(capsys):
   }
 
 
-@pytest.mark.parametrize(
-  ("arguments", "params", "macs"),
-  [
+def test_flags(capsys):
+  """Counts that another value of the flag would not give."""
+  for arguments, params, macs in (
     (
       ["mobilenet_v1", "--width=0.5", "--resolution=160"],
       1_342_536,
@@ -75,13 +75,10 @@ def test_json_of_mobilenet_v1(capsys):
     (["mobilenet_v3_small", "--minimalistic"], 2_056_848, 52_288_448),
     (["resnet50", "--stride-in-1x1"], 25_610_152, 3_857_973_248),
     (["simple_cnn", "--classes=8"], 670_056, 457_523_456),
-  ],
-)
-def test_flags(capsys, arguments, params, macs):
-  """Counts that another value of the flag would not give."""
-  name, *flags = arguments
-  total = totals(capsys, f"--model={name}", *flags)
-  assert (total["params"], total["macs"]) == (params, macs)
+  ):
+    name, *flags = arguments
+    total = totals(capsys, f"--model={name}", *flags)
+    assert (total["params"], total["macs"]) == (params, macs)
 
 
 def test_resolution_is_the_networks_own_unless_it_is_given(capsys):
@@ -210,9 +207,8 @@ def test_shares_of_blocks(capsys, monkeypatch):
   assert cells == ["head/", "", "", "61.17%", "0.09%"]
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_wrong_input_is_one_line(capsys):
+  for arguments, message in (
     (["--model=alexnet"], "got 'alexnet'; valid: mobilenet_v1"),
     (["--model=mobilenet_v1", "--width=0"], "--width: got 0; valid: 0.05 to 4"),
     (["--model=mobilenet_v1", "--width=nan"], "--width: got nan"),
@@ -227,11 +223,9 @@ def test_shares_of_blocks(capsys, monkeypatch):
       "got 31 pixels for 'vgg16'; valid: 32 or more",
     ),
     (["--model=mobilenet_v1", "--resolution=0"], "got 0 pixels"),
-  ],
-)
-def test_wrong_input_is_one_line(capsys, arguments, message):
-  code, out, err = run(capsys, *arguments)
-  assert code == 2
-  assert out == ""
-  assert message in err
-  assert err.count("\n") == 1
+  ):
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1

@@ -180,9 +180,8 @@ def test_the_folder_is_named_after_the_file(
   ]
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_mistakes_are_one_line(start, runner):
+  for arguments, message in (
     (["--seeds=0"], "--seeds: got 0; valid: 1 or more"),
     (["--index=2"], "--index: got 2; valid: 0 to 1"),
     (["--config=configs/none.py"], "config: got 'configs/none.py'; valid: "),
@@ -192,14 +191,12 @@ def test_the_folder_is_named_after_the_file(
     (["train.epochs=-1"], "point 0: train.epochs: got -1.0; valid: at least"),
     (["model.width=1"], "override: got model.width, which differs"),
     (["nonsense"], "got 'nonsense'; valid: SECTION.FIELD=VALUE"),
-  ],
-)
-def test_mistakes_are_one_line(start, runner, arguments, message):
-  code, _, said = start(*arguments)
-  assert code == 2
-  assert said.startswith(f"sweep: {message}")
-  assert len(said.strip().splitlines()) == 1
-  assert runner.started == []
+  ):
+    code, _, said = start(*arguments)
+    assert code == 2
+    assert said.startswith(f"sweep: {message}")
+    assert len(said.strip().splitlines()) == 1
+    assert runner.started == []
 
 
 def test_a_sweep_that_is_not_there_is_one_line(start, runner):
