@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from mn_jax.config import overrides
@@ -164,6 +164,20 @@ def number(
     if not (math.isfinite(value) and low <= value <= high):
       raise argparse.ArgumentTypeError(f"got {text}; valid: {span}")
     return value
+
+  return read
+
+
+def names(valid: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+  """Returns a type of arguments: valid names separated by commas, each once."""
+
+  def read(text: str) -> tuple[str, ...]:
+    for name in text.split(","):
+      if name not in valid:
+        raise argparse.ArgumentTypeError(
+          f"got {name!r}; valid: {', '.join(valid)}"
+        )
+    return tuple(dict.fromkeys(text.split(",")))
 
   return read
 

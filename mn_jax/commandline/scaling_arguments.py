@@ -2,9 +2,8 @@
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
 
-from mn_jax.commandline.parser import Parser, file_path, number
+from mn_jax.commandline.parser import Parser, file_path, names, number
 from mn_jax.parallel import accelerators
 from mn_jax.perf.scaling import points
 
@@ -46,12 +45,8 @@ def add_verbs(parser: Parser) -> None:
   )
 
 
-def _add_config(parser: Parser) -> None:
-  parser.add_config()
-
-
 def _add_measure(parser: Parser) -> None:
-  _add_config(parser)
+  parser.add_config()
   parser.add_argument(
     "--devices",
     metavar="N,...",
@@ -70,7 +65,7 @@ def _add_measure(parser: Parser) -> None:
   parser.add_argument(
     "--scaling",
     metavar="NAME,...",
-    type=_some(points.SCALINGS),
+    type=names(points.SCALINGS),
     default=points.SCALINGS,
     help="weak: fixed batch per device; strong: fixed batch over all devices "
     "(default: both)",
@@ -78,7 +73,7 @@ def _add_measure(parser: Parser) -> None:
   parser.add_argument(
     "--input",
     metavar="NAME,...",
-    type=_some(points.INPUTS),
+    type=names(points.INPUTS),
     default=points.INPUTS,
     help="synthetic: one random batch kept on the devices; cached: the data "
     "set lives on the devices; real: every batch is gathered from the decoded "
@@ -125,14 +120,14 @@ def _add_measure(parser: Parser) -> None:
 
 
 def _add_plan(parser: Parser) -> None:
-  _add_config(parser)
-  names = tuple(accelerators.ACCELERATORS)
+  parser.add_config()
+  chips = accelerators.ACCELERATORS
   parser.add_argument(
     "--chips",
     metavar="NAME,...",
-    type=_some(names),
+    type=names(chips),
     required=True,
-    help=f"one or more of {', '.join(names)}",
+    help=f"one or more of {', '.join(chips)}",
   )
   parser.add_argument(
     "--counts",
@@ -213,21 +208,6 @@ def counts(text: str) -> tuple[int, ...]:
   if not found:
     raise argparse.ArgumentTypeError(f"got {text!r}; valid: 1,2,4 or 1-8")
   return tuple(sorted(found))
-
-
-def _some(valid: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-  """Returns a type of arguments: names separated by commas."""
-
-  def read(text: str) -> tuple[str, ...]:
-    names = text.split(",")
-    for name in names:
-      if name not in valid:
-        raise argparse.ArgumentTypeError(
-          f"got {name!r}; valid: {', '.join(valid)}"
-        )
-    return tuple(dict.fromkeys(names))
-
-  return read
 
 
 def _batch(text: str) -> int | None:

@@ -19,10 +19,10 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mn_jax.commandline import program
-from mn_jax.commandline.parser import Parser, command, file_path, number
+from mn_jax.commandline.parser import Parser, command, file_path, names, number
 from mn_jax.config import Config, files
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -38,7 +38,18 @@ from mn_jax.perf.bench import (
 )
 
 _ALLOCATOR = "glibc-keep"
-_TIMEOUT = 1800.0  # seconds
+_TIMEOUT = 1800  # seconds
+
+
+# Flag, name of its value, least value, default, help.
+_COUNTS = (
+  ("--resolution", "PIXELS", 1, 50, "input height and width"),
+  ("--batch-size", "SIZE", 1, 32, "images per step"),
+  ("--classes", "COUNT", 2, 2, "number of logits"),
+  ("--steps-per-repeat", "COUNT", 1, 1, "steps between two waits"),
+  ("--images", "COUNT", 1, 1000, "--of=input: images to decode"),
+  ("--gathered", "COUNT", 1, 200_000, "--of=input: images to gather"),
+)
 
 
 def _parser() -> Parser:
@@ -48,50 +59,71 @@ def _parser() -> Parser:
     "path, or a whole run.",
     example="--model=mobilenet_v2 --peer=timm-eager",
   )
-  parser.add_argument(
-    "--of",
-    choices=tuple(_MEASURES),
-    default="model",
-    help="what to measure (default: model)",
+
+  def choice(flag: str, choices: Iterable[str], text: str, **more: str) -> None:
+    default = more.setdefault("default", next(iter(choices)))
+    text = f"{text} (default: {default})"
+    parser.add_argument(flag, choices=tuple(choices), help=text, **more)
+
+  choice("--of", _MEASURES, "what to measure")
+  choice(
+    *("--model", registry.MODELS, "network"),
+    default="mobilenet_v1",
+    metavar="NAME",
   )
-  _add_case(parser)
-  _add_peers(parser)
+  choice("--mode", ("train", "infer"), "training step or inference")
+  choice("--dtype", ("float32", "bfloat16"), "dtype of computation")
+  for flag, metavar, least, default, text in _COUNTS:
+    parser.option(flag, metavar, text, type=number(int, least), default=default)
+  peers = ", ".join(comparison.PEERS)
+  parser.option(
+    "--peer", "NAMES", f"one or more of {peers}", type=names(comparison.PEERS)
+  )
+  parser.option(
+    "--peer-python",
+    "FILE",
+    "interpreter of all peers (default: $MN_JAX_PEER_PYTHON for those with "
+    "torch, this one for the others)",
+    default="",
+  )
+  parser.add_argument(
+    "--skip-missing",
+    action="store_true",
+    help="continue without peers that cannot be started",
+  )
+  choice(
+    "--allocator",
+    side_process.ALLOCATORS,
+    "memory allocator of all libraries: glibc keeping freed memory, glibc as "
+    "it is, or jemalloc",
+  )
+  choice(
+    "--channels-last",
+    comparison.LAYOUTS,
+    "layout of images in torch; auto: on for GPUs, the faster one on CPUs",
+  )
+  parser.option(
+    "--timeout",
+    "SECONDS",
+    "limit of a side process that does not answer",
+    type=number(float, 1),
+    default=_TIMEOUT,
+  )
   parser.option(
     "--repeats",
     "COUNT",
-    "timed repeats (default: 11 of networks, 7 of operations, 3 of the "
-    "input path)",
+    "timed repeats (default: 11 of networks, 7 of operations, 3 of the input "
+    "path)",
     type=number(int, 0),
   )
-  parser.option(
-    "--config", "NAME[:ARG]", "experiment of --of=input and --of=run"
-  )
-  parser.option(
-    "--images",
-    "COUNT",
-    "--of=input: images to decode",
-    type=number(int, 1),
-    default=1000,
-  )
-  parser.option(
-    "--gathered",
-    "COUNT",
-    "--of=input: images to gather into batches",
-    type=number(int, 1),
-    default=200_000,
-  )
+  parser.option("--config", "NAME[:ARG]", "experiment of --of=input, --of=run")
   parser.option(
     "--table",
     "FILE.md",
     "page to write, with all of --cases that are not measured yet",
     type=file_path,
   )
-  parser.add_argument(
-    "--cases",
-    choices=tuple(suite.CASES),
-    default="cpu",
-    help="what the page of --table reports (default: cpu)",
-  )
+  choice("--cases", suite.CASES, "what the page of --table reports")
   parser.option(
     "--only",
     "TEXT",
@@ -103,102 +135,6 @@ def _parser() -> Parser:
   )
   parser.add_overrides()
   return parser
-
-
-def _add_case(parser: Parser) -> None:
-  """Adds what describes a network and its input."""
-  parser.add_argument(
-    "--model",
-    metavar="NAME",
-    choices=tuple(registry.MODELS),
-    default="mobilenet_v1",
-    help="network (default: mobilenet_v1)",
-  )
-  parser.option(
-    "--resolution",
-    "PIXELS",
-    "input height and width",
-    type=number(int, 1),
-    default=50,
-  )
-  parser.option(
-    "--batch-size", "SIZE", "images per step", type=number(int, 1), default=32
-  )
-  parser.add_argument(
-    "--mode",
-    choices=("train", "infer"),
-    default="train",
-    help="training step or inference (default: train)",
-  )
-  parser.add_argument(
-    "--dtype",
-    choices=("float32", "bfloat16"),
-    default="float32",
-    help="dtype of computation (default: float32)",
-  )
-  parser.option(
-    "--classes", "COUNT", "number of logits", type=number(int, 2), default=2
-  )
-
-
-def _add_peers(parser: Parser) -> None:
-  """Adds what describes the peers and how all libraries run."""
-  parser.add_argument(
-    "--peer",
-    metavar="NAMES",
-    type=_peers,
-    default=(),
-    help=f"one or more of {', '.join(comparison.PEERS)}",
-  )
-  parser.option(
-    "--peer-python",
-    "FILE",
-    "interpreter of all peers (default: $MN_JAX_PEER_PYTHON for those "
-    "with torch, this one for the others)",
-    default="",
-  )
-  parser.add_argument(
-    "--skip-missing",
-    action="store_true",
-    help="continue without peers that cannot be started",
-  )
-  parser.add_argument(
-    "--allocator",
-    choices=tuple(side_process.ALLOCATORS),
-    default=_ALLOCATOR,
-    help="memory allocator of all libraries: glibc keeping freed memory, "
-    f"glibc as it is, or jemalloc (default: {_ALLOCATOR})",
-  )
-  parser.add_argument(
-    "--channels-last",
-    choices=tuple(comparison.LAYOUTS),
-    default="auto",
-    help="layout of images in torch; auto: on for GPUs, the faster one on CPUs",
-  )
-  parser.option(
-    "--steps-per-repeat",
-    "COUNT",
-    "steps between two waits for the device",
-    type=number(int, 1),
-    default=1,
-  )
-  parser.option(
-    "--timeout",
-    "SECONDS",
-    "limit of a side process that does not answer",
-    type=number(float, 1),
-    default=_TIMEOUT,
-  )
-
-
-def _peers(text: str) -> tuple[str, ...]:
-  names = tuple(text.split(","))
-  for name in names:
-    if name not in comparison.PEERS:
-      raise argparse.ArgumentTypeError(
-        f"got {name!r}; valid: {', '.join(comparison.PEERS)}"
-      )
-  return names
 
 
 def _case(args: argparse.Namespace) -> side_process.Case:
@@ -224,7 +160,7 @@ def _model(args: argparse.Namespace) -> dict:
 
   return comparison.measure(
     _case(args),
-    args.peer,
+    args.peer or (),
     repeats=args.repeats or 11,
     steps=args.steps_per_repeat,
     timeout=args.timeout,
