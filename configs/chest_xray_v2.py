@@ -18,15 +18,14 @@ One override: model.resolution=128 takes a third of the time.
 
 import ml_collections
 
-from mn_jax import config as config_lib
-from mn_jax.config import recipes
+from mn_jax.config import recipes, variant
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = recipes.chest_xray()
   config.experiment = "chest_xray_v2"
   config.model.name = "mobilenet_v2"
-  return config_lib.variant(
+  return variant(
     config,
     arg,
     {

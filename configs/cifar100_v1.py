@@ -13,15 +13,14 @@ One override: data.classes=0 takes all hundred classes.
 
 import ml_collections
 
-from mn_jax import config as config_lib
-from mn_jax.config import recipes
+from mn_jax.config import recipes, variant
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = recipes.cifar100()
   config.experiment = "cifar100_v1"
   config.model.name = "mobilenet_v1"
-  return config_lib.variant(
+  return variant(
     config,
     arg,
     {

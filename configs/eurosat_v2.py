@@ -16,15 +16,14 @@ One override: data.split_seed=1 splits anew.
 
 import ml_collections
 
-from mn_jax import config as config_lib
-from mn_jax.config import recipes
+from mn_jax.config import recipes, variant
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config = recipes.eurosat()
   config.experiment = "eurosat_v2"
   config.model.name = "mobilenet_v2"
-  return config_lib.variant(
+  return variant(
     config,
     arg,
     {

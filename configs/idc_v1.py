@@ -13,8 +13,7 @@ One override: data.split=fixed uses the published 84/29/49 cases.
 
 import ml_collections
 
-from mn_jax import config as config_lib
-from mn_jax.config import recipes
+from mn_jax.config import recipes, variant
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -22,7 +21,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.experiment = "idc_v1"
   config.model.name = "mobilenet_v1"
   source = {**recipes.IDC_SOURCE, "model.norm_momentum": 0.99}
-  return config_lib.variant(
+  return variant(
     config,
     arg,
     {"sample": recipes.IDC_SAMPLE, "test": recipes.IDC_TEST, "source": source},

@@ -16,8 +16,7 @@ One override: data.other_sizes=resize squeezes instead of cropping.
 
 import ml_collections
 
-from mn_jax import config as config_lib
-from mn_jax.config import recipes
+from mn_jax.config import recipes, variant
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -27,7 +26,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.data.name = "image_folder"
   config.data.split = "stratified"
   config.train.batch_size = 32
-  return config_lib.variant(
+  return variant(
     config,
     arg,
     {

@@ -14,8 +14,7 @@ One override: model.name=mobilenet_v3_large trains another network.
 
 import ml_collections
 
-from mn_jax import config as config_lib
-from mn_jax.config import recipes
+from mn_jax.config import recipes, variant
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -40,7 +39,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     "train.batch_size": 64,
     "train.ema_decay": 0.0,
   }
-  return config_lib.variant(
+  return variant(
     config,
     arg,
     {

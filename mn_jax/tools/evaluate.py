@@ -33,16 +33,16 @@ _WORST = 10
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-  """All that was asked for.
+  """Results of an evaluation.
 
   Attributes:
-    assessed: the part.
-    intervals: of the metrics but the count; empty unless they were asked for.
-    groups: the least accurate first; empty unless they were asked for.
-    change: from the evaluation step of training; None unless a precision was
-      asked for.
-    recalibrated: training images that BatchNorm's statistics are of; 0: the
-      running ones.
+    assessed: predictions and metrics of the part.
+    intervals: by metric, all but the count; empty without `--intervals`.
+    groups: the least accurate first; empty without `--by-group`.
+    change: differences from training's evaluation step; None without
+      `--precision`.
+    recalibrated: number of training images from which BatchNorm's statistics
+      were recomputed; 0: they are the running ones.
   """
 
   assessed: assessment.Assessment
@@ -151,7 +151,7 @@ def _measure(
   run: reopen.SavedRun,
   data: split_data.SplitData,
 ) -> _Result:
-  """All that was asked for.
+  """Evaluates the run as the arguments say.
 
   Raises:
     InputError: for a network or a part with which that cannot be done.
@@ -198,7 +198,7 @@ def _as_json(
   data: split_data.SplitData,
   result: _Result,
 ) -> dict[str, Any]:
-  """What is printed: the metrics beside what they are of."""
+  """Returns what `--json` prints: the metrics and their provenance."""
   recalibrated = {}
   if result.recalibrated:
     recalibrated["recalibrated_images"] = result.recalibrated

@@ -37,7 +37,7 @@ _SHARED = ("cache_dir", "grace", "restarts", "python")
 
 @dataclasses.dataclass(frozen=True)
 class _Engine:
-  """What this program knows of an engine.
+  """An engine and its options.
 
   Attributes:
     description: one line.

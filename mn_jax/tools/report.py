@@ -72,10 +72,10 @@ def _parser() -> Parser:
 
 
 def _folder(given: str) -> pathlib.Path:
-  """The folder that is meant.
+  """Returns the folder of a run or a study.
 
   Raises:
-    InputError: if there is nothing to report in it.
+    InputError: if it has no results.
   """
   path = pathlib.Path(given).expanduser()
   if path.suffix == ".py":

@@ -87,10 +87,10 @@ def _print(
 def _layer_rows(
   layers: Sequence[counting.Layer], total: dict[str, Any]
 ) -> list[tuple[str, ...]]:
-  """A row with the shares of every block, then one for each of its layers.
+  """Returns a row with the shares of each block, followed by its layers.
 
-  Whole paths would not fit into 80 columns; a layer's is its block's and its
-  own together.
+  Full paths would not fit into 80 columns: that of a layer is the name of its
+  block and its own together.
   """
   blocks: dict[str, list[counting.Layer]] = {}
   for layer in layers:
@@ -121,34 +121,27 @@ def _parser() -> Parser:
     description="Count a network's parameters, mult-adds and activations.",
     example="--model=mobilenet_v2 --classes=2",
   )
-  add = parser.add_argument
-  add("--model", metavar="NAME", required=True, help=", ".join(registry.MODELS))
-  add(
+  parser.add_argument(
+    "--model", metavar="NAME", required=True, help=", ".join(registry.MODELS)
+  )
+  option, add = parser.option, parser.add_argument
+  option(
     "--width",
-    metavar="FACTOR",
+    "FACTOR",
+    "width multiplier",
     type=number(float, 0.05, 4),
     default=1.0,
-    help="width multiplier (default: 1)",
   )
-  add(
+  option(
     "--resolution",
-    metavar="PIXELS",
+    "PIXELS",
+    "input height and width (default: the network's own)",
     type=int,
-    help="input height and width (default: the network's own)",
   )
-  add(
-    "--classes",
-    metavar="COUNT",
-    type=number(int, 1),
-    default=1000,
-    help="number of logits (default: 1000)",
+  option(
+    "--classes", "COUNT", "number of logits", type=number(int, 1), default=1000
   )
-  add(
-    "--head",
-    metavar="NAME",
-    default="own",
-    help=f"own (default), {', '.join(HEADS)}",
-  )
+  option("--head", "NAME", f"own, {', '.join(HEADS)}", default="own")
   add("--shallow", action="store_true", help="mobilenet_v1: 8 of 13 blocks")
   add(
     "--full-convolutions",
