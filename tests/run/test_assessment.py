@@ -1,4 +1,4 @@
-"""Parts of a split measured, and what another way to compute them changes."""
+"""Tests of measuring a part of a split, and of comparing two measurements."""
 
 import dataclasses
 import types
@@ -23,7 +23,7 @@ DATA = types.SimpleNamespace(
 
 
 def predict(rows, *, seed=0):
-  """Answers that depend on the row alone."""
+  """Predictions that depend on the row alone."""
   draw = np.random.default_rng(seed)
   labels = draw.integers(0, 2, 200).astype(np.int32)
   logits = draw.normal(size=(200, 2)).astype(np.float32)
@@ -32,21 +32,28 @@ def predict(rows, *, seed=0):
   return Predictions(rows, labels[rows], logits[rows], losses[rows])
 
 
-def other(rows):
-  """The same images, and answers that are a little off."""
-  made = predict(rows)
+def predict_changed(rows):
+  """For the same images, predictions that are a little off."""
+  predictions = predict(rows)
   return dataclasses.replace(
-    made, logits=made.logits + predict(rows, seed=1).logits / 4
+    predictions, logits=predictions.logits + predict(rows, seed=1).logits / 4
   )
 
 
-def assess(way=predict, *, part="test", temperature=False, threshold=False):
+def predict_diverged(rows):
+  predictions = predict(rows)
+  return dataclasses.replace(
+    predictions, logits=np.full_like(predictions.logits, np.nan)
+  )
+
+
+def assess(predict=predict, *, part="test", temperature=False, threshold=False):
   return assessment.assess(
-    DATA, part, way, temperature=temperature, threshold=threshold
+    DATA, part, predict, temperature=temperature, threshold=threshold
   )
 
 
-def test_a_part_is_measured_as_it_is():
+def test_metrics_of_a_part():
   assessed = assess()
   expected = predict(PARTS["test"])
   np.testing.assert_array_equal(assessed.predictions.ids, expected.ids)
@@ -76,30 +83,28 @@ def test_val_chooses_temperature_and_then_threshold(part):
   )
 
 
-def test_no_temperature_fits_what_is_not_finite():
-  def diverged(rows):
-    made = predict(rows)
-    return dataclasses.replace(made, logits=np.full_like(made.logits, np.nan))
-
+def test_no_temperature_fits_logits_that_are_not_finite():
   with pytest.raises(InputError, match="--temperature-from-val: got logits"):
-    assess(diverged, temperature=True)
+    assess(predict_diverged, temperature=True)
 
 
-@pytest.mark.parametrize("threshold", [False, True])
-def test_a_change_is_of_metrics_and_of_answers(threshold):
-  before, after = (assess(way, threshold=threshold) for way in (predict, other))
-  assessed = assessment.compare(before, after)
-  assert assessed.before == before.metrics
-  assert assessed.differences.keys() == (
-    before.metrics.keys() - set(classification.DEFINED)
-  )
-  for name, value in assessed.differences.items():
-    assert value == after.metrics[name] - before.metrics[name]
-  assert assessed.differences["accuracy"] != 0
-  assert assessed.agreement == comparison.agreement(
-    before.predictions,
-    after.predictions,
-    predicted_first=before.predicted,
-    predicted_second=after.predicted,
-  )
-  assert assessed.agreement.changed_share > 0
+def test_comparison_of_metrics_and_predictions():
+  for threshold in (False, True):
+    before, after = (
+      assess(way, threshold=threshold) for way in (predict, predict_changed)
+    )
+    compared = assessment.compare(before, after)
+    assert compared.before == before.metrics
+    assert compared.differences == {
+      name: after.metrics[name] - value
+      for name, value in before.metrics.items()
+      if name not in classification.DEFINED
+    }
+    assert compared.differences["accuracy"] != 0
+    assert compared.agreement == comparison.agreement(
+      before.predictions,
+      after.predictions,
+      predicted_first=before.predicted,
+      predicted_second=after.predicted,
+    )
+    assert compared.agreement.changed_share > 0

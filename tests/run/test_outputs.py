@@ -1,7 +1,6 @@
-"""Tests of what is said of a run's data."""
+"""Tests of the printed description of a run's data."""
 
 import numpy as np
-import pytest
 
 from mn_jax.data import cache, splits
 from mn_jax.data.datasets import registry
@@ -11,7 +10,7 @@ from mn_jax.run.split_data import SplitData
 
 
 def _lines(capsys, name: str, *counts: int) -> list[str]:
-  """What is printed of so many images of each class, two in a group."""
+  """The lines for some numbers of images of each class, two in a group."""
   labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
   names = np.array([f"n{i}" for i in range(len(labels))])
   packed = cache.PackedCache(
@@ -34,7 +33,7 @@ def _lines(capsys, name: str, *counts: int) -> list[str]:
   return capsys.readouterr().out.splitlines()
 
 
-def test_groups_are_called_what_they_are(capsys):
+def test_lines_name_groups_and_notes(capsys):
   lines = _lines(capsys, "idc", 6, 2)
   assert lines[0] == (
     "train       8 images of   4 patients: no_idc 75.0%, idc 25.0%"
@@ -44,17 +43,14 @@ def test_groups_are_called_what_they_are(capsys):
   assert lines[3] == "Note: 3 images were dropped for their size"
 
 
-@pytest.mark.parametrize(
-  ("counts", "shares"),
-  [
+def test_many_classes_without_groups_fit_a_line(capsys):
+  for counts, shares in (
     (
       (9, 10, 11, *(10,) * 7),
       ", AnnualCrop 9.0% to HerbaceousVegetation 11.0%",
     ),
     ((10,) * 10, " of 10.0% each"),
-  ],
-)
-def test_many_classes_without_groups_fit_a_line(capsys, counts, shares):
-  line = _lines(capsys, "eurosat", *counts)[0]
-  assert line == f"train     100 images: 10 classes{shares}"
-  assert len(line) <= 80
+  ):
+    line = _lines(capsys, "eurosat", *counts)[0]
+    assert line == f"train     100 images: 10 classes{shares}"
+    assert len(line) <= 80
