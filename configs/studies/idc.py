@@ -9,6 +9,7 @@ statistics of BatchNorm, this project's recipe split by patient and by image
 (the difference is the leak), and V3-Small and ResNet-18.
 """
 
+from mn_jax.config import recipes
 from mn_jax.studies.study import Claim, Member, Study
 
 _FIXED_STATISTICS = {"model.norm_momentum": 0.9, "model.norm_debias": True}
@@ -44,13 +45,7 @@ def get_study() -> Study:
       Member("resnet18", "idc_v1", {"model.name": "resnet18"}),
     ),
     resplit=True,
-    sample={
-      "data.name": "idc_sample",
-      "data.image_size": 16,
-      "model.width": 0.25,
-      "train.epochs": 1.0,
-      "optim.warmup_epochs": 0.0,
-    },
+    sample=recipes.IDC_STUDY,
     pairs=(
       ("v2", "v1"),
       ("v2_source", "v1_source"),

@@ -6,6 +6,7 @@ Keras gives V1 a momentum of 0.99 and V2 one of 0.999, both from 0 and 1. Five
 epochs in the setting of Yan 2023, with only the averages changed.
 """
 
+from mn_jax.config import recipes
 from mn_jax.studies.study import Claim, Member, Study
 
 
@@ -28,12 +29,7 @@ def get_study() -> Study:
     title="IDC: momentum of MobileNetV2's running statistics",
     source="Yan 2023, in which V2 stays at the majority rate for three epochs",
     members=members,
-    sample={
-      "data.name": "idc_sample",
-      "data.image_size": 16,
-      "model.width": 0.25,
-      "train.epochs": 1.0,
-    },
+    sample=recipes.IDC_STUDY,
     pairs=tuple((members[1].name, member.name) for member in members[2:]),
     claims=(
       Claim(

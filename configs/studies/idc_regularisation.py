@@ -5,6 +5,7 @@
 One change at a time from the recipe, split by patient.
 """
 
+from mn_jax.config import recipes
 from mn_jax.studies.study import Claim, Member, Study
 
 _PLAIN = {"augment.flip": "none", "augment.quarter_turns": False}
@@ -33,13 +34,7 @@ def get_study() -> Study:
     title="IDC: one change to MobileNetV2's recipe",
     source="Yan 2023, which leaves regularisation open",
     members=members,
-    sample={
-      "data.name": "idc_sample",
-      "data.image_size": 16,
-      "model.width": 0.25,
-      "train.epochs": 1.0,
-      "optim.warmup_epochs": 0.0,
-    },
+    sample=recipes.IDC_STUDY,
     pairs=tuple((member.name, "recipe") for member in members[1:]),
     claims=(
       Claim(

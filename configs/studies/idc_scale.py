@@ -6,6 +6,7 @@ Shares of the training patients, each part of the next; validation and test are
 the same for all, and so is the number of steps.
 """
 
+from mn_jax.config import recipes
 from mn_jax.studies.study import Claim, Member, Study
 
 _SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
@@ -31,14 +32,11 @@ def get_study() -> Study:
       for share in _SHARES
     ),
     sample={
-      "data.name": "idc_sample",
-      "data.image_size": 16,
-      "model.width": 0.25,
+      **recipes.IDC_STUDY,
       "train.epochs": 2.0,
       "train.batch_size": 16,
       "eval.every_epochs": 1.0,
       "checkpoint.every_epochs": 1.0,
-      "optim.warmup_epochs": 0.0,
     },
     pairs=tuple((f"v2_{share}", f"v1_{share}") for share in _SHARES),
     claims=(

@@ -5,6 +5,7 @@
 Around the recipe of `configs/idc_v2.py`, which has 1e-3 and 0.01.
 """
 
+from mn_jax.config import recipes
 from mn_jax.studies.sweep import Sweep, grid
 
 
@@ -18,11 +19,5 @@ def get_sweep() -> Sweep:
         "optim.weight_decay": (0.0, 0.01, 0.1),
       }
     ),
-    sample={
-      "data.name": "idc_sample",
-      "data.image_size": 16,
-      "model.width": 0.25,
-      "train.epochs": 1.0,
-      "optim.warmup_epochs": 0.0,
-    },
+    sample=recipes.IDC_STUDY,
   )

@@ -6,6 +6,7 @@ The recipe of `configs/idc_v2.py` comes first. A larger count keeps the points
 that have been run.
 """
 
+from mn_jax.config import recipes
 from mn_jax.studies.sweep import (
   Choice,
   LogUniform,
@@ -35,11 +36,5 @@ def get_sweep() -> Sweep:
     title="IDC: regularisation of MobileNetV2",
     config="idc_v2",
     points=({}, *drawn),
-    sample={
-      "data.name": "idc_sample",
-      "data.image_size": 16,
-      "model.width": 0.25,
-      "train.epochs": 1.0,
-      "optim.warmup_epochs": 0.0,
-    },
+    sample=recipes.IDC_STUDY,
   )

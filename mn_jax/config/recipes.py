@@ -124,6 +124,15 @@ _TEST = {
 IDC_SAMPLE = {"data.name": "idc_sample", **_SAMPLE}
 IDC_TEST = {"data.name": "idc_sample", **_TEST}
 
+# A study or sweep on generated images, each run in seconds.
+IDC_STUDY = {
+  "data.name": "idc_sample",
+  "data.image_size": 16,
+  "model.width": 0.25,
+  "train.epochs": 1.0,
+  "optim.warmup_epochs": 0.0,
+}
+
 EUROSAT_SAMPLE = {"data.name": "eurosat_sample", **_SAMPLE}
 EUROSAT_TEST = {"data.name": "eurosat_sample", **_TEST}
 
