@@ -154,9 +154,9 @@ def _model(args: argparse.Namespace) -> dict:
   interleaved.check_allocator(args.allocator)
   torch_python = os.environ.get("MN_JAX_PEER_PYTHON") or sys.executable
 
-  def python_of(peer: comparison.Peer) -> str:
-    default = torch_python if peer.needs_torch else sys.executable
-    return args.peer_python or default
+  def python_of(peer: interleaved.Library) -> str:
+    needs_torch = "torch" in peer.packages
+    return args.peer_python or (torch_python if needs_torch else sys.executable)
 
   return comparison.measure(
     _case(args),

@@ -11,45 +11,24 @@ import numpy as np
 from mn_jax.errors import InputError
 from mn_jax.perf import ratio
 from mn_jax.perf.bench import interleaved
-from mn_jax.perf.bench.interleaved import Command, SideProcess
+from mn_jax.perf.bench.interleaved import Library, SideProcess
 from mn_jax.perf.bench.side_process import Case
 
 # Memory formats of images: both are timed on CPUs; GPUs want channels last.
 LAYOUTS = ("auto", "on", "off")
 
 
-@dataclasses.dataclass(frozen=True)
-class Peer:
-  """A library to compare with.
-
-  Attributes:
-    module: the program of its side process.
-    backend: see `Case`.
-    packages: what its interpreter must have.
-    layouts: whether it has two memory formats of images to choose from.
-  """
-
-  module: str
-  backend: str
-  packages: tuple[str, ...]
-  layouts: bool = False
-
-  @property
-  def needs_torch(self) -> bool:
-    """Whether it runs in the peers' interpreter by default, not in this."""
-    return "torch" in self.packages
-
-
 _PEERS = "mn_jax.perf.bench.peers"
-_TIMM, _KERAS = f"{_PEERS}.timm_torch", f"{_PEERS}.keras_networks"
+_TIMM = Library(f"{_PEERS}.timm_torch", ("torch", "timm"), layouts=True)
+_KERAS = f"{_PEERS}.keras_networks"
 PEERS = {
-  "timm-eager": Peer(_TIMM, "eager", ("torch", "timm"), layouts=True),
-  "timm-compile": Peer(_TIMM, "compile", ("torch", "timm"), layouts=True),
-  "keras-jax": Peer(_KERAS, "jax", ("keras", "jax")),
-  "keras-torch": Peer(_KERAS, "torch", ("keras", "torch")),
-  "plain-jax": Peer(f"{_PEERS}.plain_jax", "", ("flax", "optax", "jax")),
+  "timm-eager": dataclasses.replace(_TIMM, backend="eager"),
+  "timm-compile": dataclasses.replace(_TIMM, backend="compile"),
+  "keras-jax": Library(_KERAS, ("keras", "jax"), "jax"),
+  "keras-torch": Library(_KERAS, ("keras", "torch"), "torch"),
+  "plain-jax": Library(f"{_PEERS}.plain_jax", ("flax", "optax", "jax")),
 }
-_OURS = Command("ours", sys.executable, "mn_jax.perf.bench.own_step", ("jax",))
+_OURS = Library("mn_jax.perf.bench.own_step", ("jax",))
 
 
 def measure(
@@ -60,7 +39,7 @@ def measure(
   steps: int,
   timeout: float,
   channels_last: str = "auto",
-  python_of: Callable[[Peer], str] = lambda _: sys.executable,
+  python_of: Callable[[Library], str] = lambda _: sys.executable,
   skip_missing: bool = False,
 ) -> dict[str, Any]:
   """Times this package's step and those of peers, as JSON.
@@ -86,19 +65,18 @@ def measure(
   """
   with contextlib.ExitStack() as stack:
 
-    def start(command: Command, case: Case) -> SideProcess:
-      side = SideProcess(command, case, timeout=timeout)
+    def start(name: str, library: Library, case: Case) -> SideProcess:
+      python = sys.executable if library is _OURS else python_of(library)
+      side = SideProcess(name, python, library, case, timeout)
       return stack.enter_context(contextlib.closing(side))
 
-    sides, failed = {"ours": start(_OURS, case)}, {}
+    sides, failed = {"ours": start("ours", _OURS, case)}, {}
     both = channels_last == "auto" and sides["ours"].ready["device"] == "cpu"
     peer_case = dataclasses.replace(case, channels_last=channels_last != "off")
     for name in peers:
-      peer = PEERS[name]
-      command = Command(name, python_of(peer), peer.module, peer.packages)
       try:
         sides |= {
-          variant: start(command, variant_case)
+          variant: start(name, PEERS[name], variant_case)
           for variant, variant_case in _variants(name, peer_case, both).items()
         }
       except (InputError, interleaved.SideError) as error:
@@ -119,7 +97,14 @@ def measure(
       sides[name].close()
     rows["ours"]["compiler_memory_bytes"] = sides["ours"].call("estimate")
     floors = sides["ours"].call("floors")
-  _compare(rows, seconds, floors["images_per_sec"])
+  for name, row in rows.items():
+    row["percent_of_floor"] = (
+      100 * row["images_per_sec"] / floors["images_per_sec"]
+    )
+    if name != "ours":
+      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
+        seconds["ours"], seconds[name]
+      )
   results = {name: failed.get(name) or _fastest(name, rows) for name in peers}
   first = results[peers[0]] if peers else {}
   return {
@@ -130,20 +115,6 @@ def measure(
     "floors": floors,
     "case": dataclasses.asdict(case),
   }
-
-
-def _compare(
-  rows: Mapping[str, dict[str, Any]],
-  seconds: Mapping[str, Sequence[float]],
-  floor: float,
-) -> None:
-  """Adds to each row its percent of the floor, and to a peer's the ratio."""
-  for name, row in rows.items():
-    row["percent_of_floor"] = 100 * row["images_per_sec"] / floor
-    if name != "ours":
-      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
-        seconds["ours"], seconds[name]
-      )
 
 
 def summarize(seconds: Sequence[float], batch: int) -> dict[str, Any]:

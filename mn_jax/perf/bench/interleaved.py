@@ -32,35 +32,38 @@ class SideError(Exception):
 
 
 @dataclasses.dataclass(frozen=True)
-class Command:
-  """How a side process is started.
+class Library:
+  """A library whose steps are timed.
 
   Attributes:
-    name: for people, 'timm-eager'.
-    python: its interpreter.
-    module: its program, 'mn_jax.perf.bench.own_step'.
-    packages: what it imports besides the standard library.
+    module: the program of its side process, 'mn_jax.perf.bench.own_step'.
+    packages: what its interpreter must have besides the standard library.
+    backend: see `Case`.
+    layouts: whether it has two memory formats of images to choose from.
   """
 
-  name: str
-  python: str
   module: str
   packages: tuple[str, ...]
+  backend: str = ""
+  layouts: bool = False
 
 
 class SideProcess:
   """A side process, from its start to `close`.
 
   Attributes:
-    command: how it was started.
     ready: its 'compile_seconds', 'device' and 'versions'.
   """
 
-  def __init__(self, command: Command, case: Case, *, timeout: float):
+  def __init__(
+    self, name: str, python: str, library: Library, case: Case, timeout: float
+  ):
     """Starts it and waits until its step is compiled and warm.
 
     Args:
-      command: what to start.
+      name: for people, 'timm-eager'.
+      python: its interpreter.
+      library: what to start.
       case: what it measures.
       timeout: seconds after which it is given up, for this and every call.
 
@@ -68,13 +71,13 @@ class SideProcess:
       InputError: if the interpreter cannot run it, or it lacks the case.
       SideError: if it dies or hangs.
     """
-    self.command = command
+    self._name = name
     self._timeout = timeout
     self._unread = b""
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix="mn_jax_bench_"))
     try:
       with (self._folder / "stderr").open("wb") as errors:
-        self._process = self._start(case, errors)
+        self._process = self._start(python, library.module, case, errors)
     except BaseException:
       shutil.rmtree(self._folder)
       raise
@@ -82,12 +85,12 @@ class SideProcess:
       answer = self._read()
       if "missing" in answer:
         raise InputError(
-          f"--peer={command.name} needs {' and '.join(command.packages)} in "
-          f"{command.python}, which lacks {answer['missing']}; valid: "
+          f"--peer={name} needs {' and '.join(library.packages)} in "
+          f"{python}, which lacks {answer['missing']}; valid: "
           "--peer-python=PATH of an interpreter that has them"
         )
       if "refused" in answer:
-        raise InputError(f"{command.name}: {answer['refused']}")
+        raise InputError(f"{name}: {answer['refused']}")
       self.ready = answer["ready"]
     except BaseException:
       self.close()
@@ -124,11 +127,12 @@ class SideProcess:
     self._process.stdout.close()
     shutil.rmtree(self._folder, ignore_errors=True)
 
-  def _start(self, case: Case, errors: BinaryIO) -> subprocess.Popen:
-    line = [self.command.python, "-m", self.command.module]
+  def _start(
+    self, python: str, module: str, case: Case, errors: BinaryIO
+  ) -> subprocess.Popen:
     try:
       return subprocess.Popen(
-        [*line, json.dumps(dataclasses.asdict(case))],
+        [python, "-m", module, json.dumps(dataclasses.asdict(case))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
@@ -139,7 +143,7 @@ class SideProcess:
       )
     except OSError as error:
       raise InputError(
-        f"--peer-python: got {self.command.python!r}, which cannot be run "
+        f"--peer-python: got {python!r}, which cannot be run "
         f"({error.strerror}); valid: the path of a Python interpreter"
       ) from None
 
@@ -149,7 +153,7 @@ class SideProcess:
       left = max(deadline - time.monotonic(), 0)
       if not select.select([self._process.stdout], [], [], left)[0]:
         raise SideError(
-          f"{self.command.name} gave no answer for {self._timeout:g} s "
+          f"{self._name} gave no answer for {self._timeout:g} s "
           f"({self._last_line()}); --timeout=SECONDS waits longer"
         )
       part = self._process.stdout.read(65536)
@@ -161,12 +165,12 @@ class SideProcess:
       return json.loads(line)
     except ValueError:
       raise SideError(
-        f"{self.command.name} answered {line[:80]!r}; valid: a line of JSON"
+        f"{self._name} answered {line[:80]!r}; valid: a line of JSON"
       ) from None
 
   def _death(self) -> str:
     end = processes.describe_exit(self._process.wait())
-    return f"{self.command.name} died ({end}): {self._last_line()}"
+    return f"{self._name} died ({end}): {self._last_line()}"
 
   def _last_line(self) -> str:
     return processes.last_line(self._folder / "stderr") or "it printed nothing"

@@ -20,6 +20,13 @@ _INTRODUCTION = (
 )
 
 
+_OPERATIONS = (
+  "Milliseconds and, in brackets, percent of the floor of every formulation, "
+  "for the whole batch; the last line of each table adds up the network's "
+  "layers."
+)
+
+
 def render(
   path: pathlib.Path, command: str, reports: Mapping[str, Report]
 ) -> str:
@@ -31,10 +38,32 @@ def render(
     reports: of the whole suite, by the flags of their measurement; {} where
       there is none.
   """
-  by_kind: dict[str, dict[str, Report]] = {}
-  for flags, report in reports.items():
-    if "of" in report:
-      by_kind.setdefault(report["of"], {})[flags] = report
+  sections = []
+
+  def add(title: str, text: str, *tables_of_section: tables.Table) -> None:
+    sections.append(Section(title, "", text, "", list(tables_of_section), []))
+
+  def of(kind: str) -> dict[str, Report]:
+    return {
+      f: report for f, report in reports.items() if report.get("of") == kind
+    }
+
+  def config(flags: str) -> str:
+    return f"`{flags.partition(' ')[2]}`"
+
+  if networks := of("model"):
+    add("Whole networks", "", *tables.networks(list(networks.values())))
+  if operations := of("ops"):
+    add("Operations", _OPERATIONS)
+  for report in operations.values():
+    title = f"{tables.title(report)}, {report['device']}"
+    add(title, "", *tables.operations(report))
+  if runs := of("run"):
+    runs = {config(flags): report for flags, report in runs.items()}
+    add("Whole runs", "", tables.runs(runs))
+  if inputs := of("input"):
+    stages = [tables.input_stages(config(f), r) for f, r in inputs.items()]
+    add("Input", "Images/s on one core.", *stages)
   json = path.with_suffix(".json").name
   document = Document(
     title=f"Speed: {path.stem}",
@@ -42,71 +71,14 @@ def render(
     claims=[],
     tables={},
     figures=[],
-    sections=[
-      section
-      for kind, make in _SECTIONS.items()
-      if kind in by_kind
-      for section in make(by_kind[kind])
-    ],
+    sections=sections,
     protocol=[
       ("this page", f"`{command}`, see [how](README.md)"),
-      *_machines([r for kind in by_kind.values() for r in kind.values()]),
+      *_machines([r for r in reports.values() if "of" in r]),
     ],
     notes=_missing(reports),
   )
   return page.markdown(document, figures="")
-
-
-def _section(title: str, text: str, *of_section: tables.Table) -> Section:
-  return Section(title, "", text, "", list(of_section), [])
-
-
-def _networks(reports: Mapping[str, Report]) -> list[Section]:
-  of_section = tables.networks(list(reports.values()))
-  return [_section("Whole networks", "", *of_section)]
-
-
-def _operations(reports: Mapping[str, Report]) -> list[Section]:
-  text = (
-    "Milliseconds and, in brackets, percent of the floor of every formulation, "
-    "for the whole batch; the last line of each table adds up the network's "
-    "layers."
-  )
-  return [
-    _section("Operations", text),
-    *(
-      _section(
-        f"{tables.title(report)}, {report['device']}",
-        "",
-        *tables.operations(report),
-      )
-      for report in reports.values()
-    ),
-  ]
-
-
-def _runs(reports: Mapping[str, Report]) -> list[Section]:
-  named = {_config(flags): report for flags, report in reports.items()}
-  return [_section("Whole runs", "", tables.runs(named))]
-
-
-def _inputs(reports: Mapping[str, Report]) -> list[Section]:
-  stages = [tables.input_stages(_config(f), r) for f, r in reports.items()]
-  return [_section("Input", "Images/s on one core.", *stages)]
-
-
-def _config(flags: str) -> str:
-  """The config of a measurement and its changes, as code."""
-  return f"`{flags.partition(' ')[2]}`"
-
-
-# What is measured -> its sections of the page.
-_SECTIONS = {
-  "model": _networks,
-  "ops": _operations,
-  "run": _runs,
-  "input": _inputs,
-}
 
 
 def _missing(reports: Mapping[str, Report]) -> list[str]:

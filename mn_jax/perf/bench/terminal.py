@@ -12,9 +12,24 @@ _BUSY = 0.05
 
 def show(console: Console, report: Mapping[str, Any]) -> None:
   """Prints what `tools.bench --json` would print, as tables."""
-  {"model": _model, "ops": _operations, "input": _input, "run": _run}[
-    report["of"]
-  ](console, report)
+  if report["of"] == "model":
+    _show_network(console, report)
+  elif report["of"] == "ops":
+    title = f"{tables.title(report)}, {report['device']}; ms (% of floor)"
+    for table in tables.operations(report):
+      table.show(console, f"{table.columns[0]}: {title}")
+  elif report["of"] == "input":
+    title = (
+      f"{report['data']}, {report['image_size']} px, batch {report['batch']}"
+    )
+    tables.input_stages("stage", report).show(
+      console, f"{title}: images/s on one core"
+    )
+  else:
+    title = f"{report['steps']} steps of {report['batch']}"
+    tables.runs({report["model"]: report}).show(
+      console, f"{report['experiment']}: {title} on {report['device']}"
+    )
   versions = report.get("versions") or report.get("ours", {}).get(
     "versions", {}
   )
@@ -24,7 +39,7 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
   console.line("; ".join(filter(None, (about, listed, machine["date"]))))
 
 
-def _model(console: Console, report: Mapping[str, Any]) -> None:
+def _show_network(console: Console, report: Mapping[str, Any]) -> None:
   case, ours, floors = report["case"], report["ours"], report["floors"]
   speed, cost = tables.libraries(report)
   speed.show(
@@ -51,25 +66,3 @@ def _model(console: Console, report: Mapping[str, Any]) -> None:
         f"Note: {name} used {row['idle_cpu_share']:.0%} of a core while the "
         "others worked; their times are too long"
       )
-
-
-def _operations(console: Console, report: Mapping[str, Any]) -> None:
-  what = f"{tables.title(report)}, {report['device']}; ms (% of floor)"
-  for table in tables.operations(report):
-    table.show(console, f"{table.columns[0]}: {what}")
-
-
-def _input(console: Console, report: Mapping[str, Any]) -> None:
-  table = tables.input_stages("stage", report)
-  title = (
-    f"{report['data']}, {report['image_size']} px, batch {report['batch']}"
-  )
-  table.show(console, f"{title}: images/s on one core")
-
-
-def _run(console: Console, report: Mapping[str, Any]) -> None:
-  table = tables.runs({report["model"]: report})
-  title = (
-    f"{report['experiment']}: {report['steps']} steps of {report['batch']}"
-  )
-  table.show(console, f"{title} on {report['device']}")

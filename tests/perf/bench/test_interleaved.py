@@ -16,11 +16,9 @@ def start(monkeypatch, tmp_path):
   sides = []
 
   def start(way, python=sys.executable, timeout=60.0):
-    command = interleaved.Command(
-      "toy", python, "tests.perf.bench.toy_side", ("this", "that")
-    )
+    toy = interleaved.Library("tests.perf.bench.toy_side", ("this", "that"))
     case = toy_case.make(backend=way, threads=3)
-    side = interleaved.SideProcess(command, case, timeout=timeout)
+    side = interleaved.SideProcess("toy", python, toy, case, timeout)
     sides.append(side)
     return side
 
