@@ -44,7 +44,7 @@ def _memory(**changes) -> toy.Memory:
   return toy.Memory({**parts, "cifar-100-python/meta": b"", **changes})
 
 
-def test_both_publications_are_the_same():
+def test_all_publications_are_read():
   binary = toy.Memory(
     {f"cifar-100-binary/{part}.bin": _binary(part) for part in _COUNTS}
   )
@@ -52,6 +52,19 @@ def test_both_publications_are_the_same():
   assert one.listing.fingerprint() == other.listing.fingerprint()
   np.testing.assert_array_equal(one.images, other.images)
   np.testing.assert_array_equal(one.listing.labels, other.listing.labels)
+  pixels = _rows("train")[1].copy()
+  pixels[3, 100] ^= 1
+  train = _pickled("train", data=pixels)
+  changed = cifar100.open_source(_memory(**{"cifar-100-python/train": train}))
+  assert changed.listing.fingerprint() != one.listing.fingerprint()
+  files = {
+    f"c/{part}/{name}/{i}.png": toy.png(np.full((32, 32, 3), i, np.uint8))
+    for part in ("train", "test")
+    for i, name in enumerate(cifar100.CLASSES)
+  }
+  copy = cifar100.open_source(toy.Memory(files))
+  assert len(copy.listing) == 200
+  assert (copy.read(7) == copy.listing.labels[7]).all()
 
 
 def test_pixels_and_names_belong_together():
@@ -69,33 +82,8 @@ def test_pixels_and_names_belong_together():
     np.testing.assert_array_equal(source.read(row), expected)
 
 
-def test_changed_pixels_change_the_fingerprint():
-  pixels = _rows("train")[1].copy()
-  pixels[3, 100] ^= 1
-  changed = _memory(
-    **{"cifar-100-python/train": _pickled("train", data=pixels)}
-  )
-  one, other = cifar100.open_source(changed), cifar100.open_source(_memory())
-  assert one.listing.fingerprint() != other.listing.fingerprint()
-
-
-def test_copies_as_image_files_are_listed():
-  pixels = np.zeros((32, 32, 3), np.uint8)
-  files = toy.Memory(
-    {
-      f"c/{part}/{name}/{i}.png": toy.png(pixels + i)
-      for part in ("train", "test")
-      for i, name in enumerate(cifar100.CLASSES)
-    }
-  )
-  source = cifar100.open_source(files)
-  assert len(source.listing) == 200
-  assert (source.read(7) == source.listing.labels[7]).all()
-
-
-@pytest.mark.parametrize(
-  ("content", "message"),
-  [
+def test_a_broken_part_is_refused():
+  for content, message in (
     (b"no pickle", "broken"),
     (pickle.dumps([1], 2), "no dictionary"),
     (pickle.dumps({}, 2), "fine_labels"),
@@ -105,23 +93,14 @@ def test_copies_as_image_files_are_listed():
     (_pickled("train", fine_labels=[-1] * 12), "labels outside 0 to 99"),
     (_pickled("train", data=[1]), "no array of 12 x 3072"),
     (pickle.dumps(pytest.raises, 2), "names"),
-  ],
-)
-def test_a_broken_part_is_refused(content, message):
-  with pytest.raises(InputError) as caught:
-    cifar100.open_source(_memory(**{"cifar-100-python/train": content}))
-  assert "'cifar-100-python/train' is no part of CIFAR-100" in str(caught.value)
-  assert message in str(caught.value)
-
-
-@pytest.mark.parametrize("data", [b"", b"x", _binary("train")[:-1]])
-def test_a_broken_binary_part_is_refused(data):
-  files = toy.Memory({"train.bin": data, "test.bin": _binary("test")})
-  with pytest.raises(InputError, match="multiple of 3074"):
-    cifar100.open_source(files)
-
-
-def test_what_is_no_cifar_at_all():
+  ):
+    with pytest.raises(InputError, match=r"train' is no part of CIF") as caught:
+      cifar100.open_source(_memory(**{"cifar-100-python/train": content}))
+    assert message in str(caught.value)
+  for data in (b"", b"x", _binary("train")[:-1]):
+    files = toy.Memory({"train.bin": data, "test.bin": _binary("test")})
+    with pytest.raises(InputError, match="multiple of 3074"):
+      cifar100.open_source(files)
   with pytest.raises(InputError, match="no image in a folder named after a cl"):
     cifar100.open_source(toy.Memory({"a/b.txt": b""}))
 

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mn_jax.data import decode
 from mn_jax.data.datasets import class_folders, registry
@@ -39,28 +40,26 @@ def test_class_and_name_come_from_the_path():
   assert listing.positions.tolist() == [[0, 0]] * 3
   assert listing.labels.dtype == listing.positions.dtype == np.int32
   assert listing.stamps.dtype == np.int64
-
-
-def test_order_is_not_that_of_the_files():
   for names in itertools.permutations(_GOOD):
     assert _list(*names).paths == list(_GOOD)
+  # Folders above the classes may differ, and images may lie beside these.
+  names = ("train/dog/1.jpg", "test/dog/2.jpg", "test/cat/1.jpg")
+  assert _list("preview.jpg", *names).names.tolist() == [
+    "dog/1.jpg",
+    "dog/2.jpg",
+    "cat/1.jpg",
+  ]
 
 
-@pytest.mark.parametrize(
-  "above", ["", "2750/", "a folder/2750/", "cat/", "./", "a//"]
-)
-def test_what_lies_above_changes_nothing_but_paths(above):
-  names = [name.replace("x/", above) for name in _GOOD]
-  plain, moved = _list(*_GOOD), _list(*names)
-  assert moved.paths == names
-  np.testing.assert_array_equal(moved.names, plain.names)
-  np.testing.assert_array_equal(moved.labels, plain.labels)
-  assert moved.fingerprint() == plain.fingerprint()
-
-
-def test_parts_above_the_classes_may_differ():
-  listing = _list("train/dog/1.jpg", "test/dog/2.jpg", "test/cat/1.jpg")
-  assert listing.names.tolist() == ["dog/1.jpg", "dog/2.jpg", "cat/1.jpg"]
+def test_what_lies_above_changes_nothing_but_paths():
+  plain = _list(*_GOOD)
+  for above in ("", "2750/", "a folder/2750/", "cat/", "./", "a//"):
+    names = [name.replace("x/", above) for name in _GOOD]
+    moved = _list(*names)
+    assert moved.paths == names
+    np.testing.assert_array_equal(moved.names, plain.names)
+    np.testing.assert_array_equal(moved.labels, plain.labels)
+    assert moved.fingerprint() == plain.fingerprint()
 
 
 def test_what_is_no_image_of_a_class_is_skipped():
@@ -87,43 +86,32 @@ def test_what_is_no_image_of_a_class_is_skipped():
     assert "no image in a folder named after a class" in _refusal(junk), junk
 
 
-def test_an_image_beside_classes_at_the_top_is_no_class():
-  names = ("dog/1.jpg", "cat/1.jpg")
-  assert _list("preview.jpg", *names).paths == list(names)
-
-
 def test_suffixes_are_read_in_any_case_and_can_be_chosen():
   names = ("dog/a.JPG", "dog/b.Tiff", "cat/c.bmp", "cat/d.jpg")
   assert _list(*names).paths == list(names)
   chosen = _list(*names, suffixes=(".jpg",))
   assert chosen.paths == ["dog/a.JPG", "cat/d.jpg"]
-
-
-def test_every_suffix_is_of_a_format_that_is_decoded():
-  from PIL import Image
-
   formats = Image.registered_extensions()
-  found = {formats[suffix] for suffix in class_folders.SUFFIXES}
-  assert found == set(decode.FORMATS)
+  decoded = {formats[suffix] for suffix in class_folders.SUFFIXES}
+  assert decoded == set(decode.FORMATS)
 
 
-def test_nothing_that_fits_says_what_would():
+def test_folders_that_do_not_fit_are_refused():
   message = _refusal("a.txt", "images/1.jpg")
   assert "among 2 files; valid: CLASS/FILE" in message
   assert "dog, cat" in message
-
-
-def test_a_class_without_images_is_named():
   message = _refusal("dog/1.jpg", "cat/readme.txt")
   assert "no image of the class cat;" in message
-
-
-@pytest.mark.parametrize("above", ["", "x/"])
-def test_a_foreign_class_is_named(above):
-  names = [f"{above}{c}/1.jpg" for c in ("dog", "cat", "bird", "ant")]
-  assert "'ant' lies among the class folders" in _refusal(*names)
-  # Not what is known, but what is there: labels would shift silently.
-  assert "'bird' lies among" in _refusal(names[0], names[2])
+  for above in ("", "x/"):
+    names = [f"{above}{c}/1.jpg" for c in ("dog", "cat", "bird", "ant")]
+    assert "'ant' lies among the class folders" in _refusal(*names)
+    # Not what is known, but what is there: labels would shift silently.
+    assert "'bird' lies among" in _refusal(names[0], names[2])
+  for name in ("a\nb.jpg", "\x1b[31m.jpg", "\udcff.jpg"):
+    assert "printable" in _refusal(f"dog/{name}", "cat/1.jpg")
+    # One above the class is as bad in a message.
+    _refusal(f"{name}/dog/1.jpg", "a/dog/1.jpg", "cat/1.jpg")
+    _refusal(f"{name}/1.jpg", "dog/1.jpg", "cat/1.jpg")
 
 
 def test_an_image_that_is_there_twice_is_refused():
@@ -131,14 +119,6 @@ def test_an_image_that_is_there_twice_is_refused():
   for names in ((first, second), (second, first)):
     message = _refusal(*names, "b/cat/1.jpg")
     assert "dog/1.jpg is there twice, 'a/b/dog/1.jpg' and 'b/dog/1" in message
-
-
-@pytest.mark.parametrize("name", ["a\nb.jpg", "\x1b[31m.jpg", "\udcff.jpg"])
-def test_names_that_cannot_be_printed_are_refused(name):
-  assert "printable" in _refusal(f"dog/{name}", "cat/1.jpg")
-  # One above the class is as bad in a message.
-  _refusal(f"{name}/dog/1.jpg", "a/dog/1.jpg", "cat/1.jpg")
-  _refusal(f"{name}/1.jpg", "dog/1.jpg", "cat/1.jpg")
 
 
 def test_the_real_tiles(shared_data):

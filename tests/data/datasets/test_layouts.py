@@ -20,10 +20,9 @@ _XRAYS = (
 )
 
 
-def test_xrays_are_grouped_by_person():
+def test_xrays_are_grouped_by_person_and_validation_is_for_training():
   listing = chest_xray.SPEC.open(NamedFiles(*_XRAYS)).listing
-  found = dict(zip(listing.names, listing.groups, strict=True))
-  assert found == {
+  assert dict(zip(listing.names, listing.groups, strict=True)) == {
     "train/NORMAL/IM-0115-0001.jpeg": "IM-0115",
     "train/NORMAL/NORMAL2-IM-0115-0001-0002.jpeg": "NORMAL2-IM-0115",
     "train/PNEUMONIA/person7_bacteria_24.jpeg": "person7",
@@ -33,17 +32,11 @@ def test_xrays_are_grouped_by_person():
     "test/NORMAL/IM-0001-0001.jpeg": "IM-0001",
     "test/PNEUMONIA/person7_virus_3.jpeg": "person7",
   }
-
-
-def test_xrays_of_the_small_validation_folder_are_for_training():
-  listing = chest_xray.SPEC.open(NamedFiles(*_XRAYS)).listing
-  assert set(listing.parts) == {"train", "test"}
-  assert (listing.parts == "test").tolist() == [
-    name.startswith("test/") for name in listing.names
-  ]
-  assert listing.labels.tolist() == [
-    int("PNEUMONIA" in name) for name in listing.names
-  ]
+  for name, part, label in zip(
+    listing.names, listing.parts, listing.labels, strict=True
+  ):
+    assert part == ("test" if name.startswith("test/") else "train")
+    assert label == int("PNEUMONIA" in name)
 
 
 def test_the_nested_copy_of_the_xrays_counts_once():
@@ -56,9 +49,11 @@ def test_the_nested_copy_of_the_xrays_counts_once():
     assert listing.fingerprint() == plain.fingerprint()
 
 
-def test_an_xray_of_an_unknown_person_is_refused():
+def test_an_image_of_an_unknown_person_or_slide_is_refused():
   with pytest.raises(InputError, match=r"named 'scan1.jpeg'; valid: names"):
     chest_xray.SPEC.open(NamedFiles(*_XRAYS, "train/NORMAL/scan1.jpeg"))
+  with pytest.raises(InputError, match=r"named 'tile.tif'; valid: names like"):
+    colorectal_histology.SPEC.open(_tiles("01_TUMOR/tile.tif"))
 
 
 def _tiles(*names: str) -> NamedFiles:
@@ -88,51 +83,38 @@ def test_tiles_are_grouped_by_slide():
   assert len(listing) == 10
 
 
-def test_a_tile_of_an_unknown_slide_is_refused():
-  with pytest.raises(InputError, match=r"named 'tile.tif'; valid: names like"):
-    colorectal_histology.SPEC.open(_tiles("01_TUMOR/tile.tif"))
+def test_the_real_images(shared_data):
+  listings = []
+  for spec, name in (
+    (colorectal_histology.SPEC, "colorectal-histology-24-tiles.zip"),
+    (chest_xray.SPEC, "chest-xray-pneumonia.zip"),
+  ):
+    files = archive.open_files(shared_data / name)
+    listings.append(spec.open(files).listing)
+    files.close()
+  tiles, xrays = listings
+  assert np.bincount(tiles.labels).tolist() == [3] * 8
+  assert all(group[:12] == "CRC-Prim-HE-" for group in tiles.groups)
+  is_test = xrays.parts == "test"
+  assert np.bincount(xrays.labels[is_test]).tolist() == [234, 390]
+  counts = np.bincount(xrays.labels[~is_test]).tolist()
+  assert counts == [1341 + 8, 3875 + 8]
+  assert len({*xrays.groups[is_test]} & {*xrays.groups[~is_test]}) == 170
 
 
-def test_the_real_tiles(shared_data):
-  files = archive.open_files(shared_data / "colorectal-histology-24-tiles.zip")
-  listing = colorectal_histology.SPEC.open(files).listing
-  files.close()
-  assert np.bincount(listing.labels).tolist() == [3] * 8
-  assert all(group[:12] == "CRC-Prim-HE-" for group in listing.groups)
-
-
-def test_the_real_xrays(shared_data):
-  files = archive.open_files(shared_data / "chest-xray-pneumonia.zip")
-  listing = chest_xray.SPEC.open(files).listing
-  files.close()
-  counts = {
-    part: np.bincount(listing.labels[listing.parts == part]).tolist()
-    for part in ("train", "test")
-  }
-  assert counts == {"train": [1341 + 8, 3875 + 8], "test": [234, 390]}
-  tested, trained = (
-    set(listing.groups[listing.parts == part]) for part in ("test", "train")
-  )
-  assert len(tested & trained) == 170
-
-
-def test_anyones_classes_are_their_folders():
+def test_anyones_folders_are_classes_in_parts_or_not():
   listing = image_folder.list_images(
     NamedFiles("a/dog/1.png", "a/cat/1.jpg", "a/readme.md", "a/.x/dog/1.png")
   )
   assert listing.classes == ("cat", "dog")
   assert listing.names.tolist() == ["cat/1.jpg", "dog/1.png"]
   assert listing.parts.tolist() == ["", ""]
-
-
-def test_anyones_parts_are_kept():
   listing = image_folder.list_images(
     NamedFiles(
       "Train/dog/1.png", "Train/cat/1.png", "valid/dog/1.png", "test/cat/1.png"
     )
   )
-  found = dict(zip(listing.names.tolist(), listing.parts.tolist(), strict=True))
-  assert found == {
+  assert dict(zip(listing.names, listing.parts, strict=True)) == {
     "Train/cat/1.png": "train",
     "test/cat/1.png": "test",
     "Train/dog/1.png": "train",

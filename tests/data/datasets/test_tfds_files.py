@@ -127,18 +127,6 @@ def test_colorectal_tiles_are_packed_as_the_publishers_are(tmp_path):
   np.testing.assert_array_equal(packed.positions, expected.positions)
 
 
-def test_tiles_of_eurosat_come_from_their_one_split(tmp_path):
-  spec = registry.get("eurosat")
-  names = [f"{name}_1.jpg" for name in spec.classes]
-  prepared = toy_tfds.write(
-    tmp_path, spec.tfds, {"train": rows(names)}, spec.classes
-  )
-  packed = load("eurosat", prepared, tmp_path / "root")
-  assert packed.names[3] == "Highway/Highway_1.jpg"
-  assert set(packed.parts) == {""}
-  np.testing.assert_array_equal(packed.images, IMAGES[:10])
-
-
 def test_cifar_keeps_its_parts_and_numbers(tmp_path):
   layout = registry.get("cifar100").tfds
   images = make_images(200)
@@ -205,20 +193,14 @@ def test_examples_without_a_label_or_name_are_refused(tmp_path, toy):
   assert "got 2 classes; valid: 3" in refused(toy, folders)
 
 
-def test_two_examples_of_one_name_are_refused(tmp_path):
-  prepared = toy_tfds.write(
-    tmp_path, TOY, {"train": rows(["a.png"] * 2, [0, 0])}, ("cat", "dog")
-  )
-  assert "'cat/a.png' is there twice" in refused(prepared)
-
-
-def test_a_label_outside_the_classes_is_refused(tmp_path):
-  prepared = toy_tfds.write(
-    tmp_path, TOY, {"train": rows(["a.png"], [-1])}, ("cat", "dog")
-  )
-  assert "example 0 of 'train' has the label -1; valid: 0 to 1" in refused(
-    prepared
-  )
+def test_examples_of_one_name_or_of_no_class_are_refused(tmp_path):
+  for name, labels, message in (
+    ("one", [0, 0], "'cat/a.png' is there twice"),
+    ("two", [-1], "example 0 of 'train' has the label -1; valid: 0 to 1"),
+  ):
+    examples = {"train": rows(["a.png"] * len(labels), labels)}
+    path = toy_tfds.write(tmp_path / name, TOY, examples, ("cat", "dog"))
+    assert message in refused(path)
 
 
 def edited(toy, tmp_path, file, edit):
@@ -252,23 +234,13 @@ def test_a_folder_that_names_foreign_code_is_refused(toy, tmp_path):
   assert "antigravity" not in sys.modules
 
 
-@pytest.mark.parametrize("file", ["features.json", "dataset_info.json"])
-def test_a_broken_folder_is_refused(toy, tmp_path, file):
-  copy = edited(toy, tmp_path, file, lambda _: None)
-  (copy / file).write_text("{")
-  assert "not readable as prepared by TensorFlow Datasets" in refused(copy)
-
-
-def test_missing_or_damaged_records_are_refused(toy, tmp_path):
+def test_a_damaged_folder_is_refused(toy, tmp_path):
   copy = edited(toy, tmp_path, "features.json", lambda _: None)
   (records,) = copy.glob("*.array_record*")
   records.write_bytes(bytes(len(records.read_bytes())))
   refused(copy)
   records.unlink()
   refused(copy)
-
-
-def test_only_prepared_folders_count_as_such(toy, tmp_path):
-  assert tfds_files.is_prepared(toy)
-  assert not tfds_files.is_prepared(toy.parent)
-  assert not tfds_files.is_prepared(tmp_path / "missing")
+  for file in ("features.json", "dataset_info.json"):
+    (copy / file).write_text("{")
+    assert "not readable as prepared by TensorFlow Datasets" in refused(copy)
