@@ -19,6 +19,12 @@ _FREQUENCIES = 8
 # Standard deviation of a thumbnail, in grey levels, below which it is blank.
 _BLANK = 4.0
 _BATCH = 1024
+# f32[8, 32], the lowest frequencies of the type-II cosine transform.
+_COSINES = np.cos(
+  np.outer(np.arange(_FREQUENCIES), np.arange(_HASHED_SIDE) + 0.5)
+  * np.pi
+  / _HASHED_SIDE
+).astype(np.float32)
 _PAIRS = 1 << 22  # compared at once
 
 
@@ -52,8 +58,9 @@ def fingerprints(
     progress: called with the number of images done, and of all.
   """
   height, width = images.shape[1:3]
-  cosines = _cosines()
-  to_waves = [cosines @ _shrink(size, _HASHED_SIDE) for size in (height, width)]
+  to_waves = [
+    _COSINES @ _shrink(size, _HASHED_SIDE) for size in (height, width)
+  ]
   to_small = [_shrink(size, min(size // 3 + 1, 64)) for size in (height, width)]
   digests, hashes, thumbnails = [], [], []
   for start in range(0, len(rows), _BATCH):
@@ -141,9 +148,3 @@ def _shrink(size: int, side: int) -> np.ndarray:
   distance = np.abs(np.arange(size) + 0.5 - centers[:, None]) / scale
   weights = np.maximum(0, 1 - distance)
   return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-
-
-def _cosines() -> np.ndarray:
-  """f32[8, 32]: the lowest frequencies of the type-II cosine transform."""
-  angles = np.outer(np.arange(_FREQUENCIES), np.arange(_HASHED_SIDE) + 0.5)
-  return np.cos(angles * np.pi / _HASHED_SIDE).astype(np.float32)

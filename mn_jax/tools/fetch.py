@@ -110,9 +110,8 @@ def _fetch_other(
 
 def _sha256(digits: str) -> str:
   """Returns a SHA-256 from the command line as `download` takes it."""
-  known_hash = f"sha256:{digits.lower()}"
-  check_hash(known_hash)
-  return known_hash
+  check_hash(f"sha256:{digits.lower()}")
+  return f"sha256:{digits.lower()}"
 
 
 def _download(

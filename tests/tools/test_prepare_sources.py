@@ -23,25 +23,6 @@ from tests import file_server, toy_tfds
 from tests.tools.preparing import load, manifest
 
 
-def test_kaggle_is_the_way_of_idc(copy, root, run_prepare, monkeypatch):
-  asked = []
-
-  def fetch(handle, folder):
-    asked.append((handle, folder))
-    return copy
-
-  monkeypatch.setattr(kaggle, "fetch", fetch)
-  assert run_prepare("idc")[0] == 0
-  handle = registry.get("idc").kaggle
-  assert asked == [(handle, root)]
-  assert manifest(root)["source"] == {"kind": "kaggle", "handle": handle}
-  # Neither the network nor the download is needed again.
-  shutil.rmtree(copy)
-  assert "prepared already" in run_prepare("idc")[1]
-  assert "prepared already" in run_prepare("idc", "--source=kaggle")[1]
-  assert len(asked) == 1
-
-
 def zipped(tmp_path):
   """An archive of ten tiles in the layout of EuroSAT."""
   folder = tmp_path / "tiles"
@@ -66,7 +47,19 @@ def site(tmp_path, monkeypatch):
     yield site
 
 
-def test_the_web_is_the_first_way_where_there_is_one(site, root, run_prepare):
+def test_the_web_is_the_first_source_where_there_is_one(
+  site, root, run_prepare, monkeypatch
+):
+  def stop(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr("mn_jax.data.acquire.download.time.sleep", stop)
+    site.cuts = [1000]
+    code, _, err = run_prepare("eurosat")
+  assert code == 130
+  assert err.startswith("prepare: stopped; the same command ")
+  assert not (root / "eurosat.json").exists()
   code, out, err = run_prepare("eurosat")
   assert (code, err) == (0, "")
   assert "downloaded: 1 MB" in out
@@ -79,20 +72,7 @@ def test_the_web_is_the_first_way_where_there_is_one(site, root, run_prepare):
   assert (
     "10 images of 32 pixels" in run_prepare("eurosat", "--image-size=32")[1]
   )
-  assert len(site.requests) == 1
-
-
-def test_a_stopped_download_is_done_again(site, root, run_prepare, monkeypatch):
-  def stop(*_):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr("mn_jax.data.acquire.download.time.sleep", stop)
-  site.cuts = [1000]
-  code, _, err = run_prepare("eurosat")
-  assert code == 130
-  assert err.startswith("prepare: stopped; the same command ")
-  assert not (root / "eurosat.json").exists()
-  assert run_prepare("eurosat")[0] == 0
+  assert len(site.requests) == 2
 
 
 def test_stopped_packing_goes_on(
@@ -188,19 +168,30 @@ def test_many_classes_are_one_line(tmp_path, root, run_prepare):
   assert manifest(root, "image_folder")["classes"]["class7"] == 2
 
 
-def test_a_new_pinned_version_is_downloaded(
+def test_idc_comes_from_kaggle_in_the_pinned_version(
   copy, root, run_prepare, monkeypatch
 ):
   asked = []
 
-  def fetch(handle, _):
+  def fetch(handle, folder):
+    assert folder == root
     asked.append(handle)
     return copy
 
   monkeypatch.setattr(kaggle, "fetch", fetch)
-  run_prepare("idc")
-  spec = dataclasses.replace(registry.get("idc"), kaggle="a/b/versions/2")
-  monkeypatch.setitem(registry.DATASETS, "idc", spec)
+  assert run_prepare("idc")[0] == 0
+  spec = registry.get("idc")
+  assert asked == [spec.kaggle]
+  assert manifest(root)["source"] == {"kind": "kaggle", "handle": spec.kaggle}
+  # Neither the network nor the download is needed again.
+  moved = copy.rename(copy.with_name("moved"))
+  assert "prepared already" in run_prepare("idc")[1]
+  assert "prepared already" in run_prepare("idc", "--source=kaggle")[1]
+  assert len(asked) == 1
+  # But for a new version.
+  moved.rename(copy)
+  new = dataclasses.replace(spec, kaggle="a/b/versions/2")
+  monkeypatch.setitem(registry.DATASETS, "idc", new)
   run_prepare("idc")
   assert asked[1:] == ["a/b/versions/2"]
   assert manifest(root)["source"]["handle"] == "a/b/versions/2"

@@ -167,14 +167,7 @@ def public_url(url: str) -> str:
 
 
 def check_hash(known_hash: str) -> None:
-  """Refuses what is not a hash.
-
-  Args:
-    known_hash: 'sha256:HEX' or 'md5:HEX', in lower case.
-
-  Raises:
-    InputError: if it has another number of digits, or others.
-  """
+  """Raises an InputError unless 'sha256:HEX' or 'md5:HEX' is in lower case."""
   kind, _, digits = known_hash.partition(":")
   count = _HASH_DIGITS[kind]
   if not re.fullmatch(f"[0-9a-f]{{{count}}}", digits):
@@ -184,14 +177,7 @@ def check_hash(known_hash: str) -> None:
 
 
 def check_url(url: str) -> None:
-  """Refuses what is not an address, or one that others could read or forge.
-
-  Args:
-    url: valid are https, and http at 127.0.0.1.
-
-  Raises:
-    InputError: if it is refused.
-  """
+  """Raises an InputError unless a URL is https, or http at 127.0.0.1."""
   try:
     parts = urllib.parse.urlsplit(url)
     port_is_valid = parts.port != 0
@@ -216,14 +202,7 @@ def check_url(url: str) -> None:
 
 
 def check_redirect(response: Any) -> None:
-  """Refuses a redirect to where a download could not start.
-
-  Args:
-    response: a `requests.Response`, before its redirect is followed.
-
-  Raises:
-    InputError: if it is refused.
-  """
+  """Raises an InputError for a redirect to where a download could not start."""
   if not response.is_redirect:
     return
   try:

@@ -70,29 +70,31 @@ def fetch(
       ),
     )
   except download_manager.NonMatchingChecksumError:
-    raise InputError(
-      f"{layout.name}: the publisher's file has another checksum than "
-      f"TensorFlow Datasets expects; valid: {copy}"
-    ) from None
+    problem = (
+      "the publisher's file has another checksum than TensorFlow Datasets "
+      "expects; valid: "
+    )
   except util.DownloadError as error:
-    raise InputError(
-      f"{layout.name}: {' '.join(str(error).split())}; valid: the same command "
-      f"later, or {copy}"
-    ) from None
+    problem = f"{_one_line(error)}; valid: the same command later, or "
   except requests.RequestException as error:  # an OSError, and so before it
-    raise InputError(
-      f"{layout.name}: the download broke off ({type(error).__name__}); "
-      f"valid: a connection and the same command again, or {copy}"
-    ) from None
+    problem = (
+      f"the download broke off ({type(error).__name__}); valid: a connection "
+      "and the same command again, or "
+    )
   except OSError as error:
     raise space.cannot_write(folder, error) from None
   except Exception as error:  # TFDS raises whatever its libraries do
-    reason = " ".join(str(error).split())[:200]
-    raise InputError(
-      f"{layout.name}: TensorFlow Datasets failed ({type(error).__name__}: "
-      f"{reason}); valid: the same command again, or {copy}"
-    ) from None
-  return prepared
+    problem = (
+      f"TensorFlow Datasets failed ({type(error).__name__}: "
+      f"{_one_line(error)[:200]}); valid: the same command again, or "
+    )
+  else:
+    return prepared
+  raise InputError(f"{layout.name}: {problem}{copy}")
+
+
+def _one_line(error: Exception) -> str:
+  return " ".join(str(error).split())
 
 
 def _check_by_hand(name: str, folder: pathlib.Path) -> None:

@@ -62,6 +62,8 @@ def _read(
   """i64[n] labels and u8[n, 32, 32, 3] images of a part."""
   try:
     labels, rows = parse(files.read(path))
+    if not len(labels) or not 0 <= labels.min() <= labels.max() < len(CLASSES):
+      raise ValueError(f"labels outside 0 to {len(CLASSES) - 1}, or none")
   except (OSError, KeyError, ValueError) as error:
     raise InputError(
       f"data.path: {path!r} is no part of CIFAR-100 ({error}); valid: "
@@ -76,7 +78,7 @@ def _binary(data: bytes) -> tuple[np.ndarray, np.ndarray]:
   if not data or len(data) % (2 + _PIXELS):
     raise ValueError(f"{len(data)} bytes; valid: a multiple of {2 + _PIXELS}")
   rows = np.frombuffer(data, np.uint8).reshape(-1, 2 + _PIXELS)
-  return _checked(rows[:, 1].astype(np.int64)), rows[:, 2:]
+  return rows[:, 1].astype(np.int64), rows[:, 2:]
 
 
 def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -90,13 +92,7 @@ def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray]:
     _PIXELS,
   ):
     raise ValueError(f"'data' is no array of {len(labels)} x {_PIXELS} bytes")
-  return _checked(np.array(labels, np.int64)), pixels
-
-
-def _checked(labels: np.ndarray) -> np.ndarray:
-  if not len(labels) or not 0 <= labels.min() <= labels.max() < len(CLASSES):
-    raise ValueError(f"labels outside 0 to {len(CLASSES) - 1}, or none")
-  return labels
+  return np.array(labels, np.int64), pixels
 
 
 def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:

@@ -32,6 +32,10 @@ def odd_archives() -> dict[str, tuple[bytes, dict[str, bytes]]]:
   )
   return {
     "zip": (zip_of(*items), CONTENT),
+    "zip of a blank image": (
+      zip_of(("blank.bmp", bytes(1 << 16))),
+      {"blank.bmp": bytes(1 << 16)},
+    ),
     "stored zip": (zip_of(*items, method=zipfile.ZIP_STORED), CONTENT),
     "zip with folders": (zip_of(("d/", b""), *items, ("x/", b"")), CONTENT),
     "zip with modes": (modes, {"d/a.png": b"1"}),

@@ -88,6 +88,12 @@ def test_lies_are_found_when_read(tmp_path, writes):
     files.close()
     assert reason in str(caught.value), name
     assert not writes, name
+  data = hostile_tars.tar_of(hostile_tars.member("a.png", b"12345"))
+  files = archive.open_files(_write(tmp_path / "archive", data))
+  os.truncate(tmp_path / "archive", 514)
+  with pytest.raises(OSError, match=r"a\.png: the archive ends"):
+    files.read("a.png")
+  files.close()
 
 
 def test_odd_archives_are_read(tmp_path, writes):
@@ -141,16 +147,6 @@ def test_a_bomb_is_not_unpacked_whole(tmp_path, monkeypatch):
   assert 0 < sum(unpacked) < 201 * max(len(bomb.data), 1 << 16)
 
 
-def test_a_tar_that_shrinks_is_an_os_error(tmp_path):
-  data = hostile_tars.tar_of(hostile_tars.member("a.png", b"12345"))
-  path = _write(tmp_path / "a.tar", data)
-  files = archive.open_files(path)
-  os.truncate(path, 514)
-  with pytest.raises(OSError, match=r"a\.png: the archive ends"):
-    files.read("a.png")
-  files.close()
-
-
 @pytest.mark.parametrize("kind", ["zip", "ustar", "tar.gz"])
 def test_limits_hold_for_every_kind(kind, tmp_path, monkeypatch):
   path = _write(tmp_path / "archive", _ODD[kind][0])
@@ -164,16 +160,12 @@ def test_limits_hold_for_every_kind(kind, tmp_path, monkeypatch):
       patch.setattr(members, limit, value)
       with pytest.raises(InputError, match=reason):
         archive.open_files(path)
-  archive.open_files(path).close()
-
-
-def test_a_compressed_tar_is_kept_within_limits(tmp_path, monkeypatch):
-  path = _write(tmp_path / "a.tar.gz", _ODD["tar.gz"][0])
   monkeypatch.setattr(tar_files, "MAX_HELD_BYTES", 1000)
-  with pytest.raises(InputError, match=r"'d/b\.png'.*unpack it, or make it a"):
-    archive.open_files(path)
-  path = _write(tmp_path / "a.tar", _ODD["ustar"][0])
-  archive.open_files(path).close()
+  if kind == "tar.gz":
+    with pytest.raises(InputError, match=r"'d/b\.png'.*unpack it, or make it"):
+      archive.open_files(path)
+  else:
+    archive.open_files(path).close()
 
 
 @pytest.mark.parametrize("kind", ["zip", "pax", "gnu", "tar.gz"])
