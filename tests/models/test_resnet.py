@@ -101,7 +101,12 @@ def test_projections_are_where_the_shape_changes(name, projected):
 
 @pytest.mark.parametrize(
   ("name", "last", "projected"),
-  [("resnet18", "conv1", (2, 4, 6)), ("resnet50", "conv2", (0, 3, 7, 13))],
+  [
+    ("resnet18", "conv1", (2, 4, 6)),
+    pytest.param(
+      "resnet50", "conv2", (0, 3, 7, 13), marks=pytest.mark.extended
+    ),
+  ],
 )
 def test_shortcut_and_activations(name, last, projected):
   """The last BatchNorm of a block adds 1, a projected shortcut is 5."""

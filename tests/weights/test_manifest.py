@@ -57,7 +57,19 @@ def test_a_name_tells_network_and_variant(weights):
 _DISTINCT = {w.network: w for w in _WEIGHTS.values()}
 
 
-@pytest.mark.parametrize("weights", _DISTINCT.values(), ids=lambda w: w.name)
+@pytest.mark.parametrize(
+  "weights",
+  [
+    pytest.param(
+      weights,
+      id=weights.name,
+      marks=pytest.mark.extended
+      if network in ("resnet152", "inception_resnet_v2")
+      else [],
+    )
+    for network, weights in _DISTINCT.items()
+  ],
+)
 def test_parameters_are_those_of_the_network(weights):
   options = dict(weights.options)
   width = options.pop("width", 1.0)
