@@ -1,7 +1,7 @@
 """A report as text, tables and figures, before it is written as a page."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -43,9 +43,9 @@ class Section:
   title: str
   anchor: str
   text: str
-  command: str
-  tables: list[Table]
-  figures: list[Figure]
+  command: str = ""
+  tables: Sequence[Table] = ()
+  figures: Sequence[Figure] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +65,13 @@ class Document:
   """
 
   title: str
-  intro: str
-  claims: list[tuple[str, str, str, str]]
-  tables: dict[str, Table]
-  figures: list[Figure]
-  sections: list[Section]
-  protocol: list[tuple[str, str]]
-  notes: list[str]
+  intro: str = ""
+  claims: Sequence[tuple[str, str, str, str]] = ()
+  tables: Mapping[str, Table] = dataclasses.field(default_factory=dict)
+  figures: Sequence[Figure] = ()
+  sections: Sequence[Section] = ()
+  protocol: Sequence[tuple[str, str]] = ()
+  notes: Sequence[str] = ()
 
   def all_figures(self) -> Iterable[Figure]:
     """Yields the figures of the whole, then those of the sections."""

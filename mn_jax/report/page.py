@@ -12,11 +12,24 @@ import jinja2
 from PIL import Image
 
 from mn_jax.data import atomic
-from mn_jax.report import tables
+from mn_jax.observe.formatting import MINUS
 from mn_jax.report.document import Document, Figure
 
 # Pixels of the width of figures.
 _NARROW, _WIDE = 600, 1000
+# What LaTeX would read as a command, and how it writes the character itself.
+_TEX = str.maketrans(
+  {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    "±": r"$\pm$",
+    MINUS: "$-$",
+    "<": "$<$",
+    ">": "$>$",
+  }
+)
 
 
 def html(document: Document, images: Mapping[str, bytes]) -> str:
@@ -30,8 +43,7 @@ def html(document: Document, images: Mapping[str, bytes]) -> str:
     name: f"data:image/webp;base64,{base64.b64encode(image).decode()}"
     for name, image in images.items()
   }
-  template = _environment().get_template("page.html")
-  return template.render(d=document, data=data)
+  return _render("page.html", d=document, data=data)
 
 
 def markdown(document: Document, figures: str) -> str:
@@ -41,15 +53,13 @@ def markdown(document: Document, figures: str) -> str:
     document: the report.
     figures: folder of the figures' files, relative to the text.
   """
-  template = _environment().get_template("page.md")
-  text = template.render(d=document, figures=figures)
+  text = _render("page.md", d=document, figures=figures)
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def latex(document: Document) -> str:
   """Returns the tables of a document, for a paper that loads booktabs."""
-  text = _environment().get_template("tables.tex").render(d=document)
-  return text.strip() + "\n"
+  return _render("tables.tex", d=document).strip() + "\n"
 
 
 def write(
@@ -102,7 +112,7 @@ def webp(figure: Figure) -> bytes:
   return buffer.getvalue()
 
 
-def _environment() -> jinja2.Environment:
+def _render(template: str, **values: Any) -> str:
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(
       pathlib.Path(__file__).with_name("templates")
@@ -112,5 +122,5 @@ def _environment() -> jinja2.Environment:
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  environment.filters["tex"] = tables.tex
-  return environment
+  environment.filters["tex"] = lambda text: text.translate(_TEX)
+  return environment.get_template(template).render(values)

@@ -144,15 +144,10 @@ def build(papers: Sequence[Paper], results: pathlib.Path) -> Document:
       "hand. Protocols differ as much as networks: each paper's text says how. "
       "Standard deviations are over seeds."
     ),
-    claims=[],
-    tables={},
-    figures=[],
     sections=[
       _section(paper, f"paper{position}", results)
       for position, paper in enumerate(papers, 1)
     ],
-    protocol=[],
-    notes=[],
   )
 
 
@@ -177,7 +172,7 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
     Table(("command", "expected time"), list(paper.commands)),
   ]
   tables = [table for table in tables if table.rows]
-  return Section(paper.title, anchor, paper.text, "", tables, [])
+  return Section(paper.title, anchor, paper.text, tables=tables)
 
 
 def _read_report(folder: pathlib.Path) -> dict[str, Any]:

@@ -68,9 +68,6 @@ def render(
   document = Document(
     title=f"Speed: {path.stem}",
     intro=_INTRODUCTION.format(json=json, missing=MISSING),
-    claims=[],
-    tables={},
-    figures=[],
     sections=sections,
     protocol=[
       ("this page", f"`{command}`, see [how](README.md)"),

@@ -151,9 +151,7 @@ def _build(results: Results, prices: tables.Prices, command: str) -> Document:
   return Document(
     title="Scaling",
     intro=_INTRO,
-    claims=[],
     tables=first_tables,
-    figures=[],
     sections=[
       *(_measured_section(results, *kind) for kind in kinds),
       *(_predicted_section(results, label, prices) for label in labels),
