@@ -11,7 +11,6 @@ from mn_jax.run import workdir as workdir_lib
 
 # Paths of one computer mean nothing on another.
 _PATHS = ("data.path", "data.cache_dir")
-_WEIGHTS = "model.weights"
 
 
 def repeat_run(config: str, folder: pathlib.Path) -> str:
@@ -30,14 +29,16 @@ def repeat_run(config: str, folder: pathlib.Path) -> str:
     return ""
   saved = workdir_lib.read_object(folder / "config.json")
   values, defaults = _flat(saved["config"]), _flat(workdir_lib.plain(defaults))
-  fields = [
-    f"{name}={_shown(name, value)}"
-    for name, value in values.items()
-    if name not in _PATHS and name in defaults and value != defaults[name]
-  ]
-  return shlex.join(
-    ["python", "-m", "mn_jax.main", f"--config={config}", *fields]
-  )
+  arguments = ["python", "-m", "mn_jax.main", f"--config={config}"]
+  for name, value in values.items():
+    if name in _PATHS or value == defaults.get(name, value):
+      continue
+    if isinstance(value, list):  # of a tuple
+      value = json.dumps(value)
+    elif name == "model.weights":
+      value = pathlib.Path(value).name
+    arguments.append(f"{name}={value}")
+  return shlex.join(arguments)
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
@@ -49,9 +50,3 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
     else:
       flat[name] = value
   return flat
-
-
-def _shown(name: str, value: Any) -> Any:
-  if isinstance(value, list):  # of a tuple
-    return json.dumps(value)
-  return pathlib.Path(value).name if name == _WEIGHTS else value

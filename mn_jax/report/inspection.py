@@ -77,51 +77,43 @@ class Inspections:
     return self.networks.get(analysis.path)
 
 
-class Inspector:
-  """Inspects runs one by one; baselines of a split are measured once."""
+def inspect(
+  analysis: RunAnalysis,
+  inspections: Inspections,
+  *,
+  data_path: str | None,
+  cache_dir: str | None,
+  progress: Progress,
+) -> None:
+  """Inspects the network of a run; takes half a minute, mostly to compile.
 
-  def __init__(
-    self,
-    *,
-    data_path: str | None,
-    cache_dir: str | None,
-    progress: Progress,
-  ):
-    """Keeps how data sets are opened.
+  Args:
+    analysis: of the run.
+    inspections: that it and the baselines of a new split are added to.
+    data_path: of the images; None for where the run found them.
+    cache_dir: of packed images; None for that of the run.
+    progress: called with (images done, images in all).
 
-    Args:
-      data_path: of the images; None for where the runs found them.
-      cache_dir: of packed images; None for that of the runs.
-      progress: called with (images done, images in all).
-    """
-    self._options = {"data_path": data_path, "cache_dir": cache_dir}
-    self._progress = progress
-    self.inspections = Inspections({}, {})
-
-  def add(self, analysis: RunAnalysis) -> None:
-    """Inspects a run; takes half a minute or so, mostly to compile.
-
-    Raises:
-      InputError: if its checkpoint or its images are not there any more.
-    """
-    if analysis.refused:
-      return
-    run = reopen.open_run(
-      analysis.path, step=analysis.summary["best_step"], **self._options
-    )
-    data = run.data(self._progress)
-    measured = self.inspections.baselines
-    if data.split.sha256 not in measured:
-      measured[data.split.sha256] = measure_baselines(data)
-    plane, knn, silhouette = _embed(run, data, self._progress)
-    self.inspections.networks[analysis.path] = Inspection(
-      errors=_draw_errors(data, analysis),
-      saliency=_explain(run, data, analysis.test),
-      embedding=plane,
-      knn_accuracy=knn,
-      silhouette=silhouette,
-      with_batch_statistics=_with_batch_statistics(run, data),
-    )
+  Raises:
+    InputError: if its checkpoint or its images are not there any more.
+  """
+  if analysis.refused:
+    return
+  run = reopen.open_run(
+    analysis.path,
+    step=analysis.summary["best_step"],
+    data_path=data_path,
+    cache_dir=cache_dir,
+  )
+  data = run.data(progress)
+  if data.split.sha256 not in inspections.baselines:
+    inspections.baselines[data.split.sha256] = measure_baselines(data)
+  inspections.networks[analysis.path] = Inspection(
+    _draw_errors(data, analysis),
+    _explain(run, data, analysis.test),
+    *_embed(run, data, progress),
+    _with_batch_statistics(run, data),
+  )
 
 
 def measure_baselines(data: SplitData) -> Baselines:
@@ -176,7 +168,6 @@ def _draw_errors(data: SplitData, analysis: RunAnalysis) -> np.ndarray | None:
 def _explain(
   run: SavedRun, data: SplitData, test: NamedPredictions
 ) -> np.ndarray:
-  """Draws every method's saliency map of a few test images."""
   outputs = test.predictions
   order = np.random.default_rng(0).permutation(len(outputs.ids))
   chosen = np.sort(order[:_EXPLAINED])
@@ -192,15 +183,11 @@ def _explain(
     name: explainer.explain(name, run.variables, images, predicted)
     for name in saliency.METHODS
   }
+  probabilities = outputs.probabilities()
   titles = [
-    f"true {_short(test.classes[label])}, predicted "
-    f"{_short(test.classes[guess])} {probability:.2f}"
-    for label, guess, probability in zip(
-      outputs.labels[chosen],
-      predicted,
-      outputs.probabilities()[chosen, predicted],
-      strict=True,
-    )
+    f"true {_short(test.classes[outputs.labels[index]])}, predicted "
+    f"{_short(test.classes[guess])} {probabilities[index, guess]:.2f}"
+    for index, guess in zip(chosen, predicted, strict=True)
   ]
   return inspection_figures.heat_maps(images, maps, titles)
 
@@ -223,21 +210,24 @@ def _embed(
     batch_size=run.config.eval.batch_size,
     progress=progress,
   )
+  undefined = (None, np.nan, np.nan)
   if not np.isfinite(features).all():
-    return None, np.nan, np.nan
+    return undefined
   try:
     projections = embedding.project(features, seed=0)
   except InputError:  # too few images
-    return None, np.nan, np.nan
-  knn = embedding.knn_accuracy(features, labels, groups, k=_NEIGHBOURS)
-  silhouette = embedding.silhouette(features, labels)
+    return undefined
   picture = inspection_figures.embedding(
     {"PCA": projections.pca, "t-SNE": projections.tsne},
     labels,
     data.classes,
     f"features of {len(labels):,} test images",
   )
-  return picture, knn, silhouette
+  return (
+    picture,
+    embedding.knn_accuracy(features, labels, groups, k=_NEIGHBOURS),
+    embedding.silhouette(features, labels),
+  )
 
 
 def _short(name: str) -> str:

@@ -219,7 +219,6 @@ def _item_rows(
 def _statistics(
   report: Mapping[str, Any], name: str, key: str
 ) -> Mapping[str, Any]:
-  """Mean, standard deviation and values of a member's metric; {} without."""
   for member in report.get("members", ()):
     if member["name"] == name:
       if key in member["published"]:

@@ -7,6 +7,7 @@ neither the network nor the data set is opened.
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,9 @@ class RunAnalysis:
     summary: content of `summary.json`.
     split: content of `split.json`.
     test: predictions for the test part.
+    curves: metric such as 'train/loss' -> (step, value) in order.
     refused: whether the checkpoint was selected on the test part, so that its
-      metrics are not a test; test fields below are empty then.
+      metrics are not a test; the fields below are empty then.
     intervals: test metric -> value and 95 % interval, resampled by group.
     threshold: chosen on the validation part; None without a positive class.
     at_threshold: test metrics at that threshold.
@@ -55,24 +57,23 @@ class RunAnalysis:
     per_class: test metric -> f64[classes].
     groups: (name, images, accuracy) of the worst groups of the test with ten
       images or more, worst first; None if the data set has no groups.
-    curves: metric such as 'train/loss' -> (step, value) in order.
   """
 
   path: pathlib.Path
   summary: Mapping[str, Any]
   split: Mapping[str, Any]
   test: NamedPredictions
-  refused: bool
-  intervals: Mapping[str, bootstrap.Interval]
-  threshold: float | None
-  at_threshold: Mapping[str, float]
-  temperature: float
-  at_temperature: Mapping[str, float]
-  reliability: calibration.Reliability | None
-  matrix: np.ndarray | None
-  per_class: Mapping[str, np.ndarray]
-  groups: list[tuple[str, int, float]] | None
   curves: Mapping[str, Curve]
+  refused: bool
+  intervals: Mapping[str, bootstrap.Interval] = field(default_factory=dict)
+  threshold: float | None = None
+  at_threshold: Mapping[str, float] = field(default_factory=dict)
+  temperature: float = np.nan
+  at_temperature: Mapping[str, float] = field(default_factory=dict)
+  reliability: calibration.Reliability | None = None
+  matrix: np.ndarray | None = None
+  per_class: Mapping[str, np.ndarray] = field(default_factory=dict)
+  groups: list[tuple[str, int, float]] | None = None
 
   def most_confident_errors(self, count: int) -> np.ndarray:
     """Returns i64[k], k <= count: indices of test images, worst first."""
@@ -89,15 +90,12 @@ class RunAnalysis:
     return formatting.jsonable(
       {
         "seed": self.summary["seed"],
-        "intervals": {
-          name: dataclasses.asdict(interval)
-          for name, interval in self.intervals.items()
-        },
+        "intervals": {k: vars(v) for k, v in self.intervals.items()},
         "threshold": self.threshold,
-        "at_threshold": dict(self.at_threshold),
+        "at_threshold": self.at_threshold,
         "temperature": self.temperature,
-        "at_temperature": dict(self.at_temperature),
-        "classes": list(self.test.classes),
+        "at_temperature": self.at_temperature,
+        "classes": self.test.classes,
         "confusion_matrix": self.matrix.tolist(),
         "per_class": {k: v.tolist() for k, v in self.per_class.items()},
         "worst_groups": self.groups,
@@ -125,36 +123,21 @@ def analyze(path: pathlib.Path) -> RunAnalysis:
     part: predictions.read(path / "predictions" / f"{part}.npz")
     for part in ("val", "test")
   }
-  common = {
-    "path": path,
-    "summary": summary,
-    "split": split,
-    "test": parts["test"],
-    "curves": _curves(path / "metrics.jsonl"),
-  }
-  if summary["chosen_on"] == "test":
-    return RunAnalysis(
-      **common,
-      refused=True,
-      intervals={},
-      threshold=None,
-      at_threshold={},
-      temperature=np.nan,
-      at_temperature={},
-      reliability=None,
-      matrix=None,
-      per_class={},
-      groups=None,
-    )
+  refused = summary["chosen_on"] == "test"
   return RunAnalysis(
-    **common, refused=False, **_test_metrics(parts["val"], parts["test"])
+    path=path,
+    summary=summary,
+    split=split,
+    test=parts["test"],
+    curves=_curves(path / "metrics.jsonl"),
+    refused=refused,
+    **({} if refused else _test_metrics(parts["val"], parts["test"])),
   )
 
 
 def _test_metrics(
   val: NamedPredictions, test: NamedPredictions
 ) -> dict[str, Any]:
-  """The fields about the test, with what is chosen on validation."""
   outputs, positive = test.predictions, test.positive
   threshold, at_threshold = None, {}
   if positive is not None:
@@ -173,14 +156,11 @@ def _test_metrics(
     at_temperature = classification.summarize(
       calibration.scale(outputs, temperature), positive=positive
     )
+  affordable = _LOGITS // outputs.logits.size
+  resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, affordable))
   return {
     "intervals": bootstrap.intervals(
-      outputs,
-      positive=positive,
-      groups=test.groups,
-      resamples=max(
-        _LEAST_RESAMPLES, min(_RESAMPLES, _LOGITS // outputs.logits.size)
-      ),
+      outputs, positive=positive, groups=test.groups, resamples=resamples
     ),
     "threshold": threshold,
     "at_threshold": at_threshold,
@@ -206,7 +186,6 @@ def _worst_groups(
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  """Every metric that was logged, without undefined values."""
   curves: dict[str, Curve] = {}
   for line in writers.read_lines(path):
     step = line.pop("step")

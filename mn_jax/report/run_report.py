@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mn_jax.observe import figures, formatting, report_figures
-from mn_jax.observe.formatting import count, metric_name, number
+from mn_jax.observe import figures, report_figures
+from mn_jax.observe.formatting import count, jsonable, metric_name, number
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -20,11 +20,9 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
     analysis: of the run.
     inspections: of its network and data set, or empty.
   """
-  summary = analysis.summary
-  tables = {}
+  summary, tables = analysis.summary, {}
   if not analysis.refused:
-    metrics = [name for name in analysis.intervals if name != "majority_rate"]
-    metrics = metrics[:6]
+    metrics = [x for x in analysis.intervals if x != "majority_rate"][:6]
     values = (number(analysis.intervals[name].value) for name in metrics)
     rows = [(summary["model"], *values)]
     rows += [
@@ -36,10 +34,7 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
     tables["Test"] = Table(("", *map(metric_name, metrics)), rows)
   return Document(
     title=f"{summary['experiment']}, seed {summary['seed']}",
-    intro="",
-    claims=[],
     tables=tables,
-    figures=[],
     sections=[
       section(summary["model"], "run", [analysis], inspections.of(analysis))
     ],
@@ -56,12 +51,9 @@ def numbers(
   for analysis in analyses:
     inspection = inspections.of(analysis)
     measured = inspection.with_batch_statistics if inspection else {}
-    path = analysis.path
-    runs[f"{path.parent.name}/{path.name}"] = {
-      **analysis.numbers(),
-      "by_batches": formatting.jsonable(measured),
-    }
-  return {"runs": runs, "baselines": formatting.jsonable(inspections.baselines)}
+    name = "/".join(analysis.path.parts[-2:])
+    runs[name] = {**analysis.numbers(), "by_batches": measured}
+  return jsonable({"runs": runs, "baselines": inspections.baselines})
 
 
 def section(
@@ -84,7 +76,7 @@ def section(
   text = _describe(analysis, inspection)
   figures_shown = [_curves_figure(title, anchor, seeds)]
   if analysis.refused:
-    return Section(title, anchor, text, command, [], figures_shown)
+    return Section(title, anchor, text, command, figures=figures_shown)
   measured = inspection.with_batch_statistics if inspection else {}
   tables = [
     _test_table(analysis, measured),
@@ -152,10 +144,7 @@ def devices(analyses: Sequence[RunAnalysis]) -> str:
 
 def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
   """Returns the notes of the splits, each once."""
-  unique = dict.fromkeys(
-    note for analysis in analyses for note in analysis.split["notes"]
-  )
-  return list(unique)
+  return list(dict.fromkeys(n for a in analyses for n in a.split["notes"]))
 
 
 def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
@@ -190,38 +179,37 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
 def _test_table(
   analysis: RunAnalysis, with_batch_statistics: Mapping[str, float]
 ) -> Table:
-  """Every metric with its interval, at a threshold and so on beside it."""
   unit = "image" if analysis.test.groups is None else "group"
-  columns = ["test", "value", "95 % low", "high", "last epoch"]
-  if analysis.at_threshold:
-    columns.append(f"at {analysis.threshold:.2f}")
-  if with_batch_statistics:
-    columns.append("batch statistics")
-  rows = []
-  for name, interval in analysis.intervals.items():
-    if name == "majority_rate":
-      continue
-    values = [interval.value, interval.low, interval.high]
-    values.append(analysis.summary.get(f"last/test/{name}"))
-    if analysis.at_threshold:
-      values.append(analysis.at_threshold.get(name))
-    if with_batch_statistics:
-      values.append(with_batch_statistics[name])
-    rows.append((metric_name(name), *map(number, values)))
   resamples = analysis.intervals["accuracy"].resamples
   note = (
     f"{len(analysis.test.names):,} images; bootstrap over {unit}s, "
     f"{resamples:,} resamples; 'last epoch' is the last checkpoint instead of "
     "the selected one."
   )
+  columns = {
+    "value": {name: x.value for name, x in analysis.intervals.items()},
+    "95 % low": {name: x.low for name, x in analysis.intervals.items()},
+    "high": {name: x.high for name, x in analysis.intervals.items()},
+    "last epoch": {
+      name: analysis.summary.get(f"last/test/{name}")
+      for name in analysis.intervals
+    },
+  }
   if analysis.at_threshold:
+    columns[f"at {analysis.threshold:.2f}"] = analysis.at_threshold
     note += f" The threshold {analysis.threshold:.2f} was chosen on validation."
   if with_batch_statistics:
+    columns["batch statistics"] = with_batch_statistics
     note += (
       " 'Batch statistics' replaces BatchNorm's running statistics by those of "
       "1,024 training images."
     )
-  return Table(tuple(columns), rows, note)
+  rows = [
+    (metric_name(name), *(number(x.get(name)) for x in columns.values()))
+    for name in analysis.intervals
+    if name != "majority_rate"
+  ]
+  return Table(("test", *columns), rows, note)
 
 
 def _class_table(analysis: RunAnalysis) -> list[Table]:

@@ -107,24 +107,18 @@ def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
   if claim["relation"] == "=":
     goal = f"±{goal}"
   metric = metric_name(claim["metric"].removeprefix("test/"))
-  subject = claim["one"]
-  if claim["other"]:
-    subject += f" minus {claim['other']}"
+  signed = bool(claim["other"])
+  subject = f"{claim['one']} minus {claim['other']}" if signed else claim["one"]
+  numbers = f"{metric} of {subject}: "
   if claim["mean"] is None:
-    numbers = f"{metric} of {subject}: no runs"
+    numbers += "no runs"
   else:
-    signed = bool(claim["other"])
-    numbers = f"{metric} of {subject}: {number(claim['mean'], signed=signed)}"
+    numbers += number(claim["mean"], signed=signed)
     if claim["low"] is not None:
       numbers += f" ({interval(claim['low'], claim['high'], signed=signed)})"
     numbers += f", {count(len(claim['seeds']), 'seed')}"
-  verdict = claim["verdict"]
-  return (
-    _SIGNS[verdict],
-    verdict,
-    claim["text"],
-    f"{numbers}; claimed: {relation} {goal}",
-  )
+  numbers += f"; claimed: {relation} {goal}"
+  return _SIGNS[claim["verdict"]], claim["verdict"], claim["text"], numbers
 
 
 def results_table(
@@ -142,9 +136,8 @@ def results_table(
   metrics = results["metrics"]
   rows = []
   for member in _wanted(results):
-    name, facts = member["name"], ["-"] * 5
-    if member["refused"]:
-      name += " (selected on the test: refused)"
+    refused = " (selected on the test: refused)" if member["refused"] else ""
+    facts = ["-"] * 5
     if member["seeds"]:
       facts = [
         member["split"],
@@ -158,7 +151,7 @@ def results_table(
       for statistics in map(member["metrics"].get, metrics)
     )
     runs = f"{len(member['seeds'])}/{member['wanted']}"
-    rows.append((name, runs, *values, *facts))
+    rows.append((member["name"] + refused, runs, *values, *facts))
   rows += [
     (name, "", *cells, split, *[""] * 4)
     for name, split, cells in run_report.baseline_rows(
@@ -203,7 +196,6 @@ def published_table(results: Mapping[str, Any]) -> Table:
 
 
 def _comparison_table(results: Mapping[str, Any]) -> Table:
-  """The differences of the pairs that were run."""
   rows = []
   for pair in results["pairs"]:
     for name, difference in pair["metrics"].items():
@@ -233,7 +225,6 @@ def _members_figure(
   inspections: Inspections,
   firsts: Sequence[RunAnalysis],
 ) -> Figure:
-  """The first metric of all members, with the baselines of the first split."""
   metric = results["metrics"][0]
   rows = []
   for member in _wanted(results):
@@ -249,11 +240,9 @@ def _members_figure(
         None if published is None else published["there"],
       )
     )
-  levels: dict[str, float] = {}
-  if firsts:
-    split = firsts[0].summary["split_sha256"]
-    baselines = inspections.baselines.get(split, {})
-    levels = {name: values[metric] for name, values in baselines.items()}
+  split = firsts[0].summary["split_sha256"] if firsts else ""
+  baselines = inspections.baselines.get(split, {})
+  levels = {name: values[metric] for name, values in baselines.items()}
   name = metric_name(metric)
   return Figure(
     "rows",
@@ -264,7 +253,6 @@ def _members_figure(
 
 
 def _wanted(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-  """The members that were asked for."""
   return [member for member in results["members"] if member["wanted"]]
 
 

@@ -22,7 +22,7 @@ from mn_jax.report import (
   run_report,
   study_report,
 )
-from mn_jax.report.inspection import Inspections, Inspector
+from mn_jax.report.inspection import Inspections, inspect
 from mn_jax.report.run_analysis import RunAnalysis
 
 
@@ -93,23 +93,25 @@ def _inspect(
   args: argparse.Namespace, firsts: Sequence[RunAnalysis], console: Console
 ) -> Inspections:
   """Inspects the first run of each row; names those that cannot be opened."""
+  inspections = Inspections({}, {})
   if args.numbers:
-    return Inspections({}, {})
+    return inspections
   places = run_arguments.places(args.overrides)
   allocator.keep_freed_memory()
   compile_cache.keep(places.get("cache_dir", ""))
   with console.counting("opening networks", "images") as progress:
-    inspector = Inspector(
-      data_path=places.get("data_path"),
-      cache_dir=places.get("cache_dir"),
-      progress=progress,
-    )
     for analysis in firsts:
       try:
-        inspector.add(analysis)
+        inspect(
+          analysis,
+          inspections,
+          data_path=places.get("data_path"),
+          cache_dir=places.get("cache_dir"),
+          progress=progress,
+        )
       except InputError as error:
         console.line(f"Not opened: {analysis.path}: {error}")
-  return inspector.inspections
+  return inspections
 
 
 def _reproduce(path: pathlib.Path, console: Console) -> None:

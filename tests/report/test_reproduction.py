@@ -27,9 +27,8 @@ def rows(*items, results):
 def test_numbers_come_from_reports(tmp_path):
   """Under the name of a real study, whose published numbers are used."""
   results = toy.write_study(tmp_path / "runs")
-  for member, name in zip(
-    results["members"], ("v1_source", "v2", "v1"), strict=True
-  ):
+  names = ("v1_source", "v2", "v1")
+  for member, name in zip(results["members"], names, strict=True):
     member["name"] = name
   folder = tmp_path / "results" / "idc"
   (folder / "figures").mkdir(parents=True)
@@ -47,29 +46,19 @@ def test_numbers_come_from_reports(tmp_path):
   )
   first = results["members"][0]["published"]["val/accuracy"]
   second = results["members"][1]["metrics"]["auroc"]
+  here = [f"{x['mean']:.3f} ± {x['std']:.3f}" for x in (first, second)]
   link = "[v1_curves](results/idc/figures/v1_curves.webp)"
+  title, state = "Accuracies", "run, 2 seeds"
   assert found == [
-    (
-      "Accuracies",
-      "v1_source, val accuracy",
-      "0.857",
-      f"{first['mean']:.3f} ± {first['std']:.3f}",
-      "run, 2 seeds",
-    ),
-    (
-      "",
-      "v2, test AUROC",
-      "-",
-      f"{second['mean']:.3f} ± {second['std']:.3f}",
-      "run, 2 seeds",
-    ),
+    (title, "v1_source, val accuracy", "0.857", here[0], state),
+    ("", "v2, test AUROC", "-", here[1], state),
     ("", "v1, test F1", "-", "-", "not run: no time"),
     ("", "v1_curves", "figure", link, "reproduced"),
     ("", "v2_curves", "figure", "-", "not run: no time"),
   ]
 
 
-def test_network_sizes_are_measured(tmp_path):
+def test_sizes_are_measured_and_missing_results_say_why(tmp_path):
   found = rows(
     PaperItem(
       "Counts",
@@ -86,9 +75,6 @@ def test_network_sizes_are_measured(tmp_path):
     ("1,342,536", "differs"),
     ("149", "equal"),
   ]
-
-
-def test_items_without_results_name_the_reason(tmp_path):
   assert rows(PaperItem("A figure", reason="no data"), results=tmp_path) == [
     ("A figure", "", "-", "-", "not run: no data")
   ]
@@ -117,26 +103,18 @@ def test_every_number_of_a_paper_is_in_its_study(papers):
         assert kind in {"curves", "confusion", "embedding", "saliency"}
 
 
-def test_every_published_number_is_on_the_page(papers):
-  asked = {
-    (item.study, *row)
-    for paper in papers
-    for item in paper.items
-    for row in item.metrics
-  }
+def test_every_study_and_published_number_is_on_the_page(papers):
+  items = [item for paper in papers for item in paper.items]
+  asked = {(item.study, *row) for item in items for row in item.metrics}
+  commands = "".join(c for paper in papers for c, _ in paper.commands)
   for path in STUDIES.glob("*.py"):
+    assert f"configs/studies/{path.name} " in commands
     for member in files.load(str(path), "get_study", study.Study).members:
       for key in member.published:
         assert (path.stem, member.name, key) in asked
 
 
-def test_every_study_has_its_command(papers):
-  commands = "".join(c for paper in papers for c, _ in paper.commands)
-  for path in STUDIES.glob("*.py"):
-    assert f"configs/studies/{path.name} " in commands
-
-
-def test_the_page_is_markdown(papers, tmp_path):
+def test_the_page_is_markdown(tmp_path):
   document = reproduction.build([toy_paper()], tmp_path)
   text = page.markdown(document, "figures")
   assert "| `run it` | 1 hour |" in text

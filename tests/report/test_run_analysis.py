@@ -12,9 +12,15 @@ from mn_jax.report import run_analysis
 from tests.report import toy_runs as toy
 
 
-def test_test_intervals_are_resampled_over_groups(tmp_path):
-  analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
-  answers = predictions.read(tmp_path / "run" / "predictions" / "test.npz")
+@pytest.fixture(scope="module")
+def analysis(tmp_path_factory):
+  """Of a run that no test changes."""
+  folder = tmp_path_factory.mktemp("runs") / "run"
+  return run_analysis.analyze(toy.write(folder))
+
+
+def test_test_intervals_are_resampled_over_groups(analysis):
+  answers = predictions.read(analysis.path / "predictions" / "test.npz")
   by_hand = bootstrap.intervals(
     answers.predictions, positive=1, groups=answers.groups, resamples=1000
   )
@@ -56,8 +62,7 @@ def test_threshold_and_temperature_depend_on_validation_only(tmp_path):
   assert third.temperature != analysis.temperature
 
 
-def test_the_most_confident_errors_come_first(tmp_path):
-  analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
+def test_the_most_confident_errors_come_first(analysis):
   indices = analysis.most_confident_errors(5)
   answers = analysis.test.predictions
   guess = answers.logits.argmax(1)
@@ -68,27 +73,21 @@ def test_the_most_confident_errors_come_first(tmp_path):
   assert confidence[0] == answers.probabilities()[wrong, guess[wrong]].max()
 
 
-def test_curves_skip_truncated_lines_and_undefined_values(tmp_path):
-  analysis = run_analysis.analyze(toy.write(tmp_path / "run"))
-  assert analysis.curves["val/accuracy"] == [(10, 0.6), (20, 0.7)]
-  assert analysis.curves["val/loss"] == [(10, 0.8)]
-  assert set(analysis.curves) == {
-    "train/loss",
-    "train/accuracy",
-    "val/loss",
-    "val/accuracy",
+def test_curves_skip_truncated_lines_and_undefined_values(analysis):
+  assert analysis.curves == {
+    "train/loss": [(5, 0.9)],
+    "train/accuracy": [(5, 0.5)],
+    "val/loss": [(10, 0.8)],
+    "val/accuracy": [(10, 0.6), (20, 0.7)],
   }
 
 
 def test_a_run_selected_on_the_test_has_no_test_metrics(tmp_path):
   analysis = run_analysis.analyze(toy.write(tmp_path / "run", chosen_on="test"))
   assert analysis.refused
-  assert (analysis.intervals, analysis.at_threshold, analysis.groups) == (
-    {},
-    {},
-    None,
-  )
-  assert analysis.matrix is None
+  assert not analysis.intervals
+  assert not analysis.at_threshold
+  assert analysis.groups is analysis.matrix is None
   assert analysis.numbers() == {"refused": True}
 
 
@@ -100,29 +99,25 @@ def test_numbers_are_json_and_the_same_twice(tmp_path):
   assert text == json.dumps(run_analysis.analyze(folder).numbers())
 
 
-@pytest.mark.parametrize(
-  ("name", "content", "message"),
-  [
-    ("summary.json", "{}", "of another version"),
-    ("summary.json", "{", "has no summary.json that can be read"),
-    ("split.json", None, "has no split.json that can be read"),
-    ("predictions/test.npz", "PK", "cannot be read"),
-    ("predictions/val.npz", None, "cannot be read"),
-  ],
-)
-def test_damaged_folders_are_refused(tmp_path, name, content, message):
-  path = toy.write(tmp_path / "run") / name
-  path.unlink()
-  if content is not None:
-    path.write_text(content)
-  with pytest.raises(InputError) as caught:
-    run_analysis.analyze(tmp_path / "run")
-  assert message in str(caught.value)
-  assert "\n" not in str(caught.value)
-
-
-def test_predictions_of_another_length_are_refused(tmp_path):
+def test_damaged_folders_are_refused(tmp_path):
   folder = toy.write(tmp_path / "run")
+  for name, content, message in (
+    ("summary.json", b"{}", "of another version"),
+    ("summary.json", b"{", "has no summary.json that can be read"),
+    ("split.json", None, "has no split.json that can be read"),
+    ("predictions/test.npz", b"PK", "cannot be read"),
+    ("predictions/val.npz", None, "cannot be read"),
+  ):
+    path = folder / name
+    before = path.read_bytes()
+    path.unlink()
+    if content is not None:
+      path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+      run_analysis.analyze(folder)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    path.write_bytes(before)
   path = folder / "predictions" / "test.npz"
   whole = toy.predictions(90, 1)
   dataclasses.replace(whole, names=whole.names[:-1]).write(path)
