@@ -47,18 +47,11 @@ class Memory:
 
 
 def make_listing(files: Memory) -> Listing:
-  names, sizes = zip(*files.names(), strict=True)
-  rows = np.arange(len(names))
-  return Listing(
-    classes=("a", "b", "c"),
-    paths=list(names),
-    names=np.array(names),
-    stamps=np.array(sizes, np.int64),
-    labels=(rows % 3).astype(np.int32),
-    groups=np.array([f"g{row // 2}" for row in rows]),
-    parts=np.array([("train", "test")[row % 2] for row in rows]),
-    positions=np.stack([rows, 10 * rows], 1).astype(np.int32),
-  )
+  rows = [
+    (i % 3, name, name, size, f"g{i // 2}", ("train", "test")[i % 2], i, 10 * i)
+    for i, (name, size) in enumerate(files.names())
+  ]
+  return Listing.of_rows(("a", "b", "c"), rows)
 
 
 def make_images(count: int, size: int = SIZE) -> np.ndarray:

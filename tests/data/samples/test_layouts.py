@@ -105,12 +105,24 @@ def test_every_image_has_random_numbers_of_its_own(tmp_path, monkeypatch):
     assert len(set(first_numbers)) == len(first_numbers) == images
 
 
-def test_eurosat_has_a_folder_for_each_class(roots):
+def test_image_files_are_those_of_the_published_kind(roots):
   assert set(_bytes(roots["eurosat"])) == {
     f"2750/{name}/{name}_{number}.jpg"
     for name in eurosat.CLASSES
     for number in range(1, _COUNTS["eurosat"] + 1)
   }
+  for path in roots["colorectal_histology"].rglob("*.tif"):
+    with Image.open(path) as image:
+      assert (image.format, image.mode) == ("TIFF", "RGB")
+      assert image.size == (150, 150)
+      assert image.info["compression"] == "tiff_adobe_deflate"
+  sizes = []
+  for path in roots["chest_xray"].rglob("*.jpeg"):
+    with Image.open(path) as image:
+      assert (image.format, image.mode) == ("JPEG", "L")
+      sizes.append(image.size)
+  assert len(set(sizes)) > 0.8 * len(sizes) > 0
+  assert all(150 <= side <= 256 for size in sizes for side in size)
 
 
 def test_cifar_has_ten_balanced_classes_in_both_parts(roots):
@@ -130,16 +142,6 @@ def test_cifar_has_ten_balanced_classes_in_both_parts(roots):
   np.testing.assert_array_equal(source.read(row).transpose(2, 0, 1), channels)
 
 
-def test_colorectal_tiles_are_compressed_tiffs_of_the_published_size(roots):
-  root = roots["colorectal_histology"]
-  for path in _bytes(root):
-    with Image.open(root / path) as image:
-      assert (image.format, image.mode, image.size) == (
-        ("TIFF", "RGB", (150, 150))
-      )
-      assert image.info["compression"] == "tiff_adobe_deflate"
-
-
 def test_ten_slides_share_the_classes_unevenly():
   listing = _list("colorectal_histology")
   slides = sorted(set(listing.groups.tolist()))
@@ -151,23 +153,10 @@ def test_ten_slides_share_the_classes_unevenly():
   assert (table.max(1) >= 9).all()  # 6 would be even
   assert table.max(1).mean() > 12
   assert (table > 0).sum(0).min() >= 5  # classes
-
-
-def test_colorectal_tiles_have_places_of_their_own():
+  # Slide, region and position are those of no other tile.
   files = [file.path.rpartition("/")[2] for file in layouts._colorectal(450)]
   assert len({file.split("_")[0] for file in files}) == len(files)
-  # Slide, region and position.
   assert len({file.split("HE-")[1] for file in files}) == len(files)
-
-
-def test_xrays_are_grey_and_of_many_sizes(roots):
-  sizes = []
-  for path in _bytes(roots["chest_xray"]):
-    with Image.open(roots["chest_xray"] / path) as image:
-      assert (image.format, image.mode) == ("JPEG", "L")
-      sizes.append(image.size)
-  assert len(set(sizes)) > 0.8 * len(sizes)
-  assert all(150 <= side <= 256 for size in sizes for side in size)
 
 
 def test_xrays_have_about_the_published_shares_of_classes():
@@ -175,12 +164,13 @@ def test_xrays_have_about_the_published_shares_of_classes():
     tuple(path.split("/")[1:3]) for path in _list("chest_xray").paths
   )
   assert folders["val", "NORMAL"] == folders["val", "PNEUMONIA"] == 8
-  normal, ill = folders["train", "NORMAL"], folders["train", "PNEUMONIA"]
-  assert 650 < normal + ill < 750
-  assert abs(normal / (normal + ill) - 1341 / 5216) < 0.02
-  normal, ill = folders["test", "NORMAL"], folders["test", "PNEUMONIA"]
-  assert 100 < normal + ill < 130
-  assert abs(normal / (normal + ill) - 234 / 624) < 0.03
+  for part, low, high, share, error in (
+    ("train", 650, 750, 1341 / 5216, 0.02),
+    ("test", 100, 130, 234 / 624, 0.03),
+  ):
+    normal, ill = folders[part, "NORMAL"], folders[part, "PNEUMONIA"]
+    assert low < normal + ill < high
+    assert abs(normal / (normal + ill) - share) < error
 
 
 def test_persons_are_named_and_some_are_in_both_parts():
