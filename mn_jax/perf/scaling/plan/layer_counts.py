@@ -20,18 +20,7 @@ from mn_jax.perf.bench import roofline
 from mn_jax.perf.scaling import abstract_step
 from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, Work
 
-_FLOAT32, _BFLOAT16 = 4, 2
-
-
-@dataclasses.dataclass(frozen=True)
-class _Counts:
-  """What a step costs one GPU, whatever their number."""
-
-  flops: float
-  bytes: float
-  memory_bytes: int
-  trained_params: int
-  norm_channels: tuple[int, ...]
+_FLOAT32 = 4  # bytes
 
 
 def count_step(
@@ -50,32 +39,19 @@ def count_step(
   Raises:
     InputError: see `abstract_step.make`.
   """
-  counts = _count(config, batch_per_chip)
-  norms = counts.norm_channels
-  times = 2 * config.optim.accumulate
-  gradients = _item_bytes(config) * counts.trained_params
-  total = CollectiveTotal(
-    kind="all-reduce",
-    count=1 + times * len(norms),
-    bytes=gradients + times * 2 * _FLOAT32 * sum(norms),
-    overlapped=False,
-  )
-  work = Work(
-    flops=counts.flops,
-    cycles=0,
-    bytes=counts.bytes,
-    collectives=(total,) if count > 1 else (),
-  )
-  return work, counts.memory_bytes
+  work, memory = _count(config, batch_per_chip)
+  return (
+    work if count > 1 else dataclasses.replace(work, collectives=())
+  ), memory
 
 
 @functools.lru_cache(maxsize=8)
-def _count(config: Config, batch: int) -> _Counts:
-  """Counts of one GPU with `batch` images."""
+def _count(config: Config, batch: int) -> tuple[Work, int]:
+  """Counts for one of several GPUs with `batch` images each."""
   step = abstract_step.make(config, global_batch=batch, num_devices=1)
-  resolution = abstract_step.resolution(config)
-  layers = counting.list_layers(step.module, resolution)
-  norms = [layer.output[-1] for layer in layers if layer.kind == "norm"]
+  layers = counting.list_layers(step.module, abstract_step.resolution(config))
+  item = roofline.item_bytes(config.model.dtype)
+  micro_batches = config.optim.accumulate
   # A frozen backbone has no backward pass, and its BatchNorm no statistics.
   frozen = config.model.transfer == "frozen"
   work = roofline.count_work(
@@ -94,19 +70,19 @@ def _count(config: Config, batch: int) -> _Counts:
   values = max(activations) if frozen else sum(activations)
   trained, _ = step.rules.split(step.state.params)
   gradient = abstract_step.num_bytes(trained)
-  summed = not frozen and config.model.norm_over == "batch"
-  return _Counts(
-    flops=work.flops * batch,
-    bytes=work.bytes * batch,
-    memory_bytes=abstract_step.num_bytes(step.state)
-    + gradient
-    + abstract_step.num_bytes(step.batch)
-    + _item_bytes(config) * values * (batch // config.optim.accumulate),
-    trained_params=gradient // _FLOAT32,
-    norm_channels=tuple(norms) if summed else (),
+  channels = []
+  if not frozen and config.model.norm_over == "batch":
+    channels = [layer.output[-1] for layer in layers if layer.kind == "norm"]
+  total = CollectiveTotal(
+    kind="all-reduce",
+    count=1 + 2 * micro_batches * len(channels),
+    bytes=item * (gradient // _FLOAT32)
+    + 2 * micro_batches * 2 * _FLOAT32 * sum(channels),
+    overlapped=False,
   )
-
-
-def _item_bytes(config: Config) -> int:
-  """Bytes of a number in the dtype that the network computes in."""
-  return _BFLOAT16 if config.model.dtype == "bfloat16" else _FLOAT32
+  memory = (
+    abstract_step.num_bytes((step.state, step.batch))
+    + gradient
+    + item * values * (batch // micro_batches)
+  )
+  return Work(work.flops * batch, 0, work.bytes * batch, (total,)), memory
