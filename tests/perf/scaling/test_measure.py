@@ -1,5 +1,6 @@
 """The order of a series, what is kept of it, and real points."""
 
+import dataclasses
 import json
 
 import pytest
@@ -35,18 +36,17 @@ def config(**fields):
   return checks.from_config_dict(values)
 
 
-def series(**fields):
-  given = {
-    "scalings": ("weak",),
-    "inputs": ("synthetic", "real"),
-    "devices": (1, 2),
-    "processes": (1,),
-    "batch_per_device": 4,
-    "global_batch": 4,
-    "repeats": 2,
-    "steps": 2,
-  }
-  return points.Series(**{**given, **fields})
+SERIES = points.Series(
+  scalings=("weak",),
+  inputs=("synthetic", "real"),
+  devices=(1, 2),
+  processes=(1,),
+  batch_per_device=4,
+  global_batch=4,
+  repeats=2,
+  steps=2,
+)
+POINTS = SERIES.points()
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def fake_measure(monkeypatch):
   return measured, errors
 
 
-def run(folder, *, points_of=None, **fields):
+def run(folder, series=SERIES, **fields):
   return series_lib.run(
     config(**fields),
-    points_of or series(),
+    series,
     output=folder,
     command="the command",
     timeout=1.0,
@@ -80,7 +80,7 @@ def run(folder, *, points_of=None, **fields):
 
 
 def names(folder):
-  return sorted(path.name for path in (folder / "points").iterdir())
+  return {path.name for path in (folder / "points").iterdir()}
 
 
 def test_a_series_is_measured_in_order_and_written(
@@ -88,60 +88,20 @@ def test_a_series_is_measured_in_order_and_written(
 ):
   measured, _ = fake_measure
   assert run(tmp_path) == []
-  assert measured == series().points()
-  assert names(tmp_path) == sorted(f"{p.name}.json" for p in measured)
+  assert measured == POINTS
+  assert names(tmp_path) == {f"{point.name}.json" for point in POINTS}
   record = json.loads(measured[0].path(tmp_path).read_text())
   assert record["command"] == "the command"
   assert record["config"]["model"]["name"] == "simple_cnn"
   assert {"jax", "mn_jax", "python"} <= record["versions"].keys()
   assert record["steps"] == 2
-  out = capsys.readouterr().out
-  assert (
-    "[1/8] weak, synthetic, 1 device in 1 process, batch 4, repeat 1" in out
-  )
-
-
-def test_measured_points_are_skipped_and_failed_ones_repeated(
-  fake_measure, tmp_path
-):
-  measured, errors = fake_measure
-  listed = series().points()
-  errors[listed[1]] = series_lib.PointError("no room")
-  assert run(tmp_path) == [listed[1]]
-  assert measured == listed  # the others were measured all the same
-  record = points.read(listed[1].path(tmp_path))
-  assert record["failed"] == "no room"
+  line = "[1/8] weak, synthetic, 1 device in 1 process, batch 4, repeat 1"
+  assert line in capsys.readouterr().out
+  # More repeats add to existing ones.
   measured.clear()
-  errors.clear()
-  assert run(tmp_path) == []
-  assert measured == [listed[1]]
-  assert "failed" not in points.read(listed[1].path(tmp_path))
-
-
-def test_ctrl_c_keeps_finished_points(fake_measure, tmp_path):
-  measured, errors = fake_measure
-  listed = series().points()
-  errors[listed[3]] = KeyboardInterrupt()
-  with pytest.raises(KeyboardInterrupt):
-    run(tmp_path)
-  assert names(tmp_path) == sorted(f"{p.name}.json" for p in listed[:3])
-  measured.clear()
-  errors.clear()
-  run(tmp_path)
-  assert measured == listed[3:]
-
-
-def test_more_repeats_add_to_existing_ones(fake_measure, tmp_path):
-  measured, _ = fake_measure
-  run(tmp_path, points_of=series(repeats=1))
-  measured.clear()
-  run(tmp_path, points_of=series(repeats=2))
-  assert {point.repeat for point in measured} == {2}
-
-
-def test_points_of_another_config_are_refused(fake_measure, tmp_path):
-  measured, _ = fake_measure
-  run(tmp_path, points_of=series(inputs=("real",)))
+  run(tmp_path, dataclasses.replace(SERIES, repeats=3))
+  assert {point.repeat for point in measured} == {3}
+  # Points of another config are refused before anything is measured.
   measured.clear()
   before = names(tmp_path)
   with pytest.raises(InputError, match=r"data\.image_size: 16 there, 32 now"):
@@ -150,22 +110,45 @@ def test_points_of_another_config_are_refused(fake_measure, tmp_path):
   assert names(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-  ("fields", "message"),
-  [
+def test_measured_points_are_skipped_and_failed_ones_repeated(
+  fake_measure, tmp_path
+):
+  measured, errors = fake_measure
+  errors[POINTS[1]] = series_lib.PointError("no room")
+  assert run(tmp_path) == [POINTS[1]]
+  assert measured == POINTS  # the others were measured all the same
+  record = points.read(POINTS[1].path(tmp_path))
+  assert record["failed"] == "no room"
+  measured.clear()
+  errors.clear()
+  assert run(tmp_path) == []
+  assert measured == [POINTS[1]]
+  assert "failed" not in points.read(POINTS[1].path(tmp_path))
+
+
+def test_ctrl_c_keeps_finished_points(fake_measure, tmp_path):
+  measured, errors = fake_measure
+  errors[POINTS[3]] = KeyboardInterrupt()
+  with pytest.raises(KeyboardInterrupt):
+    run(tmp_path)
+  assert names(tmp_path) == {f"{point.name}.json" for point in POINTS[:3]}
+  measured.clear()
+  errors.clear()
+  run(tmp_path)
+  assert measured == POINTS[3:]
+
+
+def test_a_config_is_refused_before_any_process_starts(fake_measure, tmp_path):
+  measured, _ = fake_measure
+  for fields, message in (
     ({"data__name": "nobody"}, "nobody"),
     ({"model__name": "nobody"}, "nobody"),
     ({"train__replicas": 2}, "train.replicas: got 2; valid: 1"),
     ({"train__steps_per_dispatch": 2}, "train.steps_per_dispatch: got 2"),
     ({"optim__accumulate": 8, "train__batch_size": 8}, "--batch-per-device"),
-  ],
-)
-def test_a_config_is_refused_before_any_process_starts(
-  fake_measure, tmp_path, fields, message
-):
-  measured, _ = fake_measure
-  with pytest.raises(InputError, match=message):
-    run(tmp_path, **fields)
+  ):
+    with pytest.raises(InputError, match=message):
+      run(tmp_path, **fields)
   assert measured == []
   assert not (tmp_path / "points").exists()
 
@@ -189,25 +172,21 @@ def check(record, *, devices, batch):
   assert record["machine"]["cores"] >= 1
 
 
-def take(folder, kind, devices, processes=1, **fields):
+def take(folder, kind, devices, timeout=300, **fields):
   values = toy.config(
     **{name.replace(".", "__"): v for name, v in SMALL.items()}
   )
-  point = toy.point(devices, input=kind, processes=processes, **fields)
+  point = toy.point(devices, input=kind, **fields)
   return series_lib.measure(
-    point, values, 2, compiled=folder / "compiled", timeout=300
+    point, values, 2, compiled=folder / "compiled", timeout=timeout
   )
 
 
 @pytest.mark.extended
-def test_one_device_without_data(tmp_path):
+def test_one_device_without_data_and_two_with_the_input_of_training(tmp_path):
   record = take(tmp_path, "synthetic", 1)
   check(record, devices=1, batch=4)
   assert record["train_examples"] is None
-
-
-@pytest.mark.extended
-def test_two_devices_with_the_input_of_training(tmp_path):
   record = take(tmp_path, "real", 2)
   check(record, devices=2, batch=8)
   assert record["train_examples"] == 1300
@@ -219,12 +198,8 @@ def test_the_last_line_of_a_failed_process_is_the_reason(tmp_path):
 
 
 def test_a_process_that_hangs_is_killed(tmp_path):
-  point = toy.point(1)
-  values = toy.config(
-    **{name.replace(".", "__"): v for name, v in SMALL.items()}
-  )
   with pytest.raises(series_lib.PointError, match=r"no result after 0\.2 s"):
-    series_lib.measure(point, values, 2, compiled=tmp_path, timeout=0.2)
+    take(tmp_path, "synthetic", 1, timeout=0.2)
 
 
 @pytest.mark.slow
