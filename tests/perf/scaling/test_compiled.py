@@ -27,49 +27,36 @@ def param_bytes(config) -> int:
   return abstract_step.num_bytes(step.state.params)
 
 
-@pytest.fixture(scope="module")
-def on_four():
-  with jax.numpy_dtype_promotion("standard"):
-    return compiled.compile_step(small_config(), jax.devices(), global_batch=16)
+def changed(config, section, **fields):
+  """A config with changed fields in one section."""
+  part = dataclasses.replace(getattr(config, section), **fields)
+  return dataclasses.replace(config, **{section: part})
 
 
 @pytest.mark.extended
-def test_the_step_of_four_devices(on_four):
+def test_the_step_of_four_devices():
+  config = small_config()
+  on_four = compiled.compile_step(config, jax.devices(), global_batch=16)
   assert on_four.work.flops > 0
   assert on_four.work.bytes > 0
   assert on_four.compile_seconds > 0
-  step = abstract_step.make(small_config(), global_batch=16, num_devices=4)
+  step = abstract_step.make(config, global_batch=16, num_devices=4)
   images = 4 * 32 * 32 * 3
   assert (
     on_four.memory["arguments"] >= abstract_step.num_bytes(step.state) + images
   )
   assert on_four.memory_bytes == sum(on_four.memory.values())
-
-
-@pytest.mark.extended
-def test_all_gradients_and_statistics_are_summed(on_four):
+  # All gradients and statistics are summed.
   assert {total.kind for total in on_four.work.collectives} == {"all-reduce"}
   size = sum(total.bytes for total in on_four.work.collectives)
-  gradients = param_bytes(small_config())
-  assert size >= gradients
+  gradients = param_bytes(config)
   # Statistics are two numbers per channel, forward and backward; the rest are
   # scalars. More would be an array that should have stayed where it was.
   _, stats = counting.count_params(
-    {
-      "params": {},
-      "batch_stats": abstract_step.make(
-        small_config(), global_batch=16, num_devices=4
-      ).state.batch_stats,
-    }
+    {"params": {}, "batch_stats": step.state.batch_stats}
   )
-  assert size <= gradients + 4 * (2 * stats) + 1_000
-
-
-@pytest.mark.extended
-def test_one_device_has_no_collectives_and_equal_work(on_four):
-  alone = compiled.compile_step(
-    small_config(), jax.devices()[:1], global_batch=4
-  )
+  assert gradients <= size <= gradients + 4 * (2 * stats) + 1_000
+  alone = compiled.compile_step(config, jax.devices()[:1], global_batch=4)
   assert alone.work.collectives == ()
   # Equal batches per device: equal work, up to that of the collectives.
   assert alone.work.flops == pytest.approx(on_four.work.flops, rel=0.1)
@@ -82,6 +69,9 @@ def test_a_step_is_made_from_shapes_alone():
   assert step.batch["image"].shape == (12, 32, 32, 3)
   leaves = jax.tree.leaves((step.state, step.batch))
   assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+  config = changed(config, "optim", accumulate=2)
+  with pytest.raises(InputError, match="batch: got 12; valid: a multiple of 8"):
+    abstract_step.make(config, global_batch=12, num_devices=4)
 
 
 def test_statistics_of_each_device_need_the_number_of_devices():
@@ -90,27 +80,11 @@ def test_statistics_of_each_device_need_the_number_of_devices():
   assert step.module.backbone.norm.keywords["group"] == 4
 
 
-def test_a_batch_that_does_not_divide():
-  config = small_config()
-  config = dataclasses.replace(
-    config, optim=dataclasses.replace(config.optim, accumulate=2)
-  )
-  with pytest.raises(
-    InputError, match=r"batch: got 12; valid: a multiple of 8"
-  ):
-    abstract_step.make(config, global_batch=12, num_devices=4)
-
-
 def test_a_data_set_without_listed_classes_needs_their_number():
-  config = small_config()
-  config = dataclasses.replace(
-    config, data=dataclasses.replace(config.data, name="imagenet2012")
-  )
+  config = changed(small_config(), "data", name="imagenet2012")
   with pytest.raises(InputError, match=r"data\.classes: got 0"):
     abstract_step.make(config, global_batch=8, num_devices=1)
-  config = dataclasses.replace(
-    config, data=dataclasses.replace(config.data, classes=1000)
-  )
+  config = changed(config, "data", classes=1000)
   step = abstract_step.make(config, global_batch=8, num_devices=1)
   assert step.classes == 1000
 
@@ -118,9 +92,7 @@ def test_a_data_set_without_listed_classes_needs_their_number():
 def test_images_on_the_device_count_as_memory():
   config = small_config()
   assert abstract_step.resident_bytes(config) == 0
-  config = dataclasses.replace(
-    config, data=dataclasses.replace(config.data, placement="device")
-  )
+  config = changed(config, "data", placement="device")
   assert abstract_step.resident_bytes(config) == 277_524 * 32 * 32 * 3
 
 
@@ -146,18 +118,14 @@ def test_a_missing_libtpu_is_one_line(monkeypatch):
     compiled.devices(ACCELERATORS["v5e"], (2, 2))
 
 
-@pytest.fixture(scope="module")
-def tpu_square():
-  pytest.importorskip("libtpu", reason="libtpu, which compiles, is missing")
-  return compiled.devices(ACCELERATORS["v5e"], (2, 2))
-
-
 @pytest.mark.slow
-def test_a_step_compiled_for_absent_tpus(tpu_square):
-  assert len(tpu_square) == 4
-  assert tpu_square[0].device_kind == ACCELERATORS["v5e"].device_kind
+def test_a_step_compiled_for_absent_tpus():
+  pytest.importorskip("libtpu", reason="libtpu, which compiles, is missing")
+  chips = compiled.devices(ACCELERATORS["v5e"], (2, 2))
+  assert len(chips) == 4
+  assert chips[0].device_kind == ACCELERATORS["v5e"].device_kind
   found = compiled.compile_step(
-    small_config(dtype="bfloat16"), tpu_square, global_batch=16
+    small_config(dtype="bfloat16"), chips, global_batch=16
   )
   assert found.work.flops > 0
   assert found.work.bytes > 0

@@ -87,29 +87,33 @@ def test_collectives_of_a_loop_count_every_iteration():
   )
 
 
-def test_several_arrays_in_one_operation():
+def collectives(text: str, num_devices: int) -> list[Collective]:
+  return costs.collective_operations(hlo.parse(text), num_devices)
+
+
+def test_arrays_and_groups_of_a_collective():
+  """Two arrays of 4,096 and 64 bytes in one operation."""
   text = """
-HloModule several, is_scheduled=true
-
-%add (a: f32[], b: f32[]) -> f32[] {
-  %a = f32[] parameter(0)
-  %b = f32[] parameter(1)
-  ROOT %sum = f32[] add(%a, %b)
-}
-
-ENTRY %main (p: f32[8,128], q: bf16[32]) -> (f32[8,128], bf16[32]) {
-  %p = f32[8,128]{1,0:T(8,128)} parameter(0)
-  %q = bf16[32]{0:T(256)(128)(2,1)} parameter(1)
-  %all-reduce.1 = (f32[8,128]{1,0:T(8,128)}, bf16[32]{0:T(256)(128)(2,1)}) \
-all-reduce(%p, %q), channel_id=1, replica_groups=[2,8]<=[16], to_apply=%add
-  %x = f32[8,128]{1,0:T(8,128)} get-tuple-element(%all-reduce.1), index=0
-  %y = bf16[32]{0} get-tuple-element(%all-reduce.1), index=1
-  ROOT %t = (f32[8,128]{1,0}, bf16[32]{0}) tuple(%x, %y)
-}
+ENTRY %main (p: f32[8,128], q: bf16[32]) -> (f32[8,128], bf16[32]) {{
+  %p = f32[8,128]{{1,0:T(8,128)}} parameter(0)
+  %q = bf16[32]{{0:T(256)(128)(2,1)}} parameter(1)
+  %all-reduce.1 = (f32[8,128]{{1,0:T(8,128)}}, bf16[32]{{0:T(256)(128)(2,1)}}) \
+all-reduce(%p, %q), channel_id=1, replica_groups={groups}, to_apply=%add
+  %x = f32[8,128]{{1,0:T(8,128)}} get-tuple-element(%all-reduce.1), index=0
+  ROOT %y = bf16[32]{{0}} get-tuple-element(%all-reduce.1), index=1
+}}
 """
-  assert costs.collective_operations(hlo.parse(text), 16) == [
-    Collective("all-reduce", 8 * 128 * 4 + 32 * 2, 8, False, 1)
-  ]
+  for groups, num_devices, size in (
+    ("[2,8]<=[16]", 16, 8),
+    ("mesh['data'=4,'other'=2] {'data'}", 8, 4),
+    ("{{0,1,2},{3,4,5}}", 6, 3),
+  ):
+    assert collectives(text.format(groups=groups), num_devices) == [
+      Collective("all-reduce", 8 * 128 * 4 + 32 * 2, size, False, 1)
+    ]
+  # Groups of one device are no collectives.
+  assert collectives(text.format(groups="{{0},{1}}"), 2) == []
+  assert costs.totals([]) == ()
 
 
 ASYNC = """
@@ -128,20 +132,16 @@ calls=%fused
 """
 
 
-@pytest.mark.parametrize(
-  ("between", "overlapped"),
-  [
+def test_work_between_start_and_done_overlaps():
+  for between, overlapped in (
     ("", False),
     ("%c = f32[8,128]{1,0} copy(%q)", False),
     ("%f = f32[8,128]{1,0} fusion(%q), kind=kLoop, calls=%g", True),
     ("%f = f32[8,128]{1,0} convolution(%q, %q), window={}", True),
-  ],
-)
-def test_work_between_start_and_done_overlaps(between, overlapped):
-  (found,) = costs.collective_operations(
-    hlo.parse(ASYNC.format(between=between)), 4
-  )
-  assert found == Collective("all-reduce", 8 * 128 * 4, 4, overlapped, 1)
+  ):
+    assert collectives(ASYNC.format(between=between), 4) == [
+      Collective("all-reduce", 8 * 128 * 4, 4, overlapped, 1)
+    ]
 
 
 def test_the_result_of_an_asynchronous_gather_comes_second():
@@ -153,8 +153,9 @@ replica_groups={{0,1,2,3}}, dimensions={0}
   ROOT %all-gather-done = f32[8,128]{1,0} all-gather-done(%all-gather-start)
 }
 """
-  (found,) = costs.collective_operations(hlo.parse(text), 4)
-  assert found == Collective("all-gather", 8 * 128 * 4, 4, False, 1)
+  assert collectives(text, 4) == [
+    Collective("all-gather", 8 * 128 * 4, 4, False, 1)
+  ]
 
 
 def test_a_wrapped_operation_is_found_where_it_is_called():
@@ -173,31 +174,9 @@ calls=%wrapped
   ROOT %rs-done = f32[2,128]{1,0} async-done(%rs-start)
 }
 """
-  (found,) = costs.collective_operations(hlo.parse(text), 4)
-  assert found == Collective("reduce-scatter", 8 * 128 * 4, 4, True, 1)
-
-
-def test_groups_named_by_the_axes_of_a_mesh():
-  text = """
-ENTRY %main (p: f32[8]) -> f32[8] {
-  %p = f32[8]{0} parameter(0)
-  ROOT %r = f32[8]{0} all-reduce(%p), \
-replica_groups=mesh['data'=4,'other'=2] {'data'}, to_apply=%add
-}
-"""
-  (found,) = costs.collective_operations(hlo.parse(text), 8)
-  assert found.group_size == 4
-
-
-def test_groups_of_one_device_are_no_collectives():
-  text = """
-ENTRY %main (p: f32[8]) -> f32[8] {
-  %p = f32[8]{0} parameter(0)
-  ROOT %r = f32[8]{0} all-reduce(%p), replica_groups={{0},{1}}, to_apply=%add
-}
-"""
-  assert costs.collective_operations(hlo.parse(text), 2) == []
-  assert costs.totals([]) == ()
+  assert collectives(text, 4) == [
+    Collective("reduce-scatter", 8 * 128 * 4, 4, True, 1)
+  ]
 
 
 def test_totals_keep_overlapped_ones_apart():
@@ -216,9 +195,8 @@ def moved(text: str) -> int:
   return costs.memory_traffic(hlo.parse(text))
 
 
-@pytest.mark.parametrize(
-  ("shape", "plain", "padded", "space"),
-  [
+def test_arrays_by_their_shapes():
+  for shape, plain, padded, space in (
     ("f32[8,128]{1,0:T(8,128)}", 4096, 4096, 0),
     ("bf16[8,32]{1,0:T(8,128)(2,1)}", 512, 2048, 0),
     # Batch innermost: channels are the sublanes, and nothing is padded.
@@ -226,15 +204,11 @@ def moved(text: str) -> int:
     ("f32[]{:T(128)S(6)}", 4, 4, 6),
     ("u8[3,5]", 15, 15, 0),
     ("pred[7]{0:T(512)}", 7, 512, 0),
-  ],
-)
-def test_arrays_by_their_shapes(shape, plain, padded, space):
-  assert hlo.arrays(shape) == [hlo.Array(plain, padded, space)]
-
-
-def test_a_tuple_has_several_arrays_and_tokens_are_none():
-  shape = "(f32[2]{0}, /*index=1*/bf16[4]{0}, token[])"
-  assert [array.bytes for array in hlo.arrays(shape)] == [8, 8]
+  ):
+    assert hlo.arrays(shape) == [hlo.Array(plain, padded, space)]
+  # A tuple has several, and tokens are none.
+  arrays = hlo.arrays("(f32[2]{0}, /*index=1*/bf16[4]{0}, token[])")
+  assert [array.bytes for array in arrays] == [8, 8]
 
 
 def test_a_compiled_sum_reads_its_operands_and_writes_its_result():

@@ -88,42 +88,36 @@ def test_weak_scaling_keeps_the_batch_per_chip(planned):
 
 
 def test_strong_scaling_divides_the_batch(planned):
-  config = with_batch(small_config(), 96)
-  found = planned(config, scaling="strong", batch_per_chip=None)
+  def strong(batch):
+    config = with_batch(small_config(), batch)
+    return planned(config, scaling="strong", batch_per_chip=None)
+
+  found = strong(96)
   assert [row.batch_per_chip for row in found] == [96, 24, 6]
   assert {row.global_batch for row in found} == {96}
   assert found[1].step_seconds < found[0].step_seconds
   assert found[2].efficiency < found[1].efficiency < 1
-
-
-def test_strong_scaling_notes_a_batch_that_does_not_divide(planned):
-  config = with_batch(small_config(), 24)
-  found = planned(config, scaling="strong", batch_per_chip=None)
+  # A batch that does not divide.
+  found = strong(24)
   assert [row.fits for row in found] == [True, True, False]
   assert "24 does not divide" in found[2].note
   assert found[2].images_per_sec is None
+  # Efficiency where one chip is too small.
+  found = strong(320)
+  assert [row.fits for row in found] == [False, True, True]
+  assert found[1].efficiency == 1
+  assert "efficiency against 4 chips" in found[1].note
 
 
-def test_a_slice_that_does_not_exist_is_a_row_with_a_note(planned):
+def test_rows_without_a_prediction_have_a_note(planned):
   found = planned(counts=[1, 2, 4])
   assert [row.fits for row in found] == [True, False, True]
   assert found[1].note.startswith("there are no 2; valid: 1, 4, 8, 16")
-
-
-def test_a_step_that_does_not_fit_is_a_row_with_a_note(planned):
   found = planned(batch_per_chip=160)
   assert not any(row.fits for row in found)
   assert "needs 16.62 GiB of 15.75" in found[0].note
   assert found[0].memory_bytes > found[0].memory_limit
   assert found[0].efficiency is None
-
-
-def test_efficiency_where_one_chip_is_too_small(planned):
-  config = with_batch(small_config(), 320)
-  found = planned(config, scaling="strong", batch_per_chip=None)
-  assert [row.fits for row in found] == [False, True, True]
-  assert found[1].efficiency == 1
-  assert "efficiency against 4 chips" in found[1].note
 
 
 def test_the_largest_batch_of_two_kinds_of_chips(planned):
@@ -159,9 +153,7 @@ def test_rows_that_use_the_program_of_another_count(planned):
   assert several[0].compiled is False
   # One chip has nobody to talk to, whatever program it took.
   assert several[0].link_seconds == 0
-
-
-def test_one_chip_where_the_smallest_slice_has_four(planned):
+  # Some chips have no slice of one.
   found = planned(chips=["v5p"])
   assert found[0].fits
   assert "one chip of 2x2x1, the smallest slice" in found[0].note
@@ -200,18 +192,13 @@ def test_plan_json_records_versions_config_and_sources(planned, tmp_path):
   assert not list((tmp_path / "plan").glob("*.partial"))
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_arguments_that_cannot_be_planned(planned, tmp_path):
+  for arguments, message in (
     ({"scaling": "strong"}, "--batch-per-chip: got 64 with strong"),
     ({"compile_counts": [64]}, "--compile-counts: got '64'"),
-  ],
-)
-def test_arguments_that_cannot_be_planned(
-  planned, tmp_path, arguments, message
-):
-  with pytest.raises(InputError, match=message):
-    planned(**arguments)
+  ):
+    with pytest.raises(InputError, match=message):
+      planned(**arguments)
   assert not (tmp_path / "plan").exists()
 
 
@@ -290,26 +277,24 @@ def test_a_plan_with_compiled_programs(monkeypatch, tmp_path):
   assert kept == [".gz", ".json"]
 
 
-class Memory:
-  """A memory by formula, with its calls: each stands for a compilation."""
-
-  def __init__(self, formula):
-    self.formula = formula
-    self.calls = []
-
-  def __call__(self, batch):
-    assert batch not in self.calls
-    self.calls.append(batch)
-    return self.formula(batch)
-
-
 def linear(batch):
   return 1_000 + 10 * batch
 
 
-@pytest.mark.parametrize(
-  ("limit", "largest"),
-  [
+def largest(formula, limit):
+  """The largest batch that fits, and the batches that were compiled for it."""
+  calls = []
+
+  def memory(batch):
+    assert batch not in calls
+    calls.append(batch)
+    return formula(batch)
+
+  return planner.largest_batch(memory, limit), calls
+
+
+def test_the_largest_batch_that_fits():
+  for limit, expected in (
     (21_000, 2_000),  # exactly
     (21_079, 2_000),  # to a multiple of 8
     (21_080, 2_008),
@@ -320,29 +305,22 @@ def linear(batch):
     (1_079, 4),  # to a power of two
     (1_010, 1),
     (1_009, None),
-  ],
-)
-def test_the_largest_batch_that_fits(limit, largest):
-  memory = Memory(linear)
-  assert planner.largest_batch(memory, limit) == largest
-  assert len(memory.calls) <= 5
+  ):
+    batch, calls = largest(linear, limit)
+    assert batch == expected, limit
+    assert len(calls) <= 5
 
 
 @pytest.mark.parametrize("limit", [3_000, 50_000, 1_000_000])
-@pytest.mark.parametrize(
-  "formula",
-  [
+def test_the_largest_batch_of_memory_that_is_not_quite_linear(limit):
+  for formula in (
     lambda batch: linear(-(-batch // 128) * 128),  # padded
     lambda batch: int(linear(batch) + 30 * batch**0.8),
     lambda batch: int(linear(batch) * (1 + 0.05 * (batch % 64 > 0))),
-  ],
-)
-def test_the_largest_batch_of_memory_that_is_not_quite_linear(formula, limit):
-  memory = Memory(formula)
-  found = planner.largest_batch(memory, limit)
-  assert found is not None
-  assert formula(found) <= limit
-  assert found in memory.calls
-  assert len(memory.calls) <= 6
-  best = max(b for b in range(1, limit // 10) if formula(b) <= limit)
-  assert found > 0.7 * best
+  ):
+    batch, calls = largest(formula, limit)
+    assert batch in calls
+    assert formula(batch) <= limit
+    assert len(calls) <= 6
+    best = max(b for b in range(1, limit // 10) if formula(b) <= limit)
+    assert batch > 0.7 * best
