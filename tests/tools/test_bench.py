@@ -40,7 +40,7 @@ def check_side(side, batch):
 
 
 @pytest.mark.extended
-def test_a_training_step_by_itself():
+def test_steps_alone_and_interleaved_with_plain_jax():
   found = report(*SMALL)
   assert found["peer"] is None
   assert found["ratio"] is None
@@ -53,18 +53,11 @@ def test_a_training_step_by_itself():
   assert found["case"]["mode"] == "train"
   assert "--repeats=2" in found["machine"]["command"]
   assert found["machine"]["cores"] >= 1
-
-
-@pytest.mark.extended
-def test_inference_interleaved_with_plain_jax():
-  size = ("--resolution=8", "--batch-size=2", "--repeats=3", "--mode=infer")
   found = report(
-    *size,
-    "--peer=plain-jax,timm-eager",
-    "--skip-missing",
+    *("--resolution=8", "--batch-size=2", "--repeats=3", "--mode=infer"),
+    *("--peer=plain-jax,timm-eager", "--skip-missing"),
     f"--peer-python={sys.executable}",
   )
-  check_side(found["ours"], 2)
   check_side(found["peer"], 2)
   assert found["peer"] == found["peers"]["plain-jax"]
   assert found["ratio"] == pytest.approx(
@@ -148,9 +141,8 @@ def test_a_run_from_its_start_to_its_end():
   assert 0 < found["compile_seconds"] < found["wall_seconds"]
 
 
-@pytest.mark.parametrize(
-  ("arguments", "message"),
-  [
+def test_mistakes_are_one_line(capsys):
+  for arguments, message in (
     (("--peer=nobody",), "--peer: got 'nobody'; valid: timm-eager, "),
     (("--of=run",), "--config: got nothing with --of=run; valid: "),
     (("--of=input", "--config=nowhere.py"), "config: got 'nowhere.py'"),
@@ -158,14 +150,11 @@ def test_a_run_from_its_start_to_its_end():
     (("--batch-size=0",), "--batch-size: got 0; valid: 1 or more"),
     (("--table=page.html",), "ends .md"),
     (("model",), "got 'model'; valid: SECTION.FIELD"),
-  ],
-)
-def test_mistakes_are_one_line(capsys, arguments, message):
-  assert bench_tool.main(arguments) == 2
-  out, err = capsys.readouterr()
-  assert message in err
-  assert out == ""
-  assert err.count("\n") == 1
+  ):
+    assert bench_tool.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert (out, err.count("\n")) == ("", 1)
 
 
 @pytest.mark.extended

@@ -82,19 +82,16 @@ def test_failed_points_are_the_exit_code(asked, tmp_path, monkeypatch):
 
 def test_plan_takes_its_flags(asked, tmp_path):
   line = ["plan", CONFIG, "--chips=v5e,H100", "--counts=1-256"]
-  assert scaling.main([*line, f"--output={tmp_path}"]) == 0
-  ((_, rest),) = asked
-  assert rest["chips"] == ("v5e", "H100")
-  assert rest["counts"] == (1, 2, 4, 8, 16, 32, 64, 128, 256)
-  assert rest["batch_per_chip"] is None
-  assert rest["scaling"] == "weak"
-  more = ("--batch-per-chip=64", "--scaling=strong", f"--output={tmp_path}")
-  assert scaling.main([*line, *more]) == 0
-  _, rest = asked[1]
-  assert (rest["batch_per_chip"], rest["scaling"]) == (64, "strong")
-  more = ("--batch-per-chip=largest", f"--output={tmp_path}")
-  assert scaling.main([*line, *more]) == 0
-  assert asked[2][1]["batch_per_chip"] is None
+  for more, batch_per_chip, scaled in (
+    ((), None, "weak"),
+    (("--batch-per-chip=64", "--scaling=strong"), 64, "strong"),
+    (("--batch-per-chip=largest",), None, "weak"),
+  ):
+    assert scaling.main([*line, *more, f"--output={tmp_path}"]) == 0
+    _, rest = asked.pop()
+    assert rest["chips"] == ("v5e", "H100")
+    assert rest["counts"] == (1, 2, 4, 8, 16, 32, 64, 128, 256)
+    assert (rest["batch_per_chip"], rest["scaling"]) == (batch_per_chip, scaled)
 
 
 MEASURE = ("measure", CONFIG, "--output=x")

@@ -15,19 +15,14 @@ def test_summary_of_seconds():
   assert summary["repeats"] == 5
 
 
-def test_ratio_is_above_one_where_the_peer_is_slower():
+def test_ratios_and_their_intervals():
+  # Above one where the peer is slower.
   value, interval = ratio.paired_ratio([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])
   assert (value, interval) == (2.0, (2.0, 2.0))
-
-
-def test_pairs_are_resampled_together():
   # A machine whose speed drifts by ten: both libraries slow down together.
   drift = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0]
   _, interval = ratio.paired_ratio(drift, [2 * x for x in drift])
   assert interval == pytest.approx((2, 2))
-
-
-def test_the_interval_contains_the_ratio():
   value, (low, high) = ratio.paired_ratio(
     [1.0, 1.1, 0.9, 1.2, 0.8], [2.0, 1.5, 2.5, 1.8, 2.1]
   )

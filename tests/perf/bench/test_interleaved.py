@@ -57,40 +57,22 @@ def test_the_last_line_of_a_dead_side_process_is_reported(start):
     side.call("step", steps=1)
 
 
-def test_a_side_process_that_dies_at_its_start_is_reported(start):
-  with pytest.raises(
-    interleaved.SideError, match=r"died.*OSError: cannot load"
-  ):
+def test_side_processes_that_cannot_be_used_are_reported(start):
+  error = interleaved.SideError
+  with pytest.raises(error, match=r"died.*OSError: cannot load"):
     start("dies at once")
-
-
-def test_a_side_process_that_hangs_is_given_up(start):
-  side = start("hangs", timeout=3)
-  with pytest.raises(interleaved.SideError, match="gave no answer for 3 s"):
-    side.call("step", steps=1)
-
-
-def test_an_answer_that_is_not_json_is_reported(start):
-  with pytest.raises(
-    interleaved.SideError, match="'step done'; valid: a line of"
-  ):
+  with pytest.raises(error, match="'step done'; valid: a line of"):
     start("mumbles")
-
-
-def test_a_missing_package_is_named_with_its_interpreter(start):
+  side = start("hangs", timeout=3)
+  with pytest.raises(error, match="gave no answer for 3 s"):
+    side.call("step", steps=1)
   with pytest.raises(InputError) as caught:
     start("lacks")
   assert "needs this and that in" in str(caught.value)
   assert "lacks a_package_that_is_not_there" in str(caught.value)
   assert sys.executable in str(caught.value)
-
-
-def test_a_case_that_a_peer_lacks_is_an_input_error(start):
   with pytest.raises(InputError, match="no such network; valid: others"):
     start("refuses")
-
-
-def test_a_missing_interpreter_is_an_input_error(start):
   with pytest.raises(InputError, match=r"--peer-python: got '/nowhere/python'"):
     start("", python="/nowhere/python")
 

@@ -4,8 +4,6 @@ import ast
 import pathlib
 import sys
 
-import pytest
-
 from mn_jax.perf.bench import side_process
 
 PACKAGE = pathlib.Path(side_process.__file__).parents[2]
@@ -17,22 +15,18 @@ FOREIGN = [
 MINE = {"mn_jax.parallel", "mn_jax.perf.bench"}
 
 
-@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
-def test_python_3_10_parses_what_peers_run(path):
-  ast.parse(path.read_text(), feature_version=(3, 10))
-
-
-@pytest.mark.parametrize("path", FOREIGN, ids=lambda path: path.stem)
-def test_peers_import_only_the_standard_library_at_first(path):
-  for node in ast.parse(path.read_text()).body:
-    if isinstance(node, ast.Import):
-      for alias in node.names:
-        assert alias.name.partition(".")[0] in sys.stdlib_module_names
-    if isinstance(node, ast.ImportFrom):
-      top = node.module.partition(".")[0]
-      assert top in sys.stdlib_module_names or node.module in MINE
-      if node.module in MINE:
+def test_peers_run_python_3_10_and_import_the_standard_library_at_first():
+  for path in FOREIGN:
+    tree = ast.parse(path.read_text(), feature_version=(3, 10))
+    for node in tree.body:
+      if isinstance(node, ast.Import):
+        for alias in node.names:
+          assert alias.name.partition(".")[0] in sys.stdlib_module_names, path
+      if isinstance(node, ast.ImportFrom) and node.module in MINE:
         assert {a.name for a in node.names} <= {"allocator", "side_process"}
+      elif isinstance(node, ast.ImportFrom):
+        top = node.module.partition(".")[0]
+        assert top in sys.stdlib_module_names, path
 
 
 def test_versions_skip_missing_packages():

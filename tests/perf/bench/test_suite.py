@@ -70,17 +70,15 @@ def test_every_number_is_in_its_cell():
     assert line in lines, line
 
 
-def test_missing_measurements_are_listed():
+def test_missing_and_failed_measurements_are_listed():
   lines = rendered({})
   assert "- measured: nothing yet" in lines
   missing = [line for line in lines if line.startswith("- not measured: `--")]
   assert len(missing) == len(CASES)
   assert not any(line.startswith("|") for line in lines)
-
-
-def test_a_failed_measurement_is_listed_with_its_reason():
-  lines = rendered({shlex.join(NETWORK): {"failed": "out of luck"}})
-  assert f"- not measured: `{shlex.join(NETWORK)}` (out of luck)" in lines
+  network = shlex.join(NETWORK)
+  lines = rendered({network: {"failed": "out of luck"}})
+  assert f"- not measured: `{network}` (out of luck)" in lines
 
 
 def test_the_committed_page_matches_its_reports():
