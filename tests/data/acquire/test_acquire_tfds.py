@@ -67,25 +67,19 @@ def test_what_is_prepared_needs_no_tensorflow(tmp_path, monkeypatch):
   path = tfds.fetch(LAYOUT, tmp_path)
   assert path == prepared
   assert isinstance(path, pathlib.Path)
-
-
-def failure(tmp_path, layout=LAYOUT):
-  with pytest.raises(InputError) as caught:
-    tfds.fetch(layout, tmp_path)
-  assert "\n" not in str(caught.value)
-  assert "valid: " in str(caught.value)
-  return str(caught.value)
-
-
-@pytest.mark.usefixtures("builder")
-def test_missing_tensorflow_is_said(tmp_path, monkeypatch):
-  monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-  with pytest.raises(InputError) as caught:
-    tfds.fetch(LAYOUT, tmp_path, page="https://example.org")
-  message = str(caught.value)
+  builder.data_path = tmp_path / "missing"
+  message = failure(tmp_path, page="https://example.org")
   assert message.endswith("--source=PATH with a copy from https://example.org")
   assert "TensorFlow is not installed" in message
   assert "the extra 'prepare'" in message
+
+
+def failure(tmp_path, layout=LAYOUT, **options):
+  with pytest.raises(InputError) as caught:
+    tfds.fetch(layout, tmp_path, **options)
+  assert "\n" not in str(caught.value)
+  assert "valid: " in str(caught.value)
+  return str(caught.value)
 
 
 @pytest.mark.parametrize(

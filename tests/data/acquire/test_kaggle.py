@@ -44,6 +44,9 @@ def test_what_is_complete_needs_no_network(tmp_path, monkeypatch):
   (folder / "versions" / "3").mkdir(parents=True)
   (folder / "3.complete").touch()
   assert kaggle.fetch(HANDLE, tmp_path) == folder / "versions" / "3"
+  monkeypatch.setitem(sys.modules, "kagglehub", None)
+  with pytest.raises(InputError, match="kagglehub is not installed; valid: "):
+    kaggle.fetch(HANDLE, tmp_path)
 
 
 def answer(status):
@@ -100,9 +103,3 @@ def test_failed_download_is_one_line_of_what_to_do(
   assert "valid: " in text
   assert "\n" not in text
   assert "secret" not in text
-
-
-def test_missing_kagglehub_is_said(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, "kagglehub", None)
-  with pytest.raises(InputError, match="kagglehub is not installed; valid: "):
-    kaggle.fetch(HANDLE, tmp_path)

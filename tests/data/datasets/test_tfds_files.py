@@ -76,19 +76,15 @@ def test_examples_are_files_of_the_layout(toy):
   ]
   assert files.read("cat/c.png") == png(IMAGES[2])
   assert "tensorflow" not in sys.modules
+  names = [name for name, _ in files.names()] * 100
+  with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    contents = list(pool.map(files.read, names))
+  assert contents == [files.read(name) for name in names]
   with pytest.raises(OSError, match=r"cat/b\.png: not in"):
     files.read("cat/b.png")
   files.close()
   with pytest.raises(OSError, match=r"cat/c\.png"):
     files.read("cat/c.png")
-
-
-def test_files_are_read_from_many_threads(toy):
-  files = tfds_files.open_files(toy, TOY)
-  names = [name for name, _ in files.names()] * 100
-  expected = [files.read(name) for name in names]
-  with concurrent.futures.ThreadPoolExecutor(8) as pool:
-    assert list(pool.map(files.read, names)) == expected
 
 
 def load(name, path, root):
@@ -127,13 +123,11 @@ def test_colorectal_tiles_are_packed_as_the_publishers_are(tmp_path):
   np.testing.assert_array_equal(packed.positions, expected.positions)
 
 
-def test_cifar_keeps_its_parts_and_numbers(tmp_path):
+def test_parts_are_those_of_the_publisher(tmp_path):
   layout = registry.get("cifar100").tfds
   images = make_images(200)
   splits = {
-    part: [
-      (f"{part}_{row:05}", row, png(image)) for row, image in enumerate(half)
-    ]
+    part: [(f"{part}_{i:05}", i, png(image)) for i, image in enumerate(half)]
     for part, half in (("train", images[:100]), ("test", images[100:]))
   }
   prepared = toy_tfds.write(tmp_path, layout, splits, cifar100.CLASSES)
@@ -142,9 +136,7 @@ def test_cifar_keeps_its_parts_and_numbers(tmp_path):
   row = packed.names.tolist().index("test/bed/test_00005.png")
   assert packed.parts[row] == "test"
   np.testing.assert_array_equal(packed.images[row], images[105])
-
-
-def test_imagenet_is_tested_on_its_validation_part(tmp_path):
+  # ImageNet is tested on its validation part.
   layout = registry.get("imagenet2012").tfds
   classes = ("n01440764", "n01443537")
   splits = {

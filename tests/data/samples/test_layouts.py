@@ -176,22 +176,18 @@ def test_xrays_have_about_the_published_shares_of_classes():
 def test_persons_are_named_and_some_are_in_both_parts():
   listing = _list("chest_xray")
   parts, labels = collections.defaultdict(set), collections.defaultdict(set)
-  for path, group, part, label in zip(
-    listing.paths,
-    listing.groups.tolist(),
-    listing.parts.tolist(),
-    listing.labels.tolist(),
-    strict=True,
-  ):
+  rows = zip(listing.groups, listing.parts, listing.labels, strict=True)
+  for group, part, label in rows:
     parts[group].add(part)
     labels[group].add(label)
-    assert group.startswith("person") == bool(label), path
-  assert all(len(found) == 1 for found in labels.values())
-  shared = {group for group, found in parts.items() if len(found) == 2}
-  ill = {g for g, some in parts.items() if "test" in some and labels[g] == {1}}
+    assert group.startswith("person") == bool(label)
+  assert all(len(classes) == 1 for classes in labels.values())
+  shared = {group for group, names in parts.items() if len(names) == 2}
+  ill = {
+    g for g, names in parts.items() if "test" in names and labels[g] == {1}
+  }
   assert 0.1 < len(shared) / len(ill) < 0.5
   assert shared < ill
-  counts = collections.Counter(listing.groups.tolist())
-  assert set(counts.values()) >= {1, 2, 3, 4}
+  assert set(collections.Counter(listing.groups).values()) >= {1, 2, 3, 4}
   for word in ("/IM-", "NORMAL2-IM-", "_bacteria_", "_virus_"):
     assert sum(word in path for path in listing.paths) > 50, word

