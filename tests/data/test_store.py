@@ -42,6 +42,30 @@ def test_cache_root(monkeypatch, tmp_path):
   assert store.cache_root("") == tmp_path / ".cache/mn_jax"
 
 
+def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
+  for name, path, *words in (
+    ("idc", str(tmp_path / "nothing"), "data.path: got", "nothing"),
+    (
+      "idc",
+      "",
+      "data.path: got ''",
+      "python -m mn_jax.tools.prepare idc` (downloads it)",
+      "--config=NAME:sample",
+    ),
+    (
+      "image_folder",
+      "",
+      "python -m mn_jax.tools.prepare image_folder --source=",
+      "data.path=FOLDER_OR_ARCHIVE (both with a copy from",
+    ),
+  ):
+    with pytest.raises(InputError) as caught:
+      store.locate(name, path, tmp_path)
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
 def test_what_was_prepared_is_located_unless_there_is_a_path(tmp_path):
   root, data, chosen = (tmp_path / name for name in ("root", "data", "chosen"))
   data.mkdir()
@@ -52,15 +76,6 @@ def test_what_was_prepared_is_located_unless_there_is_a_path(tmp_path):
   data.rmdir()
   with pytest.raises(InputError, match=r"data\.image_size: .*prepare idc"):
     store.locate("idc", "", root)
-
-
-def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
-  with pytest.raises(InputError) as caught:
-    store.locate("idc", "", tmp_path)
-  message = str(caught.value)
-  assert "data.path" in message
-  assert "python -m mn_jax.tools.prepare idc" in message
-  assert "\n" not in message
 
 
 @pytest.mark.usefixtures("small_sample")

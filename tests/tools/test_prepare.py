@@ -148,9 +148,16 @@ def test_wrong_input_is_one_line(root, run_prepare):
     assert not root.exists() or not list(root.glob("*.json"))
 
 
-def test_too_little_room_is_said_before_the_download(
-  root, run_prepare, monkeypatch
+def test_a_folder_without_room_or_rights_is_refused(
+  tmp_path, copy, root, run_prepare, monkeypatch, capsys
 ):
+  (tmp_path / "file").touch()
+  place = tmp_path / "file" / "root"
+  arguments = ["idc", f"--source={copy}", f"--cache-dir={place}"]
+  assert prepare.main(arguments) == 2
+  err = capsys.readouterr().err
+  assert err.startswith("prepare: --cache-dir: ")
+  assert err.count("\n") == 1
   monkeypatch.setattr(kaggle, "fetch", lambda *_: pytest.fail("downloaded"))
   monkeypatch.setattr(
     "mn_jax.data.acquire.space.shutil.disk_usage",
@@ -159,16 +166,6 @@ def test_too_little_room_is_said_before_the_download(
   code, _, err = run_prepare("idc")
   assert code == 2
   assert "1.1 GB free; valid: a folder with 10.1 GB" in err
-
-
-def test_a_root_that_cannot_be_written_is_said(tmp_path, copy, capsys):
-  (tmp_path / "file").touch()
-  place = tmp_path / "file" / "root"
-  arguments = ["idc", f"--source={copy}", f"--cache-dir={place}"]
-  assert prepare.main(arguments) == 2
-  err = capsys.readouterr().err
-  assert err.startswith("prepare: --cache-dir: ")
-  assert err.count("\n") == 1
 
 
 def test_the_command_to_train_fits_the_data(
@@ -194,42 +191,40 @@ def test_a_relative_path_is_found_from_anywhere(
   copy, root, run_prepare, monkeypatch
 ):
   monkeypatch.chdir(copy.parent)
-  run_prepare("idc", "--source=copy")
+  _, out, _ = run_prepare("idc", "--source=copy")
+  for line in out.splitlines():
+    for path in (str(root), str(copy)):
+      line = line.replace(path, "PATH")
+    assert len(line) <= 80, line
   monkeypatch.chdir("/")
   assert manifest(root)["path"] == str(copy)
   assert run_prepare("idc", "--image-size=16")[0] == 0
 
 
 def test_defaults_are_those_of_the_experiments():
+  args = prepare._parser().parse(["idc"])
   for name in files.names("get_config"):
     data = files.read_config(name).data
     spec = registry.get(data.name)
-    assert (data.image_size, data.other_sizes) == (
-      spec.image_size,
-      spec.other_sizes,
-    )
-    args = prepare._parser().parse(["idc"])
+    assert data.image_size == spec.image_size
+    assert data.other_sizes == spec.other_sizes
     assert args.max_unreadable == data.max_unreadable
 
 
-@pytest.mark.parametrize(
-  ("name", "file", "size", "expected"),
-  [
+def test_real_archives_are_prepared_and_trained_from(
+  shared_data, root, run_prepare
+):
+  for name, file, size, count in (
     ("colorectal_histology", "colorectal-histology-24-tiles.zip", 150, 24),
     ("cifar100", "cifar-100-python-part.zip", 32, 1000),
     ("chest_xray", "chest-xray-original-size-sample.zip", 224, 24),
-  ],
-)
-def test_real_archives_are_prepared_and_trained_from(
-  shared_data, root, run_prepare, name, file, size, expected
-):
-  code, out, err = run_prepare(name, f"--source={shared_data / file}")
-  assert (code, err) == (0, "")
-  assert f"{expected:,} images of {size} pixels" in out
-  packed = load(root, name, size)
-  assert packed.images.shape == (expected, size, size, 3)
-  assert packed.quarantine == ()
-  assert sum(manifest(root, name)["classes"].values()) == expected
-  assert (
-    len(np.unique(packed.images[:, 0, 0], axis=0)) > 10
-  )  # images, not blanks
+  ):
+    code, out, err = run_prepare(name, f"--source={shared_data / file}")
+    assert (code, err) == (0, "")
+    assert f"{count:,} images of {size} pixels" in out
+    packed = load(root, name, size)
+    assert packed.images.shape == (count, size, size, 3)
+    assert packed.quarantine == ()
+    assert sum(manifest(root, name)["classes"].values()) == count
+    # They are images, not blanks.
+    assert len(np.unique(packed.images[:, 0, 0], axis=0)) > 10

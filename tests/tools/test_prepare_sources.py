@@ -23,23 +23,18 @@ from tests import file_server, toy_tfds
 from tests.tools.preparing import load, manifest
 
 
-def zipped(tmp_path):
-  """An archive of ten tiles in the layout of EuroSAT."""
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+  """EuroSAT as its publisher would serve it, from this machine."""
+  for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    monkeypatch.delenv(name, raising=False)
   folder = tmp_path / "tiles"
   layouts.write_textures(folder, layout="eurosat", count=1)
   buffer = io.BytesIO()
   with zipfile.ZipFile(buffer, "w") as file:
     for path in folder.rglob("*.jpg"):
       file.write(path, pathlib.Path("2750") / path.relative_to(folder))
-  return buffer.getvalue()
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-  """EuroSAT as its publisher would serve it, from this machine."""
-  for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-    monkeypatch.delenv(name, raising=False)
-  content = zipped(tmp_path)
+  content = buffer.getvalue()
   with file_server.serving(content) as site:
     web = Web(site.url, hashlib.sha256(content).hexdigest(), len(content))
     spec = dataclasses.replace(registry.get("eurosat"), web=web)
@@ -135,34 +130,32 @@ def test_a_sample_is_generated(root, run_prepare, monkeypatch):
 
 
 def test_anyones_folder_has_one_name(tmp_path, root, run_prepare):
+  def write(path: pathlib.Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path)
+
+  def run(folder: str) -> str:
+    code, out, _ = run_prepare(
+      "image_folder", f"--source={tmp_path / folder}", "--image-size=8"
+    )
+    assert code == 0
+    return out
+
   for folder in ("mine", "yours"):
     for name in ("cat", "dog"):
-      path = tmp_path / folder / "train" / name
-      path.mkdir(parents=True)
-      Image.new("RGB", (8, 8)).save(path / f"{folder}.png")
-  code, out, _ = run_prepare(
-    "image_folder", f"--source={tmp_path / 'mine'}", "--image-size=8"
-  )
-  assert code == 0
+      write(tmp_path / folder / "train" / name / f"{folder}.png")
+  out = run("mine")
   assert "published parts: train 2" in out
   assert "cat: 1" in out
-  code, out, _ = run_prepare(
-    "image_folder", f"--source={tmp_path / 'yours'}", "--image-size=8"
-  )
+  out = run("yours")
   assert f"another copy before, {tmp_path / 'mine'}\n" in out
   assert "train on others with data.path=PATH" in out
   assert load(root, "image_folder", 8).names[0] == "train/cat/yours.png"
-
-
-def test_many_classes_are_one_line(tmp_path, root, run_prepare):
+  # Many classes are one line.
   for number in range(21):
-    path = tmp_path / "copy" / f"class{number}"
-    path.mkdir(parents=True)
     for image in range(1 + number % 2):
-      Image.new("RGB", (8, 8)).save(path / f"{image}.png")
-  _, out, _ = run_prepare(
-    "image_folder", f"--source={tmp_path / 'copy'}", "--image-size=8"
-  )
+      write(tmp_path / "many" / f"class{number}" / f"{image}.png")
+  out = run("many")
   assert "  21 classes of 1 to 2 images\n" in out
   assert "class7" not in out
   assert manifest(root, "image_folder")["classes"]["class7"] == 2
