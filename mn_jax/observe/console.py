@@ -44,16 +44,14 @@ class Console:
       counted = done
       if not bar.tasks:
         bar.add_task(label, total=total)
-        if self._console.is_terminal:
-          bar.start()
+        bar.start()
       bar.update(bar.task_ids[0], completed=done)
 
     bar = self._bar(f"{unit}/s")
     try:
       yield update
     finally:
-      if counted and self._console.is_terminal:
-        bar.stop()
+      bar.stop()
     if counted and not self._console.is_terminal:
       self.line(f"{label}: {counted} {unit}")
 
@@ -66,14 +64,9 @@ class Console:
     """
     bar = self._bar("images/s")
     # The first step waits for the compiler; `Training.step` renames the bar.
-    task = bar.add_task("compiling", total=total)
-    if self._console.is_terminal:
-      bar.start()
-    try:
-      yield Training(self, bar, task, total, self._console.is_terminal)
-    finally:
-      if self._console.is_terminal:
-        bar.stop()
+    bar.add_task("compiling", total=total)
+    with bar:
+      yield Training(self, bar)
 
   def table(
     self, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
@@ -98,6 +91,7 @@ class Console:
       rich.progress.TimeRemainingColumn(compact=True),
       console=self._console,
       transient=True,
+      disable=not self._console.is_terminal,
     )
 
 
@@ -117,39 +111,32 @@ class _Rate(rich.progress.ProgressColumn):
 class Training:
   """Shows the progress of the training loop."""
 
-  def __init__(
-    self,
-    console: Console,
-    bar: rich.progress.Progress,
-    task: rich.progress.TaskID,
-    total: int,
-    live: bool,
-  ):
-    """Made by `Console.training`."""
-    self._console, self._bar, self._task = console, bar, task
-    self._total, self._live = total, live
+  def __init__(self, console: Console, bar: rich.progress.Progress):
+    """Made by `Console.training`, with one task in the bar."""
+    self._console, self._bar = console, bar
+    (self._task,) = bar.tasks
     self._quiet_until = 0.0
 
   def resume(self, step: int) -> None:
     """Moves the bar to the step that a resumed run starts from."""
-    self._bar.update(self._task, completed=step)
+    self._bar.update(self._task.id, completed=step)
 
   def step(self, step: int) -> None:
     """Advances the bar to a step."""
-    self._bar.update(self._task, completed=step, description="training")
+    self._bar.update(self._task.id, completed=step, description="training")
 
   def rate(self, step: int, images_per_sec: float, seconds_left: float) -> None:
     """Shows the throughput, without a bar as an occasional line."""
-    self._bar.update(self._task, rate=images_per_sec)
-    if not self._live and time.monotonic() > self._quiet_until:
+    self._bar.update(self._task.id, rate=images_per_sec)
+    if self._bar.disable and time.monotonic() > self._quiet_until:
       self.event(step, f"{images_per_sec:,.0f} images/s", seconds_left)
 
   def event(self, step: int, text: str, seconds_left: float) -> None:
     """Prints a line above the bar, such as an evaluation."""
     self._quiet_until = time.monotonic() + _QUIET_SECONDS
-    width = len(str(self._total))
-    line = f"{step:{width}}/{self._total}  {text}"
-    if not self._live and seconds_left >= 1:  # the bar shows it otherwise
+    total = self._task.total
+    line = f"{step:{len(str(total))}}/{total}  {text}"
+    if self._bar.disable and seconds_left >= 1:  # the bar shows it otherwise
       line += f"  {duration(seconds_left)} left"
     self._console.line(line)
 
@@ -187,27 +174,14 @@ def print_seeds(
     summaries: of the runs.
     workdir: folder of their folders.
   """
-  first, names = summaries[0], ("balanced_accuracy", "accuracy", "auroc")
-  shown = [
-    f"{part}/{name}"
-    for part, name in (
-      ("val", first["best_metric"]),
-      *(("test", n) for n in names),
-    )
-    if f"{part}/{name}" in first
-  ]
-
+  first = summaries[0]
+  names = ("test/balanced_accuracy", "test/accuracy", "test/auroc")
+  shown = [f"val/{first['best_metric']}", *(x for x in names if x in first)]
   rows = [
-    (
-      f"{summary['seed']}",
-      f"{summary['best_step']}",
-      *(number(summary[key]) for key in shown),
-    )
-    for summary in summaries
+    (str(s["seed"]), str(s["best_step"]), *(number(s[key]) for key in shown))
+    for s in summaries
   ]
-  means = (
-    mean_std_of([of_seed[key] for of_seed in summaries]) for key in shown
-  )
+  means = (mean_std_of([s[key] for s in summaries]) for key in shown)
   rows.append(("mean", "", *means))
   console.table(
     f"{first['experiment']}: best checkpoints of {len(summaries)} seeds",
@@ -237,18 +211,14 @@ def print_summary(
     "macro_f1",
     "macro_auroc",
   )
+  parts = ("val", "test")
   rows = [
-    (
-      metric_name(name),
-      number(summary[f"val/{name}"]),
-      number(summary[f"test/{name}"]),
-    )
+    (metric_name(name), *(number(summary[f"{part}/{name}"]) for part in parts))
     for name in names
     if f"test/{name}" in summary
   ]
-  rows.append(
-    ("images", f"{summary['val/count']:,.0f}", f"{summary['test/count']:,.0f}")
-  )
+  counts = (f"{summary[f'{part}/count']:,.0f}" for part in parts)
+  rows.append(("images", *counts))
   console.table(
     f"{summary['experiment']}: best checkpoint, step {summary['best_step']}",
     ("metric", "validation", "test"),

@@ -34,22 +34,12 @@ def confusion_matrix(
   axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
   if named:
     for (row, col), count in np.ndenumerate(matrix):
-      axes.text(
-        col,
-        row,
-        f"{count:,}\n{share[row, col]:.1%}",
-        ha="center",
-        va="center",
-        color="white" if share[row, col] > 0.5 else "black",
-      )
+      text = f"{count:,}\n{share[row, col]:.1%}"
+      colour = "white" if share[row, col] > 0.5 else "black"
+      axes.text(col, row, text, ha="center", va="center", color=colour)
     # Aslant, or long names of many classes overlap.
-    axes.set_xticks(
-      range(len(classes)),
-      classes,
-      rotation=30,
-      ha="right",
-      rotation_mode="anchor",
-    )
+    slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(classes)), classes, **slant)
     axes.set_yticks(range(len(classes)), classes)
   axes.set(xlabel="predicted", ylabel="true", title=title)
   return canvas.pixels(figure, dpi=_DPI)

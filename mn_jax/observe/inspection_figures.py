@@ -41,33 +41,21 @@ def heat_maps(
   """
   columns = 1 + len(maps)
   side = canvas.COLUMN / columns
-  title, head = 0.14, 0.16  # inches
+  title, head, margin = 0.14, 0.16, 0.015  # inches
   figure = matplotlib.figure.Figure(
     (canvas.COLUMN, head + len(images) * (side + title))
   )
   height = figure.get_figheight()
   names = ("image", *(name.replace("_", " ") for name in maps))
   for column, name in enumerate(names):
-    figure.text(
-      (column + 0.5) / columns,
-      1 - 0.45 * head / height,
-      name.replace("integrated gradients", "integrated grad."),
-      ha="center",
-      va="center",
-      fontsize=_SMALL,
-    )
+    text = name.replace("integrated gradients", "integrated grad.")
+    where = ((column + 0.5) / columns, 1 - 0.45 * head / height)
+    figure.text(*where, text, ha="center", va="center", fontsize=_SMALL)
   for row, image in enumerate(images):
     top = height - head - row * (side + title)
-    figure.text(
-      0.03 / canvas.COLUMN,
-      (top - 0.55 * title) / height,
-      titles[row],
-      ha="left",
-      va="center",
-      fontsize=_SMALL,
-    )
+    where = (0.03 / canvas.COLUMN, (top - 0.55 * title) / height)
+    figure.text(*where, titles[row], va="center", fontsize=_SMALL)
     for column, name in enumerate(("", *maps)):
-      margin = 0.015
       axes = figure.add_axes(
         (
           (column * side + margin) / canvas.COLUMN,
@@ -112,11 +100,8 @@ def embedding(
   # In a random order, or the last class would cover the others.
   order = np.random.default_rng(0).permutation(len(labels))
   size = float(np.clip(2000 / len(labels), 1.5, 12))
-  for axes, (name, where) in zip(
-    figure.subplots(1, len(points), squeeze=False)[0],
-    points.items(),
-    strict=True,
-  ):
+  planes = figure.subplots(1, len(points), squeeze=False)[0]
+  for axes, (name, where) in zip(planes, points.items(), strict=True):
     for chunk in np.array_split(order, 20):
       for label in present:
         some = chunk[labels[chunk] == label]
@@ -198,12 +183,9 @@ def slide(
 def _draw_map(
   axes: axes_lib.Axes, image: np.ndarray, values: np.ndarray, *, signed: bool
 ) -> None:
-  """Draws a map over an image in grey, weak pixels transparent."""
   grey = np.asarray(Image.fromarray(image).convert("L"))
-  extent = (0, 1, 0, 1)
-  axes.imshow(
-    grey, cmap="gray", vmin=-80, vmax=255, extent=extent, aspect="auto"
-  )
+  place = {"extent": (0, 1, 0, 1), "aspect": "auto"}
+  axes.imshow(grey, cmap="gray", vmin=-80, vmax=255, **place)
   strongest = np.percentile(np.abs(values), _STRONGEST)
   share = np.clip(values / (strongest or 1), -1, 1)
   axes.imshow(
@@ -211,10 +193,9 @@ def _draw_map(
     cmap="PuOr_r" if signed else "plasma",
     vmin=-1 if signed else 0,
     vmax=1,
-    alpha=0.9 * np.abs(share),
-    extent=extent,
-    aspect="auto",
+    alpha=0.9 * np.abs(share),  # weak pixels are transparent
     interpolation="nearest",
+    **place,
   )
 
 

@@ -57,7 +57,6 @@ def write(
 
 
 def _sprite(images: np.ndarray) -> tuple[np.ndarray, int]:
-  """All images in one square, row by row, as u8; and the side of each."""
   per_row = int(np.ceil(np.sqrt(len(images))))
   side = max(1, min(images.shape[1], _SPRITE // per_row))
   sprite = np.full((per_row * side, per_row * side, 3), 255, np.uint8)

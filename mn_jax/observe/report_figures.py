@@ -5,6 +5,7 @@ What a colour says is also said by a shape, a dash or a word.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import sklearn.metrics
@@ -34,8 +35,7 @@ def learning_curves(
   Returns:
     u8[h, w, 3].
   """
-  figure = canvas.new_figure(canvas.PAGE, 2.3)
-  figure.suptitle(title, fontsize=_TEXT)
+  figure = _new_figure(title, 2.3)
   styles = {
     "train": {"c": _TRAIN, "lw": 0.8, "alpha": 0.6},
     "val": {"c": _VAL, "marker": "o", "ms": 2.5, "lw": 1.2},
@@ -50,9 +50,7 @@ def learning_curves(
         if len(points) > (part == "test"):  # the closing test is no curve
           axes.plot(*zip(*points, strict=True), label=label, **style)
           label = None
-    axes.set_xlabel("epoch", fontsize=_SMALL)
-    axes.set_ylabel(name.replace("_", " "), fontsize=_SMALL)
-    axes.grid(alpha=0.25, lw=0.5)
+    _label(axes, "epoch", name.replace("_", " "))
     if axes.get_legend_handles_labels()[0]:
       axes.legend(fontsize=_SMALL, frameon=False)
   return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
@@ -78,8 +76,7 @@ def decisions(
   Returns:
     u8[h, w, 3].
   """
-  figure = canvas.new_figure(canvas.PAGE, 2.2)
-  figure.suptitle(title, fontsize=_TEXT)
+  figure = _new_figure(title, 2.2)
   roc, pr, calibration = figure.subplots(1, 3)
   if 0 < positive.sum() < len(positive) and np.isfinite(scores).all():
     fpr, tpr, _ = sklearn.metrics.roc_curve(positive, scores)
@@ -87,22 +84,16 @@ def decisions(
     figures.draw_precision_recall(pr, positive, scores, c=_OURS)
     if threshold is not None and not np.isnan(threshold):
       predicted = scores >= threshold
-      hits = (predicted & positive).sum()
-      sensitivity = hits / positive.sum()
-      mark = {"marker": "D", "ms": 4, "ls": "", "c": _PUBLISHED}
+      sensitivity = predicted[positive].mean()
+      mark = _mark("D", _PUBLISHED)
       label = f"at {threshold:.2f}, from validation"
-      false = (predicted & ~positive).sum() / (~positive).sum()
-      roc.plot(false, sensitivity, label=label, **mark)
+      roc.plot(predicted[~positive].mean(), sensitivity, label=label, **mark)
       if predicted.any():
-        pr.plot(sensitivity, hits / predicted.sum(), **mark)
+        pr.plot(sensitivity, positive[predicted].mean(), **mark)
   roc.plot([0, 1], [0, 1], ls=":", c="gray")
   _draw_reliability(calibration, reliability)
-  names = (
-    (roc, "1 - specificity", "sensitivity"),
-    (pr, "recall (sensitivity)", "precision"),
-  )
-  for axes, x, y in names:
-    _square(axes, x, y)
+  _square(roc, "1 - specificity", "sensitivity")
+  _square(pr, "recall (sensitivity)", "precision")
   return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
 
 
@@ -116,10 +107,8 @@ def reliability_diagram(reliability: Reliability, title: str) -> np.ndarray:
   Returns:
     u8[h, w, 3].
   """
-  figure = canvas.new_figure(canvas.PAGE / 2, 2.6)
-  figure.suptitle(title, fontsize=_TEXT)
-  axes = figure.subplots()
-  _draw_reliability(axes, reliability)
+  figure = _new_figure(title, 2.6, canvas.PAGE / 2)
+  _draw_reliability(figure.subplots(), reliability)
   return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
 
 
@@ -159,46 +148,29 @@ def members(
   Returns:
     u8[h, w, 3].
   """
-  figure = canvas.new_figure(canvas.PAGE, 0.9 + 0.22 * len(rows))
-  figure.suptitle(title, fontsize=_TEXT)
+  figure = _new_figure(title, 0.9 + 0.22 * len(rows))
   axes = figure.subplots()
   dashes = (":", "--", "-.")
   for (name, value), dash in zip(levels.items(), dashes, strict=False):
     axes.axvline(
       value, ls=dash, c="gray", lw=0.9, label=f"{name} {value:.3f}", zorder=1
     )
-  named: set[str] = set()
-
-  def once(text: str) -> str | None:
-    fresh = text not in named
-    named.add(text)
-    return text if fresh else None
-
-  for place, row in enumerate(rows):
-    if row.low is not None:
-      axes.plot(
-        # The wide interval of few seeds is clipped, or it would hide the rest.
-        np.clip([row.low, row.high], -0.02, 1.02),
-        [place, place],
-        c=_OURS,
-        lw=2,
-        alpha=0.4,
-        label=once("95 % interval over seeds"),
-      )
-    axes.plot(
-      row.values,
-      [place] * len(row.values),
-      "|",
-      c=_OURS,
-      ms=6,
-      label=once("a seed") if row.values else None,
-    )
-    if row.mean is not None:
-      axes.plot(row.mean, place, "o", c=_OURS, ms=4, label=once("mean"))
-    if row.published is not None:
-      axes.plot(
-        row.published, place, "D", c=_PUBLISHED, ms=4, label=once("published")
-      )
+  places = np.arange(len(rows))
+  # The wide interval of few seeds is clipped, or it would hide the rest.
+  ends = np.array([(row.low, row.high, None) for row in rows], np.float64)
+  ends = ends.clip(-0.02, 1.02).ravel()
+  seeds = [value for row in rows for value in row.values]
+  places_of_seeds = places.repeat([len(row.values) for row in rows])
+  interval = {"c": _OURS, "lw": 2, "alpha": 0.4}
+  for label, x, y, style in (
+    ("95 % interval over seeds", ends, places.repeat(3), interval),
+    ("a seed", seeds, places_of_seeds, _mark("|", _OURS, 6)),
+    ("mean", [row.mean for row in rows], places, _mark("o", _OURS)),
+    ("published", [r.published for r in rows], places, _mark("D", _PUBLISHED)),
+  ):
+    x = np.array(x, np.float64)  # None becomes NaN, which is not drawn
+    if np.isfinite(x).any():
+      axes.plot(x, y, label=label, **style)
   axes.set_yticks(range(len(rows)), [row.name for row in rows])
   axes.set_ylim(len(rows) - 0.4, -0.6)
   axes.set_xlabel(axis, fontsize=_SMALL)
@@ -233,6 +205,16 @@ def examples(images: np.ndarray, titles: Sequence[str]) -> np.ndarray:
   return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
 
 
+def _new_figure(title: str, height: float, width: float = canvas.PAGE):
+  figure = canvas.new_figure(width, height)
+  figure.suptitle(title, fontsize=_TEXT)
+  return figure
+
+
+def _mark(marker: str, colour: str, size: float = 4) -> dict[str, Any]:
+  return {"marker": marker, "ms": size, "ls": "", "c": colour}
+
+
 def _draw_reliability(axes: axes_lib.Axes, reliability: Reliability) -> None:
   filled = reliability.counts > 0
   axes.plot([0, 1], [0, 1], ls=":", c="gray")
@@ -247,12 +229,15 @@ def _draw_reliability(axes: axes_lib.Axes, reliability: Reliability) -> None:
   _square(axes, "confidence", "accuracy")
 
 
-def _square(axes: axes_lib.Axes, x: str, y: str) -> None:
-  axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+def _label(axes: axes_lib.Axes, x: str, y: str) -> None:
   axes.set_xlabel(x, fontsize=_SMALL)
   axes.set_ylabel(y, fontsize=_SMALL)
-  axes.set_aspect("equal")
   axes.grid(alpha=0.25, lw=0.5)
+
+
+def _square(axes: axes_lib.Axes, x: str, y: str) -> None:
+  _label(axes, x, y)
+  axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
   if axes.get_legend_handles_labels()[0]:
     corner = "lower left" if y == "precision" else "lower right"
     axes.legend(fontsize=5.5, frameon=False, loc=corner)

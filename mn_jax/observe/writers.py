@@ -8,8 +8,6 @@ import types
 from collections.abc import Mapping
 from typing import Any, override
 
-import numpy as np
-
 from mn_jax.data import atomic
 from mn_jax.observe.formatting import jsonable
 
@@ -32,14 +30,9 @@ for _name in _hidden:
 MetricWriter = metric_writers.MetricWriter
 
 
-class _PartialWriter(metric_writers.MultiWriter):
-  """Ignores every kind of summary that a subclass does not write."""
-
-  def __init__(self):
-    super().__init__(())
-
-
-class TensorBoardWriter(_PartialWriter):
+# Both writers below are a `MultiWriter` of none, which ignores every kind of
+# summary that they do not write.
+class TensorBoardWriter(metric_writers.MultiWriter):
   """Writes event files for TensorBoard."""
 
   def __init__(self, logdir: pathlib.Path, *, resume_step: int):
@@ -50,7 +43,7 @@ class TensorBoardWriter(_PartialWriter):
       resume_step: step that the run resumes from; TensorBoard hides what an
         earlier attempt wrote after it.
     """
-    super().__init__()
+    super().__init__(())
     self._writer = tensorboardX.SummaryWriter(
       str(logdir), purge_step=resume_step + 1
     )
@@ -63,13 +56,9 @@ class TensorBoardWriter(_PartialWriter):
 
   @override
   def write_images(self, step: int, images: Mapping[str, Any]):
-    """Writes arrays [n, h, w, 3] or [h, w, 3], u8 or f32 in [0, 1]."""
+    """Writes arrays u8[h, w, 3]."""
     for name, image in images.items():
-      image = np.asarray(image)
-      if image.ndim == 4:
-        self._writer.add_images(name, image, step, dataformats="NHWC")
-      else:
-        self._writer.add_image(name, image, step, dataformats="HWC")
+      self._writer.add_image(name, image, step, dataformats="HWC")
 
   @override
   def write_texts(self, step: int, texts: Mapping[str, str]):
@@ -90,7 +79,7 @@ class TensorBoardWriter(_PartialWriter):
     self._writer.close()
 
 
-class JsonLinesWriter(_PartialWriter):
+class JsonLinesWriter(metric_writers.MultiWriter):
   """Writes `metrics.jsonl`: an object for each call, undefined numbers as null.
 
   A line is complete and in the file before the call returns.
@@ -104,7 +93,7 @@ class JsonLinesWriter(_PartialWriter):
       resume_step: step that the run resumes from; lines of later steps, and a
         truncated last line, are removed.
     """
-    super().__init__()
+    super().__init__(())
     # Test metrics are the last thing that a run writes, and an unfinished run
     # writes them again.
     lines = [

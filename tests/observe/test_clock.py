@@ -84,11 +84,7 @@ def test_a_resumed_clock_continues_from_the_snapshot(time):
   assert second.seconds("step") == 7.0
   assert second.wall() == 8.0
   assert second.images_per_sec() == 10.0
-  assert second.snapshot() == {
-    "data": 1.0,
-    "step": 7.0,
-    "images": 80,
-    "wall": 8.0,
-  }
+  expected = {"data": 1.0, "step": 7.0, "images": 80, "wall": 8.0}
+  assert second.snapshot() == expected
   # The first attempt's snapshot is not changed by the second.
   assert snapshot["step"] == 3.0

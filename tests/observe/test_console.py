@@ -1,5 +1,6 @@
 """Tests of what a person sees, without a terminal and with one."""
 
+import functools
 import io
 import pathlib
 
@@ -44,15 +45,11 @@ def _summary(**changes) -> dict:
   }
 
 
-def test_a_line_is_printed_literally(capsys):
-  console_lib.Console().line(_ODD)
-  assert capsys.readouterr().out == f"{_ODD}\n"
-
-
-def test_long_lines_are_not_wrapped(capsys):
+def test_lines_are_literal_and_not_wrapped(capsys):
   """A path that is cut in two cannot be copied."""
-  console_lib.Console().line("x" * 200)
-  assert capsys.readouterr().out == "x" * 200 + "\n"
+  for text in (_ODD, "x" * 200):
+    console_lib.Console().line(text)
+    assert capsys.readouterr().out == f"{text}\n"
 
 
 def test_a_quiet_console_prints_nothing(capsys):
@@ -77,10 +74,7 @@ def test_a_table_fits_80_columns(capsys):
   assert max(map(len, out.splitlines())) <= 80
   # Numbers are flush right.
   assert "    1 " in out
-
-
-def test_a_table_is_as_wide_as_its_title(capsys):
-  title = "a title that is " * 4
+  title = "a title that is " * 4  # which is wider than the columns
   console_lib.Console().table(title, ("metric",), [("a",)])
   assert capsys.readouterr().out.splitlines()[0].rstrip() == title.rstrip()
 
@@ -90,9 +84,6 @@ def test_counting_without_a_terminal_is_one_line(capsys):
     for done in (10, 20, 35):
       update(done, 35)
   assert capsys.readouterr().out == "decoding: 35 images\n"
-
-
-def test_counting_nothing_prints_nothing(capsys):
   with console_lib.Console().counting("decoding", "images"):
     pass
   assert capsys.readouterr().out == ""
@@ -121,21 +112,24 @@ def test_training_without_a_terminal_prints_occasional_lines(
   ]
 
 
-def test_training_on_a_terminal_is_a_bar(monkeypatch):
+@pytest.fixture
+def terminal(monkeypatch) -> io.StringIO:
+  """What a terminal shows."""
   out = io.StringIO()
-  real = rich.console.Console
+  options = {"file": out, "force_terminal": True, "width": 80}
+  console = functools.partial(rich.console.Console, **options)
+  monkeypatch.setattr(rich.console, "Console", console)
+  return out
 
-  def terminal(**options):
-    return real(file=out, force_terminal=True, width=80, **options)
 
-  monkeypatch.setattr(rich.console, "Console", terminal)
+def test_training_on_a_terminal_is_a_bar(terminal):
   console = console_lib.Console()
   with console.training(total=10) as progress:
     progress.resume(3)
     progress.rate(4, 1234, 60)
     progress.step(4)
     progress.event(4, _ODD, 60)
-  shown = out.getvalue()
+  shown = terminal.getvalue()
   assert "training" in shown
   assert "4/10" in shown
   assert "1,234 images/s" in shown
@@ -145,21 +139,22 @@ def test_training_on_a_terminal_is_a_bar(monkeypatch):
   assert "compiling" in shown
 
 
-def test_counting_on_a_terminal_is_a_bar(monkeypatch):
-  out = io.StringIO()
-  real = rich.console.Console
-
-  def terminal(**options):
-    return real(file=out, force_terminal=True, width=80, **options)
-
-  monkeypatch.setattr(rich.console, "Console", terminal)
+def test_counting_on_a_terminal_is_a_bar(terminal):
   with console_lib.Console().counting(_ODD, "images") as update:
     update(2, 4)
     update(4, 4)
-  assert _ODD in out.getvalue()
-  assert "4/4" in out.getvalue()
+  shown = terminal.getvalue()
+  assert _ODD in shown
+  assert "4/4" in shown
   # The bar is transient, and there is no line instead of it.
-  assert "images\n" not in out.getvalue()
+  assert "images\n" not in shown
+
+
+def _printed_summary(capsys, workdir="runs", **changes) -> str:
+  console_lib.print_summary(
+    console_lib.Console(), _summary(**changes), pathlib.Path(workdir)
+  )
+  return capsys.readouterr().out
 
 
 def test_an_evaluation_is_one_line():
@@ -169,9 +164,7 @@ def test_an_evaluation_is_one_line():
 
 
 def test_summary_is_a_table_with_paths(capsys):
-  workdir = pathlib.Path("/runs/idc_v1")
-  console_lib.print_summary(console_lib.Console(), _summary(), workdir)
-  out = capsys.readouterr().out
+  out = _printed_summary(capsys, "/runs/idc_v1")
   lines = [line.replace("│", " ").split() for line in out.splitlines()]
   assert lines[0] == ["idc_v1:", "best", "checkpoint,", "step", "40"]
   assert ["loss", "0.512", "0.512"] in lines
@@ -183,8 +176,11 @@ def test_summary_is_a_table_with_paths(capsys):
   assert (
     "50 steps (2.5 epochs) in 3:05, 1,234 images/s on 4 x cpu, data wait 1.2%\n"
   ) in out
-  assert f"{workdir / 'summary.json'}\n" in out
-  assert f"tensorboard --logdir {workdir / 'tensorboard'}" in out
+  assert "/runs/idc_v1/summary.json\n" in out
+  assert "tensorboard --logdir /runs/idc_v1/tensorboard" in out
+  assert "optimistic" not in out
+  out = _printed_summary(capsys, chosen_on="test")
+  assert "selected on the test part: test metrics are optim" in out
 
 
 def test_summary_of_many_classes_has_macro_averages(capsys):
@@ -193,30 +189,12 @@ def test_summary_of_many_classes_has_macro_averages(capsys):
     for part in ("val", "test")
     for name in ("precision", "f1", "auroc")
   }
-  console_lib.print_summary(
-    console_lib.Console(), _summary(**macro), pathlib.Path("runs")
-  )
-  lines = capsys.readouterr().out.replace("│", " ").splitlines()
+  lines = _printed_summary(capsys, **macro).replace("│", " ").splitlines()
   for name in ("precision", "F1", "AUROC"):
     assert ["macro", name, "0.250", "0.250"] in [line.split() for line in lines]
 
 
 def test_summary_with_an_odd_name_is_literal(capsys):
-  summary = _summary(experiment="[bold]x[/]")
-  console_lib.print_summary(
-    console_lib.Console(), summary, pathlib.Path("[red]")
-  )
-  out = capsys.readouterr().out
+  out = _printed_summary(capsys, "[red]", experiment="[bold]x[/]")
   assert "[bold]x[/]: best checkpoint" in out
   assert "[red]/summary.json" in out
-
-
-def test_a_warning_if_the_test_selected_the_checkpoint(capsys):
-  console, folder = console_lib.Console(), pathlib.Path("runs")
-  console_lib.print_summary(console, _summary(), folder)
-  assert "optimistic" not in capsys.readouterr().out
-  console_lib.print_summary(console, _summary(chosen_on="test"), folder)
-  assert (
-    "selected on the test part: test metrics are optim"
-    in capsys.readouterr().out
-  )

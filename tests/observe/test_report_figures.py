@@ -49,23 +49,25 @@ def test_learning_curves_leave_out_the_final_test(drawn):
   np.testing.assert_array_equal(found["train"], runs[0]["train/loss"])
   np.testing.assert_array_equal(found["val"], runs[0]["val/loss"])
   assert len(axes.lines) == 3
-
-
-def test_learning_curves_of_a_run_selected_on_the_test(drawn):
+  # A run that is selected on the test has curves of it.
   runs = [{"test/loss": [(1.0, 0.7), (2.0, 0.6)]}]
   report_figures.learning_curves(runs, ["loss"], "title")
-  assert set(lines(drawn[0].axes[0])) == {"test"}
+  assert set(lines(drawn[1].axes[0])) == {"test"}
 
 
-def test_decisions_mark_the_threshold_on_both_curves(drawn):
-  predictions = toy_predictions.binary([0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.7, 1])
+def decide(labels, scores, threshold):
+  predictions = toy_predictions.binary(labels, scores)
   report_figures.decisions(
     predictions.labels == 1,
     predictions.probabilities()[:, 1],
-    0.5,
+    threshold,
     calibration.reliability(predictions),
     "title",
   )
+
+
+def test_decisions_mark_the_threshold_on_both_curves(drawn):
+  decide([0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.7, 1], 0.5)
   roc, pr, _ = drawn[0].axes
   (point,) = lines(roc)["at 0.50, from validation"]
   np.testing.assert_allclose(point, [0.5, 2 / 3])
@@ -74,19 +76,9 @@ def test_decisions_mark_the_threshold_on_both_curves(drawn):
   np.testing.assert_allclose([x[0], y[0]], [2 / 3, 2 / 3])
   # Of the six pairs, one positive ranks below one negative.
   assert "AUROC 0.833" in lines(roc)
-
-
-@pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
-def test_one_class_has_no_curves(drawn, labels):
-  predictions = toy_predictions.binary(labels, [0.2, 0.6, 0.9])
-  report_figures.decisions(
-    predictions.labels == 1,
-    predictions.probabilities()[:, 1],
-    None,
-    calibration.reliability(predictions),
-    "title",
-  )
-  assert not lines(drawn[0].axes[0])
+  for label in (0, 1):  # one class has no curves
+    decide([label] * 3, [0.2, 0.6, 0.9], None)
+    assert not lines(drawn[-1].axes[0])
 
 
 def test_members_show_seeds_means_and_published_values(drawn):
@@ -98,27 +90,24 @@ def test_members_show_seeds_means_and_published_values(drawn):
   (axes,) = drawn[0].axes
   found = lines(axes)
   np.testing.assert_array_equal(found["a seed"][:, 0], [0.7, 0.8])
-  np.testing.assert_array_equal(found["mean"], [[0.75, 0]])
-  np.testing.assert_array_equal(found["published"], [[0.9, 0]])
+  for name, value in (("mean", 0.75), ("published", 0.9)):
+    nothing = [np.nan, 1]
+    np.testing.assert_array_equal(found[name], [[value, 0], nothing])
   # A wide interval does not stretch the axis.
-  assert found["95 % interval over seeds"][:, 0].max() == 1.02
+  assert np.nanmax(found["95 % interval over seeds"][:, 0]) == 1.02
   assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "never"]
+  report_figures.members(rows[1:], {}, "accuracy", "title")
+  assert not lines(drawn[1].axes[0])
 
 
-def test_members_without_runs(drawn):
-  rows = [report_figures.MemberRow("never", [], None, None, None, None)]
-  report_figures.members(rows, {}, "accuracy", "title")
-  assert len(drawn) == 1
-
-
-@pytest.mark.parametrize("count", [1, 6, 8])
-def test_examples_have_titles(drawn, count):
-  images = np.zeros((count, 8, 8, 3), np.uint8)
-  titles = [f"title {i}" for i in range(count)]
-  report_figures.examples(images, titles)
-  found = [axes.get_title() for axes in drawn[0].axes]
-  assert found[:count] == titles
-  assert not any(found[count:])
+def test_examples_have_titles(drawn):
+  for count in (1, 6, 8):
+    images = np.zeros((count, 8, 8, 3), np.uint8)
+    titles = [f"title {i}" for i in range(count)]
+    report_figures.examples(images, titles)
+    found = [axes.get_title() for axes in drawn[-1].axes]
+    assert found[:count] == titles
+    assert not any(found[count:])
 
 
 def test_a_reliability_diagram_has_the_filled_bins(drawn):

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
@@ -17,11 +16,7 @@ from mn_jax.observe import writers
 def _tensorboard(logdir) -> event_accumulator.EventAccumulator:
   events = event_accumulator.EventAccumulator(
     str(logdir),
-    size_guidance={
-      event_accumulator.SCALARS: 0,
-      event_accumulator.IMAGES: 0,
-      event_accumulator.TENSORS: 0,
-    },
+    size_guidance=dict.fromkeys(("scalars", "images", "tensors"), 0),
   )
   return events.Reload()
 
@@ -47,25 +42,16 @@ def _write_steps(path, steps, *, resume_step: int = 0) -> None:
 
 
 def test_json_lines_are_in_the_file_before_the_call_returns(tmp_path):
+  """Undefined numbers are null."""
   path = tmp_path / "metrics.jsonl"
   writer = writers.JsonLinesWriter(path, resume_step=0)
   writer.write_scalars(1, {"train/loss": np.float32(0.5), "n": 3})
   assert path.read_text() == '{"step": 1, "train/loss": 0.5, "n": 3.0}\n'
-  writer.write_scalars(np.int64(2), {"train/loss": 1.0})
-  assert _strict(path.read_text())[1] == {"step": 2, "train/loss": 1.0}
+  values = {"a": math.nan, "b": np.float32(np.inf), "c": -np.inf, "d": 0.0}
+  writer.write_scalars(np.int64(2), values)
+  expected = {"step": 2, "a": None, "b": None, "c": None, "d": 0.0}
+  assert _strict(path.read_text())[1] == expected
   writer.close()
-
-
-def test_undefined_numbers_are_null(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  writer = writers.JsonLinesWriter(path, resume_step=0)
-  writer.write_scalars(
-    1, {"a": math.nan, "b": np.float32(np.inf), "c": -np.inf, "d": 0.0}
-  )
-  writer.close()
-  assert _strict(path.read_text()) == [
-    {"step": 1, "a": None, "b": None, "c": None, "d": 0.0}
-  ]
 
 
 def test_a_resumed_run_drops_the_lines_after_its_step(tmp_path):
@@ -74,41 +60,21 @@ def test_a_resumed_run_drops_the_lines_after_its_step(tmp_path):
   _write_steps(path, [3], resume_step=2)
   assert [line["step"] for line in writers.read_lines(path)] == [1, 2, 2, 3]
   assert {p.name for p in tmp_path.iterdir()} == {"metrics.jsonl"}
-
-
-def test_a_restarted_run_drops_all_lines(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  _write_steps(path, [1, 2])
   _write_steps(path, [], resume_step=0)
   assert path.read_text() == ""
 
 
-@pytest.mark.parametrize("torn", ['{"step": 3, "a"', "{", '{"step": 3}{'])
-def test_a_truncated_line_is_dropped(tmp_path, torn):
+def test_truncated_lines_are_dropped(tmp_path):
   path = tmp_path / "metrics.jsonl"
-  _write_steps(path, [1, 2])
-  with path.open("a") as file:
-    file.write(torn)
-  assert [line["step"] for line in writers.read_lines(path)] == [1, 2]
+  assert writers.read_lines(path) == []
+  for torn in ('{"step": 3, "a"', "{", '{"step": 3}{', '{"st\n{"step": 2}\n'):
+    path.write_text('{"step": 1}\n{"step": 2}\n' + torn)
+    assert [line["step"] for line in writers.read_lines(path)] == [1, 2]
+    _write_steps(path, [3], resume_step=2)
+    assert [line["step"] for line in _strict(path.read_text())] == [1, 2, 3]
+  path.write_text('{"step": 1}\n{"step": 2}')  # complete, without newline
   _write_steps(path, [3], resume_step=2)
   assert [line["step"] for line in _strict(path.read_text())] == [1, 2, 3]
-
-
-def test_lines_after_a_truncated_one_are_dropped(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  path.write_text('{"step": 1}\n{"st\n{"step": 2}\n')
-  assert writers.read_lines(path) == [{"step": 1}]
-
-
-def test_a_complete_line_without_newline_is_kept(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  path.write_text('{"step": 1}\n{"step": 2}')
-  _write_steps(path, [3], resume_step=2)
-  assert [line["step"] for line in _strict(path.read_text())] == [1, 2, 3]
-
-
-def test_no_file_has_no_lines(tmp_path):
-  assert writers.read_lines(tmp_path / "none.jsonl") == []
 
 
 def test_tensorboard_reads_the_scalars(tmp_path):
@@ -123,10 +89,8 @@ def test_tensorboard_reads_the_scalars(tmp_path):
 
 
 def test_tensorboard_hides_repeated_steps(tmp_path):
-  for steps, resume_step, value in (
-    ([1, 2, 3, 4], 0, 1.0),
-    ([3, 4, 5], 2, 2.0),
-  ):
+  attempts = (([1, 2, 3, 4], 0, 1.0), ([3, 4, 5], 2, 2.0))
+  for steps, resume_step, value in attempts:
     writer = writers.TensorBoardWriter(tmp_path, resume_step=resume_step)
     for step in steps:
       writer.write_scalars(step, {"a": value})
@@ -135,26 +99,18 @@ def test_tensorboard_hides_repeated_steps(tmp_path):
       # The name is the time in seconds, which is the same for both here.
       (path,) = tmp_path.iterdir()
       path.rename(path.with_name("events.out.tfevents.1000000000.host"))
-  assert _scalars(tmp_path, "a") == [
-    (1, 1.0),
-    (2, 1.0),
-    (3, 2.0),
-    (4, 2.0),
-    (5, 2.0),
-  ]
+  assert _scalars(tmp_path, "a") == [(1, 1), (2, 1), (3, 2), (4, 2), (5, 2)]
 
 
 def test_tensorboard_reads_the_images(tmp_path):
   image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
   writer = writers.TensorBoardWriter(tmp_path, resume_step=0)
-  writer.write_images(4, {"one": image, "many": np.stack([image, image])})
+  writer.write_images(4, {"one": image})
   writer.close()
-  events = _tensorboard(tmp_path)
-  (event,) = events.Images("one")
+  (event,) = _tensorboard(tmp_path).Images("one")
   assert event.step == 4
   with Image.open(io.BytesIO(event.encoded_image_string)) as read:
     np.testing.assert_array_equal(read, image)
-  assert events.Images("many")[0].height >= 5
 
 
 def test_tensorboard_reads_text_and_the_config(tmp_path):
@@ -180,18 +136,15 @@ def test_make_writer_writes_both_files(tmp_path):
   writer.write_histograms(1, {"h": np.zeros(3)})  # ignored
   writer.flush()
   writer.close()
-  assert _strict((tmp_path / "metrics.jsonl").read_text()) == [
-    {"step": 1, "a": 1.0}
-  ]
+  lines = _strict((tmp_path / "metrics.jsonl").read_text())
+  assert lines == [{"step": 1, "a": 1.0}]
   assert _scalars(tmp_path / "tensorboard", "a") == [(1, 1.0)]
-
-
-def test_other_processes_write_nothing(tmp_path):
-  writer = writers.make_writer(tmp_path, resume_step=0, first_process=False)
+  # Other processes write nothing.
+  folder = tmp_path / "other"
+  writer = writers.make_writer(folder, resume_step=0, first_process=False)
   writer.write_scalars(1, {"a": 1.0})
-  writer.flush()
   writer.close()
-  assert list(tmp_path.iterdir()) == []
+  assert not folder.exists()
 
 
 def test_tensorflow_and_pytorch_are_not_imported():

@@ -41,7 +41,7 @@ def render(
   sections = []
 
   def add(title: str, text: str, *tables_of_section: tables.Table) -> None:
-    sections.append(Section(title, "", text, "", list(tables_of_section), []))
+    sections.append(Section(title, "", text, tables=tables_of_section))
 
   def of(kind: str) -> dict[str, Report]:
     return {
