@@ -45,13 +45,7 @@ TINY = {
 def load(
   name: str = "idc_v1:test", *, base: dict = TINY, **overrides
 ) -> config_lib.Config:
-  """A config; `model__head="plain"` overrides model.head.
-
-  Args:
-    name: of the config.
-    base: fields to set before the overrides.
-    **overrides: more of them.
-  """
+  """A config with the fields of `base`, then `model__head="plain"` and such."""
   config = files.read_config(name)
   fields = {key.replace("__", "."): value for key, value in overrides.items()}
   if "model.name" in fields:
@@ -62,12 +56,10 @@ def load(
 
 
 def write_weights(path: pathlib.Path, *, classes: int, seed: int = 0) -> dict:
-  """Writes a file of the tiny network in Keras's layout; its tensors by path.
+  """Writes a file of the tiny network in Keras's layout.
 
-  Args:
-    path: of the file.
-    classes: of its classifier.
-    seed: of its values.
+  Returns:
+    Its tensors by path.
   """
   network = registry.describe(
     "mobilenet_v1",

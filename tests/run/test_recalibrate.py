@@ -1,4 +1,4 @@
-"""Tests of running statistics matched to new images."""
+"""Tests of running statistics computed from given images."""
 
 import flax.traverse_util
 import jax
@@ -19,16 +19,11 @@ def _setup(name="mobilenet_v1", seed=0):
   values = variables.initial_values(module, SIZE, seed)
   draw = np.random.default_rng(seed)
   flat = flax.traverse_util.flatten_dict(values, sep="/")
+  bounds = {"scale": (0.5, 1.5), "var": (0.5, 1.5), "weight": (1, 1)}
+  bounds |= {"bias": (-0.3, 0.3), "mean": (-0.3, 0.3)}
   for path, x in flat.items():
-    low, high = {
-      "scale": (0.5, 1.5),
-      "var": (0.5, 1.5),
-      "bias": (-0.3, 0.3),
-      "mean": (-0.3, 0.3),
-      "weight": (1, 1),
-    }.get(path.rsplit("/", 1)[1], (None, None))
-    if low is not None:
-      flat[path] = draw.uniform(low, high, x.shape).astype(np.float32)
+    if (name := path.rsplit("/", 1)[1]) in bounds:
+      flat[path] = draw.uniform(*bounds[name], x.shape).astype(np.float32)
   return network, module, flax.traverse_util.unflatten_dict(flat, sep="/")
 
 

@@ -161,16 +161,15 @@ def test_two_steps_in_a_dispatch(finished, tmp_path, monkeypatch):
   assert logged(tmp_path / "interrupted") == logged(workdir)
 
 
-def test_a_refused_run_leaves_no_folder(tmp_path):
-  with pytest.raises(InputError, match="at most the 1300"):
-    run(load(train__batch_size=4096), tmp_path / "new")
-  assert not (tmp_path / "new").exists()
-
-
 @pytest.mark.devices(4)
-def test_the_batch_must_divide_among_devices(tmp_path):
-  with pytest.raises(InputError, match=r"train\.batch_size: got 30.*4 devices"):
-    run(load(train__batch_size=30), tmp_path / "new")
+def test_a_refused_run_leaves_no_folder(tmp_path):
+  for batch_size, message in (
+    (4096, "at most the 1300"),
+    (30, r"train\.batch_size: got 30.*4 devices"),
+  ):
+    with pytest.raises(InputError, match=message):
+      run(load(train__batch_size=batch_size), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_patience_ends_the_run_early(tmp_path):

@@ -124,15 +124,10 @@ def test_runs_share_features(empty_cache, tmp_path):
     assert len(features) == count, options
 
 
-@pytest.mark.parametrize(
-  "name",
-  # The second takes the same way as the first, for longer.
-  ["simple_cnn", pytest.param("vgg16", marks=pytest.mark.slow)],
-)
-def test_networks_without_batchnorm(tmp_path, name):
+def test_a_network_without_batchnorm(tmp_path):
   """There are no statistics: to train, save and resume without them."""
   config = toy.load(
-    model__name=name,
+    model__name="simple_cnn",
     model__width=0.05,
     model__dropout=0.5,
     train__steps=2,
@@ -174,15 +169,11 @@ def test_settings_refused_before_data_is_read(weights, tmp_path, monkeypatch):
     ({"model__head": "gap"}, "model.head: got 'gap'; valid: own, plain"),
     (
       {"eval__best_metric": "macro_f1"},
-      "eval.best_metric: got 'macro_f1' for a data set with a positive class; "
-      "valid: balanced_accuracy, accuracy, mcc, loss, auroc, "
-      "average_precision, f1",
+      "eval.best_metric: got 'macro_f1' for a data set with a positive class",
     ),
     (
       {"data__name": "eurosat_sample", "eval__best_metric": "f1"},
-      "eval.best_metric: got 'f1' for a data set with no positive class; "
-      "valid: balanced_accuracy, accuracy, mcc, loss, macro_auroc, "
-      "macro_average_precision, macro_f1",
+      "eval.best_metric: got 'f1' for a data set with no positive class",
     ),
   ):
     assert expected in refused(toy.load(**options), tmp_path / "run")

@@ -171,14 +171,6 @@ def test_other_data_is_refused_with_both_digests(folder):
     folder.check_data(digests, {**digests, "split": "b" * 64})
 
 
-def test_other_weights_are_refused_with_both_digests(folder):
-  folder.check_weights("e" * 64)
-  folder.write_json("network.json", {"weights": {"sha256": "e" * 64}})
-  folder.check_weights("e" * 64)
-  with pytest.raises(InputError, match=r"sha256 f{16}, but .* with e{16};"):
-    folder.check_weights("f" * 64)
-
-
 def test_json_is_written_at_once_or_not_at_all(folder, monkeypatch):
   assert folder.read_json("a.json") is None
   folder.write_json("a.json", {"x": 1})

@@ -1,8 +1,9 @@
-"""Tests of optimizers."""
+"""Tests of optimizers and of the schedules of the learning rate."""
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -48,11 +49,13 @@ def _optimize(config: OptimConfig, gradients: list[dict], rate=None) -> dict:
   return merge(params, frozen)
 
 
-def _reference(config: OptimConfig, gradients: list[dict], factors) -> dict:
-  """The same in float64; `factors`: of rate and weight decay, by path."""
+def _reference(config: OptimConfig, gradients: list[dict]) -> dict:
+  """The same in float64, each parameter by itself."""
+  rules = Rules(config.rules)
 
   def optimize(path, p, *grads):
-    step = _update(config, *factors["/".join(key.key for key in path)])
+    treatment = rules.of("/".join(key.key for key in path))
+    step = _update(config, treatment.lr, treatment.decay)
     p = np.float64(p)
     for t, g in enumerate(grads, 1):
       p = step(p, np.float64(g), t)
@@ -133,41 +136,22 @@ _CONFIGS = [
 )
 def test_optimizers_equal_the_algorithms_of_their_papers(options):
   config = OptimConfig(**{"learning_rate": 0.1, **options})
-  # By default kernels alone decay.
-  factors = {
-    "block/conv/kernel": (1.0, 1.0),
-    "block/norm/scale": (1.0, 0.0),
-    "block/norm/bias": (1.0, 0.0),
-    "head/kernel": (1.0, 1.0),
-    "head/bias": (1.0, 0.0),
-  }
   gradients = _gradients(5)
-  _assert_close(
-    _optimize(config, gradients), _reference(config, gradients, factors)
-  )
-
-
-_RULES = (
-  "block/norm/.* lr=3",
-  "block/.*/kernel lr=0.5 wd=2",
-  "head/bias lr=0",
-  "head/.* wd=0.25",
-)
-_FACTORS = {
-  "block/norm/scale": (3.0, 1.0),
-  "block/norm/bias": (3.0, 1.0),
-  "block/conv/kernel": (0.5, 2.0),
-  "head/bias": (0.0, 1.0),
-  "head/kernel": (1.0, 0.25),
-}
+  _assert_close(_optimize(config, gradients), _reference(config, gradients))
 
 
 @pytest.mark.parametrize("options", [*_CONFIGS[:2], _CONFIGS[4]])
 def test_a_rule_scales_the_whole_update_and_the_decay_within_it(options):
-  config = OptimConfig(**{"learning_rate": 0.1, "rules": _RULES, **options})
+  rules = (
+    "block/norm/.* lr=3",
+    "block/.*/kernel lr=0.5 wd=2",
+    "head/bias lr=0",
+    "head/.* wd=0.25",
+  )
+  config = OptimConfig(**{"learning_rate": 0.1, "rules": rules, **options})
   gradients = _gradients(4)
   params = _optimize(config, gradients)
-  _assert_close(params, _reference(config, gradients, _FACTORS))
+  _assert_close(params, _reference(config, gradients))
   np.testing.assert_array_equal(params["head"]["bias"], _PARAMS["head"]["bias"])
 
 
@@ -196,42 +180,26 @@ def test_frozen_parameters_stay_and_have_no_optimizer_state(name):
   _assert_close(params["head"], _optimize(unfrozen, gradients)["head"])
 
 
-def _norm(gradient: dict) -> np.ndarray:
-  return np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(gradient)))
-
-
-def test_frozen_gradients_do_not_count_in_the_norm_that_is_clipped():
-  config = OptimConfig(
-    name="sgd",
-    learning_rate=0.1,
-    momentum=0.0,
-    clip_norm=0.5,
-    rules=("block/.* frozen", ".*"),
-  )
+def test_gradients_are_clipped_before_l2_and_momentum():
+  """By the norm of all that are not frozen."""
   (gradient,) = _gradients(1)
-  norm = _norm(gradient["head"])
-  assert norm > 0.6
-  expected = jax.tree.map(
-    lambda p, g: p - 0.1 * g * np.float32(0.5 / norm),
-    _PARAMS["head"],
-    gradient["head"],
-  )
-  _assert_close(_optimize(config, [gradient])["head"], expected)
-
-
-def test_the_gradient_is_clipped_before_l2_and_momentum():
-  plain = OptimConfig(name="sgd", learning_rate=0.1, weight_decay=0.3)
-  clipped = dataclasses.replace(plain, clip_norm=0.5)
-  (gradient,) = _gradients(1)
-  norm = _norm(gradient)
-  assert norm > 1
-  scaled, short = (
-    jax.tree.map(lambda g, n=n: g * np.float32(n / norm), gradient)
-    for n in (0.5, 0.4)
-  )
-  _assert_close(_optimize(clipped, [gradient]), _optimize(plain, [scaled]))
-  # A shorter one is left alone.
-  _assert_close(_optimize(clipped, [short]), _optimize(plain, [short]))
+  for rules, unfrozen in (
+    (OptimConfig().rules, gradient),
+    (("block/.* frozen", ".*"), gradient["head"]),
+  ):
+    plain = OptimConfig(
+      name="sgd", learning_rate=0.1, weight_decay=0.3, rules=rules
+    )
+    clipped = dataclasses.replace(plain, clip_norm=0.5)
+    norm = np.sqrt(sum((g**2).sum() for g in jax.tree.leaves(unfrozen)))
+    assert norm > 0.6
+    scaled, short = (
+      jax.tree.map(lambda g, n=n / norm: g * np.float32(n), gradient)
+      for n in (0.5, 0.4)
+    )
+    _assert_close(_optimize(clipped, [gradient]), _optimize(plain, [scaled]))
+    # A shorter one is left alone.
+    _assert_close(_optimize(clipped, [short]), _optimize(plain, [short]))
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "lamb", "sgd", "lars"])
@@ -246,3 +214,66 @@ def test_the_schedule_is_read_at_completed_updates(name):
   second = _optimize(config, gradients, rate)
   changed = jax.tree.map(lambda a, b: np.any(a != b), second, _PARAMS)
   assert all(jax.tree.leaves(changed))
+
+
+def _rates(
+  config: OptimConfig, total: int, warmup: int, batch_size: int = 32
+) -> list[float]:
+  with jax.numpy_dtype_promotion("standard"):
+    schedule = optimizer.make_schedule(
+      config, total, warmup, batch_size=batch_size
+    )
+    return [
+      float(schedule(jnp.asarray(k, jnp.int32))) for k in range(total + 1)
+    ]
+
+
+def test_every_schedule_warms_up_linearly_from_0():
+  for schedule in ("constant", "cosine", "step"):
+    config = OptimConfig(learning_rate=0.8, schedule=schedule)
+    rates = _rates(config, 100, 4)
+    np.testing.assert_allclose(rates[:5], [0, 0.2, 0.4, 0.6, 0.8], rtol=1e-6)
+    if schedule == "constant":
+      np.testing.assert_allclose(rates[4:], [0.8] * 97, rtol=1e-6)
+
+
+def test_cosine_ends_at_0():
+  config = OptimConfig(learning_rate=0.8, schedule="cosine")
+  for warmup in (0, 4):
+    rates = _rates(config, 20, warmup)
+    done = np.arange(21 - warmup) / (20 - warmup)
+    expected = 0.4 * (1 + np.cos(np.pi * done))
+    np.testing.assert_allclose(rates[warmup:], expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+  ("decay_at", "total", "warmup", "expected"),
+  [
+    ((0.5, 0.8), 20, 0, [1.0] * 10 + [0.1] * 6 + [0.01] * 5),
+    ((0.5, 0.8), 20, 5, [1.0] * 5 + [0.1] * 6 + [0.01] * 5),
+    # Drops within the warm-up hold after it.
+    ((0.1, 0.5), 20, 6, [0.1] * 4 + [0.01] * 11),
+    # Two drops at one step of a short run.
+    ((0.5, 0.6), 3, 0, [1, 1, 0.01, 0.01]),
+  ],
+)
+def test_step_drops_at_shares_of_the_run(decay_at, total, warmup, expected):
+  config = OptimConfig(
+    learning_rate=1.0, schedule="step", decay_at=decay_at, decay_factor=0.1
+  )
+  rates = _rates(config, total, warmup)
+  np.testing.assert_allclose(rates[warmup:], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("scaling", "expected"),
+  [("none", 0.1), ("linear", 0.8), ("sqrt", 0.1 * 8**0.5)],
+)
+def test_the_rate_grows_with_the_batch(scaling, expected):
+  config = OptimConfig(
+    learning_rate=0.1, lr_scaling=scaling, lr_batch_size=64, schedule="cosine"
+  )
+  assert optimizer.peak_rate(config, 512) == pytest.approx(expected)
+  rates = _rates(config, 20, 4, batch_size=512)
+  assert max(rates) == rates[4] == pytest.approx(expected)
+  assert optimizer.peak_rate(config, 64) == 0.1

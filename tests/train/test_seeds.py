@@ -1,7 +1,9 @@
-"""Several seeds trained together in this process, against each by itself."""
+"""Several seeds trained together, against each by itself."""
 
+import contextlib
 import functools
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -10,15 +12,25 @@ import pytest
 from mn_jax.errors import InputError
 from mn_jax.run import setup, split_data, training
 from mn_jax.train import checkpoint
+from mn_jax.train import state as state_lib
+from mn_jax.train.seeds import Seeds
 from tests import toy_transfer as toy
 from tests.toy_transfer import logged, read
+from tests.train.test_checkpoint import (
+  opened,
+  save,
+  state_at,
+  steps_on_disk,
+  truncate,
+)
+
+# As in the tests of checkpoints: Orbax's other reads end later.
+pytestmark = pytest.mark.filterwarnings(
+  "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 SEEDS = ("seed0", "seed1")
 load = functools.partial(toy.load, base={**toy.STEPS, "data.image_size": 16})
-
-
-def run(config, workdir):
-  return toy.run(config, workdir)[0]
 
 
 def run_together(workdir, stop_at=None, **overrides):
@@ -32,7 +44,7 @@ def alone(tmp_path_factory):
   """The folder of the seeds' runs, each by itself."""
   folder = tmp_path_factory.mktemp("alone")
   for number, name in enumerate(SEEDS):
-    run(load(seed=number), folder / name)
+    toy.run(load(seed=number), folder / name)
   return folder
 
 
@@ -66,14 +78,11 @@ def assert_same(folder, expected):
     assert summaries[0] == summaries[1]
     assert logged(actual_run) == logged(expected_run)
     for part in ("val", "test"):
-      with (
-        np.load(actual_run / f"predictions/{part}.npz") as actual_arrays,
-        np.load(expected_run / f"predictions/{part}.npz") as expected_arrays,
-      ):
-        for name in expected_arrays.files:
-          np.testing.assert_array_equal(
-            actual_arrays[name], expected_arrays[name]
-          )
+      arrays, expected_arrays = (
+        dict(np.load(path / f"predictions/{part}.npz"))
+        for path in (actual_run, expected_run)
+      )
+      jax.tree.map(np.testing.assert_array_equal, arrays, expected_arrays)
 
 
 def test_each_seed_leaves_what_it_leaves_alone(alone, together):
@@ -115,12 +124,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(
   alone, tmp_path, monkeypatch
 ):
   """Killed when one seed had saved a step and the other had not, too."""
-  save = checkpoint.Checkpoints.save
+  save_checkpoint = checkpoint.Checkpoints.save
 
   def killed(self, state, position, *, score):
     if position.batch == 4 and "seed1" in str(self.path):
       raise KeyboardInterrupt
-    save(self, state, position, score=score)
+    save_checkpoint(self, state, position, score=score)
 
   with monkeypatch.context() as patch:
     patch.setattr(checkpoint.Checkpoints, "save", killed)
@@ -145,55 +154,41 @@ def test_a_complete_seed_is_left_alone(alone, together, tmp_path):
 
 
 @pytest.mark.extended
-def test_images_on_the_device_and_micro_batches(tmp_path):
-  fields = {
-    "data__placement": "device",
-    "optim__accumulate": 2,
-    "train__ema_decay": 0.9,
-    "train__steps": 2,
-  }
+@pytest.mark.parametrize("frozen", [False, True])
+def test_other_set_ups_equal_a_seed_alone(tmp_path, frozen):
+  """On the device with micro-batches; heads on features that all share."""
+  if frozen:
+    toy.write_weights(tmp_path / "weights.h5", classes=5)
+    fields = {
+      "base": toy.TINY,
+      "model__weights": str(tmp_path / "weights.h5"),
+      "model__transfer": "frozen",
+    }
+  else:
+    fields = {
+      "data__placement": "device",
+      "optim__accumulate": 2,
+      "train__ema_decay": 0.9,
+    }
+  fields["train__steps"] = 2
   both = run_together(tmp_path / "both", **fields)
-  alone = run(load(seed=1, **fields), tmp_path / "alone")
+  alone, printed = toy.run(load(seed=1, **fields), tmp_path / "alone")
+  assert "extracting" not in printed
+  assert alone["cached_features"] == frozen
   assert both[1]["state_sha256"] == alone["state_sha256"]
   assert both[1]["test/loss"] == alone["test/loss"]
+  assert both[0]["state_sha256"] != alone["state_sha256"]
   scanned = run_together(
     tmp_path / "scanned", train__steps_per_dispatch=2, **fields
   )
   for summary, expected in zip(scanned, both, strict=True):
-    assert summary["test/loss"] == pytest.approx(
-      expected["test/loss"], rel=1e-5
-    )
-
-
-@pytest.mark.extended
-def test_heads_on_features_that_all_share(tmp_path):
-  toy.write_weights(tmp_path / "weights.h5", classes=5)
-  fields = {
-    "model__weights": str(tmp_path / "weights.h5"),
-    "model__transfer": "frozen",
-    "train__steps": 2,
-  }
-  both, _ = toy.run_seeds(
-    toy.load(train__replicas=2, **fields), tmp_path / "both"
-  )
-  assert [summary["cached_features"] for summary in both] == [True, True]
-  alone, printed = toy.run(toy.load(seed=1, **fields), tmp_path / "alone")
-  assert "extracting" not in printed
-  assert both[1]["state_sha256"] == alone["state_sha256"]
-  assert both[0]["state_sha256"] != alone["state_sha256"]
-  scanned, _ = toy.run_seeds(
-    toy.load(train__replicas=2, train__steps_per_dispatch=2, **fields),
-    tmp_path / "scanned",
-  )
-  for summary, expected in zip(scanned, both, strict=True):
-    assert summary["test/loss"] == pytest.approx(
-      expected["test/loss"], rel=1e-5
-    )
+    loss = pytest.approx(expected["test/loss"], rel=1e-5)
+    assert summary["test/loss"] == loss
 
 
 def test_one_seed_and_several_do_not_share_a_folder(alone, together, tmp_path):
   with pytest.raises(InputError, match="whose folders are the runs of several"):
-    run(load(), together[0])
+    toy.run(load(), together[0])
   with pytest.raises(InputError, match=r"run of one seed, with train\.replic"):
     run_together(alone / "seed0")
   with pytest.raises(InputError, match=r"at most the 1300"):
@@ -210,3 +205,69 @@ def test_options_of_one_seed_alone_are_refused():
   ):
     with pytest.raises(InputError, match=message):
       load(**{"train__replicas": 2, field: value})
+
+
+@pytest.fixture
+def folders(tmp_path):
+  """The workdirs of two seeds."""
+  folders = tmp_path / "one", tmp_path / "other"
+  for folder in folders:
+    folder.mkdir()
+  return folders
+
+
+def _start(*workdirs):
+  """The step that the seeds in some folders resume from; None to start anew."""
+
+  def resume(state, position):
+    assert state_lib.sha256(state) == state_lib.sha256(state_at(position.batch))
+    return position.batch
+
+  with contextlib.ExitStack() as stack:
+    runs = [
+      types.SimpleNamespace(
+        checkpoints=stack.enter_context(opened(workdir)),
+        initial_state=state_at(0),
+        begin=lambda: None,
+        resume=resume,
+      )
+      for workdir in workdirs
+    ]
+    (step,) = set(Seeds(runs).start())
+  return step
+
+
+def test_seeds_resume_from_the_newest_step_that_all_have(folders):
+  one, other = folders
+  assert _start(one, other) is None
+  save(one, 1)
+  assert _start(one, other) is None
+  # What only one has is gone, or it could not be saved again.
+  assert steps_on_disk(one) == set()
+  save(one, 1, 2)
+  save(other, 1)
+  assert _start(one, other) == 1
+  assert (steps_on_disk(one), steps_on_disk(other)) == ({1}, {1})
+
+
+def test_a_damaged_step_of_one_seed_takes_all_back(folders):
+  one, other = folders
+  for workdir in folders:
+    save(workdir, 1, 2)
+  truncate(other / "checkpoints" / "2")
+  assert _start(one, other) == 1
+  assert (steps_on_disk(one), steps_on_disk(other)) == ({1}, {1})
+  assert not (one / "checkpoints_damaged").exists()
+  assert (other / "checkpoints_damaged" / "2").is_dir()
+
+
+def test_no_seed_loses_more_than_one_step(folders):
+  ahead, behind = folders
+  save(ahead, 2, 3, 4, 5)
+  before = steps_on_disk(ahead)
+  for step in (None, 1, 2):
+    if step is not None:
+      save(behind, step)
+    with pytest.raises(InputError, match=r"one/checkpoints' is at step 5, and"):
+      _start(ahead, behind)
+    assert steps_on_disk(ahead) == before

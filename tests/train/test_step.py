@@ -262,20 +262,6 @@ def test_resolution_is_resized_on_the_device():
   assert float(resized["loss"]) != float(stored["loss"])
 
 
-def test_placements_give_the_same_batch():
-  images = make_batch(32)["image"]
-  mesh = mesh_lib.make_mesh()
-  rows = np.array([5, 31, 0, 7], np.int32)
-  host = {"id": rows, "label": rows % 2, "mask": np.ones(4, np.float32)}
-  for batch in (
-    mesh_lib.HostImages(mesh).put({**host, "image": images[rows]}),
-    mesh_lib.DeviceImages(mesh, images).put(host),
-  ):
-    np.testing.assert_array_equal(batch["image"], images[rows])
-    np.testing.assert_array_equal(batch["label"], host["label"])
-    assert len(batch["image"].sharding.device_set) == 4
-
-
 def test_targets_that_are_not_mixed_are_hard_to_the_bit():
   # The next image of every image that counts is one that does not.
   sparse = make_batch()
