@@ -13,8 +13,8 @@ from mn_jax.metrics import (
   comparison,
   thresholds,
 )
-from mn_jax.metrics.predictions import Predictions
 from mn_jax.run import assessment
+from tests.metrics import toy_predictions
 
 PARTS = {"val": np.arange(0, 60), "test": np.arange(60, 140)}
 DATA = types.SimpleNamespace(
@@ -22,29 +22,17 @@ DATA = types.SimpleNamespace(
 )
 
 
-def predict(rows, *, seed=0):
-  """Predictions that depend on the row alone."""
-  draw = np.random.default_rng(seed)
-  labels = draw.integers(0, 2, 200).astype(np.int32)
-  logits = draw.normal(size=(200, 2)).astype(np.float32)
-  logits[:, 1] += 4 * labels - 1
-  losses = np.log(1 + np.exp(logits[:, 1] - logits[:, 0]))
-  return Predictions(rows, labels[rows], logits[rows], losses[rows])
+PREDICTIONS = toy_predictions.random(140, 2)
+
+
+def predict(rows, change=lambda logits: logits):
+  predictions = toy_predictions.take(PREDICTIONS, rows)
+  return dataclasses.replace(predictions, logits=change(predictions.logits))
 
 
 def predict_changed(rows):
-  """For the same images, predictions that are a little off."""
-  predictions = predict(rows)
-  return dataclasses.replace(
-    predictions, logits=predictions.logits + predict(rows, seed=1).logits / 4
-  )
-
-
-def predict_diverged(rows):
-  predictions = predict(rows)
-  return dataclasses.replace(
-    predictions, logits=np.full_like(predictions.logits, np.nan)
-  )
+  noise = np.random.default_rng(1).normal(size=(len(rows), 2))
+  return predict(rows, lambda logits: np.float32(logits + noise / 4))
 
 
 def assess(predict=predict, *, part="test", temperature=False, threshold=False):
@@ -85,7 +73,7 @@ def test_val_chooses_temperature_and_then_threshold(part):
 
 def test_no_temperature_fits_logits_that_are_not_finite():
   with pytest.raises(InputError, match="--temperature-from-val: got logits"):
-    assess(predict_diverged, temperature=True)
+    assess(lambda rows: predict(rows, lambda x: x * np.nan), temperature=True)
 
 
 def test_comparison_of_metrics_and_predictions():

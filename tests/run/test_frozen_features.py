@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import os
 import pathlib
 import time
@@ -159,8 +158,7 @@ def _conventions(**changes):
 
 def _add_1(collection, name):
   values = _values(_module())
-  path = (collection, "backbone", "norm")
-  functools.reduce(dict.__getitem__, path, values)[name][0] += 1
+  values[collection]["backbone"]["norm"][name][0] += 1
   return {"values": values}
 
 

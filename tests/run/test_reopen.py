@@ -1,5 +1,6 @@
 """Tests of reopening a run from its workdir."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -54,8 +55,13 @@ def summarized(path, part):
   }
 
 
-def change(path, name, **values):
-  (path / name).write_text(json.dumps({**toy.read(path, name), **values}))
+@contextlib.contextmanager
+def changed(path, **values):
+  """Changes values of a JSON file for a `with` block."""
+  original = path.read_text()
+  path.write_text(json.dumps({**json.loads(original), **values}))
+  yield
+  path.write_text(original)
 
 
 def refused(path, **options):
@@ -154,33 +160,27 @@ def test_configs_of_other_versions_are_refused(run):
     lambda content: content.update(config=None),
   ):
     content = toy.read(run, "config.json")
-    original = json.dumps(content)
     edit(content)
-    change(run, "config.json", **content)
-    message = refused(run)
+    with changed(run / "config.json", **content):
+      message = refused(run)
     assert "cannot be understood" in message
     assert "of this version" in message
-    (run / "config.json").write_text(original)
 
 
 def test_descriptions_that_contradict_each_other_are_refused(run):
   for values in ({"network": {}}, {"classes": ["one"]}, {"network": None}):
-    original = (run / "network.json").read_text()
-    change(run, "network.json", **values)
-    assert "cannot be understood" in refused(run)
-    (run / "network.json").write_text(original)
+    with changed(run / "network.json", **values):
+      assert "cannot be understood" in refused(run)
   (run / "split.json").write_text("{}")
   assert "cannot be understood" in refused(run)
 
 
 def test_other_data_is_refused(run):
   for key in ("sha256", "images_sha256"):
-    digest = toy.read(run, "split.json")[key]
-    change(run, "split.json", **{key: "0" * 64})
-    opened = reopen.open_run(run)
+    with changed(run / "split.json", **{key: "0" * 64}):
+      opened = reopen.open_run(run)
     with pytest.raises(InputError, match=r"was started with 0{16}; valid"):
       opened.data(toy.ignore_progress)
-    change(run, "split.json", **{key: digest})
 
 
 def test_data_may_have_moved(run, tmp_path, monkeypatch):

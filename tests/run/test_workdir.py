@@ -1,6 +1,7 @@
 """Tests of a run's folder."""
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +14,9 @@ from mn_jax import config as config_lib
 from mn_jax.errors import InputError
 from mn_jax.run.workdir import Workdir
 
+_config = functools.partial(
+  config_lib.Config, train=config_lib.TrainConfig(steps=10)
+)
 _HOLD = """
 import pathlib, sys
 from mn_jax.run.workdir import Workdir
@@ -28,14 +32,6 @@ def folder(tmp_path):
   workdir = Workdir(tmp_path / "a" / "run", first_process=True)
   yield workdir
   workdir.close()
-
-
-def _config(**changes) -> config_lib.Config:
-  return dataclasses.replace(
-    config_lib.Config(),
-    train=config_lib.TrainConfig(steps=10),
-    **changes,
-  )
 
 
 def test_a_folder_held_by_another_process_is_refused(tmp_path):
@@ -70,7 +66,7 @@ def test_close_releases_the_folder_and_removes_it_if_empty(tmp_path):
   assert [p.name for p in path.iterdir()] == ["a.json"]
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_path_that_cannot_be_written_is_refused(tmp_path):
   path = tmp_path / "run"
   path.write_text("a file")
   for first_process in (True, False):
@@ -79,13 +75,10 @@ def test_a_file_is_no_folder(tmp_path):
     with pytest.raises(InputError, match=r"cannot be written \(Not a director"):
       Workdir(path / "below", first_process=first_process)
   assert path.read_text() == "a file"
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
-  tmp_path.chmod(0o500)
-  with pytest.raises(InputError, match=r"cannot be written \(Permission"):
-    Workdir(tmp_path / "run", first_process=True)
+  if os.geteuid():  # root may write anywhere
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission"):
+      Workdir(tmp_path / "other", first_process=True)
 
 
 def test_the_config_that_started_the_run_is_accepted(folder):

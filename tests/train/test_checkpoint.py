@@ -59,16 +59,10 @@ def opened(workdir: pathlib.Path, **changes):
   )
 
 
-def save(workdir: pathlib.Path, *steps: int, **changes) -> None:
-  """Saves a checkpoint without a score at each step."""
-  _save_scored(workdir, dict.fromkeys(steps), **changes)
-
-
-def _save_scored(
-  workdir: pathlib.Path, scores: dict[int, float | None], **changes
-) -> None:
+def save(workdir: pathlib.Path, *steps: int, scores=None, **changes) -> None:
+  """Saves a checkpoint at each step, or at those of `scores`."""
   with opened(workdir, **changes) as checkpoints:
-    for step, score in scores.items():
+    for step, score in (scores or dict.fromkeys(steps)).items():
       checkpoints.save(state_at(step), _position(step), score=score)
       # Orbax chooses what to delete while the next is saved.
       checkpoints.wait()
@@ -162,13 +156,13 @@ def test_restoring_onto_another_sharding(tmp_path):
   ],
 )
 def test_the_newest_and_the_best_are_kept(tmp_path, scores, changes, expected):
-  _save_scored(tmp_path, scores, **changes)
+  save(tmp_path, scores=scores, **changes)
   assert steps_on_disk(tmp_path) == expected
 
 
 def test_the_best_of_an_earlier_process_is_kept(tmp_path):
-  _save_scored(tmp_path, {1: 0.9, 2: 0.1})
-  _save_scored(tmp_path, {3: 0.2, 4: 0.3})
+  save(tmp_path, scores={1: 0.9, 2: 0.1})
+  save(tmp_path, scores={3: 0.2, 4: 0.3})
   assert steps_on_disk(tmp_path) == {1, 3, 4}
 
 
@@ -211,7 +205,7 @@ def test_damaged_checkpoints_are_set_aside_for_the_one_before(tmp_path, caplog):
 
 def test_damage_that_is_left_to_the_user(tmp_path):
   """No readable checkpoint at all, or the best one, is never passed over."""
-  _save_scored(tmp_path, {1: 0.5, 2: 0.4})
+  save(tmp_path, scores={1: 0.5, 2: 0.4})
   truncate(tmp_path / "checkpoints" / "1")
   with opened(tmp_path) as checkpoints:
     with pytest.raises(InputError, match=r"best checkpoint, '\S+/1', cannot"):

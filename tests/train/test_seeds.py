@@ -1,7 +1,6 @@
 """Several seeds trained together, against each by itself."""
 
 import contextlib
-import functools
 import shutil
 import types
 
@@ -15,6 +14,7 @@ from mn_jax.train import checkpoint
 from mn_jax.train import state as state_lib
 from mn_jax.train.seeds import Seeds
 from tests import toy_transfer as toy
+from tests.run.test_training import load
 from tests.toy_transfer import logged, read
 from tests.train.test_checkpoint import (
   opened,
@@ -30,7 +30,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 SEEDS = ("seed0", "seed1")
-load = functools.partial(toy.load, base={**toy.STEPS, "data.image_size": 16})
 
 
 def run_together(workdir, stop_at=None, **overrides):
