@@ -78,7 +78,7 @@ class Checkpoints:
     options = ocp.CheckpointManagerOptions(
       preservation_policy=policy,
       # The policy decides; without this Orbax would not write the scores, and
-      # a continued run would delete the best checkpoint of the earlier one.
+      # a resumed run would delete the best checkpoint of the earlier one.
       best_fn=_rank,
       cleanup_tmp_directories=True,
     )
@@ -140,7 +140,7 @@ class Checkpoints:
     return restored.state, Position(**restored.position)
 
   def steps(self) -> set[int]:
-    """Those on disk, readable or not."""
+    """Steps of the checkpoints on disk, readable or not."""
     return set(self._manager.all_steps())
 
   def latest_step(self) -> int | None:
@@ -221,7 +221,7 @@ def restore_newest(
 
 
 def steps(workdir: pathlib.Path) -> list[int]:
-  """The steps of a run's checkpoints, rising.
+  """Lists the steps of a run's checkpoints, in ascending order.
 
   Raises:
     InputError: if there is none.
@@ -237,7 +237,7 @@ def steps(workdir: pathlib.Path) -> list[int]:
 
 
 def best_step(workdir: pathlib.Path) -> int:
-  """The step of the best checkpoint so far, finished or not; newest of none.
+  """Finds the step of the best checkpoint so far; the newest without one.
 
   Raises:
     InputError: if there is no checkpoint, or the newest, which tells of the
@@ -253,12 +253,12 @@ def best_step(workdir: pathlib.Path) -> int:
   return position.best_step or newest
 
 
-def read_variables(workdir: pathlib.Path, step: int | None) -> dict:
-  """What a checkpoint's network is evaluated with, without the optimizer.
+def read_variables(workdir: pathlib.Path, step: int) -> dict:
+  """Reads what a checkpoint's network is evaluated with; no optimizer.
 
   Args:
     workdir: of the run.
-    step: of the checkpoint; None for the newest.
+    step: of the checkpoint.
 
   Returns:
     'params' (their average, if the run kept one) and 'batch_stats', f32 NumPy
@@ -267,9 +267,7 @@ def read_variables(workdir: pathlib.Path, step: int | None) -> dict:
   Raises:
     InputError: if there is none or it cannot be read.
   """
-  path = (workdir / "checkpoints").absolute()
-  newest = steps(workdir)[-1]
-  chosen = path / str(newest if step is None else step) / "state"
+  chosen = (workdir / "checkpoints").absolute() / str(step) / "state"
   try:
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as reader:
