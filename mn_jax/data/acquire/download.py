@@ -167,7 +167,11 @@ def public_url(url: str) -> str:
 
 
 def check_hash(known_hash: str) -> None:
-  """Raises an InputError unless 'sha256:HEX' or 'md5:HEX' is in lower case."""
+  """Refuses a hash that is not 'sha256:HEX' or 'md5:HEX' in lower case.
+
+  Raises:
+    InputError: if it has another number of digits, or others.
+  """
   kind, _, digits = known_hash.partition(":")
   count = _HASH_DIGITS[kind]
   if not re.fullmatch(f"[0-9a-f]{{{count}}}", digits):

@@ -75,9 +75,7 @@ def fetch(handle: str, root: pathlib.Path) -> pathlib.Path:
 def _answered(status: int | None, handle: str) -> InputError:
   """Returns the error for an answer of Kaggle's, whose text may be secret.
 
-  Args:
-    status: of HTTP; 0: no answer; None: there are no credentials to ask with.
-    handle: of the data set.
+  `status` is HTTP's; 0 is no answer, None that there are no credentials.
   """
   if status in (None, 401, 403):
     reason = f"answer {status}" if status else "no credentials"

@@ -10,7 +10,6 @@ same in both publications.
 import importlib.resources
 import json
 import zlib
-from collections.abc import Callable
 
 import numpy as np
 
@@ -45,21 +44,16 @@ def open_source(files: Files) -> Source:
     words = class_folders.split_path(path)
     if len(words) <= 2:  # the archive's one folder, and the file
       by_name["".join(words[-1:])] = path
-  for suffix, parse in ((".bin", _binary), ("", _pickled)):
+  for suffix in (".bin", ""):
     paths = {part: by_name.get(f"{part}{suffix}") for part in _PARTS}
     if all(paths.values()):
-      return _source(
-        {p: _read(files, path, parse) for p, path in paths.items()}
-      )
+      return _source({part: _read(files, paths[part]) for part in _PARTS})
   return class_folders.opener(CLASSES, parts=_PARTS)(files)
 
 
-def _read(
-  files: Files,
-  path: str,
-  parse: Callable[[bytes], tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
+def _read(files: Files, path: str) -> tuple[np.ndarray, np.ndarray]:
   """i64[n] labels and u8[n, 32, 32, 3] images of a part."""
+  parse = _binary if path.endswith(".bin") else _pickled
   try:
     labels, rows = parse(files.read(path))
     if not len(labels) or not 0 <= labels.min() <= labels.max() < len(CLASSES):
@@ -87,10 +81,8 @@ def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray]:
   pixels = content["data"]
   if not isinstance(labels, list) or not all(type(n) is int for n in labels):
     raise ValueError("'fine_labels' is no list of numbers")
-  if not isinstance(pixels, np.ndarray) or pixels.shape != (
-    len(labels),
-    _PIXELS,
-  ):
+  shape = (len(labels), _PIXELS)
+  if not isinstance(pixels, np.ndarray) or pixels.shape != shape:
     raise ValueError(f"'data' is no array of {len(labels)} x {_PIXELS} bytes")
   return np.array(labels, np.int64), pixels
 

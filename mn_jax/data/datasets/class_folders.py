@@ -115,13 +115,7 @@ def split_path(path: str) -> list[str]:
 def _check_folders(
   image_folders: set[tuple[str, str]], folders: tuple[str, ...], count: int
 ) -> None:
-  """Refuses missing class folders, and others beside them.
-
-  Args:
-    image_folders: (path above, name) of every folder with images.
-    folders: names of the class folders.
-    count: number of all files, for the message.
-  """
+  """Refuses missing class folders, and others with images beside them."""
   valid = ", ".join(folders)
   present = {name for _, name in image_folders}.intersection(folders)
   if not present:

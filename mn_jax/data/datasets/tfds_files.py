@@ -98,7 +98,7 @@ def check_features(features: Any, layout: Tfds) -> tuple[str, ...]:
 
 
 class _TfdsFiles:
-  """The examples of a prepared data set as files; see `archive.Files`."""
+  """The examples of a prepared data set as `archive.Files`."""
 
   def __init__(
     self,
@@ -112,21 +112,9 @@ class _TfdsFiles:
     self._folders = folders
 
   def names(self) -> list[tuple[str, int]]:
-    """Returns (name, size in bytes) of every image; decodes none.
-
-    The first call reads everything: sizes are nowhere but in the examples.
-
-    Raises:
-      InputError: if an example cannot be read, or two have one name.
-    """
     return [(name, size) for name, (_, _, size) in self._examples.items()]
 
   def read(self, name: str) -> bytes:
-    """Returns an encoded image.
-
-    Raises:
-      OSError: if it cannot be read.
-    """
     if name not in self._examples:
       raise OSError(f"{name}: not in {self._path}")
     split, row, _ = self._examples[name]
@@ -136,12 +124,14 @@ class _TfdsFiles:
       raise OSError(f"{name}: {type(error).__name__}") from None
 
   def close(self) -> None:
-    """Drops the readers, which closes their files."""
-    self._sources.clear()
+    self._sources.clear()  # the readers, which closes their files
 
   @functools.cached_property
   def _examples(self) -> dict[str, tuple[str, int, int]]:
-    """Split, row and size in bytes of every example, by name."""
+    """Split, row and size in bytes of every example, by name.
+
+    Reads everything, as sizes are nowhere else, but decodes no image.
+    """
     examples = {}
     parts = dict(self._layout.parts)
     for split, source in self._sources.items():

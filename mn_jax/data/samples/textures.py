@@ -72,10 +72,8 @@ def draw(
 def _pattern(rng: Generator, size: float, stretch: float) -> np.ndarray:
   """Random field f64[64, 64] of zero mean and unit variance.
 
-  Args:
-    rng: generator of the image.
-    size: of a blob, or of the width of a streak, in sides of the image.
-    stretch: length of a streak over its width, in a random direction.
+  `size` is that of a blob, or the width of a streak, in sides of the image;
+  `stretch` is the length of a streak over its width, in a random direction.
   """
   noise = np.fft.rfft2(rng.standard_normal((_SIDE, _SIDE)))
   y, x = np.fft.fftfreq(_SIDE)[:, None], np.fft.rfftfreq(_SIDE)[None]
