@@ -8,12 +8,12 @@ import numpy as np
 from mn_jax.augment import inputs
 from mn_jax.config import Config
 from mn_jax.config.experiment import ModelConfig
+from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
 from mn_jax.parallel import mesh
+from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline, side_process
-from mn_jax.train import optimizer, state, step
-from mn_jax.train.rules import Rules
 
 
 def build(case: side_process.Case) -> side_process.Program:
@@ -22,16 +22,14 @@ def build(case: side_process.Case) -> side_process.Program:
     registry.check_resolution(case.model, case.resolution)
   except InputError as error:
     raise side_process.RefusedError(str(error)) from None
-  draw = np.random.default_rng(0)
-  shape = (case.batch, case.resolution, case.resolution, 3)
-  batch = {
-    "image": draw.integers(0, 256, shape, np.uint8),
-    "label": draw.integers(0, case.classes, case.batch, np.int32),
-    "mask": np.ones(case.batch, np.float32),
-  }
+  config = Config(
+    data=DataConfig(image_size=case.resolution, classes=case.classes),
+    model=ModelConfig(name=case.model, dtype=case.dtype),
+  )
+  abstract = abstract_step.make(config, global_batch=case.batch, num_devices=1)
   make = _trainer if case.mode == "train" else _predictor
   device = jax.devices()[0]
-  run, lower = make(case, batch)
+  run, lower = make(abstract)
   return side_process.Program(
     run=run,
     device=device.device_kind,
@@ -45,29 +43,14 @@ def build(case: side_process.Case) -> side_process.Program:
 
 
 def _trainer(
-  case: side_process.Case, batch: dict[str, np.ndarray]
+  abstract: abstract_step.AbstractStep,
 ) -> tuple[Callable[[int], None], Callable[[], jax.stages.Lowered]]:
   """The training step, and its lowered program."""
-  config = Config(model=ModelConfig(name=case.model, dtype=case.dtype))
-  network = registry.describe(case.model, num_classes=case.classes)
-  module = registry.build(network, dtype=case.dtype)
-  rules = Rules(config.optim.rules)
-  tx = optimizer.make_optimizer(config.optim, lambda _: 1e-4, rules)
   devices = mesh.make_mesh(jax.devices()[:1])
-  initial = variables.initial_values(module, case.resolution, seed=0)
-  current = mesh.replicate(devices, state.create(initial, tx, rules, ema=False))
-  placed = mesh.HostImages(devices).put(batch)
+  current = abstract.initial_state(devices)
+  placed = mesh.HostImages(devices).put(abstract.random_batch())
   seed = mesh.replicate(devices, np.int32(0))
-  train_step = step.make_train_step(
-    module,
-    network.conventions,
-    tx,
-    config,
-    devices,
-    rules=rules,
-    class_weights=np.ones(case.classes, np.float32),
-    log_prior=np.log(np.full(case.classes, 1 / case.classes, np.float32)),
-  )
+  train_step = abstract.train_step(devices)
 
   def run(steps: int) -> None:
     nonlocal current
@@ -79,20 +62,20 @@ def _trainer(
 
 
 def _predictor(
-  case: side_process.Case, batch: dict[str, np.ndarray]
+  abstract: abstract_step.AbstractStep,
 ) -> tuple[Callable[[int], None], Callable[[], jax.stages.Lowered]]:
   """The predictor's step, and its lowered program."""
-  network = registry.describe(case.model, num_classes=case.classes)
-  conventions = network.conventions
+  network, conventions = abstract.network, abstract.network.conventions
+  dtype = abstract.config.model.dtype
   initial = variables.initial_values(
-    registry.build(network), case.resolution, seed=0
+    registry.build(network), abstract_step.resolution(abstract.config), seed=0
   )
   folded = folding.fold(initial, epsilon=conventions.epsilon)
   # The predictor keeps the backbone in the dtype of its products.
   folded["params"]["backbone"] = jax.tree.map(
-    lambda x: x.astype(case.dtype), folded["params"]["backbone"]
+    lambda x: x.astype(dtype), folded["params"]["backbone"]
   )
-  module = registry.build(network, dtype=case.dtype, folded=True)
+  module = registry.build(network, dtype=dtype, folded=True)
 
   @jax.jit
   def predict(values: dict, images: jax.Array) -> jax.Array:
@@ -102,7 +85,9 @@ def _predictor(
     return jax.nn.softmax(module.apply(values, x, False)[0])
 
   device = jax.devices()[0]
-  values, images = jax.device_put((folded, batch["image"]), device)
+  values, images = jax.device_put(
+    (folded, abstract.random_batch()["image"]), device
+  )
 
   def run(steps: int) -> None:
     for _ in range(steps):

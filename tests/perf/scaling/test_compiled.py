@@ -12,7 +12,7 @@ import pytest
 from mn_jax.errors import InputError
 from mn_jax.models import counting
 from mn_jax.parallel.accelerators import ACCELERATORS
-from mn_jax.perf.scaling import abstract_step
+from mn_jax.perf import abstract_step
 from mn_jax.perf.scaling.plan import compiled
 from tests.perf.scaling.small_config import small_config
 

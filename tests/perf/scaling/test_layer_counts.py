@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from mn_jax.models import counting, registry
-from mn_jax.perf.scaling import abstract_step
+from mn_jax.perf import abstract_step
 from mn_jax.perf.scaling.plan import layer_counts
 from tests.perf.scaling.small_config import small_config
 

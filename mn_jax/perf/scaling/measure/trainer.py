@@ -11,11 +11,10 @@ import numpy as np
 
 from mn_jax.config import Config
 from mn_jax.data import loader
-from mn_jax.models import counting, variables
+from mn_jax.models import counting
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.perf.scaling import abstract_step
+from mn_jax.perf import abstract_step
 from mn_jax.run import split_data
-from mn_jax.train import state as state_lib
 from mn_jax.train import step
 
 Batch = dict[str, Any]
@@ -63,7 +62,7 @@ class Trainer:
     self._put: Callable[[Batch], Batch]
     if data is None:
       self.examples = None
-      batch = mesh_lib.HostImages(mesh).put(_random_batch(abstract))
+      batch = mesh_lib.HostImages(mesh).put(abstract.random_batch())
       self.batches, self._put = itertools.repeat(batch), lambda batch: batch
     else:
       self.examples = len(data.part("train"))
@@ -72,18 +71,11 @@ class Trainer:
         images, placement = None, mesh_lib.DeviceImages(mesh, images)
       self.batches = _batches(config, data, images, num_batches)
       self._put = placement.put
-    resolution = abstract_step.resolution(config)
-    values = variables.initial_values(abstract.module, resolution, config.seed)
-    self._state = mesh_lib.replicate(
-      mesh,
-      state_lib.create(
-        values, abstract.tx, abstract.rules, ema=config.train.ema_decay > 0
-      ),
-    )
+    self._state = abstract.initial_state(mesh)
     self._seed = mesh_lib.replicate(mesh, np.int32(config.seed))
     self._step, self.compile_seconds = _compile(abstract, mesh)
     self.flops = counting.image_flops(
-      counting.count_macs(abstract.module, resolution),
+      counting.count_macs(abstract.module, abstract_step.resolution(config)),
       backward=config.model.transfer != "frozen",
     )
 
@@ -131,16 +123,3 @@ def _batches(
     process_count=jax.process_count(),
   )
   return batches.iterate(start=0, prefetch=config.data.prefetch)
-
-
-def _random_batch(abstract: abstract_step.AbstractStep) -> Batch:
-  """This process's part of a random batch."""
-  draw = np.random.default_rng(abstract.config.seed)
-  count = abstract.config.train.batch_size // jax.process_count()
-  shape = (count, *abstract.batch["image"].shape[1:])
-  return {
-    "image": draw.integers(0, 256, shape, np.uint8),
-    "id": np.arange(count, dtype=np.int32),
-    "label": draw.integers(0, abstract.classes, count, np.int32),
-    "mask": np.ones(count, np.float32),
-  }

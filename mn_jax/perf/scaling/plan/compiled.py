@@ -35,8 +35,8 @@ from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
 from mn_jax.parallel.accelerators import Accelerator
+from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import side_process
-from mn_jax.perf.scaling import abstract_step
 from mn_jax.perf.scaling.plan import costs, hlo
 from mn_jax.perf.scaling.plan.prediction import Work
 
@@ -62,7 +62,7 @@ SOURCES = (
   "train/*.py",
   "parallel/mesh.py",
   "run/network.py",
-  "perf/scaling/abstract_step.py",
+  "perf/abstract_step.py",
   "perf/scaling/plan/compiled.py",
 )
 

@@ -16,8 +16,8 @@ import math
 
 from mn_jax.config import Config
 from mn_jax.models import counting
+from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline
-from mn_jax.perf.scaling import abstract_step
 from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, Work
 
 _FLOAT32 = 4  # bytes

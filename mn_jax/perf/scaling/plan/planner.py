@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from mn_jax.config import Config
 from mn_jax.data.datasets import registry
 from mn_jax.parallel.accelerators import Accelerator, Nodes, Torus
-from mn_jax.perf.scaling import abstract_step
+from mn_jax.perf import abstract_step
 from mn_jax.perf.scaling.plan import layer_counts, prediction
 from mn_jax.perf.scaling.plan.compiled import CompiledSteps
 from mn_jax.perf.scaling.plan.prediction import PlanRow, Work

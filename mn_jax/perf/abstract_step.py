@@ -1,6 +1,7 @@
 """The training step of a config on abstract values: shapes without arrays."""
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -51,9 +52,9 @@ class AbstractStep:
   state: state.TrainState
   batch: dict[str, jax.ShapeDtypeStruct]
 
-  def lower(self, mesh: Mesh) -> jax.stages.Lowered:
-    """Lowers the train step for the devices of a mesh."""
-    train_step = step.make_train_step(
+  def train_step(self, mesh: Mesh) -> Callable:
+    """Returns the compiled train step for the devices of a mesh."""
+    return step.make_train_step(
       self.module,
       self.network.conventions,
       self.tx,
@@ -63,8 +64,34 @@ class AbstractStep:
       class_weights=np.ones(self.classes, np.float32),
       log_prior=np.log(np.full(self.classes, 1 / self.classes, np.float32)),
     )
+
+  def lower(self, mesh: Mesh) -> jax.stages.Lowered:
+    """Lowers the train step for the devices of a mesh."""
     seed = jax.ShapeDtypeStruct((), jnp.int32)
-    return train_step.lower(self.state, self.batch, seed)
+    return self.train_step(mesh).lower(self.state, self.batch, seed)
+
+  def initial_state(self, mesh: Mesh) -> state.TrainState:
+    """Returns a training state on all devices of a mesh."""
+    config = self.config
+    values = variables.initial_values(
+      self.module, resolution(config), config.seed
+    )
+    ema = config.train.ema_decay > 0
+    return mesh_lib.replicate(
+      mesh, state.create(values, self.tx, self.rules, ema=ema)
+    )
+
+  def random_batch(self) -> dict[str, np.ndarray]:
+    """Returns this process's part of a random batch."""
+    draw = np.random.default_rng(self.config.seed)
+    count = self.config.train.batch_size // jax.process_count()
+    shape = (count, *self.batch["image"].shape[1:])
+    return {
+      "image": draw.integers(0, 256, shape, np.uint8),
+      "id": np.arange(count, dtype=np.int32),
+      "label": draw.integers(0, self.classes, count, np.int32),
+      "mask": np.ones(count, np.float32),
+    }
 
 
 def make(
