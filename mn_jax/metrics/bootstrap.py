@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mn_jax.metrics import calibration, classification, curves
+from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Predictions, group_codes
 
 
@@ -35,86 +35,6 @@ class Interval:
   high: float
   undefined: int
   resamples: int
-
-
-class WeightedMetrics:
-  """Computes the metrics of `classification.summarize` from weighted images.
-
-  A resample is a set of weights. What does not depend on them is computed once,
-  which makes thousands of resamples affordable.
-  """
-
-  def __init__(
-    self,
-    predictions: Predictions,
-    *,
-    positive: int | None,
-    predicted: np.ndarray | None = None,
-  ):
-    """Sorts scores and bins confidences.
-
-    Args:
-      predictions: of all n images.
-      positive: index of the positive class, or None.
-      predicted: i[n], predicted classes; None: those of the highest logits.
-    """
-    self._labels = predictions.labels
-    self._classes = predictions.logits.shape[1]
-    self._positive = positive
-    self._losses = predictions.losses.astype(np.float64)
-    self._finite = bool(np.isfinite(predictions.logits).all())
-    self._predicted = predicted
-    if not self._finite:
-      self._predicted = np.zeros_like(predictions.labels)
-      return
-    if predicted is None:
-      self._predicted = predictions.logits.argmax(axis=1)
-    self._above = np.empty(len(self._labels) + 1, np.int64)
-    probabilities = predictions.probabilities()
-    self._errors = calibration.squared_errors(self._labels, probabilities)
-    self._top = calibration.TopLabel(predictions, probabilities)
-    self._areas = {
-      label: curves.WeightedAreas(
-        self._labels == label, probabilities[:, label]
-      )
-      for label in (np.unique(self._labels) if positive is None else [positive])
-    }
-
-  def __call__(self, weights: np.ndarray) -> dict[str, float]:
-    """Returns the metrics, equal to `summarize`'s but for rounding.
-
-    Args:
-      weights: i64[n], how often each image counts, at least one above 0.
-    """
-    matrix = classification.confusion_matrix(
-      self._labels, self._predicted, self._classes, weights
-    )
-    counts = classification.from_confusion_matrix(
-      matrix, positive=self._positive
-    )
-    prefix = "macro_" if self._positive is None else ""
-    names = (f"{prefix}auroc", f"{prefix}average_precision")
-    if not self._finite:
-      defined = {name: counts[name] for name in classification.DEFINED}
-      names += ("loss", "brier", "ece")
-      return dict.fromkeys([*counts, *names], np.nan) | defined
-    present = matrix.sum(axis=1) > 0
-    areas = [
-      areas_of_class.areas(weights, self._above)
-      for label, areas_of_class in self._areas.items()
-      if present[label] or self._positive is not None
-    ]
-    total = weights.sum()
-    return {
-      "loss": float((self._losses * weights).sum() / total),
-      **counts,
-      "brier": float((self._errors * weights).sum() / total),
-      "ece": self._top.reliability(weights).ece(),
-      **{
-        name: float(np.mean(values))
-        for name, values in zip(names, zip(*areas, strict=True), strict=True)
-      },
-    }
 
 
 def intervals(
@@ -150,7 +70,7 @@ def intervals(
     predictions, positive=positive, predicted=predicted
   )
   del values["count"]
-  weighted = WeightedMetrics(
+  weighted = classification.WeightedMetrics(
     predictions, positive=positive, predicted=predicted
   )
   samples = resample(weighted, codes, resamples=resamples, seed=seed)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import scipy.optimize
+import scipy.special
 
 from mn_jax.metrics.predictions import Predictions
 
@@ -135,11 +136,10 @@ def scale(predictions: Predictions, temperature: float) -> Predictions:
     temperature: above 0, from `fit_temperature`.
   """
   logits = predictions.logits.astype(np.float64) / temperature
-  logits -= logits.max(axis=1, keepdims=True)
-  own = logits[np.arange(len(logits)), predictions.labels]
-  losses = np.log(np.exp(logits).sum(axis=1)) - own
+  rows = np.arange(len(logits))
+  losses = -scipy.special.log_softmax(logits, axis=1)[rows, predictions.labels]
   return dataclasses.replace(
     predictions,
-    logits=(predictions.logits / np.float64(temperature)).astype(np.float32),
+    logits=logits.astype(np.float32),
     losses=losses.astype(np.float32),
   )

@@ -4,6 +4,7 @@ An undefined metric (sensitivity without positives, AUROC of one class) is NaN.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -59,35 +60,82 @@ def summarize(
     classes that occur. All but the count and the majority rate are NaN if a
     logit is not finite.
   """
-  labels, classes = predictions.labels, predictions.logits.shape[1]
-  finite = np.isfinite(predictions.logits).all()
-  if not finite:
-    predictions = dataclasses.replace(
-      predictions, logits=np.zeros_like(predictions.logits)
+  metrics = WeightedMetrics(
+    predictions, positive=positive, predicted=predicted, repeated=False
+  )
+  return metrics(np.ones(len(predictions.labels), np.int64))
+
+
+class WeightedMetrics:
+  """Computes the metrics of `summarize` from weighted images.
+
+  A resample is a set of weights. What does not depend on them is computed once,
+  which makes thousands of resamples affordable.
+  """
+
+  def __init__(
+    self,
+    predictions: Predictions,
+    *,
+    positive: int | None,
+    predicted: np.ndarray | None = None,
+    repeated: bool = True,
+  ):
+    """Bins confidences.
+
+    Args:
+      predictions: of all n images.
+      positive: index of the positive class, or None.
+      predicted: i[n], predicted classes; None: those of the highest logits.
+      repeated: whether sorted scores are kept for further weights.
+    """
+    self._finite = np.isfinite(predictions.logits).all()
+    if not self._finite:
+      predictions = dataclasses.replace(
+        predictions, logits=np.zeros_like(predictions.logits)
+      )
+    if predicted is None:
+      predicted = predictions.logits.argmax(axis=1)
+    self._labels, self._predicted = predictions.labels, predicted
+    self._positive, self._classes = positive, predictions.logits.shape[1]
+    self._losses = predictions.losses.astype(np.float64)
+    probabilities = predictions.probabilities()
+    self._errors = calibration.squared_errors(self._labels, probabilities)
+    self._top = calibration.TopLabel(predictions, probabilities)
+
+    def rank(label: int) -> curves.Ranking:
+      return curves.Ranking(self._labels == label, probabilities[:, label])
+
+    self._rank = functools.cache(rank) if repeated else rank
+
+  def __call__(self, weights: np.ndarray) -> dict[str, float]:
+    """Returns the metrics.
+
+    Args:
+      weights: i64[n], how often each image counts, at least one above 0.
+    """
+    matrix = confusion_matrix(
+      self._labels, self._predicted, self._classes, weights
     )
-  if predicted is None:
-    predicted = predictions.logits.argmax(axis=1)
-  matrix = confusion_matrix(labels, predicted, classes)
-  probabilities = predictions.probabilities()
-  top = calibration.TopLabel(predictions, probabilities)
-  metrics = {
-    "loss": float(predictions.losses.astype(np.float64).mean()),
-    **from_confusion_matrix(matrix, positive=positive),
-    "brier": float(calibration.squared_errors(labels, probabilities).mean()),
-    "ece": top.reliability(np.ones(len(labels), np.int64)).ece(),
-  }
-  present = np.flatnonzero(matrix.sum(axis=1))
-  curve_of_class = [
-    curves.count_along_thresholds(labels == label, probabilities[:, label])
-    for label in (present if positive is None else [positive])
-  ]
-  prefix = "macro_" if positive is None else ""
-  for area in (curves.auroc, curves.average_precision):
-    values = [area(curve) for curve in curve_of_class]
-    metrics[prefix + area.__name__] = float(np.mean(values))
-  if not finite:
-    metrics = {k: v if k in DEFINED else np.nan for k, v in metrics.items()}
-  return metrics
+    total = weights.sum()
+    metrics = {
+      "loss": float((self._losses * weights).sum() / total),
+      **from_confusion_matrix(matrix, positive=self._positive),
+      "brier": float((self._errors * weights).sum() / total),
+      "ece": self._top.reliability(weights).ece(),
+    }
+    positive = self._positive
+    present = np.flatnonzero(matrix.sum(axis=1))
+    areas = [
+      _areas(self._rank(label).curve(weights))
+      for label in (present if positive is None else [positive])
+    ]
+    prefix = "macro_" if positive is None else ""
+    for name in areas[0]:
+      metrics[prefix + name] = float(np.mean([area[name] for area in areas]))
+    if not self._finite:
+      metrics = {k: v if k in DEFINED else np.nan for k, v in metrics.items()}
+    return metrics
 
 
 def from_confusion_matrix(
@@ -136,12 +184,12 @@ def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
   metrics = _against_the_rest(matrix)
   finite = np.isfinite(logits).all()
   columns = predictions.probabilities().T if finite else np.zeros_like(logits.T)
-  of_class = [
-    curves.count_along_thresholds(labels == label, scores)
+  areas = [
+    _areas(curves.Ranking(labels == label, scores).curve())
     for label, scores in enumerate(columns)
   ]
-  for area in (curves.auroc, curves.average_precision):
-    metrics[area.__name__] = np.array([area(curve) for curve in of_class])
+  for name in areas[0]:
+    metrics[name] = np.array([area[name] for area in areas])
   if not finite:
     metrics = {k: np.full_like(v, np.nan) for k, v in metrics.items()}
   return metrics | {"support": matrix.sum(axis=1).astype(np.float64)}
@@ -192,6 +240,13 @@ def accuracy_by_group(
     GroupAccuracy(str(names[code]), int(counts[code]), float(shares[code]))
     for code in np.lexsort((-counts, shares))
   ]
+
+
+def _areas(curve: curves.Curve) -> dict[str, float]:
+  return {
+    "auroc": curves.auroc(curve),
+    "average_precision": curves.average_precision(curve),
+  }
 
 
 def _against_the_rest(matrix: np.ndarray) -> dict[str, np.ndarray]:

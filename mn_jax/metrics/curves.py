@@ -14,27 +14,50 @@ class Curve:
   """Counts of images that are predicted positive at each threshold.
 
   Attributes:
-    thresholds: f64[m], the distinct scores, falling; an image is predicted
-      positive if its score is at least the threshold.
-    true_positives: i64[m], positive images among them.
+    true_positives: i64[m], positive images among them, by falling threshold.
     false_positives: i64[m], other images among them.
   """
 
-  thresholds: np.ndarray
   true_positives: np.ndarray
   false_positives: np.ndarray
 
 
-def count_along_thresholds(positive: np.ndarray, scores: np.ndarray) -> Curve:
-  """Counts positive and other images above each threshold.
+class Ranking:
+  """Images by falling score, from which curves of any weights are counted."""
 
-  Args:
-    positive: bool[n].
-    scores: f64[n], finite, higher for the positive class.
-  """
-  order, ends = _sort_falling(scores)
-  true_positives = np.cumsum(positive[order])[ends]
-  return Curve(scores[order][ends], true_positives, ends + 1 - true_positives)
+  def __init__(self, positive: np.ndarray, scores: np.ndarray):
+    """Sorts the scores.
+
+    Args:
+      positive: bool[n].
+      scores: f64[n], finite, higher for the positive class.
+    """
+    self._order = np.argsort(-scores)
+    ranked = scores[self._order]
+    # The last position of each distinct score.
+    self._ends = np.append(np.flatnonzero(np.diff(ranked)), len(scores) - 1)
+    self._positive = positive[self._order]
+    self._scores = scores
+
+  def thresholds(self) -> np.ndarray:
+    """Returns f64[m], the distinct scores, falling.
+
+    An image is predicted positive if its score is at least the threshold.
+    """
+    return self._scores[self._order[self._ends]]
+
+  def curve(self, weights: np.ndarray | None = None) -> Curve:
+    """Counts positive and other images above each threshold.
+
+    Args:
+      weights: i64[n], at least 0, how often each image counts; None: once.
+    """
+    if weights is None:
+      true_positives = np.cumsum(self._positive)[self._ends]
+      return Curve(true_positives, self._ends + 1 - true_positives)
+    ranked = weights[self._order]
+    true_positives = np.cumsum(ranked * self._positive)[self._ends]
+    return Curve(true_positives, np.cumsum(ranked)[self._ends] - true_positives)
 
 
 def auroc(curve: Curve) -> float:
@@ -64,73 +87,6 @@ def average_precision(curve: Curve) -> float:
   tps, fps = curve.true_positives, curve.false_positives
   if not tps[-1]:
     return np.nan
-  return float((np.diff(tps, prepend=0) / tps[-1] * (tps / (tps + fps))).sum())
-
-
-class WeightedAreas:
-  """AUROC and average precision of the same scores under many weights.
-
-  Scores are sorted once. The AUROC is the share of pairs in right order,
-  ties being halves (Hanley and McNeil 1982), counted in integers; only
-  thresholds that positive images pass are visited.
-  """
-
-  def __init__(self, positive: np.ndarray, scores: np.ndarray):
-    """Sorts the scores.
-
-    Args:
-      positive: bool[n].
-      scores: f64[n], finite, higher for the positive class.
-    """
-    self._order, ends = _sort_falling(scores)
-    places = np.flatnonzero(positive[self._order])
-    self._positives = self._order[places]
-    passed = np.searchsorted(ends, places)
-    # The last positive image of each threshold, and where the threshold's
-    # images begin and end.
-    self._last = np.flatnonzero(np.diff(passed, append=len(ends)))
-    self._ends = ends[passed[self._last]]
-    starts = np.concatenate([[-1], ends])
-    self._starts = starts[passed[self._last]]
-
-  def areas(
-    self, weights: np.ndarray, above: np.ndarray
-  ) -> tuple[float, float]:
-    """Returns AUROC and average precision, with images counted by weights.
-
-    Args:
-      weights: i64[n], at least 0, how often each image counts.
-      above: i64[n + 1], overwritten: allocating it in each call would cost
-        more than the rest.
-
-    Returns:
-      Both areas; NaN where undefined.
-    """
-    np.take(weights, self._order, out=above[:-1], mode="clip")
-    np.cumsum(above[:-1], out=above[:-1])
-    # For the start -1: nothing is above the first score.
-    above[-1] = 0
-    tps = np.cumsum(weights[self._positives])[self._last]
-    positives = int(tps[-1]) if len(tps) else 0
-    if not positives:
-      return np.nan, np.nan
-    negatives = int(above[-2]) - positives
-    gained = tps.copy()
-    gained[1:] -= tps[:-1]
-    passed = above[self._ends]
-    # Weights of 0 may leave nothing at a threshold; then nothing is gained.
-    precision = tps / np.maximum(passed, 1)
-    area = float((gained / positives * precision).sum())
-    if not negatives:
-      return np.nan, area
-    # Other images above the threshold, without and with those that tie.
-    without, together = above[self._starts] - (tps - gained), passed - tps
-    pairs = int((gained * (2 * negatives - without - together)).sum())
-    return pairs / (2 * positives * negatives), area
-
-
-def _sort_falling(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Images by falling score, and the last position of each distinct score."""
-  order = np.argsort(-scores)
-  steps = np.flatnonzero(np.diff(scores[order]))
-  return order, np.append(steps, len(scores) - 1)
+  # Weights of 0 may leave nothing at a threshold; then nothing is gained.
+  precision = tps / np.maximum(tps + fps, 1)
+  return float((np.diff(tps, prepend=0) / tps[-1] * precision).sum())

@@ -5,6 +5,7 @@ import pathlib
 import zipfile
 
 import numpy as np
+import scipy.special
 
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
@@ -28,10 +29,7 @@ class Predictions:
 
   def probabilities(self) -> np.ndarray:
     """Returns f64[n, classes], the softmax of the logits."""
-    shifted = self.logits.astype(np.float64)
-    shifted -= shifted.max(axis=1, keepdims=True)
-    exp = np.exp(shifted)
-    return exp / exp.sum(axis=1, keepdims=True)
+    return scipy.special.softmax(self.logits.astype(np.float64), axis=1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,12 +24,17 @@ def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
   Returns:
     From 0 to 1; NaN without images of both kinds or if a logit is not finite.
   """
-  curve = _curve(predictions, positive)
-  if curve is None or not curve.false_positives[-1]:
+  hits = predictions.labels == positive
+  if (
+    not 0 < hits.sum() < len(hits) or not np.isfinite(predictions.logits).all()
+  ):
     return np.nan
+  ranking = curves.Ranking(hits, predictions.probabilities()[:, positive])
+  curve = ranking.curve()
   tps, fps = curve.true_positives, curve.false_positives
   # In integers, so that equal ones are equal.
-  return float(curve.thresholds[np.argmax(tps * fps[-1] - fps * tps[-1])])
+  best = np.argmax(tps * fps[-1] - fps * tps[-1])
+  return float(ranking.thresholds()[best])
 
 
 def decide(
@@ -57,13 +62,3 @@ def decide(
   others[:, positive] = -np.inf
   above = predictions.probabilities()[:, positive] >= threshold
   return np.where(above, positive, others.argmax(axis=1))
-
-
-def _curve(predictions: Predictions, positive: int) -> curves.Curve | None:
-  """None without positive images or if a logit is not finite."""
-  hits = predictions.labels == positive
-  if not hits.any() or not np.isfinite(predictions.logits).all():
-    return None
-  return curves.count_along_thresholds(
-    hits, predictions.probabilities()[:, positive]
-  )

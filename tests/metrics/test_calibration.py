@@ -52,23 +52,16 @@ def test_ece_is_the_mean_gap_of_the_images_bins():
     expected += abs(hits[within].sum() - confidence[within].sum()) / 300
   result = classification.summarize(predictions, positive=None)["ece"]
   assert result == pytest.approx(expected, abs=1e-12)
-
-
-def test_ece_of_confident_predictions():
   sure = 50 * np.eye(3)[[0, 1, 2, 0]]
   for labels, expected in (([0, 1, 2, 0], 0), ([1, 2, 0, 1], 1)):
     ece = calibration.reliability(toy.of(labels, sure)).ece()
     assert ece == pytest.approx(expected, abs=1e-12)
-
-
-def test_ece_of_a_calibrated_network_is_0():
   # Three quarters of the images that get 0.75 are right.
   predictions = toy.binary([1, 1, 1, 0], [0.75] * 4)
   assert calibration.reliability(predictions).ece() < 1e-7
 
 
-@pytest.mark.parametrize("classes", [2, 5])
-@pytest.mark.parametrize("factor", [0.1, 1, 7])
+@pytest.mark.parametrize(("classes", "factor"), [(2, 1), (5, 0.1), (5, 7)])
 def test_the_temperature_minimises_the_loss(classes, factor):
   predictions = toy.random(200, classes)
   predictions = dataclasses.replace(
@@ -117,18 +110,15 @@ def test_scaling_changes_probabilities_and_losses():
   )
 
 
-@pytest.mark.parametrize(
-  ("labels", "logits", "expected"),
-  [
-    ([0, 1], [[1, 0], [0, 1]], 0.01),
-    ([0, 1], [[1e30, 0], [0, 1e30]], 0.01),
-    ([0, 1], [[0, 1], [1, 0]], 100),
-    ([0, 1], [[0, 1e30], [1e30, 0]], 100),
-    ([0, 1], [[0, 0], [0, 0]], 0.01),
-    ([0, 1], [[0, np.nan], [0, 1]], np.nan),
-    ([0, 1], [[0, np.inf], [0, 1]], np.nan),
-  ],
-)
-def test_temperatures_at_the_ends(labels, logits, expected):
-  temperature = calibration.fit_temperature(toy.of(labels, logits))
-  assert temperature == pytest.approx(expected, nan_ok=True)
+def test_temperatures_at_the_ends():
+  for logits, expected in (
+    ([[1, 0], [0, 1]], 0.01),
+    ([[1e30, 0], [0, 1e30]], 0.01),
+    ([[0, 1], [1, 0]], 100),
+    ([[0, 1e30], [1e30, 0]], 100),
+    ([[0, 0], [0, 0]], 0.01),
+    ([[0, np.nan], [0, 1]], np.nan),
+    ([[0, np.inf], [0, 1]], np.nan),
+  ):
+    temperature = calibration.fit_temperature(toy.of([0, 1], logits))
+    assert temperature == pytest.approx(expected, nan_ok=True)

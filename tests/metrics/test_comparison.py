@@ -28,14 +28,7 @@ def test_agreement_does_not_depend_on_labels():
   ours, theirs = first.logits.argmax(1), second.logits.argmax(1)
   assert found.changed_share == (ours != theirs).mean()
   assert 0 < found.changed_share < 1
-  largest = max(
-    abs(a - b)
-    for a, b in zip(
-      first.probabilities().ravel(),
-      second.probabilities().ravel(),
-      strict=True,
-    )
-  )
+  largest = abs(first.probabilities() - second.probabilities()).max()
   assert found.largest_probability_difference == largest
   same = comparison.agreement(first, first)
   assert same == comparison.Agreement(0, 0)
@@ -44,27 +37,20 @@ def test_agreement_does_not_depend_on_labels():
   )
   assert decided.changed_share == 0
   assert decided.largest_probability_difference == largest
-
-
-def test_agreement_with_undefined_logits_is_undefined():
-  first, second = _pair()
   second.logits[3, 1] = np.inf
   found = comparison.agreement(first, second)
-  assert np.isnan(
-    [found.changed_share, found.largest_probability_difference]
-  ).all()
+  assert np.isnan(list(vars(found).values())).all()
 
 
-@pytest.mark.parametrize("change", ["ids", "labels", "rows"])
-def test_different_images_are_refused(change):
+def test_different_images_are_refused():
   first, second = _pair()
-  if change == "rows":
-    second = toy.take(second, np.arange(79))
-  else:
-    changed = getattr(second, change)[::-1]
-    second = dataclasses.replace(second, **{change: changed})
-  with pytest.raises(InputError, match="predictions: got 80 and"):
-    comparison.agreement(first, second)
+  for other in (
+    toy.take(second, np.arange(79)),
+    dataclasses.replace(second, ids=second.ids[::-1]),
+    dataclasses.replace(second, labels=second.labels[::-1]),
+  ):
+    with pytest.raises(InputError, match="predictions: got 80 and"):
+      comparison.agreement(first, other)
 
 
 @pytest.mark.parametrize("pairs", [2, 3, 5, 12])
@@ -117,19 +103,16 @@ def test_one_pair_and_equal_pairs():
   assert some.wilcoxon_p_value == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(
-  ("first", "second", "level", "message"),
-  [
+def test_runs_that_do_not_pair_are_refused():
+  for first, second, level, message in (
     ([0.1], [0.1, 0.2], 0.9, "runs: got 1 and 2; valid: pairs"),
     ([], [], 0.9, "runs: got 0 and 0; valid: pairs"),
     ([0.1, np.nan], [0.1, 0.2], 0.9, "runs: got a metric that is undefined"),
     ([0.1], [0.2], 1.0, "level: got 1.0; valid: between 0 and 1"),
-  ],
-)
-def test_runs_that_do_not_pair_are_refused(first, second, level, message):
-  with pytest.raises(InputError) as caught:
-    comparison.across_seeds(first, second, level=level)
-  assert str(caught.value).startswith(message)
+  ):
+    with pytest.raises(InputError) as caught:
+      comparison.across_seeds(first, second, level=level)
+    assert str(caught.value).startswith(message)
 
 
 def test_holm_steps_down():
@@ -141,9 +124,6 @@ def test_holm_steps_down():
   np.testing.assert_allclose(found, [0.042, 0.03, 0.042], rtol=1e-12)
   np.testing.assert_array_equal(comparison.holm([0.7, 0.6]), [1, 1])
   assert len(comparison.holm([])) == 0
-
-
-def test_holm_skips_undefined_p_values():
   found = comparison.holm([0.01, np.nan, 0.02])
   np.testing.assert_allclose(found, [0.02, np.nan, 0.02], rtol=1e-12)
 

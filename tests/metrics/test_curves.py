@@ -23,40 +23,40 @@ _NAMES = ("distinct", "tied", "constant", "two", "close", "tiny")
 
 
 @pytest.mark.parametrize("name", _NAMES)
-@pytest.mark.parametrize("seed", range(5))
-def test_areas_are_scikit_learns(name, seed):
+def test_areas_are_scikit_learns(name):
   scores = _scores(name)
-  positive = np.random.default_rng(seed).random(200) < 0.1 + 0.2 * seed
-  curve = curves.count_along_thresholds(positive, scores)
-  # To the last bit: results of old are compared with new ones.
-  expected = sklearn.metrics.roc_auc_score(positive, scores)
-  assert curves.auroc(curve) == expected
-  assert curves.average_precision(curve) == pytest.approx(
-    sklearn.metrics.average_precision_score(positive, scores), rel=0, abs=1e-9
-  )
+  for seed in range(5):
+    positive = np.random.default_rng(seed).random(200) < 0.1 + 0.2 * seed
+    curve = curves.Ranking(positive, scores).curve()
+    # To the last bit: results of old are compared with new ones.
+    expected = sklearn.metrics.roc_auc_score(positive, scores)
+    assert curves.auroc(curve) == expected
+    expected = sklearn.metrics.average_precision_score(positive, scores)
+    found = curves.average_precision(curve)
+    assert found == pytest.approx(expected, rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_curve_counts_every_threshold(name):
   scores = _scores(name)
   positive = np.random.default_rng(0).random(200) < 0.3
-  curve = curves.count_along_thresholds(positive, scores)
-  np.testing.assert_array_equal(curve.thresholds, np.unique(scores)[::-1])
-  found = scores >= curve.thresholds[:, None]
-  np.testing.assert_array_equal(
-    curve.true_positives, (found & positive).sum(axis=1)
-  )
-  np.testing.assert_array_equal(
-    curve.false_positives, (found & ~positive).sum(axis=1)
-  )
+  ranking = curves.Ranking(positive, scores)
+  thresholds, curve = ranking.thresholds(), ranking.curve()
+  np.testing.assert_array_equal(thresholds, np.unique(scores)[::-1])
+  found = scores >= thresholds[:, None]
+  for counts, kind in (
+    (curve.true_positives, positive),
+    (curve.false_positives, ~positive),
+  ):
+    np.testing.assert_array_equal(counts, (found & kind).sum(axis=1))
 
 
 def test_areas_of_one_class():
   scores = _scores("tied")
-  everything = curves.count_along_thresholds(np.full(200, True), scores)
+  everything = curves.Ranking(np.full(200, True), scores).curve()
   assert np.isnan(curves.auroc(everything))
   assert curves.average_precision(everything) == pytest.approx(1, abs=1e-12)
-  nothing = curves.count_along_thresholds(np.full(200, False), scores)
+  nothing = curves.Ranking(np.full(200, False), scores).curve()
   assert np.isnan(curves.auroc(nothing))
   assert np.isnan(curves.average_precision(nothing))
 
@@ -66,7 +66,7 @@ def test_areas_of_one_class():
 def test_weights_count_as_repetitions(name, share):
   scores, rng = _scores(name), np.random.default_rng(5)
   positive = rng.random(200) < share
-  weighted = curves.WeightedAreas(positive, scores)
+  ranking = curves.Ranking(positive, scores)
   for weights in (
     np.ones(200, np.int64),
     rng.poisson(1, 200),
@@ -74,14 +74,9 @@ def test_weights_count_as_repetitions(name, share):
     np.where(positive, 0, 3),
     np.where(positive, 3, 0),
   ):
-    above = np.full(201, -1)
-    if not weights.any():
-      continue
-    rows = np.repeat(np.arange(200), weights)
-    curve = curves.count_along_thresholds(positive[rows], scores[rows])
-    np.testing.assert_allclose(
-      weighted.areas(weights, above),
-      (curves.auroc(curve), curves.average_precision(curve)),
-      rtol=0,
-      atol=1e-12,
-    )
+    if weights.any():
+      rows = np.repeat(np.arange(200), weights)
+      expected = curves.Ranking(positive[rows], scores[rows]).curve()
+      found = ranking.curve(weights)
+      for area in (curves.auroc, curves.average_precision):
+        np.testing.assert_allclose(area(found), area(expected), atol=1e-12)

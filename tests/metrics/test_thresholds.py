@@ -17,21 +17,13 @@ def test_no_threshold_is_better(positive):
       predictions, positive=positive
     )
     scores = predictions.probabilities()[:, positive]
-    tried = np.unique(scores)
-    values = np.array(
-      [
-        sklearn.metrics.balanced_accuracy_score(
-          predictions.labels == positive, scores >= each
-        )
-        for each in tried
-      ]
-    )
+    tried, labels = np.unique(scores), predictions.labels == positive
+    balanced = sklearn.metrics.balanced_accuracy_score
+    values = np.array([balanced(labels, scores >= each) for each in tried])
     assert threshold in tried
     best = np.isclose(values, values.max(), rtol=0, atol=1e-12)
     assert threshold == tried[best].max()
-
-
-def test_ties_go_to_the_highest_threshold():
+  # Ties go to the highest threshold.
   predictions = toy.binary([1, 0, 1, 0], [0.9, 0.7, 0.5, 0.3])
   threshold = thresholds.best_balanced_accuracy(predictions, positive=1)
   assert threshold == pytest.approx(0.9, abs=1e-6)
@@ -65,16 +57,13 @@ def test_below_the_threshold_the_most_likely_other_class_is_predicted():
   np.testing.assert_array_equal(found, [2, 2, 2])
 
 
-@pytest.mark.parametrize("labels", [[0, 0], [1, 1]])
-def test_one_class_has_no_threshold(labels):
-  predictions = toy.binary(labels, [0.2, 0.8])
-  threshold = thresholds.best_balanced_accuracy(predictions, positive=1)
-  assert np.isnan(threshold)
-  with pytest.raises(InputError, match="threshold: got nan"):
-    thresholds.decide(predictions, threshold, positive=1)
-
-
-def test_a_network_that_diverged_has_no_threshold():
-  predictions = toy.of([0, 1], [[0, np.nan], [0, 1]])
-  threshold = thresholds.best_balanced_accuracy(predictions, positive=1)
-  assert np.isnan(threshold)
+def test_one_class_and_a_diverged_network_have_no_threshold():
+  for predictions in (
+    toy.binary([0, 0], [0.2, 0.8]),
+    toy.binary([1, 1], [0.2, 0.8]),
+    toy.of([0, 1], [[0, np.nan], [0, 1]]),
+  ):
+    threshold = thresholds.best_balanced_accuracy(predictions, positive=1)
+    assert np.isnan(threshold)
+    with pytest.raises(InputError, match="threshold: got nan"):
+      thresholds.decide(predictions, threshold, positive=1)
