@@ -28,7 +28,7 @@ def _sample(
   name: str,
   spec: DatasetSpec,
   images: int,
-  generate: Callable[[pathlib.Path], int] | None = None,
+  generate: Callable[[pathlib.Path], None] | None = None,
 ) -> DatasetSpec:
   """Describes generated images in the layout of a data set."""
   what = "H&E-like patches" if generate else "textures"

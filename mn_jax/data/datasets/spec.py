@@ -93,7 +93,7 @@ class DatasetSpec:
   page: str | None = None
   case_lists: str | None = None
   slides: bool = False
-  generate: Callable[[pathlib.Path], int] | None = None
+  generate: Callable[[pathlib.Path], None] | None = None
 
   def sources(self) -> tuple[str, ...]:
     """Returns the names of its sources, those without TensorFlow first."""

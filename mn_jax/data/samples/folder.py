@@ -13,27 +13,22 @@ _MARKER = "SAMPLE.json"
 def write_once(
   root: pathlib.Path,
   write: Callable[[pathlib.Path], None],
-  *,
-  name: str,
-  version: int,
-  **parameters: int,
+  marker: Mapping[str, str | int],
 ) -> None:
   """Writes a generated data set, unless its folder has it already.
 
-  The files and `SAMPLE.json`, which holds name, version and parameters, appear
-  under `root` all at once or not at all. While a process writes, others wait.
+  The files and `SAMPLE.json` appear under `root` all at once or not at all.
+  While a process writes, others wait.
 
   Args:
     root: folder that is missing, empty, or has this data set.
     write: writes the files into the folder that it gets.
-    name: of the data set.
-    version: raised whenever the same parameters give other files.
-    **parameters: what the files depend on.
+    marker: content of `SAMPLE.json`: what the files depend on, and a version
+      that is raised whenever the rest gives other files.
 
   Raises:
     FileExistsError: `root` holds anything else.
   """
-  marker = {"sample": name, "version": version, **parameters}
   root = root.resolve()
   if _is_written(root, marker):
     return

@@ -47,7 +47,7 @@ class _Layout:
 
 def write_textures(
   root: pathlib.Path, *, layout: str, count: int | None = None
-) -> int:
+) -> None:
   """Writes generated images in the layout of a data set, unless they are there.
 
   An image depends on the layout and its own place alone, so a smaller count
@@ -59,9 +59,6 @@ def write_textures(
     count: number of images of each class, for CIFAR-100 of its training part,
       and for chest X-rays number of persons; None: enough to train on.
 
-  Returns:
-    Number of images, written now or before.
-
   Raises:
     FileExistsError: `root` holds anything else.
   """
@@ -72,15 +69,13 @@ def write_textures(
     for file in chosen.list_files(count):
       _write_file(temp, file, chosen)
 
-  folder.write_once(
-    root,
-    write,
-    name=f"mn_jax {layout}",
-    version=_VERSION,
-    seed=0,
-    count=count,
-  )
-  return sum(1 for _ in chosen.list_files(count))
+  marker = {
+    "sample": f"mn_jax {layout}",
+    "version": _VERSION,
+    "seed": 0,
+    "count": count,
+  }
+  folder.write_once(root, write, marker)
 
 
 def _write_file(root: pathlib.Path, file: _File, layout: _Layout) -> None:

@@ -57,7 +57,7 @@ class _Patient:
 
 def write_sample(
   root: pathlib.Path, *, num_patients: int = 40, patches_per_patient: int = 50
-) -> int:
+) -> None:
   """Writes the sample, or finds it written.
 
   The files are `<case>/<class>/<case>_idx5_x<X>_y<Y>_class<class>.png` as in
@@ -71,9 +71,6 @@ def write_sample(
     num_patients: Number of patients, in [1, 9999].
     patches_per_patient: Number of patches of each patient, positive.
 
-  Returns:
-    Number of patches in the sample, written now or before.
-
   Raises:
     FileExistsError: `root` holds anything but a sample of these parameters.
   """
@@ -82,16 +79,14 @@ def write_sample(
     for case in range(_FIRST_CASE, _FIRST_CASE + num_patients):
       _write_case(temp, case, patches_per_patient)
 
-  folder.write_once(
-    root,
-    write,
-    name="mn_jax",
-    version=_VERSION,
-    seed=0,
-    num_patients=num_patients,
-    patches_per_patient=patches_per_patient,
-  )
-  return num_patients * patches_per_patient
+  marker = {
+    "sample": "mn_jax",
+    "version": _VERSION,
+    "seed": 0,
+    "num_patients": num_patients,
+    "patches_per_patient": patches_per_patient,
+  }
+  folder.write_once(root, write, marker)
 
 
 def _write_case(root: pathlib.Path, case: int, count: int) -> None:

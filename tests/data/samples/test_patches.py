@@ -26,10 +26,7 @@ def _read(root: pathlib.Path) -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> pathlib.Path:
   path = tmp_path_factory.mktemp("sample") / "root"
-  count = sample_patches.write_sample(
-    path, num_patients=12, patches_per_patient=16
-  )
-  assert count == 192
+  sample_patches.write_sample(path, num_patients=12, patches_per_patient=16)
   return path
 
 
