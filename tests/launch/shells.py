@@ -6,8 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
-
-import pytest
+import time
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -64,12 +63,6 @@ def check(text: str, severity: str = "style") -> None:
     assert done.returncode == 0, done.stdout
 
 
-def need_shellcheck() -> None:
-  """Skips where it is not installed."""
-  if not shutil.which("shellcheck"):
-    pytest.skip("shellcheck is not installed")
-
-
 def program(path: pathlib.Path, text: str) -> pathlib.Path:
   """Writes an executable for bash."""
   path.write_text(f"#!/usr/bin/env bash\n{text}\n")
@@ -106,3 +99,33 @@ def run(
     timeout=timeout,
     check=False,
   )
+
+
+def signalled(
+  script: str,
+  number: int,
+  *,
+  when: pathlib.Path,
+  path: pathlib.Path,
+  **env: str,
+) -> int:
+  """Signals a running script; returns its exit code.
+
+  Args:
+    script: its text.
+    number: of the signal.
+    when: file after whose appearance it is sent.
+    path: folder of programs that come before all others.
+    env: of the script; nothing else is in its environment.
+  """
+  child = subprocess.Popen(
+    ["bash", "-c", script],
+    env={"PATH": f"{path}:/usr/bin:/bin", **env},
+    stdout=subprocess.DEVNULL,
+  )
+  deadline = time.monotonic() + 60
+  while not when.exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
+  time.sleep(0.1)
+  child.send_signal(number)
+  return child.wait(timeout=60)

@@ -10,17 +10,14 @@ def job(**fields):
   return job_lib.Job(**options)
 
 
-@pytest.mark.parametrize(
-  ("workdir", "name"),
-  [
+def test_name_follows_from_the_workdir_alone():
+  for workdir, name in (
     ("runs/IDC_v1", "idc-v1"),
     ("/shared/runs/a.b c/", "a-b-c"),
     ("x", "x"),
-  ],
-)
-def test_name_follows_from_the_workdir_alone(workdir, name):
-  assert job(workdir=workdir).name == name
-  assert job(workdir=workdir) == job(workdir=workdir)
+  ):
+    assert job(workdir=workdir).name == name
+    assert job(workdir=workdir) == job(workdir=workdir)
 
 
 def test_command_is_the_trainers():
@@ -45,9 +42,8 @@ def test_cache_reaches_the_processes():
   assert "MN_JAX_CACHE" not in dict(job().environment())
 
 
-@pytest.mark.parametrize(
-  ("fields", "message"),
-  [
+def test_what_no_engine_could_use_is_one_line():
+  for fields, message in (
     ({"workdir": ""}, "--workdir: got nothing"),
     ({"config": ""}, "--config: got nothing"),
     ({"workdir": "runs/???"}, "--name: got ''"),
@@ -75,31 +71,27 @@ def test_cache_reaches_the_processes():
       {"mount": "/data", "workdir": "/data/x", "cache_dir": "/tmp"},
       "--cache-dir: got '/tmp'; valid: a folder below /data",
     ),
-  ],
-)
-def test_what_no_engine_could_use_is_one_line(fields, message):
-  with pytest.raises(InputError) as error:
-    job(**fields)
-  assert message in str(error.value)
-  assert "\n" not in str(error.value)
+  ):
+    with pytest.raises(InputError) as error:
+      job(**fields)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-  "variable",
-  ["HF_TOKEN", "kaggle_api_token", "DB_PASSWORD", "AWS_SECRET_X", "MY_API_KEY"],
-)
-def test_secrets_are_refused_and_not_shown(variable):
-  with pytest.raises(InputError) as error:
-    job(env=((variable, "hunter2"),))
-  assert variable in str(error.value)
-  assert "hunter2" not in str(error.value)
+def test_secrets_are_refused_and_not_shown():
+  names = "HF_TOKEN kaggle_api_token DB_PASSWORD AWS_SECRET_X MY_API_KEY"
+  for variable in names.split():
+    with pytest.raises(InputError) as error:
+      job(env=((variable, "hunter2"),))
+    assert variable in str(error.value)
+    assert "hunter2" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", shells.HOSTILE)
-def test_hostile_text_is_no_word_of_an_engine(text):
-  for name in ("name", "queue", "image", "accelerator", "storage"):
-    with pytest.raises(InputError):
-      job(**{name: f"{text} "})
+def test_hostile_text_is_no_word_of_an_engine():
+  for text in shells.HOSTILE:
+    for name in ("name", "queue", "image", "accelerator", "storage"):
+      with pytest.raises(InputError):
+        job(**{name: f"{text} "})
 
 
 def test_what_an_engine_requires():

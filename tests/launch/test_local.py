@@ -92,26 +92,21 @@ def test_the_end_of_a_failed_log_is_shown(tmp_path, capsys):
   assert f"{job.logs}/rank1.log:\nwhat is wrong\n" in err
 
 
-def test_a_killed_process_is_a_failure(tmp_path):
-  assert run(make_job(tmp_path, tasks_per_node=1), "kill -9 $$")[0] == 137
-
-
-def test_wrong_input_of_any_process_is_not_tried_again(tmp_path):
-  late = "sleep 0.2; exit 2"
-  code, ports = run(make_job(tmp_path, restarts=5), late, late)
-  assert (code, len(ports)) == (2, 1)
-
-
 def test_failures_are_tried_again_with_another_port(tmp_path, capsys):
   third = 'echo >> "$HERE/count"; (($(wc -l < "$HERE/count") == 3))'
   code, ports = run(make_job(tmp_path, restarts=3), third, ":")
   assert (code, len(set(ports))) == (0, 3)
   assert "failures: 2, allowed: 3" in capsys.readouterr().err
-
-
-def test_failures_are_limited(tmp_path):
-  code, ports = run(make_job(tmp_path, restarts=2), "exit 7", ":")
-  assert (code, len(ports)) == (7, 3)
+  late = "sleep 0.2; exit 2"
+  for restarts, scripts, expected, attempts in (
+    (2, ("exit 7", ":"), 7, 3),
+    # Wrong input of any process is not tried again.
+    (5, (late, late), 2, 1),
+    # A killed process is a failure.
+    (0, ("kill -9 $$", ":"), 137, 1),
+  ):
+    code, ports = run(make_job(tmp_path, restarts=restarts), *scripts)
+    assert (code, len(ports)) == (expected, attempts)
 
 
 def test_stops_from_outside_are_not_failures(tmp_path):

@@ -3,7 +3,6 @@
 import pathlib
 import re
 
-import pytest
 import yaml
 
 from mn_jax.launch import gke, skypilot, slurm, tpu_vm
@@ -20,12 +19,13 @@ for name in "${!GIVEN_@}"; do printf '%s\0' "${!name}"; done > "$HERE/variables"
 def hostile(folder, **fields):
   """A job whose trainer is `SHOW`, with hostile text wherever any is taken."""
   together = " ".join(shells.HOSTILE)
+  (folder / "bin").mkdir()
   given = {
     "config": f"configs/{together}.py",
     "workdir": f"{folder}/{together}",
     "name": "x",
     "overrides": tuple(f"--config.data.path={t}" for t in shells.HOSTILE),
-    "python": str(shells.program(folder / "show", SHOW)),
+    "python": str(shells.program(folder / "bin" / "show", SHOW)),
     "env": tuple((f"GIVEN_{i:02}", t) for i, t in enumerate(shells.HOSTILE)),
     **fields,
   }
@@ -56,13 +56,6 @@ def check(script, folder, job, *flags, **variables):
   assert not list(folder.rglob("HACKED"))
 
 
-@pytest.fixture
-def programs(tmp_path):
-  folder = tmp_path / "bin"
-  folder.mkdir()
-  return folder
-
-
 def test_templates_quote_what_may_be_anything():
   free = re.compile(
     r"job\.(config|workdir|logs|code|python|cache_dir|mount|env)\b"
@@ -87,11 +80,11 @@ def expanded(text: str, variables: dict[str, str]) -> str:
   return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
 
 
-def test_slurm(tmp_path, programs):
+def test_slurm(tmp_path):
   job = hostile(tmp_path, code=str(tmp_path))
   # srun as far as it matters: the command after its own options.
   shells.program(
-    programs / "srun",
+    tmp_path / "bin" / "srun",
     'while [[ $1 == --* ]]; do echo "$1" >> "$HERE/srun"; shift; done; "$@"',
   )
   check(
@@ -107,7 +100,7 @@ def test_slurm(tmp_path, programs):
   assert output in (tmp_path / "srun").read_text().splitlines()
 
 
-def test_gke(tmp_path, programs):
+def test_gke(tmp_path):
   job = hostile(
     tmp_path,
     accelerator="nvidia-l4",
@@ -123,7 +116,7 @@ def test_gke(tmp_path, programs):
   check(script, tmp_path, job, "--distributed=off", JOB_COMPLETION_INDEX="0")
 
 
-def test_skypilot(tmp_path, programs):
+def test_skypilot(tmp_path):
   job = hostile(
     tmp_path,
     accelerator="L4:1",
@@ -144,7 +137,7 @@ def test_skypilot(tmp_path, programs):
   )
 
 
-def test_tpu_vm(tmp_path, programs):
+def test_tpu_vm(tmp_path):
   job = hostile(
     tmp_path,
     accelerator="v6e-8",
@@ -156,6 +149,6 @@ def test_tpu_vm(tmp_path, programs):
   shells.check(text, "warning")
   worker = re.search(r"<< 'WORKER' .*?\n(.*?)\nWORKER\n", text, re.DOTALL)[1]
   worker = worker.replace("/tmp/mn_jax.x", f"{tmp_path}/held")
-  shells.program(programs / "curl", "echo 0")
+  shells.program(tmp_path / "bin" / "curl", "echo 0")
   check(f"attempt=1\n{worker}", tmp_path, job, "--distributed=auto")
   assert (pathlib.Path(job.logs) / "exit.1.0").read_text() == "0\n"

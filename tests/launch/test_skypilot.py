@@ -46,9 +46,8 @@ def test_tpu_hosts_find_each_other():
   assert "--distributed=auto" in task(accelerator="tpu-v6e-16:1")["run"]
 
 
-@pytest.mark.parametrize(
-  ("code", "ends"),
-  [
+def test_ends_decide_on_recovery(tmp_path):
+  for code, ends in (
     (0, [0, 0]),
     (2, [2, 2]),
     (130, [130]),
@@ -56,27 +55,24 @@ def test_tpu_hosts_find_each_other():
     # Two failures are recovered from, not the third.
     (1, [75, 75, 1]),
     (134, [75, 75, 134]),
-  ],
-)
-def test_ends_decide_on_recovery(tmp_path, code, ends):
-  program = shells.program(tmp_path / "trainer", f"echo hello; exit {code}")
-  script = task(
-    workdir=str(tmp_path / "x"),
-    mount=str(tmp_path),
-    python=str(program),
-    restarts=2,
-  )
-  recovered = script["resources"]["job_recovery"]["recover_on_exit_codes"]
-  codes = [
-    shells.run(
-      script["run"],
-      cwd=tmp_path,
-      SKYPILOT_NODE_RANK="0",
-      SKYPILOT_TASK_ID="sky-1/x",
-    ).returncode
-    for _ in ends
-  ]
-  assert codes == ends
-  assert set(recovered) == {75, 143}
-  log = (tmp_path / "x" / "launch" / "rank0.log").read_text()
-  assert log == "hello\n" * len(ends)
+  ):
+    folder = tmp_path / f"{code}"
+    folder.mkdir()
+    program = shells.program(folder / "trainer", f"echo hello; exit {code}")
+    script = task(
+      workdir=f"{folder}/x", mount=f"{folder}", python=f"{program}", restarts=2
+    )
+    codes = [
+      shells.run(
+        script["run"],
+        cwd=folder,
+        SKYPILOT_NODE_RANK="0",
+        SKYPILOT_TASK_ID="sky-1/x",
+      ).returncode
+      for _ in ends
+    ]
+    assert codes == ends
+    recovery = script["resources"]["job_recovery"]
+    assert set(recovery["recover_on_exit_codes"]) == {75, 143}
+    log = (folder / "x" / "launch" / "rank0.log").read_text()
+    assert log == "hello\n" * len(ends)

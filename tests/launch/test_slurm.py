@@ -1,8 +1,6 @@
 """What the batch script decides, against a stand-in for SLURM."""
 
 import signal
-import subprocess
-import time
 
 import pytest
 
@@ -70,14 +68,20 @@ def calls(folder):
   return path.read_text().splitlines() if path.exists() else []
 
 
-@pytest.mark.parametrize(
-  ("code", "requeued"),
-  [(0, False), (1, True), (2, False), (130, False), (134, True), (143, True)],
-)
-def test_ends_decide_on_another_attempt(cluster, code, requeued):
-  done = attempt(cluster, code)
-  assert done.returncode == code, done.stderr
-  assert calls(cluster) == (["scontrol requeue 7"] if requeued else [])
+def test_ends_decide_on_another_attempt(cluster):
+  requeues = []
+  for code, requeued in (
+    *((0, False), (1, True), (2, False)),
+    *((130, False), (134, True), (143, True)),
+  ):
+    done = attempt(cluster, code)
+    assert done.returncode == code, done.stderr
+    requeues += ["scontrol requeue 7"] * requeued
+    assert calls(cluster) == requeues
+  # What a user cancels stays cancelled.
+  (cluster / "state").write_text("COMPLETING\n")
+  attempt(cluster, 1)
+  assert calls(cluster) == requeues
 
 
 def test_failures_are_limited_and_stops_are_not(cluster):
@@ -91,33 +95,19 @@ def test_failures_are_limited_and_stops_are_not(cluster):
   assert "more than 1 failures" in done.stdout
 
 
-def test_what_a_user_cancels_stays_cancelled(cluster):
-  (cluster / "state").write_text("COMPLETING\n")
-  attempt(cluster, 1)
-  assert calls(cluster) == []
-
-
 @pytest.mark.parametrize(
   ("number", "requeued"), [(signal.SIGUSR1, True), (signal.SIGUSR2, False)]
 )
 def test_signals_reach_the_trainer_as_sigterm(cluster, number, requeued):
-  text = slurm.plan(job(cluster)).text
-  child = subprocess.Popen(
-    ["bash", "-c", text],
-    cwd=cluster,
-    env={
-      "HERE": str(cluster),
-      "PATH": f"{cluster}/bin:/usr/bin:/bin",
-      **VARIABLES,
-    },
-    stdout=subprocess.DEVNULL,
+  code = shells.signalled(
+    slurm.plan(job(cluster)).text,
+    number,
+    when=cluster / "training",
+    path=cluster / "bin",
+    HERE=str(cluster),
+    **VARIABLES,
   )
-  deadline = time.monotonic() + 30
-  while not (cluster / "training").exists() and time.monotonic() < deadline:
-    time.sleep(0.02)
-  time.sleep(0.1)
-  child.send_signal(number)
-  assert child.wait(timeout=30) == 143
+  assert code == 143
   asked = "scancel --signal=TERM 7"
   assert calls(cluster) == [asked] + ["scontrol requeue 7"] * requeued
 

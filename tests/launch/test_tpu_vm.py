@@ -1,8 +1,6 @@
 """What the script decides, against a stand-in for gcloud."""
 
 import signal
-import subprocess
-import time
 
 import pytest
 
@@ -55,17 +53,26 @@ def job(**fields):
 
 
 @pytest.fixture
-def machine(tmp_path):
-  programs = tmp_path / "bin"
-  programs.mkdir()
-  shells.program(programs / "gcloud", GCLOUD)
-  shells.program(programs / "sleep", "rm -f $HERE/node; exec /bin/sleep 0.01")
+def programs(tmp_path):
+  """Stand-ins for gcloud, and for sleep, during which machines come back."""
+  folder = tmp_path / "bin"
+  folder.mkdir()
+  shells.program(folder / "gcloud", GCLOUD)
+  shells.program(folder / "sleep", "rm -f $HERE/node; exec /bin/sleep 0.01")
+  return folder
 
+
+@pytest.fixture
+def machine(tmp_path, programs):
   def run(*ends):
+    (tmp_path / "calls").unlink(missing_ok=True)
     (tmp_path / "ends").write_text("\n".join([*ends, ""]))
-    return shells.run(
+    done = shells.run(
       tpu_vm.plan(job()).text, path=programs, cwd=tmp_path, HERE=str(tmp_path)
     )
+    # Nothing is left that would be paid for.
+    assert not (tmp_path / "machines").exists()
+    return done
 
   return run
 
@@ -75,9 +82,8 @@ def calls(folder, word):
   return sum(word in line for line in lines)
 
 
-@pytest.mark.parametrize(
-  ("ends", "code", "attempts"),
-  [
+def test_ends_of_attempts_decide(tmp_path, machine):
+  for ends, code, attempts in (
     (["0"], 0, 1),
     (["1 134", "0"], 0, 2),
     # Stopped from outside, any number of times; then done.
@@ -88,24 +94,16 @@ def calls(folder, word):
     (["130"], 130, 1),
     (["1", "1", "1"], 1, 3),
     (["1", "143", "1", "1"], 1, 4),
-  ],
-)
-def test_ends_of_attempts_decide(tmp_path, machine, ends, code, attempts):
-  done = machine(*ends)
-  assert done.returncode == code, done.stdout + done.stderr
-  assert calls(tmp_path, "agent-worker-number") == attempts
-  assert calls(tmp_path, "queued-resources create x") == 1
-  # Nothing is left that would be paid for.
-  assert not (tmp_path / "machines").exists()
-
-
-def test_lost_machines_are_replaced_and_not_counted_as_failures(
-  tmp_path, machine
-):
-  done = machine("LOST", "LOST", "LOST", "LOST", "0")
-  assert done.returncode == 0, done.stdout + done.stderr
-  assert "failures so far: 0" in done.stdout
-  assert calls(tmp_path, "agent-worker-number") == 5
+    # Lost machines are replaced, and are no failures.
+    (["LOST", "LOST", "LOST", "LOST", "0"], 0, 5),
+  ):
+    done = machine(*ends)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert calls(tmp_path, "agent-worker-number") == attempts
+    if "LOST" in ends:
+      assert "failures so far: 0" in done.stdout
+    else:
+      assert calls(tmp_path, "queued-resources create x") == 1
 
 
 def test_a_script_that_is_started_again_uses_existing_machines(
@@ -116,40 +114,34 @@ def test_a_script_that_is_started_again_uses_existing_machines(
   assert calls(tmp_path, "queued-resources create") == 0
 
 
-def test_interrupt_lets_the_run_save_and_deletes_the_machines(tmp_path):
-  programs = tmp_path / "bin"
-  programs.mkdir()
-  shells.program(programs / "gcloud", GCLOUD)
-  (tmp_path / "long").touch()
-  child = subprocess.Popen(
-    ["bash", "-c", tpu_vm.plan(job()).text],
-    env={"HERE": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin"},
-    stdout=subprocess.DEVNULL,
+def test_interrupt_lets_the_run_save_and_deletes_the_machines(
+  tmp_path, programs
+):
+  # The script waits 30 s between looks at what it has created.
+  for name in ("machines", "long"):
+    (tmp_path / name).touch()
+  code = shells.signalled(
+    tpu_vm.plan(job()).text,
+    signal.SIGTERM,
+    when=tmp_path / "node.next",
+    path=programs,
+    HERE=str(tmp_path),
   )
-  deadline = time.monotonic() + 60
-  while not (tmp_path / "node.next").exists() and time.monotonic() < deadline:
-    # The script waits 30 s between looks at what it has created.
-    (tmp_path / "machines").touch()
-    time.sleep(0.05)
-  child.send_signal(signal.SIGTERM)
-  assert child.wait(timeout=60) == 130
+  assert code == 130
   assert (tmp_path / "stopped").exists()
   assert not (tmp_path / "machines").exists()
 
 
-@pytest.mark.parametrize(
-  ("accelerator", "version"),
-  [
+def test_software_follows_from_the_type():
+  for accelerator, version in (
     ("v6e-8", "v2-alpha-tpuv6e"),
     ("v5p-32", "v2-alpha-tpuv5"),
     ("v5litepod-16", "v2-alpha-tpuv5-lite"),
     ("v4-8", "tpu-ubuntu2204-base"),
-  ],
-)
-def test_software_follows_from_the_type(accelerator, version):
-  text = tpu_vm.plan(job(accelerator=accelerator)).text
-  assert f"--accelerator-type={accelerator}" in text
-  assert f"--runtime-version={version}" in text
+  ):
+    text = tpu_vm.plan(job(accelerator=accelerator)).text
+    assert f"--accelerator-type={accelerator}" in text
+    assert f"--runtime-version={version}" in text
 
 
 def test_unknown_types_need_a_version():
