@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import (
-  calibration,
-  classification,
-  comparison,
-  thresholds,
-)
+from mn_jax.metrics import calibration, classification, comparison, thresholds
 from mn_jax.run import assessment
 from tests.metrics import toy_predictions
 
@@ -20,8 +15,6 @@ PARTS = {"val": np.arange(0, 60), "test": np.arange(60, 140)}
 DATA = types.SimpleNamespace(
   spec=types.SimpleNamespace(positive=1), part=PARTS.__getitem__
 )
-
-
 PREDICTIONS = toy_predictions.random(140, 2)
 
 

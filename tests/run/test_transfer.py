@@ -61,17 +61,16 @@ def optimized(state):
 
 
 def test_fine_tuning_starts_from_the_file(two_classes):
-  path, tensors = two_classes
-  setup = toy.build(toy.load(model__weights=path, model__transfer="fine_tune"))
+  weights, tensors = two_classes
+  config = toy.load(model__weights=weights, model__transfer="fine_tune")
+  setup = toy.build(config)
   state = setup.initial_state
-  params, stats = flat(state.params), flat(state.batch_stats)
-  for name, value in tensors.items():
-    collection = params if name in params else stats
-    np.testing.assert_array_equal(collection.pop(name), value, name)
+  values = flat(state.params) | flat(state.batch_stats)
+  for path, tensor in tensors.items():
+    np.testing.assert_array_equal(values.pop(path), tensor, path)
   # Nothing else but the weights of the running statistics.
-  assert params == {}
-  assert {path.split("/")[-1] for path in stats} == {"weight"}
-  assert all(value == 1 for value in stats.values())
+  assert {path.split("/")[-1] for path in values} == {"weight"}
+  assert all(value == 1 for value in values.values())
   assert setup.network.conventions.padding == "end"
   assert not setup.cached_features
 

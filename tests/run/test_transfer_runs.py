@@ -150,16 +150,13 @@ def test_settings_refused_before_data_is_read(weights, tmp_path, monkeypatch):
   monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
   missing = "/no/such.h5"
   for options, expected in (
-    *(
-      (
-        {"model__transfer": transfer, "model__weights": path},
-        f"got {transfer!r} with model.weights {path!r}; valid:",
-      )
-      for transfer, path in (
-        ("scratch", weights),
-        ("fine_tune", ""),
-        ("frozen", ""),
-      )
+    (
+      {"model__weights": weights},
+      f"got 'scratch' with model.weights {weights!r}; valid:",
+    ),
+    (
+      {"model__transfer": "frozen"},
+      "got 'frozen' with model.weights ''; valid",
     ),
     (
       {"model__weights": missing, "model__transfer": "frozen"},
