@@ -106,8 +106,6 @@ def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:
 SPEC = DatasetSpec(
   title="CIFAR-100: photographs of 100 classes, 32x32",
   classes=CLASSES,
-  positive=None,
-  group=None,
   image_size=SIZE,
   origin="Krizhevsky 2009",
   licence="none stated",

@@ -43,7 +43,6 @@ def _match(file: str) -> re.Match:
 SPEC = DatasetSpec(
   title="Tissue types in colorectal cancer histology, 150x150 tiles",
   classes=CLASSES,
-  positive=None,
   group="slide",
   image_size=150,
   origin="Kather et al. 2016",

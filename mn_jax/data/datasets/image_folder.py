@@ -66,8 +66,6 @@ def list_images(files: Files) -> Listing:
 SPEC = DatasetSpec(
   title="Your own images in a folder for each class",
   classes=(),
-  positive=None,
-  group=None,
   image_size=224,
   origin="the user",
   licence="the user's to know",

@@ -7,8 +7,6 @@ from mn_jax.data.datasets.spec import DatasetSpec, Tfds
 SPEC = DatasetSpec(
   title="ImageNet, ILSVRC 2012: photographs of 1000 classes",
   classes=(),
-  positive=None,
-  group=None,
   image_size=224,
   origin="Russakovsky et al. 2015",
   licence="non-commercial research, on request",

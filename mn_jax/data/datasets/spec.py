@@ -51,11 +51,6 @@ class DatasetSpec:
     title: one line.
     classes: class names in the order of the labels; empty where the folders
       name them.
-    positive: the class that sensitivity, F1 and AUROC are about; None where
-      no class is special.
-    group: name of the unit that a split keeps together, such as 'patient', of
-      which `Listing.groups` has the ids; None where nothing is known of which
-      images belong together.
     image_size: height and width that images are packed at by default, in
       pixels.
     origin: where it was published.
@@ -64,6 +59,11 @@ class DatasetSpec:
     images: number of images that the publisher states; 0 where that depends on
       the user.
     split: default kind of split; see `splits.Rule`.
+    positive: the class that sensitivity, F1 and AUROC are about; None where
+      no class is special.
+    group: name of the unit that a split keeps together, such as 'patient', of
+      which `Listing.groups` has the ids; None where nothing is known of which
+      images belong together.
     other_sizes: what becomes of images of other sizes when they are packed:
       'resize', 'crop' or 'drop'.
     kaggle: pinned Kaggle handle, or None.
@@ -78,14 +78,14 @@ class DatasetSpec:
 
   title: str
   classes: tuple[str, ...]
-  positive: int | None
-  group: str | None
   image_size: int
   origin: str
   licence: str
   open: Callable[[Files], Source]
   images: int
   split: str
+  positive: int | None = None
+  group: str | None = None
   other_sizes: str = "resize"
   kaggle: str | None = None
   web: Web | None = None
