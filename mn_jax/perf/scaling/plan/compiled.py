@@ -154,24 +154,21 @@ def compile_step(
   seconds = time.perf_counter() - start
   if compiled is None:
     share = abstract_step.num_bytes(step.batch) // len(devices)
-    text, flops, memory = None, 0.0, {}
     needed = temporaries + abstract_step.num_bytes(step.state) + share
-  else:
-    text, flops = compiled.as_text(), compiled.cost_analysis()["flops"]
-    sizes = compiled.memory_analysis()
-    memory = {
-      "arguments": sizes.argument_size_in_bytes,
-      # What takes the place of arguments needs no memory itself.
-      "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
-      "temporaries": sizes.temp_size_in_bytes,
-      "code": sizes.generated_code_size_in_bytes,
-    }
-    needed = sum(memory.values())
+    return Compiled(len(devices), None, 0.0, needed, {}, seconds)
+  sizes = compiled.memory_analysis()
+  memory = {
+    "arguments": sizes.argument_size_in_bytes,
+    # What takes the place of arguments needs no memory itself.
+    "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
+    "temporaries": sizes.temp_size_in_bytes,
+    "code": sizes.generated_code_size_in_bytes,
+  }
   return Compiled(
     devices=len(devices),
-    text=text,
-    flops=flops,
-    memory_bytes=needed,
+    text=compiled.as_text(),
+    flops=compiled.cost_analysis()["flops"],
+    memory_bytes=sum(memory.values()),
     memory=memory,
     compile_seconds=seconds,
   )
@@ -200,9 +197,7 @@ class CompiledSteps:
 
   def __init__(self, config: Config, folder: pathlib.Path, console: Console):
     """Keeps them in `folder`, which is made when it is needed."""
-    self._config = config
-    self._folder = folder
-    self._console = console
+    self._config, self._folder, self._console = config, folder, console
     self._known: dict[str, Compiled] = {}
 
   def step(
@@ -229,11 +224,12 @@ class CompiledSteps:
     text = json.dumps(key, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     name = f"{chip.name}-{_topology(shape)}-batch{batch_per_chip}-{digest}"
-    if name not in self._known:
-      path = self._folder / f"{name}.json"
-      if path.exists():
-        self._known[name] = _read(path)
-        return self._known[name]
+    path = self._folder / f"{name}.json"
+    if name in self._known:
+      return self._known[name]
+    if path.exists():
+      compiled = _read(path)
+    else:
       compiled = compile_step(
         self._config, devices(chip, shape), global_batch=global_batch
       )
@@ -245,8 +241,8 @@ class CompiledSteps:
         f"compiled in {compiled.compile_seconds:.0f} s"
       )
       _write(path, key, compiled)
-      self._known[name] = compiled
-    return self._known[name]
+    self._known[name] = compiled
+    return compiled
 
 
 def _topology(shape: tuple[int, ...]) -> str:

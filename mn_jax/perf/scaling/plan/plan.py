@@ -11,7 +11,6 @@ import pathlib
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 
@@ -80,27 +79,18 @@ def run(
   planner = Planner(
     config,
     CompiledSteps(config, output / "compiled", console),
-    scaling=scaling,
-    compile_counts=compile_counts,
+    scaling,
+    compile_counts,
   )
   rows = []
   for name in chips:
     chip_rows = planner.rows(ACCELERATORS[name], counts, batch_per_chip)
     _print(console, ACCELERATORS[name], chip_rows)
     rows += chip_rows
-  atomic.write_json(output / FILE, _as_json(config, chips, rows))
-  console.line(f"Plan: {output / FILE}")
-  return rows
-
-
-def _as_json(
-  config: Config, chips: Sequence[str], rows: Sequence[PlanRow]
-) -> dict[str, Any]:
-  return {
+  command = ["python", "-m", "mn_jax.tools.scaling", *sys.argv[1:]]
+  plan = {
     "versions": compiled.versions(),
-    "command": shlex.join(
-      ["python", "-m", "mn_jax.tools.scaling", *sys.argv[1:]]
-    ),
+    "command": shlex.join(command),
     "config": result_fields(config),
     "images_per_epoch": registry.get(config.data.name).images,
     "accelerators": {
@@ -112,6 +102,9 @@ def _as_json(
     },
     "rows": [dataclasses.asdict(row) for row in rows],
   }
+  atomic.write_json(output / FILE, plan)
+  console.line(f"Plan: {output / FILE}")
+  return rows
 
 
 def _print(

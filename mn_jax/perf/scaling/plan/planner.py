@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from mn_jax.config import Config
 from mn_jax.data.datasets import registry
@@ -23,8 +24,7 @@ _WORTHWHILE = 1.05
 _MULTIPLE = 8
 
 
-@dataclasses.dataclass(frozen=True)
-class _Step:
+class _Step(NamedTuple):
   """A step on one of the chips: compiled, counted or taken from another row."""
 
   work: Work | None
@@ -33,31 +33,22 @@ class _Step:
   note: str
 
 
+@dataclasses.dataclass(frozen=True)
 class Planner:
-  """Makes the rows of a plan for one config."""
+  """Makes the rows of a plan.
 
-  def __init__(
-    self,
-    config: Config,
-    compiled_steps: CompiledSteps,
-    *,
-    scaling: str,
-    compile_counts: Sequence[int] | None,
-  ):
-    """Prepares.
+  Attributes:
+    config: of one run.
+    compiled_steps: of the config.
+    scaling: 'weak' or 'strong'.
+    compile_counts: numbers of chips whose programs are compiled; others take
+      the program of the nearest one. None: all.
+  """
 
-    Args:
-      config: of one run.
-      compiled_steps: of the config.
-      scaling: 'weak' or 'strong'.
-      compile_counts: numbers of chips whose programs are compiled; others take
-        the program of the nearest one. None: all.
-    """
-    self._config = config
-    self._compiled_steps = compiled_steps
-    self._scaling = scaling
-    self._compile_counts = compile_counts
-    self._resident = abstract_step.resident_bytes(config)
+  config: Config
+  compiled_steps: CompiledSteps
+  scaling: str
+  compile_counts: Sequence[int] | None
 
   def rows(
     self, chip: Accelerator, counts: Sequence[int], batch_per_chip: int | None
@@ -73,15 +64,14 @@ class Planner:
     Raises:
       InputError: see `CompiledSteps.step`.
     """
-    if self._scaling == "weak" and batch_per_chip is None:
+    if self.scaling == "weak" and batch_per_chip is None:
       batch_per_chip = self._largest_batch(chip, counts)
       if batch_per_chip is None:
-        return [
-          self._unpredicted(chip, count, "not even one image fits")
-          for count in counts
-        ]
+        note = "not even one image fits"
+        return [self._unpredicted(chip, count, note) for count in counts]
     rows = [self._row(chip, count, batch_per_chip) for count in counts]
-    return _with_efficiency(rows)
+    base = next((row for row in rows if row.fits), None)
+    return [_with_efficiency(row, base) if row.fits else row for row in rows]
 
   def _largest_batch(
     self, chip: Accelerator, counts: Sequence[int]
@@ -89,10 +79,10 @@ class Planner:
     """The largest batch per chip: the same for all numbers of chips."""
     # With collectives, which need memory too, where there are any.
     possible = [
-      c for c in self._compile_counts or counts if _topology(chip, c)
+      c for c in self.compile_counts or counts if _topology(chip, c)
     ] or [1]
     count = min((c for c in possible if c > 1), default=possible[0])
-    micro_batches = self._config.optim.accumulate
+    micro_batches = self.config.optim.accumulate
     largest = largest_batch(
       lambda batch: self._step(chip, count, batch * micro_batches).memory_bytes,
       int(chip.memory_bytes.value),
@@ -102,18 +92,15 @@ class Planner:
   def _row(
     self, chip: Accelerator, count: int, batch_per_chip: int | None
   ) -> PlanRow:
-    topology = _topology(chip, count)
-    if topology is None:
-      return self._unpredicted(
-        chip, count, f"there are no {count}; valid: {_sizes(chip)}"
-      )
-    if self._scaling == "strong":
-      global_batch = self._config.train.batch_size
-      if global_batch % (count * self._config.optim.accumulate):
-        return self._unpredicted(
-          chip, count, f"a batch of {global_batch} does not divide among them"
-        )
-      batch_per_chip = global_batch // count
+    if _topology(chip, count) is None:
+      note = f"there are no {count}; valid: {_sizes(chip)}"
+      return self._unpredicted(chip, count, note)
+    if self.scaling == "strong":
+      batch = self.config.train.batch_size
+      if batch % (count * self.config.optim.accumulate):
+        note = f"a batch of {batch} does not divide among them"
+        return self._unpredicted(chip, count, note)
+      batch_per_chip = batch // count
     step = self._step(chip, count, batch_per_chip)
     row = dataclasses.replace(
       self._unpredicted(chip, count, step.note),
@@ -122,26 +109,18 @@ class Planner:
       memory_bytes=step.memory_bytes,
       compiled=step.compiled,
     )
-    limit = row.memory_limit
-    if step.work is None or step.memory_bytes > limit:
-      needs = (
-        f"needs {step.memory_bytes / 2**30:.2f} GiB of {limit / 2**30:.2f}"
-      )
-      return dataclasses.replace(row, note=_join(needs, step.note))
-    return self._predicted(row, chip, step.work)
-
-  def _predicted(self, row: PlanRow, chip: Accelerator, work: Work) -> PlanRow:
-    time = prediction.step_time(work, chip, row.count)
+    if step.work is None or step.memory_bytes > row.memory_limit:
+      needs, limit = step.memory_bytes / 2**30, row.memory_limit / 2**30
+      note = _join(f"needs {needs:.2f} GiB of {limit:.2f}", step.note)
+      return dataclasses.replace(row, note=note)
+    time = prediction.step_time(step.work, chip, count)
     images_per_sec = row.global_batch / time.total
-    images = registry.get(self._config.data.name).images
-    hours = images / images_per_sec * row.count / 3600
+    images = registry.get(self.config.data.name).images
+    hours = images / images_per_sec * count / 3600
     return dataclasses.replace(
       row,
       fits=True,
-      flops=work.flops,
-      cycles=work.cycles,
-      bytes=work.bytes,
-      collectives=work.collectives,
+      **vars(step.work),
       bound=time.bound,
       compute_seconds=time.compute,
       memory_seconds=time.memory,
@@ -153,14 +132,15 @@ class Planner:
     )
 
   def _step(self, chip: Accelerator, count: int, batch_per_chip: int) -> _Step:
+    resident = abstract_step.resident_bytes(self.config)
     if isinstance(chip.layout, Nodes):
       work, memory = layer_counts.count_step(
-        self._config, batch_per_chip=batch_per_chip, count=count
+        self.config, batch_per_chip=batch_per_chip, count=count
       )
-      return _Step(work, memory + self._resident, False, _COUNTED)
+      return _Step(work, memory + resident, False, _COUNTED)
     program_of = self._compiled_count(chip, count)
     shape = chip.layout.shape(program_of)
-    compiled = self._compiled_steps.step(
+    compiled = self.compiled_steps.step(
       chip, shape, batch_per_chip=batch_per_chip
     )
     work, notes = compiled.work, []
@@ -171,19 +151,15 @@ class Planner:
     if chip.layout.shape(count) not in chip.layout.shapes:
       smallest = "x".join(map(str, chip.layout.shapes[0]))
       notes.append(f"one chip of {smallest}, the smallest slice")
-    return _Step(
-      work=work,
-      memory_bytes=compiled.memory_bytes + self._resident,
-      compiled=program_of == count,
-      note=_join(*notes),
-    )
+    memory = compiled.memory_bytes + resident
+    return _Step(work, memory, program_of == count, _join(*notes))
 
   def _compiled_count(self, chip: Accelerator, count: int) -> int:
     """The number of chips whose program a row takes."""
-    if self._compile_counts is None or count in self._compile_counts:
+    if self.compile_counts is None or count in self.compile_counts:
       return count
     # Rather one with collectives than without.
-    possible = [c for c in self._compile_counts if _topology(chip, c)]
+    possible = [c for c in self.compile_counts if _topology(chip, c)]
     several = [c for c in possible if c > 1] or possible or [count]
     return min(several, key=lambda c: abs(math.log(c / count)))
 
@@ -193,7 +169,7 @@ class Planner:
       chip=chip.name,
       count=count,
       topology=_topology(chip, count) or "",
-      scaling=self._scaling,
+      scaling=self.scaling,
       batch_per_chip=None,
       global_batch=None,
       fits=False,
@@ -246,22 +222,15 @@ def _round_down(batch: int) -> int:
   return 1 << max(batch, 1).bit_length() - 1
 
 
-def _with_efficiency(rows: list[PlanRow]) -> list[PlanRow]:
-  """Adds efficiencies relative to the fewest chips on which the step fits."""
-  base = next((row for row in rows if row.fits), None)
-
-  def add(row: PlanRow) -> PlanRow:
-    if not row.fits:
-      return row
-    per_chip = row.images_per_sec / row.count
-    against = f"efficiency against {base.count} chips" if base.count > 1 else ""
-    return dataclasses.replace(
-      row,
-      efficiency=per_chip / (base.images_per_sec / base.count),
-      note=_join(row.note, against),
-    )
-
-  return [add(row) for row in rows]
+def _with_efficiency(row: PlanRow, base: PlanRow) -> PlanRow:
+  """Adds the efficiency relative to the fewest chips on which the step fits."""
+  per_chip = row.images_per_sec / row.count
+  against = f"efficiency against {base.count} chips" if base.count > 1 else ""
+  return dataclasses.replace(
+    row,
+    efficiency=per_chip / (base.images_per_sec / base.count),
+    note=_join(row.note, against),
+  )
 
 
 def _topology(chip: Accelerator, count: int) -> str | None:
