@@ -1,1 +1,1 @@
-"""What all programs share: arguments, overrides, errors, exit codes."""
+"""Arguments, overrides, errors and exit codes of all programs."""

@@ -1,1 +1,1 @@
-"""What a trained network looks at, and how classes lie in its features."""
+"""Saliency maps, embeddings and slide maps of a trained network."""

@@ -1,1 +1,1 @@
-"""What a network's answers are worth, and whether two networks differ."""
+"""Metrics on the host, with intervals and comparisons of networks."""

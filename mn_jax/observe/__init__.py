@@ -1,1 +1,1 @@
-"""What a run shows of itself: metrics, time, progress, figures."""
+"""Metric writers, the clock, the console and figures."""

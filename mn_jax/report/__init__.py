@@ -1,1 +1,1 @@
-"""What came of runs and studies, as pages and tables that people read."""
+"""Pages and tables about runs and studies."""
