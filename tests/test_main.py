@@ -51,6 +51,18 @@ def start(workdir, *arguments):
   )
 
 
+def finish(line, **options):
+  return subprocess.run(
+    line,
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+    **options,
+  )
+
+
 def two_processes(workdir, *arguments):
   return [
     sys.executable,
@@ -65,21 +77,27 @@ def two_processes(workdir, *arguments):
   ]
 
 
-def interrupted(workdir, number, *, after_step):
-  """Starts a run, sends a signal once a step is logged; the exit code."""
-  child = start(workdir)
+def stop(child, number, *, ready):
+  """Sends a signal once a condition holds; returns (exit code, stderr)."""
   deadline = time.monotonic() + 200
-  while child.poll() is None and time.monotonic() < deadline:
-    lines = read_lines(workdir / "metrics.jsonl")
-    if lines and lines[-1]["step"] >= after_step:
-      child.send_signal(number)
-      break
+  while not ready() and child.poll() is None and time.monotonic() < deadline:
     time.sleep(0.005)
   try:
-    _, errors = child.communicate(timeout=60)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=120)
   finally:
     child.kill()
   return child.returncode, errors
+
+
+def interrupted(workdir, number, *, after_step):
+  """Starts a run and sends a signal once a step is logged."""
+
+  def ready():
+    lines = read_lines(workdir / "metrics.jsonl")
+    return lines and lines[-1]["step"] >= after_step
+
+  return stop(start(workdir), number, ready=ready)
 
 
 def logged(workdir):
@@ -101,25 +119,18 @@ def whole(tmp_path_factory):
       f"import pathlib\npathlib.Path({str(root / name)!r}).touch()\n"
       "raise ImportError('not here')\n"
     )
-  done = subprocess.run(
+  done = finish(
     command(root / "run"),
-    cwd=ROOT,
     env={**os.environ, "PYTHONPATH": str(root / "fakes")},
-    capture_output=True,
-    text=True,
-    timeout=300,
-    check=False,
   )
   assert done.returncode == 0, done.stderr
   return root / "run", done, [p for p in root.iterdir() if p.is_file()]
 
 
-def test_training_imports_neither_tensorflow_nor_torch(whole):
-  assert whole[2] == []
-
-
 def test_run_leaves_what_it_promises(whole):
-  workdir, done, _ = whole
+  """And imports neither TensorFlow nor PyTorch."""
+  workdir, done, imported = whole
+  assert imported == []
   summary = json.loads((workdir / "summary.json").read_text())
   for key in (
     "steps",
@@ -160,49 +171,34 @@ def test_killed_run_continues_to_the_same_end(whole, tmp_path):
   same_end(workdir, whole[0])
 
 
-@pytest.mark.parametrize(
-  ("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-)
-def test_asked_to_stop_it_saves(whole, tmp_path, number, expected):
+def test_asked_to_stop_it_saves(whole, tmp_path):
   workdir = tmp_path / "run"
-  code, errors = interrupted(workdir, number, after_step=30)
-  assert (code, errors) == (expected, "")
+  code, errors = interrupted(workdir, signal.SIGTERM, after_step=30)
+  assert (code, errors) == (143, "")
   last = logged(workdir)[-1]["step"]
   saved = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
   # Saved where it stopped, not at the last regular save.
   assert saved >= last
-  if number == signal.SIGTERM:  # Ctrl-C saves the same
-    done = run(workdir)
-    assert f"from step {saved} of 163" in done.stdout
-    same_end(workdir, whole[0])
+  done = run(workdir)
+  assert f"from step {saved} of 163" in done.stdout
+  same_end(workdir, whole[0])
 
 
-@pytest.mark.parametrize(
-  ("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
-)
-def test_asked_to_stop_before_the_first_step(tmp_path, number, expected):
-  workdir = tmp_path / "run"
-  child = start(workdir)
-  deadline = time.monotonic() + 100
-  while not (workdir / ".lock").exists() and time.monotonic() < deadline:
-    time.sleep(0.005)
-  child.send_signal(number)
-  _, errors = child.communicate(timeout=100)
-  assert (child.returncode, errors) == (expected, "")
+def test_asked_to_stop_before_the_first_step(tmp_path):
+  ready = (tmp_path / ".lock").exists
+  assert stop(start(tmp_path), signal.SIGINT, ready=ready) == (130, "")
 
 
 def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):
   """On one device, where every seed has a thread of its own."""
   argument = "--config.train.replicas=2"
-  child = start(tmp_path, argument)
-  deadline = time.monotonic() + 200
-  while child.poll() is None and time.monotonic() < deadline:
-    if len(read_lines(tmp_path / "seed1" / "metrics.jsonl")) > 1:
-      child.terminate()
-      break
-    time.sleep(0.005)
-  _, errors = child.communicate(timeout=60)
-  assert (child.returncode, errors) == (143, "")
+  metrics = tmp_path / "seed1" / "metrics.jsonl"
+  stopped = stop(
+    start(tmp_path, argument),
+    signal.SIGTERM,
+    ready=lambda: len(read_lines(metrics)) > 1,
+  )
+  assert stopped == (143, "")
   assert not (tmp_path / "seed0" / "summary.json").exists()
   done = run(tmp_path, argument)
   assert done.returncode == 0, done.stderr
@@ -212,18 +208,12 @@ def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):
   assert run(tmp_path, argument).stdout.startswith(f"{tmp_path} is complete")
 
 
+@pytest.mark.extended
 def test_workdir_in_use_is_refused_by_all_processes(tmp_path):
   workdir = tmp_path / "run"
   workdir.mkdir()
   with filelock.FileLock(workdir / ".lock"):
-    done = subprocess.run(
-      two_processes(workdir),
-      cwd=ROOT,
-      capture_output=True,
-      text=True,
-      timeout=200,
-      check=False,
-    )
+    done = finish(two_processes(workdir))
   assert done.returncode == 2
   assert "in which another process is training" in done.stderr
   assert not (workdir / "config.json").exists()
@@ -239,6 +229,7 @@ def same_end(workdir, other):
   assert not (workdir / "checkpoints_damaged").exists()
 
 
+@pytest.mark.extended
 def test_two_processes_stop_together_and_end_as_one(tmp_path):
   """SIGTERM in the middle, the same command again, and one process alone."""
   arguments = (
@@ -255,17 +246,12 @@ def test_two_processes_stop_together_and_end_as_one(tmp_path):
   assert run(alone, *arguments).returncode == 0
   line = two_processes(two, *arguments)
   child = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL)
-  deadline = time.monotonic() + 200
-  while child.poll() is None and time.monotonic() < deadline:
-    if read_lines(two / "metrics.jsonl"):
-      child.terminate()
-      break
-    time.sleep(0.05)
-  assert child.wait(timeout=120) == 143
-  assert not (two / "summary.json").exists()
-  done = subprocess.run(
-    line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+  code, _ = stop(
+    child, signal.SIGTERM, ready=lambda: read_lines(two / "metrics.jsonl")
   )
+  assert code == 143
+  assert not (two / "summary.json").exists()
+  done = finish(line)
   assert done.returncode == 0, done.stderr
   assert "Resuming" in done.stdout
   assert "2 x cpu" in done.stdout
@@ -308,39 +294,22 @@ def test_wrong_arguments_are_one_line(tmp_path, capsys, monkeypatch):
   assert not (tmp_path / "run").exists()
 
 
-def test_what_is_wrong_with_the_data_is_one_line(tmp_path):
-  for argument, message in (
-    ("data.name=idc", "python -m mn_jax.tools.prepare idc"),
-    ("data.path=/no/such", "data.path: got '/no/such'"),
+def test_what_is_wrong_with_data_and_folders_is_one_line(whole, tmp_path):
+  (tmp_path / "file").touch()
+  for workdir, argument, message in (
+    (tmp_path / "run", "data.name=idc", "python -m mn_jax.tools.prepare idc"),
+    (tmp_path / "run", "data.path=/no/such", "data.path: got '/no/such'"),
+    (tmp_path / "file" / "run", "seed=0", "--workdir: got"),
+    (whole[0], "seed=7", "seed: 0 there, 7 now"),
   ):
-    done = run(tmp_path / "run", argument)
+    done = run(workdir, argument)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
 
 
-def test_unwritable_workdir_is_one_line(tmp_path):
-  (tmp_path / "file").touch()
-  done = run(tmp_path / "file" / "run")
-  assert done.returncode == 2
-  assert "--workdir: got" in done.stderr
-  assert done.stderr.count("\n") == 1
-
-
-def test_workdir_of_another_config_is_refused(whole):
-  done = run(whole[0], "--config.seed=7")
-  assert done.returncode == 2
-  assert "seed: 0 there, 7 now" in done.stderr
-
-
 def test_import_of_the_package_is_light():
   line = "import sys, mn_jax; print([m for m in sys.modules if 'jax' in m])"
-  done = subprocess.run(
-    [sys.executable, "-c", line],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=True,
-  )
+  done = finish([sys.executable, "-c", line])
   assert done.stdout.strip() == "['mn_jax']"

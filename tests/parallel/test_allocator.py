@@ -1,9 +1,11 @@
-"""Tests of the C allocator's settings, in processes of their own."""
+"""Settings of the C allocator."""
 
 import subprocess
 import sys
 
 import pytest
+
+from mn_jax.parallel import allocator
 
 _PROGRAM = """
 import resource
@@ -21,24 +23,20 @@ print(effective, faults)
 """
 
 
-def _run(program: str) -> list[str]:
-  done = subprocess.run(
-    [sys.executable, "-c", program], capture_output=True, text=True, check=True
-  )
-  return done.stdout.split()
-
-
 @pytest.mark.skipif(
   not sys.platform.startswith("linux"), reason="a setting of glibc"
 )
 def test_freed_memory_is_handed_out_again():
   """Without it each of 20 blocks of 64 MiB faults in thousands of pages."""
-  effective, faults = _run(_PROGRAM)
+  done = subprocess.run(
+    [sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True
+  )
+  effective, faults = done.stdout.split()
   if effective != "True":
     pytest.skip("another C library")
   assert int(faults) < 1000
 
 
-def test_other_systems_are_left_alone():
-  program = "import sys; sys.platform = 'darwin'\n" + _PROGRAM
-  assert _run(program)[0] == "False"
+def test_other_systems_are_left_alone(monkeypatch):
+  monkeypatch.setattr(sys, "platform", "darwin")
+  assert not allocator.keep_freed_memory()

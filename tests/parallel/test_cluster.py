@@ -1,3 +1,4 @@
+import contextlib
 import os
 
 import jax
@@ -24,23 +25,25 @@ POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HOSTNAME": "pod"}
 
 @pytest.fixture
 def environment(monkeypatch):
-  """Sets an environment in which no other scheduler shows."""
+  """Sets variables in an environment without a scheduler."""
   for name in os.environ:
     if name.startswith(("SLURM_", "OMPI_", "KUBERNETES_", "JOB_", "TPU_")):
       monkeypatch.delenv(name)
   # Outside of the cloud nobody must be asked.
   monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
 
-  def set_all(values):
-    for name, value in values.items():
-      monkeypatch.setenv(name, value)
+  @contextlib.contextmanager
+  def with_variables(values):
+    with pytest.MonkeyPatch.context() as patch:
+      for name, value in values.items():
+        patch.setenv(name, value)
+      yield
 
-  return set_all
+  return with_variables
 
 
-@pytest.mark.parametrize(
-  ("values", "count"),
-  [
+def test_a_scheduler_is_asked_for_its_processes(environment):
+  for values, count in (
     ({}, 1),
     (STEP, 4),
     ({**STEP, "SLURM_STEP_NUM_TASKS": "4"}, 4),
@@ -53,49 +56,35 @@ def environment(monkeypatch):
     ({**OMPI, "OMPI_VERSION": "5.0.3", "OMPI_COMM_WORLD_SIZE": "1"}, 1),
     # A pod that is no numbered one of a Job.
     (POD, 1),
-  ],
-)
-def test_a_scheduler_is_asked_for_its_processes(environment, values, count):
-  environment(values)
-  assert cluster._count_scheduled() == count
+  ):
+    with environment(values):
+      assert cluster._count_scheduled() == count
 
 
-@pytest.mark.parametrize(
-  ("values", "reason"),
-  [
+def test_a_scheduler_that_cannot_be_asked_is_one_line(environment):
+  for values, reason in (
     ({**OMPI, "OMPI_VERSION": "5.0.3"}, "mpi4py"),
     ({**POD, "JOB_COMPLETION_INDEX": "0"}, "`kubernetes` package"),
-  ],
-)
-def test_a_scheduler_that_cannot_be_asked_is_one_line(
-  environment, values, reason
-):
-  environment(values)
-  with pytest.raises(InputError) as caught:
-    cluster._count_scheduled()
-  text = str(caught.value)
-  assert reason in text
-  assert text.endswith("--process-id, or --distributed=off")
-  assert "\n" not in text
+  ):
+    with environment(values), pytest.raises(InputError) as caught:
+      cluster._count_scheduled()
+    text = str(caught.value)
+    assert reason in text
+    assert text.endswith("--process-id, or --distributed=off")
+    assert "\n" not in text
 
 
-@pytest.mark.parametrize("distributed", ["auto", "off"])
-def test_a_single_process_starts_nothing(environment, distributed, capfd):
-  environment({**STEP, "SLURM_STEP_NUM_TASKS": "1"})
-  cluster.connect(distributed, None, 1, 0, timeout=1)
-  assert not jax.distributed.is_initialized()
+def test_a_single_process_or_off_starts_nothing(environment, capfd):
+  single = {**STEP, "SLURM_STEP_NUM_TASKS": "1"}
+  for distributed, values in (("auto", single), ("off", single), ("off", STEP)):
+    with environment(values):
+      cluster.connect(distributed, None, 1, 0, timeout=1)
+    assert not jax.distributed.is_initialized()
   assert capfd.readouterr() == ("", "")
 
 
-def test_off_ignores_a_scheduler(environment):
-  environment(STEP)
-  cluster.connect("off", None, 1, 0, timeout=1)
-  assert not jax.distributed.is_initialized()
-
-
-@pytest.mark.parametrize(
-  ("flags", "message"),
-  [
+def test_contradictory_flags_are_refused():
+  for flags, message in (
     (("auto", None, 2, 0), "--coordinator: got nothing with --num-processes=2"),
     (("auto", None, 1, 1), "--process-id, --num-processes: got 1 of 1"),
     (("auto", "a:1", 2, -1), "got -1 of 2; valid: 0 to"),
@@ -103,15 +92,10 @@ def test_off_ignores_a_scheduler(environment):
     (("auto", "host", 2, 0), "--coordinator: got 'host'; valid: HOST:PORT"),
     (("auto", "host:http", 2, 0), "--coordinator: got 'host:http'"),
     (("off", "a:1", 2, 0), "--distributed: got 'off' with --coordinator=a:1"),
-  ],
-)
-def test_contradictions_are_refused(flags, message):
-  with pytest.raises(InputError) as caught:
-    cluster.check_flags(*flags)
-  assert message in str(caught.value)
-
-
-def test_flags_that_fit_are_taken():
+  ):
+    with pytest.raises(InputError) as caught:
+      cluster.check_flags(*flags)
+    assert message in str(caught.value)
   cluster.check_flags("auto", None, 1, 0)
   cluster.check_flags("off", None, 1, 0)
   cluster.check_flags("auto", "[::1]:1234", 4, 3)

@@ -1,7 +1,5 @@
 import dataclasses
 
-import pytest
-
 from mn_jax.parallel import liveness
 from mn_jax.parallel.liveness import Heartbeat
 
@@ -92,17 +90,18 @@ def test_a_process_that_never_came_is_named():
   assert verdict.line.startswith("process 1 (host unknown) is gone")
 
 
-def test_a_lost_connection_shortens_the_wait():
-  some = Processes(3)
-  some.about[2] = {"disconnected": True}
-  line, after = some.run(1000, silent=[1])
-  assert line.startswith("process 1 ")
-  assert after == 11
-
-
-def test_silence_is_no_longer_than_the_stall_timeout():
-  assert Processes(2, stall=20.0).run(1000, silent=[1])[1] == 21
-  assert Processes(2, stall=0.0).run(1000, silent=[1])[1] == 61
+def test_how_long_a_process_may_be_silent():
+  for stall, about, expected in (
+    (STALL, {}, 61),
+    (STALL, {2: {"disconnected": True}}, 11),
+    (20.0, {}, 21),
+    (0.0, {}, 61),
+  ):
+    some = Processes(3, stall)
+    some.about.update(about)
+    line, after = some.run(1000, silent=[1])
+    assert line.startswith("process 1 ")
+    assert after == expected
 
 
 def test_the_process_behind_is_named():
@@ -115,9 +114,6 @@ def test_the_process_behind_is_named():
     "made progress for 101 s"
   )
   assert after == 101
-
-
-def test_several_behind_are_named():
   some = Processes(3)
   some.reach("data", 4)
   some.reach("step", 4, but=[0, 2])
@@ -135,9 +131,6 @@ def test_equally_far_processes_are_all_stuck():
     "no process has made progress for 101 s; all are equally far: training, at "
     "step 4"
   )
-
-
-def test_without_a_stall_timeout_nothing_is_stuck():
   some = Processes(2, stall=0.0)
   some.reach("step", 4)
   assert some.run(5000) is None
@@ -154,12 +147,12 @@ def test_work_of_one_is_progress_of_all():
   assert len({p.heartbeat.transitions for p in some.progress.values()}) == 1
 
 
-@pytest.mark.parametrize("phase", ["compile", "evaluate", "save"])
-def test_a_first_time_may_take_longer(phase):
-  some = Processes(2)
-  some.reach(phase, 1)
-  assert some.run(300) is None
-  assert some.run(1) is not None
+def test_a_first_time_may_take_longer():
+  for phase in ("compile", "evaluate", "save"):
+    some = Processes(2)
+    some.reach(phase, 1)
+    assert some.run(300) is None
+    assert some.run(1) is not None
 
 
 def test_a_long_phase_may_take_three_times_as_long_again():

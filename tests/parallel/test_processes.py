@@ -20,7 +20,7 @@ SAME_LOSS = "--config.optim.learning_rate=1e-6"
 
 
 def arriving(
-  tmp_path, processes, devices, *, start=0, prefetch=4, environments=None
+  tmp_path, processes, devices, start=0, prefetch=4, *, environments=None
 ):
   """What `process_ids` prints with so many processes of so many devices."""
   port = 0 if environments else cluster.free_port()
@@ -41,28 +41,28 @@ def arriving(
   return np.array(found["ids"])
 
 
-def test_ids_arrive_in_order_on_two_processes(tmp_path):
-  found = arriving(tmp_path, 2, 2)
-  np.testing.assert_array_equal(found, WHOLE)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
   ("processes", "devices", "start", "prefetch"),
   [
-    (1, 1, 0, 4),
-    (1, 8, 3, 0),
-    (2, 1, 0, 1),
-    (2, 4, 5, 2),
-    (4, 1, 7, 3),
-    (4, 2, 11, 4),
+    pytest.param(2, 2, 0, 4, marks=pytest.mark.extended),
+    *(
+      pytest.param(*topology, marks=pytest.mark.slow)
+      for topology in (
+        (1, 1, 0, 4),
+        (1, 8, 3, 0),
+        (2, 1, 0, 1),
+        (2, 4, 5, 2),
+        (4, 1, 7, 3),
+        (4, 2, 11, 4),
+      )
+    ),
   ],
 )
 def test_ids_do_not_depend_on_the_topology(
   tmp_path, processes, devices, start, prefetch
 ):
   """Also from the middle on, as after a resume with another topology."""
-  found = arriving(tmp_path, processes, devices, start=start, prefetch=prefetch)
+  found = arriving(tmp_path, processes, devices, start, prefetch)
   np.testing.assert_array_equal(found, WHOLE[start:])
 
 
@@ -282,31 +282,27 @@ def test_wrong_input_of_one_process_ends_all_with_its_line(tmp_path):
     assert [x for x in printed if x and not x.startswith("[Gloo]")] == []
 
 
-@pytest.mark.parametrize(
-  ("index", "message"),
-  [
-    (0, "process 0 answers at {}, but not all processes came within 3 s"),
-    (1, "process 0 could not be reached at {} ("),
-  ],
-)
-def test_processes_that_do_not_come_are_not_waited_for(
-  tmp_path, index, message
-):
-  address = f"127.0.0.1:{cluster.free_port()}"
-  line = [
-    sys.executable,
-    "-m",
-    "mn_jax.main",
-    *several.RUN,
-    "--config.train.steps=4",
-    f"--workdir={tmp_path / 'run'}",
-    f"--coordinator={address}",
-    "--num-processes=2",
-    f"--process-id={index}",
-    "--start-timeout=3",
+def test_processes_that_do_not_come_are_not_waited_for(tmp_path):
+  """Process 0 waits for the other, and process 1 of another run for its 0."""
+  addresses = [f"127.0.0.1:{cluster.free_port()}" for _ in range(2)]
+  lines = [
+    [
+      *(sys.executable, "-m", "mn_jax.main", *several.RUN),
+      *("--config.train.steps=4", f"--workdir={tmp_path / 'run'}"),
+      *(f"--coordinator={address}", "--num-processes=2"),
+      *(f"--process-id={index}", "--start-timeout=3"),
+    ]
+    for index, address in enumerate(addresses)
   ]
-  with several.start(tmp_path / "logs", [line]) as run:
-    assert run.codes() == [1]
-    assert run.err(0).startswith(f"mn_jax: {message.format(address)}")
-    assert run.err(0).count("\n") == 1
+  with several.start(tmp_path / "logs", lines) as run:
+    assert run.codes() == [1, 1]
+    for index, message in enumerate(
+      (
+        "process 0 answers at {}, but not all processes came within 3 s",
+        "process 0 could not be reached at {} (",
+      )
+    ):
+      errors = run.err(index)
+      assert errors.startswith(f"mn_jax: {message.format(addresses[index])}")
+      assert errors.count("\n") == 1
   assert not (tmp_path / "run").exists()
