@@ -1,11 +1,12 @@
 """Arguments of programs: overrides among them, dashes, errors of one line."""
 
+import pathlib
 import sys
 
 import pytest
 
 from mn_jax.commandline import parser as parser_lib
-from mn_jax.commandline import program
+from mn_jax.commandline import program, study_arguments
 from mn_jax.commandline.parser import Parser, number
 from mn_jax.errors import InputError
 
@@ -31,15 +32,9 @@ def test_overrides_may_stand_anywhere(parser):
     "data.path=a=b.c",
     "data.name=idc",
   ]
-
-
-def test_flags_may_have_underscores(parser):
+  assert parser.parse(["--", "seed=1"]).file == "seed=1"
   for flag in ("--some-count=3", "--some_count=3"):
     assert parser.parse(["a", flag]).some_count == 3
-
-
-def test_what_follows_two_dashes_is_no_override(parser):
-  assert parser.parse(["--", "seed=1"]).file == "seed=1"
 
 
 def test_wrong_arguments_are_one_line(parser):
@@ -67,11 +62,18 @@ def test_a_parser_without_overrides_leaves_their_like_alone():
     parser.parse(["--config.seed=1"])
 
 
-def test_numbers_are_finite():
+def test_values_of_arguments():
   for text in ("nan", "inf"):
     with pytest.raises(Exception, match=f"got {text}; valid: 0 or more"):
       number(float, 0)(text)
   assert number(float, 0)("1e3") == 1000
+  for arguments, sample, expected in (
+    (("", "a/widths.py"), False, "runs/widths"),
+    (("", "widths"), True, "runs/widths_sample"),
+    (("x", "widths"), True, "x"),
+  ):
+    folder = study_arguments.folder(*arguments, sample=sample)
+    assert folder == pathlib.Path(expected)
 
 
 def test_help_starts_with_an_example_that_a_shell_reads(parser):

@@ -52,29 +52,20 @@ def test_an_epoch_is_every_example_once():
 
 
 def test_each_unit_resolves_to_steps():
-  for unit, amount, steps in (
-    ("steps", 7, 7),
-    ("epochs", 1.0, 11),
-    ("epochs", 0.6, 7),
-    ("epochs", 1e-9, 1),
-    ("examples", 10, 1),
-    ("examples", 11, 2),
+  for unit, amount, steps, warmup_steps in (
+    ("steps", 7, 7, 7),
+    ("epochs", 1.0, 11, 11),
+    ("epochs", 0.6, 7, 7),
+    ("epochs", 1e-9, 1, 0),
+    ("examples", 10, 1, 1),
+    ("examples", 11, 2, 2),
   ):
     config = _config(train__batch_size=10, **{f"train__{unit}": amount})
     assert plan_lib.resolve(config, 101).total_steps == steps
-
-
-def test_warmup_resolves_to_steps():
-  for unit, amount, steps in (
-    ("steps", 7, 7),
-    ("epochs", 1.0, 11),
-    ("examples", 12, 2),
-    ("steps", 0, 0),
-  ):
     config = _config(
       train__batch_size=10, train__steps=20, **{f"optim__warmup_{unit}": amount}
     )
-    assert plan_lib.resolve(config, 101).warmup_steps == steps
+    assert plan_lib.resolve(config, 101).warmup_steps == warmup_steps
 
 
 def test_due_once_per_epoch_at_the_step_that_completes_it():
@@ -91,51 +82,41 @@ def test_due_once_per_epoch_at_the_step_that_completes_it():
     assert _due_steps(plan.save) == expected
 
 
-def test_due_at_the_end_too():
-  config = _config(
-    train__steps=25, observe__log_every_steps=10, train__batch_size=7
+def test_when_events_are_due():
+  plan = plan_lib.resolve(
+    _config(train__steps=25, observe__log_every_steps=10, train__batch_size=7),
+    1000,
   )
-  plan = plan_lib.resolve(config, 1000)
   assert _due_steps(plan.log) == [10, 20, 25]
   assert _due_steps(plan.evaluate) == [25]
-
-
-def test_due_twice_per_epoch():
-  config = _config(
-    train__epochs=2.0, train__batch_size=10, eval__every_epochs=0.5
+  plan = plan_lib.resolve(
+    _config(train__epochs=2.0, train__batch_size=10, eval__every_epochs=0.5),
+    100,
   )
-  assert _due_steps(plan_lib.resolve(config, 100).evaluate) == [5, 10, 15, 20]
-
-
-def test_a_period_below_the_batch_is_due_at_every_step():
-  for every in (
-    {"every_examples": 1},
-    {"every_steps": 1},
+  assert _due_steps(plan.evaluate) == [5, 10, 15, 20]
+  # Periods of evaluation and saving are independent of each other.
+  for evaluate, save, evaluated, saved in (
+    ({"steps": 2}, {"steps": 3}, [2, 4, 6], [3, 6]),
+    # A period below the batch: at every step.
+    ({"examples": 1}, {"epochs": 1e-9}, [1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]),
+    ({"steps": 1}, {"steps": 6}, [1, 2, 3, 4, 5, 6], [6]),
   ):
-    changes = {f"eval__{name}": value for name, value in every.items()}
+    periods = {
+      **{f"eval__every_{unit}": value for unit, value in evaluate.items()},
+      **{f"checkpoint__every_{unit}": value for unit, value in save.items()},
+    }
     config = _config(
-      train__steps=4,
-      train__batch_size=10,
-      eval__every_epochs=0.0,
-      checkpoint__every_epochs=1e-9,
-      **changes,
+      **{
+        "train__steps": 6,
+        "train__batch_size": 10,
+        "eval__every_epochs": 0.0,
+        "checkpoint__every_epochs": 0.0,
+        **periods,
+      }
     )
     plan = plan_lib.resolve(config, 100)
-    assert _due_steps(plan.evaluate) == [1, 2, 3, 4]
-    assert _due_steps(plan.save) == [1, 2, 3, 4]
-
-
-def test_periods_of_evaluation_and_saving_are_apart():
-  config = _config(
-    train__steps=6,
-    eval__every_epochs=0.0,
-    eval__every_steps=2,
-    checkpoint__every_epochs=0.0,
-    checkpoint__every_steps=3,
-  )
-  plan = plan_lib.resolve(config, 10_000)
-  assert _due_steps(plan.evaluate) == [2, 4, 6]
-  assert _due_steps(plan.save) == [3, 6]
+    assert _due_steps(plan.evaluate) == evaluated
+    assert _due_steps(plan.save) == saved
 
 
 def test_nothing_is_due_between_the_steps_of_a_dispatch():
@@ -163,7 +144,7 @@ def test_nothing_is_due_between_the_steps_of_a_dispatch():
     assert [start, *ends[:-1]] == expected
 
 
-def test_batch_larger_than_the_split_is_refused():
+def test_batches_and_warmups_that_do_not_fit_are_refused():
   config = _config(train__steps=3, train__batch_size=32)
   assert plan_lib.resolve(config, 32).total_steps == 3
   with pytest.raises(
@@ -171,11 +152,7 @@ def test_batch_larger_than_the_split_is_refused():
     match=r"train\.batch_size: got 32; valid: at most the 31 train",
   ):
     plan_lib.resolve(config, 31)
-
-
-def test_warmup_as_long_as_the_run_is_refused():
-  config = _config(train__steps=3, optim__warmup_steps=3)
   with pytest.raises(
     InputError, match=r"optim\.warmup: got 3 steps; valid: fewer than the r.* 3"
   ):
-    plan_lib.resolve(config, 100)
+    plan_lib.resolve(_config(train__steps=3, optim__warmup_steps=3), 100)

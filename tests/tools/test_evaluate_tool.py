@@ -1,6 +1,9 @@
 """`tools.evaluate`, as its users run it."""
 
+import contextlib
 import dataclasses
+import functools
+import io
 import json
 
 import jax
@@ -17,15 +20,34 @@ from mn_jax.metrics import (
 )
 from mn_jax.observe import formatting
 from mn_jax.run import reopen
+from mn_jax.tools import evaluate
 from tests import toy_transfer as toy
 from tests.tools.inspecting import content, refuse
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
+FITTED = ("--temperature-from-val", "--threshold-from-val")
 
 
-def test_evaluate_prints_the_metrics_of_the_summary(start, run):
+@pytest.fixture(scope="module")
+def evaluated(run, tmp_path_factory):
+  """Evaluates a part with options, once; returns numbers and predictions."""
+
+  @functools.cache
+  def evaluated(part, *options):
+    path = tmp_path_factory.mktemp("evaluated") / "predictions.npz"
+    line = [f"--workdir={run}", f"--part={part}", "--json", f"--output={path}"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+      assert evaluate.main([*line, *options]) == 0
+    return json.loads(out.getvalue()), predictions.read(path)
+
+  return evaluated
+
+
+def test_evaluate_gives_the_metrics_of_the_summary(start, run, tmp_path):
+  """And writes the predictions that they are of, and nothing else."""
   before = content(run)
-  code, out, _ = start("evaluate", "--part=test", "--json")
+  path = tmp_path / "new" / "predictions"
+  code, out, _ = start("evaluate", "--part=test", "--json", f"--output={path}")
   assert code == 0
   found, summary = json.loads(out), toy.read(run, "summary.json")
   assert found["part"] == "test"
@@ -35,48 +57,19 @@ def test_evaluate_prints_the_metrics_of_the_summary(start, run):
   for name in names:
     assert found[name] == summary[f"test/{name}"], name
   assert content(run) == before
+  data = reopen.open_run(run).data(lambda *_: None)
+  rows = data.part("test")
+  with np.load(path, allow_pickle=False) as written:
+    np.testing.assert_array_equal(written["ids"], rows)
+    np.testing.assert_array_equal(written["names"], data.cache.names[rows])
+    np.testing.assert_array_equal(written["labels"], data.cache.labels[rows])
+    assert written["classes"].tolist() == list(data.classes)
+    correct = written["logits"].argmax(axis=1) == written["labels"]
+  assert correct.mean() == summary["test/accuracy"]
 
 
-def test_evaluate_prints_a_table(start):
-  code, out, _ = start("evaluate", "--step=6")
-  assert code == 0
-  assert "step 6" in out
-  assert "balanced accuracy" in out
-  assert "val" in out
-
-
-def test_evaluate_writes_predictions(start, run, tmp_path):
-  path = tmp_path / "new" / "predictions"
-  code, out, _ = start("evaluate", "--part=test", f"--output={path}")
-  assert code == 0
-  assert str(path) in out
-  with np.load(path, allow_pickle=False) as found:
-    data = reopen.open_run(run).data(lambda *_: None)
-    np.testing.assert_array_equal(found["ids"], data.part("test"))
-    np.testing.assert_array_equal(
-      found["names"], data.cache.names[data.part("test")]
-    )
-    np.testing.assert_array_equal(
-      found["labels"], data.cache.labels[data.part("test")]
-    )
-    assert found["classes"].tolist() == list(data.classes)
-    right = found["logits"].argmax(axis=1) == found["labels"]
-  summary = toy.read(run, "summary.json")
-  assert right.mean() == summary["test/accuracy"]
-
-
-def predicted(start, folder, part, *arguments):
-  """What evaluate finds, and the predictions that it found it in."""
-  path = folder / f"{part}.npz"
-  code, out, err = start(
-    "evaluate", f"--part={part}", "--json", f"--output={path}", *arguments
-  )
-  assert code == 0, err
-  return json.loads(out), predictions.read(path)
-
-
-def test_evaluate_resamples_patients(start, tmp_path):
-  found, answers = predicted(start, tmp_path, "test", "--intervals")
+def test_evaluate_resamples_patients_and_lists_the_worst(start, evaluated):
+  found, answers = evaluated("test", "--intervals", "--by-group")
   expected = bootstrap.intervals(
     answers.predictions, positive=1, groups=answers.groups
   )
@@ -88,21 +81,28 @@ def test_evaluate_resamples_patients(start, tmp_path):
   assert found["intervals"]["auroc"]["low"] < found["auroc"]
   single = bootstrap.intervals(answers.predictions, positive=1)
   assert single["loss"].low != expected["loss"].low
-  code, out, _ = start("evaluate", "--part=test", "--intervals")
+  groups = found["groups"]
+  assert {g["group"] for g in groups} == set(answers.groups.tolist())
+  hits = answers.predictions.logits.argmax(axis=1) == answers.predictions.labels
+  for group in groups:
+    members = answers.groups == group["group"]
+    assert group["images"] == members.sum()
+    assert group["accuracy"] == pytest.approx(hits[members].mean())
+  shares = [group["accuracy"] for group in groups]
+  assert shares == sorted(shares)
+  code, out, _ = start("evaluate", "--part=test", "--intervals", "--by-group")
   assert code == 0
   assert "low, high: 95 % intervals, patients resampled" in out
   loss = expected["loss"]
-  row = f"{loss.value:.3f} │ {loss.low:.3f} │ {loss.high:.3f} │"
-  assert row in out
+  assert f"{loss.value:.3f} │ {loss.low:.3f} │ {loss.high:.3f} │" in out
+  assert f"Least accurate of {len(groups)} patients" in out
+  assert f"│ {groups[0]['group']} " in out
 
 
-def test_evaluate_takes_temperature_and_threshold_from_val(start, tmp_path):
-  options = ("--temperature-from-val", "--threshold-from-val")
-  _, val = predicted(start, tmp_path, "val")
-  plain, test = predicted(start, tmp_path, "test")
-  found, scaled = predicted(
-    start, tmp_path, "test", *options, "--by-group", "--intervals"
-  )
+def test_evaluate_takes_temperature_and_threshold_from_val(start, evaluated):
+  _, val = evaluated("val")
+  plain, test = evaluated("test")
+  found, scaled = evaluated("test", *FITTED, "--by-group", "--intervals")
   temperature = calibration.fit_temperature(val.predictions)
   assert found["temperature"] == temperature
   np.testing.assert_array_equal(
@@ -117,8 +117,8 @@ def test_evaluate_takes_temperature_and_threshold_from_val(start, tmp_path):
   hits = decided == scaled.predictions.labels
   assert found["accuracy"] == hits.mean()
   assert found["accuracy"] != plain["accuracy"]
-  right = sum(g["images"] * g["accuracy"] for g in found["groups"])
-  assert right == pytest.approx(hits.sum())
+  correct = sum(g["images"] * g["accuracy"] for g in found["groups"])
+  assert correct == pytest.approx(hits.sum())
   expected = bootstrap.intervals(
     scaled.predictions,
     positive=1,
@@ -127,31 +127,18 @@ def test_evaluate_takes_temperature_and_threshold_from_val(start, tmp_path):
   )
   assert found["intervals"]["accuracy"]["low"] == expected["accuracy"].low
   assert found["auroc"] == pytest.approx(plain["auroc"], abs=1e-3)
-  code, out, _ = start("evaluate", *options)
+  code, out, _ = start("evaluate", *FITTED)
   assert code == 0
-  assert f"Temperature: {temperature:.4g}, from val" in out
-  assert f"idc from a probability of {threshold:.4g} on, from val" in out
-  assert "Note: found on these very images, which flatters them." in out
+  for text in (
+    "balanced accuracy",
+    f"idc from a probability of {threshold:.4g} on, from val",
+    f"Temperature: {temperature:.4g}, from val",
+    "Note: found on these very images, which flatters them.",
+  ):
+    assert text in out
 
 
-def test_evaluate_lists_the_worst_groups(start, tmp_path):
-  found, answers = predicted(start, tmp_path, "test", "--by-group")
-  groups = found["groups"]
-  assert {g["group"] for g in groups} == set(answers.groups.tolist())
-  hits = answers.predictions.logits.argmax(axis=1) == answers.predictions.labels
-  for group in groups:
-    own = answers.groups == group["group"]
-    assert group["images"] == own.sum()
-    assert group["accuracy"] == pytest.approx(hits[own].mean())
-  shares = [group["accuracy"] for group in groups]
-  assert shares == sorted(shares)
-  code, out, _ = start("evaluate", "--part=test", "--by-group")
-  assert code == 0
-  assert f"Least accurate of {len(groups)} patients" in out
-  assert f"│ {groups[0]['group']} " in out
-
-
-def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
+def test_evaluate_by_batch_statistics(start, evaluated, monkeypatch):
   """This network has none: that they are used is all that is tested here."""
   real = reopen.open_run
   seen = []
@@ -166,25 +153,26 @@ def test_evaluate_by_batch_statistics(start, monkeypatch, tmp_path):
   def open_run(*arguments, **options):
     return Recalibrated(**vars(real(*arguments, **options)))
 
-  plain, _ = predicted(start, tmp_path, "test")
+  plain, _ = evaluated("test")
   monkeypatch.setattr(reopen, "open_run", open_run)
   options = ("--recalibrate=20", "--temperature-from-val")
-  found, _ = predicted(start, tmp_path, "test", *options)
+  found, _ = evaluated("test", *options)
   assert seen == [20]
   assert found["recalibrated_images"] == 19
   assert found["auroc"] != plain["auroc"]
   # Of the changed network, not of that of the run.
-  _, val = predicted(start, tmp_path, "val", "--recalibrate=20")
+  _, val = evaluated("val", "--recalibrate=20")
   assert found["temperature"] == calibration.fit_temperature(val.predictions)
-  code, out, _ = start("evaluate", "--recalibrate=20")
+  code, out, _ = start("evaluate", "--recalibrate=20", "--step=6")
   assert code == 0
+  assert "step 6" in out
   assert "statistics of batches of 19 training images" in out
 
 
-def test_evaluate_measures_what_a_precision_changes(start, tmp_path):
-  plain, trained = predicted(start, tmp_path, "test")
+def test_evaluate_measures_what_a_precision_changes(start, evaluated):
+  plain, trained = evaluated("test")
   options = ("--precision=int8", "--intervals")
-  found, answers = predicted(start, tmp_path, "test", *options)
+  found, answers = evaluated("test", *options)
   assert found["precision"] == "int8"
   for name, value in found["as_trained"].items():
     assert value == plain[name], name
@@ -200,7 +188,7 @@ def test_evaluate_measures_what_a_precision_changes(start, tmp_path):
   largest = found["largest_probability_difference"]
   assert largest == alike.largest_probability_difference
   assert 0 < largest < 0.1
-  again, _ = predicted(start, tmp_path, "test", "--precision=float32")
+  again, _ = evaluated("test", "--precision=float32")
   assert again["largest_probability_difference"] < 1e-5
   code, out, _ = start("evaluate", "--part=test", *options)
   assert code == 0
@@ -212,26 +200,21 @@ def test_evaluate_measures_what_a_precision_changes(start, tmp_path):
   assert row in out
 
 
-def test_evaluate_fits_a_precision_to_its_own_answers(start, tmp_path):
-  options = ("--temperature-from-val", "--threshold-from-val")
-  small, _ = predicted(start, tmp_path, "test", *options, "--precision=int8")
-  _, val = predicted(start, tmp_path, "val", "--precision=int8")
+def test_evaluate_fits_a_precision_to_its_own_predictions(evaluated):
+  small, _ = evaluated("test", *FITTED, "--precision=int8")
+  _, val = evaluated("val", "--precision=int8")
   assert small["temperature"] == calibration.fit_temperature(val.predictions)
-  plain, _ = predicted(start, tmp_path, "test", *options)
+  plain, _ = evaluated("test", *FITTED, "--by-group", "--intervals")
   assert small["temperature"] != plain["temperature"]
   assert small["as_trained"]["accuracy"] == plain["accuracy"]
 
 
-@pytest.mark.parametrize(
-  ("option", "changed", "text"),
-  [
+def test_evaluate_refuses_what_the_data_do_not_have(start, monkeypatch):
+  for option, changed, text in (
     ("--threshold-from-val", {"positive": None}, "which has no positive class"),
     ("--by-group", {"group": None}, "of which no groups are known"),
-  ],
-)
-def test_evaluate_refuses_what_the_data_do_not_have(
-  start, monkeypatch, option, changed, text
-):
-  spec = dataclasses.replace(registry.get("idc_sample"), **changed)
-  monkeypatch.setattr(registry, "get", lambda _: spec)
-  refuse(start("evaluate", option), "evaluate", text)
+  ):
+    with monkeypatch.context() as patch:
+      spec = dataclasses.replace(registry.get("idc_sample"), **changed)
+      patch.setattr(registry, "get", lambda _, spec=spec: spec)
+      refuse(start("evaluate", option), "evaluate", text)

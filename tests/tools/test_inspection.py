@@ -86,10 +86,6 @@ def test_slide_map_draws_a_patient(start, run):
   assert f"patient {group}, in test: " in out
   found = picture(run / "inspect" / f"slide_{group}.png")
   assert len(np.unique(found.reshape(-1, 3), axis=0)) > 100
-
-
-def test_slide_map_names_groups_there_are(start, run):
-  group = toy.read(run, "split.json")["groups"]["test"][0]
   done = start("slide_map", f"--group={group}0")
   refuse(done, "slide_map", f"--group: got '{group}0'; valid: one of ")
   assert str(group) in done[2].partition("valid")[2]
@@ -109,6 +105,7 @@ def test_slide_map_needs_slides(start, monkeypatch):
 
 
 def test_mistakes_are_one_line(start, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   for name, arguments, text in (
     ("evaluate", ["--step=7"], "--step: got 7; valid: "),
     ("evaluate", ["--part=all"], "--part"),
@@ -130,12 +127,8 @@ def test_mistakes_are_one_line(start, tmp_path, monkeypatch):
     ("slide_map", [], "--group"),
     ("slide_map", ["--group=2", "--class=x"], "--group: got '2'"),
   ):
-    monkeypatch.chdir(tmp_path)
     code, _, err = start(name, *arguments)
     refuse((code, "", err), name, text)
-
-
-def test_what_is_no_run_is_one_line(start, tmp_path):
   for name in PROGRAMS:
     more = ["--group=1"] if name == "slide_map" else []
     done = start(name, *more, workdir=tmp_path)

@@ -1,7 +1,6 @@
 """The report as its users make it."""
 
 import json
-import pathlib
 
 import jax
 import pytest
@@ -10,26 +9,11 @@ from mn_jax.tools import report
 from tests import toy_transfer
 from tests.report import toy_runs as toy
 
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def refuse(capsys, text, *arguments):
-  assert report.main(list(map(str, arguments))) == 2
-  out, err = capsys.readouterr()
-  assert out == ""
-  assert err.startswith("report: ")
-  assert err.count("\n") == 1
-  assert text in err
-
 
 @pytest.mark.extended
-def test_a_trained_run_is_opened(tmp_path, capsys):
+def test_a_trained_run_is_opened(run, tmp_path, capsys):
   with jax.numpy_dtype_promotion("standard"):
-    toy_transfer.run(
-      toy_transfer.load(model__name="simple_cnn", model__shallow=False),
-      tmp_path / "run",
-    )
-  code = report.main([str(tmp_path / "run"), f"--output={tmp_path / 'out'}"])
+    code = report.main([str(run), f"--output={tmp_path / 'out'}"])
   assert code == 0
   assert "Report: file:///" in capsys.readouterr().out
   text = (tmp_path / "out" / "report.md").read_text()
@@ -49,7 +33,7 @@ def test_a_trained_run_is_opened(tmp_path, capsys):
   }
   numbers = json.loads((tmp_path / "out" / "report.json").read_text())
   (baselines,) = numbers["baselines"].values()
-  summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  summary = json.loads((run / "summary.json").read_text())
   # The file of answers that the run ended with is that of its summary.
   (found,) = numbers["runs"].values()
   for name in ("accuracy", "auroc", "loss", "brier"):
@@ -58,7 +42,7 @@ def test_a_trained_run_is_opened(tmp_path, capsys):
     )
   rate = baselines["majority class"]["accuracy"]
   assert rate == summary["test/majority_rate"]
-  assert not (tmp_path / "run" / "report").exists()
+  assert not (run / "report").exists()
 
 
 def test_a_run_can_choose_by_the_test_and_then_has_none(tmp_path, capsys):
@@ -86,40 +70,39 @@ def test_a_run_can_choose_by_the_test_and_then_has_none(tmp_path, capsys):
   assert "its test metrics are not shown" in text
 
 
-def test_a_study_needs_no_network_for_its_numbers(tmp_path, capsys):
-  toy.write_study(tmp_path)
-  assert report.main([str(tmp_path), "--numbers"]) == 0
-  out, _ = capsys.readouterr()
-  assert "not run: never beats a\n" in out
-  assert (tmp_path / "report" / "report.html").is_file()
+def test_a_study_needs_no_network_for_its_numbers(
+  tmp_path, capsys, monkeypatch
+):
+  """A file of a study means its folder; runs here have no checkpoints."""
+  monkeypatch.chdir(tmp_path)
+  folder = tmp_path / "runs" / "idc"
+  toy.write_study(folder)
+  for arguments, text, count in (
+    ([str(folder)], "Not opened: ", 2),
+    ([str(folder), "--numbers"], "not run: never beats a\n", 1),
+    (["configs/studies/idc.py", "--numbers"], "not run: never beats a\n", 1),
+  ):
+    assert report.main(arguments) == 0
+    assert capsys.readouterr().out.count(text) == count
+    (folder / "report" / "report.html").unlink()
 
 
-def test_what_cannot_be_opened_is_said_and_left_out(tmp_path, capsys):
-  toy.write_study(tmp_path)  # whose runs have no checkpoints
-  assert report.main([str(tmp_path)]) == 0
-  out, _ = capsys.readouterr()
-  assert out.count("Not opened: ") == 2
-  assert (tmp_path / "report" / "report.html").is_file()
-
-
-def test_mistakes_are_one_line(tmp_path, capsys):
-  refuse(capsys, "has neither results.json nor summary.json", tmp_path / "no")
-  refuse(capsys, "got both or neither")
-  refuse(capsys, "got both or neither", tmp_path, "--reproduction=x.md")
+def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
+  monkeypatch.chdir(tmp_path)
   folder = toy.write(tmp_path / "run")
   (folder / "predictions" / "val.npz").write_bytes(b"PK")
-  refuse(capsys, "val.npz cannot be read", folder)
+  for text, *arguments in (
+    ("has neither results.json nor summary.json", tmp_path / "no"),
+    ("got both or neither",),
+    ("got both or neither", tmp_path, "--reproduction=x.md"),
+    ("val.npz cannot be read", folder),
+    ("got 'runs/idc'", "configs/studies/idc.py"),
+    ("docs/results is not here", "--reproduction=x.md"),
+  ):
+    assert report.main(list(map(str, arguments))) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("report: ")
+    assert err.count("\n") == 1
+    assert text in err
   assert not (folder / "report").exists()
-
-
-def test_a_file_of_a_study_means_its_folder(tmp_path, capsys, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  refuse(capsys, "got 'runs/idc'", "configs/studies/idc.py")
-  toy.write_study(tmp_path / "runs" / "idc")
-  assert report.main(["configs/studies/idc.py", "--numbers"]) == 0
-  assert (tmp_path / "runs" / "idc" / "report" / "report.md").is_file()
-
-
-def test_the_reproduction_needs_the_project(tmp_path, capsys, monkeypatch):
-  monkeypatch.chdir(tmp_path)
-  refuse(capsys, "docs/results is not here", "--reproduction=x.md")

@@ -1,7 +1,6 @@
 """Tests of running a study, as its users do."""
 
 import contextlib
-import dataclasses
 import io
 import json
 import pathlib
@@ -39,17 +38,11 @@ def get_study():
 """
 
 
-@dataclasses.dataclass
-class Done:
-  """What a program printed, and its exit code."""
+def run(folder, *arguments, text=STUDY):
+  """Runs the program here, trainings in forked processes.
 
-  returncode: int
-  stdout: str
-  stderr: str
-
-
-def run(folder, *arguments, text=STUDY) -> Done:
-  """Runs the program in this process, and trainings in forked ones."""
+  Returns (exit code, stdout, stderr).
+  """
   (folder / "widths.py").write_text(text)
   argv = [
     str(folder / "widths.py"),
@@ -63,7 +56,7 @@ def run(folder, *arguments, text=STUDY) -> Done:
     patch.chdir(ROOT)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
       code = study.main(argv)
-  return Done(code, out.getvalue(), err.getvalue())
+  return code, out.getvalue(), err.getvalue()
 
 
 def _train(job: runner.Job) -> int:
@@ -75,82 +68,60 @@ def _train(job: runner.Job) -> int:
   return done.returncode
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-  """(folder, what was said) of a study with one member that fails."""
-  folder = tmp_path_factory.mktemp("study")
-  return folder, run(folder, "--seeds=1")
-
-
-def test_a_failed_run_does_not_stop_the_others(finished):
-  folder, done = finished
-  assert done.returncode == 1, done.stderr
-  assert "[1/2] broken seed 0: failed (mn_jax: train.batch_size: got" in (
-    done.stdout
-  )
-  results = json.loads((folder / "runs" / "results.json").read_text())
+def test_a_failed_run_stops_no_other_and_is_run_again(tmp_path):
+  """Then one run of an array, and gathering alone."""
+  code, out, err = run(tmp_path, "--seeds=1")
+  assert code == 1, err
+  failed = "[1/2] broken seed 0: failed (mn_jax: train.batch_size: got"
+  assert failed in out
+  results = json.loads((tmp_path / "runs" / "results.json").read_text())
   assert [m["seeds"] for m in results["members"]] == [[], [0]]
-  assert (folder / "runs/narrow/seed0/summary.json").exists()
+  assert (tmp_path / "runs/narrow/seed0/summary.json").exists()
 
+  code, out, _ = run(tmp_path, "--seeds=1")
+  assert code == 1
+  assert "[1/2] broken seed 0: running" in out
+  assert "[2/2] narrow seed 0: complete" in out
 
-def test_the_same_command_repeats_only_failed_runs(finished):
-  folder, _ = finished
-  done = run(folder, "--seeds=1")
-  assert "[2/2] narrow seed 0: complete" in done.stdout
-  assert "[1/2] broken seed 0: running" in done.stdout
-  assert done.returncode == 1
+  code, out, _ = run(tmp_path, "--seeds=1", "--index=1")
+  assert (code, out) == (0, "[1/1] narrow seed 0: complete\n")
 
-
-def test_collecting_runs_nothing(finished):
-  folder, _ = finished
-  done = run(folder, "--seeds=2", "--collect")
-  assert done.returncode == 0
-  assert "running" not in done.stdout
-  assert "│ narrow │  1/2 │" in done.stdout
-  assert not (folder / "runs/narrow/seed1").exists()
-
-
-def test_one_run_of_an_array(finished):
-  folder, _ = finished
-  done = run(folder, "--seeds=1", "--index=1")
-  assert done.stdout.splitlines() == ["[1/1] narrow seed 0: complete"]
-  assert done.returncode == 0
+  code, out, _ = run(tmp_path, "--seeds=2", "--collect")
+  assert code == 0
+  assert "running" not in out
+  assert "│ narrow │  1/2 │" in out
+  assert not (tmp_path / "runs/narrow/seed1").exists()
 
 
 @pytest.mark.extended
 def test_seeds_of_a_member_in_one_program(tmp_path):
-  done = run(tmp_path, "--seeds=2", "--replicas", "--index=1")
-  assert done.returncode == 0, done.stdout
-  assert done.stdout.startswith("[1/1] narrow seeds 0 to 1: running, log in")
+  options = ("--seeds=2", "--replicas", "--index=1")
+  code, out, _ = run(tmp_path, *options)
+  assert code == 0, out
+  assert out.startswith("[1/1] narrow seeds 0 to 1: running, log in")
   folder = tmp_path / "runs" / "narrow"
   assert "Trained together: seeds 0, 1" in (folder / "run.log").read_text()
-  done = run(tmp_path, "--seeds=2", "--replicas", "--index=1")
-  assert done.stdout.splitlines() == [
+  _, out, _ = run(tmp_path, *options)
+  assert out.splitlines() == [
     "[1/2] narrow seed 0: complete",
     "[2/2] narrow seed 1: complete",
   ]
-  done = run(tmp_path, "--seeds=2", "--collect")
-  assert "│ narrow │  2/2 │" in done.stdout
-
-
-def test_seeds_with_different_splits_are_not_trained_together(tmp_path):
-  resplit = STUDY.replace("pairs=(", "resplit=True, pairs=(")
-  done = run(tmp_path, "--replicas", text=resplit)
-  assert done.returncode == 2
-  assert "widths.py splits the data anew for every seed" in done.stderr
-  assert len(done.stderr.strip().splitlines()) == 1
+  _, out, _ = run(tmp_path, "--seeds=2", "--collect")
+  assert "│ narrow │  2/2 │" in out
 
 
 def test_mistakes_are_one_line(tmp_path):
-  for arguments, message in (
-    (["--seeds=0"], "--seeds: got 0"),
-    (["--index=9"], "--index: got 9; valid: 0 to 5"),
-    (["--index=2", "--replicas"], "--index: got 2; valid: 0 to 1"),
-    (["--only=none"], "--only: got 'none'; valid: broken, narrow"),
-    (["train.epoch=1"], "train.epoch: unknown field"),
-    (["nonsense"], "got 'nonsense'; valid: SECTION.FIELD=VALUE"),
+  resplit = STUDY.replace("pairs=(", "resplit=True, pairs=(")
+  for arguments, message, text in (
+    (["--seeds=0"], "--seeds: got 0", STUDY),
+    (["--index=9"], "--index: got 9; valid: 0 to 5", STUDY),
+    (["--index=2", "--replicas"], "--index: got 2; valid: 0 to 1", STUDY),
+    (["--replicas"], "widths.py splits the data anew for every seed", resplit),
+    (["--only=none"], "--only: got 'none'; valid: broken, narrow", STUDY),
+    (["train.epoch=1"], "train.epoch: unknown field", STUDY),
+    (["nonsense"], "got 'nonsense'; valid: SECTION.FIELD=VALUE", STUDY),
   ):
-    done = run(tmp_path, *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    code, _, err = run(tmp_path, *arguments, text=text)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
