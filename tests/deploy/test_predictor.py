@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import jax
@@ -109,20 +110,15 @@ def test_the_best_checkpoint_is_taken(ended, run):
   assert np.abs(other.logits - best.logits).max() > 1e-3
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_damaged_checkpoints_and_other_folders_are_refused(run, tmp_path):
+  for damage in (lambda path: path.write_bytes(b""), pathlib.Path.unlink):
+    for path in (run / "checkpoints").glob("*/state/**/*"):
+      if path.is_file():
+        damage(path)
+    with pytest.raises(InputError, match="' cannot be read"):
+      predictor.from_workdir(run)
   with pytest.raises(InputError, match=r"no config\.json that can be"):
     predictor.from_workdir(tmp_path)
-
-
-@pytest.mark.parametrize("empties", [True, False])
-def test_a_damaged_checkpoint_is_refused(empties, run):
-  for path in (run / "checkpoints").glob("*/state/**/*"):
-    if path.is_file() and empties:
-      path.write_bytes(b"")
-    elif path.is_file():
-      path.unlink()
-  with pytest.raises(InputError, match="' cannot be read"):
-    predictor.from_workdir(run)
 
 
 def weights_network(name="mobilenet_v1", *, classes=3, **conventions):
@@ -241,17 +237,13 @@ def test_a_runs_own_precision_is_the_default(run):
   assert (full != half).any()
 
 
-def test_a_thousand_classes_have_names(tmp_path):
+def test_a_thousand_classes_have_names_and_no_classifier_is_refused(tmp_path):
   network = weights_network(classes=1000)
   chosen = predictor.from_weights(write(tmp_path / "a.h5", network), network)
   assert chosen.classes[0] == "tench"
   assert len(chosen.classes) == 1000
-
-
-def test_weights_without_classifier_are_refused(tmp_path):
-  network = weights_network()
-  path = write(tmp_path / "a.h5", network, skip_head=True)
+  path = write(tmp_path / "b.h5", network, skip_head=True)
   with pytest.raises(
-    InputError, match=r"a\.h5', which has no classifier; valid"
+    InputError, match=r"b\.h5', which has no classifier; valid"
   ):
     predictor.from_weights(path, network)

@@ -15,6 +15,11 @@ def test_x_runs_to_the_right_and_y_down():
   assert (layout.cell, layout.side, layout.shape()) == (50, 1, (3, 2))
   found = slide.spread(layout, np.array([1.0, 2.0, 3.0]))
   np.testing.assert_array_equal(found, [[1, 2], [np.nan, np.nan], [3, np.nan]])
+  layout = slide.grid(positions((7, 9)), 50)
+  np.testing.assert_array_equal(slide.spread(layout, np.array([0.3])), [[0.3]])
+  far = positions((0, 0), (999_999_999, 1), (5, 999_999_999))
+  with pytest.raises(ValueError, match=r"cells, more than 16777216"):
+    slide.grid(far, 50)
 
 
 def test_overlaps_are_means_and_gaps_are_no_data():
@@ -51,11 +56,6 @@ def test_a_map_is_that_of_single_pixels():
   )
 
 
-def test_one_patch_is_a_slide():
-  layout = slide.grid(positions((7, 9)), 50)
-  np.testing.assert_array_equal(slide.spread(layout, np.array([0.3])), [[0.3]])
-
-
 def test_the_mosaic_of_tiles_is_the_picture_they_were_cut_from():
   whole = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
   where = positions(*((x, y) for y in (0, 10, 20) for x in (0, 20, 40)))
@@ -86,9 +86,3 @@ def test_shrinking_takes_shares_of_pixels():
   # A whole pixel and a half in each direction: 1 of 1.5 x 1.5.
   np.testing.assert_allclose(found[0, 0, 0], 90 / 2.25)
   np.testing.assert_allclose(found.sum(), 90 * 3 / 2.25)
-
-
-def test_positions_that_are_of_no_one_slide_are_refused():
-  far = positions((0, 0), (999_999_999, 1), (5, 999_999_999))
-  with pytest.raises(ValueError, match=r"cells, more than 16777216"):
-    slide.grid(far, 50)
