@@ -72,6 +72,10 @@ class Parser(argparse.ArgumentParser):
       flag, metavar=metavar, type=type, default=default, help=text
     )
 
+  def flag(self, flag: str, text: str) -> None:
+    """Adds a flag without a value; `text` is its help."""
+    self.add_argument(flag, action="store_true", help=text)
+
   def add_config(self, *, required: bool = True) -> None:
     """Adds `--config`, for `files.load_config`."""
     self.add_argument(

@@ -12,7 +12,7 @@ RESUMES = "the same command resumes"
 def run(
   name: str,
   program: Callable[[Sequence[str] | None], int | None],
-  argv: Sequence[str] | None,
+  argv: Sequence[str] | None = None,
   *,
   hint: str = "",
 ) -> int:

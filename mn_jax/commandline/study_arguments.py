@@ -27,18 +27,14 @@ def parser(name: str, *, description: str, example: str, seeds: int) -> Parser:
     type=number(int, 1),
     default=seeds,
   )
-  made.add_argument(
-    "--collect", action="store_true", help="run nothing, only gather results"
-  )
+  made.flag("--collect", "run nothing, only gather results")
   return made
 
 
 def add_sample_and_index(parser: Parser) -> None:
   """Adds `--sample` and `--index`."""
-  parser.add_argument(
-    "--sample",
-    action="store_true",
-    help="run in seconds on the embedded sample; numbers mean nothing",
+  parser.flag(
+    "--sample", "run in seconds on the embedded sample; numbers mean nothing"
   )
   parser.option(
     "--index", "K", "run only the K-th, from 0, for an array of jobs", type=int

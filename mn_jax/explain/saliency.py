@@ -160,7 +160,9 @@ class Explainer:
     self._settings = settings or Settings()
     self._map = jax.jit(self._compute, static_argnums=0)
     self._logits = jax.jit(
-      lambda variables, images: self._apply(variables, self._input(images))
+      lambda variables, images: self._apply(
+        variables, self._input(images, resolution)
+      )
     )
 
   def logits(self, variables: dict, images: np.ndarray) -> np.ndarray:
@@ -206,10 +208,10 @@ class Explainer:
     difference = self.logits(variables, images) - self.logits(variables, blank)
     return difference[np.arange(len(classes)), classes]
 
-  def _input(self, images: jax.Array) -> jax.Array:
+  def _input(self, images: jax.Array, resolution: int) -> jax.Array:
     return inputs.to_input(
       images,
-      resolution=self._resolution,
+      resolution=resolution,
       mean=self._conventions.mean,
       std=self._conventions.std,
     )
@@ -220,7 +222,7 @@ class Explainer:
   def _compute(
     self, method: str, variables: dict, images: jax.Array, classes: jax.Array
   ) -> jax.Array:
-    x, settings = self._input(images), self._settings
+    x, settings = self._input(images, self._resolution), self._settings
 
     def of_class(logits: jax.Array) -> jax.Array:
       return jnp.take_along_axis(logits, classes[:, None], axis=1)[:, 0]
@@ -241,12 +243,7 @@ class Explainer:
     if method == "integrated_gradients":
       blank = jnp.full((1, 1, 1, 3), settings.baseline, jnp.float32)
       # One pixel, which is not resized to the network's resolution.
-      baseline = inputs.to_input(
-        blank,
-        resolution=0,
-        mean=self._conventions.mean,
-        std=self._conventions.std,
-      )
+      baseline = self._input(blank, resolution=0)
       return integrated_gradients(score, x, baseline, steps=settings.steps)
     if method == "grad_cam":
 

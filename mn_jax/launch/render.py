@@ -4,6 +4,7 @@ Templates get values, not text made of them: whatever a value holds, it reaches
 a shell through the filter `sh`, and YAML through the filter `yaml`.
 """
 
+import functools
 import json
 import pathlib
 import re
@@ -39,15 +40,11 @@ def _environment() -> jinja2.Environment:
   )
   environment.filters |= {
     "sh": shlex.quote,
-    "yaml": _yaml,
+    # A scalar as JSON writes it, which YAML reads.
+    "yaml": functools.partial(json.dumps, ensure_ascii=False),
     "unexpanded": _unexpanded,
   }
   return environment
-
-
-def _yaml(value: str | int | bool) -> str:
-  """Formats a scalar of YAML, as JSON does."""
-  return json.dumps(value, ensure_ascii=False)
 
 
 def _unexpanded(text: str) -> str:

@@ -174,17 +174,10 @@ class FailureDetector:
         if (heartbeat.signs, heartbeat.ended) != (last.signs, last.ended):
           self._last_sign = now
     running = {i: beat for i, beat in self._latest.items() if not beat.ended}
-    return (
-      self._failed(running)
-      or self._lost(running, now)
-      or self._stuck(running, now)
-    )
-
-  def _failed(self, running: Mapping[int, Heartbeat]) -> Verdict | None:
     for i, heartbeat in running.items():
       if heartbeat.failure:
         return failed(i, heartbeat)
-    return None
+    return self._lost(running, now) or self._stuck(running, now)
 
   def _lost(
     self, running: Mapping[int, Heartbeat], now: float

@@ -6,6 +6,7 @@ group out at a time. Complete runs are skipped and stopped ones resume. Exit
 codes: 0 all complete, 1 some failed, 2 a wrong argument, 130 stopped by Ctrl-C.
 """
 
+import functools
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -119,10 +120,9 @@ def _crossval(argv: Sequence[str] | None) -> int:
   return 1 if failed else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("crossval", _crossval, argv, hint=program.RESUMES)
-
+main = functools.partial(
+  program.run, "crossval", _crossval, hint=program.RESUMES
+)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -4,6 +4,7 @@ Writes a picture of PCA and t-SNE, numbers as JSON, and the files of
 TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -19,11 +20,6 @@ from mn_jax.observe import formatting, inspection_figures, projector
 from mn_jax.run import reopen
 
 _NEIGHBOURS = 5
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("embed", _embed, argv)
 
 
 def _parser() -> Parser:
@@ -182,6 +178,8 @@ def _embed(argv: Sequence[str] | None) -> None:
   console.line(f"Embedding: {folder / 'embedding.png'}")
   console.line(f"Projector: tensorboard --logdir {folder}")
 
+
+main = functools.partial(program.run, "embed", _embed)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -52,11 +52,6 @@ class _Result:
   recalibrated: int
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("evaluate", _evaluate, argv)
-
-
 def _parser() -> Parser:
   parser = run_arguments.parser(
     "evaluate",
@@ -65,7 +60,7 @@ def _parser() -> Parser:
     example="--workdir=runs/idc_v1 --part=test",
   )
   run_arguments.add_part(parser, default="val")
-  parser.add_argument("--json", action="store_true", help="print JSON")
+  parser.flag("--json", "print JSON")
   parser.option(
     "--output",
     "FILE.npz",
@@ -74,29 +69,24 @@ def _parser() -> Parser:
     "and --temperature-from-val), losses, classes",
     type=file_path,
   )
-  parser.add_argument(
+  parser.flag(
     "--intervals",
-    action="store_true",
-    help="95 %% bootstrap intervals, groups resampled where they are known",
+    "95 %% bootstrap intervals, groups resampled where they are known",
   )
-  parser.add_argument(
-    "--by-group", action="store_true", help="accuracy of the worst groups"
-  )
+  parser.flag("--by-group", "accuracy of the worst groups")
   parser.option(
     "--recalibrate",
     "N",
     "recompute BatchNorm's running statistics from N training images",
     type=run_arguments.count,
   )
-  parser.add_argument(
+  parser.flag(
     "--temperature-from-val",
-    action="store_true",
-    help="divide logits by the temperature that fits the validation part",
+    "divide logits by the temperature that fits the validation part",
   )
-  parser.add_argument(
+  parser.flag(
     "--threshold-from-val",
-    action="store_true",
-    help="predict the positive class from the threshold on that has the best "
+    "predict the positive class from the threshold on that has the best "
     "balanced accuracy on the validation part",
   )
   run_arguments.add_precision(
@@ -319,6 +309,8 @@ def _signed(value: float) -> str:
   """Four decimals; '-' for an undefined number."""
   return f"{value:+.4f}" if math.isfinite(value) else "-"
 
+
+main = functools.partial(program.run, "evaluate", _evaluate)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -14,6 +14,7 @@ of `local`, those of training.
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import shlex
@@ -198,11 +199,7 @@ def _add_arguments(parser: Parser, engine: _Engine) -> None:
     metavar="X=VALUE",
     help="variable of the processes; more than once, nothing secret",
   )
-  parser.add_argument(
-    "--dry-run",
-    action="store_true",
-    help="print what would be written and run",
-  )
+  parser.flag("--dry-run", "print what would be written and run")
   parser.add_overrides()
 
 
@@ -279,10 +276,7 @@ def _launch(argv: Sequence[str] | None) -> int:
   return _submit(plan(job), args.dry_run)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("launch", _launch, argv)
-
+main = functools.partial(program.run, "launch", _launch)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -8,6 +8,7 @@ argument.
 
 import argparse
 import csv
+import functools
 import itertools
 import json
 import os
@@ -98,10 +99,8 @@ def _parser() -> Parser:
     "width multiplier of these weights (default: 1)",
     type=number(float, 0.01, 4),
   )
-  parser.add_argument(
-    "--minimalistic",
-    action="store_true",
-    help="the weights are of a minimalistic mobilenet_v3",
+  parser.flag(
+    "--minimalistic", "the weights are of a minimalistic mobilenet_v3"
   )
   parser.add_argument(
     "--format",
@@ -201,10 +200,7 @@ def _predict(argv: Sequence[str] | None) -> int:
   return 0 if count else 1
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("predict", _predict, argv)
-
+main = functools.partial(program.run, "predict", _predict)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -5,6 +5,7 @@ codes: 0, 2 for a wrong argument, 130 stopped by Ctrl-C.
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 import webbrowser
@@ -24,11 +25,6 @@ from mn_jax.report import (
 )
 from mn_jax.report.inspection import Inspections, inspect
 from mn_jax.report.run_analysis import RunAnalysis
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("report", _report, argv)
 
 
 def _parser() -> Parser:
@@ -51,9 +47,7 @@ def _parser() -> Parser:
     "folder of the files (default: FOLDER/report)",
     type=file_path,
   )
-  parser.add_argument(
-    "--open", action="store_true", help="show the page in a browser"
-  )
+  parser.flag("--open", "show the page in a browser")
   parser.option(
     "--reproduction",
     "FILE.md",
@@ -61,10 +55,9 @@ def _parser() -> Parser:
     "of docs/results",
     type=file_path,
   )
-  parser.add_argument(
+  parser.flag(
     "--numbers",
-    action="store_true",
-    help="open no networks and no images: leave out baselines, mistakes, "
+    "open no networks and no images: leave out baselines, mistakes, "
     "saliency and t-SNE",
   )
   run_arguments.add_places(parser)
@@ -158,6 +151,8 @@ def _report(argv: Sequence[str] | None) -> None:
   if args.open and not webbrowser.open(path.resolve().as_uri()):
     console.line("No browser was found here: open that file in one.")
 
+
+main = functools.partial(program.run, "report", _report)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -6,6 +6,7 @@ for a wrong argument.
 """
 
 import argparse
+import functools
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import scipy.special
 
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import program, run_arguments
-from mn_jax.commandline.parser import Parser, file_path, number
+from mn_jax.commandline.parser import Parser, file_path, names, number
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
 from mn_jax.observe import inspection_figures
@@ -25,11 +26,6 @@ from mn_jax.run import reopen
 _BATCH = 8
 _INTEGRATED = "integrated_gradients"
 _MAX_IMAGES = 64  # of one picture
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("saliency", _saliency, argv)
 
 
 def _parser() -> Parser:
@@ -51,11 +47,12 @@ def _parser() -> Parser:
     type=number(int, 1, _MAX_IMAGES),
     default=8,
   )
-  parser.add_argument(
+  parser.option(
     "--methods",
-    metavar="NAMES",
+    "NAMES",
+    "separated by commas",
+    type=names(saliency.METHODS),
     default=",".join(saliency.METHODS),
-    help="separated by commas (default: %(default)s)",
   )
   parser.add_argument(
     "--class",
@@ -63,26 +60,26 @@ def _parser() -> Parser:
     metavar="NAME",
     help="class whose logit is explained (default: the predicted one)",
   )
-  parser.add_argument(
+  parser.option(
     "--seed",
-    metavar="SEED",
+    "SEED",
+    "seed of the sampled images and of smooth_grad",
     type=run_arguments.seed,
     default=default.seed,
-    help="seed of the sampled images and of smooth_grad (default: 0)",
   )
-  parser.add_argument(
+  parser.option(
     "--samples",
-    metavar="COUNT",
+    "COUNT",
+    "samples of smooth_grad",
     type=run_arguments.count,
     default=default.samples,
-    help="samples of smooth_grad (default: %(default)s)",
   )
-  parser.add_argument(
+  parser.option(
     "--points",
-    metavar="COUNT",
+    "COUNT",
+    "steps of integrated_gradients",
     type=run_arguments.count,
     default=default.steps,
-    help="steps of integrated_gradients (default: %(default)s)",
   )
   parser.add_argument(
     "--baseline",
@@ -99,17 +96,6 @@ def _parser() -> Parser:
   )
   run_arguments.add_places(parser)
   return parser
-
-
-def _methods(names: str) -> tuple[str, ...]:
-  """Returns the methods of `--methods`."""
-  methods = tuple(dict.fromkeys(names.split(",")))
-  for name in methods:
-    if name not in saliency.METHODS:
-      raise InputError(
-        f"--methods: got {name!r}; valid: {', '.join(saliency.METHODS)}"
-      )
-  return methods
 
 
 def _read(
@@ -143,7 +129,6 @@ def _sample(
 
 def _saliency(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
-  methods = _methods(args.methods)
   run = run_arguments.open_run(args)
   if args.class_name is not None and args.class_name not in run.classes:
     raise InputError(
@@ -168,7 +153,7 @@ def _saliency(argv: Sequence[str] | None) -> None:
       baseline=args.baseline,
     ),
   )
-  maps = {name: [] for name in methods}
+  maps = {name: [] for name in args.methods}
   differences = []
   # The last batch is padded to the shape of the others, which is compiled.
   size = min(_BATCH, len(images))
@@ -182,7 +167,7 @@ def _saliency(argv: Sequence[str] | None) -> None:
       count = min(size, len(images) - start)
       batch = (run.variables, images[rows], explained)
       differences.append(explainer.score_difference(*batch)[:count])
-      for name in methods:
+      for name in args.methods:
         maps[name].append(explainer.explain(name, *batch)[:count])
       probabilities = scipy.special.softmax(logits, axis=1)
       for i in range(count):
@@ -220,6 +205,8 @@ def _predicted(
 def _short(name: str) -> str:
   return textwrap.shorten(name, 22, placeholder="...")
 
+
+main = functools.partial(program.run, "saliency", _saliency)
 
 if __name__ == "__main__":
   sys.exit(main())

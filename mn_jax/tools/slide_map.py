@@ -6,6 +6,7 @@ for a wrong argument.
 """
 
 import difflib
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -21,11 +22,6 @@ from mn_jax.observe.console import Console
 from mn_jax.run import split_data
 
 _MAX_SIZE = 900  # pixels: a column of 80 mm in print
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("slide_map", _slide_map, argv)
 
 
 def _parser() -> Parser:
@@ -135,6 +131,8 @@ def _slide_map(argv: Sequence[str] | None) -> None:
   )
   console.line(f"Slide map: {output}")
 
+
+main = functools.partial(program.run, "slide_map", _slide_map)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -10,6 +10,7 @@ gathers results. Exit codes: 0 all complete, 1 some failed, 2 a wrong argument,
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import pathlib
 import sys
@@ -43,10 +44,9 @@ def _parser() -> Parser:
     "members to run, separated by commas (default: all)",
     default="",
   )
-  parser.add_argument(
+  parser.flag(
     "--replicas",
-    action="store_true",
-    help="train the seeds of a member in one program; --index counts members",
+    "train the seeds of a member in one program; --index counts members",
   )
   parser.option(
     "--weights",
@@ -119,10 +119,7 @@ def _study(argv: Sequence[str] | None) -> int:
   return 1 if failed else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("study", _study, argv, hint=program.RESUMES)
-
+main = functools.partial(program.run, "study", _study, hint=program.RESUMES)
 
 if __name__ == "__main__":
   sys.exit(main())

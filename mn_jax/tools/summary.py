@@ -5,6 +5,7 @@ initialised or compiled.
 """
 
 import argparse
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -124,7 +125,7 @@ def _parser() -> Parser:
   parser.add_argument(
     "--model", metavar="NAME", required=True, help=", ".join(registry.MODELS)
   )
-  option, add = parser.option, parser.add_argument
+  option = parser.option
   option(
     "--width",
     "FACTOR",
@@ -142,28 +143,21 @@ def _parser() -> Parser:
     "--classes", "COUNT", "number of logits", type=number(int, 1), default=1000
   )
   option("--head", "NAME", f"own, {', '.join(HEADS)}", default="own")
-  add("--shallow", action="store_true", help="mobilenet_v1: 8 of 13 blocks")
-  add(
+  parser.flag("--shallow", "mobilenet_v1: 8 of 13 blocks")
+  parser.flag(
     "--full-convolutions",
-    action="store_true",
-    help="mobilenet_v1: full instead of separable convolutions",
+    "mobilenet_v1: full instead of separable convolutions",
   )
-  add(
-    "--conv-bias",
-    action="store_true",
-    help="mobilenet_v1: biases before BatchNorm",
-  )
-  add(
+  parser.flag("--conv-bias", "mobilenet_v1: biases before BatchNorm")
+  parser.flag(
     "--minimalistic",
-    action="store_true",
-    help="mobilenet_v3: no squeeze-excite, hard swish and 5x5 kernels",
+    "mobilenet_v3: no squeeze-excite, hard swish and 5x5 kernels",
   )
-  add(
+  parser.flag(
     "--stride-in-1x1",
-    action="store_true",
-    help="resnet50, resnet152: strides in the 1x1 convolution, as in Keras",
+    "resnet50, resnet152: strides in the 1x1 convolution, as in Keras",
   )
-  add("--json", action="store_true", help="print JSON")
+  parser.flag("--json", "print JSON")
   return parser
 
 
@@ -208,10 +202,7 @@ def _summary(argv: Sequence[str] | None) -> None:
   _print(console, layers, total)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("summary", _summary, argv)
-
+main = functools.partial(program.run, "summary", _summary)
 
 if __name__ == "__main__":
   sys.exit(main())

@@ -10,6 +10,7 @@ complete, 1 some failed, 2 a wrong argument, 130 stopped by Ctrl-C.
 
 import argparse
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -74,10 +75,7 @@ def _sweep(argv: Sequence[str] | None) -> int:
   return 1 if failed else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-  """Runs the program; returns the exit code."""
-  return program.run("sweep", _sweep, argv, hint=program.RESUMES)
-
+main = functools.partial(program.run, "sweep", _sweep, hint=program.RESUMES)
 
 if __name__ == "__main__":
   sys.exit(main())
