@@ -47,16 +47,14 @@ def rank(plan: SweepPlan) -> dict[str, Any]:
   for place, point in enumerate(points, 1):
     point["rank"] = place if len(point["values"]) == wanted else None
   complete = all(point["rank"] is not None for point in points)
-  chosen = None
-  if complete and not points[0]["diverged"]:
-    name = points[0]["name"]
+  chosen, best = None, points[0]
+  if complete and not best["diverged"]:
+    runs = list(summaries[best["name"]].values())
     chosen = {
-      "name": name,
-      "arguments": [
-        f"{field}={value}" for field, value in points[0]["fields"].items()
-      ],
-      "val": _mean_metrics(list(summaries[name].values()), "val/"),
-      "test": _mean_metrics(list(summaries[name].values()), "test/"),
+      "name": best["name"],
+      "arguments": [f"{name}={x}" for name, x in best["fields"].items()],
+      "val": _mean_metrics(runs, "val/"),
+      "test": _mean_metrics(runs, "test/"),
     }
   return {
     "title": plan.title,
@@ -116,21 +114,13 @@ def _show_chosen(
   if chosen is None:
     console.line("All points diverged: none is chosen.")
     return
-  console.table(
-    f"Chosen: {chosen['name']}",
-    ("metric", "validation", "test"),
-    [
-      (
-        metric_name(name),
-        *(
-          mean_std(chosen[part][name]["mean"], chosen[part][name]["std"])
-          for part in ("val", "test")
-        ),
-      )
-      for name in chosen["test"]
-      if name != "count"
-    ],
-  )
+  rows = [
+    (metric_name(name), mean_std(**chosen["val"][name]), mean_std(**test))
+    for name, test in chosen["test"].items()
+    if name != "count"
+  ]
+  columns = ("metric", "validation", "test")
+  console.table(f"Chosen: {chosen['name']}", columns, rows)
   console.line(
     f"It was chosen among {len(plan.points)} points on validation, whose "
     "metrics are therefore optimistic; those of the test are not."
@@ -142,25 +132,21 @@ def _show_chosen(
 def _score_point(
   point: SweepPoint, metric: str, summaries: Mapping[int, Mapping], wanted: int
 ) -> dict[str, Any]:
-  """A point's validation metric over its seeds; reads no test metric."""
   values = {
     seed: jsonable(summary[f"val/{metric}"])
     for seed, summary in sorted(summaries.items())
   }
-  diverged = sum(value is None for value in values.values())
-  complete = [] if diverged else list(values.values())
   return {
     "name": point.name,
     "fields": dict(point.fields),
-    **_mean_and_std(complete),
+    **_mean_and_std(list(values.values())),
     "values": values,
     "wanted": wanted,
-    "diverged": diverged,
+    "diverged": list(values.values()).count(None),
   }
 
 
 def _sort_key(point: Mapping[str, Any], metric: str) -> tuple:
-  """Best first, then incomplete ones; equal ones keep their order."""
   score = -math.inf
   if point["mean"] is not None:
     score = selection.score(metric, point["mean"])
@@ -171,21 +157,21 @@ def _sort_key(point: Mapping[str, Any], metric: str) -> tuple:
 def _mean_metrics(
   summaries: list[Mapping[str, Any]], part: str
 ) -> dict[str, Any]:
-  """Every metric of a part over runs; None where one is undefined."""
-  names = [name for name in summaries[0] if name.startswith(part)]
-  means = {}
-  for name in names:
-    values = [jsonable(summary[name]) for summary in summaries]
-    means[name.removeprefix(part)] = _mean_and_std(
-      [] if None in values else values
-    )
-  return means
-
-
-def _mean_and_std(values: list[float]) -> dict[str, float | None]:
   return {
-    "mean": float(np.mean(values)) if values else None,
-    "std": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+    name.removeprefix(part): _mean_and_std(
+      [jsonable(s[name]) for s in summaries]
+    )
+    for name in summaries[0]
+    if name.startswith(part)
+  }
+
+
+def _mean_and_std(values: list[float | None]) -> dict[str, float | None]:
+  """None where a value is undefined or there are too few."""
+  defined = bool(values) and None not in values
+  return {
+    "mean": float(np.mean(values)) if defined else None,
+    "std": float(np.std(values, ddof=1)) if defined and values[1:] else None,
   }
 
 

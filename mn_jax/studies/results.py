@@ -5,6 +5,7 @@ checkpoint was selected on the test set are left out, and reported as refused.
 """
 
 import collections
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,14 +14,9 @@ import numpy as np
 
 from mn_jax.data import atomic
 from mn_jax.metrics import comparison
+from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
-from mn_jax.observe.formatting import (
-  interval,
-  jsonable,
-  mean_std,
-  metric_name,
-  number,
-)
+from mn_jax.observe.formatting import jsonable, mean_std, metric_name
 from mn_jax.studies.study import Claim, Study, StudyRun
 
 # Verdicts on a claim.
@@ -64,25 +60,21 @@ def collect(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
         "fields": dict(member.fields),
         "weights": member.weights,
         "note": member.note,
-        "seeds": sorted(summaries[member.name]),
-        "refused": refused_seeds(summaries[member.name]),
+        "seeds": sorted(of_seed),
+        "refused": _refused_seeds(of_seed),
         "wanted": sum(run.member.name == member.name for run in runs),
         "metrics": {
-          name: _statistics(
-            values_by_seed(summaries[member.name], f"test/{name}")
-          )
+          name: _statistics(_values(of_seed, f"test/{name}"))
           for name in study.metrics
         },
         "published": {
-          key: {
-            "there": value,
-            **_statistics(values_by_seed(summaries[member.name], key)),
-          }
+          key: {"there": value, **_statistics(_values(of_seed, key))}
           for key, value in member.published.items()
         },
-        **_shared_facts(list(summaries[member.name].values())),
+        **_shared_facts(list(of_seed.values())),
       }
       for member in study.members
+      for of_seed in [summaries[member.name]]
     ],
     "pairs": _compared_pairs(study, summaries),
     "claims": [judge_claim(claim, summaries) for claim in study.claims],
@@ -105,14 +97,10 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
     (
       member["name"],
       f"{len(member['seeds'])}/{member['wanted']}",
-      *(
-        mean_std(
-          member["metrics"][name]["mean"], member["metrics"][name]["std"]
-        )
-        for name in metrics
-      ),
+      *(mean_std(spread[x]["mean"], spread[x]["std"]) for x in metrics),
     )
     for member in results["members"]
+    for spread in [member["metrics"]]
   ]
   columns = ("member", "runs", *map(metric_name, metrics))
   console.table(results["title"], columns, rows)
@@ -121,10 +109,10 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
     if difference["mean"] is None:
       continue
     line = f"{metric_name(metrics[0])}, {' minus '.join(pair['members'])}: "
-    line += number(difference["mean"], signed=True)
+    line += formatting.number(difference["mean"], signed=True)
     if difference["low"] is not None:
-      ends = interval(difference["low"], difference["high"], signed=True)
-      line += f" ({ends})"
+      ends = (difference["low"], difference["high"])
+      line += f" ({formatting.interval(*ends, signed=True)})"
     console.line(line)
 
 
@@ -139,18 +127,14 @@ def summaries_by_member(
   return summaries
 
 
-def refused_seeds(summaries: Summaries) -> list[int]:
+def _refused_seeds(summaries: Summaries) -> list[int]:
   """Returns the seeds whose checkpoint was selected on the test set."""
-  return sorted(
-    seed
-    for seed, summary in summaries.items()
-    if summary["chosen_on"] == "test"
-  )
+  return sorted(k for k, s in summaries.items() if s["chosen_on"] == "test")
 
 
-def values_by_seed(summaries: Summaries, key: str) -> dict[int, float]:
+def _values(summaries: Summaries, key: str) -> dict[int, float]:
   """Returns seed -> metric, of the runs in which it is defined and counts."""
-  refused = refused_seeds(summaries) if "test/" in key else []
+  refused = _refused_seeds(summaries) if "test/" in key else []
   return {
     seed: summary[key]
     for seed, summary in sorted(summaries.items())
@@ -193,9 +177,9 @@ def judge_claim(
     holds, or does not, where the whole 95 % interval over seeds is on one side
     of its value; otherwise, or with one seed, it is not decided.
   """
-  values = values_by_seed(summaries[claim.one], claim.metric)
+  values = _values(summaries[claim.one], claim.metric)
   if claim.other:
-    others = values_by_seed(summaries[claim.other], claim.metric)
+    others = _values(summaries[claim.other], claim.metric)
     numbers = _paired_difference(values, others)
   else:
     numbers = {**_statistics(values), "seeds": list(values)}
@@ -222,14 +206,13 @@ def _verdict(claim: Claim, numbers: Mapping[str, Any]) -> str:
 def _compared_pairs(
   study: Study, summaries: Mapping[str, Summaries]
 ) -> list[dict[str, Any]]:
-  """Compares the pairs of members, and adjusts p-values for their number."""
   pairs = [
     {
       "members": [one, other],
       "metrics": {
         name: _paired_difference(
-          values_by_seed(summaries[one], f"test/{name}"),
-          values_by_seed(summaries[other], f"test/{name}"),
+          _values(summaries[one], f"test/{name}"),
+          _values(summaries[other], f"test/{name}"),
         )
         for name in study.metrics
       },
@@ -265,28 +248,20 @@ def _paired_difference(
   """The mean of one minus the other, over the seeds that both have."""
   seeds = sorted(one.keys() & other.keys())
   names = ("mean", "low", "high", "p", "p_wilcoxon")
-  if not seeds:
-    return {"seeds": seeds, **dict.fromkeys(names)}
-  compared = comparison.across_seeds(
-    [one[seed] for seed in seeds], [other[seed] for seed in seeds]
-  )
-  numbers = (
-    compared.mean,
-    compared.low,
-    compared.high,
-    compared.t_p_value,
-    compared.wilcoxon_p_value,
-  )
-  return {
-    "seeds": seeds,
-    **jsonable(dict(zip(names, numbers, strict=True))),
-  }
+  numbers = [math.nan] * len(names)
+  if seeds:
+    numbers = dataclasses.astuple(
+      comparison.across_seeds(
+        [one[seed] for seed in seeds], [other[seed] for seed in seeds]
+      )
+    )
+  return {"seeds": seeds, **jsonable(dict(zip(names, numbers, strict=False)))}
 
 
 def _mean_over_seeds(summaries: Summaries, key: str) -> float:
   """NaN without runs that count, or if the metric is undefined in one."""
-  values = values_by_seed(summaries, key)
-  counted = len(summaries) - len(refused_seeds(summaries))
+  values = _values(summaries, key)
+  counted = len(summaries) - len(_refused_seeds(summaries))
   if not values or len(values) < counted:
     return math.nan
   return float(np.mean(list(values.values())))
@@ -297,15 +272,10 @@ def _shared_facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   if not summaries:
     return {}
   first = summaries[0]
+  shared = ("model", "params", "macs", "epochs", "split", "device", "versions")
   return {
-    "model": first["model"],
-    "params": first["params"],
-    "macs": first["macs"],
-    "epochs": first["epochs"],
+    **{name: first[name] for name in shared},
     "wall_seconds": float(np.mean([s["wall_seconds"] for s in summaries])),
-    "split": first["split"],
     "split_sha256": sorted({s["split_sha256"] for s in summaries}),
     "images_sha256": sorted({s["images_sha256"] for s in summaries}),
-    "device": first["device"],
-    "versions": first["versions"],
   }

@@ -91,11 +91,6 @@ class Study:
   resplit: bool = False
 
   def __post_init__(self):
-    """Checks names and relations.
-
-    Raises:
-      InputError: naming the first that is wrong.
-    """
     if not self.members:
       raise InputError("study: got no members; valid: one or more")
     names = [member.name for member in self.members]
@@ -263,7 +258,6 @@ def group_replicas(row: Sequence[StudyRun]) -> list[StudyRun | ReplicatedRuns]:
 
 
 def _progress(run: StudyRun) -> tuple[bool, bool]:
-  """Whether a run is complete, and whether it has started."""
   return run.is_complete(), (run.workdir / "config.json").exists()
 
 

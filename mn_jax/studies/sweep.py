@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from mn_jax.errors import InputError
 
@@ -18,13 +18,6 @@ from mn_jax.errors import InputError
 _DIGITS = 4
 # Samples in a row that repeat earlier points, before the search gives up.
 _PATIENCE = 1000
-
-
-class Distribution(Protocol):
-  """The distribution of a field in a random search."""
-
-  def at(self, share: float) -> Any:
-    """Returns the value at a share of the range, from 0 to below 1."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +31,7 @@ class Uniform:
     _check_range(self, -math.inf)
 
   def at(self, share: float) -> float:
-    """Returns the number at a share of the range."""
+    """Returns the number at a share of the range, from 0 to below 1."""
     return _rounded(self.low + share * (self.high - self.low), self)
 
 
@@ -64,12 +57,14 @@ class Choice:
   values: Sequence[Any]
 
   def __post_init__(self):
-    if isinstance(self.values, str) or not len(self.values):
-      raise InputError(f"Choice: got {self.values!r}; valid: a tuple of values")
+    _check_values("Choice", self.values)
 
   def at(self, share: float) -> Any:
     """Returns the value at a share of their number."""
     return self.values[int(share * len(self.values))]
+
+
+Distribution = Uniform | LogUniform | Choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +100,7 @@ def grid(space: Mapping[str, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
     InputError: for a field without values.
   """
   for name, values in space.items():
-    if isinstance(values, str) or not len(values):
-      raise InputError(f"{name}: got {values!r}; valid: a tuple of values")
+    _check_values(name, values)
   return tuple(
     dict(zip(space, values, strict=True))
     for values in itertools.product(*space.values())
@@ -132,26 +126,26 @@ def random_search(
   if count < 1:
     raise InputError(f"random_search: got count {count}; valid: 1 or more")
   for name, draw in space.items():
-    if not hasattr(draw, "at"):
+    if not isinstance(draw, Distribution):
       raise InputError(
         f"{name}: got {draw!r}; valid: LogUniform, Uniform or Choice"
       )
   points: list[dict[str, Any]] = []
-  repeated = 0
-  for number in itertools.count():
+  number = repeated = 0
+  while len(points) < count:
     point = {
       name: draw.at(_share(seed, number, name)) for name, draw in space.items()
     }
+    number += 1
     repeated = repeated + 1 if point in points else 0
     if not repeated:
       points.append(point)
-    if len(points) == count:
-      return tuple(points)
     if repeated == _PATIENCE:
       raise InputError(
         f"random_search: got count {count}, but only {len(points)} different "
         "points were found; valid: no more than there are, or a grid"
       )
+  return tuple(points)
 
 
 def _share(seed: int, number: int, name: str) -> float:
@@ -162,6 +156,11 @@ def _share(seed: int, number: int, name: str) -> float:
 
 def _rounded(value: float, draw: Uniform | LogUniform) -> float:
   return min(max(float(f"{value:.{_DIGITS}g}"), draw.low), draw.high)
+
+
+def _check_values(name: str, values: Sequence[Any]) -> None:
+  if isinstance(values, str) or not len(values):
+    raise InputError(f"{name}: got {values!r}; valid: a tuple of values")
 
 
 def _check_range(draw: Uniform | LogUniform, above: float) -> None:

@@ -132,42 +132,29 @@ def plan(
     _point(number, values, fields) for number, fields in enumerate(sweep.points)
   )
   _check_different(points)
+  members = [study.Member(x.name, sweep.config, x.fields) for x in points]
   runs = study.expand(
-    study.Study(
-      title=sweep.title,
-      source=sweep.config,
-      members=tuple(
-        study.Member(point.name, sweep.config, point.fields) for point in points
-      ),
-      sample=sweep.sample,
-    ),
+    study.Study(sweep.title, sweep.config, tuple(members), sweep.sample),
     folder=folder,
     seeds=seeds,
     sample=sample,
-    weights=pathlib.Path(),
+    weights=None,
     only=[point.name for point in points],
     overrides=overrides,
   )
-  checked = SweepPlan(
-    title=sweep.title,
-    config=sweep.config,
-    metric=points[0].config.eval.best_metric,
-    folder=folder,
-    points=points,
-    runs=tuple(runs),
+  _check_folders(points, runs)
+  metric = points[0].config.eval.best_metric
+  return SweepPlan(
+    sweep.title, sweep.config, metric, folder, points, tuple(runs)
   )
-  _check_folders(checked)
-  return checked
 
 
-def _check_folders(plan: SweepPlan) -> None:
-  """Refuses folders of other configs, since complete runs are not opened again.
-
-  Raises:
-    InputError: with the fields that differ.
-  """
-  configs = {point.name: point.config for point in plan.points}
-  for run in plan.runs:
+def _check_folders(
+  points: Sequence[SweepPoint], runs: Sequence[study.StudyRun]
+) -> None:
+  """Refuses folders of other configs; complete runs are not opened again."""
+  configs = {point.name: point.config for point in points}
+  for run in runs:
     if run.summary() is not None:
       workdir_lib.read_object(run.workdir / "config.json")
     if run.workdir.is_dir():
@@ -186,11 +173,7 @@ def _refuse_swept(what: str, name: str, swept: set[str]) -> None:
 def _point(
   number: int, values: dict[str, Any], fields: Mapping[str, Any]
 ) -> SweepPoint:
-  """Checks a point as far as possible without data and devices.
-
-  Raises:
-    InputError: naming the point.
-  """
+  """Checks a point as far as possible without data and devices."""
   values = copy.deepcopy(values)
   try:
     for name, value in fields.items():
@@ -228,11 +211,7 @@ def _name(fields: Mapping[str, Any]) -> str:
 
 
 def _check_different(points: Sequence[SweepPoint]) -> None:
-  """Refuses points that would run the same config twice.
-
-  Raises:
-    InputError: with the numbers of two such points.
-  """
+  """Refuses points that would run the same config twice."""
   known: dict[Any, int] = {}
   for number, point in enumerate(points):
     for key in (point.config, point.name):

@@ -12,7 +12,7 @@ from mn_jax.report.inspection import Inspections
 from mn_jax.studies import results as study_results
 from mn_jax.studies import study
 from tests import toy_transfer
-from tests.studies.test_study import STUDIES, config_of
+from tests.studies.test_study import STUDIES, config_of, expand
 
 # Two steps, of images that cost little to draw and to pack.
 SHORT = ("train.epochs=0.0", "train.steps=2")
@@ -23,15 +23,7 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
   """Trains these rows, gathers them and writes the page."""
   made = files.load(str(path), "get_study", study.Study)
-  runs = study.expand(
-    made,
-    folder=folder,
-    seeds=1,
-    sample=True,
-    weights=folder,
-    only=only,
-    overrides=SHORT,
-  )
+  runs = expand(made, folder=folder, seeds=1, only=only, overrides=SHORT)
   with jax.numpy_dtype_promotion("standard"):
     for each in runs:
       toy_transfer.run(config_of(each), each.workdir)

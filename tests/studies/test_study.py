@@ -31,16 +31,16 @@ TOY = Study(
 )
 
 
-def expand(**options) -> list[study.StudyRun]:
+def expand(made=TOY, **options) -> list[study.StudyRun]:
   values = {
     "folder": pathlib.Path("runs"),
     "seeds": 2,
     "sample": True,
     "weights": pathlib.Path("nowhere"),
-    "only": ["a", "b"],
+    "only": [member.name for member in made.members],
     **options,
   }
-  return study.expand(TOY, **values)
+  return study.expand(made, **values)
 
 
 def config_of(run: study.StudyRun):
@@ -82,15 +82,11 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
   for member in made.members:
     if member.weights:
       (tmp_path / manifest.get(member.weights).top.name).touch()
-  runs = study.expand(
-    made,
-    folder=tmp_path / "runs",
-    seeds=2,
-    sample=sample,
-    weights=tmp_path,
-    only=[member.name for member in made.members],
-  )
+  runs = expand(made, sample=sample, weights=tmp_path)
   assert len({run.workdir for run in runs}) == 2 * len(made.members)
+  text = path.read_text()
+  assert f"python -m mn_jax.tools.study configs/studies/{path.name}" in text
+  assert re.match(r'"""[A-Z].*[.]\n', text)
   settings = set()
   for run in runs:
     config = config_of(run)
@@ -103,21 +99,10 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
     assert len(settings) == len(runs)  # no two rows are the same
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_names_its_command(path):
-  text = path.read_text()
-  assert f"python -m mn_jax.tools.study configs/studies/{path.name}" in text
-  assert re.match(r'"""[A-Z].*[.]\n', text)
-
-
 def test_runs_are_ordered_by_seed():
   runs = expand()
-  assert [run.title() for run in runs] == [
-    "a seed 0",
-    "b seed 0",
-    "a seed 1",
-    "b seed 1",
-  ]
+  titles = [run.title() for run in runs]
+  assert titles == ["a seed 0", "b seed 0", "a seed 1", "b seed 1"]
   assert runs[3].workdir == pathlib.Path("runs/b/seed1")
   assert runs[0].arguments == (
     "--config=idc_v1",
@@ -126,6 +111,10 @@ def test_runs_are_ordered_by_seed():
     "data.name=idc_sample",
     "train.epochs=1.0",
   )
+  # Overrides come last, and members can be selected.
+  runs = expand(only=["a"], overrides=["train.epochs=3.0"])
+  assert {run.member.name for run in runs} == {"a"}
+  assert runs[0].arguments[-1] == "train.epochs=3.0"
 
 
 def test_seeds_are_grouped_into_few_programs(tmp_path):
@@ -134,12 +123,8 @@ def test_seeds_are_grouped_into_few_programs(tmp_path):
   row[2].workdir.mkdir()
   (row[2].workdir / "config.json").touch()
   jobs = study.group_replicas(row)
-  assert [job.title() for job in jobs] == [
-    "a seed 0",
-    "a seed 1",
-    "a seed 2",
-    "a seeds 3 to 5",
-  ]
+  titles = ["a seed 0", "a seed 1", "a seed 2", "a seeds 3 to 5"]
+  assert [job.title() for job in jobs] == titles
   assert [job.is_complete() for job in jobs] == [False, True, False, False]
   three = jobs[3]
   assert three.workdir == tmp_path / "a"
@@ -152,34 +137,23 @@ def test_seeds_are_grouped_into_few_programs(tmp_path):
   assert three.is_complete()
 
 
-def test_overrides_come_last_and_members_can_be_selected():
-  runs = expand(only=["a"], overrides=["train.epochs=3.0"])
-  assert {run.member.name for run in runs} == {"a"}
-  assert runs[0].arguments[-1] == "train.epochs=3.0"
-
-
-def test_a_sample_needs_no_weights():
+def test_samples_and_collecting_need_no_weights():
   config = config_of(expand()[1])
   assert (config.model.transfer, config.model.weights) == ("scratch", "")
-  with pytest.raises(
-    InputError, match=r"--weights: nowhere has no mobilenet_v"
-  ):
+  with pytest.raises(InputError, match="--weights: nowhere has no mobilenet_v"):
     expand(sample=False)
-
-
-def test_collecting_needs_no_weights():
   made = expand(sample=False, weights=None)
   assert [run.workdir for run in made] == [run.workdir for run in expand()]
   assert not any("model.weights" in str(run.arguments) for run in made)
 
 
-@pytest.mark.parametrize(
-  "name", ["mobilenet_v2_1.0_224.h5", "mobilenet_v2_1.0_224.safetensors"]
-)
-def test_weights_are_found_by_their_name(tmp_path, name):
-  (tmp_path / name).touch()
-  run = expand(sample=False, weights=tmp_path)[1]
-  assert f"model.weights={tmp_path / name}" in run.arguments
+def test_weights_are_found_by_their_name(tmp_path):
+  for suffix in ("h5", "safetensors"):
+    path = tmp_path / f"mobilenet_v2_1.0_224.{suffix}"
+    path.touch()
+    run = expand(sample=False, weights=tmp_path)[1]
+    assert f"model.weights={path}" in run.arguments
+    path.unlink()
 
 
 def test_mistakes_in_a_study_are_refused():
@@ -200,17 +174,8 @@ def test_mistakes_in_a_study_are_refused():
     assert "\n" not in str(caught.value)
 
 
-def test_resplit_changes_the_split_with_the_seed(tmp_path):
-  def split_seeds(made):
-    runs = study.expand(
-      made,
-      folder=tmp_path,
-      seeds=2,
-      sample=True,
-      weights=tmp_path,
-      only=["a"],
-    )
-    return [config_of(run).data.split_seed for run in runs]
-
-  assert split_seeds(TOY) == [0, 0]
-  assert split_seeds(dataclasses.replace(TOY, resplit=True)) == [0, 1]
+def test_resplit_changes_the_split_with_the_seed():
+  for resplit, seeds in ((False, [0, 0]), (True, [0, 1])):
+    made = dataclasses.replace(TOY, resplit=resplit)
+    runs = expand(made, only=["a"])
+    assert [config_of(run).data.split_seed for run in runs] == seeds

@@ -42,37 +42,28 @@ def plan(points=RATES, *, sample_fields=None, config="idc_v1:test", **options):
 def refused(*arguments, **options) -> str:
   with pytest.raises(InputError) as caught:
     plan(*arguments, **options)
-  message = str(caught.value)
-  assert "\n" not in message
-  return message
+  assert "\n" not in str(caught.value)
+  return str(caught.value)
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("sample", [True, False])
 def test_arguments_of_every_run_give_its_planned_config(path, sample):
-  made = plan_of(path, sample=sample)
+  made = sweep_plan.plan(
+    files.load(str(path), "get_sweep", sweep.Sweep),
+    folder=pathlib.Path("nowhere"),
+    seeds=2,
+    sample=sample,
+  )
   assert len({run.workdir for run in made.runs}) == 2 * len(made.points)
+  text = path.read_text()
+  assert f"python -m mn_jax.tools.sweep configs/sweeps/{path.name}" in text
+  assert re.match(r'"""[A-Z].*[.]\n', text)
   configs = {point.name: point.config for point in made.points}
   for run in made.runs:
     asked = test_study.config_of(run)
     assert asked.data.name.endswith("_sample") == sample
     assert asked == dataclasses.replace(configs[run.member.name], seed=run.seed)
-
-
-def plan_of(path, **options):
-  return sweep_plan.plan(
-    files.load(str(path), "get_sweep", sweep.Sweep),
-    folder=pathlib.Path("nowhere"),
-    seeds=2,
-    **options,
-  )
-
-
-@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_sweep_names_its_command(path):
-  text = path.read_text()
-  assert f"python -m mn_jax.tools.sweep configs/sweeps/{path.name}" in text
-  assert re.match(r'"""[A-Z].*[.]\n', text)
 
 
 def test_overrides_and_configs_reach_every_run():
@@ -118,9 +109,8 @@ def test_no_two_points_share_a_name():
     assert len(name) < 80
 
 
-@pytest.mark.parametrize(
-  ("points", "message"),
-  [
+def test_points_that_cannot_be_run_or_compared_are_refused():
+  for points, message in (
     (({"optim.learning_rat": 1.0},), "point 0: optim.learning_rat: unknown"),
     (({}, {"optim": 1.0}), "point 1: optim: got 1.0; valid: section."),
     (({"optim.name.x": 1},), "point 0: optim.name.x: got 1; valid: "),
@@ -135,15 +125,12 @@ def test_no_two_points_share_a_name():
     (({"data.split": "random"},), "points have data.split, and can only"),
     (({"eval.best_metric": "loss"},), "points have eval.best_metric"),
     (({"eval.part": "test"},), "points have eval.part"),
-  ],
-)
-def test_points_that_cannot_be_run_or_compared_are_refused(points, message):
-  assert message in refused(points)
+  ):
+    assert message in refused(points)
 
 
-@pytest.mark.parametrize(
-  ("options", "message"),
-  [
+def test_sweeps_that_cannot_be_run_are_refused():
+  for options, message in (
     ({"overrides": ["optim.learning_rate=1"]}, "override: got optim.learning"),
     ({"overrides": ["seed=1"]}, "override: got seed, which differs from run"),
     ({"overrides": ["eval.part=test"]}, "eval.part: got 'test', while valid"),
@@ -163,10 +150,8 @@ def test_points_that_cannot_be_run_or_compared_are_refused(points, message):
     ),
     ({"config": "none"}, "config: got 'none'; valid: the path of an"),
     ({"config": "idc_v1:none"}, "config argument: got 'none'; valid: "),
-  ],
-)
-def test_sweeps_that_cannot_be_run_are_refused(options, message):
-  assert message in refused(**options)
+  ):
+    assert message in refused(**options)
 
 
 def begin(run, saved: config.Config, *, complete: bool = False) -> None:
@@ -181,11 +166,8 @@ def begin(run, saved: config.Config, *, complete: bool = False) -> None:
 @pytest.mark.parametrize("complete", [True, False])
 def test_folders_of_another_config_are_refused(tmp_path, complete):
   made = plan(folder=tmp_path, seeds=2)
-  begin(
-    made.runs[-1],
-    dataclasses.replace(made.points[-1].config, seed=1),
-    complete=complete,
-  )
+  saved = dataclasses.replace(made.points[-1].config, seed=1)
+  begin(made.runs[-1], saved, complete=complete)
   before = sorted(tmp_path.rglob("*"))
   plan(folder=tmp_path, seeds=2)
   plan((*RATES, {"optim.learning_rate": 0.5}), folder=tmp_path, seeds=2)
