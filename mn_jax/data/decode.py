@@ -87,7 +87,11 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_and_crop(
-  image: np.ndarray, size: int, *, share: float, interpolation: str
+  image: np.ndarray,
+  size: int,
+  *,
+  share: float = 1.0,
+  interpolation: str = "bilinear",
 ) -> np.ndarray:
   """Resizes the short side and crops the middle, as is usual for ImageNet.
 
@@ -117,14 +121,9 @@ def resize_and_crop(
   return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
-def crop(image: np.ndarray, size: int) -> np.ndarray:
-  """Crops the middle square of u8[h, w, 3], resized to u8[size, size, 3]."""
-  return resize_and_crop(image, size, share=1.0, interpolation="bilinear")
-
-
 # What becomes of an image of another size, by `other_sizes`. An image that is
 # to be classified cannot be dropped.
-FITS = {"resize": resize, "crop": crop, "drop": resize}
+FITS = {"resize": resize, "crop": resize_and_crop, "drop": resize}
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -136,7 +136,7 @@ def _read_rows(
       continue
     if image.shape[:2] != (size, size):
       crops = options.other_sizes == "crop"
-      image = decode.crop(image, size) if crops else None
+      image = decode.resize_and_crop(image, size) if crops else None
     images.append(image)
   return images
 

@@ -22,28 +22,15 @@ from mn_jax.data.datasets.listing import PARTS
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
 
-KINDS = ("groups", "exact", "near")
+_KINDS = ("groups", "exact", "near")
 
 
-def check(
-  data: split_data.SplitData,
-  *,
-  max_distance: int,
-  min_correlation: float,
-  console: Console,
+def _find_leaks(
+  data: split_data.SplitData, args: argparse.Namespace, console: Console
 ) -> list[dict[str, Any]]:
-  """Compares each part with each other one.
+  """Returns for each two parts their names, and what they share by kind.
 
-  Args:
-    data: the split.
-    max_distance: largest Hamming distance of the 64-bit hashes of near
-      duplicates.
-    min_correlation: smallest correlation of their thumbnails.
-    console: shows progress.
-
-  Returns:
-    For each two parts, 'parts' with their names and for each of KINDS what they
-    share: 'groups' is a list of names, 'exact' and 'near' of pairs of names.
+  Of 'groups' that is a list of names, of 'exact' and 'near' of pairs of names.
   """
   fingerprints = {}
   for part in PARTS:
@@ -62,8 +49,8 @@ def check(
       similar = duplicates.similar_pairs(
         fingerprints[one],
         fingerprints[other],
-        max_distance=max_distance,
-        min_correlation=min_correlation,
+        max_distance=args.max_distance,
+        min_correlation=args.min_correlation,
         progress=progress,
       )
     equal = duplicates.equal_pairs(fingerprints[one], fingerprints[other])
@@ -121,13 +108,8 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
   console = Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = split_data.load(config.data, progress)
-  leaks = check(
-    data,
-    max_distance=args.max_distance,
-    min_correlation=args.min_correlation,
-    console=console,
-  )
-  leaking = any(pair[kind] for pair in leaks for kind in KINDS)
+  leaks = _find_leaks(data, args, console)
+  leaking = any(pair[kind] for pair in leaks for kind in _KINDS)
   if args.json:
     report = {
       "data": config.data.name,
@@ -164,14 +146,14 @@ def _show(
     [
       (
         " and ".join(pair["parts"]),
-        *(f"{len(pair[kind]):,}" for kind in KINDS),
+        *(f"{len(pair[kind]):,}" for kind in _KINDS),
       )
       for pair in leaks
     ],
   )
   if data.spec.group is None:
     console.line("Nothing is known of which images belong together.")
-  for pair, kind in itertools.product(leaks, KINDS):
+  for pair, kind in itertools.product(leaks, _KINDS):
     for leak in pair[kind][: args.shown]:
       shown = leak if kind == "groups" else " = ".join(leak)
       console.line(f"{' and '.join(pair['parts'])}, {kind}: {shown}")

@@ -37,22 +37,10 @@ _ARGUMENTS = {
 }
 
 
-def prepare(
+def _pack(
   console: Console, args: argparse.Namespace, root: pathlib.Path
 ) -> dict[str, Any]:
-  """Downloads and packs a data set, which training then opens by its name.
-
-  Args:
-    console: for progress.
-    args: the program's arguments, checked, image_size among them.
-    root: folder of downloads and packed images.
-
-  Returns:
-    The manifest.
-
-  Raises:
-    InputError: if it cannot be had.
-  """
+  """Downloads and packs a data set; returns the manifest."""
   options = packing.PackOptions(
     args.image_size, args.other_sizes, args.max_unreadable
   )
@@ -303,7 +291,7 @@ def _prepare(argv: Sequence[str] | None) -> None:
       other_sizes=args.other_sizes,
       max_unreadable=args.max_unreadable,
     )
-    facts = prepare(console, args, root)
+    facts = _pack(console, args, root)
   except InputError as error:
     field, colon, rest = str(error).partition(":")
     raise InputError(f"{_ARGUMENTS.get(field, field)}{colon}{rest}") from None

@@ -212,7 +212,9 @@ def test_images_are_prepared_as_in_training(finished):
   section = dataclasses.replace(opened.config.data, other_sizes="crop")
   config = dataclasses.replace(opened.config, data=section)
   cropping = dataclasses.replace(opened, config=config)
-  np.testing.assert_array_equal(cropping.prepare(image), decode.crop(image, 32))
+  np.testing.assert_array_equal(
+    cropping.prepare(image), decode.resize_and_crop(image, 32)
+  )
 
 
 def test_batch_statistics_use_images_spread_over_the_training_part(
