@@ -23,23 +23,17 @@ def count(**options):
   return roofline.count_work(LAYERS, params=50, batch=10, **options)
 
 
-def test_bytes_of_inference_by_hand():
+def test_work_by_hand():
   work = count(train=False, dtype="float32")
   read, written = 48 + 32 + 16, 32 + 64 + 2
   assert work.bytes == 4 * (read + written) + 4 * 50 / 10
   assert work.flops == 2 * MACS
-
-
-def test_bytes_of_training_by_hand():
   work = count(train=True, dtype="bfloat16")
   # The first convolution has no input gradient to read and write for.
   convolutions = 2 * (48 + 32) + 3 * (32 + 64) + 3 * (16 + 2)
   norms = 8 * (32 + 64)
   assert work.bytes == 2 * (convolutions + norms) + 4 * 10 * 50 / 10
   assert work.flops == 3 * 2 * MACS
-
-
-def test_seconds_of_arithmetic_and_of_memory():
   peaks = roofline.Peaks(flops_per_sec=100.0, bytes_per_sec=10.0)
   assert roofline.Work(flops=50.0, bytes=20.0).seconds(peaks) == (0.5, 2.0)
 

@@ -50,29 +50,18 @@ def test_gradients_and_statistics_are_summed():
   assert total.bytes == 4 * params + 2 * 4 * stats
   ((half,),) = (count(small_config(dtype="bfloat16"))[0].collectives,)
   assert half.bytes == 2 * params + 2 * 4 * stats
+  # Not the statistics of each device, and nothing on one GPU.
+  ((alone,),) = (count(small_config(norm_over="device"))[0].collectives,)
+  assert alone.count == 1
+  assert count(config, gpus=1)[0].collectives == ()
 
 
-def test_statistics_of_a_device_are_not_summed():
-  ((total,),) = (count(small_config(norm_over="device"))[0].collectives,)
-  assert total.count == 1
-
-
-def test_one_gpu_has_no_collectives():
-  assert count(small_config(), gpus=1)[0].collectives == ()
-
-
-def test_micro_batches_need_less_memory_and_more_collectives():
-  config = small_config()
-  parts = dataclasses.replace(
-    config, optim=dataclasses.replace(config.optim, accumulate=4)
-  )
-  (whole, memory), (several, less) = count(config), count(parts)
-  assert several.flops == whole.flops
-  assert less < memory
-  assert several.collectives[0].count == 1 + 4 * 2 * 17
-
-
-def test_memory_grows_with_the_batch():
+def test_memory_follows_the_batch_and_micro_batches():
   config = small_config()
   sizes = [count(config, batch)[1] for batch in (8, 16, 24)]
   assert sizes[2] - sizes[1] == sizes[1] - sizes[0] > 0
+  optim = dataclasses.replace(config.optim, accumulate=4)
+  several, memory = count(dataclasses.replace(config, optim=optim))
+  assert several.flops == count(config)[0].flops
+  assert memory < sizes[0]
+  assert several.collectives[0].count == 1 + 4 * 2 * 17

@@ -55,11 +55,6 @@ def test_operations_of_a_cpu_are_assigned_to_their_devices():
   assert share(found, num_devices=2, cpu=True) == pytest.approx((4 + 2) / 20)
 
 
-def test_a_single_device_has_no_collectives():
-  found = profile(__host_CPU=[[event("fusion.1", 0, 4, device_ordinal=0)]])
-  assert share(found, num_devices=1, cpu=True) == 0
-
-
 def test_each_accelerator_has_its_own_timelines():
   found = profile(
     __host_CPU=[[event("all-reduce.1", 0, 9, device_ordinal=0)]],
@@ -72,7 +67,9 @@ def test_each_accelerator_has_its_own_timelines():
   assert share(found, num_devices=2) == pytest.approx(3 / 20)
 
 
-def test_the_share_is_none_for_a_trace_without_devices():
-  found = profile(__host_CPU=[[event("all-reduce.1", 0, 9, device_ordinal=0)]])
-  assert share(found, num_devices=1) is None
+def test_shares_without_collectives_or_operations():
+  single = profile(__host_CPU=[[event("fusion.1", 0, 4, device_ordinal=0)]])
+  assert share(single, num_devices=1, cpu=True) == 0
+  # Not those of a CPU where the devices are others, and no events at all.
+  assert share(single, num_devices=1) is None
   assert share(profile(__host_CPU=[[]]), num_devices=1, cpu=True) is None
