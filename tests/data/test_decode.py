@@ -101,19 +101,14 @@ def test_crop_fills_the_square():
       assert (cropped == (10, 20, 30)).all()
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_crop_of_a_narrow_image_is_not_resized_as_a_whole(turned):
+def test_crop_of_a_narrow_image_is_not_resized_as_a_whole():
   # As a whole it would have 256 times 512 million pixels.
-  image = np.zeros((2, 4_000_000, 3), np.uint8)
-  image[:, 1_999_999:2_000_001] = 200
-  if turned:
-    image = image.swapaxes(0, 1)
-  made = decode.resize_and_crop(
-    image, 224, share=0.875, interpolation="bilinear"
-  )
-  assert (made[112, 112] == 200).all()
-  edge = made[112, 0] if not turned else made[0, 112]
-  assert (edge < 200).all()
+  wide = np.zeros((2, 4_000_000, 3), np.uint8)
+  wide[:, 1_999_999:2_000_001] = 200
+  for image in (wide, wide.swapaxes(0, 1)):
+    cropped = decode.resize_and_crop(image, 224, share=0.875)
+    assert (cropped[112, 112] == 200).all()
+    assert cropped.min() < 200
 
 
 def test_real_images_decode(shared_data):

@@ -84,6 +84,9 @@ def test_order_depends_on_seed_and_epoch_alone():
   ):
     np.testing.assert_array_equal(_ids(_train(**options)), expected)
   assert not np.array_equal(_ids(_train(seed=1, num_batches=24)), expected)
+  batches = _train(num_batches=24)
+  for k in (23, 0, 11, 12, 0):  # in any order
+    np.testing.assert_array_equal(batches.ids(k), expected[8 * k : 8 * k + 8])
 
 
 def test_order_never_changes():

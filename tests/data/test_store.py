@@ -66,6 +66,19 @@ def test_data_that_is_not_there_says_how_to_get_it(tmp_path):
     assert "\n" not in message
 
 
+def test_a_damaged_manifest_counts_as_none(tmp_path):
+  assert manifest.read("idc", tmp_path) is None
+  for text in (
+    "",
+    "[]",
+    "{}",
+    '{"schema": 2, "path": "", "fingerprint": ""}',
+    '{"schema": 1, "path": 3, "fingerprint": ""}',
+  ):
+    (tmp_path / "idc.json").write_text(text)
+    assert manifest.read("idc", tmp_path) is None
+
+
 def test_what_was_prepared_is_located_unless_there_is_a_path(tmp_path):
   root, data, chosen = (tmp_path / name for name in ("root", "data", "chosen"))
   data.mkdir()
