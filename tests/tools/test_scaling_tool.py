@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from mn_jax.commandline import scaling_arguments
 from mn_jax.perf.scaling import points
 from mn_jax.perf.scaling.measure import series as series_lib
 from mn_jax.perf.scaling.plan import plan
@@ -40,7 +39,7 @@ def test_measure_takes_its_flags_and_the_fields_of_a_config(asked, tmp_path):
     "--config.augment.quarter_turns=false",
     "--config.optim.decay_at=(0.1, 0.2)",
     "--config.seed=3",
-    "--devices=4,1-2",
+    "--devices=8,1-4,3",
     "--processes=1,2",
     "--scaling=strong",
     "--input=real,cached",
@@ -59,7 +58,7 @@ def test_measure_takes_its_flags_and_the_fields_of_a_config(asked, tmp_path):
   assert series == points.Series(
     scalings=("strong",),
     inputs=("real", "cached"),
-    devices=(1, 2, 4),
+    devices=(1, 2, 3, 4, 8),
     processes=(1, 2),
     batch_per_device=64,
     global_batch=8,
@@ -173,7 +172,3 @@ def test_damaged_folders_are_refused(capsys, tmp_path):
   (tmp_path / "plan.json").write_text(json.dumps({"rows": []}))
   assert scaling.main(["report", str(tmp_path)]) == 2
   assert "is damaged or no plan" in capsys.readouterr().err
-
-
-def test_counts_rise():
-  assert scaling_arguments.counts("8,1-4,3") == (1, 2, 3, 4, 8)
