@@ -31,8 +31,19 @@ def parser(name: str, *, description: str, example: str, seeds: int) -> Parser:
   return made
 
 
-def add_sample_and_index(parser: Parser) -> None:
-  """Adds `--sample` and `--index`."""
+def add_selection(parser: Parser, kind: str, folder: str) -> None:
+  """Adds the name of a study or sweep, `--sample` and `--index`.
+
+  Args:
+    parser: of the program.
+    kind: 'study' or 'sweep', the name of the argument.
+    folder: of `configs`, in which names are looked up.
+  """
+  parser.add_argument(
+    kind,
+    metavar="NAME",
+    help=f"{kind}: a name in configs/{folder}, or the path of a file",
+  )
   parser.flag(
     "--sample", "run in seconds on the embedded sample; numbers mean nothing"
   )

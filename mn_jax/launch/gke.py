@@ -46,11 +46,7 @@ def plan(job: Job) -> Launch:
 
 
 def _hosts(job: Job) -> int:
-  """Returns the number of machines of a TPU slice.
-
-  Raises:
-    InputError: if that is no topology, or its chips do not divide evenly.
-  """
+  """Returns the number of machines of a TPU slice."""
   if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", job.topology):
     raise InputError(
       f"--topology: got {job.topology!r}; valid: chips along each axis, as 4x4 "

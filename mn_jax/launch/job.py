@@ -99,11 +99,7 @@ class Job:
   )
 
   def __post_init__(self):
-    """Makes the name and checks every field.
-
-    Raises:
-      InputError: naming the flag.
-    """
+    """Makes the name and checks every field."""
     for option in dataclasses.fields(self):
       _check_text(option.name, getattr(self, option.name))
     if not self.name:
@@ -207,7 +203,6 @@ def require(job: Job, *names: str) -> None:
 
 
 def _flag(name: str) -> str:
-  """Returns the flag of a field."""
   return f"--{name.replace('_', '-')}"
 
 
@@ -218,11 +213,7 @@ def _name(workdir: str) -> str:
 
 
 def _check_text(name: str, value: object) -> None:
-  """Refuses text that does not fit one line, and required text that is missing.
-
-  Raises:
-    InputError: naming the flag.
-  """
+  """Refuses text of several lines, and required text that is missing."""
   if isinstance(value, tuple):
     for part in value:
       _check_text(name, part)
@@ -235,11 +226,7 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_env(env: tuple[tuple[str, str], ...]) -> None:
-  """Refuses names that no shell accepts, and those of secrets.
-
-  Raises:
-    InputError: naming the variable, never its value.
-  """
+  """Refuses names that no shell accepts, and those of secrets."""
   for variable, _ in env:
     if not _VARIABLE.fullmatch(variable):
       raise InputError(

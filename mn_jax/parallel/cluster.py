@@ -131,11 +131,7 @@ def free_port() -> int:
 
 
 def _count_scheduled() -> int:
-  """Returns how many processes a scheduler has started; 1 without a scheduler.
-
-  Raises:
-    InputError: if there may be several, and JAX cannot tell.
-  """
+  """Returns how many processes a scheduler has started; 1 without one."""
   # JAX has no public function that only detects a scheduler.
   from jax._src import clusters
 

@@ -71,11 +71,7 @@ def _parser() -> Parser:
 
 
 def _count_folds(console: Console, config: Config, folds: int) -> int:
-  """Returns the number of folds; reads the data for one per group.
-
-  Raises:
-    InputError: for a number out of range, or data without groups.
-  """
+  """Returns the number of folds; reads the data for one per group."""
   if folds < 0 or folds == 1:
     raise InputError(
       f"--folds: got {folds}; valid: 0 for one per group, or 2 on"

@@ -67,11 +67,7 @@ def _layer_features(
   layer: str,
   console: console_lib.Console,
 ) -> np.ndarray:
-  """Computes the features f32[n, channels] of images.
-
-  Raises:
-    InputError: if they are not finite.
-  """
+  """Computes the features f32[n, channels] of images."""
   with console.counting("computing features", "images") as progress:
     features = embedding.features(
       run.module,

@@ -33,23 +33,13 @@ _WORST = 10
 
 @dataclasses.dataclass(frozen=True)
 class _Result:
-  """Results of an evaluation.
-
-  Attributes:
-    assessed: predictions and metrics of the part.
-    intervals: by metric, all but the count; empty without `--intervals`.
-    groups: the least accurate first; empty without `--by-group`.
-    change: differences from training's evaluation step; None without
-      `--precision`.
-    recalibrated: number of training images from which BatchNorm's statistics
-      were recomputed; 0: they are the running ones.
-  """
+  """Results of an evaluation."""
 
   assessed: assessment.Assessment
-  intervals: dict[str, bootstrap.Interval]
-  groups: list[classification.GroupAccuracy]
-  change: assessment.Change | None
-  recalibrated: int
+  intervals: dict[str, bootstrap.Interval]  # empty without --intervals
+  groups: list[classification.GroupAccuracy]  # empty without --by-group
+  change: assessment.Change | None  # None without --precision
+  recalibrated: int  # training images behind the statistics of BatchNorm
 
 
 def _parser() -> Parser:
@@ -118,11 +108,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
 
 
 def _check(args: argparse.Namespace, name: str) -> None:
-  """Refuses what the data set has no answer to.
-
-  Raises:
-    InputError: naming the option.
-  """
+  """Refuses what the data set has no answer to."""
   spec = registry.get(name)
   if args.threshold_from_val and spec.positive is None:
     raise InputError(
@@ -141,11 +127,7 @@ def _measure(
   run: reopen.SavedRun,
   data: split_data.SplitData,
 ) -> _Result:
-  """Evaluates the run as the arguments say.
-
-  Raises:
-    InputError: for a network or a part with which that cannot be done.
-  """
+  """Evaluates the run as the arguments say."""
   recalibrated = 0
   if args.recalibrate is not None:
     run, recalibrated = run.with_batch_statistics(data, args.recalibrate)

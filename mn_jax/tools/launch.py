@@ -38,24 +38,15 @@ _SHARED = ("cache_dir", "grace", "restarts", "python")
 
 @dataclasses.dataclass(frozen=True)
 class _Engine:
-  """An engine and its options.
-
-  Attributes:
-    description: one line.
-    example: arguments of an example.
-    options: fields of a job, besides those that all engines have.
-    help: of options that need other words here.
-    defaults: of fields, where those of a job do not fit.
-    plan: makes its file; None for this machine.
-    flags: of options that have another name here.
-  """
+  """An engine and its options."""
 
   description: str
-  example: str
-  options: tuple[str, ...]
-  help: dict[str, str]
-  defaults: dict[str, Any]
-  plan: _Plan | None = None
+  example: str  # arguments
+  options: tuple[str, ...]  # fields of a job, besides those that all have
+  help: dict[str, str]  # of options that need other words here
+  defaults: dict[str, Any]  # of fields, where those of a job do not fit
+  plan: _Plan | None = None  # makes its file; None for this machine
+  # Of options that have another name here.
   flags: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
@@ -204,11 +195,7 @@ def _add_arguments(parser: Parser, engine: _Engine) -> None:
 
 
 def _job(args: argparse.Namespace) -> Job:
-  """Returns the job that the arguments describe.
-
-  Raises:
-    InputError: for a value that no engine can use.
-  """
+  """Returns the job that the arguments describe."""
   engine = _ENGINES[args.engine]
   fields = dict(engine.defaults)
   for option in (*engine.options, *_SHARED, "name"):

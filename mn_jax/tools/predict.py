@@ -129,11 +129,7 @@ def _parser() -> Parser:
 
 
 def _load(args: argparse.Namespace) -> predictor.Predictor:
-  """Returns the network that the arguments name, ready to predict.
-
-  Raises:
-    InputError: if they name none or two, or it cannot be loaded.
-  """
+  """Returns the network that the arguments name, ready to predict."""
   of_weights = {
     f"--{name}": getattr(args, name)
     for name in ("model", "weights", "width", "minimalistic")

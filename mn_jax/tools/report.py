@@ -65,11 +65,7 @@ def _parser() -> Parser:
 
 
 def _folder(given: str) -> pathlib.Path:
-  """Returns the folder of a run or a study.
-
-  Raises:
-    InputError: if it has no results.
-  """
+  """Returns the folder of a run or a study."""
   path = pathlib.Path(given).expanduser()
   if path.suffix == ".py":
     path = pathlib.Path("runs") / path.stem
@@ -108,11 +104,7 @@ def _inspect(
 
 
 def _reproduce(path: pathlib.Path, console: Console) -> None:
-  """Writes the page of all papers.
-
-  Raises:
-    InputError: if it cannot be written, or this is not the project's folder.
-  """
+  """Writes the page of all papers."""
   document = reproduction.build(
     reproduction.read(), pathlib.Path("docs/results")
   )

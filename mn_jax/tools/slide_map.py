@@ -54,11 +54,7 @@ def _parser() -> Parser:
 
 
 def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
-  """Returns the rows i64[n] of a group's patches that have a class.
-
-  Raises:
-    InputError: if the data set has no slides, or no such group.
-  """
+  """Returns the rows i64[n] of a group's patches that have a class."""
   if not data.spec.slides:
     names = [name for name, spec in registry.DATASETS.items() if spec.slides]
     raise InputError(
@@ -78,11 +74,7 @@ def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
 
 
 def _class(data: split_data.SplitData, name: str | None) -> int:
-  """Returns the index of the class whose probability is drawn.
-
-  Raises:
-    InputError: if there is none of that name, or none is named or positive.
-  """
+  """Returns the index of the class whose probability is drawn."""
   if name is None and data.spec.positive is not None:
     return data.spec.positive
   if name not in data.classes:

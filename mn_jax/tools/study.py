@@ -32,12 +32,7 @@ def _parser() -> Parser:
     example="idc --seeds=3",
     seeds=3,
   )
-  parser.add_argument(
-    "study",
-    metavar="NAME",
-    help="study: a name in configs/studies, or the path of a file",
-  )
-  study_arguments.add_sample_and_index(parser)
+  study_arguments.add_selection(parser, "study", "studies")
   parser.option(
     "--only",
     "NAMES",
@@ -61,11 +56,7 @@ def _parser() -> Parser:
 def _expand(
   args: argparse.Namespace,
 ) -> tuple[study.Study, list[study.StudyRun]]:
-  """Returns the study and the runs that the arguments select.
-
-  Raises:
-    InputError: for a wrong argument.
-  """
+  """Returns the study and the runs that the arguments select."""
   selected = files.load(args.study, "get_study", study.Study)
   only = [name for name in args.only.split(",") if name]
   names = [member.name for member in selected.members]

@@ -162,11 +162,7 @@ def _parser() -> Parser:
 
 
 def _describe(args: argparse.Namespace) -> registry.Network:
-  """Returns the network that the arguments describe.
-
-  Raises:
-    InputError: if there is no such network.
-  """
+  """Returns the network that the arguments describe."""
   network = registry.describe(
     args.model,
     num_classes=args.classes,

@@ -28,12 +28,7 @@ def _parser() -> Parser:
     example="idc_v2_learning_rate --seeds=3",
     seeds=1,
   )
-  parser.add_argument(
-    "sweep",
-    metavar="NAME",
-    help="sweep: a name in configs/sweeps, or the path of a file",
-  )
-  study_arguments.add_sample_and_index(parser)
+  study_arguments.add_selection(parser, "sweep", "sweeps")
   parser.option(
     "--config",
     "NAME[:ARG]",
@@ -45,11 +40,7 @@ def _parser() -> Parser:
 
 
 def _plan(args: argparse.Namespace) -> sweep_plan.SweepPlan:
-  """Returns the runs that the arguments select.
-
-  Raises:
-    InputError: for a wrong argument or a mistake in the sweep.
-  """
+  """Returns the runs that the arguments select."""
   selected = files.load(args.sweep, "get_sweep", sweep.Sweep)
   if args.config:
     selected = dataclasses.replace(selected, config=args.config)
