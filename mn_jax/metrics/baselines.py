@@ -103,7 +103,6 @@ def _in_blocks(
 
 
 def _mean_colours(images: np.ndarray) -> np.ndarray:
-  """f64[n, 3] in [0, 1]."""
   pixels = images.shape[1] * images.shape[2]
   return images.sum(axis=(1, 2), dtype=np.int64) / (255 * pixels)
 

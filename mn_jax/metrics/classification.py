@@ -195,34 +195,22 @@ def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
   return metrics | {"support": matrix.sum(axis=1).astype(np.float64)}
 
 
-@dataclasses.dataclass(frozen=True)
-class GroupAccuracy:
-  """Accuracy on the images of one group, such as a patient or a slide.
-
-  Attributes:
-    name: of the group.
-    images: number of its images.
-    accuracy: share of them that are classified correctly; NaN if any logit of
-      the predictions is not finite.
-  """
-
-  name: str
-  images: int
-  accuracy: float
-
-
 def accuracy_by_group(
   predictions: Predictions,
   groups: np.ndarray,
   *,
   predicted: np.ndarray | None = None,
-) -> list[GroupAccuracy]:
+) -> list[tuple[str, int, float]]:
   """Returns the accuracy of every group, the worst and largest first.
 
   Args:
     predictions: of all n images.
     groups: str[n], groups of the images.
     predicted: i[n], predicted classes; None: those of the highest logits.
+
+  Returns:
+    (name, number of images, share that is right) of each; the share is NaN if
+    any logit is not finite.
 
   Raises:
     InputError: if there are no images, or not a group for each.
@@ -237,7 +225,7 @@ def accuracy_by_group(
   shares = np.bincount(codes, hits) / counts
   names = np.unique(groups)
   return [
-    GroupAccuracy(str(names[code]), int(counts[code]), float(shares[code]))
+    (str(names[code]), int(counts[code]), float(shares[code]))
     for code in np.lexsort((-counts, shares))
   ]
 

@@ -181,8 +181,7 @@ def _worst_groups(
   if test.groups is None:
     return None
   groups = classification.accuracy_by_group(test.predictions, test.groups)
-  large = [group for group in groups if group.images >= _LEAST_IMAGES]
-  return [dataclasses.astuple(group) for group in large[:_WORST_GROUPS]]
+  return [x for x in groups if x[1] >= _LEAST_IMAGES][:_WORST_GROUPS]
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:

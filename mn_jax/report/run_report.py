@@ -24,13 +24,9 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
   if not analysis.refused:
     metrics = [x for x in analysis.intervals if x != "majority_rate"][:6]
     values = (number(analysis.intervals[name].value) for name in metrics)
+    below = baseline_rows(inspections.baselines, [analysis], metrics)
     rows = [(summary["model"], *values)]
-    rows += [
-      (name, *cells)
-      for name, _, cells in baseline_rows(
-        inspections.baselines, [analysis], metrics
-      )
-    ]
+    rows += [(name, *cells) for name, _, cells in below]
     tables["Test"] = Table(("", *map(metric_name, metrics)), rows)
   return Document(
     title=f"{summary['experiment']}, seed {summary['seed']}",
@@ -101,10 +97,8 @@ def baseline_rows(
     analyses: runs whose splits are shown.
     metrics: to show.
   """
-  split_of_digest = {
-    analysis.summary["split_sha256"]: analysis.summary["split"]
-    for analysis in analyses
-  }
+  summaries = [analysis.summary for analysis in analyses]
+  split_of_digest = {s["split_sha256"]: s["split"] for s in summaries}
   return [
     (name, split, [number(values.get(metric)) for metric in metrics])
     for digest, split in split_of_digest.items()
@@ -216,13 +210,15 @@ def _class_table(analysis: RunAnalysis) -> list[Table]:
   if len(analysis.test.classes) < 3:
     return []
   names = ("precision", "recall", "f1", "auroc")
+  columns = [analysis.per_class[name] for name in names]
   rows = [
-    (
-      label,
-      f"{analysis.per_class['support'][i]:,.0f}",
-      *(number(analysis.per_class[name][i]) for name in names),
+    (label, f"{support:,.0f}", *map(number, values))
+    for label, support, *values in zip(
+      analysis.test.classes,
+      analysis.per_class["support"],
+      *columns,
+      strict=True,
     )
-    for i, label in enumerate(analysis.test.classes)
   ]
   return [Table(("class", "images", *map(metric_name, names)), rows)]
 
@@ -243,13 +239,10 @@ def _curves_figure(
 ) -> Figure:
   runs = []
   for analysis in seeds:
-    summary = analysis.summary
-    steps_per_epoch = summary["steps"] / max(summary["epochs"], 1e-9)
+    steps, epochs = analysis.summary["steps"], analysis.summary["epochs"]
+    scale = steps / max(epochs, 1e-9)
     runs.append(
-      {
-        name: [(step / steps_per_epoch, value) for step, value in curve]
-        for name, curve in analysis.curves.items()
-      }
+      {k: [(x / scale, y) for x, y in c] for k, c in analysis.curves.items()}
     )
   names = ["loss", "accuracy"]
   if any("val/balanced_accuracy" in run for run in runs):

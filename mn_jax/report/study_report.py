@@ -1,9 +1,12 @@
 """The report of a study: its claims, tables, and a section for each member."""
 
+import json
 import pathlib
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures
 from mn_jax.observe.formatting import (
@@ -15,7 +18,7 @@ from mn_jax.observe.formatting import (
   metric_name,
   number,
 )
-from mn_jax.report import commands, run_analysis, run_report
+from mn_jax.report import run_analysis, run_report
 from mn_jax.report.document import Document, Figure
 from mn_jax.report.inspection import Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -23,6 +26,8 @@ from mn_jax.report.tables import Table
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import results as study_results
 
+# Paths of one computer mean nothing on another.
+_PATHS = ("data.path", "data.cache_dir")
 # How a page marks a verdict.
 _SIGNS = {
   study_results.HOLDS: "yes",
@@ -78,7 +83,7 @@ def build(
       member["name"].replace(".", "_"),
       runs,
       inspections.of(runs[0]),
-      commands.repeat_run(member["config"], runs[0].path),
+      _repeat_run(member["config"], runs[0].path),
     )
     for member in results["members"]
     if (runs := analyses[member["name"]])
@@ -258,3 +263,34 @@ def _wanted(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _p_value(p: float | None) -> str:
   return "< 0.001" if p is not None and p < 0.001 else number(p)
+
+
+def _repeat_run(config: str, folder: pathlib.Path) -> str:
+  """Returns the command that repeats a run; '' if its config is not there."""
+  try:
+    defaults = files.read_config(config).to_dict()
+  except InputError:
+    return ""
+  saved = workdir_lib.read_object(folder / "config.json")
+  values, defaults = _flat(saved["config"]), _flat(workdir_lib.plain(defaults))
+  arguments = ["python", "-m", "mn_jax.main", f"--config={config}"]
+  for name, value in values.items():
+    if name in _PATHS or value == defaults.get(name, value):
+      continue
+    if isinstance(value, list):  # of a tuple
+      value = json.dumps(value)
+    elif name == "model.weights":
+      value = pathlib.Path(value).name
+    arguments.append(f"{name}={value}")
+  return shlex.join(arguments)
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+  """Returns {'section.field': value}."""
+  flat = {}
+  for name, value in values.items():
+    if isinstance(value, dict):
+      flat |= {f"{name}.{key}": each for key, each in value.items()}
+    else:
+      flat[name] = value
+  return flat

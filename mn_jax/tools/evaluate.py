@@ -37,7 +37,7 @@ class _Result:
 
   assessed: assessment.Assessment
   intervals: dict[str, bootstrap.Interval]  # empty without --intervals
-  groups: list[classification.GroupAccuracy]  # empty without --by-group
+  groups: list[tuple[str, int, float]]  # empty without --by-group
   change: assessment.Change | None  # None without --precision
   recalibrated: int  # training images behind the statistics of BatchNorm
 
@@ -202,9 +202,9 @@ def _as_json(
   if args.by_group:
     values["groups"] = [
       formatting.jsonable(
-        {"group": x.name, "images": x.images, "accuracy": x.accuracy}
+        {"group": group, "images": images, "accuracy": accuracy}
       )
-      for x in result.groups
+      for group, images, accuracy in result.groups
     ]
   return values
 
@@ -243,8 +243,8 @@ def _show(
       f"Least accurate of {len(result.groups)} {kind}s",
       (kind, "images", "accuracy"),
       [
-        (x.name, f"{x.images:,}", formatting.number(x.accuracy))
-        for x in result.groups[:_WORST]
+        (group, f"{images:,}", formatting.number(accuracy))
+        for group, images, accuracy in result.groups[:_WORST]
       ],
     )
   if any(map(math.isnan, result.assessed.metrics.values())):

@@ -7,7 +7,6 @@ import pytest
 import sklearn.metrics
 
 from mn_jax.metrics import calibration, classification
-from mn_jax.metrics.classification import GroupAccuracy
 from tests.metrics import toy_predictions as toy
 
 
@@ -241,25 +240,25 @@ def test_the_worst_and_largest_groups_come_first():
   groups = np.where(np.arange(8) == 5, "b", GROUPS)
   predictions = toy.binary(LABELS, SCORES)
   assert classification.accuracy_by_group(predictions, groups) == [
-    GroupAccuracy("a", 2, 0.0),
-    GroupAccuracy("b", 3, 1 / 3),
-    GroupAccuracy("c", 2, 1.0),
-    GroupAccuracy("d", 1, 1.0),
+    ("a", 2, 0.0),
+    ("b", 3, 1 / 3),
+    ("c", 2, 1.0),
+    ("d", 1, 1.0),
   ]
   accuracies = classification.accuracy_by_group(
     predictions, GROUPS, predicted=np.array(LABELS)
   )
-  assert [group.accuracy for group in accuracies] == [1.0] * 4
+  assert [share for _, _, share in accuracies] == [1.0] * 4
   predictions = toy.of(LABELS, np.full((8, 2), np.nan))
   accuracies = classification.accuracy_by_group(predictions, GROUPS)
-  assert np.isnan([group.accuracy for group in accuracies]).all()
+  assert np.isnan([share for _, _, share in accuracies]).all()
 
 
 def test_group_accuracies_add_up_to_the_accuracy():
   predictions = toy.random(200, 3)
   groups = np.random.default_rng(0).integers(0, 9, 200).astype(str)
   accuracies = classification.accuracy_by_group(predictions, groups)
-  hits = sum(group.images * group.accuracy for group in accuracies)
+  hits = sum(images * share for _, images, share in accuracies)
   right = predictions.logits.argmax(axis=1) == predictions.labels
   assert hits == pytest.approx(right.sum())
-  assert sum(group.images for group in accuracies) == 200
+  assert sum(images for _, images, _ in accuracies) == 200

@@ -67,13 +67,8 @@ def test_heat_maps_are_strong_where_the_map_is():
   assert yellow[40:190, 280:430].min() > 100
   assert yellow[280:430].max() < 20
   assert yellow[:, 40:190].max() < 20
-
-
-def test_heat_maps_of_nothing_show_the_image():
-  image = np.full((1, 8, 8, 3), 128, np.uint8)
-  found = inspection_figures.heat_maps(
-    image, {"gradient": np.zeros((1, 8, 8), np.float32)}, ["title"]
-  )
+  # A map of nothing shows the image.
+  found = inspection_figures.heat_maps(image, {"gradient": 0 * maps}, ["title"])
   grey = np.ptp(found[-400:, -400:].astype(int), axis=2)
   assert grey.max() == 0
 
