@@ -49,7 +49,7 @@ _FREE = {
 }
 _FREE_CALLS = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')
 _SLICES = {"dynamic-slice", "slice"}
-_UPDATES = {"dynamic-update-slice"}
+_UPDATE = "dynamic-update-slice"
 # Opcodes that run other computations, and cost nothing themselves. Fusions have
 # an estimate.
 _CONTROL_FLOW = {"call", "conditional", "while"}
@@ -78,27 +78,19 @@ _Shapes = Mapping[str, str]
 
 def cycles(program: hlo.Program) -> int:
   """Cycles that the TPU compiler expects of one run; 0 for other compilers."""
-
-  def cost_of(instruction: hlo.Instruction, _: _Shapes) -> int:
-    estimate = _ESTIMATE.search(instruction.attributes)
-    return int(estimate[1]) if estimate else 0
-
-  return _sum(program, program.entry, cost_of, _CONTROL_FLOW)
+  return _sum(program, program.entry, _estimated_cycles, _CONTROL_FLOW)
 
 
 def memory_traffic(program: hlo.Program) -> int:
   """Bytes that one run moves to and from the chip's main memory."""
-
-  def cost_of(instruction: hlo.Instruction, shapes: _Shapes) -> int:
-    return _bytes_moved(program, instruction, shapes)
-
-  return _sum(program, program.entry, cost_of, _CONTROL_FLOW | {"async-start"})
+  asynchronous = {*_CONTROL_FLOW, "async-start"}
+  return _sum(program, program.entry, _bytes_moved, asynchronous)
 
 
 def _sum(
   program: hlo.Program,
   name: str,
-  cost_of: Callable[[hlo.Instruction, _Shapes], int],
+  cost_of: Callable[[hlo.Program, hlo.Instruction, _Shapes], int],
   control_flow: Collection[str],
 ) -> int:
   """Sums a cost over a computation; loops count every iteration.
@@ -110,16 +102,20 @@ def _sum(
   total = 0
   for instruction in instructions:
     if instruction.opcode in control_flow:
-      total += max(
-        (
-          trips * _sum(program, called, cost_of, control_flow)
-          for called, trips in program.called(instruction)
-        ),
-        default=0,
-      )
+      called = program.called(instruction)
+      sums = [n * _sum(program, c, cost_of, control_flow) for c, n in called]
+      total += max(sums, default=0)
     else:
-      total += cost_of(instruction, shapes)
+      total += cost_of(program, instruction, shapes)
   return total
+
+
+def _estimated_cycles(
+  program: hlo.Program, instruction: hlo.Instruction, shapes: _Shapes
+) -> int:
+  del program, shapes
+  estimate = _ESTIMATE.search(instruction.attributes)
+  return int(estimate[1]) if estimate else 0
 
 
 def _bytes_moved(
@@ -143,7 +139,7 @@ def _bytes_moved(
   operands = [shapes.get(name, "") for name in instruction.operand_names()]
   if opcode in _SLICES:
     return _size(shape) + _part(shape, within=operands[0])
-  if opcode in _UPDATES:
+  if opcode == _UPDATE:
     return _size(operands[1]) + _part(operands[1], within=shape)
   if opcode == "fusion":
     return _bytes_of_fusion(program, instruction, operands)
@@ -171,10 +167,10 @@ def _bytes_of_fusion(
     readers = users[parameter.name]
     if _all_first_operand(_SLICES, parameter, readers):
       moved += sum(_part(r.shape, within=operands[number]) for r in readers)
-    elif not _all_first_operand(_UPDATES, parameter, readers):
+    elif not _all_first_operand({_UPDATE}, parameter, readers):
       moved += _size(operands[number])
   root = next((i for i in body if i.root), None)
-  if root is not None and root.opcode in _UPDATES:
+  if root is not None and root.opcode == _UPDATE:
     update = shapes.get(root.operand_names()[1], "")
     return moved + _part(update, within=fusion.shape)
   return moved + _size(fusion.shape)
@@ -264,9 +260,9 @@ def _walk(
       group = _group_size(instruction.attributes, num_devices)
       size = _collective_bytes(instruction, kind, group)
       yield Collective(kind, size, group, hidden, times)
-      continue
-    for called, trips in program.called(instruction):
-      yield from _walk(program, called, times * trips, hidden, num_devices)
+    else:
+      for called, trips in program.called(instruction):
+        yield from _walk(program, called, times * trips, hidden, num_devices)
 
 
 def _is_overlapped(instructions: list[hlo.Instruction], start: int) -> bool:

@@ -148,6 +148,12 @@ def _build(results: Results, prices: tables.Prices, command: str) -> Document:
     )
   kinds = dict.fromkeys((r["label"], r["on"]) for r in results.measured)
   labels = dict.fromkeys(row["label"] for row in results.predicted)
+  notes = (
+    (results.measured, _INPUTS),
+    (any(row["on"] == "cpu" for row in results.measured), _CPU),
+    (not results.measured, f"Measurements: {tables.NOT_MEASURED}."),
+    (not results.predicted, "Predictions: not planned."),
+  )
   return Document(
     title="Scaling",
     intro=_INTRO,
@@ -157,7 +163,7 @@ def _build(results: Results, prices: tables.Prices, command: str) -> Document:
       *(_predicted_section(results, label, prices) for label in labels),
     ],
     protocol=_protocol(results, command),
-    notes=_notes(results),
+    notes=[note for holds, note in notes if holds],
   )
 
 
@@ -188,26 +194,11 @@ def _ends(all_rows: Iterable[Row]) -> list[Row]:
     if row["images_per_sec"] is not None:
       members.setdefault(rows.series(row), []).append(row)
   ends = []
-  for first, *others in members.values():
-    ends.append(first)
-    last = max(
-      (first, *others), key=lambda r: (r["devices"], -r.get("processes", 1))
-    )
-    ends += [last] if last is not first else []
+  for group in members.values():
+    # The most devices in the fewest processes.
+    last = max(group, key=lambda r: (r["devices"], -r.get("processes", 1)))
+    ends += [group[0]] if last is group[0] else [group[0], last]
   return ends
-
-
-def _notes(results: Results) -> list[str]:
-  notes = []
-  if results.measured:
-    notes.append(_INPUTS)
-  if any(row["on"] == "cpu" for row in results.measured):
-    notes.append(_CPU)
-  if not results.measured:
-    notes.append(f"Measurements: {tables.NOT_MEASURED}.")
-  if not results.predicted:
-    notes.append("Predictions: not planned.")
-  return notes
 
 
 def _measured_section(results: Results, label: str, kind: str) -> Section:
