@@ -84,32 +84,15 @@ def start(
   logs.mkdir(parents=True, exist_ok=True)
   children = []
   for i, line in enumerate(lines):
+    env = os.environ | (environments[i] if environments else {})
     with (
       (logs / f"{i}.out").open("w") as out,
       (logs / f"{i}.err").open("w") as err,
     ):
-      environment = environments[i] if environments else {}
       children.append(
-        subprocess.Popen(
-          line,
-          cwd=ROOT,
-          stdout=out,
-          stderr=err,
-          env={**os.environ, **environment},
-        )
+        subprocess.Popen(line, cwd=ROOT, stdout=out, stderr=err, env=env)
       )
   return Several(children, logs)
-
-
-def flags(count: int, index: int, port: int) -> list[str]:
-  """What tells a process of the others; nothing where there are none."""
-  if count == 1:
-    return []
-  return [
-    f"--coordinator=127.0.0.1:{port}",
-    f"--num-processes={count}",
-    f"--process-id={index}",
-  ]
 
 
 def train(
@@ -119,25 +102,17 @@ def train(
   only: dict[int, Sequence[str]] | None = None,
   program: Sequence[str] = ("-m", "mn_jax.main"),
 ) -> Several:
-  """Starts the processes of a run.
-
-  Args:
-    workdir: of the run.
-    count: of processes.
-    arguments: of all of them.
-    only: further arguments of some.
-    program: what the interpreter runs.
-  """
+  """Starts the processes of a run; `only` has further arguments of some."""
   port = cluster.free_port()
+  line = [sys.executable, *program, *RUN, f"--workdir={workdir}"]
+  if count > 1:
+    line += [f"--coordinator=127.0.0.1:{port}", f"--num-processes={count}"]
   return start(
     workdir.with_name(f"{workdir.name}_logs"),
     [
       [
-        sys.executable,
-        *program,
-        *RUN,
-        f"--workdir={workdir}",
-        *flags(count, i, port),
+        *line,
+        *([f"--process-id={i}"] if count > 1 else []),
         *arguments,
         *(only or {}).get(i, ()),
       ]

@@ -33,11 +33,8 @@ def _normalized(name: str) -> str:
 
 
 def _pins() -> dict[str, str]:
-  pins = {}
-  for entry in _entries():
-    name, pin = re.match(r"([\w.-]+)==([^\s;]+)", entry).groups()
-    pins[_normalized(name)] = pin
-  return pins
+  pairs = (re.match(r"([\w.-]+)==([^\s;]+)", entry) for entry in _entries())
+  return {_normalized(pair[1]): pair[2] for pair in pairs}
 
 
 def _declared() -> list[requirements.Requirement]:
@@ -76,13 +73,10 @@ def test_lock_says_nothing_of_where_it_was_made():
     assert found == []
 
 
-def test_declared_dependency_is_pinned_at_a_version_that_fits():
+def test_versions_are_valid_and_pins_fit_the_dependencies():
   for requirement in _declared():
     pin = _pins()[_normalized(requirement.name)]
     assert requirement.specifier.contains(pin, prereleases=True)
-
-
-def test_version_is_the_packages_and_valid():
   attribute = PYPROJECT["tool"]["setuptools"]["dynamic"]["version"]["attr"]
   assert attribute == "mn_jax.__version__"
   assert str(versions.Version(mn_jax.__version__)) == mn_jax.__version__
@@ -95,57 +89,39 @@ def test_makefile_has_the_commands_and_one_set_up():
     assert rules[target].split() == ["$(STAMP)"]
   phony = re.search(r"^\.PHONY:(.*)$", text, re.MULTILINE)[1].split()
   assert set(rules) <= set(phony)
-
-
-def test_makefile_and_project_accept_the_same_oldest_python():
-  text = (ROOT / "Makefile").read_text()
   assert PYPROJECT["project"]["requires-python"] == ">=3.12"
   assert "(3, 12) <= v" in text
   assert (ROOT / ".python-version").read_text().strip() == "3.12"
 
 
-def test_ci_script_is_executable_bash_that_stops_at_the_first_failure():
+def test_ci_script_is_executable_and_the_licence_complete():
   script = ROOT / ".ci" / "run"
   assert os.access(script, os.X_OK)
   text = script.read_text()
   assert text.startswith("#!/usr/bin/env bash\n")
   assert "\nset -euo pipefail\n" in text
   subprocess.run(["bash", "-n", script], check=True)
-
-
-def test_licence_is_the_whole_apache_2():
-  text = (ROOT / "LICENSE").read_text()
+  licence = (ROOT / "LICENSE").read_text()
   assert PYPROJECT["project"]["license"] == "Apache-2.0"
-  assert "Version 2.0, January 2004" in text
-  assert "END OF TERMS AND CONDITIONS" in text
+  assert "Version 2.0, January 2004" in licence
+  assert "END OF TERMS AND CONDITIONS" in licence
 
 
-def _artefacts() -> list[dict]:
-  path = ROOT / "third_party" / "manifest.json"
-  return json.loads(path.read_text())["artefacts"]
-
-
-def test_artefact_is_described():
-  for artefact in _artefacts():
-    required = {
-      "name",
-      "title",
-      "kind",
-      "version",
-      "origin",
-      "handle",
-      "upstream",
-      "licence",
-      "licence_note",
-      "sha256",
-      "sha256_reason",
-      "contents",
-      "stored",
-      "citations",
+def test_artefacts_are_described_and_pinned():
+  manifest = ROOT / "third_party" / "manifest.json"
+  artefacts = json.loads(manifest.read_text())["artefacts"]
+  page = (ROOT / "third_party" / "README.md").read_text()
+  names = [artefact["name"] for artefact in artefacts]
+  assert len(set(names)) == len(names)
+  for artefact in artefacts:
+    assert set(artefact) == {
+      *("name", "title", "kind", "version", "origin", "handle", "upstream"),
+      *("licence", "licence_note", "sha256", "sha256_reason", "contents"),
+      *("stored", "citations"),
     }
-    assert set(artefact) == required
     for field in ("name", "title", "kind", "version", "contents", "stored"):
       assert artefact[field], field
+    assert f"`{artefact['name']}`" in page
     assert re.match(r"https?://", artefact["origin"])
     assert artefact["licence"] or artefact["licence_note"]
     if artefact["sha256"] is None:
@@ -153,17 +129,7 @@ def test_artefact_is_described():
     else:
       assert re.fullmatch(r"[0-9a-f]{64}", artefact["sha256"])
     assert all("doi:" in citation for citation in artefact["citations"])
-
-
-def test_readme_of_third_party_names_every_artefact():
-  text = (ROOT / "third_party" / "README.md").read_text()
-  names = [artefact["name"] for artefact in _artefacts()]
-  assert len(set(names)) == len(names)
-  assert [name for name in names if f"`{name}`" not in text] == []
-
-
-def test_kaggle_handle_is_pinned_to_a_version():
-  handles = [a["handle"] for a in _artefacts() if a["handle"]]
+  handles = [a["handle"] for a in artefacts if a["handle"]]
   assert handles
   for handle in handles:
     assert re.fullmatch(r"[\w-]+/[\w-]+/versions/\d+", handle)

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.augment import inputs
 from mn_jax.data import decode
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
@@ -174,28 +173,6 @@ def test_a_network_without_norms_can_be_used(tmp_path):
   (found,) = chosen.probabilities(np.zeros((1, 224, 224, 3), np.uint8))
   assert found.shape == (3,)
   assert found.sum() == pytest.approx(1, abs=1e-5)
-
-
-def test_any_number_of_images_needs_few_programs(tmp_path, monkeypatch):
-  network = weights_network(resolution=32)
-  chosen = predictor.from_weights(
-    write(tmp_path / "a.h5", network), network, batch_size=8
-  )
-  traced, real = [], inputs.to_input
-
-  def to_input(images, **options):
-    traced.append(len(images))
-    return real(images, **options)
-
-  monkeypatch.setattr(inputs, "to_input", to_input)
-  draw = np.random.default_rng(0)
-  images = draw.integers(0, 256, (21, 32, 32, 3), np.uint8)
-  whole = np.stack([*chosen.logits(images)])
-  assert traced == [8]
-  for count in (1, 2, 3, 5, 7, 8, 9, 16, 20):
-    found = np.stack([*chosen.logits(images[:count])])
-    np.testing.assert_allclose(found, whole[:count], atol=1e-5)
-  assert sorted(traced) == [1, 2, 4, 8]
 
 
 # Of the largest logit. bfloat16 keeps 8 bits, and a rounding of 0.4 % in each

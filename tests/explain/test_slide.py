@@ -22,20 +22,7 @@ def test_x_runs_to_the_right_and_y_down():
     slide.grid(far, 50)
 
 
-def test_overlaps_are_means_and_gaps_are_no_data():
-  # By 30 of 50 pixels: cells of 10.
-  layout = slide.grid(positions((0, 0), (30, 0), (100, 20)), 50)
-  assert (layout.cell, layout.side) == (10, 5)
-  found = slide.spread(layout, np.array([0.25, 0.75, 0.1]))
-  expected = np.full((7, 15), np.nan)
-  expected[:5, :3] = 0.25
-  expected[:5, 3:5] = 0.5
-  expected[:5, 5:8] = 0.75
-  expected[2:, 10:] = 0.1
-  np.testing.assert_array_equal(found, expected)
-
-
-def test_a_map_is_that_of_single_pixels():
+def test_a_map_is_the_mean_of_the_patches_on_each_pixel():
   rng = np.random.default_rng(0)
   where = rng.integers(0, 40, (12, 2)).astype(np.int32) * 3
   values = rng.random(12)

@@ -17,12 +17,11 @@ def programs():
   jax.config.update(name, before)
 
 
-def test_compiled_programs_are_kept_beside_packed_images(programs, tmp_path):
+def test_programs_are_kept_beside_packed_images(
+  programs, tmp_path, monkeypatch
+):
   compile_cache.keep(str(tmp_path / "cache"))
   assert programs() == str(tmp_path / "cache" / "compiled")
-
-
-def test_predict_keeps_compiled_programs(programs, tmp_path, monkeypatch):
   monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path))
   assert predict.main([str(tmp_path), f"--workdir={tmp_path}"]) == 2
   assert programs() == str(tmp_path / "compiled")

@@ -66,40 +66,27 @@ def test_ids_do_not_depend_on_the_topology(
   np.testing.assert_array_equal(found, WHOLE[start:])
 
 
-SLURM = {"SLURM_JOB_ID": "4711", "SLURM_STEP_NODELIST": "127.0.0.1"}
-OMPI = {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911"}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  ("common", "size", "rank", "local"),
-  [
-    (SLURM, "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
-    (
-      OMPI,
-      "OMPI_COMM_WORLD_SIZE",
-      "OMPI_COMM_WORLD_RANK",
-      "OMPI_COMM_WORLD_LOCAL_RANK",
-    ),
-  ],
-)
-def test_processes_of_a_scheduler_find_each_other(
-  tmp_path, common, size, rank, local
-):
-  port = str(cluster.free_port())
-  environments = [
-    {
-      **common,
-      size: "2",
-      rank: str(i),
-      local: str(i),
-      "JAX_COORDINATOR_PORT": port,
-      "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
-    }
-    for i in range(2)
-  ]
-  found = arriving(tmp_path, 2, 1, environments=environments)
-  np.testing.assert_array_equal(found, WHOLE)
+def test_processes_of_a_scheduler_find_each_other(tmp_path):
+  slurm = {"SLURM_JOB_ID": "4711", "SLURM_STEP_NODELIST": "127.0.0.1"}
+  ompi = {"OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://127.0.0.1:34911"}
+  world = "OMPI_COMM_WORLD"
+  for name, common, size, rank, local in (
+    ("slurm", slurm, "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+    ("ompi", ompi, f"{world}_SIZE", f"{world}_RANK", f"{world}_LOCAL_RANK"),
+  ):
+    port = str(cluster.free_port())
+    environments = [
+      {
+        **common,
+        **{size: "2", rank: str(i), local: str(i)},
+        "JAX_COORDINATOR_PORT": port,
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
+      }
+      for i in range(2)
+    ]
+    found = arriving(tmp_path / name, 2, 1, environments=environments)
+    np.testing.assert_array_equal(found, WHOLE)
 
 
 @pytest.mark.devices(2)

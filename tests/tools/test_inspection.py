@@ -133,17 +133,11 @@ def test_mistakes_are_one_line(start, tmp_path, monkeypatch):
     more = ["--group=1"] if name == "slide_map" else []
     done = start(name, *more, workdir=tmp_path)
     refuse(done, name, "which has no config.json that can be read")
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(start, tmp_path):
   (tmp_path / "file").write_text("")
-  for name, arguments in (
-    ("evaluate", [f"--output={tmp_path}/file/p.npz"]),
-    ("saliency", [f"--output={tmp_path}/file/s.png"]),
-    ("embed", [f"--output={tmp_path}/file"]),
-    ("slide_map", ["--group=1", f"--output={tmp_path}/file/x.png"]),
+  for name, output in (
+    ("evaluate", "p.npz"),
+    ("saliency", "s.png"),
+    ("embed", ""),
   ):
-    code, _, err = start(name, *arguments)
-    assert code == 2
-    assert err.count("\n") == 1
-    assert "--output: got " in err or "--group: got " in err
+    code, _, err = start(name, f"--output={tmp_path}/file/{output}")
+    refuse((code, "", err), name, "--output: got ")

@@ -212,36 +212,28 @@ def test_odd_images_are_classified(capsys, batches, tmp_path):
 
 def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
+  run, vgg16 = [".", "--workdir=x"], [".", "--model=vgg16", "--weights=y"]
   for arguments, message in (
     ([], "the following arguments are required: PATH"),
     (["."], "got no network; valid: --workdir=DIR, or --model=NAME and"),
     ([".", "--model=vgg16"], "got --model=vgg16; valid: --workdir=DIR, or"),
     ([".", "--weights=x"], "got --weights=x; valid: --workdir=DIR, or"),
-    ([".", "--workdir=x", "--model=y"], "got --workdir=x, --model=y; valid"),
-    ([".", "--workdir=x", "--width=2"], "got --workdir=x, --width=2.0; valid"),
-    ([".", "--workdir=x", "--minimalistic"], "--minimalistic=True; valid: --"),
-    ([".", "--workdir=x"], "got 'x', which has no config.json that can be"),
-    ([".", "--workdir=x", "--top=0"], "--top: got 0; valid: 1 or more"),
-    (
-      [".", "--workdir=x", "--batch-size=-1"],
-      "--batch-size: got -1; valid: 1 o",
-    ),
-    ([".", "--workdir=x", "--top=a"], "--top: got a; valid: 1 or more"),
-    ([".", "--workdir=x", "--format=xml"], "invalid choice: 'xml'"),
-    ([".", "--workdir=x", "--precision=int4"], "invalid choice: 'int4' (choo"),
+    ([*run, "--model=y"], "got --workdir=x, --model=y; valid"),
+    ([*run, "--width=2"], "got --workdir=x, --width=2.0; valid"),
+    ([*run, "--minimalistic"], "--minimalistic=True; valid: --"),
+    (run, "got 'x', which has no config.json that can be"),
+    ([*run, "--top=0"], "--top: got 0; valid: 1 or more"),
+    ([*run, "--batch-size=-1"], "--batch-size: got -1; valid: 1 o"),
+    ([*run, "--top=a"], "--top: got a; valid: 1 or more"),
+    ([*run, "--format=xml"], "invalid choice: 'xml'"),
+    ([*run, "--precision=int4"], "invalid choice: 'int4' (choo"),
     ([".", "--wokdir=x"], "got '--wokdir=x'; valid: see --help"),
     ([".", "--model=x", "--weights=y"], "model.name: got 'x'; valid: mobile"),
-    ([".", "--model=vgg16", "--weights=y"], "got 'y', which is no file; valid"),
+    (vgg16, "got 'y', which is no file; valid"),
+    ([*vgg16, "--width=0"], "--width: got 0; valid: 0.01 to 4"),
+    ([*vgg16, "--width=nan"], "--width: got nan; valid: 0.01 to 4"),
     (
-      [".", "--model=vgg16", "--weights=y", "--width=0"],
-      "--width: got 0; valid: 0.01 to 4",
-    ),
-    (
-      [".", "--model=vgg16", "--weights=y", "--width=nan"],
-      "--width: got nan; valid: 0.01 to 4",
-    ),
-    (
-      [".", "--model=vgg16", "--weights=y", "--minimalistic"],
+      [*vgg16, "--minimalistic"],
       "model.minimalistic: got True for 'vgg16'; valid",
     ),
     (["nothing.png", "--workdir=x"], "got 'nothing.png', which is neither a "),
@@ -254,15 +246,6 @@ def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
     assert err.startswith("predict: ")
     assert message in err
     assert err.count("\n") == 1
-
-
-def test_stopping_is_one_line(capsys, batches, images, monkeypatch):
-  def interrupt(*_):
-    raise KeyboardInterrupt
-
-  monkeypatch.setattr(decode, "decode", interrupt)
-  code, _, err = classify(capsys, images)
-  assert (code, err) == (130, "predict: stopped\n")
 
 
 PROGRAM = (sys.executable, "-m", "mn_jax.tools.predict")
