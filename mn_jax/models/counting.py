@@ -107,7 +107,7 @@ def list_layers(module: nn.Module, resolution: int) -> list[Layer]:
     if kind is not None and context.method_name == "__call__":
       shape = args[0].shape
       fields = {"kind": kind, "input": shape[1:], "output": output.shape[1:]}
-      if isinstance(layer, layers.Conv | layers.DepthwiseConv):
+      if isinstance(layer, layers.Conv):
         window = layers.as_pair(layer.window)
         fields |= {"window": window, "stride": layer.stride}
         fields["padding"] = padding_lib.resolve(
@@ -152,9 +152,9 @@ def image_flops(macs: int, *, backward: bool) -> int:
 
 def _kind(module: nn.Module) -> str | None:
   """Returns the kind of a layer with parameters of its own; None for others."""
-  if isinstance(module, layers.Conv | layers.DepthwiseConv):
+  if isinstance(module, layers.Conv):
     height, width = layers.as_pair(module.window)
-    name = "conv" if isinstance(module, layers.Conv) else "depthwise"
+    name = "depthwise" if module.features is None else "conv"
     return f"{name} {height}x{width}"
   if isinstance(module, layers.Dense):
     return "dense"

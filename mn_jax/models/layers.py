@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mn_jax.ops import batch_norm, convolution, depthwise, pointwise
+from mn_jax.ops import batch_norm, convolution, pointwise
 from mn_jax.ops import padding as padding_lib
+from mn_jax.ops.depthwise import depthwise_conv
 
 # Keras draws every kernel from Glorot and Bengio's uniform distribution
 # (keras.layers.Conv2D, DepthwiseConv2D and Dense, `kernel_initializer`). The
@@ -49,10 +50,10 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
 
 
 class Conv(nn.Module):
-  """Convolution; 1x1 as a matrix product.
+  """Convolution over all channels, or of every channel with its own kernel.
 
   Attributes:
-    features: output channels.
+    features: output channels; None for a depthwise convolution.
     window: kernel height and width in pixels, or one number for both.
     stride: in both directions.
     padding: a rule of `ops.padding`.
@@ -60,7 +61,7 @@ class Conv(nn.Module):
     dtype: compute type.
   """
 
-  features: int
+  features: int | None
   window: int | tuple[int, int] = 3
   stride: int = 1
   padding: str = "same"
@@ -69,63 +70,25 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, h, w, c] -> dtype[batch, oh, ow, features]."""
-    window = as_pair(self.window)
-    shape = (*window, x.shape[-1], self.features)
+    """f[batch, h, w, c] -> dtype[batch, oh, ow, features or c]."""
+    window, channels = as_pair(self.window), x.shape[-1]
+    depthwise = self.features is None
+    outputs = channels if depthwise else self.features
+    shape = (*window, 1 if depthwise else channels, outputs)
     kernel = self.param("kernel", kernel_init, shape).astype(self.dtype)
     x = x.astype(self.dtype)
-    if window == (1, 1):
+    if window == (1, 1) and not depthwise:
       # Without padding a stride only picks pixels.
       x = x[:, :: self.stride, :: self.stride]
       out = pointwise.pointwise_conv(x, kernel[0, 0])
     else:
-      out = convolution.conv(
-        x,
-        kernel,
-        stride=self.stride,
-        padding=padding_lib.resolve(
-          self.padding, (x.shape[1], x.shape[2]), window, self.stride
-        ),
-      )
-    if self.use_bias:
-      bias = self.param("bias", nn.initializers.zeros, (self.features,))
-      out = out + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-    return out
-
-
-class DepthwiseConv(nn.Module):
-  """Depthwise convolution: every channel has its own kernel.
-
-  Attributes:
-    window: kernel height and width in pixels, or one number for both.
-    stride: in both directions.
-    padding: a rule of `ops.padding`.
-    use_bias: whether a bias is added.
-    dtype: compute type.
-  """
-
-  window: int | tuple[int, int] = 3
-  stride: int = 1
-  padding: str = "same"
-  use_bias: bool = False
-  dtype: Any = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, h, w, c] -> dtype[batch, oh, ow, c]."""
-    window = as_pair(self.window)
-    shape = (*window, 1, x.shape[-1])
-    kernel = self.param("kernel", kernel_init, shape).astype(self.dtype)
-    out = depthwise.depthwise_conv(
-      x.astype(self.dtype),
-      kernel,
-      stride=self.stride,
-      padding=padding_lib.resolve(
+      conv = depthwise_conv if depthwise else convolution.conv
+      padding = padding_lib.resolve(
         self.padding, (x.shape[1], x.shape[2]), window, self.stride
-      ),
-    )
+      )
+      out = conv(x, kernel, stride=self.stride, padding=padding)
     if self.use_bias:
-      bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+      bias = self.param("bias", nn.initializers.zeros, (outputs,))
       out = out + bias.astype(self.dtype).reshape(1, 1, 1, -1)
     return out
 
@@ -273,10 +236,8 @@ class ConvBN(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    kind = DepthwiseConv
-    if self.features is not None:
-      kind = functools.partial(Conv, self.features)
-    conv = kind(
+    conv = Conv(
+      self.features,
       window=self.window,
       stride=self.stride,
       padding=self.padding,
@@ -305,6 +266,48 @@ class SqueezeExcite(nn.Module):
     mean = jnp.mean(x, axis=(1, 2), keepdims=True)
     squeezed = jax.nn.relu(conv(self.hidden, name="reduce")(mean))
     return x * hard_sigmoid(conv(x.shape[-1], name="expand")(squeezed))
+
+
+class InvertedResidual(nn.Module):
+  """Expand 1x1, depthwise, squeeze and excite, project 1x1, add.
+
+  The block of MobileNetV2 and V3; the projection is a linear bottleneck.
+
+  Attributes:
+    expanded: channels of the depthwise convolution; no expansion layer where
+      they are the input's.
+    features: output channels.
+    stride: of the depthwise convolution.
+    activation: after the expansion and the depthwise convolution.
+    unit: `Backbone.conv_bn` of the network.
+    window: height and width of the depthwise kernel.
+    squeezed: channels of squeeze and excitation; None for none.
+  """
+
+  expanded: int
+  features: int
+  stride: int
+  activation: Activation
+  unit: Callable[..., nn.Module]
+  window: int = 3
+  squeezed: int | None = None
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
+    hidden = functools.partial(self.unit, activation=self.activation)
+    shortcut = x
+    if self.expanded != x.shape[-1]:
+      x = hidden(self.expanded, window=1, name="expand")(x, train)
+    depthwise = hidden(
+      None, window=self.window, stride=self.stride, name="depthwise"
+    )
+    x = depthwise(x, train)
+    if self.squeezed is not None:
+      x = SqueezeExcite(self.squeezed, name="squeeze_excite")(x)
+    x = self.unit(self.features, window=1, name="project")(x, train)
+    residual = self.stride == 1 and shortcut.shape[-1] == self.features
+    return x + shortcut if residual else x
 
 
 def as_pair(window: int | tuple[int, int]) -> tuple[int, int]:

@@ -8,8 +8,6 @@ As in the authors' TF-slim code and Keras Applications: the first bottleneck
 multiples of 8 and leaves the last convolution at 1280 unless it is above 1.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 
@@ -26,39 +24,6 @@ BOTTLENECKS = (
   (6, 160, 3, 2),
   (6, 320, 1, 1),
 )
-
-
-class InvertedResidual(nn.Module):
-  """Expand 1x1, depthwise 3x3, project 1x1 (linear bottleneck), add.
-
-  Attributes:
-    features: output channels.
-    stride: of the depthwise convolution.
-    expansion: of the input's channels; 1 for no expansion layer.
-    unit: `Backbone.conv_bn` of the network.
-  """
-
-  features: int
-  stride: int
-  expansion: int
-  unit: Callable[..., nn.Module]
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    relu6, shortcut = layers.relu6, x
-    if self.expansion > 1:
-      expanded = x.shape[-1] * self.expansion
-      expand = self.unit(expanded, window=1, activation=relu6, name="expand")
-      x = expand(x, train)
-    depthwise = self.unit(
-      None, stride=self.stride, activation=relu6, name="depthwise"
-    )
-    x = self.unit(self.features, window=1, name="project")(
-      depthwise(x, train), train
-    )
-    residual = self.stride == 1 and shortcut.shape[-1] == self.features
-    return x + shortcut if residual else x
 
 
 class MobileNetV2(Backbone):
@@ -81,8 +46,9 @@ class MobileNetV2(Backbone):
       for repeat in range(repeats):
         name = f"block{index}"
         stride = first_stride if repeat == 0 else 1
-        x = InvertedResidual(
-          channels, stride, expansion, self.conv_bn, name=name
+        expanded = x.shape[-1] * expansion
+        x = layers.InvertedResidual(
+          expanded, channels, stride, layers.relu6, self.conv_bn, name=name
         )(x, train)
         features[name] = x
         index += 1

@@ -13,8 +13,6 @@ The minimalistic networks of the same code have the same channels, but 3x3
 kernels, ReLU and no squeeze and excitation throughout, head included.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 
@@ -76,52 +74,6 @@ def head(hidden: int, width: float, minimalistic: bool) -> HeadSpec:
   )
 
 
-class InvertedResidual(nn.Module):
-  """Expand 1x1, depthwise, squeeze and excite, project 1x1, add.
-
-  Attributes:
-    expanded: channels of the depthwise convolution; no expansion layer where
-      they are the input's.
-    features: output channels.
-    window: height and width of the depthwise kernel.
-    stride: of the depthwise convolution.
-    squeezed: channels of squeeze and excitation; None for none.
-    activation: after the expansion and the depthwise convolution.
-    unit: `Backbone.conv_bn` of the network.
-  """
-
-  expanded: int
-  features: int
-  window: int
-  stride: int
-  squeezed: int | None
-  activation: layers.Activation
-  unit: Callable[..., nn.Module]
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    activation, shortcut = self.activation, x
-    if self.expanded != x.shape[-1]:
-      expand = self.unit(
-        self.expanded, window=1, activation=activation, name="expand"
-      )
-      x = expand(x, train)
-    depthwise = self.unit(
-      None,
-      window=self.window,
-      stride=self.stride,
-      activation=activation,
-      name="depthwise",
-    )
-    x = depthwise(x, train)
-    if self.squeezed is not None:
-      x = layers.SqueezeExcite(self.squeezed, name="squeeze_excite")(x)
-    x = self.unit(self.features, window=1, name="project")(x, train)
-    residual = self.stride == 1 and shortcut.shape[-1] == self.features
-    return x + shortcut if residual else x
-
-
 class MobileNetV3(Backbone):
   """The backbone of MobileNetV3.
 
@@ -147,14 +99,14 @@ class MobileNetV3(Backbone):
       # The multiplier is the bottleneck's, the ratio to its input stays.
       expanded = layers.make_divisible(x.shape[-1] * (expanded / before))
       excite = excite and not self.minimalistic
-      x = InvertedResidual(
+      x = layers.InvertedResidual(
         expanded,
         layers.make_divisible(channels * self.width),
-        3 if self.minimalistic else window,
         stride,
-        layers.make_divisible(expanded / 4) if excite else None,
         _activation(nonlinearity, self.minimalistic),
         self.conv_bn,
+        window=3 if self.minimalistic else window,
+        squeezed=layers.make_divisible(expanded / 4) if excite else None,
         name=f"block{i}",
       )(x, train)
       features[f"block{i}"] = x

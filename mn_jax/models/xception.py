@@ -41,7 +41,7 @@ class SeparableUnit(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f[batch, h, w, c] -> f[batch, h, w, features]."""
     pointwise = self.unit(self.features, window=1, name="pointwise")
-    x = layers.DepthwiseConv(dtype=pointwise.dtype, name="depthwise")(x)
+    x = layers.Conv(None, dtype=pointwise.dtype, name="depthwise")(x)
     return pointwise(x, train)
 
 

@@ -124,7 +124,7 @@ def make_module(
     norm_debias=model.norm_debias,
     norm_group=_norm_group(config, num_devices),
     dtype=model.dtype,
-    norm_frozen=rules.keeps_norm,
+    norm_frozen=rules.norm_frozen,
     freeze_backbone=frozen,
   )
   return module, rules

@@ -64,7 +64,7 @@ class Rules:
         return treatment
     raise KeyError(path)
 
-  def keeps_norm(self, path: str) -> bool:
+  def norm_frozen(self, path: str) -> bool:
     """Whether the BatchNorm of this path keeps its running statistics."""
     return self.of(f"{path}/bias").frozen
 

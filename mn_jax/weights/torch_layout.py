@@ -172,10 +172,8 @@ def _vgg(dense: Mapping[str, str]) -> Name:
     if path in dense:
       return dense[path]
     convs = [p for p in paths if p.startswith("backbone/")]
-    before = convs[: convs.index(path)]
-    block = path.split("/")[1]
-    pools = int(block.removeprefix("block"))
-    return f"features.{2 * len(before) + pools}"
+    pools = int(path.split("/")[1].removeprefix("block"))
+    return f"features.{2 * convs.index(path) + pools}"
 
   return name
 
@@ -215,61 +213,51 @@ def _children(parent: str, paths: Sequence[str]) -> list[str]:
   return list(dict.fromkeys(p.split("/")[depth] for p in inside))
 
 
-def _both(first: str, last: str, name: Name) -> tuple[Layout]:
-  return (Layout("torchvision", first, last, name),)
-
-
 def _timm(model: str) -> Layout:
   return Layout("timm", "conv_stem", "classifier", _timm_mobilenet(model))
 
 
+def _both(first: str, name: Name) -> tuple[Layout]:
+  return (Layout("torchvision", first, "fc", name),)
+
+
+def _vgg_layout(source: str, first: str, *dense: str) -> Layout:
+  """Returns a layout; `dense` are the names of the head's three layers."""
+  paths = ("head/dense0", "head/dense1", "head/logits")
+  name = _vgg(dict(zip(paths, dense, strict=True)))
+  return Layout(source, first, dense[-1], name)
+
+
+_TORCHVISION_V2 = Layout(
+  "torchvision", "features.0.0", "classifier.1", _torchvision_v2
+)
+_TORCHVISION_V3 = Layout(
+  "torchvision", "features.0.0", "classifier.3", _torchvision_v3
+)
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
   "mobilenet_v1": (_timm("mobilenet_v1"),),
-  "mobilenet_v2": (
-    _timm("mobilenet_v2"),
-    Layout("torchvision", "features.0.0", "classifier.1", _torchvision_v2),
-  ),
-  "mobilenet_v3_large": (
-    _timm("mobilenet_v3_large"),
-    Layout("torchvision", "features.0.0", "classifier.3", _torchvision_v3),
-  ),
-  "mobilenet_v3_small": (
-    _timm("mobilenet_v3_small"),
-    Layout("torchvision", "features.0.0", "classifier.3", _torchvision_v3),
-  ),
+  "mobilenet_v2": (_timm("mobilenet_v2"), _TORCHVISION_V2),
+  "mobilenet_v3_large": (_timm("mobilenet_v3_large"), _TORCHVISION_V3),
+  "mobilenet_v3_small": (_timm("mobilenet_v3_small"), _TORCHVISION_V3),
   "mobilenet_v4_conv_small": (_timm("mobilenet_v4_conv_small"),),
   "mobilenet_v4_conv_medium": (_timm("mobilenet_v4_conv_medium"),),
-  "resnet18": _both("conv1", "fc", _resnet(resnet.STAGES[18])),
-  "resnet34": _both("conv1", "fc", _resnet(resnet.STAGES[34])),
-  "resnet50": _both("conv1", "fc", _resnet(resnet.STAGES[50])),
-  "resnet152": _both("conv1", "fc", _resnet(resnet.STAGES[152])),
+  **{
+    f"resnet{depth}": _both("conv1", _resnet(stages))
+    for depth, stages in resnet.STAGES.items()
+  },
   "vgg16": (
-    Layout(
-      "timm",
-      "pre_logits.fc1",
-      "head.fc",
-      _vgg(
-        {
-          "head/dense0": "pre_logits.fc1",
-          "head/dense1": "pre_logits.fc2",
-          "head/logits": "head.fc",
-        }
-      ),
+    _vgg_layout(
+      "timm", "pre_logits.fc1", "pre_logits.fc1", "pre_logits.fc2", "head.fc"
     ),
-    Layout(
+    _vgg_layout(
       "torchvision",
       "features.0",
+      "classifier.0",
+      "classifier.3",
       "classifier.6",
-      _vgg(
-        {
-          "head/dense0": "classifier.0",
-          "head/dense1": "classifier.3",
-          "head/logits": "classifier.6",
-        }
-      ),
     ),
   ),
-  "inception_v3": _both("Conv2d_1a_3x3.conv", "fc", _inception_v3),
+  "inception_v3": _both("Conv2d_1a_3x3.conv", _inception_v3),
 }
 
 # Of a BatchNorm, and of everything else.

@@ -1,9 +1,10 @@
 """Tests of random staining."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from mn_jax.augment import stain
 
@@ -21,11 +22,11 @@ def _tile(haematoxylin, eosin, rest=0.0) -> np.ndarray:
 
 
 _restain = jax.jit(stain.restain)
+_compiled = jax.jit(stain.jitter)
 
 
 def _jitter(images, strength, seed=0):
-  key = jax.random.key(seed)
-  return np.asarray(jax.jit(stain.jitter)(jnp.asarray(images), key, strength))
+  return np.asarray(_compiled(images, jax.random.key(seed), strength))
 
 
 def test_stains_are_scaled_and_shifted_apart():
@@ -49,15 +50,16 @@ def test_no_change_leaves_the_pixels():
   np.testing.assert_allclose(_jitter(images, 1e-6), images, atol=1e-2)
 
 
-@pytest.mark.parametrize("strength", [0.05, 0.2, 1.0])
-@pytest.mark.parametrize("value", [0, 1, 250, 254, 255])
-def test_blank_and_black_tiles_stay_finite_and_in_range(value, strength):
-  changed = _jitter(np.full((64, 4, 4, 3), value, np.float32), strength)
-  assert np.isfinite(changed).all()
-  assert changed.min() >= 0
-  assert changed.max() <= 255
-  # A tile of one colour stays one.
-  assert (changed == changed[:, :1, :1]).all()
+def test_blank_and_black_tiles_stay_finite_and_in_range():
+  for value, strength in itertools.product(
+    (0, 1, 250, 254, 255), (0.05, 0.2, 1.0)
+  ):
+    changed = _jitter(np.full((64, 4, 4, 3), value, np.float32), strength)
+    assert np.isfinite(changed).all()
+    assert changed.min() >= 0
+    assert changed.max() <= 255
+    # A tile of one colour stays one.
+    assert (changed == changed[:, :1, :1]).all()
 
 
 def test_blank_glass_stays_nearly_white():

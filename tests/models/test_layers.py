@@ -59,39 +59,22 @@ def test_relu6_keeps_its_dtype():
   np.testing.assert_array_equal(y.astype(jnp.float32), [0, 0, 2.5, 6, 6])
 
 
-@pytest.mark.parametrize(("window", "stride"), [(3, 1), (3, 2), (1, 1), (1, 2)])
-def test_conv_is_tensorflows_same_convolution(window, stride):
-  x = _normal(2, 7, 8, 3)
-  conv = layers.Conv(5, window=window, stride=stride)
-  variables = conv.init(jax.random.key(0), x)
-  kernel = variables["params"]["kernel"]
-  assert kernel.shape == (window, window, 3, 5)
-  expected = lax.conv_general_dilated(
-    x,
-    kernel,
-    (stride, stride),
-    "SAME",
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-  )
-  np.testing.assert_allclose(
-    jax.jit(conv.apply)(variables, x), expected, rtol=1e-5, atol=1e-5
-  )
-
-
 @pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_conv_is_tensorflows_same_convolution(stride):
-  x = _normal(2, 7, 8, 3)
-  conv = layers.DepthwiseConv(stride=stride)
-  variables = conv.init(jax.random.key(0), x)
-  kernel = variables["params"]["kernel"]
-  assert kernel.shape == (3, 3, 1, 3)
+@pytest.mark.parametrize(
+  ("features", "window", "shape"),
+  [(5, 3, (3, 3, 3, 5)), (5, 1, (1, 1, 3, 5)), (None, 3, (3, 3, 1, 3))],
+)
+def test_convolutions_are_tensorflows(features, window, shape, stride):
+  x, kernel = _normal(2, 7, 8, 3), _normal(*shape)
+  conv = layers.Conv(features, window=window, stride=stride)
+  variables = {"params": {"kernel": kernel}}
   expected = lax.conv_general_dilated(
     x,
     kernel,
     (stride, stride),
     "SAME",
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=3,
+    feature_group_count=3 // shape[2],
   )
   np.testing.assert_allclose(
     jax.jit(conv.apply)(variables, x), expected, rtol=1e-5, atol=1e-5
@@ -103,7 +86,7 @@ def test_depthwise_conv_is_tensorflows_same_convolution(stride):
   [
     layers.Conv(4, dtype=jnp.bfloat16),
     layers.Conv(4, window=1, dtype=jnp.bfloat16),
-    layers.DepthwiseConv(dtype=jnp.bfloat16),
+    layers.Conv(None, dtype=jnp.bfloat16),
   ],
 )
 def test_convolutions_compute_in_their_dtype_with_float32_parameters(conv):
@@ -124,47 +107,7 @@ def test_dense_is_float32_whatever_comes_in():
   np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_batch_norm_normalises_the_training_batch():
-  (x,) = _batches(1)
-  params = {"scale": np.float32([1, 2, -1]), "bias": np.float32([0, -1, 3])}
-  norm = layers.BatchNorm(epsilon=0.1)
-  variables = norm.init(jax.random.key(0), x, False)
-  y, _ = norm.apply(
-    {**variables, "params": params}, x, True, mutable=["batch_stats"]
-  )
-  mean, var = _moments(x)
-  expected = (x - mean) / np.sqrt(var + 0.1) * params["scale"] + params["bias"]
-  np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_batch_norm_gradient_goes_through_the_batch_statistics():
-  """A normalised batch does not change with a shift or a scale of its input."""
-  (x,) = _batches(1)
-  norm = layers.BatchNorm(epsilon=1e-9)
-  variables = norm.init(jax.random.key(0), x, False)
-  weights = _normal(*x.shape, seed=9)
-
-  def loss(shift, scale):
-    y, _ = norm.apply(
-      variables, scale * x + shift, True, mutable=["batch_stats"]
-    )
-    return jnp.sum(weights * y)
-
-  for gradient in jax.grad(loss, (0, 1))(jnp.float32(0), jnp.float32(1)):
-    # Sums of 360 terms of size one that cancel.
-    assert abs(gradient) < 1e-3
-
-
-def test_debiased_statistics_of_one_step_are_the_batchs():
-  batches = _batches(1)
-  stats = _train(layers.BatchNorm(momentum=0.999), batches)["batch_stats"]
-  mean, var = _moments(batches[0])
-  np.testing.assert_allclose(stats["mean"], mean, rtol=1e-5)
-  np.testing.assert_allclose(stats["var"], var, rtol=1e-5)
-  np.testing.assert_allclose(stats["weight"], 0.001, rtol=1e-4)
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.99])
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
 def test_debiased_statistics_are_the_exactly_weighted_average(momentum):
   batches = _batches(5)
   stats = _train(layers.BatchNorm(momentum=momentum), batches)["batch_stats"]
@@ -201,37 +144,14 @@ def test_evaluation_uses_the_running_statistics_and_leaves_them():
   jax.tree.map(np.testing.assert_array_equal, updated["batch_stats"], stats)
 
 
-@pytest.mark.parametrize("train", [False, True])
-def test_init_gathers_no_statistics(train):
-  x = _batches(1)[0]
-  norm = layers.BatchNorm()
-  stats = norm.init(jax.random.key(0), x, train)["batch_stats"]
-  np.testing.assert_array_equal(stats["mean"], np.zeros(3))
-  np.testing.assert_array_equal(stats["var"], np.ones(3))
-  assert stats["weight"] == 0
-
-
-def test_batch_norm_of_constant_channels_stays_finite():
-  """Rounding makes the mean of squares less than the square of the mean."""
-  constants = np.linspace(10, 3000, 64, dtype=np.float32)
-  x = np.tile(constants, (4, 7, 7, 1))
-  norm = layers.BatchNorm()
-  variables = norm.init(jax.random.key(0), x, False)
-  y, updated = norm.apply(variables, x, True, mutable=["batch_stats"])
-  assert np.isfinite(y).all()
-  assert (np.asarray(updated["batch_stats"]["var"]) >= 0).all()
-
-
-def test_batch_norm_computes_bfloat16_input_in_float32():
-  x = jnp.asarray(_batches(1)[0], jnp.bfloat16)
-  norm = layers.BatchNorm()
-  variables = norm.init(jax.random.key(0), x, False)
-  y, updated = norm.apply(variables, x, True, mutable=["batch_stats"])
-  assert y.dtype == jnp.bfloat16
-  mean, _ = _moments(np.asarray(x, np.float32))
-  # Far below bfloat16's 2^-8.
-  np.testing.assert_allclose(updated["batch_stats"]["mean"], mean, rtol=1e-5)
-  assert updated["batch_stats"]["mean"].dtype == jnp.float32
+def test_init_gathers_no_statistics():
+  for train in (False, True):
+    norm = layers.BatchNorm()
+    variables = norm.init(jax.random.key(0), _batches(1)[0], train)
+    stats = variables["batch_stats"]
+    np.testing.assert_array_equal(stats["mean"], np.zeros(3))
+    np.testing.assert_array_equal(stats["var"], np.ones(3))
+    assert stats["weight"] == 0
 
 
 @pytest.mark.parametrize("activation", [None, layers.relu6])

@@ -28,11 +28,6 @@ def test_parameters_and_mult_adds_are_the_published_ones():
     assert (sum(networks.count(layers)), millions) == expected, width
 
 
-def test_parameters_without_the_head_are_those_of_keras():
-  layers = networks.layers(_build(1000, 1.0), 224)
-  assert sum(networks.count(layers, "backbone/")) == 2_257_984
-
-
 def test_feature_maps():
   size = 33  # even and odd maps
   maps = networks.maps(_build(), size)

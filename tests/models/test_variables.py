@@ -25,20 +25,6 @@ def _glorot_limit(shape: tuple[int, ...]) -> float:
   return np.sqrt(6 / (window * shape[-2] + window * shape[-1]))
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "vgg16"])
-def test_same_structure_as_the_modules_own_init(name):
-  module = networks.build(name, width=0.05)
-  values = variables.initial_values(module, 32, 0)
-  expected = variables.shapes(module, 32)
-  assert set(values) == {"params", "batch_stats"}
-  assert jax.tree.structure(values) == jax.tree.structure(expected)
-  for a, b in zip(
-    jax.tree.leaves(values), jax.tree.leaves(expected), strict=True
-  ):
-    assert (a.shape, a.dtype) == (b.shape, b.dtype)
-    assert isinstance(a, np.ndarray)
-
-
 def test_values_are_distributed_like_the_modules_own():
   module = _build()
   values = variables.initial_values(module, 32, 0)

@@ -108,18 +108,6 @@ def test_depthwise_conv_is_the_shifted_form_on_cpus():
   assert "convolution" in lowered.as_text()
 
 
-def test_depthwise_conv_has_values_and_gradients():
-  size, window, stride, pad = _case("3x3-stride2-mixed")
-  for batch, channels in ((2, 3), (1, 1)):
-    arrays = _inputs(size, window, stride, pad, batch=batch, channels=channels)
-    got = jax.jit(
-      lambda *arrays: _compute(depthwise.depthwise_conv, *arrays, stride, pad)
-    )(*(a.astype(np.float32) for a in arrays))
-    expected = _reference(*arrays, stride, pad)
-    for a, b in zip(got, expected, strict=True):
-      np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
-
-
 def test_the_stride_defaults_to_1():
   x, kernel = jnp.ones((1, 4, 5, 2)), jnp.ones((3, 3, 1, 2))
   y = depthwise.depthwise_conv(x, kernel, padding=((1, 1), (1, 1)))
@@ -187,46 +175,27 @@ def test_bfloat16_sums_the_kernel_gradient_in_float32(name):
     )
   )(*(jnp.asarray(a, jnp.bfloat16) for a in arrays))
   assert y.dtype == dx.dtype == dkernel.dtype == jnp.bfloat16
-  _, _, expected = _reference(*arrays, stride, pad)
+  expected_y, expected_dx, expected = _reference(*arrays, stride, pad)
+  # Nine positive terms, each rounded to 8 bits.
+  np.testing.assert_allclose(np.asarray(y, np.float64), expected_y, rtol=0.02)
+  np.testing.assert_allclose(np.asarray(dx, np.float64), expected_dx, rtol=0.02)
   # 2^-8 is half a unit in the last of bfloat16's 8 bits.
   np.testing.assert_allclose(
     np.asarray(dkernel, np.float64), expected, rtol=2**-8
   )
 
 
-def test_bfloat16_values_are_right_to_its_precision():
-  size, window, stride, pad = _case("3x3-stride2-odd")
-  arrays = [
-    np.asarray(jnp.asarray(a, jnp.bfloat16), np.float64)
-    for a in _inputs(size, window, stride, pad)
-  ]
-  y, dx, _ = jax.jit(
-    lambda *arrays: _compute(
-      depthwise.shifted, *arrays, stride, pad, dtype=jnp.bfloat16
-    )
-  )(*(jnp.asarray(a, jnp.bfloat16) for a in arrays))
-  expected_y, expected_dx, _ = _reference(*arrays, stride, pad)
-  # Nine terms of size one to three, each rounded to 8 bits.
-  np.testing.assert_allclose(np.asarray(y, np.float64), expected_y, atol=0.1)
-  np.testing.assert_allclose(np.asarray(dx, np.float64), expected_dx, atol=0.1)
-
-
-@pytest.mark.parametrize(
-  "shape", [(3, 3, 1, 4), (3, 3, 3, 1), (3, 3, 2, 3), (3, 3, 3)]
-)
-def test_kernel_of_another_shape_is_refused(shape):
-  with pytest.raises(ValueError, match=r"\(kh, kw, 1, 3\), got \(3, 3,"):
-    depthwise.depthwise_conv(
-      jnp.ones((2, 8, 8, 3)), jnp.ones(shape), padding=((1, 1), (1, 1))
-    )
-
-
-@pytest.mark.parametrize("size", [(2, 8), (8, 2)])
-def test_kernel_that_does_not_fit_is_refused(size):
-  with pytest.raises(ValueError, match="3x3 kernel does not fit"):
-    depthwise.depthwise_conv(
-      jnp.ones((1, *size, 3)),
-      jnp.ones((3, 3, 1, 3)),
-      stride=2,
-      padding=((0, 0), (0, 0)),
-    )
+def test_kernels_that_do_not_fit_are_refused():
+  for shape in ((3, 3, 1, 4), (3, 3, 3, 1), (3, 3, 2, 3), (3, 3, 3)):
+    with pytest.raises(ValueError, match=r"\(kh, kw, 1, 3\), got \(3, 3,"):
+      depthwise.depthwise_conv(
+        np.ones((2, 8, 8, 3)), np.ones(shape), padding=((1, 1), (1, 1))
+      )
+  for size in ((2, 8), (8, 2)):
+    with pytest.raises(ValueError, match="3x3 kernel does not fit"):
+      depthwise.depthwise_conv(
+        np.ones((1, *size, 3)),
+        np.ones((3, 3, 1, 3)),
+        stride=2,
+        padding=((0, 0), (0, 0)),
+      )

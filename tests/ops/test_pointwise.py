@@ -16,13 +16,13 @@ def _inputs(shape: tuple[int, ...], features: int, dtype=np.float32):
   return jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
 
 
-@pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 3, 7, 5), (1, 1, 1, 5)])
-def test_mixes_the_channels_of_every_pixel(shape):
-  x, kernel = _inputs(shape, 3)
-  expected = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64)
-  np.testing.assert_allclose(
-    pointwise.pointwise_conv(x, kernel), expected, rtol=1e-5, atol=1e-5
-  )
+def test_mixes_the_channels_of_every_pixel():
+  for shape in ((5,), (4, 5), (2, 3, 7, 5), (1, 1, 1, 5)):
+    x, kernel = _inputs(shape, 3)
+    expected = np.asarray(x, np.float64) @ np.asarray(kernel, np.float64)
+    np.testing.assert_allclose(
+      pointwise.pointwise_conv(x, kernel), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_equals_a_1x1_convolution_with_its_gradients():

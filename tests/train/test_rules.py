@@ -52,8 +52,8 @@ def test_the_first_pattern_that_matches_the_whole_path_decides():
   assert rules.of("head/logits/kernel").lr == 2
   assert rules.of("head/logits/kernel2").lr == 1
   # A norm keeps its statistics where its parameters are frozen.
-  assert rules.keeps_norm("backbone/block1/norm")
-  assert not rules.keeps_norm("backbone/stem/norm")
+  assert rules.norm_frozen("backbone/block1/norm")
+  assert not rules.norm_frozen("backbone/stem/norm")
 
 
 def test_malformed_rules_are_refused():

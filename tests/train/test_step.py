@@ -39,7 +39,7 @@ class Tiny(nn.Module):
       4, norm, stride=2, activation=layers.relu6, name="stem"
     )
     x = stem(x, train)
-    x = layers.DepthwiseConv(name="depthwise")(x)
+    x = layers.Conv(None, name="depthwise")(x)
     x = jnp.mean(x, axis=(1, 2))
     x = nn.Dropout(self.dropout, deterministic=not train)(x)
     return layers.Dense(2, name="head")(x), {"pooled": x}

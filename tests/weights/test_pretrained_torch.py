@@ -187,13 +187,13 @@ def test_bfloat16_is_read(network, values, raw, tmp_path):
 def test_everything_that_does_not_fit_is_named(network, raw, tmp_path):
   wrong = dict(raw)
   del wrong["bn1.running_var"]
-  wrong["conv_stem.weight"] = wrong["conv_stem.weight"][:, :1]
   wrong["classifier.bias"] = np.ones((0,), np.float32)
   wrong["conv_head.weight"] = np.ones((0, 3, 1, 1), np.float32)
   wrong["blocks.0.0.bn1.weight"] = np.ones(16, np.int8)
   wrong["blocks.0.0.bn1.bias"] = np.ones(16, np.complex64)
   wrong["blocks.0.0.bn1.running_mean"] = np.array(0.0, np.float32)
   wrong["extra"] = np.ones(3, np.float32)
+  wrong["conv_stem.weight"] = wrong["conv_stem.weight"][:, :1]
   message = refused(write(tmp_path, wrong), network)
   for part in (
     "does not fit mobilenet_v3_small at width 0.25, 8 times: ",
@@ -209,30 +209,16 @@ def test_everything_that_does_not_fit_is_named(network, raw, tmp_path):
     assert part in message
 
 
-def test_values_that_are_not_finite_are_named(network, raw, tmp_path):
-  wrong = dict(raw)
-  wrong["classifier.bias"] = np.float32([0, 1, np.nan, 2, 3])
-  message = refused(write(tmp_path, wrong), network)
-  assert "1 times: head/logits/bias has values that are not finite" in message
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v1", "resnet18"])
-def test_another_network_is_refused(name, raw, tmp_path):
-  refused(write(tmp_path, raw), describe(name))
-
-
-def test_names_of_no_library_are_refused(network, tmp_path):
+def test_another_network_is_refused(network, raw, tmp_path):
+  path = write(tmp_path, raw)
+  for name in ("mobilenet_v1", "resnet18"):
+    refused(path, describe(name))
+  for name in ("simple_cnn", "xception", "inception_resnet_v2"):
+    message = refused(path, describe(name))
+    assert "valid: a file with weights of Keras Applications (.h5)" in message
   path = write(tmp_path, {"x.weight": np.ones(3, np.float32)})
   message = refused(path, network)
   assert "conv_stem.weight (timm) or features.0.0.weight (torch" in message
-
-
-@pytest.mark.parametrize(
-  "name", ["simple_cnn", "xception", "inception_resnet_v2"]
-)
-def test_networks_that_the_libraries_lack_are_refused(name, raw, tmp_path):
-  message = refused(write(tmp_path, raw), describe(name))
-  assert "valid: a file with weights of Keras Applications (.h5)" in message
 
 
 def test_conventions_are_those_of_the_library(network, raw, tmp_path):
@@ -248,25 +234,27 @@ def test_conventions_are_those_of_the_library(network, raw, tmp_path):
   )
 
 
-@pytest.mark.parametrize("prefix", ["", "tf_"])
-def test_config_of_timm_changes_conventions(prefix, network, raw, tmp_path):
-  config = CONFIG | {"architecture": prefix + CONFIG["architecture"]}
-  path = write(tmp_path, raw, config)
-  found = pretrained.load(path, network).network.conventions
-  assert found == registry.Conventions(
-    mean=(0.1, 0.2, 0.3),
-    std=(0.4, 0.5, 0.6),
-    padding="same" if prefix else "symmetric",
-    epsilon=1e-3 if prefix else 1e-5,
-    resolution=160,
-    crop=0.95,
-    interpolation="bilinear",
-  )
+def test_config_of_timm_changes_conventions(network, raw, tmp_path):
+  for prefix, padding, epsilon in (
+    ("", "symmetric", 1e-5),
+    ("tf_", "same", 1e-3),
+  ):
+    config = CONFIG | {"architecture": prefix + CONFIG["architecture"]}
+    path = write(tmp_path, raw, config)
+    found = pretrained.load(path, network).network.conventions
+    assert found == registry.Conventions(
+      mean=(0.1, 0.2, 0.3),
+      std=(0.4, 0.5, 0.6),
+      padding=padding,
+      epsilon=epsilon,
+      resolution=160,
+      crop=0.95,
+      interpolation="bilinear",
+    )
 
 
-@pytest.mark.parametrize(
-  "config",
-  [
+def test_config_of_another_program_is_ignored(network, raw, tmp_path):
+  for config in (
     {"architectures": ["ResNetForImageClassification"], "model_type": "resnet"},
     {"architecture": "mobilenetv3_small_100"},
     {"pretrained_cfg": CONFIG["pretrained_cfg"]},
@@ -275,12 +263,10 @@ def test_config_of_timm_changes_conventions(prefix, network, raw, tmp_path):
     "no JSON",
     "",
     "[" * 100_000,
-  ],
-)
-def test_config_of_another_program_is_ignored(config, network, raw, tmp_path):
-  path = write(tmp_path, raw, config)
-  found = pretrained.load(path, network).network.conventions
-  assert found.resolution == 224
+  ):
+    path = write(tmp_path, raw, config)
+    found = pretrained.load(path, network).network.conventions
+    assert found.resolution == 224
 
 
 def test_config_of_another_network_is_refused(network, raw, tmp_path):
@@ -289,9 +275,8 @@ def test_config_of_another_network_is_refused(network, raw, tmp_path):
   assert "config.json', which is of 'mobilenetv3_large_100'; valid" in message
 
 
-@pytest.mark.parametrize(
-  ("field", "value"),
-  [
+def test_config_that_makes_no_sense_is_refused(network, raw, tmp_path):
+  for field, value in (
     ("mean", [0.5, 0.5]),
     ("mean", 0.5),
     ("mean", [0.5, 0.5, float("nan")]),
@@ -305,12 +290,8 @@ def test_config_of_another_network_is_refused(network, raw, tmp_path):
     ("crop_pct", 0),
     ("crop_pct", 1.5),
     ("crop_pct", "nan"),
-  ],
-)
-def test_config_that_makes_no_sense_is_refused(
-  field, value, network, raw, tmp_path
-):
-  wrong = CONFIG["pretrained_cfg"] | {field: value}
-  config = CONFIG | {"pretrained_cfg": wrong}
-  message = refused(write(tmp_path, raw, config), network)
-  assert "config.json', which cannot be understood (" in message
+  ):
+    wrong = CONFIG["pretrained_cfg"] | {field: value}
+    config = CONFIG | {"pretrained_cfg": wrong}
+    message = refused(write(tmp_path, raw, config), network)
+    assert "config.json', which cannot be understood (" in message, field
