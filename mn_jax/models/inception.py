@@ -5,7 +5,7 @@ concatenated. Names of convolutions are those of torchvision's InceptionV3.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -107,65 +107,56 @@ def apply_stem(
   return x, features
 
 
-def apply_branches(
-  branches: Sequence[Branch],
-  x: jax.Array,
-  train: bool,
-  *,
-  unit: Callable[..., nn.Module],
-  count_padding: bool,
-) -> jax.Array:
-  """Concatenates the outputs of all branches, f[batch, oh, ow, channels].
-
-  Args:
-    branches: the block's table.
-    x: f[batch, h, w, c].
-    train: whether BatchNorm uses the batch's statistics.
-    unit: `conv_unit` with width, norm and dtype.
-    count_padding: whether average pooling counts padded zeros.
-  """
-  outputs = []
-  for branch in branches:
-    y = x
-    if branch.pool == "avg":
-      y = pooling.avg_pool(
-        x, 3, stride=1, padding="same", count_padding=count_padding
-      )
-    elif branch.pool == "max":
-      y = pooling.max_pool(x, 3, stride=2, padding="valid")
-    several = len(branch.convs) > 1 or branch.fork
-    for i, conv in enumerate(branch.convs, start=1):
-      name = f"{branch.name}_{i}" if several else branch.name
-      y = unit(*conv, name=name)(y, train)
-    if branch.fork:
-      last = f"{branch.name}_{len(branch.convs) + 1}"
-      for letter, window in (("a", (1, 3)), ("b", (3, 1))):
-        outputs.append(unit(branch.fork, window, name=last + letter)(y, train))
-    else:
-      outputs.append(y)
-  return jnp.concatenate(outputs, axis=-1)
-
-
 class Mixed(nn.Module):
-  """A block of branches and nothing else.
+  """A block of branches, whose outputs are concatenated or a residual.
+
+  A residual is added to the block's input: x + scale * up(branches), where `up`
+  is a 1x1 convolution with a bias, without BatchNorm or ReLU.
 
   Attributes:
     branches: the block's table.
     unit: `conv_unit` with width, norm and dtype.
     count_padding: whether average pooling counts padded zeros.
+    scale: of a residual; None for a block without.
+    relu: whether ReLU follows the addition.
+    dtype: compute type of `up`.
   """
 
   branches: tuple[Branch, ...]
   unit: Callable[..., nn.Module]
-  count_padding: bool
+  count_padding: bool = False
+  scale: float | None = None
+  relu: bool = True
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, oh, ow, channels of all branches]."""
-    return apply_branches(
-      self.branches,
-      x,
-      train,
-      unit=self.unit,
-      count_padding=self.count_padding,
+    """f[batch, h, w, c] -> f[batch, oh, ow, c or channels of all branches]."""
+    outputs = []
+    for branch in self.branches:
+      y = x
+      if branch.pool == "avg":
+        y = pooling.avg_pool(
+          x, 3, stride=1, padding="same", count_padding=self.count_padding
+        )
+      elif branch.pool == "max":
+        y = pooling.max_pool(x, 3, stride=2, padding="valid")
+      several = len(branch.convs) > 1 or branch.fork
+      for i, conv in enumerate(branch.convs, start=1):
+        name = f"{branch.name}_{i}" if several else branch.name
+        y = self.unit(*conv, name=name)(y, train)
+      if branch.fork:
+        last = f"{branch.name}_{len(branch.convs) + 1}"
+        for letter, window in (("a", (1, 3)), ("b", (3, 1))):
+          half = self.unit(branch.fork, window, name=last + letter)
+          outputs.append(half(y, train))
+      else:
+        outputs.append(y)
+    mixed = jnp.concatenate(outputs, axis=-1)
+    if self.scale is None:
+      return mixed
+    up = layers.Conv(
+      x.shape[-1], window=1, use_bias=True, dtype=self.dtype, name="up"
     )
+    x = x + self.scale * up(mixed)
+    return jax.nn.relu(x) if self.relu else x

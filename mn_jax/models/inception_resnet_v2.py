@@ -12,13 +12,11 @@ has no width multiplier.
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 
-from mn_jax.models import inception, layers
+from mn_jax.models import inception
 from mn_jax.models.classifier import Backbone
 from mn_jax.models.inception import Branch
 
@@ -62,38 +60,6 @@ STAGES = (
 )
 
 
-class ResidualBlock(nn.Module):
-  """x + scale * up(branches), then ReLU.
-
-  `up` is a 1x1 convolution with a bias, without BatchNorm or ReLU.
-
-  Attributes:
-    branches: the block's table.
-    scale: of the residual.
-    relu: whether there is a ReLU at the end.
-    unit: `inception.conv_unit` with width, norm and dtype.
-    dtype: compute type.
-  """
-
-  branches: tuple[Branch, ...]
-  scale: float
-  relu: bool
-  unit: Callable[..., nn.Module]
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, h, w, c]."""
-    mixed = inception.apply_branches(
-      self.branches, x, train, unit=self.unit, count_padding=False
-    )
-    up = layers.Conv(
-      x.shape[-1], window=1, use_bias=True, dtype=self.dtype, name="up"
-    )
-    x = x + self.scale * up(mixed)
-    return jax.nn.relu(x) if self.relu else x
-
-
 class InceptionResNetV2(Backbone):
   """The backbone of Inception-ResNet-v2; channels are rounded down.
 
@@ -111,17 +77,17 @@ class InceptionResNetV2(Backbone):
     )
     x, features = inception.apply_stem(x, train, unit)
     for mixed, mixed_table, block, block_table, repeats, scale in STAGES:
-      x = inception.Mixed(mixed_table, unit, False, name=mixed)(x, train)
+      x = inception.Mixed(mixed_table, unit, name=mixed)(x, train)
       features[mixed] = x
       for i in range(1, repeats + 1):
         last = block == "block8" and i == repeats
         name = f"{block}_{i}"
-        x = ResidualBlock(
+        x = inception.Mixed(
           block_table,
-          1.0 if last else scale,
-          not last,
           unit,
-          self.dtype,
+          scale=1.0 if last else scale,
+          relu=not last,
+          dtype=self.dtype,
           name=name,
         )(x, train)
         features[name] = x

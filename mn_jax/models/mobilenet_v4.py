@@ -37,23 +37,6 @@ class Full:
 
 
 @dataclasses.dataclass(frozen=True)
-class Fused:
-  """A row: a fused inverted bottleneck, a `FusedBottleneck`.
-
-  Attributes:
-    window: height and width of the expanding kernel.
-    expansion: of the input's channels.
-    features: output channels at width 1.0.
-    stride: of the expanding convolution.
-  """
-
-  window: int
-  expansion: int
-  features: int
-  stride: int
-
-
-@dataclasses.dataclass(frozen=True)
 class Universal:
   """A row: a universal inverted bottleneck, a `UniversalBottleneck`.
 
@@ -62,6 +45,8 @@ class Universal:
     expansion: of the input's channels.
     features: output channels at width 1.0.
     stride: of the bottleneck.
+    window: height and width of the expanding kernel; above 1 for what the paper
+      calls a fused inverted bottleneck.
   """
 
   start: int
@@ -69,9 +54,10 @@ class Universal:
   expansion: int
   features: int
   stride: int = 1
+  window: int = 1
 
 
-Rows = tuple[Full | Fused | Universal, ...]
+Rows = tuple[Full | Universal, ...]
 
 # Without the stem and the last convolution, which both have in common.
 CONV_SMALL: Rows = (
@@ -93,7 +79,7 @@ CONV_SMALL: Rows = (
   Universal(0, 3, 4, 128),
 )
 CONV_MEDIUM: Rows = (
-  Fused(3, 4, 48, stride=2),
+  Universal(0, 0, 4, 48, stride=2, window=3),
   Universal(3, 5, 4, 80, stride=2),
   Universal(3, 3, 2, 80),
   Universal(3, 5, 6, 160, stride=2),
@@ -125,50 +111,18 @@ HEAD = HeadSpec(
 )
 
 
-class FusedBottleneck(nn.Module):
-  """Expand by a full convolution, project 1x1.
-
-  It has no shortcut: it only occurs with stride 2.
-
-  Attributes:
-    expanded: output channels of the expanding convolution.
-    features: output channels.
-    window: height and width of the expanding kernel.
-    stride: of the expanding convolution.
-    unit: `Backbone.conv_bn` of the network.
-  """
-
-  expanded: int
-  features: int
-  window: int
-  stride: int
-  unit: Callable[..., nn.Module]
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """f[batch, h, w, c] -> f[batch, oh, ow, features]."""
-    expand = self.unit(
-      self.expanded,
-      window=self.window,
-      stride=self.stride,
-      activation=jax.nn.relu,
-      name="expand",
-    )
-    x = expand(x, train)
-    return self.unit(self.features, window=1, name="project")(x, train)
-
-
 class UniversalBottleneck(nn.Module):
-  """Depthwise, expand 1x1, depthwise, project 1x1, add.
+  """Depthwise, expand, depthwise, project 1x1, add.
 
   ReLU follows the expansion and the second depthwise convolution alone. The
-  second has the stride, or where there is none, the first.
+  second has the stride; where there is none, the first; else the expansion.
 
   Attributes:
     expanded: channels of the second depthwise convolution.
     features: output channels.
     start, middle: height and width of the depthwise kernels; 0 for none.
     stride: of the bottleneck.
+    window: height and width of the expanding kernel.
     unit: `Backbone.conv_bn` of the network.
   """
 
@@ -177,6 +131,7 @@ class UniversalBottleneck(nn.Module):
   start: int
   middle: int
   stride: int
+  window: int
   unit: Callable[..., nn.Module]
 
   @nn.compact
@@ -189,7 +144,13 @@ class UniversalBottleneck(nn.Module):
         None, window=self.start, stride=stride, name="start_depthwise"
       )
       x = start(x, train)
-    expand = unit(self.expanded, window=1, activation=relu, name="expand")
+    expand = unit(
+      self.expanded,
+      window=self.window,
+      stride=1 if self.start or self.middle else self.stride,
+      activation=relu,
+      name="expand",
+    )
     x = expand(x, train)
     if self.middle:
       middle = unit(
@@ -229,17 +190,14 @@ class MobileNetV4(Backbone):
       if isinstance(row, Full):
         block = full(channels, window=row.window, stride=row.stride, name=name)
       else:
-        if isinstance(row, Fused):
-          kind = functools.partial(FusedBottleneck, window=row.window)
-        else:
-          kind = functools.partial(
-            UniversalBottleneck, start=row.start, middle=row.middle
-          )
-        block = kind(
-          expanded=layers.make_divisible(x.shape[-1] * row.expansion),
-          features=channels,
-          stride=row.stride,
-          unit=self.conv_bn,
+        block = UniversalBottleneck(
+          layers.make_divisible(x.shape[-1] * row.expansion),
+          channels,
+          row.start,
+          row.middle,
+          row.stride,
+          row.window,
+          self.conv_bn,
           name=name,
         )
       x = block(x, train)

@@ -52,6 +52,35 @@ def _resnet(
   )
 
 
+def _mobilenet_v3(
+  table: int, rows: tuple, hidden: int, params: int, macs: int
+) -> ModelSpec:
+  return ModelSpec(
+    factory=functools.partial(mobilenet_v3.MobileNetV3, rows=rows),
+    head=lambda width, options: mobilenet_v3.head(
+      hidden, width, options.minimalistic
+    ),
+    paper=f"Howard et al. 2019, arXiv:1905.02244, table {table}",
+    conventions=_HALF,
+    params=params,
+    macs=macs,
+    options=("minimalistic",),
+  )
+
+
+def _mobilenet_v4(
+  name: str, rows: mobilenet_v4.Rows, resolution: int, params: int, macs: int
+) -> ModelSpec:
+  return ModelSpec(
+    factory=functools.partial(mobilenet_v4.MobileNetV4, rows=rows),
+    head=lambda *_: mobilenet_v4.HEAD,
+    paper=f"Qin et al. 2024, arXiv:2404.10518, {name}",
+    conventions=dataclasses.replace(_IMAGENET, resolution=resolution),
+    params=params,
+    macs=macs,
+  )
+
+
 MODELS = {
   "mobilenet_v1": ModelSpec(
     factory=mobilenet_v1.MobileNetV1,
@@ -68,51 +97,17 @@ MODELS = {
     params=3_504_872,
     macs=300_774_272,
   ),
-  "mobilenet_v3_large": ModelSpec(
-    factory=functools.partial(
-      mobilenet_v3.MobileNetV3, rows=mobilenet_v3.LARGE
-    ),
-    head=lambda width, options: mobilenet_v3.head(
-      mobilenet_v3.LARGE_HIDDEN, width, options.minimalistic
-    ),
-    paper="Howard et al. 2019, arXiv:1905.02244, table 1",
-    conventions=_HALF,
-    params=5_483_032,
-    macs=216_589_760,
-    options=("minimalistic",),
+  "mobilenet_v3_large": _mobilenet_v3(
+    1, mobilenet_v3.LARGE, mobilenet_v3.LARGE_HIDDEN, 5_483_032, 216_589_760
   ),
-  "mobilenet_v3_small": ModelSpec(
-    factory=functools.partial(
-      mobilenet_v3.MobileNetV3, rows=mobilenet_v3.SMALL
-    ),
-    head=lambda width, options: mobilenet_v3.head(
-      mobilenet_v3.SMALL_HIDDEN, width, options.minimalistic
-    ),
-    paper="Howard et al. 2019, arXiv:1905.02244, table 2",
-    conventions=_HALF,
-    params=2_542_856,
-    macs=56_510_400,
-    options=("minimalistic",),
+  "mobilenet_v3_small": _mobilenet_v3(
+    2, mobilenet_v3.SMALL, mobilenet_v3.SMALL_HIDDEN, 2_542_856, 56_510_400
   ),
-  "mobilenet_v4_conv_small": ModelSpec(
-    factory=functools.partial(
-      mobilenet_v4.MobileNetV4, rows=mobilenet_v4.CONV_SMALL
-    ),
-    head=lambda *_: mobilenet_v4.HEAD,
-    paper="Qin et al. 2024, arXiv:2404.10518, MNv4-Conv-S",
-    conventions=_IMAGENET,
-    params=3_774_024,
-    macs=186_005_568,
+  "mobilenet_v4_conv_small": _mobilenet_v4(
+    "MNv4-Conv-S", mobilenet_v4.CONV_SMALL, 224, 3_774_024, 186_005_568
   ),
-  "mobilenet_v4_conv_medium": ModelSpec(
-    factory=functools.partial(
-      mobilenet_v4.MobileNetV4, rows=mobilenet_v4.CONV_MEDIUM
-    ),
-    head=lambda *_: mobilenet_v4.HEAD,
-    paper="Qin et al. 2024, arXiv:2404.10518, MNv4-Conv-M",
-    conventions=dataclasses.replace(_IMAGENET, resolution=256),
-    params=9_715_512,
-    macs=1_080_244_224,
+  "mobilenet_v4_conv_medium": _mobilenet_v4(
+    "MNv4-Conv-M", mobilenet_v4.CONV_MEDIUM, 256, 9_715_512, 1_080_244_224
   ),
   "inception_v3": ModelSpec(
     factory=inception_v3.InceptionV3,

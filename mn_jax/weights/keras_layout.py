@@ -174,21 +174,8 @@ def _row_by_row(columns: Sequence[_Column]) -> list[Layer]:
   return [layer for row in rows for entry in row if entry for layer in entry]
 
 
-def _resnet(block: Sequence[Layer]) -> list[_Column]:
-  """The shortcut, then the residual; ReLU after all but its last BatchNorm."""
-  main: _Column = []
-  shortcut: _Column = []
-  for layer in block:
-    if "/shortcut/" in layer.path:
-      shortcut.append((layer,))
-    else:
-      after = [None] if layer.kind == "norm" else []
-      main += [(layer,), *after]
-  return [shortcut, main[:-1]] if shortcut else [main]
-
-
-def _xception(block: Sequence[Layer]) -> list[_Column]:
-  """The separable convolutions, then the shortcut; max pooling at the end."""
+def _residual(block: Sequence[Layer]) -> tuple[_Column, _Column]:
+  """Returns the residual, a ReLU after every BatchNorm, and the shortcut."""
   main: _Column = []
   shortcut: _Column = []
   waiting: tuple[Layer, ...] = ()
@@ -201,8 +188,21 @@ def _xception(block: Sequence[Layer]) -> list[_Column]:
       after = [None] if layer.kind == "norm" else []
       main += [(*waiting, layer), *after]
       waiting = ()
-  # What follows a block's last BatchNorm is no ReLU but the pooling.
-  return [main, shortcut]
+  return main, shortcut
+
+
+def _resnet(block: Sequence[Layer]) -> list[_Column]:
+  """The shortcut, then the residual; its last ReLU is after the addition."""
+  main, shortcut = _residual(block)
+  return [shortcut, main[:-1]] if shortcut else [main]
+
+
+def _xception(block: Sequence[Layer]) -> list[_Column]:
+  """The separable convolutions, then the shortcut.
+
+  What follows a block's last BatchNorm is no ReLU but the pooling.
+  """
+  return list(_residual(block))
 
 
 def _inception(block: Sequence[Layer]) -> list[_Column]:

@@ -9,8 +9,6 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 
-import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,38 +102,6 @@ def maps(module: Classifier, resolution: int) -> Mapping[str, tuple[int, ...]]:
 def parameters(module: Classifier, resolution: int) -> Mapping[str, dict]:
   """Returns the shapes of the backbone's parameters, nested by name."""
   return variables.shapes(module, resolution)["params"]["backbone"]
-
-
-def outputs(
-  module: Classifier,
-  values: Mapping[str, dict],
-  x: np.ndarray,
-  kinds: tuple[type[nn.Module], ...],
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Compiles a network and returns what modules of the backbone return.
-
-  Args:
-    module: the network.
-    values: 'params' and 'batch_stats'.
-    x: f32[batch, h, w, 3], images.
-    kinds: classes of the modules.
-
-  Returns:
-    The named feature maps; and outputs by the module's path below the
-    backbone, 'block3/expand'.
-  """
-  (_, features), state = jax.jit(
-    lambda v, x: module.apply(
-      v,
-      x,
-      False,
-      capture_intermediates=lambda child, _: isinstance(child, kinds),
-      mutable=["intermediates"],
-    )
-  )(values, x)
-  flat = flax.traverse_util.flatten_dict(state["intermediates"]["backbone"])
-  outputs = {"/".join(path[:-1]): out for path, (out,) in flat.items()}
-  return jax.tree.map(np.asarray, (features, outputs))
 
 
 def images(*shape: int) -> np.ndarray:

@@ -1,13 +1,10 @@
-from mn_jax.models import counting, registry
+"""Tests of the list of layers."""
 
-
-def list_layers(model):
-  module = registry.build(registry.describe(model, num_classes=2))
-  return counting.list_layers(module, 32)
+from tests.models import networks
 
 
 def test_layers_of_mobilenet_v1_in_the_order_of_their_calls():
-  layers = list_layers("mobilenet_v1")
+  layers = networks.layers(networks.build("mobilenet_v1", 2), 32)
   first, norm, depthwise, *_, logits = layers
   assert (first.kind, first.window, first.stride) == ("conv 3x3", (3, 3), 2)
   assert (first.input, first.output) == ((32, 32, 3), (16, 16, 32))
@@ -22,14 +19,3 @@ def test_layers_of_mobilenet_v1_in_the_order_of_their_calls():
   assert kinds.count("depthwise 3x3") == 13
   assert kinds.count("norm") == 27
   assert kinds.count("conv 1x1") == 13
-
-
-def test_windows_and_strides_of_mobilenet_v3():
-  layers = list_layers("mobilenet_v3_small")
-  depthwise = [layer for layer in layers if "depthwise" in layer.kind]
-  assert {layer.window for layer in depthwise} == {(3, 3), (5, 5)}
-  assert {layer.stride for layer in depthwise} == {1, 2}
-  # Squeeze and excitation sees one pixel.
-  assert any(
-    layer.kind == "conv 1x1" and layer.input[:2] == (1, 1) for layer in layers
-  )

@@ -8,11 +8,9 @@ from tests.models import networks
 
 # By width: parameters with running means and variances, 1000 classes, of Keras
 # Applications; millions of mult-adds at 224 px in the table of TF-slim's
-# README, which gives width 1.0, 300.8, without its fraction.
+# README.
 _PUBLISHED = {
   1.4: (6_156_712, 582),
-  1.0: (3_538_984, 301),
-  0.75: (2_663_064, 209),
   0.35: (1_691_208, 59),
 }
 

@@ -15,7 +15,6 @@ from mn_jax.models import classifier, registry, variables
 from mn_jax.ops import padding
 from tests.models import networks
 
-_each_network = pytest.mark.parametrize("name", registry.MODELS)
 # In the extended tier: those whose code a smaller one shares, and the largest.
 _LARGE = (
   "mobilenet_v3_large",
@@ -50,7 +49,7 @@ def _flat(tree: dict) -> dict:
   return flax.traverse_util.flatten_dict(tree, sep="/")
 
 
-@_each_network
+@_each_kind_of_network
 def test_counts_and_paths_of_the_published_network(name):
   """Transfer and weight import address layers by their paths."""
   spec = registry.get(name)

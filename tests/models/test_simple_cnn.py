@@ -44,12 +44,6 @@ def test_convolution_bias_activation_and_pooling():
   assert np.all(y[3:7, :, 1] == 1)
 
 
-def test_there_are_no_statistics():
-  module = networks.build("simple_cnn", width=0.05)
-  values = variables.initial_values(module, 16, 0)
-  assert values["batch_stats"] == {}
-
-
 def test_below_the_smallest_resolution_nothing_is_left():
   smallest = registry.get("simple_cnn").min_resolution
   module = networks.build("simple_cnn", head="plain")

@@ -7,7 +7,6 @@ from tests.models import networks
 
 # Output channels of 'block2' to 'block13': figure 5.
 _CHANNELS = (128, 256, *(728,) * 9, 1024)
-_STRIDED = (2, 3, 4, 13)
 
 
 def _build(classes=3, width=1.0, **fields):
@@ -18,8 +17,7 @@ def _build(classes=3, width=1.0, **fields):
   ("size", "padding", "pixels"),
   [
     (72, "same", (35, 33, 17, 9, 5, 3)),
-    (72, "symmetric", (35, 33, 17, 9, 5, 3)),
-    (7, "same", (3, 1, 1, 1, 1, 1)),
+    (7, "symmetric", (3, 1, 1, 1, 1, 1)),
   ],
 )
 def test_feature_maps(size, padding, pixels):
@@ -58,28 +56,3 @@ def test_only_max_pooling_uses_the_padding_rule(padding, monkeypatch):
     *(depthwise, depthwise, pool),
     *((depthwise,) * 2),
   ]
-
-
-def test_units():
-  """Nothing between depthwise and pointwise; a shortcut where there is pooling.
-
-  The one of 'block13' has its second convolution's channels.
-  """
-  params = networks.parameters(_build(), 32)
-  for i in range(2, 14):
-    block = params[f"block{i}"]
-    assert ("shortcut" in block) == (i in _STRIDED)
-    count = 2 if i in _STRIDED else 3
-    names = {f"separable{j}" for j in range(1, count + 1)}
-    assert names == set(block) - {"shortcut"}
-  for unit in (params["block5"]["separable1"], params["top1"]):
-    assert set(unit) == {"depthwise", "pointwise"}
-    assert set(unit["depthwise"]) == {"kernel"}
-    assert set(unit["pointwise"]) == {"conv", "norm"}
-    assert set(unit["pointwise"]["norm"]) == {"scale", "bias"}
-  block = params["block13"]
-  units = [block[f"separable{i}"]["pointwise"] for i in (1, 2)]
-  shapes = [
-    unit["conv"]["kernel"].shape for unit in (*units, block["shortcut"])
-  ]
-  assert shapes == [(1, 1, 728, 728), (1, 1, 728, 1024), (1, 1, 728, 1024)]

@@ -33,12 +33,12 @@ def _images(size):
 
 
 @pytest.mark.parametrize(("window", "stride", "rule"), CASES)
-@pytest.mark.parametrize("size", [6, 7])
-def test_max_is_of_the_pixels_inside(window, stride, rule, size):
-  x = _images(size)
-  got = pooling.max_pool(x, window, stride=stride, padding=rule)
-  expected = _windows(x, window, stride, rule, -np.inf).max(-1)
-  np.testing.assert_array_equal(got, expected)
+def test_max_is_of_the_pixels_inside(window, stride, rule):
+  for size in (6, 7):
+    x = _images(size)
+    got = pooling.max_pool(x, window, stride=stride, padding=rule)
+    expected = _windows(x, window, stride, rule, -np.inf).max(-1)
+    np.testing.assert_array_equal(got, expected)
 
 
 @pytest.mark.parametrize(("window", "stride", "rule"), CASES)
