@@ -14,9 +14,82 @@ from mn_jax.report.reproduction import (
   study_command,
 )
 
+_BOTH = "v1_source v2_source"
+_ITEMS = (
+  PaperItem(
+    "Accuracies of V1 and V2 after five epochs",
+    "idc",
+    metrics_of(_BOTH, "train/accuracy", "val/accuracy"),
+  ),
+  PaperItem(
+    "Curves of training and validation, V1 and V2",
+    "idc",
+    figures=("v1_source_curves", "v2_source_curves"),
+  ),
+  PaperItem(
+    "Numbers of parameters of V1 and V2, without top",
+    sizes=(
+      NetworkSize("V1", 3_228_864, "mobilenet_v1", "backbone"),
+      NetworkSize("V2", 2_257_984, "mobilenet_v2", "backbone"),
+    ),
+  ),
+  PaperItem(
+    "Open: the same with fixed running statistics",
+    "idc",
+    metrics_of(
+      "v1_source_mended v2_source_mended",
+      "test/balanced_accuracy",
+    ),
+  ),
+  PaperItem(
+    "Open: which momentum, debiased or not",
+    "idc_batchnorm",
+    metrics_of(
+      "m0.9 m0.9_debiased m0.99 m0.99_debiased m0.999 m0.999_debiased",
+      "test/balanced_accuracy",
+    ),
+  ),
+  PaperItem(
+    "Open: patients that the network has not seen",
+    "idc",
+    metrics_of("v1 v2 v3_small", "test/balanced_accuracy", "test/auroc"),
+  ),
+  PaperItem(
+    "Open: what a random split hides",
+    "idc",
+    metrics_of(
+      "v1_by_image v2_by_image v3_small_by_image", "test/balanced_accuracy"
+    ),
+  ),
+  PaperItem(
+    "Open: a ResNet",
+    "idc",
+    metrics_of("resnet18", "test/balanced_accuracy"),
+    reason="time; the command below has it",
+  ),
+  PaperItem(
+    "Open: data scale",
+    "idc_scale",
+    metrics_of("v1_0.1 v2_0.1 v1_1.0 v2_1.0", "test/balanced_accuracy"),
+    reason="time; the command below has it",
+  ),
+  PaperItem(
+    "Open: augmentation, dropout, weight decay",
+    "idc_regularisation",
+    metrics_of(
+      "recipe no_augmentation dropout no_weight_decay",
+      "test/balanced_accuracy",
+    ),
+    reason="time; the command below has it",
+  ),
+  PaperItem(
+    "Open: cross-validation by patient",
+    reason="time; the command below has it",
+  ),
+)
+
 
 def get_paper() -> Paper:
-  both = "v1_source v2_source"
   return Paper(
     title="Yan 2023: MobileNetV1 against V2 on breast-cancer patches (IDC)",
     text=(
@@ -28,78 +101,7 @@ def get_paper() -> Paper:
       "parameters. Here: 11,081 patches of 239 patients; rows without "
       "`_source` are five epochs of this project's recipe."
     ),
-    items=(
-      PaperItem(
-        "Accuracies of V1 and V2 after five epochs",
-        "idc",
-        metrics_of(both, "train/accuracy", "val/accuracy"),
-      ),
-      PaperItem(
-        "Curves of training and validation, V1 and V2",
-        "idc",
-        figures=("v1_source_curves", "v2_source_curves"),
-      ),
-      PaperItem(
-        "Numbers of parameters of V1 and V2, without top",
-        sizes=(
-          NetworkSize("V1", 3_228_864, "mobilenet_v1", "backbone"),
-          NetworkSize("V2", 2_257_984, "mobilenet_v2", "backbone"),
-        ),
-      ),
-      PaperItem(
-        "Open: the same with fixed running statistics",
-        "idc",
-        metrics_of(
-          "v1_source_mended v2_source_mended",
-          "test/balanced_accuracy",
-        ),
-      ),
-      PaperItem(
-        "Open: which momentum, debiased or not",
-        "idc_batchnorm",
-        metrics_of(
-          "m0.9 m0.9_debiased m0.99 m0.99_debiased m0.999 m0.999_debiased",
-          "test/balanced_accuracy",
-        ),
-      ),
-      PaperItem(
-        "Open: patients that the network has not seen",
-        "idc",
-        metrics_of("v1 v2 v3_small", "test/balanced_accuracy", "test/auroc"),
-      ),
-      PaperItem(
-        "Open: what a random split hides",
-        "idc",
-        metrics_of(
-          "v1_by_image v2_by_image v3_small_by_image", "test/balanced_accuracy"
-        ),
-      ),
-      PaperItem(
-        "Open: a ResNet",
-        "idc",
-        metrics_of("resnet18", "test/balanced_accuracy"),
-        reason="time; the command below has it",
-      ),
-      PaperItem(
-        "Open: data scale",
-        "idc_scale",
-        metrics_of("v1_0.1 v2_0.1 v1_1.0 v2_1.0", "test/balanced_accuracy"),
-        reason="time; the command below has it",
-      ),
-      PaperItem(
-        "Open: augmentation, dropout, weight decay",
-        "idc_regularisation",
-        metrics_of(
-          "recipe no_augmentation dropout no_weight_decay",
-          "test/balanced_accuracy",
-        ),
-        reason="time; the command below has it",
-      ),
-      PaperItem(
-        "Open: cross-validation by patient",
-        reason="time; the command below has it",
-      ),
-    ),
+    items=_ITEMS,
     commands=(
       (study_command("idc"), "2 hours on this part, 40 on all patches"),
       (study_command("idc_batchnorm"), "half an hour; 12 hours on all patches"),

@@ -42,41 +42,84 @@ def _v1(name: str, accuracy: float | None, note: str = "", **fields) -> Member:
   )
 
 
+_MEMBERS = (
+  _v1("v1_1.0", 0.740),
+  _v1("v1_0.75", 0.741, width=0.75),
+  _v1("v1_0.5", 0.737, width=0.5),
+  _v1("v1_0.25", 0.709, width=0.25),
+  _v1("v1_192", 0.746, resolution=192),
+  _v1("v1_160", 0.736, resolution=160),
+  _v1("v1_128", 0.753, resolution=128),
+  _v1("v1_shallow", 0.758, shallow=True),
+  _v1("v1_full_convolutions", None, separable=False),
+  Member(
+    "vgg16",
+    "cifar100_v1",
+    {
+      **_RIVAL,
+      "model.name": "vgg16",
+      "model.head": "flatten_4096_1024",
+    },
+    weights="vgg16",
+    published={"test/accuracy": 0.772},
+    note="published with the wrong normalisation of its input",
+  ),
+  Member(
+    "inception_v3",
+    "cifar100_v1",
+    {**_RIVAL, "model.name": "inception_v3", "model.head": "gap_1024"},
+    weights="inception_v3",
+    published={"test/accuracy": 0.879},
+    note="published with the wrong normalisation of its input",
+  ),
+)
+_CLAIMS = (
+  Claim(
+    "width 0.75 is as good as 1.0 within a point (.741, .740)",
+    "v1_0.75",
+    "v1_1.0",
+    "test/accuracy",
+    "=",
+    0.01,
+  ),
+  Claim(
+    "width 0.25 is worse than 1.0 (.709, .740)",
+    "v1_1.0",
+    "v1_0.25",
+    "test/accuracy",
+  ),
+  Claim(
+    "128 pixels are no worse than 224 (.753, .740)",
+    "v1_128",
+    "v1_1.0",
+    "test/accuracy",
+  ),
+  Claim(
+    "shallow beats 0.75 (.758, .741)",
+    "v1_shallow",
+    "v1_0.75",
+    "test/accuracy",
+  ),
+  Claim(
+    "VGG16 frozen beats V1 (.772, .740)",
+    "vgg16",
+    "v1_1.0",
+    "test/accuracy",
+  ),
+  Claim(
+    "InceptionV3 frozen beats VGG16 frozen (.879, .772)",
+    "inception_v3",
+    "vgg16",
+    "test/accuracy",
+  ),
+)
+
+
 def get_study() -> Study:
   return Study(
     title="CIFAR-100, classes 0-9: MobileNetV1 and rivals",
     source="Ma et al. 2022, a student report",
-    members=(
-      _v1("v1_1.0", 0.740),
-      _v1("v1_0.75", 0.741, width=0.75),
-      _v1("v1_0.5", 0.737, width=0.5),
-      _v1("v1_0.25", 0.709, width=0.25),
-      _v1("v1_192", 0.746, resolution=192),
-      _v1("v1_160", 0.736, resolution=160),
-      _v1("v1_128", 0.753, resolution=128),
-      _v1("v1_shallow", 0.758, shallow=True),
-      _v1("v1_full_convolutions", None, separable=False),
-      Member(
-        "vgg16",
-        "cifar100_v1",
-        {
-          **_RIVAL,
-          "model.name": "vgg16",
-          "model.head": "flatten_4096_1024",
-        },
-        weights="vgg16",
-        published={"test/accuracy": 0.772},
-        note="published with the wrong normalisation of its input",
-      ),
-      Member(
-        "inception_v3",
-        "cifar100_v1",
-        {**_RIVAL, "model.name": "inception_v3", "model.head": "gap_1024"},
-        weights="inception_v3",
-        published={"test/accuracy": 0.879},
-        note="published with the wrong normalisation of its input",
-      ),
-    ),
+    members=_MEMBERS,
     sample={
       "data.name": "cifar100_sample",
       "model.resolution": 0,
@@ -94,44 +137,5 @@ def get_study() -> Study:
       ("vgg16", "v1_1.0"),
       ("inception_v3", "v1_1.0"),
     ),
-    claims=(
-      Claim(
-        "width 0.75 is as good as 1.0 within a point (.741, .740)",
-        "v1_0.75",
-        "v1_1.0",
-        "test/accuracy",
-        "=",
-        0.01,
-      ),
-      Claim(
-        "width 0.25 is worse than 1.0 (.709, .740)",
-        "v1_1.0",
-        "v1_0.25",
-        "test/accuracy",
-      ),
-      Claim(
-        "128 pixels are no worse than 224 (.753, .740)",
-        "v1_128",
-        "v1_1.0",
-        "test/accuracy",
-      ),
-      Claim(
-        "shallow beats 0.75 (.758, .741)",
-        "v1_shallow",
-        "v1_0.75",
-        "test/accuracy",
-      ),
-      Claim(
-        "VGG16 frozen beats V1 (.772, .740)",
-        "vgg16",
-        "v1_1.0",
-        "test/accuracy",
-      ),
-      Claim(
-        "InceptionV3 frozen beats VGG16 frozen (.879, .772)",
-        "inception_v3",
-        "vgg16",
-        "test/accuracy",
-      ),
-    ),
+    claims=_CLAIMS,
   )

@@ -59,8 +59,58 @@ def _member(row: str, batch_size: int, suffix: str = "", **fields) -> Member:
   )
 
 
+_GHOST = {"model.norm_over": "group", "model.norm_group": _BASE}
+_CLAIMS = (
+  Claim(
+    "sgd loses less than a point at 256, with its rate in proportion",
+    "sgd_linear_256",
+    "sgd_linear_64",
+    "test/accuracy",
+    ">",
+    -0.01,
+  ),
+  Claim(
+    "adamw loses less than a point at 256, with the square root",
+    "adamw_sqrt_256",
+    "adamw_sqrt_64",
+    "test/accuracy",
+    ">",
+    -0.01,
+  ),
+  Claim(
+    "at 1024 sgd does better with its rate in proportion",
+    "sgd_linear_1024",
+    "sgd_fixed_1024",
+    "test/accuracy",
+  ),
+  Claim(
+    "at 1024 adamw does better with the square root",
+    "adamw_sqrt_1024",
+    "adamw_fixed_1024",
+    "test/accuracy",
+  ),
+  Claim(
+    "at 1024 lars does better than sgd",
+    "lars_linear_1024",
+    "sgd_linear_1024",
+    "test/accuracy",
+  ),
+  Claim(
+    "at 1024 lamb does better than adamw",
+    "lamb_sqrt_1024",
+    "adamw_sqrt_1024",
+    "test/accuracy",
+  ),
+  Claim(
+    "groups of 64 for BatchNorm help sgd at 1024",
+    "sgd_linear_1024_ghost",
+    "sgd_linear_1024",
+    "test/accuracy",
+  ),
+)
+
+
 def get_study() -> Study:
-  ghost = {"model.norm_over": "group", "model.norm_group": _BASE}
   return Study(
     title="EuroSAT: batch size, with a quarter of MobileNetV1 at 32 pixels",
     source="none; the rules of Goyal et al. 2017, You et al. 2017 and 2020",
@@ -69,7 +119,7 @@ def get_study() -> Study:
       *(_member(row, _BASE) for row in _SCALED),
       *(_member(row, size) for size in _LARGE for row in (*_SCALED, *_OTHER)),
       *(
-        _member(row, _LARGE[-1], "_ghost", **ghost)
+        _member(row, _LARGE[-1], "_ghost", **_GHOST)
         for row in ("adamw_sqrt", "sgd_linear")
       ),
     ),
@@ -95,52 +145,5 @@ def get_study() -> Study:
       ("lamb_sqrt_1024", "adamw_sqrt_1024"),
       ("lars_linear_1024", "sgd_linear_1024"),
     ),
-    claims=(
-      Claim(
-        "sgd loses less than a point at 256, with its rate in proportion",
-        "sgd_linear_256",
-        "sgd_linear_64",
-        "test/accuracy",
-        ">",
-        -0.01,
-      ),
-      Claim(
-        "adamw loses less than a point at 256, with the square root",
-        "adamw_sqrt_256",
-        "adamw_sqrt_64",
-        "test/accuracy",
-        ">",
-        -0.01,
-      ),
-      Claim(
-        "at 1024 sgd does better with its rate in proportion",
-        "sgd_linear_1024",
-        "sgd_fixed_1024",
-        "test/accuracy",
-      ),
-      Claim(
-        "at 1024 adamw does better with the square root",
-        "adamw_sqrt_1024",
-        "adamw_fixed_1024",
-        "test/accuracy",
-      ),
-      Claim(
-        "at 1024 lars does better than sgd",
-        "lars_linear_1024",
-        "sgd_linear_1024",
-        "test/accuracy",
-      ),
-      Claim(
-        "at 1024 lamb does better than adamw",
-        "lamb_sqrt_1024",
-        "adamw_sqrt_1024",
-        "test/accuracy",
-      ),
-      Claim(
-        "groups of 64 for BatchNorm help sgd at 1024",
-        "sgd_linear_1024_ghost",
-        "sgd_linear_1024",
-        "test/accuracy",
-      ),
-    ),
+    claims=_CLAIMS,
   )

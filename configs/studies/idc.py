@@ -16,34 +16,98 @@ _FIXED_STATISTICS = {"model.norm_momentum": 0.9, "model.norm_debias": True}
 _RANDOM_SPLIT = {"data.split": "random"}
 _V3_SMALL = {"model.name": "mobilenet_v3_small"}
 
+_MEMBERS = (
+  Member(
+    "v1_source",
+    "idc_v1:source",
+    published={"train/accuracy": 0.849, "val/accuracy": 0.857},
+    note="validation accuracy of one run on all patches, split at random",
+  ),
+  Member(
+    "v2_source",
+    "idc_v2:source",
+    published={"train/accuracy": 0.819, "val/accuracy": 0.743},
+    note="validation accuracy of one run on all patches, split at random",
+  ),
+  Member("v1_source_mended", "idc_v1:source", _FIXED_STATISTICS),
+  Member("v2_source_mended", "idc_v2:source", _FIXED_STATISTICS),
+  Member("v1_by_image", "idc_v1", _RANDOM_SPLIT),
+  Member("v2_by_image", "idc_v2", _RANDOM_SPLIT),
+  Member("v3_small_by_image", "idc_v2", {**_V3_SMALL, **_RANDOM_SPLIT}),
+  Member("v1", "idc_v1"),
+  Member("v2", "idc_v2"),
+  Member("v3_small", "idc_v2", _V3_SMALL),
+  Member("resnet18", "idc_v1", {"model.name": "resnet18"}),
+)
+_CLAIMS = (
+  Claim(
+    "V1 validates better than V2 in Yan 2023's setting (.857, .743)",
+    "v1_source",
+    "v2_source",
+    "val/accuracy",
+  ),
+  Claim(
+    "V1 reaches the published validation accuracy of .857",
+    "v1_source",
+    "",
+    "val/accuracy",
+    ">",
+    0.857,
+  ),
+  Claim(
+    "V2 in that setting predicts one class in evaluation",
+    "v2_source",
+    "",
+    "test/balanced_accuracy",
+    "<",
+    0.55,
+  ),
+  Claim(
+    "V1 still beats V2 with fixed running statistics",
+    "v1_source_mended",
+    "v2_source_mended",
+    "val/accuracy",
+  ),
+  Claim(
+    "V2 beats V1 on unseen patients by this project's recipe",
+    "v2",
+    "v1",
+    "test/balanced_accuracy",
+  ),
+  Claim(
+    "V3-Small is within two points of V2 on unseen patients",
+    "v3_small",
+    "v2",
+    "test/balanced_accuracy",
+    "=",
+    0.02,
+  ),
+  Claim(
+    "a random split overestimates V1",
+    "v1_by_image",
+    "v1",
+    "test/balanced_accuracy",
+  ),
+  Claim(
+    "a random split overestimates V2",
+    "v2_by_image",
+    "v2",
+    "test/balanced_accuracy",
+  ),
+  Claim(
+    "a random split overestimates V3-Small",
+    "v3_small_by_image",
+    "v3_small",
+    "test/balanced_accuracy",
+  ),
+)
+
 
 def get_study() -> Study:
   return Study(
     title="IDC: MobileNetV1 against V2",
     source="Yan 2023, arXiv:2308.03076",
-    members=(
-      Member(
-        "v1_source",
-        "idc_v1:source",
-        published={"train/accuracy": 0.849, "val/accuracy": 0.857},
-        note="validation accuracy of one run on all patches, split at random",
-      ),
-      Member(
-        "v2_source",
-        "idc_v2:source",
-        published={"train/accuracy": 0.819, "val/accuracy": 0.743},
-        note="validation accuracy of one run on all patches, split at random",
-      ),
-      Member("v1_source_mended", "idc_v1:source", _FIXED_STATISTICS),
-      Member("v2_source_mended", "idc_v2:source", _FIXED_STATISTICS),
-      Member("v1_by_image", "idc_v1", _RANDOM_SPLIT),
-      Member("v2_by_image", "idc_v2", _RANDOM_SPLIT),
-      Member("v3_small_by_image", "idc_v2", {**_V3_SMALL, **_RANDOM_SPLIT}),
-      Member("v1", "idc_v1"),
-      Member("v2", "idc_v2"),
-      Member("v3_small", "idc_v2", _V3_SMALL),
-      Member("resnet18", "idc_v1", {"model.name": "resnet18"}),
-    ),
+    members=_MEMBERS,
     resplit=True,
     sample=recipes.IDC_STUDY,
     pairs=(
@@ -55,66 +119,5 @@ def get_study() -> Study:
       ("v3_small_by_image", "v3_small"),
       ("v3_small", "v2"),
     ),
-    claims=(
-      Claim(
-        "V1 validates better than V2 in Yan 2023's setting (.857, .743)",
-        "v1_source",
-        "v2_source",
-        "val/accuracy",
-      ),
-      Claim(
-        "V1 reaches the published validation accuracy of .857",
-        "v1_source",
-        "",
-        "val/accuracy",
-        ">",
-        0.857,
-      ),
-      Claim(
-        "V2 in that setting predicts one class in evaluation",
-        "v2_source",
-        "",
-        "test/balanced_accuracy",
-        "<",
-        0.55,
-      ),
-      Claim(
-        "V1 still beats V2 with fixed running statistics",
-        "v1_source_mended",
-        "v2_source_mended",
-        "val/accuracy",
-      ),
-      Claim(
-        "V2 beats V1 on unseen patients by this project's recipe",
-        "v2",
-        "v1",
-        "test/balanced_accuracy",
-      ),
-      Claim(
-        "V3-Small is within two points of V2 on unseen patients",
-        "v3_small",
-        "v2",
-        "test/balanced_accuracy",
-        "=",
-        0.02,
-      ),
-      Claim(
-        "a random split overestimates V1",
-        "v1_by_image",
-        "v1",
-        "test/balanced_accuracy",
-      ),
-      Claim(
-        "a random split overestimates V2",
-        "v2_by_image",
-        "v2",
-        "test/balanced_accuracy",
-      ),
-      Claim(
-        "a random split overestimates V3-Small",
-        "v3_small_by_image",
-        "v3_small",
-        "test/balanced_accuracy",
-      ),
-    ),
+    claims=_CLAIMS,
   )
