@@ -146,13 +146,11 @@ def test_undefined_is_nan_without_a_warning():
     assert _undefined(result) == undefined
 
 
-@pytest.mark.parametrize("positive", [None, 1])
-@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize(("positive", "broken"), [(None, np.nan), (1, np.inf)])
 def test_a_network_that_diverged_has_no_auroc(positive, broken):
   logits = np.full((4, 2), broken)
   predictions = toy.of([0, 1, 1, 0], logits, np.full(4, np.nan, np.float32))
-  with np.errstate(invalid="ignore"):
-    result = classification.summarize(predictions, positive=positive)
+  result = classification.summarize(predictions, positive=positive)
   assert _undefined(result) == set(result) - {"count", "majority_rate"}
 
 
@@ -167,11 +165,10 @@ def test_mcc_and_brier_at_the_extremes_are_scikit_learns(name):
   if len(set(labels)) > 1 and len(set(found)) > 1:
     expected = sklearn.metrics.matthews_corrcoef(labels, found)
   assert result["mcc"] == _close(expected)
-  assert result["brier"] == _close(
-    sklearn.metrics.brier_score_loss(
-      labels, predictions.probabilities(), labels=range(classes)
-    )
+  expected = sklearn.metrics.brier_score_loss(
+    labels, predictions.probabilities(), labels=range(classes)
   )
+  assert result["brier"] == _close(expected)
 
 
 def test_mcc_of_more_images_than_integers_of_64_bits_can_multiply():
@@ -183,16 +180,12 @@ def test_mcc_of_more_images_than_integers_of_64_bits_can_multiply():
 
 @pytest.mark.parametrize("positive", [None, 1])
 def test_predicted_classes_can_be_passed(positive):
-  predictions = toy.random(200, 3)
+  predictions, options = toy.random(200, 3), {"positive": positive}
   found = np.random.default_rng(1).integers(0, 3, 200)
-  result = classification.summarize(
-    predictions, positive=positive, predicted=found
-  )
-  usual = classification.summarize(predictions, positive=positive)
-  decided = classification.from_confusion_matrix(
-    classification.confusion_matrix(predictions.labels, found, 3),
-    positive=positive,
-  )
+  result = classification.summarize(predictions, predicted=found, **options)
+  usual = classification.summarize(predictions, **options)
+  matrix = classification.confusion_matrix(predictions.labels, found, 3)
+  decided = classification.from_confusion_matrix(matrix, **options)
   assert decided["accuracy"] == _close((found == predictions.labels).mean())
   assert result == usual | decided
   assert result != usual

@@ -81,13 +81,9 @@ def test_wilcoxon_is_exact_with_equal_pairs():
   result = comparison.across_seeds([*gaps, 0.5], [0.0] * 14 + [0.5])
   assert result.pairs == 15
   assert result.wilcoxon_p_value == pytest.approx(_by_ranks(gaps))
-
-
-def test_least_wilcoxon_p_value_of_five_pairs():
-  first = [0.81, 0.82, 0.83, 0.84, 0.86]
-  result = comparison.across_seeds(first, [0.7] * 5)
+  # The least that five pairs can have.
+  result = comparison.across_seeds([0.81, 0.82, 0.83, 0.84, 0.86], [0.7] * 5)
   assert result.wilcoxon_p_value == pytest.approx(1 / 16)
-  assert result.t_p_value < 1e-3
 
 
 def test_one_pair_and_equal_pairs():

@@ -37,12 +37,7 @@ def binary(labels: list[int], scores: list[float]) -> Predictions:
 
 
 def take(predictions: Predictions, rows: np.ndarray) -> Predictions:
-  return Predictions(
-    ids=predictions.ids[rows],
-    labels=predictions.labels[rows],
-    logits=predictions.logits[rows],
-    losses=predictions.losses[rows],
-  )
+  return Predictions(**{k: v[rows] for k, v in vars(predictions).items()})
 
 
 def extremes() -> dict[str, Predictions]:

@@ -183,7 +183,7 @@ def test_summary_is_a_table_with_paths(capsys):
   assert "selected on the test part: test metrics are optim" in out
 
 
-def test_summary_of_many_classes_has_macro_averages(capsys):
+def test_summary_with_macro_averages_and_an_odd_name(capsys):
   macro = {
     f"{part}/macro_{name}": 0.25
     for part in ("val", "test")
@@ -192,9 +192,6 @@ def test_summary_of_many_classes_has_macro_averages(capsys):
   lines = _printed_summary(capsys, **macro).replace("│", " ").splitlines()
   for name in ("precision", "F1", "AUROC"):
     assert ["macro", name, "0.250", "0.250"] in [line.split() for line in lines]
-
-
-def test_summary_with_an_odd_name_is_literal(capsys):
   out = _printed_summary(capsys, "[red]", experiment="[bold]x[/]")
   assert "[bold]x[/]: best checkpoint" in out
   assert "[red]/summary.json" in out

@@ -59,22 +59,14 @@ def test_numbers_come_from_reports(tmp_path):
 
 
 def test_sizes_are_measured_and_missing_results_say_why(tmp_path):
-  found = rows(
-    PaperItem(
-      "Counts",
-      sizes=(
-        NetworkSize("right", 1_342_536, "mobilenet_v1", width=0.5),
-        NetworkSize("wrong", 1_342_537, "mobilenet_v1", width=0.5),
-        NetworkSize("mult-adds", 149, "mobilenet_v1", "macs", width=0.5),
-      ),
-    ),
-    results=tmp_path,
+  sizes = (
+    NetworkSize("right", 1_342_536, "mobilenet_v1", width=0.5),
+    NetworkSize("wrong", 1_342_537, "mobilenet_v1", width=0.5),
+    NetworkSize("mult-adds", 149, "mobilenet_v1", "macs", width=0.5),
   )
-  assert [row[3:] for row in found] == [
-    ("1,342,536", "equal"),
-    ("1,342,536", "differs"),
-    ("149", "equal"),
-  ]
+  found = rows(PaperItem("Counts", sizes=sizes), results=tmp_path)
+  states = [("1,342,536", "equal"), ("1,342,536", "differs"), ("149", "equal")]
+  assert [row[3:] for row in found] == states
   assert rows(PaperItem("A figure", reason="no data"), results=tmp_path) == [
     ("A figure", "", "-", "-", "not run: no data")
   ]

@@ -11,6 +11,7 @@ from mn_jax.errors import InputError
 from mn_jax.observe import formatting
 from mn_jax.report import page, run_report, study_report
 from mn_jax.report.inspection import Inspection, Inspections
+from mn_jax.studies.study import Claim
 from tests.report import toy_runs as toy
 
 NOTHING = Inspections({}, {})
@@ -156,19 +157,9 @@ def test_figures_are_written_and_stale_ones_removed(studied, tmp_path):
 
 
 def test_a_claim_shows_its_numbers():
-  claim = {
-    "text": "b beats a",
-    "one": "b",
-    "other": "a",
-    "metric": "test/auroc",
-    "relation": ">",
-    "value": 0.0,
-    "mean": -0.25,
-    "low": -0.5,
-    "high": 0.125,
-    "seeds": [0, 1],
-    "verdict": "not decided",
-  }
+  claim = vars(Claim("b beats a", "b", "a", "test/auroc"))
+  claim |= {"mean": -0.25, "low": -0.5, "high": 0.125, "seeds": [0, 1]}
+  claim["verdict"] = "not decided"
   sign, verdict, text, numbers = study_report.claim_row(claim)
   assert (sign, verdict, text) == ("open", "not decided", "b beats a")
   assert numbers.replace(formatting.MINUS, "-") == (
