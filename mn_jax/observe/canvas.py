@@ -27,10 +27,7 @@ def new_figure(width: float, height: float) -> matplotlib.figure.Figure:
 
 
 def pixels(
-  figure: matplotlib.figure.Figure,
-  *,
-  dpi: int,
-  tick_size: float | None = None,
+  figure: matplotlib.figure.Figure, *, dpi: int, tick_size: float | None = None
 ) -> np.ndarray:
   """Renders a figure.
 

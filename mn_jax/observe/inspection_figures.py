@@ -22,9 +22,7 @@ _SHAPES = "o^sDvPX*<>"
 
 
 def heat_maps(
-  images: np.ndarray,
-  maps: Mapping[str, np.ndarray],
-  titles: Sequence[str],
+  images: np.ndarray, maps: Mapping[str, np.ndarray], titles: Sequence[str]
 ) -> np.ndarray:
   """Draws a row for each image: the image, and each saliency map over it.
 

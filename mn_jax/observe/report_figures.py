@@ -132,10 +132,7 @@ class MemberRow:
 
 
 def members(
-  rows: Sequence[MemberRow],
-  levels: Mapping[str, float],
-  axis: str,
-  title: str,
+  rows: Sequence[MemberRow], levels: Mapping[str, float], axis: str, title: str
 ) -> np.ndarray:
   """Draws each member's seeds, mean and interval, and the published value.
 

@@ -180,8 +180,7 @@ def _point(
       overrides_lib.put(values, name, value)
     config = checks.from_config_dict(ml_collections.ConfigDict(values))
     selection.check_metric(
-      config.eval.best_metric,
-      positive=registry.get(config.data.name).positive,
+      config.eval.best_metric, positive=registry.get(config.data.name).positive
     )
     if config.eval.part != "val":
       raise InputError(

@@ -18,8 +18,7 @@ def test_confusion_matrix_has_true_classes_in_rows():
   labels, predicted = np.array([0, 0, 1, 3]), np.array([0, 2, 1, 0])
   matrix = classification.confusion_matrix(labels, predicted, 4)
   np.testing.assert_array_equal(
-    matrix,
-    sklearn.metrics.confusion_matrix(labels, predicted, labels=range(4)),
+    matrix, sklearn.metrics.confusion_matrix(labels, predicted, labels=range(4))
   )
   assert matrix[3, 0] == 1
 

@@ -16,9 +16,7 @@ def _pair(n: int = 80, classes: int = 2):
   rng = np.random.default_rng(9)
   noise = rng.normal(size=first.logits.shape).astype(np.float32)
   return first, dataclasses.replace(
-    first,
-    logits=first.logits + noise,
-    losses=rng.random(n).astype(np.float32),
+    first, logits=first.logits + noise, losses=rng.random(n).astype(np.float32)
   )
 
 
