@@ -158,13 +158,12 @@ def from_confusion_matrix(
     "mcc": _mcc(true, predicted, hits),
   }
   if positive is None:
-    metrics["macro_precision"] = float(of_class["precision"][present].mean())
-    metrics["macro_f1"] = float(of_class["f1"][present].mean())
-  else:
-    metrics["precision"] = float(of_class["precision"][positive])
-    metrics["sensitivity"] = float(of_class["recall"][positive])
-    metrics["specificity"] = float(of_class["specificity"][positive])
-    metrics["f1"] = float(of_class["f1"][positive])
+    for name in ("precision", "f1"):
+      metrics[f"macro_{name}"] = float(of_class[name][present].mean())
+    return metrics
+  of_class["sensitivity"] = of_class["recall"]
+  for name in ("precision", "sensitivity", "specificity", "f1"):
+    metrics[name] = float(of_class[name][positive])
   return metrics
 
 
@@ -238,7 +237,6 @@ def _areas(curve: curves.Curve) -> dict[str, float]:
 
 
 def _against_the_rest(matrix: np.ndarray) -> dict[str, np.ndarray]:
-  """Metrics of every class against the rest, f64[classes] each."""
   true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
   hits, rest = np.diag(matrix), matrix.sum() - true
   return {

@@ -68,12 +68,17 @@ def agreement(
   Raises:
     InputError: if the images differ.
   """
-  _check_same(first, second)
-  pair = (first, second)
-  if not all(np.isfinite(predictions.logits).all() for predictions in pair):
+  same = np.array_equal(first.ids, second.ids)
+  if not same or not np.array_equal(first.labels, second.labels):
+    raise InputError(
+      f"predictions: got {len(first.ids)} and {len(second.ids)} of different "
+      "images, labels or order; valid: two networks' of the same"
+    )
+  if not (np.isfinite(first.logits) & np.isfinite(second.logits)).all():
     return Agreement(np.nan, np.nan)
-  ours = _decided(first, predicted_first)
-  theirs = _decided(second, predicted_second)
+  ours, theirs = predicted_first, predicted_second
+  ours = first.logits.argmax(axis=1) if ours is None else ours
+  theirs = second.logits.argmax(axis=1) if theirs is None else theirs
   gaps = first.probabilities() - second.probabilities()
   return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
 
@@ -133,19 +138,3 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
   raised = np.minimum(adjusted[order] * left, 1)
   adjusted[order] = np.maximum.accumulate(raised)
   return adjusted
-
-
-def _decided(
-  predictions: Predictions, predicted: np.ndarray | None
-) -> np.ndarray:
-  """The predicted classes, by default those of the highest logits."""
-  return predictions.logits.argmax(axis=1) if predicted is None else predicted
-
-
-def _check_same(first: Predictions, second: Predictions) -> None:
-  same = np.array_equal(first.ids, second.ids)
-  if not same or not np.array_equal(first.labels, second.labels):
-    raise InputError(
-      f"predictions: got {len(first.ids)} and {len(second.ids)} of different "
-      "images, labels or order; valid: two networks' of the same"
-    )

@@ -225,13 +225,13 @@ def print_summary(
     rows,
   )
   _warn_of_selection(console, summary)
-  rate = summary["images_per_sec"]
+  rate, device = summary["images_per_sec"], summary["device"]
+  if rate:
+    wait = summary["data_wait_share"]
+    device = f"{rate:,.0f} images/s on {device}, data wait {wait:.1%}"
   console.line(
     f"{summary['steps']} steps ({summary['epochs']:g} epochs) in "
-    f"{duration(summary['wall_seconds'])}, "
-    + (f"{rate:,.0f} images/s on " if rate else "")
-    + summary["device"]
-    + (f", data wait {summary['data_wait_share']:.1%}" if rate else "")
+    f"{duration(summary['wall_seconds'])}, {device}"
   )
   console.line(f"Results:  {workdir / 'summary.json'}")
   console.line(f"Figures:  {workdir / 'figures'}")

@@ -62,11 +62,10 @@ def duration(seconds: float) -> str:
   seconds = round(seconds)
   if seconds < 60:
     return f"{seconds} s"
-  hours, rest = divmod(seconds, 3600)
-  minutes, secs = divmod(rest, 60)
-  if hours:
-    return f"{hours}:{minutes:02}:{secs:02}"
-  return f"{minutes}:{secs:02}"
+  minutes, seconds = divmod(seconds, 60)
+  if minutes < 60:
+    return f"{minutes}:{seconds:02}"
+  return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def metric_name(key: str) -> str:

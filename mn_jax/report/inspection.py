@@ -195,7 +195,6 @@ def _explain(
 def _embed(
   run: SavedRun, data: SplitData, progress: Progress
 ) -> tuple[np.ndarray | None, float, float]:
-  """Draws features of test images; returns also accuracy and silhouette."""
   order = np.random.default_rng(0).permutation(data.part("test"))
   chosen = np.sort(order[:_EMBEDDED])
   labels = data.cache.labels[chosen]

@@ -67,16 +67,10 @@ def rank(plan: SweepPlan) -> dict[str, Any]:
 
 
 def finish(console: Console, plan: SweepPlan) -> None:
-  """Ranks the complete points, writes `sweep.json` and prints it."""
+  """Writes `sweep.json`; prints the ranking and, once complete, the best."""
   results = rank(plan)
   path = plan.folder / "sweep.json"
   atomic.write_json(path, results)
-  show(console, plan, results)
-  console.line(f"Results: {path}")
-
-
-def show(console: Console, plan: SweepPlan, results: Mapping[str, Any]) -> None:
-  """Prints the ranking and, once the sweep is complete, the best point."""
   configs = {point.name: point.config for point in plan.points}
   rows = [
     (
@@ -98,6 +92,7 @@ def show(console: Console, plan: SweepPlan, results: Mapping[str, Any]) -> None:
         f"{point['wanted']} runs"
       )
   _show_chosen(console, plan, results)
+  console.line(f"Results: {path}")
 
 
 def _show_chosen(

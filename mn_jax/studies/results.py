@@ -82,16 +82,10 @@ def collect(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
 
 
 def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
-  """Writes `results.json` into the study's folder and prints its tables."""
+  """Writes `results.json` and prints the metrics and the compared pairs."""
   results = collect(study, runs)
   path = runs[0].workdir.parents[1] / "results.json"
   atomic.write_json(path, results)
-  show(console, results)
-  console.line(f"Results: {path}")
-
-
-def show(console: Console, results: Mapping[str, Any]) -> None:
-  """Prints the metrics of all members and the differences of the pairs."""
   metrics = results["metrics"][:_COLUMNS]
   rows = [
     (
@@ -114,6 +108,7 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
       ends = (difference["low"], difference["high"])
       line += f" ({formatting.interval(*ends, signed=True)})"
     console.line(line)
+  console.line(f"Results: {path}")
 
 
 def summaries_by_member(
@@ -268,7 +263,6 @@ def _mean_over_seeds(summaries: Summaries, key: str) -> float:
 
 
 def _shared_facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-  """What all runs of a member share, and their mean time."""
   if not summaries:
     return {}
   first = summaries[0]
