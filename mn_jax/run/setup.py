@@ -218,7 +218,7 @@ def build(
     ),
     seed=mesh_lib.replicate(mesh, np.int32(config.seed)),
     initial_state=_initial_state(config, initial, tx, mesh),
-    loader=_loader(config, data, images, plan),
+    loader=train_batches(config, data, images, plan.total_steps),
   )
 
 
@@ -235,7 +235,9 @@ def another_seed(setup: Setup, config: Config) -> Setup:
     config=config,
     seed=mesh_lib.replicate(setup.mesh, np.int32(config.seed)),
     initial_state=_initial_state(config, initial, setup.tx, setup.mesh),
-    loader=_loader(config, setup.data, setup.images, setup.plan),
+    loader=train_batches(
+      config, setup.data, setup.images, setup.plan.total_steps
+    ),
   )
 
 
@@ -252,6 +254,33 @@ def _initial(config: Config, data: SplitData) -> network_lib.Initial:
   return network_lib.build(config, len(data.classes), sample)
 
 
+def train_batches(
+  config: Config,
+  data: SplitData,
+  images: np.ndarray | None,
+  num_batches: int,
+) -> loader.TrainBatches:
+  """Returns the training batches of this process.
+
+  Args:
+    config: of the run.
+    data: what it trains on.
+    images: u8[n, h, w, 3] of the whole data set; None for rows alone.
+    num_batches: training steps.
+  """
+  return loader.TrainBatches(
+    images,
+    data.cache.labels,
+    data.part("train"),
+    batch_size=config.train.batch_size,
+    num_batches=num_batches,
+    seed=config.seed,
+    balanced=config.data.sampling == "balanced",
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+
+
 def _initial_state(
   config: Config,
   initial: network_lib.Initial,
@@ -263,25 +292,6 @@ def _initial_state(
     state_lib.create(
       initial.values, tx, initial.rules, ema=config.train.ema_decay > 0
     ),
-  )
-
-
-def _loader(
-  config: Config,
-  data: SplitData,
-  images: np.ndarray | None,
-  plan: plan_lib.Plan,
-) -> loader.TrainBatches:
-  return loader.TrainBatches(
-    images,
-    data.cache.labels,
-    data.part("train"),
-    batch_size=config.train.batch_size,
-    num_batches=plan.total_steps,
-    seed=config.seed,
-    balanced=config.data.sampling == "balanced",
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
   )
 
 

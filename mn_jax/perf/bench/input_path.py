@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mn_jax.config import Config
-from mn_jax.data import cache, decode, loader, packing, store
+from mn_jax.data import cache, decode, packing, store
 from mn_jax.data.datasets.source import ImageFiles, Source
-from mn_jax.run import split_data
+from mn_jax.run import setup, split_data
 
 
 def measure(
@@ -81,14 +81,8 @@ def _cache_stages(
 ) -> dict[str, Callable[[], int]]:
   """Everything between the packed cache and the device."""
   size = config.train.batch_size
-  batches = loader.TrainBatches(
-    data.cache.images,
-    data.cache.labels,
-    data.part("train"),
-    batch_size=size,
-    num_batches=-(-gathered // size),
-    seed=config.seed,
-    balanced=config.data.sampling == "balanced",
+  batches = setup.train_batches(
+    config, data, data.cache.images, -(-gathered // size)
   )
   rows = [batches.ids(number) for number in range(len(batches))]
 

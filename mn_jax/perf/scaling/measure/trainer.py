@@ -10,11 +10,10 @@ import jax
 import numpy as np
 
 from mn_jax.config import Config
-from mn_jax.data import loader
 from mn_jax.models import counting
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.perf import abstract_step
-from mn_jax.run import split_data
+from mn_jax.run import setup, split_data
 from mn_jax.train import step
 
 Batch = dict[str, Any]
@@ -69,7 +68,8 @@ class Trainer:
       images, placement = data.cache.images, mesh_lib.HostImages(mesh)
       if kind == "cached":
         images, placement = None, mesh_lib.DeviceImages(mesh, images)
-      self.batches = _batches(config, data, images, num_batches)
+      batches = setup.train_batches(config, data, images, num_batches)
+      self.batches = batches.iterate(start=0, prefetch=config.data.prefetch)
       self._put = placement.put
     self._state = abstract.initial_state(mesh)
     self._seed = mesh_lib.replicate(mesh, np.int32(config.seed))
@@ -102,24 +102,3 @@ def _compile(
   seconds = time.perf_counter() - start
   jax.monitoring.unregister_event_duration_listener(listen)
   return compiled, seconds + sum(saved)
-
-
-def _batches(
-  config: Config,
-  data: split_data.SplitData,
-  images: np.ndarray | None,
-  num_batches: int,
-) -> Iterator[Batch]:
-  """Training's own batches, with pixels of `images` or of rows alone."""
-  batches = loader.TrainBatches(
-    images,
-    data.cache.labels,
-    data.part("train"),
-    batch_size=config.train.batch_size,
-    num_batches=num_batches,
-    seed=config.seed,
-    balanced=config.data.sampling == "balanced",
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-  return batches.iterate(start=0, prefetch=config.data.prefetch)
