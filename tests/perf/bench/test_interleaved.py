@@ -1,6 +1,7 @@
 import pathlib
 import sys
 import tempfile
+import time
 
 import pytest
 
@@ -82,6 +83,10 @@ def test_closing_kills_the_children_of_a_side_process(start):
   (child,) = side.call("children")
   assert alive(child)
   side.close()
+  # The signal is sent; a busy system may take a moment to end the child.
+  deadline = time.monotonic() + 10
+  while alive(child) and time.monotonic() < deadline:
+    time.sleep(0.01)
   assert not alive(child)
   side.close()
 
