@@ -153,13 +153,12 @@ def _draw_errors(data: SplitData, analysis: RunAnalysis) -> np.ndarray | None:
     return None
   outputs, classes = analysis.test.predictions, analysis.test.classes
   probabilities = outputs.probabilities()
-  titles = []
-  for index in indices:
-    predicted = outputs.logits[index].argmax()
-    titles.append(
-      f"{_short(classes[predicted])} {probabilities[index, predicted]:.2f}\n"
-      f"is {_short(classes[outputs.labels[index]])}"
+  titles = [
+    f"{_short(classes[x.argmax()])} {x.max():.2f}\nis {_short(classes[label])}"
+    for x, label in zip(
+      probabilities[indices], outputs.labels[indices], strict=True
     )
+  ]
   return report_figures.examples(
     data.cache.images[outputs.ids[indices]], titles
   )

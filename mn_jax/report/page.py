@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -85,13 +84,10 @@ def write(
   for path in figures.glob("*.webp"):
     if path.stem not in images:
       path.unlink()
-  for name, text in (
-    ("report.md", markdown(document, "figures")),
-    ("tables.tex", latex(document)),
-    ("report.json", json.dumps(numbers, indent=1) + "\n"),
-    ("report.html", html(document, images)),
-  ):
-    atomic.write_text(folder / name, text)
+  atomic.write_text(folder / "report.md", markdown(document, "figures"))
+  atomic.write_text(folder / "tables.tex", latex(document))
+  atomic.write_json(folder / "report.json", numbers)
+  atomic.write_text(folder / "report.html", html(document, images))
   return folder / "report.html"
 
 

@@ -151,18 +151,12 @@ def results_table(
         f"{member['macs'] / 1e6:,.0f}",
         duration(member["wall_seconds"]),
       ]
-    values = (
-      mean_std(statistics["mean"], statistics["std"])
-      for statistics in map(member["metrics"].get, metrics)
-    )
+    spreads = map(member["metrics"].get, metrics)
+    values = (mean_std(spread["mean"], spread["std"]) for spread in spreads)
     runs = f"{len(member['seeds'])}/{member['wanted']}"
     rows.append((member["name"] + refused, runs, *values, *facts))
-  rows += [
-    (name, "", *cells, split, *[""] * 4)
-    for name, split, cells in run_report.baseline_rows(
-      inspections.baselines, firsts, metrics
-    )
-  ]
+  below = run_report.baseline_rows(inspections.baselines, firsts, metrics)
+  rows += [(x, "", *cells, split, *[""] * 4) for x, split, cells in below]
   columns = ("row", "seeds", *map(metric_name, metrics), "split", "epochs")
   return Table(
     (*columns, "M parameters", "M mult-adds", "time"),
@@ -231,20 +225,14 @@ def _members_figure(
   firsts: Sequence[RunAnalysis],
 ) -> Figure:
   metric = results["metrics"][0]
-  rows = []
-  for member in _wanted(results):
-    statistics = member["metrics"][metric]
-    published = member["published"].get(f"test/{metric}")
-    rows.append(
-      report_figures.MemberRow(
-        member["name"],
-        statistics["values"],
-        statistics["mean"],
-        statistics["low"],
-        statistics["high"],
-        None if published is None else published["there"],
-      )
+  rows = [
+    report_figures.MemberRow(
+      member["name"],
+      *map(member["metrics"][metric].get, ("values", "mean", "low", "high")),
+      member["published"].get(f"test/{metric}", {}).get("there"),
     )
+    for member in _wanted(results)
+  ]
   split = firsts[0].summary["split_sha256"] if firsts else ""
   baselines = inspections.baselines.get(split, {})
   levels = {name: values[metric] for name, values in baselines.items()}

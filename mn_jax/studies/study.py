@@ -112,7 +112,7 @@ class Study:
       if claim.relation not in RELATIONS:
         raise InputError(
           f"study: got a claim of relation {claim.relation!r}; valid: "
-          + ", ".join(map(repr, RELATIONS))
+          f"{', '.join(map(repr, RELATIONS))}"
         )
 
 

@@ -24,15 +24,6 @@ def test_resamples_are_the_same_on_every_machine():
   )
 
 
-def test_resamples_are_uniform_with_replacement():
-  drawn = np.array([bootstrap.draw(50, seed=1, number=n) for n in range(400)])
-  assert (drawn.sum(axis=1) == 50).all()
-  assert len(np.unique(drawn, axis=0)) == 400
-  # Each is Binomial(50, 1/50); five standard errors of means over 400.
-  assert abs(drawn.mean(axis=0) - 1).max() < 0.25
-  assert drawn.var() == pytest.approx(49 / 50, abs=0.05)
-
-
 def test_intervals_do_not_depend_on_the_order_of_images():
   predictions = toy.random(60, 2)
   groups = np.array([f"patient {i % 11}" for i in range(60)])
