@@ -120,8 +120,7 @@ def whole(tmp_path_factory):
       "raise ImportError('not here')\n"
     )
   done = finish(
-    command(root / "run"),
-    env={**os.environ, "PYTHONPATH": str(root / "fakes")},
+    command(root / "run"), env={**os.environ, "PYTHONPATH": str(root / "fakes")}
   )
   assert done.returncode == 0, done.stderr
   return root / "run", done, [p for p in root.iterdir() if p.is_file()]

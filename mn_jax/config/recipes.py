@@ -106,10 +106,7 @@ def photographs() -> ml_collections.ConfigDict:
 
 
 # A whole run on an embedded sample, in about a minute on two CPU cores.
-_SAMPLE = {
-  "optim.learning_rate": 3e-3,
-  "observe.log_every_steps": 10,
-}
+_SAMPLE = {"optim.learning_rate": 3e-3, "observe.log_every_steps": 10}
 
 # A run on an embedded sample in seconds, with several checkpoints.
 _TEST = {
@@ -151,11 +148,7 @@ COLORECTAL_SAMPLE = {
 }
 COLORECTAL_TEST = {**COLORECTAL_SAMPLE, **_TEST}
 
-CIFAR_SAMPLE = {
-  "data.name": "cifar100_sample",
-  "train.epochs": 30.0,
-  **_SAMPLE,
-}
+CIFAR_SAMPLE = {"data.name": "cifar100_sample", "train.epochs": 30.0, **_SAMPLE}
 CIFAR_TEST = {**CIFAR_SAMPLE, "model.resolution": 0, **_TEST}
 
 # Textures in folders by class stand in for photographs.
@@ -171,10 +164,7 @@ FOLDER_TEST = {**FOLDER_SAMPLE, **_TEST}
 # From pretrained weights, model.weights=FILE: all parameters trained, starting
 # with running statistics of the new images; or a head on fixed features, which
 # are computed once and therefore without augmentation.
-FINE_TUNE = {
-  "model.transfer": "fine_tune",
-  "model.match_statistics": 2048,
-}
+FINE_TUNE = {"model.transfer": "fine_tune", "model.match_statistics": 2048}
 FROZEN = {
   "model.transfer": "frozen",
   **{f"augment.{name}": value for name, value in default().augment.items()},

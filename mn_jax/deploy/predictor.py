@@ -119,11 +119,7 @@ def from_weights(
     classes=tuple(names),
     prepare=prepare,
     logits=compile_logits(
-      network,
-      values,
-      resolution=0,
-      precision=precision,
-      batch_size=batch_size,
+      network, values, resolution=0, precision=precision, batch_size=batch_size
     ),
   )
 
@@ -237,10 +233,7 @@ def compile_logits(
   @jax.jit
   def apply(stored: dict, images: jax.Array) -> jax.Array:
     x = inputs.to_input(
-      images,
-      resolution=resolution,
-      mean=conventions.mean,
-      std=conventions.std,
+      images, resolution=resolution, mean=conventions.mean, std=conventions.std
     )
     params = quantize.dequantize(stored["params"])
     return module.apply({**stored, "params": params}, x, False)[0]

@@ -88,10 +88,7 @@ def features(
   @jax.jit
   def apply(values: dict, batch: jax.Array) -> jax.Array:
     x = inputs.to_input(
-      batch,
-      resolution=resolution,
-      mean=conventions.mean,
-      std=conventions.std,
+      batch, resolution=resolution, mean=conventions.mean, std=conventions.std
     )
     maps = module.apply(values, x, False)[1][layer].astype(jnp.float32)
     return maps if maps.ndim == 2 else maps.mean(axis=(1, 2))
@@ -132,9 +129,7 @@ def project(features: np.ndarray, *, seed: int) -> Projections:
   )
   components = pca.fit_transform(values)
   tsne = sklearn.manifold.TSNE(
-    perplexity=min(30.0, (len(values) - 1) / 3),
-    init="pca",
-    random_state=seed,
+    perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed
   )
   first, second = pca.explained_variance_ratio_[:2].tolist()
   # Its threads spin while they wait for each other: where other programs use

@@ -170,11 +170,7 @@ class Explainer:
     return np.asarray(self._logits(variables, images))
 
   def explain(
-    self,
-    method: str,
-    variables: dict,
-    images: np.ndarray,
-    classes: np.ndarray,
+    self, method: str, variables: dict, images: np.ndarray, classes: np.ndarray
   ) -> np.ndarray:
     """Maps which pixels raise the logits of some classes.
 

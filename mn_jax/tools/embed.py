@@ -96,10 +96,7 @@ def _draw(
   """Draws both projections; returns u8[h, w, 3]."""
   shares = " and ".join(f"{x:.0%}" for x in projections.explained_variance)
   return inspection_figures.embedding(
-    {
-      f"PCA, {shares} of variance": projections.pca,
-      "t-SNE": projections.tsne,
-    },
+    {f"PCA, {shares} of variance": projections.pca, "t-SNE": projections.tsne},
     labels,
     classes,
     title,

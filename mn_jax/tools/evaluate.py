@@ -123,9 +123,7 @@ def _check(args: argparse.Namespace, name: str) -> None:
 
 
 def _measure(
-  args: argparse.Namespace,
-  run: reopen.SavedRun,
-  data: split_data.SplitData,
+  args: argparse.Namespace, run: reopen.SavedRun, data: split_data.SplitData
 ) -> _Result:
   """Evaluates the run as the arguments say."""
   recalibrated = 0

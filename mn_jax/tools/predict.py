@@ -145,9 +145,7 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
     )
   if args.workdir:
     return predictor.from_workdir(
-      args.workdir,
-      precision=args.precision,
-      batch_size=args.batch_size,
+      args.workdir, precision=args.precision, batch_size=args.batch_size
     )
   network = registry.describe(
     args.model,

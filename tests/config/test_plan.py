@@ -69,11 +69,7 @@ def test_each_unit_resolves_to_steps():
 
 
 def test_due_once_per_epoch_at_the_step_that_completes_it():
-  for examples, batch in (
-    (100, 10),
-    (101, 10),
-    (57, 8),
-  ):
+  for examples, batch in ((100, 10), (101, 10), (57, 8)):
     epochs = 6
     config = _config(train__epochs=float(epochs), train__batch_size=batch)
     plan = plan_lib.resolve(config, examples)
@@ -148,8 +144,7 @@ def test_batches_and_warmups_that_do_not_fit_are_refused():
   config = _config(train__steps=3, train__batch_size=32)
   assert plan_lib.resolve(config, 32).total_steps == 3
   with pytest.raises(
-    InputError,
-    match=r"train\.batch_size: got 32; valid: at most the 31 train",
+    InputError, match=r"train\.batch_size: got 32; valid: at most the 31 train"
   ):
     plan_lib.resolve(config, 31)
   with pytest.raises(

@@ -112,8 +112,7 @@ def test_grad_cam_of_a_linear_score_is_its_formula():
 def test_grad_cam_before_a_mean_is_what_each_pixel_adds():
   """Zhou et al. 2016: with a pooled linear head it is the class's own map."""
   module = Classifier(
-    backbone=Nothing(),
-    head=Head(2, HeadSpec(pool=True), 0.0, layers.BatchNorm),
+    backbone=Nothing(), head=Head(2, HeadSpec(pool=True), 0.0, layers.BatchNorm)
   )
   values = variables.initial_values(module, SIZE, seed=0)
   images, classes = make_images(), np.array([0, 1, 1])
