@@ -107,14 +107,12 @@ def from_weights(
   if count != len(names):
     names = [f"class {i}" for i in range(count)]
 
-  def prepare(image: np.ndarray) -> np.ndarray:
-    return decode.resize_and_crop(
-      image,
-      conventions.resolution,
-      share=conventions.crop,
-      interpolation=conventions.interpolation,
-    )
-
+  prepare = functools.partial(
+    decode.resize_and_crop,
+    size=conventions.resolution,
+    share=conventions.crop,
+    interpolation=conventions.interpolation,
+  )
   return Predictor(
     classes=tuple(names),
     prepare=prepare,

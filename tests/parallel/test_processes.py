@@ -210,9 +210,8 @@ runpy.run_module("mn_jax.main", run_name="__main__", alter_sys=True)
 @pytest.mark.slow
 def test_a_process_that_hangs_ends_all(tmp_path):
   program = ("-c", INSTEAD.format("time.sleep(3600)"))
-  with several.train(
-    tmp_path / "run", 2, *TWO, "--stall-timeout=60", program=program
-  ) as run:
+  options = (*TWO, "--stall-timeout=60")
+  with several.train(tmp_path / "run", 2, *options, program=program) as run:
     assert run.codes() == [1, 1], run.errors()
     for i in range(2):
       assert re.fullmatch(
@@ -228,9 +227,8 @@ def test_a_process_that_fails_ends_all(tmp_path):
   with several.train(tmp_path / "run", 2, *TWO, program=program) as run:
     assert run.codes() == [1, 1], run.errors()
     assert "Traceback" in run.err(1)
-    assert re.fullmatch(
-      r"mn_jax: process 1 \(.+\): OSError: no space left\n", run.err(0)
-    )
+    line = r"mn_jax: process 1 \(.+\): OSError: no space left\n"
+    assert re.fullmatch(line, run.err(0))
 
 
 @pytest.mark.extended

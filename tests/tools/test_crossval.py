@@ -11,17 +11,7 @@ from mn_jax.errors import InputError
 from mn_jax.run import split_data
 from mn_jax.tools import crossval
 from tests import programs
-
-TINY = (
-  "data.image_size=16",
-  "model.width=0.1",
-  "train.epochs=0",
-  "train.steps=2",
-  "eval.every_epochs=0",
-  "eval.every_steps=2",
-  "checkpoint.every_epochs=0",
-  "checkpoint.every_steps=2",
-)
+from tests.tools.short_runs import TWO_STEPS
 
 
 def run(*arguments):
@@ -34,7 +24,7 @@ def test_folds_are_run_and_gathered(tmp_path):
     "--config=configs/idc_v1.py:test",
     "--folds=2",
     f"--workdir={tmp_path}",
-    *TINY,
+    *(f"{name}={value}" for name, value in TWO_STEPS.items()),
   )
   done = run(*arguments)
   assert done.returncode == 0, done.stderr

@@ -10,9 +10,11 @@ import pytest
 from mn_jax.studies import runner
 from mn_jax.tools import study
 from tests import programs
+from tests.tools.short_runs import TWO_STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
-STUDY = """
+STUDY = f"""
+SAMPLE = {TWO_STEPS}
 from mn_jax.studies.study import Member, Study
 
 def get_study():
@@ -20,19 +22,10 @@ def get_study():
     title="Widths",
     source="nobody",
     members=(
-      Member("broken", "idc_v1:test", {"train.batch_size": 100000}),
-      Member("narrow", "idc_v1:test", {"model.width": 0.1}),
+      Member("broken", "idc_v1:test", {{"train.batch_size": 100000}}),
+      Member("narrow", "idc_v1:test", {{"model.width": 0.1}}),
     ),
-    sample={
-      "model.name": "simple_cnn",  # compiled fast
-      "data.image_size": 16,
-      "train.epochs": 0.0,
-      "train.steps": 2,
-      "eval.every_epochs": 0.0,
-      "eval.every_steps": 2,
-      "checkpoint.every_epochs": 0.0,
-      "checkpoint.every_steps": 2,
-    },
+    sample=SAMPLE,
     pairs=(("narrow", "broken"),),
   )
 """

@@ -7,26 +7,19 @@ import pytest
 
 from mn_jax.studies import runner as run_study
 from mn_jax.tools import sweep
+from tests.tools.short_runs import TWO_STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
-SWEEP = """
+SWEEP = f"""
+SAMPLE = {TWO_STEPS}
 from mn_jax.studies.sweep import Sweep, grid
 
 def get_sweep():
   return Sweep(
     title="Widths",
     config="idc_v1:test",
-    points=grid({"model.width": (0.1, 0.2)}),
-    sample={
-      "model.name": "simple_cnn",  # compiled fast
-      "data.image_size": 16,
-      "train.epochs": 0.0,
-      "train.steps": 2,
-      "eval.every_epochs": 0.0,
-      "eval.every_steps": 2,
-      "checkpoint.every_epochs": 0.0,
-      "checkpoint.every_steps": 2,
-    },
+    points=grid({{"model.width": (0.1, 0.2)}}),
+    sample=SAMPLE,
   )
 """
 
