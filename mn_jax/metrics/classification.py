@@ -127,7 +127,7 @@ class WeightedMetrics:
     positive = self._positive
     present = np.flatnonzero(matrix.sum(axis=1))
     areas = [
-      _areas(self._rank(label).curve(weights))
+      _areas(*self._rank(label).curve(weights))
       for label in (present if positive is None else [positive])
     ]
     prefix = "macro_" if positive is None else ""
@@ -184,7 +184,7 @@ def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
   finite = np.isfinite(logits).all()
   columns = predictions.probabilities().T if finite else np.zeros_like(logits.T)
   areas = [
-    _areas(curves.Ranking(labels == label, scores).curve())
+    _areas(*curves.Ranking(labels == label, scores).curve())
     for label, scores in enumerate(columns)
   ]
   for name in areas[0]:
@@ -229,10 +229,10 @@ def accuracy_by_group(
   ]
 
 
-def _areas(curve: curves.Curve) -> dict[str, float]:
+def _areas(*counts: np.ndarray) -> dict[str, float]:
   return {
-    "auroc": curves.auroc(curve),
-    "average_precision": curves.average_precision(curve),
+    "auroc": curves.auroc(*counts),
+    "average_precision": curves.average_precision(*counts),
   }
 
 

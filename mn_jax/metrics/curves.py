@@ -4,22 +4,7 @@ Both curves move the threshold down through the distinct scores. Images with
 equal scores pass it together, so that neither depends on the order of ties.
 """
 
-import dataclasses
-
 import numpy as np
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-  """Counts of images that are predicted positive at each threshold.
-
-  Attributes:
-    true_positives: i64[m], positive images among them, by falling threshold.
-    false_positives: i64[m], other images among them.
-  """
-
-  true_positives: np.ndarray
-  false_positives: np.ndarray
 
 
 class Ranking:
@@ -46,27 +31,34 @@ class Ranking:
     """
     return self._scores[self._order[self._ends]]
 
-  def curve(self, weights: np.ndarray | None = None) -> Curve:
-    """Counts positive and other images above each threshold.
+  def curve(
+    self, weights: np.ndarray | None = None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Counts the images that are predicted positive at each threshold.
 
     Args:
       weights: i64[n], at least 0, how often each image counts; None: once.
+
+    Returns:
+      Two i64[m]: true and false positives, by falling threshold.
     """
     if weights is None:
-      true_positives = np.cumsum(self._positive)[self._ends]
-      return Curve(true_positives, self._ends + 1 - true_positives)
+      tps = np.cumsum(self._positive)[self._ends]
+      return tps, self._ends + 1 - tps
     ranked = weights[self._order]
-    true_positives = np.cumsum(ranked * self._positive)[self._ends]
-    return Curve(true_positives, np.cumsum(ranked)[self._ends] - true_positives)
+    tps = np.cumsum(ranked * self._positive)[self._ends]
+    return tps, np.cumsum(ranked)[self._ends] - tps
 
 
-def auroc(curve: Curve) -> float:
+def auroc(tps: np.ndarray, fps: np.ndarray) -> float:
   """Returns the area under the ROC curve; NaN without images of both kinds.
 
   Summed as in scikit-learn's `roc_auc_score`, to the last bit: points within
   straight lines are left out first.
+
+  Args:
+    tps, fps: i64[m], true and false positives, from `Ranking.curve`.
   """
-  tps, fps = curve.true_positives, curve.false_positives
   if not (tps[-1] and fps[-1]):
     return np.nan
   if len(tps) > 2:
@@ -78,13 +70,15 @@ def auroc(curve: Curve) -> float:
   return float((np.diff(fpr) * (tpr[1:] + tpr[:-1]) / 2).sum())
 
 
-def average_precision(curve: Curve) -> float:
+def average_precision(tps: np.ndarray, fps: np.ndarray) -> float:
   """Returns the mean precision over the positive images; NaN without any.
 
   The precision at a positive image is that of the threshold it passes, without
   interpolation, as in scikit-learn's `average_precision_score`.
+
+  Args:
+    tps, fps: i64[m], true and false positives, from `Ranking.curve`.
   """
-  tps, fps = curve.true_positives, curve.false_positives
   if not tps[-1]:
     return np.nan
   # Weights of 0 may leave nothing at a threshold; then nothing is gained.

@@ -30,8 +30,7 @@ def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
   ):
     return np.nan
   ranking = curves.Ranking(hits, predictions.probabilities()[:, positive])
-  curve = ranking.curve()
-  tps, fps = curve.true_positives, curve.false_positives
+  tps, fps = ranking.curve()
   # In integers, so that equal ones are equal.
   best = np.argmax(tps * fps[-1] - fps * tps[-1])
   return float(ranking.thresholds()[best])

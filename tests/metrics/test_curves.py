@@ -30,9 +30,9 @@ def test_areas_are_scikit_learns(name):
     curve = curves.Ranking(positive, scores).curve()
     # To the last bit: results of old are compared with new ones.
     expected = sklearn.metrics.roc_auc_score(positive, scores)
-    assert curves.auroc(curve) == expected
+    assert curves.auroc(*curve) == expected
     expected = sklearn.metrics.average_precision_score(positive, scores)
-    found = curves.average_precision(curve)
+    found = curves.average_precision(*curve)
     assert found == pytest.approx(expected, rel=0, abs=1e-9)
 
 
@@ -44,21 +44,18 @@ def test_curve_counts_every_threshold(name):
   thresholds, curve = ranking.thresholds(), ranking.curve()
   np.testing.assert_array_equal(thresholds, np.unique(scores)[::-1])
   found = scores >= thresholds[:, None]
-  for counts, kind in (
-    (curve.true_positives, positive),
-    (curve.false_positives, ~positive),
-  ):
+  for counts, kind in zip(curve, (positive, ~positive), strict=True):
     np.testing.assert_array_equal(counts, (found & kind).sum(axis=1))
 
 
 def test_areas_of_one_class():
   scores = _scores("tied")
   everything = curves.Ranking(np.full(200, True), scores).curve()
-  assert np.isnan(curves.auroc(everything))
-  assert curves.average_precision(everything) == pytest.approx(1, abs=1e-12)
+  assert np.isnan(curves.auroc(*everything))
+  assert curves.average_precision(*everything) == pytest.approx(1, abs=1e-12)
   nothing = curves.Ranking(np.full(200, False), scores).curve()
-  assert np.isnan(curves.auroc(nothing))
-  assert np.isnan(curves.average_precision(nothing))
+  assert np.isnan(curves.auroc(*nothing))
+  assert np.isnan(curves.average_precision(*nothing))
 
 
 @pytest.mark.parametrize("name", _NAMES)
@@ -79,4 +76,4 @@ def test_weights_count_as_repetitions(name, share):
       expected = curves.Ranking(positive[rows], scores[rows]).curve()
       found = ranking.curve(weights)
       for area in (curves.auroc, curves.average_precision):
-        np.testing.assert_allclose(area(found), area(expected), atol=1e-12)
+        np.testing.assert_allclose(area(*found), area(*expected), atol=1e-12)
