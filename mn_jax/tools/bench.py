@@ -117,24 +117,35 @@ def _parser() -> Parser:
     type=number(int, 0),
   )
   parser.option("--config", "NAME[:ARG]", "experiment of --of=input, --of=run")
+  _add_page(parser)
+  parser.add_argument(
+    "--json", action="store_true", help="print JSON instead of tables"
+  )
+  parser.add_overrides()
+  return parser
+
+
+def _add_page(parser: Parser) -> None:
+  """Adds the flags of a page of many cases."""
   parser.option(
     "--table",
     "FILE.md",
     "page to write, with all of --cases that are not measured yet",
     type=file_path,
   )
-  choice("--cases", suite.CASES, "what the page of --table reports")
+  default = next(iter(suite.CASES))
+  parser.add_argument(
+    "--cases",
+    choices=tuple(suite.CASES),
+    default=default,
+    help=f"what the page of --table reports (default: {default})",
+  )
   parser.option(
     "--only",
     "TEXT",
     "measure cases with this in their flags; none: only write the page",
     default="",
   )
-  parser.add_argument(
-    "--json", action="store_true", help="print JSON instead of tables"
-  )
-  parser.add_overrides()
-  return parser
 
 
 def _case(args: argparse.Namespace) -> side_process.Case:

@@ -97,14 +97,7 @@ def measure(
       sides[name].close()
     rows["ours"]["compiler_memory_bytes"] = sides["ours"].call("estimate")
     floors = sides["ours"].call("floors")
-  for name, row in rows.items():
-    row["percent_of_floor"] = (
-      100 * row["images_per_sec"] / floors["images_per_sec"]
-    )
-    if name != "ours":
-      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
-        seconds["ours"], seconds[name]
-      )
+  _add_ratios(rows, seconds, floors["images_per_sec"])
   results = {name: failed.get(name) or _fastest(name, rows) for name in peers}
   first = results[peers[0]] if peers else {}
   return {
@@ -115,6 +108,18 @@ def measure(
     "floors": floors,
     "case": dataclasses.asdict(case),
   }
+
+
+def _add_ratios(
+  rows: dict[str, dict], seconds: dict[str, list[float]], floor: float
+) -> None:
+  """Adds the percentage of the floor, and the ratio of ours to each peer."""
+  for name, row in rows.items():
+    row["percent_of_floor"] = 100 * row["images_per_sec"] / floor
+    if name != "ours":
+      row["ratio"], row["ratio_interval"] = ratio.paired_ratio(
+        seconds["ours"], seconds[name]
+      )
 
 
 def summarize(seconds: Sequence[float], batch: int) -> dict[str, Any]:
