@@ -63,7 +63,6 @@ def put(
 
 
 def _field(path: str, value: Any) -> dataclasses.Field:
-  """Returns the field that a path names."""
   section, names = Config, path.split(".")
   for depth, name in enumerate(names, 1):
     fields = {f.name: f for f in dataclasses.fields(section)}

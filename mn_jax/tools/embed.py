@@ -93,7 +93,6 @@ def _draw(
   classes: Sequence[str],
   title: str,
 ) -> np.ndarray:
-  """Draws both projections; returns u8[h, w, 3]."""
   shares = " and ".join(f"{x:.0%}" for x in projections.explained_variance)
   return inspection_figures.embedding(
     {f"PCA, {shares} of variance": projections.pca, "t-SNE": projections.tsne},

@@ -195,7 +195,6 @@ def _add_arguments(parser: Parser, engine: _Engine) -> None:
 
 
 def _job(args: argparse.Namespace) -> Job:
-  """Returns the job that the arguments describe."""
   engine = _ENGINES[args.engine]
   fields = dict(engine.defaults)
   for option in (*engine.options, *_SHARED, "name"):
@@ -248,7 +247,6 @@ def _submit(launch: submit.Launch, dry_run: bool) -> int:
 
 
 def _launch(argv: Sequence[str] | None) -> int:
-  """Launches a run; returns the exit code."""
   args = _parser().parse(argv)
   if args.engine == "local" and args.tasks_per_node == 0:
     raise InputError(

@@ -162,7 +162,6 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
 
 
 def _predict(argv: Sequence[str] | None) -> int:
-  """Classifies images; returns the exit code."""
   args = _parser().parse(argv)
   # Names of files need not be text; what was read as such is written again.
   sys.stdout.reconfigure(errors="surrogateescape")

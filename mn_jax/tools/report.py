@@ -65,7 +65,6 @@ def _parser() -> Parser:
 
 
 def _folder(given: str) -> pathlib.Path:
-  """Returns the folder of a run or a study."""
   path = pathlib.Path(given).expanduser()
   if path.suffix == ".py":
     path = pathlib.Path("runs") / path.stem
@@ -104,7 +103,6 @@ def _inspect(
 
 
 def _reproduce(path: pathlib.Path, console: Console) -> None:
-  """Writes the page of all papers."""
   document = reproduction.build(
     reproduction.read(), pathlib.Path("docs/results")
   )

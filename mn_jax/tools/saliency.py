@@ -138,10 +138,9 @@ def _saliency(argv: Sequence[str] | None) -> None:
     args.output, run.path / "inspect" / "saliency.png"
   )
   console = Console()
-  if args.paths:
-    images, titles = _read(args.paths, run)
-  else:
-    images, titles = _sample(args, run, console)
+  images, titles = (
+    _read(args.paths, run) if args.paths else _sample(args, run, console)
+  )
   explainer = saliency.Explainer(
     run.module,
     run.network.conventions,

@@ -162,7 +162,6 @@ def _parser() -> Parser:
 
 
 def _describe(args: argparse.Namespace) -> registry.Network:
-  """Returns the network that the arguments describe."""
   network = registry.describe(
     args.model,
     num_classes=args.classes,

@@ -40,7 +40,6 @@ def _parser() -> Parser:
 
 
 def _plan(args: argparse.Namespace) -> sweep_plan.SweepPlan:
-  """Returns the runs that the arguments select."""
   selected = files.load(args.sweep, "get_sweep", sweep.Sweep)
   if args.config:
     selected = dataclasses.replace(selected, config=args.config)
