@@ -9,8 +9,8 @@ class Clock:
   """Adds up seconds by section, and the images trained in them.
 
   Sections do not nest. Training consists of 'data', which is waiting for a
-  batch, and 'step'; other sections are 'compile', the first dispatch of each
-  program, 'evaluate' and 'save'.
+  batch and sending it to the devices, and 'step'; other sections are 'compile',
+  the first dispatch of each program, 'evaluate' and 'save'.
   """
 
   def __init__(
