@@ -109,36 +109,31 @@ def _timm_mobilenet(model: str) -> Name:
   return name
 
 
-def _torchvision_v2(path: str, paths: Sequence[str]) -> str:
-  """`features.B.conv.J`, where the last convolution has no group of its own."""
-  if path == "head/logits":
-    return "classifier.1"
-  block, *inner, part = path.split("/")[1:]
-  number = {"conv": 0, "norm": 1}[part]
-  if block in ("stem", "top"):
-    return f"features.{0 if block == 'stem' else 18}.{number}"
-  index = int(block.removeprefix("block"))
-  units = _children(f"backbone/{block}", paths)
-  place = units.index(inner[0])
-  group = f"features.{index + 1}.conv"
-  if inner[0] == "project":
-    return f"{group}.{place + number}"
-  return f"{group}.{place}.{number}"
+def _torchvision_mobilenet(group: str, head: Mapping[str, str]) -> Name:
+  """Returns torchvision's names of a MobileNet's layers, `features.B.GROUP.J`.
 
+  Args:
+    group: 'conv' in V2, where the last convolution of a block has no group of
+      its own, or 'block' in V3.
+    head: names of the head's layers by path.
+  """
 
-def _torchvision_v3(path: str, paths: Sequence[str]) -> str:
-  """`features.B.block.J`; squeeze and excitation has fc1 and fc2."""
-  if path.startswith("head/"):
-    return {"head/dense0": "classifier.0", "head/logits": "classifier.3"}[path]
-  block, *inner, part = path.split("/")[1:]
-  if block in ("stem", "top"):
-    blocks = {p.split("/")[1] for p in paths if "/block" in p}
-    place = 0 if block == "stem" else len(blocks) + 1
-    return f"features.{place}.{0 if part == 'conv' else 1}"
-  index = int(block.removeprefix("block"))
-  place = _children(f"backbone/{block}", paths).index(inner[0])
-  leaf = {"conv": "0", "norm": "1", "reduce": "fc1", "expand": "fc2"}[part]
-  return f"features.{index + 1}.block.{place}.{leaf}"
+  def name(path: str, paths: Sequence[str]) -> str:
+    if path in head:
+      return head[path]
+    block, *inner, part = path.split("/")[1:]
+    leaf = {"conv": "0", "norm": "1", "reduce": "fc1", "expand": "fc2"}[part]
+    if block in ("stem", "top"):
+      blocks = {p.split("/")[1] for p in paths if "/block" in p}
+      return f"features.{0 if block == 'stem' else len(blocks) + 1}.{leaf}"
+    prefix = f"features.{int(block.removeprefix('block')) + 1}.{group}"
+    inside = [p.split("/")[2] for p in paths if f"/{block}/" in p]
+    place = list(dict.fromkeys(inside)).index(inner[0])
+    if group == "conv" and inner[0] == "project":
+      return f"{prefix}.{place + int(leaf)}"
+    return f"{prefix}.{place}.{leaf}"
+
+  return name
 
 
 def _resnet(depths: Sequence[int]) -> Name:
@@ -206,13 +201,6 @@ def _inception_v3(path: str, paths: Sequence[str]) -> str:
   return f"Mixed_{letter}.{inner[0]}.{leaf}"
 
 
-def _children(parent: str, paths: Sequence[str]) -> list[str]:
-  """Returns the names directly below a path, in order."""
-  depth = parent.count("/") + 1
-  inside = [p for p in paths if p.startswith(f"{parent}/")]
-  return list(dict.fromkeys(p.split("/")[depth] for p in inside))
-
-
 def _timm(model: str) -> Layout:
   return Layout("timm", "conv_stem", "classifier", _timm_mobilenet(model))
 
@@ -228,15 +216,20 @@ def _vgg_layout(source: str, first: str, *dense: str) -> Layout:
   return Layout(source, first, dense[-1], name)
 
 
-_TORCHVISION_V2 = Layout(
-  "torchvision", "features.0.0", "classifier.1", _torchvision_v2
-)
-_TORCHVISION_V3 = Layout(
-  "torchvision", "features.0.0", "classifier.3", _torchvision_v3
+def _torchvision(group: str, head: Mapping[str, str]) -> Layout:
+  name = _torchvision_mobilenet(group, head)
+  return Layout("torchvision", "features.0.0", head["head/logits"], name)
+
+
+_TORCHVISION_V3 = _torchvision(
+  "block", {"head/dense0": "classifier.0", "head/logits": "classifier.3"}
 )
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
   "mobilenet_v1": (_timm("mobilenet_v1"),),
-  "mobilenet_v2": (_timm("mobilenet_v2"), _TORCHVISION_V2),
+  "mobilenet_v2": (
+    _timm("mobilenet_v2"),
+    _torchvision("conv", {"head/logits": "classifier.1"}),
+  ),
   "mobilenet_v3_large": (_timm("mobilenet_v3_large"), _TORCHVISION_V3),
   "mobilenet_v3_small": (_timm("mobilenet_v3_small"), _TORCHVISION_V3),
   "mobilenet_v4_conv_small": (_timm("mobilenet_v4_conv_small"),),

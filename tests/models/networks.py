@@ -1,4 +1,4 @@
-"""Networks by name, for tests: built, traced and run in one way.
+"""Networks by name, for tests: built and traced in one way.
 
 A network is traced in a tenth of a second to two seconds and compiled in many.
 So shapes are kept for as long as the process lives: they are shared, and must

@@ -1,4 +1,4 @@
-"""Tests of Inception-ResNet-v2: counts, maps, residuals."""
+"""Tests of Inception-ResNet-v2: maps, kernels, biases, pooling."""
 
 import pytest
 

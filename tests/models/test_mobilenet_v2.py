@@ -1,9 +1,5 @@
 """Tests of MobileNetV2."""
 
-import jax
-import numpy as np
-
-from mn_jax.models import variables
 from tests.models import networks
 
 # By width: parameters with running means and variances, 1000 classes, of Keras
@@ -45,19 +41,3 @@ def test_width_rounds_channels_and_keeps_the_last_layer():
   channels = [maps[name][-1] for name in ("stem", "block0", "block1", "top")]
   assert channels == [16, 8, 8, 1280]
   assert networks.maps(_build(width=1.4), 32)["top"][-1] == 1792
-
-
-def test_shortcut_of_linear_bottlenecks_where_shapes_agree():
-  """With all projections -1, a block is -1 or one less than the last."""
-  module = _build(width=0.5)
-  values = variables.initial_values(module, 32, 0)
-  for name, block in values["params"]["backbone"].items():
-    if name.startswith("block"):
-      block["project"]["norm"]["scale"][:] = 0
-      block["project"]["norm"]["bias"][:] = -1
-  x = networks.images(1, 32, 32, 3)
-  _, features = jax.jit(lambda v, x: module.apply(v, x, False))(values, x)
-  # The first block of a stage changes the size or the channels.
-  levels = [-float(features[f"block{i}"].min()) for i in range(17)]
-  assert levels == [1, 1, 2, 1, 2, 3, 1, 2, 3, 4, 1, 2, 3, 1, 2, 3, 1]
-  assert np.all(np.asarray(features["top"]) >= 0)

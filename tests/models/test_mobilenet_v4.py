@@ -1,4 +1,4 @@
-"""Tests of MobileNetV4's convolutional networks: counts, blocks, head."""
+"""Tests of MobileNetV4's convolutional networks: counts, maps, kernels."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tests of initial values and counts."""
+"""Tests of the initial values of networks, and of counts."""
 
 import flax.traverse_util
 import jax

@@ -1,4 +1,4 @@
-"""Tests of Xception: counts, maps, blocks."""
+"""Tests of Xception: maps, width, padding."""
 
 import pytest
 
