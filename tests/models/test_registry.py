@@ -19,8 +19,11 @@ from tests.models import networks
 _LARGE = (
   "mobilenet_v3_large",
   "mobilenet_v4_conv_medium",
+  "inception_v3",
   "inception_resnet_v2",
+  "xception",
   "resnet34",
+  "resnet50",
   "resnet152",
 )
 _each_kind_of_network = pytest.mark.parametrize(
@@ -157,16 +160,17 @@ def test_training_pass(name):
 @pytest.mark.parametrize(
   "name",
   [
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mobilenet_v4_conv_small",
-    "inception_v3",
-    pytest.param("inception_resnet_v2", marks=pytest.mark.extended),
-    "xception",
-    "resnet18",
-    "vgg16",
-    "simple_cnn",
+    *("mobilenet_v1", "inception_v3", "xception", "vgg16", "simple_cnn"),
+    *(
+      pytest.param(name, marks=pytest.mark.extended)
+      for name in (
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "mobilenet_v4_conv_small",
+        "inception_resnet_v2",
+        "resnet18",
+      )
+    ),
   ],
 )
 def test_evaluation_of_the_smallest_image(name):
