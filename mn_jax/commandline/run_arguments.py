@@ -29,24 +29,24 @@ def parser(name: str, *, description: str, example: str) -> Parser:
     description: what it does.
     example: arguments of an example.
   """
-  made = Parser(command(name), description=description, example=example)
-  made.add_argument(
+  arguments = Parser(command(name), description=description, example=example)
+  arguments.add_argument(
     "--workdir",
     metavar="DIR",
     type=file_path,
     required=True,
     help="folder of a finished or stopped run",
   )
-  made.option(
+  arguments.option(
     "--step", "STEP", "step of the checkpoint (default: the best one)", type=int
   )
-  made.option(
+  arguments.option(
     "--batch-size",
     "SIZE",
     "images per batch (default: as the run evaluated)",
     type=count,
   )
-  return made
+  return arguments
 
 
 def add_part(parser: Parser, default: str) -> None:

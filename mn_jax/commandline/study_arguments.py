@@ -16,19 +16,19 @@ def parser(name: str, *, description: str, example: str, seeds: int) -> Parser:
     example: arguments of an example.
     seeds: default of `--seeds`.
   """
-  made = Parser(command(name), description=description, example=example)
-  made.option(
+  arguments = Parser(command(name), description=description, example=example)
+  arguments.option(
     "--workdir", "DIR", "folder of all runs (default: runs/NAME)", default=""
   )
-  made.option(
+  arguments.option(
     "--seeds",
     "COUNT",
     "seeds per row, from 0",
     type=number(int, 1),
     default=seeds,
   )
-  made.flag("--collect", "run nothing, only gather results")
-  return made
+  arguments.flag("--collect", "run nothing, only gather results")
+  return arguments
 
 
 def add_selection(parser: Parser, kind: str, folder: str) -> None:

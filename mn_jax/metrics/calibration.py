@@ -112,13 +112,13 @@ def fit_temperature(predictions: Predictions) -> float:
   if not np.isfinite(logits).all():
     return np.nan
   logits -= logits.max(axis=1, keepdims=True)
-  own = logits[np.arange(len(logits)), predictions.labels]
+  logits_of_label = logits[np.arange(len(logits)), predictions.labels]
 
   def slope(log_temperature: float) -> float:
     """Of the cross-entropy over the inverse temperature."""
     exp = np.exp(logits / np.exp(log_temperature))
     expected = (exp * logits).sum(axis=1) / exp.sum(axis=1)
-    return float((expected - own).mean())
+    return float((expected - logits_of_label).mean())
 
   low, high = np.log(_TEMPERATURES)
   if slope(low) <= 0:

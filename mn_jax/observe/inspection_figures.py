@@ -150,9 +150,9 @@ def slide(
   height, width = patches.shape[:2]
   wide = width > 1.6 * height
   rows, columns = (3, 1) if wide else (1, 3)
-  each = (canvas.COLUMN - 0.45) / columns
+  width_of_one = (canvas.COLUMN - 0.45) / columns
   figure = canvas.new_figure(
-    canvas.COLUMN, rows * (each * height / width + 0.16) + 0.22
+    canvas.COLUMN, rows * (width_of_one * height / width + 0.16) + 0.22
   )
   figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
   figure.suptitle(title, fontsize=_TEXT)

@@ -278,7 +278,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
   flat = {}
   for name, value in values.items():
     if isinstance(value, dict):
-      flat |= {f"{name}.{key}": each for key, each in value.items()}
+      flat |= {f"{name}.{key}": inner for key, inner in value.items()}
     else:
       flat[name] = value
   return flat

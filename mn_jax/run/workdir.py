@@ -201,8 +201,8 @@ def opened(
     if count > 1 and first_process:
       stack.callback(_remove_empty, path)
     folders = []
-    for each in paths:
-      folder = Workdir(each, first_process=first_process)
+    for path_of_seed in paths:
+      folder = Workdir(path_of_seed, first_process=first_process)
       stack.callback(folder.close)
       folders.append(folder)
     yield folders

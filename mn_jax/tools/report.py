@@ -64,8 +64,8 @@ def _parser() -> Parser:
   return parser
 
 
-def _folder(given: str) -> pathlib.Path:
-  path = pathlib.Path(given).expanduser()
+def _folder(name: str) -> pathlib.Path:
+  path = pathlib.Path(name).expanduser()
   if path.suffix == ".py":
     path = pathlib.Path("runs") / path.stem
   for name in ("results.json", "summary.json"):

@@ -240,17 +240,17 @@ def _add_report(parser: Parser) -> None:
 
 def _counts(text: str) -> tuple[int, ...]:
   """Reads '1,2,4', or '1-8' for the powers of two from 1 to 8; sorted."""
-  found = set()
+  numbers = set()
   for part in text.split(","):
     low, dash, high = part.partition("-")
     first, last = _count(low), _count(high if dash else low)
     count = first
     while count <= last:
-      found.add(count)
+      numbers.add(count)
       count *= 2
-  if not found:
+  if not numbers:
     raise argparse.ArgumentTypeError(f"got {text!r}; valid: 1,2,4 or 1-8")
-  return tuple(sorted(found))
+  return tuple(sorted(numbers))
 
 
 def _batch(text: str) -> int | None:

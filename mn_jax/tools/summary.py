@@ -35,9 +35,9 @@ def summarize(layers: Sequence[counting.Layer]) -> dict[str, Any]:
   kernels = sum(layer.kernel for layer in layers)
   by_type = {}
   for kind in dict.fromkeys(layer.kind for layer in layers if layer.kernel):
-    own = [layer for layer in layers if layer.kind == kind]
-    kind_macs = sum(layer.macs for layer in own)
-    kind_params = sum(layer.kernel for layer in own)
+    of_kind = [layer for layer in layers if layer.kind == kind]
+    kind_macs = sum(layer.macs for layer in of_kind)
+    kind_params = sum(layer.kernel for layer in of_kind)
     by_type[kind] = {
       "macs": kind_macs,
       "macs_percent": 100 * kind_macs / macs,

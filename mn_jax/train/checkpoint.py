@@ -227,13 +227,13 @@ def steps(workdir: pathlib.Path) -> list[int]:
     InputError: if there is none.
   """
   path = workdir / "checkpoints"
-  found = sorted(int(p.name) for p in path.glob("*") if p.name.isdigit())
-  if not found:
+  on_disk = sorted(int(p.name) for p in path.glob("*") if p.name.isdigit())
+  if not on_disk:
     raise InputError(
       f"--workdir: got {str(workdir)!r}, which has no checkpoint; valid: the "
       "folder of a run"
     )
-  return found
+  return on_disk
 
 
 def best_step(workdir: pathlib.Path) -> int:

@@ -155,9 +155,9 @@ class Seeds:
         )
         for run in self._runs
       ]
-      steps = [0 if found is None else found[1].batch for found in restored]
+      steps = [0 if pair is None else pair[1].batch for pair in restored]
       if len(set(steps)) == 1:
-        return [found for found in restored if found is not None]
+        return [pair for pair in restored if pair is not None]
       newest = min(steps)
 
   def _drop_newer(self, run: SeedRun, step: int) -> None:
