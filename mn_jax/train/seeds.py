@@ -72,8 +72,7 @@ class Seeds:
     """
     restored = self._restore()
     step = restored[0][1].batch if restored else 0
-    for run in self._runs:
-      self._drop_newer(run, step)
+    self._drop_newer(step)
     if not restored:
       return tuple(run.begin() for run in self._runs)
     return tuple(
@@ -160,15 +159,21 @@ class Seeds:
         return [pair for pair in restored if pair is not None]
       newest = min(steps)
 
-  def _drop_newer(self, run: SeedRun, step: int) -> None:
-    """Deletes what a seed has saved after the step that all resume from."""
-    newer = {number for number in run.checkpoints.steps() if number > step}
-    if len(newer) > 1:
-      raise InputError(
-        f"--workdir: {str(run.checkpoints.path)!r} is at step {max(newer)}, "
-        f"and the newest checkpoint that all seeds have is {step or 'none'}; "
-        "valid: seeds that were trained together, or each to its end with "
-        "train.replicas=1"
-      )
-    for number in newer:
-      run.checkpoints.delete(number)
+  def _drop_newer(self, step: int) -> None:
+    """Deletes what seeds have saved after the step that all resume from."""
+    newer = [
+      {number for number in run.checkpoints.steps() if number > step}
+      for run in self._runs
+    ]
+    # All are checked before anything is deleted.
+    for run, numbers in zip(self._runs, newer, strict=True):
+      if len(numbers) > 1:
+        raise InputError(
+          f"--workdir: {str(run.checkpoints.path)!r} is at step "
+          f"{max(numbers)}, and the newest checkpoint that all seeds have is "
+          f"{step or 'none'}; valid: seeds that were trained together, or each "
+          "to its end with train.replicas=1"
+        )
+    for run, numbers in zip(self._runs, newer, strict=True):
+      for number in numbers:
+        run.checkpoints.delete(number)

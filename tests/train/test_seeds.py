@@ -267,6 +267,12 @@ def test_no_seed_loses_more_than_one_step(folders):
   for step in (None, 1, 2):
     if step is not None:
       save(behind, step)
-    with pytest.raises(InputError, match=r"one/checkpoints' is at step 5, and"):
-      _start(ahead, behind)
-    assert steps_on_disk(ahead) == before
+    saved = [p.name for p in (behind / "checkpoints").glob("*")]
+    for order in ((ahead, behind), (behind, ahead)):
+      with pytest.raises(
+        InputError, match=r"one/checkpoints' is at step 5, and"
+      ):
+        _start(*order)
+      assert steps_on_disk(ahead) == before
+      # The refusal comes before anything of another seed is deleted.
+      assert {*saved} <= {p.name for p in (behind / "checkpoints").glob("*")}
