@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -23,6 +24,9 @@ class Listing:
     parts: str[n], the publisher's part, one of PARTS, or '' where there is
       none.
     positions: i32[n, 2], x and y within the slide in pixels.
+    passed_over: (class, reason, count) of the files that are no rows, in
+      order; the class is '' for those in none.
+    notes: what a reader should know of the files that are rows, a line each.
   """
 
   classes: tuple[str, ...]
@@ -33,14 +37,25 @@ class Listing:
   groups: np.ndarray
   parts: np.ndarray
   positions: np.ndarray
+  passed_over: tuple[tuple[str, str, int], ...] = ()
+  notes: tuple[str, ...] = ()
 
   @classmethod
-  def of_rows(cls, classes: tuple[str, ...], rows: list[tuple]) -> "Listing":
+  def of_rows(
+    cls,
+    classes: tuple[str, ...],
+    rows: list[tuple],
+    *,
+    passed_over: Iterable[tuple[str, str, int]] = (),
+    notes: Iterable[str] = (),
+  ) -> "Listing":
     """Returns the listing of some images.
 
     Args:
       classes: class names in the order of the labels.
       rows: label, name, path, stamp, group, part, x and y of each image.
+      passed_over: (class or '', reason, count) of files that are no images.
+      notes: on the images, a line each.
     """
     labels, names, paths, stamps, groups, parts, *position = zip(
       *rows, strict=True
@@ -54,6 +69,8 @@ class Listing:
       groups=np.array(groups),
       parts=np.array(parts),
       positions=np.array(position, np.int32).T,
+      passed_over=tuple(passed_over),
+      notes=tuple(notes),
     )
 
   def __len__(self) -> int:
@@ -70,5 +87,6 @@ class Listing:
     """Returns the hex SHA-256 of names and stamps, which any change changes."""
     digest = hashlib.sha256()
     for name, stamp in zip(self.names, self.stamps, strict=True):
-      digest.update(f"{name}\t{stamp}\n".encode())
+      line = f"{name}\t{stamp}\n"
+      digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
