@@ -1,4 +1,4 @@
-"""InputError: what the user can fix, said in one line."""
+"""Errors that are said in one line: of the user, and of the machine."""
 
 
 class InputError(ValueError):
@@ -6,4 +6,12 @@ class InputError(ValueError):
 
   The message is one line: what was given, what was received and what is valid.
   Programs print it and exit with 2.
+  """
+
+
+class RunError(RuntimeError):
+  """Something failed although all that was given is right: a disk, memory.
+
+  The message is one line: what failed and what to do. Programs print it and
+  exit with 1.
   """

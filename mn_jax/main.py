@@ -18,7 +18,7 @@ from absl import logging
 from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import files
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.parallel import allocator, cluster
 
 
@@ -132,9 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Trains an experiment; returns the exit code."""
   try:
     return _train(_parser().parse(argv))
-  except InputError as error:
+  except (InputError, RunError) as error:
     program.report("mn_jax", error)
-    return _leave(2)
+    return _leave(2 if isinstance(error, InputError) else 1)
   except KeyboardInterrupt:
     return _leave(130)
   except Exception:

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 
 RESUMES = "the same command resumes"
 
@@ -26,15 +26,16 @@ def run(
     hint: what a user should know after Ctrl-C, such as `RESUMES`.
 
   Returns:
-    What the program returned, 2 after an InputError, 130 after Ctrl-C.
+    What the program returned, 2 after an InputError, 1 after a RunError, 130
+    after Ctrl-C.
   """
   # Pillow warns of odd metadata in images that it reads all the same.
   warnings.filterwarnings("ignore", module="PIL")
   try:
     return program(argv) or 0
-  except InputError as error:
+  except (InputError, RunError) as error:
     report(name, error)
-    return 2
+    return 2 if isinstance(error, InputError) else 1
   except KeyboardInterrupt:
     print(f"{name}: stopped{hint and f'; {hint}'}", file=sys.stderr)
     return 130
