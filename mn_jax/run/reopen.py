@@ -34,8 +34,9 @@ class SavedRun:
     module: the network, BatchNorm not folded.
     classes: their names, in the order of the logits.
     step: of the checkpoint.
-    variables: what the checkpoint is evaluated with: 'params' (their moving
-      average, if the run kept one) and 'batch_stats', f32 NumPy arrays.
+    variables: what the checkpoint is evaluated with: 'params' and
+      'batch_stats' (their moving averages, if the run kept them), f32 NumPy
+      arrays.
     digests: sha256 of the run's 'split' and 'images'.
   """
 
@@ -87,6 +88,7 @@ class SavedRun:
       batch_stats=self.variables["batch_stats"],
       opt_state=(),
       ema_params={},
+      ema_batch_stats={},
     )
     return evaluate.predict(
       step.make_eval_step(

@@ -99,7 +99,7 @@ class Checkpoints:
     saved = self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
+        state=ocp.args.PyTreeSave(state),
         position=ocp.args.JsonSave(dataclasses.asdict(position)),
       ),
       metrics={"score": score, "step": step},
@@ -125,7 +125,11 @@ class Checkpoints:
       ) from None
 
   def restore(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
-    """The checkpoint of a step; raises what Orbax raises if it is damaged."""
+    """The checkpoint of a step; raises what Orbax raises if it is damaged.
+
+    An earlier version's state, which has fewer fields, is restored where the
+    new ones are empty, and is an error where they are not.
+    """
     target = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
       like,
@@ -133,10 +137,17 @@ class Checkpoints:
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(target),
+        state=ocp.args.PyTreeRestore(
+          target,
+          restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+          partial_restore=True,
+        ),
         position=ocp.args.JsonRestore(),
       ),
     )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(restored.state):
+      if not isinstance(leaf, jax.Array):
+        raise ValueError(f"it has no {jax.tree_util.keystr(path)}")
     return restored.state, Position(**restored.position)
 
   def steps(self) -> set[int]:
@@ -261,7 +272,7 @@ def read_variables(workdir: pathlib.Path, step: int) -> dict:
     step: of the checkpoint.
 
   Returns:
-    'params' (their average, if the run kept one) and 'batch_stats', f32 NumPy
+    'params' and 'batch_stats' (their averages, if the run kept them), f32 NumPy
     arrays.
 
   Raises:
@@ -274,7 +285,7 @@ def read_variables(workdir: pathlib.Path, step: int) -> dict:
       tree = handler.metadata(epath.Path(chosen)).tree
       wanted = {
         key: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree[key])
-        for key in ("params", "ema_params", "batch_stats")
+        for key in ("params", "batch_stats", "ema_params", "ema_batch_stats")
         if tree.get(key)
       }
       state = reader.restore(
@@ -290,8 +301,8 @@ def read_variables(workdir: pathlib.Path, step: int) -> dict:
   except Exception as error:  # whatever tensorstore and Orbax raise
     raise _damaged(chosen.parent, error) from None
   return {
-    "params": state["ema_params" if "ema_params" in state else "params"],
-    "batch_stats": state.get("batch_stats", {}),
+    name: state.get(f"ema_{name}", state.get(name, {}))
+    for name in ("params", "batch_stats")
   }
 
 

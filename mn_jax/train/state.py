@@ -25,6 +25,7 @@ class TrainState:
     batch_stats: its running statistics.
     opt_state: optax's.
     ema_params: the average of `params`, or an empty dict without one.
+    ema_batch_stats: the average of `batch_stats` beside it.
   """
 
   step: jax.Array
@@ -32,6 +33,7 @@ class TrainState:
   batch_stats: dict
   opt_state: optax.OptState
   ema_params: dict
+  ema_batch_stats: dict
 
 
 def create(
@@ -47,25 +49,29 @@ def create(
     variables: 'params' and 'batch_stats'.
     tx: the optimizer.
     rules: tell which parameters are trained; the optimizer knows no others.
-    ema: whether an average of the parameters is kept.
+    ema: whether averages of parameters and running statistics are kept.
   """
-  params = jax.tree.map(jnp.asarray, variables["params"])
+  params, batch_stats = (
+    jax.tree.map(jnp.asarray, variables[collection])
+    for collection in ("params", "batch_stats")
+  )
   return TrainState(
     step=jnp.zeros((), jnp.int32),
     params=params,
-    batch_stats=jax.tree.map(jnp.asarray, variables["batch_stats"]),
+    batch_stats=batch_stats,
     opt_state=tx.init(rules.split(params)[0]),
     # A copy: the train step donates its arguments, and one buffer cannot be
     # donated twice.
     ema_params=jax.tree.map(jnp.copy, params) if ema else {},
+    ema_batch_stats=jax.tree.map(jnp.copy, batch_stats) if ema else {},
   )
 
 
 def eval_variables(state: TrainState) -> dict:
-  """What the network is evaluated with: the average where there is one."""
+  """What the network is evaluated with: the averages where there are some."""
   return {
     "params": state.ema_params or state.params,
-    "batch_stats": state.batch_stats,
+    "batch_stats": state.ema_batch_stats or state.batch_stats,
   }
 
 

@@ -92,12 +92,16 @@ def make_train_step(
     )
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     params = merge(optax.apply_updates(trained, updates), frozen)
+    ema_params, ema_batch_stats = _average(
+      state, params, batch_stats, config.train.ema_decay
+    )
     state = TrainState(
       step=state.step + 1,
       params=params,
       batch_stats=batch_stats,
       opt_state=opt_state,
-      ema_params=_average(state, params, config.train.ema_decay),
+      ema_params=ema_params,
+      ema_batch_stats=ema_batch_stats,
     )
     return state, {**sums, "grad_norm": _norm(grads)}
 
@@ -228,17 +232,28 @@ def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
   return accumulated
 
 
-def _average(state: TrainState, params: dict, decay: float) -> dict:
-  """The exponential moving average of the parameters after an update."""
+def _average(
+  state: TrainState, params: dict, batch_stats: dict, decay: float
+) -> tuple[dict, dict]:
+  """The moving averages of parameters and statistics after an update."""
   if not decay:
-    return state.ema_params
+    return state.ema_params, state.ema_batch_stats
   # Rising, or short runs would be judged by their initial values.
   done = state.step.astype(jnp.float32)
   decay = jnp.minimum(decay, (1 + done) / (10 + done))
-  # Written so that a parameter that does not change is its own average to the
-  # last bit.
-  return jax.tree.map(
-    lambda old, new: old + (1 - decay) * (new - old), state.ema_params, params
+
+  def average(old: dict, new: dict, rate: jax.Array) -> dict:
+    # Written so that what does not change is its own average to the last bit.
+    return jax.tree.map(lambda old, new: old + rate * (new - old), old, new)
+
+  # Statistics before the first update are of no images: debiased averages, and
+  # so the average of them, start with the first batch.
+  first = state.step == 0
+  return (
+    average(state.ema_params, params, 1 - decay),
+    average(
+      state.ema_batch_stats, batch_stats, jnp.where(first, 1.0, 1 - decay)
+    ),
   )
 
 

@@ -182,7 +182,12 @@ def test_cached_features_train_the_same_head(weights, head):
     after, sums = toy.steps(setup, 3)
     _, predictions = setup.evaluate(after, "val")
     # The backbone stays to the last bit, and the optimizer knows none of it.
-    for collection in ("params", "batch_stats", "ema_params"):
+    for collection in (
+      "params",
+      "batch_stats",
+      "ema_params",
+      "ema_batch_stats",
+    ):
       changed = differences(
         getattr(before, collection), getattr(after, collection)
       )

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import pathlib
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +97,39 @@ def _assert_restores(checkpoints: checkpoint_lib.Checkpoints, step: int):
   assert jax.tree.structure(state) == jax.tree.structure(state_at(step))
   np.testing.assert_equal(
     dataclasses.asdict(position), dataclasses.asdict(_position(step))
+  )
+
+
+@flax.struct.dataclass
+class _EarlierState:
+  """The fields that a state had before averages of BatchNorm's statistics."""
+
+  step: jax.Array
+  params: dict
+  batch_stats: dict
+  opt_state: optax.OptState
+  ema_params: dict
+
+
+def test_a_state_of_fewer_fields_is_restored_where_the_new_ones_are_empty(
+  tmp_path,
+):
+  names = [field.name for field in dataclasses.fields(_EarlierState)]
+  with opened(tmp_path) as checkpoints:
+    for step, ema in ((1, False), (2, True)):
+      state = state_at(step, ema=ema)
+      earlier = _EarlierState(**{name: getattr(state, name) for name in names})
+      checkpoints.save(earlier, _position(step), score=None)
+      checkpoints.wait()
+    restored, _ = checkpoints.restore(1, state_at(99, ema=False))
+    expected = state_at(1, ema=False)
+    assert state_lib.sha256(restored) == state_lib.sha256(expected)
+    with pytest.raises(ValueError, match=r"no \.ema_batch_stats\['norm'\]"):
+      checkpoints.restore(2, state_at(99))
+  variables = checkpoint_lib.read_variables(tmp_path, 2)
+  state = state_at(2)
+  assert state_lib.sha256(variables) == state_lib.sha256(
+    {"params": state.ema_params, "batch_stats": state.batch_stats}
   )
 
 

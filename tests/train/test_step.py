@@ -236,24 +236,30 @@ def test_class_weights_scale_the_gradient():
   assert_close(plain.batch_stats, double.batch_stats, 0)
 
 
-def test_ema_follows_and_is_what_is_evaluated():
+def test_ema_follows_parameters_and_statistics_and_is_what_is_evaluated():
   state, train_step, evaluate, put = make(train=TrainConfig(ema_decay=0.9))
   batch = put(make_batch())
   # The decay rises from 1 / 10 to its value.
   for step_number, decay in ((0, 0.1), (10_000, 0.9)):
     state = dataclasses.replace(state, step=state.step + step_number)
-    before = jax.device_get(state.ema_params)
+    before = jax.device_get((state.ema_params, state.ema_batch_stats))
     state, _ = train_step(state, batch)
-    expected = jax.tree.map(
-      lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new),
-      before,
-      state.params,
+    of_params, of_stats = (
+      jax.tree.map(lambda o, n, d=d: d * o + (1 - d) * np.asarray(n), old, new)
+      for old, new, d in zip(
+        before,
+        (state.params, state.batch_stats),
+        # The statistics before the first step, 0 and 1, are of no images.
+        (decay, decay if step_number else 0.0),
+        strict=True,
+      )
     )
-    assert_close(state.ema_params, expected, 1e-6)
-  plain = dataclasses.replace(state, ema_params={})
-  assert not np.array_equal(
-    evaluate(state, batch)["logits"], evaluate(plain, batch)["logits"]
-  )
+    assert_close(state.ema_params, of_params, 1e-6)
+    assert_close(state.ema_batch_stats, of_stats, 1e-6)
+  averaged = evaluate(state, batch)["logits"]
+  for live in ({"ema_params": {}}, {"ema_batch_stats": {}}):
+    other = evaluate(dataclasses.replace(state, **live), batch)
+    assert not np.array_equal(averaged, other["logits"])
 
 
 def test_resolution_is_resized_on_the_device():

@@ -52,8 +52,8 @@ class TrainConfig:
   )
   ema_decay: float = field(
     0.0,
-    "decay of the moving average of parameters that is evaluated, rising from "
-    "0.1 over the first steps; 0: none",
+    "decay of the moving averages of parameters and BatchNorm statistics that "
+    "are evaluated, rising from 0.1 over the first steps; 0: none",
     low=0,
     high=0.999999,
   )
