@@ -101,9 +101,9 @@ def interrupted(workdir, number, *, after_step):
 
 
 def logged(workdir):
-  """The lines of metrics.jsonl without the speed."""
+  """The lines of metrics.jsonl without times and the speed."""
   return [
-    {k: v for k, v in line.items() if not k.startswith("speed/")}
+    {k: v for k, v in line.items() if not k.startswith(("speed/", "time"))}
     for line in read_lines(workdir / "metrics.jsonl")
   ]
 

@@ -118,9 +118,9 @@ def run_seeds(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
 
 
 def logged(workdir: pathlib.Path) -> list[dict]:
-  """The lines of metrics.jsonl without the speed."""
+  """The lines of metrics.jsonl without times and the speed."""
   return [
-    {k: v for k, v in line.items() if not k.startswith("speed/")}
+    {k: v for k, v in line.items() if not k.startswith(("speed/", "time"))}
     for line in read_lines(workdir / "metrics.jsonl")
   ]
 

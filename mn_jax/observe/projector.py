@@ -1,7 +1,6 @@
 """Files for TensorBoard's embedding projector.
 
-The projector reads tables and a sprite, no event files, so they are written
-directly: tensorboardX would append to the settings of an earlier call.
+The projector reads tables and a sprite, no event files.
 """
 
 import json

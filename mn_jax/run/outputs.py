@@ -9,6 +9,7 @@ import clu.parameter_overview
 import numpy as np
 from PIL import Image
 
+from mn_jax.data import atomic
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.observe import figures, formatting, writers
@@ -90,7 +91,7 @@ def write_beginning(
   overview = clu.parameter_overview.get_parameter_overview(
     {"params": state.params, "batch_stats": state.batch_stats}
   )
-  (folder.path / "parameters.txt").write_text(f"{overview}\n")
+  atomic.write_text(folder.path / "parameters.txt", f"{overview}\n")
   writer.write_hparams(dataclasses.asdict(config))
   writer.write_texts(0, {"parameters": f"```\n{overview}\n```"})
   first = data.cache.images[setup.loader.ids(0)[:32]]
@@ -239,5 +240,5 @@ def _write_figure(
 ) -> None:
   writer.write_images(step, {name: image})
   path = folder.path / "figures" / f"{name.replace('/', '_')}.png"
-  path.parent.mkdir(exist_ok=True)
-  Image.fromarray(image).save(path)
+  with atomic.writing(path) as file:
+    Image.fromarray(image).save(file, "PNG")

@@ -84,7 +84,7 @@ class Run:
       setup.plan.profile if traces else (), folder.path / "tensorboard"
     )
     self.clock = Clock()
-    self._writer: writers.MetricWriter | None = None
+    self._writer: writers.RunWriter | None = None
     self._validated: tuple[int, float | None] = (0, None)  # step and score
     self._results: dict[str, float] = {}
 
@@ -141,6 +141,8 @@ class Run:
     self.position = position
     self.clock = Clock(position.clock)
     self._open_writer()
+    if self._first_process:
+      outputs.write_beginning(self.setup, self.folder, self._writer)
     self._progress.resume(self.step)
     if self._leads:
       self._console.line(
@@ -254,6 +256,7 @@ class Run:
       self.wait()
       self.position.clock = self.clock.snapshot()
       self._writer.flush()
+      self.position.logged = self._writer.sha256
       step, score = self._validated
       self.checkpoints.save(
         state, self.position, score=score if step == self.step else None
@@ -318,11 +321,19 @@ class Run:
       stack.callback(self._profiler.close)
 
   def _open_writer(self) -> None:
-    self._writer = writers.make_writer(
-      self.folder.path,
+    self._writer = writers.RunWriter(
+      self.folder.path if self._first_process else None,
       resume_step=self.step,
-      first_process=self._first_process,
+      # Where the test part validates, nothing is written of it at the end.
+      repeated="" if self.setup.config.eval.part == "test" else "test/",
+      sha256=self.position.logged,
     )
+    if self._writer.damaged or self._writer.changed:
+      self._console.line(
+        f"Note: {self.folder.path / 'metrics.jsonl'} is not what the run wrote "
+        f"up to step {self.step}: {self._writer.damaged} lines cannot be read; "
+        "the curves have the others"
+      )
 
   def _fetch(self, in_flight: int) -> None:
     """Adds the sums of finished dispatches to the window since the last log."""

@@ -41,6 +41,7 @@ class Position:
     worse: evaluations since then.
     train: training metrics as last logged.
     clock: snapshot of the run's `observe.clock.Clock`.
+    logged: sha256 of the lines of `metrics.jsonl` up to here.
   """
 
   batch: int = 0
@@ -51,6 +52,7 @@ class Position:
   worse: int = 0
   train: dict[str, float] = dataclasses.field(default_factory=dict)
   clock: dict[str, float] = dataclasses.field(default_factory=dict)
+  logged: str = ""
 
 
 class Checkpoints:

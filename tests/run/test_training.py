@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing import event_accumulator
 
 from mn_jax.config import files
 from mn_jax.data.datasets import registry as datasets
@@ -119,12 +120,28 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     if path.is_file():
       path.write_bytes(b"")
   (checkpoints / "999").mkdir()
+  removed = ("network.json", "parameters.txt", "figures/train_images.png")
+  for name in removed:
+    (workdir / name).unlink()
+  for path in (workdir / "tensorboard").glob("events*"):
+    path.write_bytes(b"?")
   summary, expected = run(load(), workdir), finished[1]
   damaged = {p.name for p in (workdir / "checkpoints_damaged").iterdir()}
   assert damaged == {"5", "999"}
   for name in ("state_sha256", "test/loss", "best_step"):
     assert summary[name] == expected[name]
   assert logged(workdir) == logged(finished[0])
+  for name in ("split.json", *removed):
+    assert (workdir / name).read_bytes() == (finished[0] / name).read_bytes()
+  events = event_accumulator.EventAccumulator(str(workdir / "tensorboard"))
+  events.Reload()
+  for name in ("train/loss", "val/accuracy", "test/auroc"):
+    points = [(event.step, event.value) for event in events.Scalars(name)]
+    assert points == [
+      (line["step"], pytest.approx(line[name], rel=1e-6))
+      for line in logged(workdir)
+      if name in line
+    ]
 
 
 def test_two_steps_in_a_dispatch(finished, tmp_path, monkeypatch):

@@ -46,13 +46,12 @@ def test_a_trained_run_is_opened(run, tmp_path, capsys):
 
 
 def test_a_run_can_choose_by_the_test_and_then_has_none(tmp_path, capsys):
+  config = toy_transfer.load(
+    model__name="simple_cnn", model__shallow=False, eval__part="test"
+  )
   with jax.numpy_dtype_promotion("standard"):
-    toy_transfer.run(
-      toy_transfer.load(
-        model__name="simple_cnn", model__shallow=False, eval__part="test"
-      ),
-      tmp_path / "run",
-    )
+    for stop_at in (5, None):  # a resumed run has the whole curve too
+      toy_transfer.run(config, tmp_path / "run", stop_at=stop_at)
   lines = toy_transfer.logged(tmp_path / "run")
   curve = {
     line["step"]: line["test/accuracy"]
