@@ -116,6 +116,8 @@ def _folder(
   root: pathlib.Path, name: str, fingerprint: str, options: PackOptions
 ) -> pathlib.Path:
   form = f"{options.size}px-{options.other_sizes}"
+  if options.bits != PackOptions.bits:
+    form += f"-{options.bits}bits"
   return root / f"{name}-{form}-{fingerprint[:16]}"
 
 

@@ -5,22 +5,43 @@ import logging
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import (
+  Image,
+  ImageChops,
+  ImageOps,
+  UnidentifiedImageError,
+  features,
+)
 
-FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+from mn_jax.data import jpeg
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF")
+if not features.check("avif"):
+  FORMATS = FORMATS[:-1]
 MAX_PIXELS = 64 << 20
+MAX_SIDE = 65_535  # of a JPEG; each row of a PNG costs as much as a short one
 # Pillow warns of odd metadata in images that it reads all the same. Filters
 # belong to the process: threads that decode could not set their own.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
+_BITS_PER_SAMPLE = 258  # in TIFF
+_FEW_BITS = 12  # 16-bit files whose values need no more are spoken of
+# Pixels in place of data that a JPEG doesn't have, by mode: L, RGB, CMYK.
+_MISSING = (128, (128,) * 3, (128,) * 4, (127,) * 4)
 
 
 class DecodeError(ValueError):
   """An image cannot be decoded; the message says why."""
 
 
-def decode(data: bytes, size: int | None = None) -> np.ndarray:
+def decode(
+  data: bytes,
+  size: int | None = None,
+  *,
+  bits: int = 16,
+  maxima: set[int] | None = None,
+) -> np.ndarray:
   """Decodes one image, turned upright as its EXIF orientation says.
 
   Grey, palette and CMYK images become RGB; transparency is ignored; of 16 bits
@@ -32,31 +53,28 @@ def decode(data: bytes, size: int | None = None) -> np.ndarray:
   `resize(decode(data), size)`, those of that size their own pixels.
 
   Args:
-    data: a PNG, JPEG, TIFF or BMP file.
+    data: a file of one of FORMATS.
     size: height and width of the result in pixels; None: those of the image.
+    bits: how many of the 16 bits of grey images are used, 8 to 16; the upper 8
+      of these are kept.
+    maxima: gets the largest value of a 16-bit grey image.
 
   Returns:
     u8[h, w, 3], RGB in [0, 255].
 
   Raises:
     DecodeError: for other formats, pixels without a fixed range (32-bit integer
-      or float), broken files and more than MAX_PIXELS.
+      or float) or outside that of `bits`, broken or truncated files, more than
+      MAX_PIXELS or MAX_SIDE, and a JPEG of too many scans.
   """
   try:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-      if not 0 < image.width * image.height <= MAX_PIXELS:
-        raise DecodeError(
-          f"{image.width}x{image.height} pixels; valid: 1 to {MAX_PIXELS}"
-        )
-      box = None
+    with _open(data) as image:
+      if bits < 16 and image.mode[0] != "I" and ";16" in str(image.tile):
+        raise DecodeError("16-bit colour; valid with data.bits=16 only")
+      box = _load(image, data, size)
       if image.getexif().get(_ORIENTATION) in range(2, 9):
         ImageOps.exif_transpose(image, in_place=True)
-      elif size is not None:
-        # Only a JPEG heeds this. The part of the reduced image that is the
-        # original ends within a pixel where a side is no multiple.
-        draft = image.draft(None, (2 * size, 2 * size))
-        box = draft and draft[1]
-      rgb = _to_rgb(image)
+      rgb = _to_rgb(image, bits, set() if maxima is None else maxima)
       if size is not None:
         rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
       return np.asarray(rgb)
@@ -66,6 +84,24 @@ def decode(data: bytes, size: int | None = None) -> np.ndarray:
     raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
   except Exception as error:  # Pillow's decoders raise whatever they meet
     raise DecodeError(str(error) or type(error).__name__) from None
+
+
+def unused_bits(maxima: set[int], bits: int) -> str | None:
+  """Returns what to know of 16-bit grey images whose values stay low, if so.
+
+  Args:
+    maxima: largest value of each, as `decode` collects them.
+    bits: that they were decoded with.
+  """
+  highest = max(maxima, default=0)
+  used = max(8, highest.bit_length())
+  if not highest or bits < 16 or used > _FEW_BITS:
+    return None
+  return (
+    f"16-bit grey images have values up to {highest}, of which "
+    f"{(highest >> 8) + 1} of 256 grey levels are left; data.bits={used} keeps "
+    f"{(highest >> used - 8) + 1}"
+  )
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -126,11 +162,64 @@ def resize_and_crop(
 FITS = {"resize": resize, "crop": resize_and_crop, "drop": resize}
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _open(data: bytes) -> Image.Image:
+  """Opens an image of a size that is decoded; nothing is decoded yet."""
+  image = Image.open(io.BytesIO(data), formats=FORMATS)
+  width, height = image.size
+  if not 0 < width * height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
+    image.close()
+    raise DecodeError(
+      f"{width}x{height} pixels; valid: 1 to {MAX_PIXELS}, sides to {MAX_SIDE}"
+    )
+  return image
+
+
+def _load(
+  image: Image.Image, data: bytes, size: int | None
+) -> tuple[float, float, float, float] | None:
+  """Decodes an open image; returns the part of it that is the original.
+
+  A JPEG that is to be resized is reduced, where the original may end within a
+  pixel; None where it is not. Those that need to be turned are not reduced.
+  """
+  if image.format not in ("JPEG", "MPO"):
+    image.load()
+    return None
+  end = jpeg.check(data, image.width * image.height)
+  reduced = None
+  if size is not None and image.getexif().get(_ORIENTATION) not in range(2, 9):
+    reduced = (2 * size, 2 * size)
+  draft = reduced and image.draft(None, reduced)
+  image.load()
+  # What is missing becomes grey up to the last pixel. Then more data before
+  # the end would change the image, and that of a whole one would not.
+  if image.getpixel((image.width - 1, image.height - 1)) in _MISSING:
+    more = data[:end] + bytes(range(255)) + data[end:]
+    with _open(more) as other:
+      if reduced:
+        other.draft(None, reduced)
+      if ImageChops.difference(image, other).getbbox():
+        raise DecodeError("truncated: its data end before the image")
+  return draft and draft[1]
+
+
+def _to_rgb(image: Image.Image, bits: int, maxima: set[int]) -> Image.Image:
   if image.mode in ("I", "F"):
     raise DecodeError(f"pixels of mode {image.mode!r} have no fixed range")
   if image.mode.startswith("I;16"):
     # Pillow would clip them to 255; of 16-bit colour it keeps the upper byte.
-    grey = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    values = np.asarray(image)
+    highest = int(values.max())
+    stored = 16
+    if image.format == "TIFF":
+      stored = image.tag_v2[_BITS_PER_SAMPLE][0]
+    if stored == 16:
+      maxima.add(highest)
+    bits = min(bits, stored)
+    if highest >> bits:
+      raise DecodeError(
+        f"a grey value of {highest}; valid: at most {2**bits - 1} (data.bits)"
+      )
+    grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
     return grey.convert("RGB")
   return image if image.mode == "RGB" else image.convert("RGB")

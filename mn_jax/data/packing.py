@@ -47,11 +47,14 @@ class PackOptions:
     other_sizes: what becomes of images of another size: 'resize' squeezes them
       to the square, 'crop' takes the middle square, 'drop' leaves them out.
     max_unreadable: share of unreadable files above which nothing is packed.
+    bits: that the values of 16-bit grey images use, of which the upper 8 are
+      kept.
   """
 
   size: int
   other_sizes: str = "resize"
   max_unreadable: float = 0.0
+  bits: int = 16
 
 
 @dataclasses.dataclass
@@ -129,7 +132,9 @@ def _read_rows(
   for row in rows:
     try:
       image = source.read(
-        row, size if options.other_sizes == "resize" else None
+        row,
+        size if options.other_sizes == "resize" else None,
+        bits=options.bits,
       )
     except (decode.DecodeError, OSError) as error:
       images.append(str(error))

@@ -80,7 +80,10 @@ def load_packed(
     path=section.path,
     root=store.cache_root(section.cache_dir),
     options=packing.PackOptions(
-      section.image_size, section.other_sizes, section.max_unreadable
+      section.image_size,
+      section.other_sizes,
+      section.max_unreadable,
+      section.bits,
     ),
     progress=progress,
   )

@@ -86,7 +86,7 @@ def exif(orientation: int) -> Image.Exif:
 
 
 def cases() -> list[Case]:
-  return [*_decoded(), *_odd_jpegs(), *_refused()]
+  return [*_decoded(), *_odd_jpegs(), *_refused(), *_cut_jpegs()]
 
 
 def _decoded() -> list[Case]:
@@ -135,6 +135,10 @@ def _decoded() -> list[Case]:
     exact("16-bit tiff", save(deep, "TIFF"), upper),
     exact("turned tiff", save(RGB, "TIFF", exif=exif(3)), RGB[::-1, ::-1]),
     exact("1-bit tiff", save(bits, "TIFF", compression="group4"), black),
+    exact("gif", save(palette, "GIF"), np.asarray(palette.convert("RGB"))),
+    exact("gif of two frames", save(bits, "GIF", **many), black),
+    exact("webp", save(RGB, "WEBP", lossless=True)),
+    exact("webp of two frames", save(RGB, "WEBP", lossless=True, **many)),
   ]
   for kind, body in ((b"tIME", date), (b"tEXt", b"a\0b"), (b"quIx", b"")):
     data = png(_rows(RGB), before=chunk(kind, body))
@@ -149,6 +153,7 @@ def _odd_jpegs() -> list[Case]:
     return Case(name, data, pixels=pixels, error=error)
 
   image, best = smooth(), {"quality": 95}
+  middle = np.full((40, 32, 3), 128, np.uint8)
   grey = image[..., 0]
   turned = save(image, "JPEG", exif=exif(8), **best)
   cmyk = save(Image.fromarray(image).convert("CMYK"), "JPEG", quality=98)
@@ -162,6 +167,9 @@ def _odd_jpegs() -> list[Case]:
     near("upright jpeg", save(image, "JPEG", exif=exif(1), **best), image),
     near("jpeg of two", two, image, 30),
     near("jpeg and more", save(image, "JPEG", **best) + b"more", image),
+    near("grey jpeg and more", _grey_jpeg() + b"more" * 99, middle),
+    near("lossy webp", save(image, "WEBP", **best), image, 24),
+    near("avif", save(image, "AVIF", **best), image, 24),
   ]
   options = [
     {"icc_profile": b"x" * 200},
@@ -183,6 +191,30 @@ def _odd_jpegs() -> list[Case]:
     for some in options
   ]
   return made
+
+
+def _grey_jpeg() -> bytes:
+  """A whole one of the grey that stands for data that is missing."""
+  return save(Image.new("RGB", (32, 40), (128,) * 3), "JPEG")
+
+
+def _cut_jpegs() -> list[Case]:
+  """JPEGs that miss data before their end marker, which libjpeg fills up."""
+  noise = np.random.default_rng(2).integers(0, 256, (64, 64, 3), np.uint8)
+  made = []
+  for progressive, share in itertools.product((False, True), (3, 10, 50, 60)):
+    data = save(noise, "JPEG", progressive=progressive)
+    data = data[: 700 + share * (len(data) - 700) // 100].rstrip(b"\xff")
+    name = f"{share}/100 of a jpeg, {progressive=}, and its end"
+    made.append(Case(name, data + b"\xff\xd9", "truncated"))
+  jpeg = save(smooth(), "JPEG")
+  at = jpeg.index(b"\xff\xc0") + 5
+  large = jpeg[:at] + struct.pack(">HH", 8000, 8000) + jpeg[at + 4 :]
+  made.append(Case("jpeg of 8000x8000 by its header", large, "truncated"))
+  many = save(smooth(), "JPEG", progressive=True)
+  at = many.rindex(b"\xff\xda")
+  many = many[:at] + many[at:-2] * 500 + many[-2:]
+  return [*made, Case("jpeg of 500 scans", many, "101 scans or more")]
 
 
 def _refused() -> list[Case]:
@@ -211,6 +243,7 @@ def _refused() -> list[Case]:
     Case("bomb", promise(8193, 8192), "8193x8192 pixels; valid"),
     Case("larger bomb", promise(60_000, 60_000), "exceeds"),
     Case("long bomb", promise(1 << 30, 1), "exceeds"),
+    Case("tall png", promise(1, 1 << 26), "1x67108864 pixels; valid"),
     Case("wide bomb", promise(10_000, 10_000), "10000x10000 pixels"),
     Case("wide jpeg", wide, "exceeds"),
     Case("bmp of a bomb", bytes(tall), "exceeds"),
@@ -235,13 +268,16 @@ def _refused() -> list[Case]:
     Case("32-bit tiff", save(GREY.astype(np.int32), "TIFF"), "no fixed range"),
     Case("float tiff", save(GREY.astype(np.float32), "TIFF"), "no fixed range"),
   ]
-  for kind in ("GIF", "WEBP", "PPM", "ICO", "JPEG2000", "TGA", "PCX", "SGI"):
+  for kind in ("PPM", "ICO", "JPEG2000", "TGA", "PCX", "SGI"):
     made.append(Case(kind, save(RGB, kind), "no readable PNG, JPEG, TIFF"))
-  for kind in ("PNG", "JPEG", "TIFF", "BMP"):
+  for kind, reason in (
+    *((kind, "runcated") for kind in ("PNG", "JPEG", "TIFF", "BMP")),
+    *((kind, "") for kind in ("GIF", "WEBP", "AVIF")),
+  ):
     for tenths in (1, 5, 9):
       data = save(noise, kind)
       data = data[: tenths * len(data) // 10]
-      made.append(Case(f"{tenths}/10 of a {kind}", data, "runcated"))
+      made.append(Case(f"{tenths}/10 of a {kind}", data, reason))
   for kind, options, reason in (
     ("JPEG", {"progressive": True}, "truncated"),
     ("TIFF", {"compression": "tiff_lzw"}, "no readable"),

@@ -21,10 +21,10 @@ def _stop_build(files, root, monkeypatch, after: int) -> None:
   calls = iter(range(after))
   real = decode.decode
 
-  def stopping(data: bytes, size: int) -> np.ndarray:
+  def stopping(data: bytes, size: int, **options) -> np.ndarray:
     if next(calls, None) is None:
       raise KeyboardInterrupt
-    return real(data, size)
+    return real(data, size, **options)
 
   with monkeypatch.context() as patch:
     # In order, so that it is known which chunks are complete.
@@ -104,14 +104,14 @@ from mn_jax.data.files import archive
 me, root = sys.argv[1], pathlib.Path(sys.argv[2])
 real = decode.decode
 
-def slow(data, size):
+def slow(data, size, **options):
   # Not before both are at work, and the other waits for the lock.
   while len(list(root.glob("started-*"))) < 2:
     time.sleep(0.01)
   with (root / f"decoded-{me}").open("a") as file:
     file.write("x")
   time.sleep(0.02)
-  return real(data, size)
+  return real(data, size, **options)
 
 decode.decode = slow
 files = archive.open_files(root / "data")

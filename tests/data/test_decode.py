@@ -49,6 +49,39 @@ def test_pixel_bombs_are_refused_without_loading_them(monkeypatch):
     assert peak < 1 << 20
 
 
+def test_bits_of_16_bit_grey_images():
+  values = np.array([[0, 3, 4, 500, 1023]], np.uint16)
+  for kind in ("PNG", "TIFF"):
+    data = hostile.save(values, kind)
+    for bits, expected in ((16, values >> 8), (10, values >> 2)):
+      maxima = set()
+      pixels = decode.decode(data, bits=bits, maxima=maxima)
+      np.testing.assert_array_equal(
+        pixels, hostile.grey3(expected.astype(np.uint8))
+      )
+      assert maxima == {1023}
+    with pytest.raises(decode.DecodeError, match=r"1023; valid: at most 511 "):
+      decode.decode(data, bits=9)
+  assert "left; data.bits=10 keeps 256" in decode.unused_bits({1023, 7}, 16)
+  assert "1 of 256 grey" in decode.unused_bits({200}, 16)
+  assert "data.bits=8 keeps 201" in decode.unused_bits({200}, 16)
+  for maxima, bits in (({4096}, 16), ({1023}, 10), (set(), 16), ({0}, 16)):
+    assert decode.unused_bits(maxima, bits) is None
+  # TIFF has files of 12 bits, which say so: two values in three bytes.
+  data = hostile.save(np.array([[0x1280, 0]], np.uint16), "TIFF")
+  data = data.replace(b"\x02\x01\3\0\1\0\0\0\x10", b"\x02\x01\3\0\1\0\0\0\x0c")
+  maxima = set()
+  assert decode.decode(data, maxima=maxima)[0, :, 0].tolist() == [0x80, 0x20]
+  assert not maxima
+  colour = hostile.png(bytes(13), header=hostile.png_header(2, 1, depth=16))
+  assert decode.decode(colour).shape == (1, 2, 3)
+  with pytest.raises(decode.DecodeError, match="16-bit colour; valid"):
+    decode.decode(colour, bits=10)
+  # A file of 8 bits has no others.
+  data = hostile.save(hostile.RGB, "PNG")
+  np.testing.assert_array_equal(decode.decode(data, bits=9), hostile.RGB)
+
+
 def test_resize_fills_the_square_is_antialiased_and_keeps_the_axes():
   for height, width in ((50, 1), (1, 50), (23, 50)):
     constant = np.full((height, width, 3), (10, 20, 30), np.uint8)

@@ -73,6 +73,13 @@ class DataConfig:
     "the middle square, drop leaves them out",
     choices=("resize", "crop", "drop"),
   )
+  bits: int = field(
+    16,
+    "bits that the values of 16-bit grey images use, of which the upper 8 are "
+    "kept",
+    low=8,
+    high=16,
+  )
   max_unreadable: float = field(
     0.01,
     "largest share of unreadable files that is tolerated",

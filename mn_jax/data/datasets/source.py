@@ -16,16 +16,21 @@ class Source(Protocol):
 
   Attributes:
     listing: names, labels and groups of the images.
+    maxima: largest value of each 16-bit grey image that was read.
   """
 
   listing: Listing
+  maxima: set[int]
 
-  def read(self, row: int, size: int | None = None) -> np.ndarray:
+  def read(
+    self, row: int, size: int | None = None, *, bits: int = 16
+  ) -> np.ndarray:
     """Reads the image of a row, squeezed to a square if there is a `size`.
 
     Args:
       row: of the listing.
       size: height and width of the result in pixels; None: those of the image.
+      bits: how many bits of 16-bit grey images are used.
 
     Returns:
       u8[h, w, 3], RGB in [0, 255].
@@ -37,14 +42,18 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ImageFiles:
-  """A source whose images are PNG, JPEG, TIFF or BMP files."""
+  """A source whose images are files of `decode.FORMATS`."""
 
   listing: Listing
   files: Files
+  maxima: set[int] = dataclasses.field(default_factory=set)
 
-  def read(self, row: int, size: int | None = None) -> np.ndarray:
+  def read(
+    self, row: int, size: int | None = None, *, bits: int = 16
+  ) -> np.ndarray:
     """Reads and decodes a file: u8[h, w, 3], or u8[size, size, 3]."""
-    return decode.decode(self.files.read(self.listing.paths[row]), size)
+    data = self.files.read(self.listing.paths[row])
+    return decode.decode(data, size, bits=bits, maxima=self.maxima)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +62,13 @@ class Pixels:
 
   listing: Listing
   images: np.ndarray
+  maxima: set[int] = dataclasses.field(default_factory=set)
 
-  def read(self, row: int, size: int | None = None) -> np.ndarray:
+  def read(
+    self, row: int, size: int | None = None, *, bits: int = 16
+  ) -> np.ndarray:
     """Returns an image, u8[h, w, 3], squeezed to u8[size, size, 3] if asked."""
+    del bits  # these have 8
     image = self.images[row]
     return image if size is None else decode.resize(image, size)
 

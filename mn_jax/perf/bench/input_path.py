@@ -108,7 +108,10 @@ def _pack(source: Source, config: Config, rows: np.ndarray) -> int:
       pathlib.Path(root),
       section.name,
       packing.PackOptions(
-        section.image_size, section.other_sizes, max_unreadable=1.0
+        section.image_size,
+        section.other_sizes,
+        max_unreadable=1.0,
+        bits=section.bits,
       ),
     )
   return len(rows)
@@ -120,6 +123,9 @@ class _Subset:
   def __init__(self, source: Source, rows: np.ndarray):
     self._source, self._rows = source, rows.tolist()
     self.listing = source.listing.take(rows)
+    self.maxima = source.maxima
 
-  def read(self, row: int, size: int | None = None) -> np.ndarray:
-    return self._source.read(self._rows[row], size)
+  def read(
+    self, row: int, size: int | None = None, *, bits: int = 16
+  ) -> np.ndarray:
+    return self._source.read(self._rows[row], size, bits=bits)
