@@ -18,6 +18,10 @@ from mn_jax.data import jpeg
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF")
 if not features.check("avif"):
   FORMATS = FORMATS[:-1]
+SUFFIXES = (
+  *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp"),
+  *(".gif", ".webp", ".avif"),
+)
 MAX_PIXELS = 64 << 20
 MAX_SIDE = 65_535  # of a JPEG; each row of a PNG costs as much as a short one
 # Pillow warns of odd metadata in images that it reads all the same. Filters
@@ -27,12 +31,35 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
 _BITS_PER_SAMPLE = 258  # in TIFF
 _FEW_BITS = 12  # 16-bit files whose values need no more are spoken of
+_STARTS = {
+  b"\x89PNG\r\n\x1a\n": "PNG",
+  b"\xff\xd8\xff": "JPEG",
+  b"II*\0": "TIFF",
+  b"MM\0*": "TIFF",
+  b"GIF87a": "GIF",
+  b"GIF89a": "GIF",
+}
 # Pixels in place of data that a JPEG doesn't have, by mode: L, RGB, CMYK.
 _MISSING = (128, (128,) * 3, (128,) * 4, (127,) * 4)
 
 
 class DecodeError(ValueError):
   """An image cannot be decoded; the message says why."""
+
+
+def sniff(head: bytes) -> str | None:
+  """Returns which of FORMATS a file's first 32 bytes are of, or None."""
+  for start, name in _STARTS.items():
+    if head.startswith(start):
+      return name
+  if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+    return "WEBP"
+  if head[4:12] in (b"ftypavif", b"ftypavis") and "AVIF" in FORMATS:
+    return "AVIF"
+  # A text may start with these letters, but has no zeros.
+  if head[:2] == b"BM" and head[6:10] == bytes(4):
+    return "BMP"
+  return None
 
 
 def decode(

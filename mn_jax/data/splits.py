@@ -267,5 +267,6 @@ def _sha256(parts: dict[str, np.ndarray], names: np.ndarray) -> str:
   digest = hashlib.sha256()
   for part in PARTS:
     for name in sorted(names[parts[part]].tolist()):
-      digest.update(f"{part}\t{name}\n".encode())
+      line = f"{part}\t{name}\n"
+      digest.update(line.encode(errors="surrogateescape"))
   return digest.hexdigest()

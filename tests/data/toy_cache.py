@@ -26,6 +26,8 @@ def png(pixels: np.ndarray) -> bytes:
 class Memory:
   """Files in memory that remember what was read."""
 
+  unread = notes = ()
+
   def __init__(self, content: dict[str, bytes]):
     self.content = content
     self.reads: list[str] = []
@@ -34,13 +36,13 @@ class Memory:
   def names(self) -> list[tuple[str, int]]:
     return [(name, len(data)) for name, data in self.content.items()]
 
-  def read(self, name: str) -> bytes:
+  def read(self, name: str, count: int | None = None) -> bytes:
     with self._lock:
       self.reads.append(name)
     data = self.content[name]
     if data == b"missing":
       raise OSError(f"{name}: gone")
-    return data
+    return data[:count]
 
   def close(self) -> None:
     pass

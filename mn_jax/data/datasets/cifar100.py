@@ -17,6 +17,7 @@ from mn_jax.data.datasets import class_folders, restricted_pickle
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Pixels, Source
 from mn_jax.data.datasets.spec import DatasetSpec, Tfds, Web
+from mn_jax.data.files import images as image_files
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -41,7 +42,7 @@ def open_source(files: Files) -> Source:
   """
   by_name = {}
   for path, _ in files.names():
-    words = class_folders.split_path(path)
+    words = image_files.split(path)
     if len(words) <= 2:  # the archive's one folder, and the file
       by_name["".join(words[-1:])] = path
   for suffix in (".bin", ""):

@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles, of_files
+from mn_jax.data.files import images
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
-
-# Of the formats that are decoded.
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def list_images(
@@ -26,14 +24,14 @@ def list_images(
   parts: Mapping[str, str] | None = None,
   group: Callable[[str], str] | None = None,
   position: Callable[[str], tuple[int, int]] | None = None,
-  suffixes: tuple[str, ...] = SUFFIXES,
+  suffixes: tuple[str, ...] | None = None,
   copies: bool = False,
 ) -> Listing:
   """Lists the images of a folder or archive, in order of class and name.
 
   An image is named `<class folder>/<file>`, below the folder of its part if
-  there are parts. Hidden files and folders, `__MACOSX`, other suffixes and
-  images that are in no class folder are skipped.
+  there are parts. What `images.find` passes over and images that are in no
+  class folder are counted by class and kind.
 
   Args:
     files: the folder or archive.
@@ -43,46 +41,46 @@ def list_images(
       of these folders are skipped. None: there are no parts.
     group: returns the group of a file by its name; None: each image is a group.
     position: returns x and y in pixels of a file by its name; None: unknown.
-    suffixes: of images, in lower case.
+    suffixes: of images, in lower case; None: as `images.find` tells them.
     copies: whether the data set is known to hold nested copies of itself, of
       which the one nearest the root is listed.
 
   Raises:
     InputError: if nothing fits, a class has no image, a folder that is no
-      class lies among the class folders and holds images, two images have one
-      name, or a name cannot be printed.
+      class lies among the class folders and holds images, or two images have
+      one name.
   """
   folders = classes if folders is None else folders
   label_of = {folder: label for label, folder in enumerate(folders)}
   files_by_name: dict[str, tuple] = {}  # (depth, path, size, label, part)
   image_folders: set[tuple[str, str]] = set()  # (path above, name)
-  count = 0
-  for path, size in files.names():
-    count += 1
-    words = split_path(path)
-    if not words or not words[-1].lower().endswith(suffixes):
-      continue
+  found = images.find(files, suffixes)
+  passed_over = []
+  for path, what in found.passed_over:
+    label = label_of.get("".join(path.split("/")[-2:-1]))
+    passed_over.append(("" if label is None else classes[label], what))
+  for path, size in found.images:
+    words = images.split(path)
     above, folder = words[:-2], "".join(words[-2:-1])
-    if parts is not None and (not above or above[-1] not in parts):
-      continue
-    image_folders.add(("/".join(above), folder))
-    if folder not in label_of:
+    in_part = parts is None or (above and above[-1] in parts)
+    if in_part:
+      image_folders.add(("/".join(above), folder))
+    if not in_part or folder not in label_of:
+      passed_over.append(("", "images in no class folder"))
       continue
     part = "" if parts is None else parts[above[-1]]
     name = "/".join(words[-2 if parts is None else -3 :])
-    if not name.isprintable():  # a fingerprint and a message are lines of text
-      raise InputError(
-        f"data.path: got a file named {path!r}; valid: names of printable "
-        "characters"
-      )
     file = (len(words), path, size, label_of[folder], part)
-    if name in files_by_name and not copies:
+    if name in files_by_name:
       first, second = sorted((files_by_name[name][1], path))
-      raise InputError(
-        f"data.path: {name} is there twice, {first!r} and {second!r}; valid: "
-        "one copy of the data set"
-      )
+      if not copies:
+        raise InputError(
+          f"data.path: {name!r} is there twice, {first!r} and {second!r}; "
+          "valid: one copy of the data set"
+        )
+      passed_over.append((classes[label_of[folder]], "second copies of images"))
     files_by_name[name] = min(files_by_name.get(name, file), file)
+  count = len(found.images) + len(found.passed_over)
   _check_folders(image_folders, folders, count)
   rows = []
   for name, (_, path, size, label, part) in files_by_name.items():
@@ -90,7 +88,12 @@ def list_images(
     group_id = name if group is None else group(file)
     x, y = (0, 0) if position is None else position(file)
     rows.append((label, name, path, size, group_id, part, x, y))
-  return Listing.of_rows(classes, sorted(rows))
+  return Listing.of_rows(
+    classes,
+    sorted(rows),
+    passed_over=images.count(passed_over),
+    notes=found.notes,
+  )
 
 
 def opener(
@@ -103,13 +106,6 @@ def opener(
     **options: of `list_images`.
   """
   return of_files(functools.partial(list_images, classes=classes, **options))
-
-
-def split_path(path: str) -> list[str]:
-  """Splits a path into its names; empty for hidden files and `__MACOSX`."""
-  words = [word for word in path.split("/") if word not in ("", ".")]
-  hidden = any(word.startswith(".") or word == "__MACOSX" for word in words)
-  return [] if hidden else words
 
 
 def _check_folders(

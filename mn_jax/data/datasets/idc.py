@@ -28,7 +28,7 @@ def list_images(files: Files) -> Listing:
     InputError: if there is none.
   """
   row_of_name: dict[str, tuple] = {}  # of rank, sorting key and row
-  others = 0
+  others = copies = 0
   for path, size in files.names():
     match = _NAME.fullmatch(path)
     if not match:
@@ -39,6 +39,7 @@ def list_images(files: Files) -> Listing:
     row = (label, name, path, size, case, "", x, y)
     # The copy nearest the root wins, whatever order the names come in.
     ranked = ((path.count("/"), path), (int(case), x, y, name), row)
+    copies += name in row_of_name
     row_of_name[name] = min(row_of_name.get(name, ranked), ranked)
   if not row_of_name:
     raise InputError(
@@ -46,7 +47,16 @@ def list_images(files: Files) -> Listing:
       f"{others} files; valid: the layout of the Kaggle archive"
     )
   rows = sorted(ranked[1:] for ranked in row_of_name.values())
-  return Listing.of_rows(CLASSES, [row for _, row in rows])
+  passed_over = (
+    ("", "files without the name of a patch", others),
+    ("", "second copies of patches", copies),
+  )
+  return Listing.of_rows(
+    CLASSES,
+    [row for _, row in rows],
+    passed_over=[kind for kind in passed_over if kind[2]],
+    notes=files.notes,
+  )
 
 
 SPEC = DatasetSpec(

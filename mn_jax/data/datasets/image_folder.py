@@ -1,14 +1,15 @@
 """Images of the user: `<class>/<file>`, or `<part>/<class>/<file>`.
 
-Classes are named after the folders. The images are in parts if every
-folder of images lies below one called train, val or test (or a usual synonym);
-such data is split as it lies there.
+Classes are named after the folders at the top, below those that hold all the
+others. The images are in parts if the folders at the top are called train, val
+or test (or a usual synonym); such data is split as it lies there. Folders
+inside that of a class are groups: its patients, say.
 """
 
-from mn_jax.data.datasets import class_folders
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec
+from mn_jax.data.files import images
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -27,40 +28,155 @@ def list_images(files: Files) -> Listing:
   """Lists the images of a folder or archive, in order of class and name.
 
   Raises:
-    InputError: if there are fewer than two classes, class folders are at
-      different depths, or two folders are the same part; and see
-      `class_folders.list_images`.
+    InputError: if there are fewer than two classes, one has no image, images
+      lie outside the classes, or two folders are the same part; and see
+      `images.find`.
   """
-  folders = set()
-  for path, _ in files.names():
-    words = class_folders.split_path(path)
-    if words and words[-1].lower().endswith(class_folders.SUFFIXES):
-      folders.add(tuple(words[:-1]))
-  if len({len(words) for words in folders}) > 1:
-    deep, shallow = (
-      "/".join(words) or "the top folder"
-      for words in (max(folders, key=len), min(folders, key=len))
+  found = images.find(files)
+  folders = {_folder(path) for path, _ in found.images}
+  # Those without an image count as well: one may be a class.
+  bare = {
+    _folder(path)
+    for path, what in found.passed_over
+    if what not in (images.HIDDEN, images.OF_A_RUN)
+  } - folders
+  top = _top(folders, bare)
+  parts = _parts(folders, top)
+  depth = top + (parts is not None)
+  classes = tuple(sorted({f[depth] for f in folders if len(f) > depth}))
+  _check(folders, bare, classes, depth, found)
+  label_of = {name: label for label, name in enumerate(classes)}
+  is_deep = any(len(folder) > depth + 1 for folder in folders)
+  rows = []
+  for path, size in found.images:
+    folder = _folder(path)
+    name = "/".join((*folder[top:], path.rpartition("/")[2]))
+    has_group = is_deep and len(folder) > depth + 1
+    group = "/".join(folder[depth:]) if has_group else name
+    part = "" if parts is None else parts[folder[top]]
+    rows.append((label_of[folder[depth]], name, path, size, group, part, 0, 0))
+  passed_over = [
+    (
+      name
+      if (name := "".join(_folder(path)[depth : depth + 1])) in label_of
+      else "",
+      what,
     )
-    raise InputError(
-      f"data.path: got images in {shallow!r} and in {deep!r}; valid: all "
-      "CLASS/FILE, or all PART/CLASS/FILE with the parts train, val and test"
-    )
-  if folders and all(w[-2:-1] and w[-2].lower() in PARTS for w in folders):
-    parts = {words[-2]: PARTS[words[-2].lower()] for words in folders}
-    if len(set(parts.values())) < len(parts):
+    for path, what in found.passed_over
+  ]
+  return Listing.of_rows(
+    classes,
+    sorted(rows),
+    passed_over=images.count(passed_over),
+    notes=(*found.notes, *_group_notes(folders, depth)),
+  )
+
+
+def _folder(path: str) -> tuple[str, ...]:
+  """Returns the names of the folders that a file is in, from the top."""
+  return tuple(word for word in path.split("/")[:-1] if word not in ("", "."))
+
+
+def _top(folders: set[tuple], bare: set[tuple]) -> int:
+  """Returns how many folders hold all others, each inside the one before.
+
+  Args:
+    folders: those that images are in.
+    bare: those that only other files are in.
+  """
+  top = 0
+  while True:
+    names = {f[top] for f in folders | bare if len(f) > top}
+    # Images are in one: it is a class. One that is called a part is one.
+    if len(names) != 1 or min(map(len, folders), default=0) < top + 2:
+      return top
+    if names.pop().lower() in PARTS:
+      return top
+    top += 1
+
+
+def _parts(folders: set[tuple], top: int) -> dict[str, str] | None:
+  """Returns the part of each folder at the top; None where they are classes."""
+  names = {folder[top] for folder in folders if len(folder) > top}
+  flat = {folder[top] for folder in folders if len(folder) == top + 1}
+  called = {name for name in names if name.lower() in PARTS}
+  if not called - flat:
+    if called and called == names:
       raise InputError(
-        f"data.path: got the folders {', '.join(sorted(parts))}, of which two "
-        "are the same part; valid: one folder each of train, val and test"
+        f"data.path: got images right in {', '.join(sorted(called))}; valid: "
+        "PART/CLASS/FILE, or classes of other names"
       )
-  else:
-    parts = None
-  classes = tuple(sorted({words[-1] for words in folders if words}))
-  if len(classes) < 2:
+    return None
+  if called != names or flat:
     raise InputError(
-      f"data.path: got {len(classes)} folders of images; valid: one folder for "
-      "each of two or more classes"
+      f"data.path: got the folders {', '.join(sorted(map(repr, names)))}, of "
+      "which some are parts and others not, or with images right in them; "
+      "valid: all CLASS/FILE, or all PART/CLASS/FILE with the parts train, val "
+      "and test"
     )
-  return class_folders.list_images(files, classes, parts=parts)
+  parts = {name: PARTS[name.lower()] for name in called}
+  if len(set(parts.values())) < len(parts):
+    raise InputError(
+      f"data.path: got the folders {', '.join(sorted(parts))}, of which two "
+      "are the same part; valid: one folder each of train, val and test"
+    )
+  return parts
+
+
+def _check(
+  folders: set[tuple],
+  bare: set[tuple],
+  classes: tuple[str, ...],
+  depth: int,
+  found: images.Found,
+) -> None:
+  """Refuses images outside the classes, and classes without any."""
+  outside = sorted("/".join(f) for f in folders if len(f) <= depth)
+  if classes and outside:
+    raise InputError(
+      f"data.path: got images in {outside[0] or 'the top folder'!r}, beside "
+      f"the folder {classes[0]!r}; valid: all CLASS/FILE, or all "
+      "PART/CLASS/FILE with the parts train, val and test"
+    )
+  without = {f[depth] for f in bare if len(f) > depth} - {*classes}
+  if classes and without:
+    name = min(without)
+    held = images.summary(
+      what
+      for path, what in found.passed_over
+      if _folder(path)[depth : depth + 1] == (name,)
+    )
+    raise InputError(
+      f"data.path: the folder {name!r} has no image that can be read ({held}); "
+      "valid: at least one in the folder of each class, and other folders "
+      "elsewhere"
+    )
+  if len(classes) < 2:
+    held = images.summary(what for _, what in found.passed_over)
+    raise InputError(
+      f"data.path: got {len(classes)} folders of images, and passed over "
+      f"{held}; valid: one folder for each of two or more classes"
+    )
+
+
+def _group_notes(folders: set[tuple], depth: int) -> list[str]:
+  """Returns what to know of folders inside those of the classes."""
+  deep = sorted(folder[depth:] for folder in folders if len(folder) > depth + 1)
+  if not deep:
+    return []
+  groups = len(set(deep))
+  notes = [
+    f"images lie in {groups} folders inside those of the classes, which are "
+    f"groups: the first is {'/'.join(deep[0])!r}; data.split=grouped keeps "
+    "each in one part"
+  ]
+  parts = {name for folder in deep for name in folder[1:] if name in PARTS}
+  if parts:
+    notes.append(
+      f"folders called {', '.join(sorted(parts))} lie inside those of classes: "
+      "they are groups and no parts"
+    )
+  return notes
 
 
 SPEC = DatasetSpec(

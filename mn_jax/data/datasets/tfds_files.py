@@ -100,6 +100,8 @@ def check_features(features: Any, layout: Tfds) -> tuple[str, ...]:
 class _TfdsFiles:
   """The examples of a prepared data set as `archive.Files`."""
 
+  unread = notes = ()
+
   def __init__(
     self,
     path: pathlib.Path,
@@ -114,12 +116,12 @@ class _TfdsFiles:
   def names(self) -> list[tuple[str, int]]:
     return [(name, size) for name, (_, _, size) in self._examples.items()]
 
-  def read(self, name: str) -> bytes:
+  def read(self, name: str, count: int | None = None) -> bytes:
     if name not in self._examples:
       raise OSError(f"{name}: not in {self._path}")
     split, row, _ = self._examples[name]
     try:
-      return self._sources[split][row][_IMAGE]
+      return self._sources[split][row][_IMAGE][:count]
     except Exception as error:  # as in `open_files`
       raise OSError(f"{name}: {type(error).__name__}") from None
 

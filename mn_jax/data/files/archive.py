@@ -4,17 +4,27 @@ Archives are not trusted: one whose names, links or sizes could do harm is
 refused as a whole, naming the member, before anything is read.
 """
 
-import os
 import pathlib
+from collections.abc import Sequence
 from typing import Protocol
 
+from mn_jax.data.files.folder import Folder
 from mn_jax.data.files.tar_files import TarFiles, is_tar
 from mn_jax.data.files.zip_files import ZipFiles
 from mn_jax.errors import InputError
 
 
 class Files(Protocol):
-  """Random access to the files of a data set; safe to use from threads."""
+  """Random access to the files of a data set; safe to use from threads.
+
+  Attributes:
+    unread: (name, what it is) of what lies among them and is not read; an empty
+      folder's name ends with a slash.
+    notes: what a reader should know of them, a line each.
+  """
+
+  unread: Sequence[tuple[str, str]]
+  notes: Sequence[str]
 
   def names(self) -> list[tuple[str, int]]:
     """Returns (name with slashes, size in bytes) of every file, in any order.
@@ -23,11 +33,11 @@ class Files(Protocol):
       InputError: if they cannot be listed.
     """
 
-  def read(self, name: str) -> bytes:
-    """Returns the bytes of one file.
+  def read(self, name: str, count: int | None = None) -> bytes:
+    """Returns the bytes of one file, or the first `count`.
 
     Raises:
-      OSError: if they cannot be had.
+      OSError: if they cannot be had, or are too many.
     """
 
   def close(self) -> None:
@@ -43,7 +53,7 @@ def open_files(path: pathlib.Path) -> Files:
     InputError: if `path` is neither, or the archive is refused.
   """
   if path.is_dir():
-    return _Folder(path)
+    return Folder(path)
   if not path.exists():
     raise InputError(f"{path}: no such file or folder")
   if not path.is_file():
@@ -54,36 +64,3 @@ def open_files(path: pathlib.Path) -> Files:
     return TarFiles(path) if is_tar(head) else ZipFiles(path)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error})") from None
-
-
-class _Folder:
-  """The files below a folder. Links are not followed and not listed."""
-
-  def __init__(self, root: pathlib.Path):
-    self._root = root
-
-  def names(self) -> list[tuple[str, int]]:
-    try:
-      return self._list()
-    except OSError as error:
-      raise InputError(f"{self._root}: cannot be listed ({error})") from None
-
-  def read(self, name: str) -> bytes:
-    return (self._root / name).read_bytes()
-
-  def close(self) -> None:
-    pass
-
-  def _list(self) -> list[tuple[str, int]]:
-    files = []
-    pending = [""]
-    while pending:
-      prefix = pending.pop()
-      with os.scandir(self._root / prefix) as entries:
-        for entry in entries:
-          name = f"{prefix}{entry.name}"
-          if entry.is_dir(follow_symlinks=False):
-            pending.append(f"{name}/")
-          elif entry.is_file(follow_symlinks=False):
-            files.append((name, entry.stat(follow_symlinks=False).st_size))
-    return files

@@ -13,7 +13,7 @@ MAX_NAME_BYTES = 1024
 # dense is a bomb.
 MAX_RATIO = 200
 # Below this, blank images and padding may be as dense as they like.
-RATIO_FREE_BYTES = 1 << 16
+RATIO_FREE_BYTES = 1 << 24
 
 
 class Members:
@@ -75,8 +75,6 @@ class Members:
     self._total += size
     if len(self._files) > MAX_MEMBERS:
       raise self.refuse(name, f"more than {MAX_MEMBERS} members")
-    if size > MAX_MEMBER_BYTES:
-      raise self.refuse(name, f"{size} bytes, at most {MAX_MEMBER_BYTES}")
     if self._total > MAX_TOTAL_BYTES:
       raise self.refuse(name, f"more than {MAX_TOTAL_BYTES} bytes in all")
     return clean
@@ -96,22 +94,32 @@ def too_dense(unpacked: int, packed: int) -> bool:
   return unpacked > MAX_RATIO * packed + RATIO_FREE_BYTES
 
 
+def check_size(size: int) -> None:
+  """Raises an OSError for a file of more bytes than are read at once."""
+  if size > MAX_MEMBER_BYTES:
+    raise OSError(f"{size} bytes; valid: at most {MAX_MEMBER_BYTES}")
+
+
+def has_control_character(name: str) -> bool:
+  """Returns whether a name would break a line or steer a terminal."""
+  if name.isascii() and name.isprintable():
+    return False
+  kinds = {unicodedata.category(letter) for letter in name}
+  return bool(kinds & {"Cc", "Zl", "Zp"})
+
+
 def _name_problem(name: str) -> str | None:
   parts = name.split("/")
   if not name:
     return "an empty name"
   if "\0" in name or "\\" in name:
     return "a null byte or backslash in its name"
-  if not (name.isascii() and name.isprintable()):
-    kinds = {unicodedata.category(letter) for letter in name}
-    if "Cs" in kinds:  # how Python stands for bytes that are no UTF-8
-      return "a name that is not UTF-8"
-    if kinds & {"Cc", "Zl", "Zp"}:
-      return "a control character in its name"
+  if has_control_character(name):
+    return "a control character in its name"
   if name.startswith("/") or ":" in parts[0]:
     return "an absolute name"
   if ".." in parts:
     return "a name that leaves the archive"
-  if len(name.encode()) > MAX_NAME_BYTES:
+  if len(name.encode(errors="surrogateescape")) > MAX_NAME_BYTES:
     return f"a name of more than {MAX_NAME_BYTES} bytes"
   return None

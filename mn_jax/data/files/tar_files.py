@@ -13,13 +13,21 @@ import threading
 from collections.abc import Callable
 from typing import IO
 
-from mn_jax.data.files.members import MAX_RATIO, Members, too_dense
+from mn_jax.data.files.members import (
+  MAX_RATIO,
+  Members,
+  check_size,
+  too_dense,
+)
 from mn_jax.errors import InputError
 
 MAX_HELD_FILES = 64
 MAX_HELD_BYTES = 1 << 29
 # Names are the only long records that matter; they are at most 1024 bytes.
 _MAX_RECORD_BYTES = 1 << 16
+# Parsing them is slow: of all members together there are fewer.
+_RECORD_BYTES_PER_MEMBER = 1 << 11
+_FREE_RECORD_BYTES = 1 << 20
 _RECORDS = (
   tarfile.XHDTYPE,
   tarfile.XGLTYPE,
@@ -36,6 +44,8 @@ class TarFiles:
     InputError: if the archive is refused.
   """
 
+  unread = notes = ()
+
   def __init__(self, path: pathlib.Path):
     self._lock = threading.Lock()
     self._file = path.open("rb")
@@ -49,17 +59,21 @@ class TarFiles:
     """Returns (name, size in bytes) of every file."""
     return [(name, size) for name, (_, size) in self._places.items()]
 
-  def read(self, name: str) -> bytes:
-    """Returns the bytes of one file.
+  def read(self, name: str, count: int | None = None) -> bytes:
+    """Returns the bytes of one file, or the first `count`.
 
     Raises:
-      OSError: if there is none, or the archive has changed.
+      OSError: if there is none, it is too large, or the archive has changed.
     """
     if name not in self._places:
       raise OSError(f"{name}: not in the archive")
     if name in self._held:
-      return self._held[name]
+      return self._held[name][:count]
     offset, size = self._places[name]
+    if count is None:
+      check_size(size)
+    else:
+      size = min(size, count)
     with self._lock:
       self._file.seek(offset)
       data = self._file.read(size)
@@ -138,7 +152,7 @@ def _scan(
   """Returns (offset, size) of every file, and what is held in memory."""
   places: dict[str, tuple[int, int]] = {}
   held: dict[str, bytes] = {}
-  held_bytes = 0
+  held_bytes = record_bytes = count = 0
   members = Members(path)
   name = "(the first)"
   try:
@@ -155,6 +169,10 @@ def _scan(
     while info := tar.next():
       tar.members.clear()  # of millions, they would fill the memory
       name = info.name
+      count += 1
+      record_bytes += info.offset_data - info.offset - tarfile.BLOCKSIZE
+      if record_bytes > _FREE_RECORD_BYTES + count * _RECORD_BYTES_PER_MEMBER:
+        raise members.refuse(name, f"{record_bytes} bytes of extended headers")
       if problem := _problem(info, tar):
         raise members.refuse(name, problem)
       is_folder = info.isdir() or name.endswith("/")

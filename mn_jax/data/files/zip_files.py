@@ -5,7 +5,12 @@ import stat
 import threading
 import zipfile
 
-from mn_jax.data.files.members import MAX_RATIO, Members, too_dense
+from mn_jax.data.files.members import (
+  MAX_RATIO,
+  Members,
+  check_size,
+  too_dense,
+)
 from mn_jax.errors import InputError
 
 # The others are rare, and unpack without regard to a limit.
@@ -13,6 +18,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER_BYTES = 30  # APPNOTE.TXT 4.3.7
 _ENCRYPTED = 0x2041  # the member, strongly, and the directory
 _PATCH = 0x20
+_UTF8 = 0x800
 
 
 class ZipFiles:
@@ -21,6 +27,8 @@ class ZipFiles:
   Raises:
     InputError: if the archive is refused.
   """
+
+  unread = notes = ()
 
   def __init__(self, path: pathlib.Path):
     self._lock = threading.Lock()
@@ -40,25 +48,33 @@ class ZipFiles:
     """Returns (name, size in bytes) of every file."""
     return [(name, info.file_size) for name, info in self._members.items()]
 
-  def read(self, name: str) -> bytes:
-    """Returns the bytes of one file.
+  def read(self, name: str, count: int | None = None) -> bytes:
+    """Returns the bytes of one file, or the first `count`.
 
     Raises:
-      OSError: if there is none, or it is not what the directory says.
+      OSError: if there is none, it is not what the directory says, too large,
+        or compressed so much that it is a bomb.
     """
     if name not in self._members:
       raise OSError(f"{name}: not in the archive")
     info = self._members[name]
+    size = info.file_size
+    if count is None:
+      check_size(size)
+      if too_dense(size, info.compress_size):
+        raise OSError(f"compressed more than {MAX_RATIO} : 1")
+    else:
+      size = min(size, count)
     try:
       with self._lock:  # zipfile counts what is open, and not safely
         member = self._zip.open(info)
       try:
         # The directory may lie about the size: unpack no more than it says.
-        data = member.read(info.file_size)
+        data = member.read(size)
       finally:
         with self._lock:
           member.close()
-      if len(data) != info.file_size:
+      if len(data) != size:
         raise ValueError("its size differs from the archive's directory")
     except Exception as error:  # zipfile raises whatever a broken file leads to
       reason = str(error) or type(error).__name__
@@ -76,7 +92,7 @@ def _checked_members(
   members = Members(path)
   files = {}
   for info in archive.infolist():
-    name = info.orig_filename  # before zipfile adapts it to this system
+    name = _name(info)
     if problem := _problem(info):
       raise members.refuse(name, problem)
     clean = members.add(name, info.file_size, is_folder=name.endswith("/"))
@@ -89,9 +105,23 @@ def _checked_members(
   ):
     stop = info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size
     if not 0 <= info.header_offset <= stop <= end:
-      raise members.refuse(info.orig_filename, f"overlaps {before}")
+      raise members.refuse(_name(info), f"overlaps {before}")
     end, before = info.header_offset, "another member"
   return files
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+  """Returns the name of a member before zipfile adapts it to this system.
+
+  Some programs write UTF-8 without saying so; zipfile then takes it for the
+  letters of DOS.
+  """
+  if info.flag_bits & _UTF8:
+    return info.orig_filename
+  try:
+    return info.orig_filename.encode("cp437").decode()
+  except UnicodeDecodeError:
+    return info.orig_filename
 
 
 def _problem(info: zipfile.ZipInfo) -> str | None:
@@ -105,8 +135,6 @@ def _problem(info: zipfile.ZipInfo) -> str | None:
     return "a patch of another file"
   if info.compress_type not in _METHODS:
     return f"compression method {info.compress_type}; valid: stored, deflated"
-  if too_dense(info.file_size, info.compress_size):
-    return f"compressed more than {MAX_RATIO} : 1"
   if (
     info.compress_type == zipfile.ZIP_STORED
     and info.compress_size != info.file_size

@@ -92,7 +92,7 @@ def test_suffixes_are_read_in_any_case_and_can_be_chosen():
   chosen = _list(*names, suffixes=(".jpg",))
   assert chosen.paths == ["dog/a.JPG", "cat/d.jpg"]
   formats = Image.registered_extensions()
-  decoded = {formats[suffix] for suffix in class_folders.SUFFIXES}
+  decoded = {formats[suffix] for suffix in decode.SUFFIXES}
   assert decoded == set(decode.FORMATS)
 
 
@@ -107,18 +107,13 @@ def test_folders_that_do_not_fit_are_refused():
     assert "'ant' lies among the class folders" in _refusal(*names)
     # Not what is known, but what is there: labels would shift silently.
     assert "'bird' lies among" in _refusal(names[0], names[2])
-  for name in ("a\nb.jpg", "\x1b[31m.jpg", "\udcff.jpg"):
-    assert "printable" in _refusal(f"dog/{name}", "cat/1.jpg")
-    # One above the class is as bad in a message.
-    _refusal(f"{name}/dog/1.jpg", "a/dog/1.jpg", "cat/1.jpg")
-    _refusal(f"{name}/1.jpg", "dog/1.jpg", "cat/1.jpg")
 
 
 def test_an_image_that_is_there_twice_is_refused():
   first, second = "b/dog/1.jpg", "a/b/dog/1.jpg"
   for names in ((first, second), (second, first)):
     message = _refusal(*names, "b/cat/1.jpg")
-    assert "dog/1.jpg is there twice, 'a/b/dog/1.jpg' and 'b/dog/1" in message
+    assert "'dog/1.jpg' is there twice, 'a/b/dog/1.jpg' and 'b/do" in message
 
 
 def test_the_real_tiles(shared_data):

@@ -122,18 +122,87 @@ def test_anyones_folders_are_classes_in_parts_or_not():
   }
 
 
+def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
+  listing = image_folder.list_images(
+    NamedFiles("d/cat/p1/1.png", "d/cat/p1/x/2.png", "d/dog/p1/1.png", "d/a.md")
+  )
+  assert listing.classes == ("cat", "dog")
+  assert dict(zip(listing.names, listing.groups, strict=True)) == {
+    "cat/p1/1.png": "cat/p1",
+    "cat/p1/x/2.png": "cat/p1/x",
+    "dog/p1/1.png": "dog/p1",
+  }
+  (note,) = listing.notes
+  assert "in 3 folders inside those of the classes" in note
+  assert listing.passed_over == (("", ".md files", 1),)
+  # A class may be called a part, and have images beside its folders.
+  listing = image_folder.list_images(
+    NamedFiles("train/1.png", "train/ice/2.png", "car/test/1.png", "car/2.png")
+  )
+  assert listing.classes == ("car", "train")
+  assert listing.groups.tolist() == [
+    *("car/2.png", "car/test", "train/1.png", "train/ice")
+  ]
+  assert "folders called test lie inside" in listing.notes[1]
+  # One group in two parts is one.
+  listing = image_folder.list_images(
+    NamedFiles(
+      *(
+        f"{part}/{name}/p1/1.png" for part in ("train", "test") for name in "ab"
+      )
+    )
+  )
+  assert listing.groups.tolist() == ["a/p1", "a/p1", "b/p1", "b/p1"]
+  assert listing.parts.tolist() == ["test", "train"] * 2
+  for names in (
+    ["x/a/1.png", "x/b/2.png"],
+    ["x/y/a/1.png", "x/y/b/2.png", "x/readme.md", "x/y/notes"],
+  ):
+    listing = image_folder.list_images(NamedFiles(*names))
+    assert listing.names.tolist() == ["a/1.png", "b/2.png"]
+    assert listing.groups.tolist() == listing.names.tolist()
+    assert not listing.notes
+
+
+def test_what_is_passed_over_is_counted_by_class():
+  listing = image_folder.list_images(
+    NamedFiles(
+      *("cat/1.png", "cat/2.txt", "cat/3.txt", "cat/4", "cat/5.1", "cat/._1"),
+      *("dog/1.png", "dog/.ipynb_checkpoints/1.png", "readme.txt"),
+      *("dog/a.heic", "__MACOSX/cat/1.png", "cat/1.png.bak"),
+    )
+  )
+  assert listing.passed_over == (
+    ("", ".txt files", 1),
+    ("", "hidden files", 1),
+    ("cat", ".bak files", 1),
+    ("cat", ".txt files", 2),
+    ("cat", "hidden files", 1),
+    ("cat", "other files", 2),
+    ("dog", ".heic files", 1),
+    ("dog", "hidden files", 1),
+  )
+
+
 def test_what_is_no_image_folder_is_refused():
   for names, message in (
     (["1.png"], "got 0 folders"),
     (["dog/1.png"], "got 1 folders"),
     ([], "got 0 folders"),
-    (["dog/1.png", "cat/1.png", "2.png"], "'the top folder' and in"),
-    (["dog/1.png", "cat/old/1.png"], "in 'dog' and in 'cat/old'"),
+    (["dog/1.png", "cat/1.png", "2.png"], "images in 'the top folder', bes"),
+    (["x/dog/1.png", "x/cat/1.png", "2.png"], "images in 'the top folder'"),
+    (["dog/1.png", "owl/a.heic", "owl/b/c"], "'owl' has no image that can be"),
+    (["owl/a.heic", "owl/b.txt"], "passed over 1 .heic files, 1 .txt files"),
+    (["train/1.png", "test/1.png"], "right in test, train; valid: PART"),
+    (["train/a/1.png", "test/a/1.png", "b/1.png"], "some are parts and"),
+    (
+      ["train/a/1.png", "train/b/1.png", "train/2.png"],
+      "images right in train",
+    ),
     (
       ["train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"],
       "two are the same part",
     ),
-    (["x/a/1.png", "y/a/1.png", "y/b/1.png"], "a/1.png is there twice"),
   ):
     with pytest.raises(InputError) as caught:
       image_folder.list_images(NamedFiles(*names))

@@ -32,9 +32,17 @@ def odd_archives() -> dict[str, tuple[bytes, dict[str, bytes]]]:
   )
   return {
     "zip": (zip_of(*items), CONTENT),
-    "zip of a blank image": (
-      zip_of(("blank.bmp", bytes(1 << 16))),
-      {"blank.bmp": bytes(1 << 16)},
+    "zip of a blank image and a text": (
+      zip_of(("blank.bmp", bytes(1 << 20)), ("a.csv", b"x,0\n" * 99_999)),
+      {"blank.bmp": bytes(1 << 20), "a.csv": b"x,0\n" * 99_999},
+    ),
+    "zip of UTF-8 without the flag": (
+      zip_of(*long.items()).replace(b"\0\x08\x08\0", b"\0\0\x08\0"),
+      long,
+    ),
+    "zip of a name of DOS": (
+      zip_of(("gr#n.png", b"1")).replace(b"gr#n", b"gr\x81n"),
+      {"grün.png": b"1"},
     ),
     "stored zip": (zip_of(*items, method=zipfile.ZIP_STORED), CONTENT),
     "zip with folders": (zip_of(("d/", b""), *items, ("x/", b"")), CONTENT),

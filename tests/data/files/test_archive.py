@@ -67,11 +67,18 @@ def test_names_and_bytes_are_the_same_wherever_they_lie(files):
   )
   for name, data in _CONTENT.items():
     assert files.read(name) == data
+    assert files.read(name, 7) == data[:7]
   with pytest.raises(OSError, match=r"no\.png"):
     files.read("8863/0/no.png")
 
 
-def test_what_cannot_be_opened_or_listed_is_an_input_error(tmp_path):
+def _refuse(_):
+  raise PermissionError("no")
+
+
+def test_what_cannot_be_opened_or_listed_is_an_input_error(
+  tmp_path, monkeypatch
+):
   with pytest.raises(InputError, match="no such file or folder"):
     archive.open_files(tmp_path / "nothing")
   os.mkfifo(tmp_path / "pipe")  # which is not waited for
@@ -79,10 +86,9 @@ def test_what_cannot_be_opened_or_listed_is_an_input_error(tmp_path):
     archive.open_files(tmp_path / "pipe")
   folder = tmp_path / "data"
   folder.mkdir()
-  files = archive.open_files(folder)
-  folder.rmdir()
+  monkeypatch.setattr(os, "scandir", _refuse)
   with pytest.raises(InputError, match="data: cannot be listed"):
-    files.names()
+    archive.open_files(folder)
 
 
 @pytest.mark.parametrize("write", [_write_zip, _write_tar])
@@ -97,13 +103,73 @@ def test_threads_read_the_right_bytes(write, tmp_path):
   files.close()
 
 
-def test_links_in_folders_are_not_followed(tmp_path):
-  _write_folder(tmp_path / "outside", {"secret.png": b"x"})
-  _write_folder(tmp_path / "data", {"real.png": b"y"})
-  (tmp_path / "data/link.png").symlink_to(tmp_path / "outside/secret.png")
-  (tmp_path / "data/folder").symlink_to(tmp_path / "outside")
-  (tmp_path / "data/loop").symlink_to(tmp_path / "data")
-  assert archive.open_files(tmp_path / "data").names() == [("real.png", 1)]
+def test_links_in_folders_are_followed_and_said(tmp_path):
+  outside, data = tmp_path / "outside", tmp_path / "data"
+  _write_folder(outside, {"a.png": b"xx", "in/b.png": b"x"})
+  _write_folder(data, {"real.png": b"y", "cat/1.png": b"z"})
+  (data / "inside.png").symlink_to("real.png")
+  (data / "also").symlink_to("cat")
+  files = archive.open_files(data)
+  assert sorted(files.names()) == [
+    *(("also/1.png", 1), ("cat/1.png", 1), ("inside.png", 1), ("real.png", 1))
+  ]
+  assert (files.unread, files.notes) == ([], ())
+  (data / "link.png").symlink_to(outside / "a.png")
+  (data / "folder").symlink_to(outside)
+  (outside / "in" / "loop").symlink_to(outside)
+  (data / "cat" / "loop").symlink_to(data)
+  (data / "gone").symlink_to(tmp_path / "nothing")
+  (data / "gone.png").symlink_to("gone.png")  # itself
+  (data / "empty" / "er").mkdir(parents=True)
+  os.mkfifo(data / "cat" / "2.png")
+  files = archive.open_files(data)
+  assert files.read("folder/in/b.png") == b"x"
+  assert set(dict(files.names())) == {
+    *("also/1.png", "cat/1.png", "inside.png", "real.png", "link.png"),
+    *("folder/a.png", "folder/in/b.png"),
+  }
+  loop = "links to a folder that they are in"
+  assert sorted(files.unread) == [
+    ("also/2.png", "pipes, sockets or devices"),
+    ("also/loop", loop),
+    ("cat/2.png", "pipes, sockets or devices"),
+    ("cat/loop", loop),
+    ("empty/er/", "empty folders"),
+    ("folder/in/loop", loop),
+    ("gone.png", "broken links"),
+    ("gone/", "broken links"),
+  ]
+  (note,) = files.notes
+  assert note.startswith("2 links lead out of the folder and are read: the fir")
+  assert note.endswith(f"'folder', to '{outside}'")
+  with pytest.raises(OSError, match="no plain file"):
+    files.read("cat/2.png")
+
+
+def test_any_name_is_listed_but_for_control_characters(tmp_path):
+  names = [
+    "at\u202f9 AM.png", "a\u00a0b.png", "\u06cc\u200c\u0634.png",
+    "\u65b0\u3000.png", "\U0001f468\u200d\U0001f469.png", "caf\udce9.png",
+  ]  # fmt: skip
+  _write_folder(tmp_path / "d", dict.fromkeys([*names, "a\nb.png"], b"1"))
+  files = archive.open_files(tmp_path / "d")
+  assert sorted(files.names()) == sorted((name, 1) for name in names)
+  assert [files.read(name) for name in names] == [b"1"] * len(names)
+  assert files.unread == [("a\nb.png", "names with control characters")]
+  _write_tar(tmp_path / "d.tar", [(name, b"1") for name in names])
+  files = archive.open_files(tmp_path / "d.tar")
+  assert sorted(files.names()) == sorted((name, 1) for name in names)
+  files.close()
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+  (tmp_path / "x.png").write_bytes(b"start")
+  os.truncate(tmp_path / "x.png", 1 << 40)  # it takes no room
+  files = archive.open_files(tmp_path)
+  assert files.names() == [("x.png", 1 << 40)]
+  assert files.read("x.png", 5) == b"start"
+  with pytest.raises(OSError, match=f"{1 << 40} bytes; valid: at most"):
+    files.read("x.png")
 
 
 def test_damaged_member_leaves_the_others_readable(tmp_path):

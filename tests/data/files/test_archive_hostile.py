@@ -52,7 +52,8 @@ def _write(path, data: bytes):
 @pytest.mark.parametrize(
   "kind", [hostile_zips.refused_zips, hostile_tars.refused_tars]
 )
-def test_hostile_archives_are_refused(kind, tmp_path, writes):
+def test_hostile_archives_are_refused(kind, tmp_path, writes, monkeypatch):
+  monkeypatch.setattr(members, "RATIO_FREE_BYTES", 1 << 16)
   cases = kind()
   assert len({case.data for case in cases}) == len(cases) >= 30
   for case in cases:
@@ -83,10 +84,9 @@ def test_lies_are_found_when_read(tmp_path, writes):
     path = _write(tmp_path / "archive", data)
     writes.clear()
     files = archive.open_files(path)
-    with pytest.raises(OSError, match=r"a\.png: ") as caught:
+    with pytest.raises(OSError, match=reason):
       files.read("a.png")
     files.close()
-    assert reason in str(caught.value), name
     assert not writes, name
   data = hostile_tars.tar_of(hostile_tars.member("a.png", b"12345"))
   files = archive.open_files(_write(tmp_path / "archive", data))
@@ -130,6 +130,7 @@ def test_no_content_of_a_refused_tar_is_read(tmp_path):
 
 
 def test_a_bomb_is_not_unpacked_whole(tmp_path, monkeypatch):
+  monkeypatch.setattr(members, "RATIO_FREE_BYTES", 1 << 16)
   bomb = next(c for c in hostile_tars.refused_tars() if c.name == "gz bomb")
   unpacked = []
 
@@ -154,12 +155,17 @@ def test_limits_hold_for_every_kind(kind, tmp_path, monkeypatch):
   for limit, value, reason in (
     ("MAX_MEMBERS", 2, "member 'e': more than 2 members"),
     ("MAX_TOTAL_BYTES", largest, "member 'd/b.png': more than"),
-    ("MAX_MEMBER_BYTES", largest - 1, f"'d/b.png': {largest} bytes, at most"),
   ):
     with monkeypatch.context() as patch:
       patch.setattr(members, limit, value)
       with pytest.raises(InputError, match=reason):
         archive.open_files(path)
+  if kind != "tar.gz":
+    monkeypatch.setattr(members, "MAX_MEMBER_BYTES", largest - 1)
+    files = archive.open_files(path)
+    with pytest.raises(OSError, match=f"{largest} bytes; valid: at most"):
+      files.read("d/b.png")
+    files.close()
   monkeypatch.setattr(tar_files, "MAX_HELD_BYTES", 1000)
   if kind == "tar.gz":
     with pytest.raises(InputError, match=r"'d/b\.png'.*unpack it, or make it"):

@@ -1,0 +1,166 @@
+"""What is an image among the files of a folder or archive: one set of rules.
+
+Files whose suffix is that of an image are images, readable or not; of other
+files their first bytes decide. What a system, a program or a run of this
+project leaves behind is not looked at.
+"""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from mn_jax.data import decode
+from mn_jax.data.files.archive import Files
+from mn_jax.errors import InputError
+
+HIDDEN = "hidden files"
+OF_A_RUN = "files of a run of this project"
+# Folders of macOS, Windows and network disks; some hold small copies of images.
+_OF_SYSTEMS = frozenset(
+  {
+    "__MACOSX",
+    "@eaDir",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+  }
+)
+# Texts, of which there may be one beside each image, half-written files, and
+# copies of others: not opened.
+_NO_IMAGE = re.compile(
+  r"\.(txt|csv|tsv|jsonl?|xml|ya?ml|md|html|log|py|bak|orig|old|tmp|part"
+  r"|crdownload)|~"
+)
+_SUFFIX = re.compile(r"\.[a-z]\w{0,7}", re.ASCII)
+_HEAD_BYTES = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+  """The images among some files.
+
+  Attributes:
+    images: (name, size in bytes) of each.
+    passed_over: (name, what it is, to be read after a number) of all others.
+    notes: what a reader should know of the images, a line each.
+  """
+
+  images: list[tuple[str, int]]
+  passed_over: list[tuple[str, str]]
+  notes: tuple[str, ...]
+
+
+def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
+  """Finds the images among the files of a folder or archive.
+
+  Args:
+    files: the folder or archive.
+    suffixes: in lower case, of the only files that are images; None: those of
+      all formats that are decoded, and files that are such by their content.
+
+  Raises:
+    InputError: if the files cannot be listed, or are those of a run.
+  """
+  known = frozenset(decode.SUFFIXES if suffixes is None else suffixes)
+  listed = files.names()
+  runs = _runs(files, {name for name, _ in listed})
+  images, passed_over, by_content = [], [], []
+  animations = 0
+
+  def skipped(name: str) -> str | None:
+    folders = split(name)
+    if not folders:
+      return HIDDEN
+    above = ("/".join(folders[:i]) for i in range(1, len(folders)))
+    return OF_A_RUN if runs and any(a in runs for a in above) else None
+
+  for name, size in listed:
+    suffix = _suffix(name)
+    if what := skipped(name):
+      passed_over.append((name, what))
+    elif suffix in known:
+      images.append((name, size))
+      animations += suffix == ".gif"
+    elif suffixes is None and _is_image(files, name, suffix):
+      images.append((name, size))
+      by_content.append(name)
+    else:
+      passed_over.append((name, _kind(suffix)))
+  passed_over += ((name, skipped(name) or what) for name, what in files.unread)
+  notes = list(files.notes)
+  if by_content:
+    notes.append(
+      f"{len(by_content)} files without the suffix of an image are read as the "
+      f"images that they are: the first is {min(by_content)!r}"
+    )
+  if animations:
+    notes.append(f"of {animations} GIF files the first frame is read")
+  return Found(images, passed_over, tuple(notes))
+
+
+def split(name: str) -> list[str]:
+  """Splits a name into its words; empty for what is hidden or a system's."""
+  words = [word for word in name.split("/") if word not in ("", ".")]
+  hidden = any(w.startswith(".") or w in _OF_SYSTEMS for w in words)
+  return [] if hidden else words
+
+
+def count(
+  passed_over: Iterable[tuple[str, str]],
+) -> tuple[tuple[str, str, int], ...]:
+  """Counts (class or '', what it is) as a listing holds it."""
+  counted = collections.Counter(passed_over)
+  return tuple((*pair, n) for pair, n in sorted(counted.items()))
+
+
+def summary(kinds: Iterable[str]) -> str:
+  """Returns how many files there are of each kind: '2 .txt files, 1 ...'."""
+  counted = collections.Counter(kinds).most_common()
+  return ", ".join(f"{n} {what}" for what, n in counted) or "nothing"
+
+
+def _suffix(name: str) -> str:
+  """Returns the suffix in lower case, as it is: '.2', '~', '' among them."""
+  file = name.rpartition("/")[2].lower()
+  return "~" if file.endswith("~") else "".join(file.rpartition(".")[1:])
+
+
+def _kind(suffix: str) -> str:
+  """Returns what a file is by its suffix, of which there may be very many."""
+  return f"{suffix} files" if _SUFFIX.fullmatch(suffix) else "other files"
+
+
+def _is_image(files: Files, name: str, suffix: str) -> bool:
+  """Whether a file of another suffix is an image by its first bytes."""
+  if _NO_IMAGE.fullmatch(suffix):
+    return False
+  try:
+    kind = decode.sniff(files.read(name, _HEAD_BYTES))
+  except OSError:
+    return False
+  # Raw files of cameras and scanned slides look like TIFF, and their first
+  # image is a small or a far too large one.
+  return bool(kind) and (kind != "TIFF" or not _SUFFIX.fullmatch(suffix))
+
+
+def _runs(files: Files, names: set[str]) -> set[str]:
+  """Returns the folders that are workdirs of this project's runs."""
+  runs = set()
+  for name in names:
+    folder, _, file = name.rpartition("/")
+    if file != "config.json":
+      continue
+    above = folder and f"{folder}/"
+    if f"{above}split.json" in names or f"{above}metrics.jsonl" in names:
+      try:
+        if b'"result_fields"' in files.read(name):
+          runs.add(folder)
+      except OSError:
+        continue
+  if "" in runs:
+    raise InputError(
+      "data.path: got a folder that is the workdir of a run (it has its "
+      "config.json); valid: a folder of images, without a run's files"
+    )
+  return runs
