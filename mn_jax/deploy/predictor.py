@@ -58,11 +58,13 @@ class Predictor:
     prepare: resizes an image, u8[h, w, 3] of any size -> u8[r, r, 3].
     logits: maps any number of prepared images to their logits f32[classes],
       in order.
+    bits: of 16-bit grey images, how many are used; see `decode.decode`.
   """
 
   classes: tuple[str, ...]
   prepare: Callable[[np.ndarray], np.ndarray]
   logits: Logits
+  bits: int = 16
 
   def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields f32[classes] for each of any number of prepared images."""
@@ -163,6 +165,7 @@ def from_run(
       precision=precision or run.config.model.dtype,
       batch_size=batch_size,
     ),
+    bits=run.config.data.bits,
   )
 
 

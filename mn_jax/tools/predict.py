@@ -1,9 +1,10 @@
 """Classifies images: `python -m mn_jax.tools.predict --workdir=DIR PATH...`.
 
-With published weights: `--model=mobilenet_v2 --weights=FILE`. Folders are
-searched for images. Rows go to standard output, problems to standard error.
-Exit codes: 0 if any image was classified, 1 if none was, 2 for a wrong
-argument.
+With published weights: `--model=mobilenet_v2 --weights=FILE`. Folders, zips
+and tars are searched for images by the rules of training. Rows go to standard
+output; what is passed over or cannot be read, to standard error. Exit codes: 0
+if all images were classified, 1 if some could not be read, 2 if none could, or
+for a wrong argument.
 """
 
 import argparse
@@ -78,7 +79,10 @@ def _parser() -> Parser:
     example="--workdir=runs/idc_v1 photos/",
   )
   parser.add_argument(
-    "paths", nargs="+", metavar="PATH", help="images and folders of images"
+    "paths",
+    nargs="+",
+    metavar="PATH",
+    help="images, and folders, zips or tars of images",
   )
   parser.option(
     "--workdir",
@@ -166,31 +170,33 @@ def _predict(argv: Sequence[str] | None) -> int:
   # Names of files need not be text; what was read as such is written again.
   sys.stdout.reconfigure(errors="surrogateescape")
   allocator.keep_freed_memory()
-  paths = list(image_files.find(args.paths))
-  compile_cache.keep()
-  loaded = _load(args)
-  top = min(args.top, len(loaded.classes))
-  images = (
-    (str(path), loaded.prepare(pixels))
-    for path, pixels in image_files.read(paths, "predict")
-  )
-  results = classify(images, loaded, top=top)
-  try:
-    count = (
-      _write_json(results)
-      if args.format == "json"
-      else _write_csv(results, top)
+  with image_files.Images(args.paths, "predict") as named:
+    compile_cache.keep()
+    loaded = _load(args)
+    top = min(args.top, len(loaded.classes))
+    images = (
+      (path, loaded.prepare(pixels))
+      for path, pixels in named.read(bits=loaded.bits)
     )
-  except BrokenPipeError:
-    # Whoever reads has seen enough. Python writes what is left when it ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-  if not count:
+    results = classify(images, loaded, top=top)
+    try:
+      count = (
+        _write_json(results)
+        if args.format == "json"
+        else _write_csv(results, top)
+      )
+    except BrokenPipeError:
+      # Whoever reads has seen enough. Python writes what is left when it ends.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      return 0
+  if named.unreadable or not count:
     print(
-      f"predict: none of {len(paths)} images could be classified",
+      f"predict: {count or 'none'} of {named.count} images could be classified",
       file=sys.stderr,
     )
-  return 0 if count else 1
+  if not count:
+    return 2
+  return 1 if named.unreadable else 0
 
 
 main = functools.partial(program.run, "predict", _predict)

@@ -37,7 +37,10 @@ def _parser() -> Parser:
     example="--workdir=runs/idc_v1 --count=4",
   )
   parser.add_argument(
-    "paths", nargs="*", metavar="IMAGE", help="images and folders of images"
+    "paths",
+    nargs="*",
+    metavar="PATH",
+    help="images, and folders, zips or tars of images",
   )
   run_arguments.add_part(parser, default="test")
   parser.option(
@@ -103,9 +106,10 @@ def _read(
 ) -> tuple[np.ndarray, list[str]]:
   """Reads images; returns u8[n, h, w, 3] and the names of those it can read."""
   images, names = [], []
-  for path, pixels in image_files.read(image_files.find(paths), "saliency"):
-    images.append(run.prepare(pixels))
-    names.append(path.name)
+  with image_files.Images(paths, "saliency") as named:
+    for path, pixels in named.read(bits=run.config.data.bits):
+      images.append(run.prepare(pixels))
+      names.append(path.rpartition("/")[2])
   if not 0 < len(images) <= _MAX_IMAGES:
     raise InputError(
       f"got {len(images)} images that can be read; valid: 1 to {_MAX_IMAGES}"

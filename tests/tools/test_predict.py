@@ -66,7 +66,7 @@ def save(path, colour="red", size=(8, 8), mode="RGB"):
 
 @pytest.fixture
 def images(tmp_path):
-  """A folder with three images, one of them further inside, and a text."""
+  """A folder with three images, one of them further inside, and no images."""
   folder = tmp_path / "images"
   save(folder / "b.png", "green")
   save(folder / "a" / "z.JPG", "red")
@@ -125,9 +125,14 @@ def test_json_is_valid(capsys, batches, images):
   assert classify(capsys, "--format=json", images / "notes.txt")[1] == "[]\n"
 
 
-def test_folders_are_searched_in_order(capsys, batches, images):
+def test_folders_and_archives_are_searched_in_order(
+  capsys, batches, images, tmp_path
+):
   code, out, err = classify(capsys, "--top=1", images, images / "b.png")
-  assert (code, err) == (0, "")
+  assert (code, err) == (
+    0,
+    f"predict: {images}: passed over .txt files (1), empty folders (1)\n",
+  )
   assert [row[:2] for row in rows(out)[1:]] == [
     [str(images / name), index]
     for name, index in (
@@ -137,6 +142,45 @@ def test_folders_are_searched_in_order(capsys, batches, images):
       ("b.png", "1"),
     )
   ]
+  (images / "notes.txt").unlink()
+  (images / "folder.png").rmdir()
+  for kind in ("zip", "tar"):
+    packed = shutil.make_archive(str(tmp_path / "packed"), kind, images)
+    code, out, err = classify(capsys, "--top=1", packed)
+    assert (code, err) == (0, "")
+    assert [row[0] for row in rows(out)[1:]] == [
+      f"{packed}/{name}" for name in ("a/z.JPG", "b.png", "c.tiff")
+    ]
+
+
+def test_folders_are_read_as_those_of_training_are(capsys, batches, tmp_path):
+  folder = tmp_path / "in"
+  image = save(folder / "x.png", "green")
+  for name in ("photo.webp", "photo.gif", "photo.avif"):
+    Image.open(image).save(folder / name)
+  Image.open(image).save(folder / "b.jfif", "JPEG")
+  shutil.copy(image, folder / "noext")
+  (folder / "link.png").symlink_to("x.png")
+  for hidden in (".h.png", "._x.png", ".ipynb_checkpoints/x.png"):
+    save(folder / hidden)
+  save(folder / "__MACOSX" / "x.png")
+  code, out, err = classify(capsys, "--top=1", folder)
+  assert code == 0
+  assert [row[:2] for row in rows(out)[1:]] == [
+    [str(folder / name), "1"]
+    for name in (
+      *("b.jfif", "link.png", "noext", "photo.avif", "photo.gif", "photo.webp"),
+      "x.png",
+    )
+  ]
+  assert [line.partition("in: ")[2] for line in err.splitlines()] == [
+    "files without the suffix of an image that are read as the images that "
+    "they are: 1, the first 'noext'",
+    "GIF files, of which the first frame is read: 1",
+    "passed over hidden files (4)",
+  ]
+  # What is named itself is read.
+  assert classify(capsys, folder / ".h.png")[0] == 0
 
 
 def test_unreadable_images_are_listed_and_skipped(
@@ -146,19 +190,21 @@ def test_unreadable_images_are_listed_and_skipped(
   (images / "cut.png").write_bytes(data[: len(data) // 2])
   (images / "empty.jpg").write_bytes(b"")
   code, out, err = classify(capsys, "--top=1", images, images / "notes.txt")
-  assert code == 0
+  assert code == 1
   assert len(rows(out)) == 4
-  lines = err.splitlines()
+  first, *lines, last = err.splitlines()
+  assert "passed over .txt files (1)" in first
+  assert last == "predict: 3 of 6 images could be classified"
   assert [line.split(": ")[:2] for line in lines] == [
     ["predict", str(images / "cut.png")],
     ["predict", str(images / "empty.jpg")],
     ["predict", str(images / "notes.txt")],
   ]
-  assert lines[2].endswith("no readable PNG, JPEG, TIFF, BMP file")
+  assert "no readable PNG, JPEG, TIFF, BMP" in lines[2]
   (tmp_path / "none").mkdir()
   for path, count in ((images / "notes.txt", 1), (tmp_path / "none", 0)):
     code, out, err = classify(capsys, path)
-    assert code == 1
+    assert code == 2
     assert len(rows(out)) == 1
     last = err.splitlines()[-1]
     assert last == f"predict: none of {count} images could be classified"
@@ -169,7 +215,7 @@ def test_the_last_batch_is_padded(capsys, batches, tmp_path):
     save(tmp_path / f"{i}.png", list(COLOURS)[i % 3])
   (tmp_path / "1.png").write_bytes(b"")
   code, out, _ = classify(capsys, "--batch-size=4", "--top=1", tmp_path)
-  assert code == 0
+  assert code == 1
   assert batches == [4, 4]  # of six
   assert [row[1] for row in rows(out)[1:]] == ["0", "2", "0", "1", "2", "0"]
   batches.clear()
@@ -206,7 +252,7 @@ def test_odd_images_are_classified(capsys, batches, tmp_path):
   assert (code, err) == (0, "")
   Image.new("1", (8193, 8192)).save(tmp_path / "huge.png")
   code, _, err = classify(capsys, tmp_path / "huge.png")
-  assert code == 1
+  assert code == 2
   assert f"{tmp_path / 'huge.png'}: 8193x8192 pixels; valid: 1 to " in err
 
 
@@ -239,6 +285,8 @@ def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
     (["nothing.png", "--workdir=x"], "got 'nothing.png', which is neither a "),
     (["x" * 5000, "--workdir=x"], "which is neither a file nor a folder"),
     ([os.devnull, "--workdir=x"], "which is neither a file nor a folder"),
+    (["-", "--workdir=x"], "got '-', which is no file on this machine; valid"),
+    (["https://x.org/a.jpg", "--workdir=x"], "which is no file on this mach"),
   ):
     assert predict.main(arguments) == 2
     out, err = capsys.readouterr()
@@ -262,7 +310,8 @@ def test_the_program_is_quiet_and_takes_any_name(run, images):
     cwd=ROOT,
     capture_output=True,
   )
-  assert (done.returncode, done.stderr) == (0, b"")
+  assert done.returncode == 0
+  assert done.stderr.count(b"\n") == 1  # what is passed over
   lines = done.stdout.splitlines()
   assert lines[0].startswith(b"file,top1_index,top1_name,top1_probability,top2")
   assert len(lines) == 5

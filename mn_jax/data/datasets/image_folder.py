@@ -166,15 +166,14 @@ def _group_notes(folders: set[tuple], depth: int) -> list[str]:
     return []
   groups = len(set(deep))
   notes = [
-    f"images lie in {groups} folders inside those of the classes, which are "
-    f"groups: the first is {'/'.join(deep[0])!r}; data.split=grouped keeps "
-    "each in one part"
+    f"folders inside those of the classes, which are groups: {groups}, the "
+    f"first {'/'.join(deep[0])!r}; data.split=grouped keeps each in one part"
   ]
   parts = {name for folder in deep for name in folder[1:] if name in PARTS}
   if parts:
     notes.append(
-      f"folders called {', '.join(sorted(parts))} lie inside those of classes: "
-      "they are groups and no parts"
+      f"folders called {', '.join(sorted(parts))} inside those of classes are "
+      "groups and no parts"
     )
   return notes
 

@@ -44,6 +44,11 @@ class Files(Protocol):
     """Closes what is open."""
 
 
+def is_archive(head: bytes) -> bool:
+  """Returns whether a file's first 512 bytes are those of a zip or tar."""
+  return head.startswith(b"PK\3\4") or is_tar(head)
+
+
 def open_files(path: pathlib.Path) -> Files:
   """Opens a folder, or a zip or tar archive, told by its content.
 

@@ -30,8 +30,8 @@ class Folder:
     if outside:
       first = min(outside)
       self.notes = (
-        f"{len(outside)} links lead out of the folder and are read: the first "
-        f"is {first!r}, to {os.path.realpath(root / first)!r}",
+        f"links that lead out of the folder and are read: {len(outside)}, the "
+        f"first {first!r}, to {os.path.realpath(root / first)!r}",
       )
 
   def names(self) -> list[tuple[str, int]]:

@@ -42,7 +42,7 @@ class Found:
 
   Attributes:
     images: (name, size in bytes) of each.
-    passed_over: (name, what it is, to be read after a number) of all others.
+    passed_over: (name, what it is, in the plural) of all others.
     notes: what a reader should know of the images, a line each.
   """
 
@@ -91,11 +91,11 @@ def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
   notes = list(files.notes)
   if by_content:
     notes.append(
-      f"{len(by_content)} files without the suffix of an image are read as the "
-      f"images that they are: the first is {min(by_content)!r}"
+      "files without the suffix of an image that are read as the images that "
+      f"they are: {len(by_content)}, the first {min(by_content)!r}"
     )
   if animations:
-    notes.append(f"of {animations} GIF files the first frame is read")
+    notes.append(f"GIF files, of which the first frame is read: {animations}")
   return Found(images, passed_over, tuple(notes))
 
 
@@ -115,9 +115,9 @@ def count(
 
 
 def summary(kinds: Iterable[str]) -> str:
-  """Returns how many files there are of each kind: '2 .txt files, 1 ...'."""
+  """Returns how many files there are of each: '.txt files (2), ...'."""
   counted = collections.Counter(kinds).most_common()
-  return ", ".join(f"{n} {what}" for what, n in counted) or "nothing"
+  return ", ".join(f"{what} ({n})" for what, n in counted) or "nothing"
 
 
 def _suffix(name: str) -> str:

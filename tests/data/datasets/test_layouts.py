@@ -133,7 +133,7 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
     "dog/p1/1.png": "dog/p1",
   }
   (note,) = listing.notes
-  assert "in 3 folders inside those of the classes" in note
+  assert "which are groups: 3, the first 'cat/p1'; data" in note
   assert listing.passed_over == (("", ".md files", 1),)
   # A class may be called a part, and have images beside its folders.
   listing = image_folder.list_images(
@@ -143,7 +143,7 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
   assert listing.groups.tolist() == [
     *("car/2.png", "car/test", "train/1.png", "train/ice")
   ]
-  assert "folders called test lie inside" in listing.notes[1]
+  assert "folders called test inside" in listing.notes[1]
   # One group in two parts is one.
   listing = image_folder.list_images(
     NamedFiles(
@@ -192,7 +192,10 @@ def test_what_is_no_image_folder_is_refused():
     (["dog/1.png", "cat/1.png", "2.png"], "images in 'the top folder', bes"),
     (["x/dog/1.png", "x/cat/1.png", "2.png"], "images in 'the top folder'"),
     (["dog/1.png", "owl/a.heic", "owl/b/c"], "'owl' has no image that can be"),
-    (["owl/a.heic", "owl/b.txt"], "passed over 1 .heic files, 1 .txt files"),
+    (
+      ["owl/a.heic", "owl/b.txt"],
+      "passed over .heic files (1), .txt files (1)",
+    ),
     (["train/1.png", "test/1.png"], "right in test, train; valid: PART"),
     (["train/a/1.png", "test/a/1.png", "b/1.png"], "some are parts and"),
     (

@@ -140,8 +140,8 @@ def test_links_in_folders_are_followed_and_said(tmp_path):
     ("gone/", "broken links"),
   ]
   (note,) = files.notes
-  assert note.startswith("2 links lead out of the folder and are read: the fir")
-  assert note.endswith(f"'folder', to '{outside}'")
+  assert note.startswith("links that lead out of the folder and are read: 2, ")
+  assert note.endswith(f"the first 'folder', to '{outside}'")
   with pytest.raises(OSError, match="no plain file"):
     files.read("cat/2.png")
 

@@ -48,9 +48,9 @@ def test_other_files_are_images_by_their_content():
     "long.abcdefghijk": "other files",
   }
   assert found.notes == (
-    f"{len(content) - 2} files without the suffix of an image are read as the "
-    "images that they are: the first is 'AVIF.x'",
-    "of 1 GIF files the first frame is read",
+    "files without the suffix of an image that are read as the images that "
+    f"they are: {len(content) - 2}, the first 'AVIF.x'",
+    "GIF files, of which the first frame is read: 1",
   )
   for name, _ in found.images[:-2]:
     assert decode.decode(content[name]).shape == hostile.RGB.shape
@@ -86,7 +86,7 @@ def test_what_systems_and_runs_leave_behind_is_no_image():
 
 def test_a_summary_has_the_most_frequent_first():
   kinds = [".txt files", "hidden files", ".txt files"]
-  assert images.summary(kinds) == "2 .txt files, 1 hidden files"
+  assert images.summary(kinds) == ".txt files (2), hidden files (1)"
   assert images.summary([]) == "nothing"
   counted = images.count([("b", "x"), ("a", "y"), ("b", "x")])
   assert counted == (("a", "y", 1), ("b", "x", 2))
