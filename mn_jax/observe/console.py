@@ -189,6 +189,8 @@ def print_seeds(
     rows,
   )
   _warn_of_selection(console, first)
+  for summary in summaries:
+    _warn_of_lost_best(console, summary)
   console.line(f"Results:  {workdir / 'seed*' / 'summary.json'}")
   console.line(f"Curves:   tensorboard --logdir {workdir}")
 
@@ -225,6 +227,7 @@ def print_summary(
     rows,
   )
   _warn_of_selection(console, summary)
+  _warn_of_lost_best(console, summary)
   rate, device = summary["images_per_sec"], summary["device"]
   if rate:
     wait = summary["data_wait_share"]
@@ -246,4 +249,14 @@ def _warn_of_selection(console: Console, summary: Mapping[str, Any]) -> None:
     console.line(
       "The best checkpoint was selected on the test part: test metrics are "
       "optimistic."
+    )
+
+
+def _warn_of_lost_best(console: Console, summary: Mapping[str, Any]) -> None:
+  # Summaries of earlier versions do not have it.
+  if lost := summary.get("lost_best"):
+    console.line(
+      f"Seed {summary['seed']}: the best checkpoint, step {lost['step']} "
+      f"(score {lost['score']:.6g}), was damaged: step {summary['best_step']} "
+      "takes its place."
     )

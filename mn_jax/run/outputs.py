@@ -188,6 +188,7 @@ def summarize(
       "steps": position.batch,
       "epochs": round(position.batch / setup.plan.steps_per_epoch, 3),
       "best_step": position.best_step or position.batch,
+      "lost_best": position.lost_best or None,
       "best_metric": config.eval.best_metric,
       "chosen_on": config.eval.part,
       **{f"train/{name}": value for name, value in position.train.items()},

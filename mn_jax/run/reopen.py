@@ -146,14 +146,15 @@ def open_run(
 
   Args:
     path: its workdir.
-    step: of the checkpoint; None for the best, or the newest where none was
-      validated.
+    step: of the checkpoint; None for the best that is not damaged, or the
+      newest where none was validated.
     data_path, cache_dir, batch_size: instead of the run's data.path,
       data.cache_dir and eval.batch_size; None for those.
 
   Raises:
     InputError: if the folder is not that of a run of this version, or has no
       such checkpoint.
+    RunError: if the machine does not let the checkpoint be read.
   """
   saved, described, split = (
     workdir_lib.read_object(path / name)
@@ -179,8 +180,7 @@ def open_run(
       f"split.json cannot be understood ({error}); valid: the folder of a run "
       "of this version"
     ) from None
-  step = _choose(path, step)
-  variables = checkpoint.read_variables(path, step)
+  step, variables = _read(path, step)
   if batch_size is not None:
     config = _replace(config, "eval", batch_size=batch_size)
   if data_path is not None:
@@ -199,17 +199,17 @@ def open_run(
   )
 
 
-def _choose(path: pathlib.Path, step: int | None) -> int:
-  """The step of the checkpoint to open: the given one, or the best."""
-  available = checkpoint.steps(path)
+def _read(path: pathlib.Path, step: int | None) -> tuple[int, dict]:
+  """Reads a checkpoint, the given one or the best; returns its step too."""
   if step is None:
-    return checkpoint.best_step(path)
+    return checkpoint.read_best(path)
+  available = checkpoint.steps(path)
   if step not in available:
     raise InputError(
       f"--step: got {step}; valid: {', '.join(map(str, available))}, the "
       f"checkpoints in {str(path)!r}"
     )
-  return step
+  return step, checkpoint.read_variables(path, step)
 
 
 def _replace(

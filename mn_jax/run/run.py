@@ -19,6 +19,7 @@ from mn_jax.run import outputs
 from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
 from mn_jax.train import checkpoint as checkpoint_lib
+from mn_jax.train import state as state_lib
 from mn_jax.train.state import TrainState
 from mn_jax.train.step import Batch, Sums
 
@@ -85,7 +86,6 @@ class Run:
     )
     self.clock = Clock()
     self._writer: writers.RunWriter | None = None
-    self._validated: tuple[int, float | None] = (0, None)  # step and score
     self._results: dict[str, float] = {}
 
   @property
@@ -138,6 +138,8 @@ class Run:
       InputError: if the checkpoint was made with other images.
     """
     self.folder.check_data(self.position.data, position.data)
+    # A damaged best checkpoint is found now, not when all is trained.
+    self.checkpoints.restore_best(position)
     self.position = position
     self.clock = Clock(position.clock)
     self._open_writer()
@@ -191,7 +193,7 @@ class Run:
       step: completed updates.
       sums: f32[] of one step, f32[steps] of several.
     """
-    self.position.batch = step
+    self.position.batch, self.position.score = step, None
     self._pending.append(sums)
 
   def log(self) -> None:
@@ -230,17 +232,18 @@ class Run:
     position, section = self.position, self.setup.config.eval
     with self.timed("evaluate"):
       metrics, _ = self.setup.evaluate(state, section.part)
-    score = self._score(metrics)
+    position.score = score = self._score(metrics)
     best = position.best_score
     if score is not None and (best is None or score > best):
       position.best_score, position.best_step = score, self.step
       position.worse = 0
+      if position.lost_best and score > position.lost_best["score"]:
+        position.lost_best = {}
     else:
       position.worse += 1
     self._writer.write_scalars(
       self.step, {f"{section.part}/{k}": v for k, v in metrics.items()}
     )
-    self._validated = self.step, score
     epoch = self.step / self.setup.plan.steps_per_epoch
     mark = "  best" if self.improved else ""
     self._event(
@@ -253,14 +256,10 @@ class Run:
     """Starts to save state and position."""
     self._fetch_all()
     with self.timed("save"):
-      self.wait()
       self.position.clock = self.clock.snapshot()
       self._writer.flush()
       self.position.logged = self._writer.sha256
-      step, score = self._validated
-      self.checkpoints.save(
-        state, self.position, score=score if step == self.step else None
-      )
+      self.checkpoints.save(state, self.position)
 
   def stop(self, state: TrainState) -> None:
     """Saves what is not saved yet, and waits until it is on disk."""
@@ -283,8 +282,9 @@ class Run:
       The content of `summary.json`, which ends the run.
     """
     best, position = state, self.position
-    if position.best_step not in (0, self.step):
-      best, _ = self.checkpoints.restore_best(position.best_step, state)
+    variables = self.checkpoints.restore_best(position)
+    if variables is not None:
+      best = state_lib.with_eval_variables(state, variables)
     for part in ("val", "test"):
       with self.timed("evaluate"):
         metrics, predictions = self.setup.evaluate(best, part)

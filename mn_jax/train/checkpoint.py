@@ -1,58 +1,33 @@
 """Checkpoints: the state and the run's position as one atomic item.
 
 Orbax writes them asynchronously. Its errors show at the next save or at
-`close`, and are raised there.
+`close`, and are raised there. What is read is verified, and a damaged
+checkpoint is replaced by another: the newest by the one before it, the best by
+the next best. With several processes all agree on it.
 """
 
-import dataclasses
-import math
 import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from etils import epath
 from jax.experimental import multihost_utils
-from orbax.checkpoint import checkpoint_managers
 
 from mn_jax.config.experiment import CheckpointConfig
 from mn_jax.errors import InputError
+from mn_jax.train import checkpoint_files as files
+from mn_jax.train.checkpoint_files import DamagedError, Position
 from mn_jax.train.state import TrainState
 
 # Orbax warns of every save that waits for the one before it: on a slow disk
 # these are many lines about nothing that a user could fix.
 logging.get_absl_logger().addFilter(
-  lambda record: record.filename != "checkpoint_manager.py"
+  lambda record: not str(record.msg).startswith("Waiting for previous save")
 )
-
-
-@dataclasses.dataclass
-class Position:
-  """Where a run is, besides its state; JSON in the checkpoint.
-
-  Attributes:
-    batch: the number of the next global batch; equals the completed updates.
-    data: sha256 of the split and of the images.
-    window: float sums of training metrics since the last log.
-    best_score: of the best checkpoint, higher is better; None without one.
-    best_step: its step, or 0.
-    worse: evaluations since then.
-    train: training metrics as last logged.
-    clock: snapshot of the run's `observe.clock.Clock`.
-    logged: sha256 of the lines of `metrics.jsonl` up to here.
-  """
-
-  batch: int = 0
-  data: dict[str, str] = dataclasses.field(default_factory=dict)
-  window: dict[str, float] = dataclasses.field(default_factory=dict)
-  best_score: float | None = None
-  best_step: int = 0
-  worse: int = 0
-  train: dict[str, float] = dataclasses.field(default_factory=dict)
-  clock: dict[str, float] = dataclasses.field(default_factory=dict)
-  logged: str = ""
 
 
 class Checkpoints:
@@ -71,93 +46,64 @@ class Checkpoints:
     """
     self.path = workdir / "checkpoints"
     self._damaged = workdir / "checkpoints_damaged"
-    policy = checkpoint_managers.AnyPreservationPolicy(
-      [
-        checkpoint_managers.LatestN(config.keep_latest),
-        checkpoint_managers.BestN(get_metric_fn=_rank, n=1),
-      ]
-    )
-    options = ocp.CheckpointManagerOptions(
-      preservation_policy=policy,
-      # The policy decides; without this Orbax would not write the scores, and
-      # a resumed run would delete the best checkpoint of the earlier one.
-      best_fn=_rank,
-      cleanup_tmp_directories=True,
-    )
-    self._manager = ocp.CheckpointManager(self.path.absolute(), options=options)
+    self._kept = _Kept(config.keep_latest)
+    self._manager = self._open()
 
-  def save(
-    self, state: TrainState, position: Position, *, score: float | None
-  ) -> None:
+  def save(self, state: TrainState, position: Position) -> None:
     """Starts to save after a step.
 
     Args:
       state: what to save.
-      position: saved beside it.
-      score: higher is better; None if this step was not validated or its
-        metric is undefined.
+      position: saved beside it; its best step is kept.
     """
     step = position.batch
+    self._kept.best_step = position.best_step
     saved = self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(state),
-        position=ocp.args.JsonSave(dataclasses.asdict(position)),
+        state=ocp.args.StandardSave(state),
+        position=ocp.args.JsonSave(files.sealed(state, position)),
       ),
-      metrics={"score": score, "step": step},
     )
     if not saved:
       raise RuntimeError(f"checkpoint {step} was not saved: {self.path}")
 
-  def restore_best(
-    self, step: int, like: TrainState
-  ) -> tuple[TrainState, Position]:
-    """The checkpoint that validation chose.
-
-    Raises:
-      InputError: if it cannot be read.
-    """
-    try:
-      return self.restore(step, like)
-    except Exception as error:  # as above
-      raise InputError(
-        f"--workdir: the best checkpoint, {str(self.path / str(step))!r}, "
-        f"cannot be read ({_reason(error)}); valid: that folder from a "
-        "backup, or another workdir to start over"
-      ) from None
-
   def restore(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
-    """The checkpoint of a step; raises what Orbax raises if it is damaged.
+    """The checkpoint of a step; see `checkpoint_files.read_state`."""
+    return files.read_state(self.path / str(step), like)
 
-    An earlier version's state, which has fewer fields, is restored where the
-    new ones are empty, and is an error where they are not.
+  def restore_best(self, position: Position) -> dict | None:
+    """What the network of the best checkpoint is evaluated with.
+
+    A damaged one is moved to `workdir/checkpoints_damaged`; the position gets
+    the next best of those before it that can be read.
+
+    Args:
+      position: of a state that is not damaged; its best is that of this state
+        if no other is left that was validated.
+
+    Returns:
+      'params' and 'batch_stats', NumPy arrays, or None if the state of the
+      position is the best or there is no best.
     """
-    target = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-      like,
-    )
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.PyTreeRestore(
-          target,
-          restore_args=ocp.checkpoint_utils.construct_restore_args(target),
-          partial_restore=True,
-        ),
-        position=ocp.args.JsonRestore(),
-      ),
-    )
-    for path, leaf in jax.tree_util.tree_leaves_with_path(restored.state):
-      if not isinstance(leaf, jax.Array):
-        raise ValueError(f"it has no {jax.tree_util.keystr(path)}")
-    return restored.state, Position(**restored.position)
+    for step, score in _from_best(self.path, position):
+      variables = None
+      if step != position.batch:
+        variables, reason = _attempt(files.read_variables, self.path, step)
+        if variables is None:
+          self.set_aside(step, reason)
+          continue
+      if step != position.best_step and position.best_step:
+        _replace_best(position, step, score)
+      return variables
+    raise AssertionError("the position's own step is among them")
 
-  def steps(self) -> set[int]:
-    """Steps of the checkpoints on disk, readable or not."""
-    return set(self._manager.all_steps())
+  def steps(self) -> list[int]:
+    """Steps of the checkpoints on disk, readable or not, in ascending order."""
+    return _steps(self.path)
 
   def latest_step(self) -> int | None:
-    """The newest step on disk, readable or not."""
+    """The newest step, readable or not, on disk or being saved."""
     return self._manager.latest_step()
 
   def delete(self, step: int) -> None:
@@ -173,32 +119,67 @@ class Checkpoints:
     self._manager.close()
 
   def set_aside(self, step: int, why: str) -> None:
-    """Moves what cannot be read to `workdir/checkpoints_damaged`."""
+    """Moves what is damaged to `workdir/checkpoints_damaged`."""
+    source = self.path / str(step)
+    there = source.exists()
     logging.warning(
-      "Checkpoint %d cannot be read and is moved to %s: %s",
+      "Checkpoint %d is damaged%s: %s",
       step,
-      self._damaged,
+      f" and is moved to {self._damaged}" if there else "",
       why,
     )
-    if jax.process_index() == 0:
+    self._manager.close()
+    if jax.process_index() == 0 and there:
       self._damaged.mkdir(exist_ok=True)
       target = self._damaged / str(step)
       number = 1
       while target.exists():
         number += 1
         target = self._damaged / f"{step}.{number}"
-      (self.path / str(step)).rename(target)
+      source.rename(target)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"set aside {step}")
-    self._manager.reload()
+    self._manager = self._open()
+
+  def _open(self) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=self._kept,
+      cleanup_tmp_directories=True,
+      # It need not read what the checkpoints hold: they may be damaged.
+      lightweight_initialize=True,
+    )
+    return ocp.CheckpointManager(self.path.absolute(), options=options)
+
+
+class _Kept:
+  """Which checkpoints Orbax keeps: the newest, and the best.
+
+  Attributes:
+    best_step: its step, or 0.
+  """
+
+  def __init__(self, newest: int):
+    self.best_step = 0
+    self._newest = newest
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    """Whether to keep each of the checkpoints, which are in order of steps."""
+    del context
+    older = len(checkpoints) - self._newest
+    return [
+      index >= older or checkpoint.step == self.best_step
+      for index, checkpoint in enumerate(checkpoints)
+    ]
 
 
 def restore_newest(
   checkpoints: Checkpoints, like: TrainState, *, at_most: int | None = None
 ) -> tuple[TrainState, Position] | None:
-  """The newest checkpoint that can be read; None if there is none.
+  """The newest checkpoint that is not damaged; None if there is none.
 
-  Newer ones that cannot be read are moved to `workdir/checkpoints_damaged`.
+  Newer ones that are damaged are moved to `workdir/checkpoints_damaged`.
 
   Args:
     checkpoints: those of a workdir.
@@ -206,25 +187,24 @@ def restore_newest(
     at_most: the newest step to consider; None for all.
 
   Raises:
-    InputError: if there are checkpoints and none can be read: to start over is
+    InputError: if there are checkpoints and all are damaged: to start over is
       for the user to decide.
+    RunError: if the machine does not let one be read; nothing is moved.
   """
-  unreadable: dict[int, str] = {}
-  for step in sorted(checkpoints.steps(), reverse=True):
+  damaged: dict[int, str] = {}
+  for step in reversed(checkpoints.steps()):
     if at_most is not None and step > at_most:
       continue
-    restored, reason = None, ""
-    try:
-      restored = checkpoints.restore(step, like)
-    except Exception as error:  # whatever tensorstore, JSON and Orbax raise
-      reason = _reason(error)
-    if _all_processes(restored is not None):
-      for damaged, why in unreadable.items():
-        checkpoints.set_aside(damaged, why)
+    restored, reason = _attempt(
+      lambda folder: files.read_state(folder, like), checkpoints.path, step
+    )
+    if restored is not None:
+      for damaged_step, why in damaged.items():
+        checkpoints.set_aside(damaged_step, why)
       return restored
-    unreadable[step] = reason
-  if unreadable:
-    step, why = next(iter(unreadable.items()))
+    damaged[step] = reason
+  if damaged:
+    step, why = next(iter(damaged.items()))
     raise InputError(
       f"--workdir: none of the checkpoints in {str(checkpoints.path)!r} can be "
       f"read; the newest, {step}: {why}; valid: intact checkpoints of this "
@@ -239,31 +219,13 @@ def steps(workdir: pathlib.Path) -> list[int]:
   Raises:
     InputError: if there is none.
   """
-  path = workdir / "checkpoints"
-  on_disk = sorted(int(p.name) for p in path.glob("*") if p.name.isdigit())
+  on_disk = _steps(workdir / "checkpoints")
   if not on_disk:
     raise InputError(
       f"--workdir: got {str(workdir)!r}, which has no checkpoint; valid: the "
       "folder of a run"
     )
   return on_disk
-
-
-def best_step(workdir: pathlib.Path) -> int:
-  """Finds the step of the best checkpoint so far; the newest without one.
-
-  Raises:
-    InputError: if there is no checkpoint, or the newest, which tells of the
-      best, cannot be read.
-  """
-  newest = steps(workdir)[-1]
-  path = (workdir / "checkpoints").absolute() / str(newest) / "position"
-  try:
-    with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as reader:
-      position = Position(**reader.restore(path))
-  except Exception as error:  # whatever JSON and Orbax raise
-    raise _damaged(path.parent, error) from None
-  return position.best_step or newest
 
 
 def read_variables(workdir: pathlib.Path, step: int) -> dict:
@@ -278,46 +240,116 @@ def read_variables(workdir: pathlib.Path, step: int) -> dict:
     arrays.
 
   Raises:
-    InputError: if there is none or it cannot be read.
+    InputError: if there is none or it is damaged.
+    RunError: if the machine does not let it be read.
   """
-  chosen = (workdir / "checkpoints").absolute() / str(step) / "state"
+  folder = workdir / "checkpoints" / str(step)
   try:
-    handler = ocp.PyTreeCheckpointHandler()
-    with ocp.Checkpointer(handler) as reader:
-      tree = handler.metadata(epath.Path(chosen)).tree
-      wanted = {
-        key: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), tree[key])
-        for key in ("params", "batch_stats", "ema_params", "ema_batch_stats")
-        if tree.get(key)
-      }
-      state = reader.restore(
-        chosen,
-        ocp.args.PyTreeRestore(
-          wanted,
-          restore_args=jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted
-          ),
-          partial_restore=True,
-        ),
+    return files.read_variables(folder)
+  except DamagedError as error:
+    raise InputError(
+      f"--workdir: the checkpoint {str(folder)!r} is damaged ({error}); valid: "
+      "an intact one of these versions"
+    ) from None
+
+
+def read_best(workdir: pathlib.Path) -> tuple[int, dict]:
+  """Reads the best checkpoint so far; the newest where none was validated.
+
+  A warning says if it is damaged and the next best is read.
+
+  Args:
+    workdir: of the run, in which nothing is changed.
+
+  Returns:
+    Its step, and what `read_variables` returns.
+
+  Raises:
+    InputError: if there is no checkpoint, or all are damaged.
+    RunError: if the machine does not let one be read.
+  """
+  path = workdir / "checkpoints"
+  for newest in reversed(steps(workdir)):
+    position, reason = _attempt(files.read_position, path, newest)
+    if position is None:
+      logging.warning("Checkpoint %d is damaged: %s", newest, reason)
+      continue
+    for step, _ in _from_best(path, position):
+      variables, reason = _attempt(files.read_variables, path, step)
+      if variables is not None:
+        return step, variables
+      logging.warning(
+        "Checkpoint %d is damaged, and the next best is used: %s", step, reason
       )
-  except Exception as error:  # whatever tensorstore and Orbax raise
-    raise _damaged(chosen.parent, error) from None
-  return {
-    name: state.get(f"ema_{name}", state.get(name, {}))
-    for name in ("params", "batch_stats")
-  }
-
-
-def _damaged(path: pathlib.Path, error: Exception) -> InputError:
-  return InputError(
-    f"--workdir: the checkpoint {str(path)!r} cannot be read "
-    f"({_reason(error)}); valid: an intact one of these versions"
+  raise InputError(
+    f"--workdir: all checkpoints in {str(path)!r} are damaged; valid: intact "
+    "ones of these versions"
   )
 
 
-def _reason(error: Exception) -> str:
-  """One short line: messages of tensorstore have thousands of characters."""
-  return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+def _steps(path: pathlib.Path) -> list[int]:
+  names = (p.name for p in path.glob("*"))
+  return sorted(
+    int(name) for name in names if re.fullmatch("0|[1-9]\\d*", name)
+  )
+
+
+def _from_best(
+  path: pathlib.Path, position: Position
+) -> Iterator[tuple[int, float | None]]:
+  """Steps up to that of a position with their scores, the best first.
+
+  What was not validated comes last, the newest before the others; the position
+  itself comes first if it has no best.
+  """
+  best_step = position.best_step or position.batch
+  yield best_step, position.best_score
+  # Only then: the others are rarely needed.
+  positions = [position]
+  for step in _steps(path):
+    if step < position.batch:
+      other, _ = _attempt(files.read_position, path, step)
+      positions += [] if other is None else [other]
+  positions = [p for p in positions if p.batch != best_step]
+  # Of equals the first is the best, as in the training loop.
+  scored = [p for p in positions if p.score is not None]
+  for p in sorted(scored, key=lambda p: (-p.score, p.batch)):
+    yield p.batch, p.score
+  for p in sorted(positions, key=lambda p: -p.batch):
+    if p.score is None:
+      yield p.batch, None
+
+
+def _replace_best(position: Position, step: int, score: float | None) -> None:
+  """Makes another checkpoint the best of a position."""
+  lost = {"step": position.best_step, "score": position.best_score}
+  # Of several that were lost the first is the best.
+  position.lost_best = position.lost_best or lost
+  position.best_score = score
+  position.best_step = step if score is not None else 0
+  logging.warning(
+    "The best checkpoint was step %d (score %.6g); it is lost, and step %d "
+    "(score %s) takes its place, as summary.json will say",
+    lost["step"],
+    lost["score"],
+    step,
+    "none" if score is None else f"{score:.6g}",
+  )
+
+
+def _attempt(
+  read: Callable[[pathlib.Path], Any], path: pathlib.Path, step: int
+) -> tuple[Any, str]:
+  """What a function reads of a checkpoint, or None and why it is damaged.
+
+  It is None on all processes if it is damaged on one.
+  """
+  content, reason = None, "damaged for another process"
+  try:
+    content = read(path / str(step))
+  except DamagedError as error:
+    reason = str(error)
+  return (content if _all_processes(content is not None) else None), reason
 
 
 def _all_processes(ok: bool) -> bool:
@@ -325,9 +357,3 @@ def _all_processes(ok: bool) -> bool:
   if jax.process_count() == 1:
     return ok
   return bool(multihost_utils.process_allgather(np.array(ok)).all())
-
-
-def _rank(metrics: dict[str, Any]) -> tuple[float, int]:
-  # Of equals the first is the best, as in the training loop.
-  score = metrics["score"]
-  return -math.inf if score is None else score, -metrics["step"]

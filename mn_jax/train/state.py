@@ -75,6 +75,19 @@ def eval_variables(state: TrainState) -> dict:
   }
 
 
+def with_eval_variables(state: TrainState, variables: dict) -> TrainState:
+  """The state that is evaluated with other variables, put where its own are."""
+  changes = {}
+  for name, values in variables.items():
+    field = f"ema_{name}" if getattr(state, f"ema_{name}") else name
+    changes[field] = jax.tree.map(
+      lambda value, own: jax.device_put(value, own.sharding),
+      values,
+      getattr(state, field),
+    )
+  return state.replace(**changes)
+
+
 def sha256(state: Any) -> str:
   """Digest of a tree of arrays: every one's path, type, shape and bits."""
   digest = hashlib.sha256()

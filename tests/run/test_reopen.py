@@ -113,25 +113,43 @@ def test_a_checkpoint_can_be_chosen(finished):
   assert "4, 6" in message
 
 
-def test_a_stopped_run_has_a_best_checkpoint_too(run):
+def test_a_stopped_run_has_a_best_checkpoint_too(run, caplog):
   best = toy.read(run, "summary.json")["best_step"]
   (run / "summary.json").unlink()
   assert reopen.open_run(run).step == best
+  assert not caplog.records
   position = run / "checkpoints" / "6" / "position" / "metadata"
-  content = json.loads(position.read_text())
+  content = json.loads(position.read_text())["position"]
   assert content["best_step"] == best
-  # Before the first validation: the newest.
+  # Before the first validation: the newest. As versions without digests wrote.
   for best_step, expected in ((4, 4), (0, 6)):
     position.write_text(json.dumps({**content, "best_step": best_step}))
+    caplog.clear()
     assert reopen.open_run(run).step == expected
+    assert "without digests" in caplog.text
 
 
-def test_damaged_or_missing_checkpoints_are_one_line(run):
-  newest = run / "checkpoints" / "6"
-  (newest / "position" / "metadata").write_text("{")
-  assert "cannot be read" in refused(run)
-  shutil.rmtree(newest / "state")
-  assert "cannot be read" in refused(run, step=6)
+def test_damaged_checkpoints_are_passed_over_or_refused(run, caplog):
+  state = run / "checkpoints" / "6" / "state"
+  opened = reopen.open_run(run, step=4)
+  shutil.rmtree(state)
+  message = refused(run, step=6)
+  assert "/6' is damaged" in message
+  # Nothing is moved, and the others are used.
+  (run / "checkpoints" / "6" / "position" / "metadata").write_text("{")
+  before = checkpoint.steps(run)
+  others = reopen.open_run(run)
+  assert others.step != 6
+  assert "Checkpoint 6 is damaged" in caplog.text
+  assert checkpoint.steps(run) == before
+  for step in {*before} - {4}:
+    (run / "checkpoints" / f"{step}" / "position" / "metadata").write_bytes(
+      b"\xff"
+    )
+  assert reopen.open_run(run).step == 4
+  np.testing.assert_equal(reopen.open_run(run).variables, opened.variables)
+  (run / "checkpoints" / "4" / "position" / "metadata").write_text("[]")
+  assert "are damaged" in refused(run)
   shutil.rmtree(run / "checkpoints")
   assert "which has no checkpoint" in refused(run)
 

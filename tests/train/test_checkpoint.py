@@ -18,6 +18,7 @@ from mn_jax.errors import InputError
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import checkpoint as checkpoint_lib
 from mn_jax.train import state as state_lib
+from mn_jax.train.checkpoint_files import DamagedError
 from mn_jax.train.rules import Rules
 
 # Orbax leaves the other reads running when one has failed; asyncio says so when
@@ -41,12 +42,14 @@ def state_at(step: int, *, ema: bool = True) -> state_lib.TrainState:
   return mesh_lib.replicate(mesh_lib.make_mesh(), state)
 
 
-def _position(step: int) -> checkpoint_lib.Position:
+def position_at(step: int, *, score=None, best=(0, None)):
+  """A position with its own score, and the step and score of the best."""
   return checkpoint_lib.Position(
     batch=step,
     window={"loss": 0.1 * step, "steps": 2.0},
-    best_score=1 / 3,
-    best_step=step,
+    score=score,
+    best_score=best[1],
+    best_step=best[0],
     worse=1,
     train={"loss": float("nan")},
     clock={"step": 1.5},
@@ -60,11 +63,24 @@ def opened(workdir: pathlib.Path, **changes):
   )
 
 
+def restored_position(
+  checkpoints: checkpoint_lib.Checkpoints,
+) -> checkpoint_lib.Position:
+  """That of the newest checkpoint, or of a new run."""
+  restored = checkpoint_lib.restore_newest(checkpoints, state_at(0))
+  return checkpoint_lib.Position() if restored is None else restored[1]
+
+
 def save(workdir: pathlib.Path, *steps: int, scores=None, **changes) -> None:
   """Saves a checkpoint at each step, or at those of `scores`."""
   with opened(workdir, **changes) as checkpoints:
+    before = restored_position(checkpoints)
+    best = before.best_step, before.best_score
     for step, score in (scores or dict.fromkeys(steps)).items():
-      checkpoints.save(state_at(step), _position(step), score=score)
+      if score is not None and (best[1] is None or score > best[1]):
+        best = step, score
+      position = position_at(step, score=score, best=best)
+      checkpoints.save(state_at(step), position)
       # Orbax chooses what to delete while the next is saved.
       checkpoints.wait()
 
@@ -96,7 +112,7 @@ def _assert_restores(checkpoints: checkpoint_lib.Checkpoints, step: int):
   assert state_lib.sha256(state) == state_lib.sha256(state_at(step))
   assert jax.tree.structure(state) == jax.tree.structure(state_at(step))
   np.testing.assert_equal(
-    dataclasses.asdict(position), dataclasses.asdict(_position(step))
+    dataclasses.asdict(position), dataclasses.asdict(position_at(step))
   )
 
 
@@ -119,12 +135,12 @@ def test_a_state_of_fewer_fields_is_restored_where_the_new_ones_are_empty(
     for step, ema in ((1, False), (2, True)):
       state = state_at(step, ema=ema)
       earlier = _EarlierState(**{name: getattr(state, name) for name in names})
-      checkpoints.save(earlier, _position(step), score=None)
+      checkpoints.save(earlier, position_at(step))
       checkpoints.wait()
     restored, _ = checkpoints.restore(1, state_at(99, ema=False))
     expected = state_at(1, ema=False)
     assert state_lib.sha256(restored) == state_lib.sha256(expected)
-    with pytest.raises(ValueError, match=r"no \.ema_batch_stats\['norm'\]"):
+    with pytest.raises(DamagedError, match=r"ema_batch_stats\.norm"):
       checkpoints.restore(2, state_at(99))
   variables = checkpoint_lib.read_variables(tmp_path, 2)
   state = state_at(2)
@@ -137,15 +153,15 @@ def test_restoring_returns_every_bit(tmp_path):
   with opened(tmp_path) as checkpoints:
     assert checkpoints.latest_step() is None
     assert checkpoint_lib.restore_newest(checkpoints, state_at(0)) is None
-    state, position = state_at(3), _position(3)
-    checkpoints.save(state, position, score=0.5)
+    state, position = state_at(3), position_at(3)
+    checkpoints.save(state, position)
     # What is being saved may change: the train step donates the state.
     jax.tree.map(lambda x: x.delete(), state)
     position.batch, position.window["loss"] = 4, 9.0
     checkpoints.wait()
     _assert_restores(checkpoints, 3)
     without_ema = state_at(4, ema=False)
-    checkpoints.save(without_ema, _position(4), score=None)
+    checkpoints.save(without_ema, position_at(4))
     checkpoints.wait()
     state, _ = checkpoints.restore(4, state_at(99, ema=False))
     assert state_lib.sha256(state) == state_lib.sha256(without_ema)
@@ -205,7 +221,7 @@ def test_saving_a_step_that_is_not_new_is_an_error(tmp_path):
   with opened(tmp_path) as checkpoints:
     for step in (1, 2):
       with pytest.raises((RuntimeError, ValueError), match=str(step)):
-        checkpoints.save(state_at(step), _position(step), score=None)
+        checkpoints.save(state_at(step), position_at(step))
   assert steps_on_disk(tmp_path) == {2}
 
 
@@ -228,27 +244,27 @@ def test_damaged_checkpoints_are_set_aside_for_the_one_before(tmp_path, caplog):
     assert steps_on_disk(tmp_path) == {1}
     assert _contents(tmp_path / "checkpoints_damaged" / name) == damaged
     (warning,) = [x.message for x in caplog.records if "moved to" in x.message]
-    assert "Checkpoint 2 cannot be read and is moved to" in warning
+    assert "Checkpoint 2 is damaged and is moved to" in warning
     assert "\n" not in warning
   # The run resumes, and saves the same step again.
   with opened(tmp_path) as checkpoints:
-    checkpoints.save(state_at(2), _position(2), score=None)
+    checkpoints.save(state_at(2), position_at(2))
     checkpoints.wait()
     _assert_restores(checkpoints, 2)
 
 
-def test_damage_that_is_left_to_the_user(tmp_path):
-  """No readable checkpoint at all, or the best one, is never passed over."""
-  save(tmp_path, scores={1: 0.5, 2: 0.4})
-  truncate(tmp_path / "checkpoints" / "1")
-  with opened(tmp_path) as checkpoints:
-    with pytest.raises(InputError, match=r"best checkpoint, '\S+/1', cannot"):
-      checkpoints.restore_best(1, state_at(0))
-    truncate(tmp_path / "checkpoints" / "2")
-    with pytest.raises(
-      InputError, match=r"none of the checkpoints.* newest, 2"
-    ):
-      checkpoint_lib.restore_newest(checkpoints, state_at(0))
+def test_all_checkpoints_damaged_is_left_to_the_user(tmp_path):
+  save(tmp_path, 1, 2)
+  for step in ("1", "2"):
+    truncate(tmp_path / "checkpoints" / step)
+  message = r"none of the checkpoints.* newest, 2"
+  with (
+    opened(tmp_path) as checkpoints,
+    pytest.raises(InputError, match=message),
+  ):
+    checkpoint_lib.restore_newest(checkpoints, state_at(0))
+  with pytest.raises(InputError, match=r"all checkpoints in .* are damaged"):
+    checkpoint_lib.read_best(tmp_path)
   assert steps_on_disk(tmp_path) == {1, 2}
 
 

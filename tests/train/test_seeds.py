@@ -125,10 +125,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(
   """Killed when one seed had saved a step and the other had not, too."""
   save_checkpoint = checkpoint.Checkpoints.save
 
-  def killed(self, state, position, *, score):
+  def killed(self, state, position):
     if position.batch == 4 and "seed1" in str(self.path):
       raise KeyboardInterrupt
-    save_checkpoint(self, state, position, score=score)
+    save_checkpoint(self, state, position)
 
   with monkeypatch.context() as patch:
     patch.setattr(checkpoint.Checkpoints, "save", killed)
@@ -262,7 +262,7 @@ def test_a_damaged_step_of_one_seed_takes_all_back(folders):
 
 def test_no_seed_loses_more_than_one_step(folders):
   ahead, behind = folders
-  save(ahead, 2, 3, 4, 5)
+  save(ahead, scores={2: 0.5, 3: None, 4: None, 5: None})
   before = steps_on_disk(ahead)
   for step in (None, 1, 2):
     if step is not None:
