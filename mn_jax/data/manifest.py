@@ -2,7 +2,7 @@
 
 It holds counts, hashes, versions and the path of the source, no times and no
 people: two machines that prepare the same files write the same but for the
-path.
+path and what tells whether the source changed since.
 """
 
 import importlib.metadata
@@ -28,7 +28,8 @@ def write(name: str, root: pathlib.Path, manifest: dict[str, Any]) -> None:
   Args:
     name: of the data set.
     root: the folder of downloads and packed images.
-    manifest: has at least 'path', what it was packed from, and 'fingerprint'.
+    manifest: has at least 'path', what it was packed from, 'fingerprint', and
+      'source_stamp', without which the source is listed again.
   """
   atomic.write_json(root / f"{name}.json", {"schema": _SCHEMA, **manifest})
 
@@ -51,6 +52,7 @@ def describe(
   *,
   source: dict[str, str],
   path: pathlib.Path,
+  source_stamp: str,
   options: PackOptions,
 ) -> dict[str, Any]:
   """Returns the manifest of a data set, of values that JSON can hold.
@@ -60,6 +62,7 @@ def describe(
     packed: its images.
     source: 'kind' and what else names where it came from.
     path: folder or archive that was packed.
+    source_stamp: `archive.stamp` of it before it was listed.
     options: how they are packed.
 
   Returns:
@@ -76,6 +79,7 @@ def describe(
     "dataset": name,
     "source": source,
     "path": str(path.resolve()),
+    "source_stamp": source_stamp,
     "fingerprint": packed.fingerprint,
     "image_size": options.size,
     "other_sizes": options.other_sizes,
@@ -87,6 +91,7 @@ def describe(
     "pixels_sha256": packed.sha256,
     "quarantine": [list(pair) for pair in packed.quarantine],
     "dropped": packed.dropped,
+    "left_out": [list(kind) for kind in packed.left_out],
     "versions": {
       "mn_jax": mn_jax.__version__,
       **{

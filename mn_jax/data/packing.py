@@ -3,6 +3,7 @@
 A stopped build resumes at the last complete chunk of its journal.
 """
 
+import collections
 import concurrent.futures
 import dataclasses
 import functools
@@ -13,17 +14,21 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from mn_jax.data import decode
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 
-VERSION = 2
+# Of the format and of decoding: other pixels are another version.
+VERSION = 3
+# Bytes that have a checksum of their own, within a chunk.
+BLOCK_BYTES = 1 << 20
 # The fields of a listing that are written down.
 FIELDS = ("names", "labels", "groups", "parts", "positions")
 # Pixels in memory while building, per checksum, and between two points of
@@ -34,6 +39,8 @@ _CHUNK_BYTES = 1 << 26
 _TASK = 16
 # Left free on the disk beyond what a cache needs.
 _SPARE_BYTES = 1 << 28
+# Before another try to read a file, in seconds.
+_WAITS = (0.1, 1.0)
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -64,8 +71,9 @@ class _Chunk:
   stop: int  # listing rows before this one are done
   rows: list[int]  # listing rows whose images are packed
   sha256: str
-  quarantine: list[tuple[str, str]]
-  dropped: int
+  blocks: list[str]  # as `digest_blocks`
+  unreadable: list[tuple[int, str]]  # listing row and reason
+  dropped: list[int]  # listing rows of images of another size
 
 
 def build(
@@ -85,6 +93,7 @@ def build(
   Raises:
     InputError: if too many files are unreadable, no image is left, or there is
       no room.
+    RunError: if the system cannot read a file; the build can be resumed.
   """
   total, size = len(source.listing), options.size
   folder.mkdir(exist_ok=True)
@@ -99,7 +108,7 @@ def build(
       f"folder with {needed >> 20} MiB"
     )
   step = max(1, _CHUNK_BYTES // (size * size * 3))
-  quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
+  unreadable = [bad for chunk in chunks for bad in chunk.unreadable]
   read = functools.partial(_read_rows, source, options)
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
@@ -111,15 +120,17 @@ def build(
       images = itertools.chain.from_iterable(
         pool.map(read, itertools.batched(rows, _TASK))
       )
-      chunk, data = _pack(source.listing, rows, images)
-      quarantine += chunk.quarantine
-      check_unreadable(quarantine, total, options.max_unreadable)
+      chunk, data = _pack(rows, images)
+      unreadable += chunk.unreadable
+      check_unreadable(
+        _quarantine(source.listing, unreadable), total, options.max_unreadable
+      )
       _write(out, data)
-      _write(lines, json.dumps(dataclasses.asdict(chunk)) + "\n")
+      _write(lines, _journal_line(chunk))
       chunks.append(chunk)
       if progress:
         progress(rows.stop, total)
-  _write_index(source.listing, folder, chunks, size)
+  _write_index(source, folder, chunks, options)
   journal.unlink()
 
 
@@ -131,11 +142,7 @@ def _read_rows(
   images = []
   for row in rows:
     try:
-      image = source.read(
-        row,
-        size if options.other_sizes == "resize" else None,
-        bits=options.bits,
-      )
+      image = _read_row(source, options, row)
     except (decode.DecodeError, OSError) as error:
       images.append(str(error))
       continue
@@ -146,54 +153,140 @@ def _read_rows(
   return images
 
 
+def _read_row(source: Source, options: PackOptions, row: int) -> np.ndarray:
+  """Reads an image, tries again where the system is why that failed.
+
+  Raises:
+    OSError, DecodeError: if the file is damaged.
+    RunError: if the system cannot read it.
+  """
+  waits = iter(_WAITS)
+  while True:
+    try:
+      return source.read(
+        row,
+        options.size if options.other_sizes == "resize" else None,
+        bits=options.bits,
+      )
+    except OSError as error:
+      if error.errno is None:
+        raise
+      wait = next(waits, None)
+      if wait is None:
+        raise RunError(
+          f"data.path: {str(source.listing.names[row])!r} cannot be read "
+          f"({error.strerror}); nothing is lost: start again when it can"
+        ) from None
+    time.sleep(wait)
+
+
 def _pack(
-  listing: Listing, rows: range, images: Iterable[np.ndarray | str | None]
+  rows: range, images: Iterable[np.ndarray | str | None]
 ) -> tuple[_Chunk, bytes]:
   """Returns the journal's line of some rows, and their pixels."""
-  chunk = _Chunk(rows.stop, [], "", [], 0)
+  chunk = _Chunk(rows.stop, [], "", [], [], [])
   pixels = []
   for row, image in zip(rows, images, strict=True):
     if isinstance(image, str):
-      chunk.quarantine.append((str(listing.names[row]), image))
+      chunk.unreadable.append((row, image))
     elif image is None:
-      chunk.dropped += 1
+      chunk.dropped.append(row)
     else:
       chunk.rows.append(row)
       pixels.append(image.tobytes())
   data = b"".join(pixels)
   chunk.sha256 = hashlib.sha256(data).hexdigest()
+  chunk.blocks = [
+    digest_block(data[start : start + BLOCK_BYTES])
+    for start in range(0, len(data), BLOCK_BYTES)
+  ]
   return chunk, data
 
 
+def digest_block(data: bytes) -> str:
+  """Returns the checksum of a block, 16 hex digits."""
+  return hashlib.sha256(data).hexdigest()[:16]
+
+
 def _write_index(
-  listing: Listing, folder: pathlib.Path, chunks: list[_Chunk], size: int
+  source: Source,
+  folder: pathlib.Path,
+  chunks: list[_Chunk],
+  options: PackOptions,
 ) -> None:
   """Writes what is known of the packed images, and the checksums."""
+  listing, size = source.listing, options.size
   rows = np.array([r for chunk in chunks for r in chunk.rows], np.int64)
-  quarantine = [bad for chunk in chunks for bad in chunk.quarantine]
-  dropped = sum(chunk.dropped for chunk in chunks)
+  unreadable = [bad for chunk in chunks for bad in chunk.unreadable]
+  dropped = [row for chunk in chunks for row in chunk.dropped]
   if not len(rows):
     raise InputError(
       f"data.image_size: got {size}, which leaves no image of {len(listing)}: "
-      f"{len(quarantine)} are unreadable, {dropped} of another size "
+      f"{len(unreadable)} are unreadable, {len(dropped)} of another size "
       "(data.other_sizes)"
     )
+  left_out = collections.Counter(
+    (listing.classes[listing.labels[row]], what)
+    for row, what in (
+      *((row, f"unreadable images ({reason})") for row, reason in unreadable),
+      *((row, "images of another size (data.other_sizes)") for row in dropped),
+    )
+  )
+  unused_bits = decode.unused_bits(source.maxima, options.bits)
   index = io.BytesIO()
-  np.savez(index, **{key: getattr(listing, key)[rows] for key in FIELDS})
+  np.savez(
+    index,
+    **{key: getattr(listing, key)[rows] for key in FIELDS},
+    blocks=np.array([b for chunk in chunks for b in chunk.blocks], "S16"),
+  )
   with (folder / "index.npz").open("wb") as file:
     _write(file, index.getvalue())
   meta = {
-    "version": VERSION,
+    "key": key(listing.fingerprint(), options),
     "size": size,
     "classes": listing.classes,
-    "fingerprint": listing.fingerprint(),
     "index_sha256": hashlib.sha256(index.getvalue()).hexdigest(),
     "chunks": [(len(chunk.rows), chunk.sha256) for chunk in chunks],
-    "quarantine": quarantine,
-    "dropped": dropped,
+    "quarantine": _quarantine(listing, unreadable),
+    "dropped": len(dropped),
+    "left_out": [(*pair, count) for pair, count in left_out.most_common()],
+    "passed_over": listing.passed_over,
+    "notes": [unused_bits] if unused_bits else [],
+    "listing_notes": listing.notes,
   }
   with (folder / "meta.json").open("w") as file:
-    _write(file, json.dumps(meta, indent=1))
+    _write(file, json.dumps({"sha256": digest_meta(meta), **meta}, indent=1))
+
+
+def key(fingerprint: str, options: PackOptions) -> str:
+  """Returns the hex SHA-256 of all that decides the packed pixels.
+
+  Args:
+    fingerprint: of the listing.
+    options: how its images are packed.
+  """
+  form = dataclasses.asdict(options)
+  del form["max_unreadable"]
+  return digest_meta({"version": VERSION, "listing": fingerprint, **form})
+
+
+def digest_meta(values: dict[str, Any]) -> str:
+  """Returns the hex SHA-256 of values that JSON can hold."""
+  text = json.dumps(values, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _quarantine(
+  listing: Listing, unreadable: Iterable[tuple[int, str]]
+) -> list[tuple[str, str]]:
+  """Returns (name, reason) of unreadable rows."""
+  return [(str(listing.names[row]), reason) for row, reason in unreadable]
+
+
+def _journal_line(chunk: _Chunk) -> str:
+  """Returns a chunk as JSON, behind its checksum."""
+  text = json.dumps(dataclasses.asdict(chunk))
+  return f"{hashlib.sha256(text.encode()).hexdigest()} {text}\n"
 
 
 def _resume(
@@ -205,18 +298,16 @@ def _resume(
   if journal.exists() and pixels.exists():
     with pixels.open("rb") as file:
       for line in journal.read_bytes().splitlines():
-        try:
-          chunk = _Chunk(**json.loads(line))
-        except (ValueError, TypeError):
+        digest, _, text = line.partition(b" ")
+        if hashlib.sha256(text).hexdigest().encode() != digest:
           break
+        chunk = _Chunk(**json.loads(text))
         data = file.read(len(chunk.rows) * size * size * 3)
         if hashlib.sha256(data).hexdigest() != chunk.sha256:
           break
         offset += len(data)
         chunks.append(chunk)
-  journal.write_text(
-    "".join(json.dumps(dataclasses.asdict(c)) + "\n" for c in chunks)
-  )
+  journal.write_text("".join(map(_journal_line, chunks)))
   with pixels.open("ab") as file:
     file.truncate(offset)
   return chunks

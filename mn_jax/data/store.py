@@ -14,7 +14,7 @@ from mn_jax.data import cache, manifest, packing
 from mn_jax.data.datasets import registry, tfds_files
 from mn_jax.data.datasets import source as source_lib
 from mn_jax.data.files import archive
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 
 _PACKED = "packed"
 
@@ -72,8 +72,9 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
   source = pathlib.Path(prepared["path"])
   if not source.exists():
     raise InputError(
-      f"data.image_size: {name!r} is not packed in this size, and {source}, "
-      "which it was packed from, is gone; valid: the size that was prepared, "
+      f"data.image_size: {name!r} is not packed in this size, or its packed "
+      f"images are damaged, and {source}, which it was packed from, is gone; "
+      "valid: the size that was prepared, "
       f"or after `python -m mn_jax.tools.prepare {name} --image-size=PIXELS "
       f"--source={'|'.join((*spec.sources(), 'PATH'))}`"
     )
@@ -101,7 +102,11 @@ def open_source(
   else:
     files = archive.open_files(place)
   try:
-    yield spec.open(files)
+    try:
+      source = spec.open(files)
+    except OSError as error:
+      raise _unreadable(place, error) from None
+    yield source
   finally:
     files.close()
 
@@ -113,8 +118,11 @@ def load(
   root: pathlib.Path,
   options: packing.PackOptions,
   progress: packing.Progress | None = None,
+  verify: bool = False,
 ) -> cache.PackedCache:
   """Opens the packed images of a data set, decoded on the first call.
+
+  What was prepared is listed again if its folder or archive changed since.
 
   Args:
     name: of the data set.
@@ -122,19 +130,29 @@ def load(
     root: the folder of downloads and packed images.
     options: how its images are packed.
     progress: called while images are decoded.
+    verify: whether every byte of packed images is compared with its checksum.
 
   Raises:
     InputError: if it is missing, refused or too much of it is unreadable.
+    RunError: if the system fails to read or write.
   """
-  packed = None if path else open_prepared(name, root, options)
+  packed = None
+  if not path:
+    packed = open_prepared(name, root, options, verify=verify)
   if packed is not None:
     return packed
   with open_source(name, path, root) as source:
-    return cache.open_or_build(source, root / _PACKED, name, options, progress)
+    return cache.open_or_build(
+      source, root / _PACKED, name, options, progress, verify=verify
+    )
 
 
 def open_prepared(
-  name: str, root: pathlib.Path, options: packing.PackOptions
+  name: str,
+  root: pathlib.Path,
+  options: packing.PackOptions,
+  *,
+  verify: bool = False,
 ) -> cache.PackedCache | None:
   """Opens the packed images that the manifest of a data set names.
 
@@ -142,13 +160,41 @@ def open_prepared(
     name: of the data set.
     root: the folder of downloads and packed images.
     options: how its images are packed.
+    verify: whether every byte is compared with its checksum.
 
   Returns:
-    None if it is not prepared, not packed like this, or damaged.
+    None if it is not prepared, not packed like this, damaged, or its source is
+    there and has changed since.
+
+  Raises:
+    InputError, RunError: if it is there and cannot be read.
   """
   prepared = manifest.read(name, root)
   if prepared is None:
     return None
+  source = pathlib.Path(prepared["path"])
+  if source.exists() and stamp(source) != prepared.get("source_stamp"):
+    return None
   return cache.open_built(
-    prepared["fingerprint"], root / _PACKED, name, options
+    prepared["fingerprint"], root / _PACKED, name, options, verify=verify
+  )
+
+
+def stamp(path: pathlib.Path) -> str:
+  """Returns `archive.stamp` of a folder or archive.
+
+  Raises:
+    InputError: if it cannot be listed.
+    RunError: if the system fails to read it.
+  """
+  try:
+    return archive.stamp(path)
+  except OSError as error:
+    raise _unreadable(path, error) from None
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> RunError:
+  return RunError(
+    f"data.path: {path} cannot be read ({error.strerror or error}); start "
+    "again when it can"
   )

@@ -79,6 +79,24 @@ def count(n: int, noun: str) -> str:
   return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def left_out(kinds: Sequence[tuple[str, str, int]], most: int) -> list[str]:
+  """Formats files that are left out: '3 .txt files of cat are left out'.
+
+  Args:
+    kinds: (class, or '' for none; what they are; count) of each kind.
+    most: number of kinds that are named, those of a class and large ones first.
+  """
+  ranked = sorted(kinds, key=lambda kind: (not kind[0], -kind[2]))
+  lines = [
+    f"{n:,} {what}{f' of {name}' if name else ''} are left out"
+    for name, what, n in ranked[:most]
+  ]
+  if rest := ranked[most:]:
+    files = sum(n for *_, n in rest)
+    lines.append(f"... and {files:,} files of {len(rest)} more kinds")
+  return lines
+
+
 def jsonable(values: Any) -> Any:
   """Replaces undefined numbers by None, which JSON can hold.
 

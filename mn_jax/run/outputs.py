@@ -22,8 +22,12 @@ from mn_jax.run.workdir import Workdir
 from mn_jax.train import state as state_lib
 from mn_jax.train.checkpoint import Position
 
-# More classes do not fit a line of a terminal one by one.
-_FEW_CLASSES = 4
+# Of more classes only the smallest are named.
+_MOST_CLASSES = 20
+_SMALLEST = 5
+# Kinds of files that are left out, and classes without an image, on the
+# console.
+_MOST_NAMED = 8
 
 
 def print_data(console: Console, data: SplitData) -> None:
@@ -36,20 +40,14 @@ def print_data(console: Console, data: SplitData) -> None:
       groups = f" of {len(data.groups(part)):3} {data.spec.group}s"
     console.line(
       f"{part:5} {len(rows):7,} images{groups}: "
-      + _shares(data.classes, counts)
+      + _counts(data.classes, counts)
     )
-  for note in data.split.notes:
+  for note in (*data.split.notes, *data.cache.notes):
     console.line(f"Note: {note}")
-  if data.cache.quarantine:
-    name, reason = data.cache.quarantine[0]
-    console.line(
-      f"Note: {len(data.cache.quarantine)} unreadable files were left out; "
-      f"split.json lists them; the first: {name}: {reason}"
-    )
-  if data.cache.dropped:
-    console.line(
-      f"Note: {data.cache.dropped} images were dropped for their size"
-    )
+  for line in formatting.left_out(data.cache.left_out, _MOST_NAMED):
+    console.line(f"Note: {line}")
+  if data.cache.left_out:
+    console.line("split.json counts what is left out and lists what is damaged")
 
 
 def write_beginning(
@@ -67,9 +65,10 @@ def write_beginning(
       "images_sha256": data.cache.sha256,
       "kind": config.data.split,
       "seed": config.data.split_seed,
-      "notes": data.split.notes,
+      "notes": (*data.split.notes, *data.cache.notes),
       "images": {part: len(data.part(part)) for part in data.split.parts},
       "groups": {part: data.groups(part) for part in data.split.parts},
+      "left_out": data.cache.left_out,
       "quarantine": data.cache.quarantine,
       "dropped": data.cache.dropped,
     },
@@ -220,16 +219,22 @@ def summarize(
   )
 
 
-def _shares(classes: tuple[str, ...], counts: np.ndarray) -> str:
-  """Formats the share of each class; of many classes the extremes."""
-  shares = counts / counts.sum()
-  shown = [f"{c} {s:.1%}" for c, s in zip(classes, shares, strict=True)]
-  if len(classes) <= _FEW_CLASSES:
-    return ", ".join(shown)
-  low, high = counts.argmin(), counts.argmax()
-  if counts[low] == counts[high]:
-    return f"{len(classes)} classes of {shares[low]:.1%} each"
-  return f"{len(classes)} classes, {shown[low]} to {shown[high]}"
+def _counts(classes: tuple[str, ...], counts: np.ndarray) -> str:
+  """Formats the images of each class; of many classes the smallest."""
+  if len(classes) <= _MOST_CLASSES:
+    return ", ".join(f"{c} {n:,}" for c, n in zip(classes, counts, strict=True))
+  empty, found = np.flatnonzero(counts == 0), np.argsort(counts, kind="stable")
+  found = found[len(empty) :]
+  text = f"{len(found)} classes of {counts[found[0]]:,} to {counts.max():,}"
+  if counts[found[0]] < counts.max():
+    smallest = (f"{classes[i]} {counts[i]:,}" for i in found[:_SMALLEST])
+    text += f", the smallest {', '.join(smallest)}"
+  if len(empty):
+    names = [classes[i] for i in empty[:_MOST_NAMED]]
+    if len(empty) > len(names):
+      names.append(f"{len(empty) - len(names)} more")
+    text += f"; none of {', '.join(names)}"
+  return text
 
 
 def _write_figure(

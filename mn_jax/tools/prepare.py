@@ -22,10 +22,11 @@ from mn_jax.data.acquire import kaggle, space, tfds
 from mn_jax.data.acquire.download import download
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
+from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 
 _MOST_CLASSES = 20  # in the terminal, one a line
-_MOST_NAMES = 10  # of files that were left out
+_MOST_NAMES = 10  # of files that were left out, and kinds of them
 # Errors name fields of the config, which are arguments here.
 _ARGUMENTS = {
   "data.name": "dataset",
@@ -50,12 +51,14 @@ def _pack(
   # A folder on the command line may have changed: it is listed again.
   listed = args.source and source["kind"] == "path"
   if source == known.get("source") and not listed:
-    packed = store.open_prepared(args.dataset, root, options)
+    packed = store.open_prepared(args.dataset, root, options, verify=True)
   if packed is not None:
     console.line(f"{args.dataset} is prepared already; every byte is intact")
     path = pathlib.Path(known["path"])
+    source_stamp = known.get("source_stamp", "")
   else:
     path = _get(console, args, root, source, known)
+    source_stamp = store.stamp(path)
     with console.counting("packed", "images") as progress:
       packed = store.load(
         args.dataset,
@@ -63,9 +66,15 @@ def _pack(
         root=root,
         options=options,
         progress=progress,
+        verify=True,
       )
   facts = manifest.describe(
-    args.dataset, packed, source=source, path=path, options=options
+    args.dataset,
+    packed,
+    source=source,
+    path=path,
+    source_stamp=source_stamp,
+    options=options,
   )
   if known and known["fingerprint"] != packed.fingerprint:
     console.line(f"{args.dataset} was another copy before, {known['path']}")
@@ -175,8 +184,8 @@ def _show(
   else:
     for name, count in classes.items():
       console.line(f"  {name}: {count:,}")
-  if facts["dropped"]:
-    console.line(f"  left out for their size: {facts['dropped']:,}")
+  for line in formatting.left_out(facts["left_out"], _MOST_NAMES):
+    console.line(f"  {line}")
   unread = facts["quarantine"]
   for file, reason in unread[:_MOST_NAMES]:
     console.line(f"  unreadable: {file}: {reason}")

@@ -1,6 +1,10 @@
 """Tests of the packed cache."""
 
+import dataclasses
+import errno
 import json
+import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -8,9 +12,9 @@ import pytest
 
 from mn_jax.data import cache, decode, packing
 from mn_jax.data.datasets import idc
-from mn_jax.data.datasets.source import of_files
+from mn_jax.data.datasets.source import ImageFiles, of_files
 from mn_jax.data.files import archive
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from tests.data import toy_cache as toy
 
 
@@ -120,10 +124,11 @@ def test_a_damaged_or_foreign_cache_is_built_again(tmp_path):
     damaged = [*flipped, data[: len(data) // 2], b"", None]
     if name == "meta.json":
       for change in (
-        {"version": 0},
-        {"fingerprint": "0"},
-        {"size": 4.0},
+        {"key": "0"},
+        {"classes": ["b", "a", "c"]},
+        {"dropped": 1},
         {"chunks": 1},
+        {"sha256": 0},
       ):
         damaged.append(json.dumps(json.loads(data) | change).encode())
     for content in damaged:
@@ -133,9 +138,112 @@ def test_a_damaged_or_foreign_cache_is_built_again(tmp_path):
       path = toy.only_folder(root) / name
       path.unlink() if content is None else path.write_bytes(content)
       files.reads.clear()
-      toy.assert_same(toy.build(files, root), intact)
+      rebuilt = toy.build(files, root)
+      toy.assert_same(rebuilt, intact)
       assert len(files.reads) == 18, (name, content)
+      assert "is packed anew" in rebuilt.notes[0]
       shutil.rmtree(root)
+
+
+def test_of_large_files_some_blocks_are_compared_at_opening(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(packing, "BLOCK_BYTES", 100)  # 8 in a chunk, 36 in all
+  monkeypatch.setattr(cache, "_SAMPLED", 4)
+  files = toy.make_files()
+  toy.build(files, tmp_path)
+  path = toy.only_folder(tmp_path) / "images.u8"
+  intact = path.read_bytes()
+  path.write_bytes(intact[:1] + bytes(len(intact) - 1))
+  assert toy.build(files, tmp_path).notes  # whichever blocks are compared
+  path.write_bytes(intact[:700] + bytes([intact[700] ^ 1]) + intact[701:])
+  found = 0
+  for _ in range(100):
+    opened = cache.open_built(
+      toy.make_listing(files).fingerprint(),
+      tmp_path,
+      "toy",
+      packing.PackOptions(toy.SIZE),
+    )
+    found += opened is None
+  assert 1 <= found <= 50  # one of 36 blocks, of which 4 are compared
+  assert toy.build(files, tmp_path, verify=True).notes
+  assert path.read_bytes() == intact
+
+
+def test_what_the_system_cannot_read_is_not_lost(tmp_path, monkeypatch):
+  monkeypatch.setattr(packing, "_WAITS", (0, 0))
+  files, read = toy.make_files(), toy.Memory.read
+  for number in (errno.EIO, errno.ESTALE, errno.EACCES, errno.ENOENT):
+    failures = []
+
+    def fail(self, name, count, number=number, failures=failures):
+      if name == "09.png" and len(failures) < count:
+        failures.append(name)
+        raise OSError(number, os.strerror(number))
+      return read(self, name)
+
+    root = tmp_path / str(number)
+    monkeypatch.setattr(toy.Memory, "read", lambda *a, f=fail: f(*a, count=99))
+    with pytest.raises(
+      RunError, match=r"'09\.png' cannot be read \("
+    ) as caught:
+      toy.build(files, root, max_unreadable=1.0)
+    assert "\n" not in str(caught.value)
+    assert len(failures) == 3
+    # A later start tries again, and so does the same one.
+    failures.clear()
+    monkeypatch.setattr(toy.Memory, "read", lambda *a, f=fail: f(*a, count=2))
+    files.reads.clear()
+    assert len(toy.build(files, root)) == 18
+    assert "07.png" not in files.reads  # it was packed before
+
+
+def test_a_cache_that_cannot_be_read_is_not_thrown_away(tmp_path, monkeypatch):
+  files = toy.make_files()
+  toy.build(files, tmp_path)
+  before = toy.only_folder(tmp_path).stat()
+  real = pathlib.Path.read_bytes
+  for number, kind in ((errno.ESTALE, RunError), (errno.EACCES, InputError)):
+
+    def fail(path, number=number):
+      if path.name == "index.npz":
+        raise OSError(number, os.strerror(number))
+      return real(path)
+
+    with monkeypatch.context() as patch:
+      patch.setattr(pathlib.Path, "read_bytes", fail)
+      with pytest.raises(kind, match=r"data\.cache_dir: cannot "):
+        toy.build(files, tmp_path)
+    assert toy.only_folder(tmp_path).stat().st_ino == before.st_ino
+
+
+def test_what_is_left_out_is_counted_by_class(tmp_path):
+  files = toy.make_files(6)
+  files.content |= {"03.png": b"no image", "00.png": b"no image"}
+  files.content["04.png"] = toy.png(toy.make_images(1, 9)[0])
+  passed_over = (("a", ".txt files", 2), ("", "hidden files", 1))
+  listing = dataclasses.replace(
+    toy.make_listing(files), passed_over=passed_over, notes=("a note",)
+  )
+  source = ImageFiles(listing, files)
+  options = packing.PackOptions(toy.SIZE, "drop", 1.0)
+  for _ in range(2):  # built, opened
+    packed = cache.open_or_build(source, tmp_path, "toy", options)
+    (unreadable, dropped), others = packed.left_out[:2], packed.left_out[2:]
+    assert (unreadable[0], unreadable[2]) == ("a", 2)
+    assert unreadable[1].startswith("unreadable images (no readable PNG")
+    assert dropped == ("b", "images of another size (data.other_sizes)", 1)
+    assert others == passed_over
+    assert packed.notes == ("a note",)
+  # Of files that are no images only the present ones count.
+  changed = dataclasses.replace(listing, passed_over=(), notes=())
+  packed = cache.open_or_build(
+    ImageFiles(changed, files), tmp_path, "toy", options
+  )
+  assert (len(packed.left_out), packed.notes) == (2, ())
+  stored = cache.open_built(listing.fingerprint(), tmp_path, "toy", options)
+  assert (len(stored.left_out), stored.notes) == (4, ("a note",))
 
 
 def test_every_choice_has_a_cache_of_its_own(tmp_path):
@@ -179,7 +287,7 @@ def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
 
   with monkeypatch.context() as patch:
     patch.setattr(packing, "_write", write)
-    with pytest.raises(InputError, match=r"data.cache_dir: .* No space left"):
+    with pytest.raises(RunError, match=r"data.cache_dir: .*No space left"):
       toy.build(files, tmp_path)
   files.reads.clear()
   np.testing.assert_array_equal(

@@ -95,7 +95,11 @@ def test_what_was_prepared_is_located_unless_there_is_a_path(tmp_path):
 def test_prepared_data_needs_its_source_for_another_size_alone(tmp_path):
   source = store.locate("idc_sample", "", tmp_path)
   packed = _load("idc", tmp_path, path=str(source))
-  facts = {"path": str(source), "fingerprint": packed.fingerprint}
+  facts = {
+    "path": str(source),
+    "source_stamp": store.stamp(source),
+    "fingerprint": packed.fingerprint,
+  }
   manifest.write("idc", tmp_path, facts)
   assert _load("idc", tmp_path, size=32).images.shape[1:] == (32, 32, 3)
   assert json.loads((tmp_path / "idc.json").read_text())["path"] == str(source)
@@ -137,7 +141,7 @@ def test_a_sample_is_decoded_once_from_folder_or_zip(tmp_path):
   from_zip = _load("idc", tmp_path, path=str(path))
   np.testing.assert_array_equal(from_zip.images, packed.images)
   np.testing.assert_array_equal(from_zip.names, packed.names)
-  assert from_zip.fingerprint == packed.fingerprint
+  assert from_zip.sha256 == packed.sha256
 
 
 def test_refused_archive_leaves_nothing(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import pathlib
 import threading
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -36,6 +37,9 @@ class Memory:
   def names(self) -> list[tuple[str, int]]:
     return [(name, len(data)) for name, data in self.content.items()]
 
+  def stamp(self, name: str) -> int:
+    return zlib.crc32(self.content[name])
+
   def read(self, name: str, count: int | None = None) -> bytes:
     with self._lock:
       self.reads.append(name)
@@ -50,8 +54,17 @@ class Memory:
 
 def make_listing(files: Memory) -> Listing:
   rows = [
-    (i % 3, name, name, size, f"g{i // 2}", ("train", "test")[i % 2], i, 10 * i)
-    for i, (name, size) in enumerate(files.names())
+    (
+      i % 3,
+      name,
+      name,
+      files.stamp(name),
+      f"g{i // 2}",
+      ("train", "test")[i % 2],
+      i,
+      10 * i,
+    )
+    for i, name in enumerate(files.content)
   ]
   return Listing.of_rows(("a", "b", "c"), rows)
 
@@ -71,11 +84,15 @@ def build(
   files: Memory,
   root: pathlib.Path,
   progress: Progress | None = None,
+  *,
+  verify: bool = False,
   **options,
 ) -> cache.PackedCache:
   source = ImageFiles(make_listing(files), files)
   values = PackOptions(**{"size": SIZE, **options})
-  return cache.open_or_build(source, root, "toy", values, progress)
+  return cache.open_or_build(
+    source, root, "toy", values, progress, verify=verify
+  )
 
 
 def only_folder(root: pathlib.Path) -> pathlib.Path:

@@ -9,7 +9,7 @@ from mn_jax.run import outputs
 from mn_jax.run.split_data import SplitData
 
 
-def _lines(capsys, name: str, *counts: int) -> list[str]:
+def _lines(capsys, name: str, *counts: int, left_out: tuple = ()) -> list[str]:
   """The lines for some numbers of images of each class, two in a group."""
   labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
   names = np.array([f"n{i}" for i in range(len(labels))])
@@ -21,8 +21,10 @@ def _lines(capsys, name: str, *counts: int) -> list[str]:
     groups=np.array([f"g{i // 2}" for i in range(len(labels))]),
     parts=np.full(len(labels), ""),
     positions=np.zeros((len(labels), 2), np.int32),
-    quarantine=(("n0", "broken"),),
+    quarantine=(),
     dropped=3,
+    left_out=left_out,
+    notes=("another note",),
     fingerprint="",
     sha256="",
   )
@@ -34,23 +36,48 @@ def _lines(capsys, name: str, *counts: int) -> list[str]:
 
 
 def test_lines_name_groups_and_notes(capsys):
-  lines = _lines(capsys, "idc", 6, 2)
-  assert lines[0] == (
-    "train       8 images of   4 patients: no_idc 75.0%, idc 25.0%"
-  )
-  assert lines[1] == "Note: a note"
-  assert "1 unreadable files were left out" in lines[2]
-  assert lines[3] == "Note: 3 images were dropped for their size"
+  assert _lines(capsys, "idc", 6, 2) == [
+    "train       8 images of   4 patients: no_idc 6, idc 2",
+    "Note: a note",
+    "Note: another note",
+  ]
 
 
-def test_many_classes_without_groups_fit_a_line(capsys):
-  for counts, shares in (
-    (
-      (9, 10, 11, *(10,) * 7),
-      ", AnnualCrop 9.0% to HerbaceousVegetation 11.0%",
+def test_what_is_left_out_is_said_by_class_and_reason(capsys):
+  lines = _lines(
+    capsys,
+    "idc",
+    6,
+    2,
+    left_out=(
+      ("", ".txt files", 30),
+      ("idc", "unreadable images (truncated)", 1),
+      ("no_idc", "empty folders", 2),
+      *(("", f".{i} files", 1) for i in range(20)),
     ),
-    ((10,) * 10, " of 10.0% each"),
+  )[3:]
+  assert lines[:3] == [
+    "Note: 2 empty folders of no_idc are left out",
+    "Note: 1 unreadable images (truncated) of idc are left out",
+    "Note: 30 .txt files are left out",
+  ]
+  assert lines[-2] == "Note: ... and 15 files of 15 more kinds"
+  assert "split.json" in lines[-1]
+  assert len(lines) == 10
+
+
+def test_every_class_without_an_image_is_seen(capsys):
+  line = _lines(capsys, "eurosat", 9, 10, 0, *(10,) * 7)[0]
+  assert line.startswith("train      89 images: AnnualCrop 9, Forest 10, ")
+  assert ", HerbaceousVegetation 0, " in line
+  classes = registry.get("cifar100").classes
+  for counts, text in (
+    ((10,) * 100, "100 classes of 10 to 10"),
+    (
+      (7, 3, *(10,) * 98),
+      f"100 classes of 3 to 10, the smallest {classes[1]} 3, {classes[0]} 7, ",
+    ),
+    ((0, 10, 0, *(10,) * 97), f"; none of {classes[0]}, {classes[2]}"),
+    ((*(10,) * 80, *(0,) * 20), f"{classes[87]}, 12 more"),
   ):
-    line = _lines(capsys, "eurosat", *counts)[0]
-    assert line == f"train     100 images: 10 classes{shares}"
-    assert len(line) <= 80
+    assert text in _lines(capsys, "cifar100", *counts)[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 PARTS = ("train", "val", "test")
+_COLUMNS = ("names", "stamps", "labels", "groups", "parts", "positions")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Listing:
     classes: class names in the order of the labels.
     paths: where a `source.Source` finds the image.
     names: str[n], unique, the same wherever the data set lies.
-    stamps: i64[n], file sizes in bytes; a checksum of the pixels where images
-      are not files.
+    stamps: i64[n], each changes whenever the content of its image can have
+      changed.
     labels: i32[n], class indices.
     groups: str[n], patient, slide or person, which a split keeps together.
     parts: str[n], the publisher's part, one of PARTS, or '' where there is
@@ -78,15 +79,18 @@ class Listing:
 
   def take(self, rows: np.ndarray) -> "Listing":
     """Returns the listing of some rows, i64[m]."""
-    arrays = ("names", "stamps", "labels", "groups", "parts", "positions")
-    taken = {name: getattr(self, name)[rows] for name in arrays}
+    taken = {name: getattr(self, name)[rows] for name in _COLUMNS}
     paths = [self.paths[row] for row in rows.tolist()]
     return dataclasses.replace(self, paths=paths, **taken)
 
   def fingerprint(self) -> str:
-    """Returns the hex SHA-256 of names and stamps, which any change changes."""
-    digest = hashlib.sha256()
-    for name, stamp in zip(self.names, self.stamps, strict=True):
-      line = f"{name}\t{stamp}\n"
-      digest.update(line.encode(errors="surrogateescape"))
+    """Returns the hex SHA-256 of all that decides what is packed.
+
+    Any change of an image, its name, label, group, part or position changes it.
+    """
+    digest = hashlib.sha256(repr(self.classes).encode())
+    for key in _COLUMNS:
+      column = np.ascontiguousarray(getattr(self, key))
+      digest.update(f"{key} {column.dtype} {column.shape}".encode())
+      digest.update(column.view(np.uint8))
     return digest.hexdigest()

@@ -7,9 +7,11 @@ the publisher's layout, so that the same function lists both.
 import functools
 import json
 import pathlib
+import zlib
 from typing import Any
 
 from mn_jax.data.datasets.spec import Tfds
+from mn_jax.data.files import stamps
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -114,46 +116,52 @@ class _TfdsFiles:
     self._folders = folders
 
   def names(self) -> list[tuple[str, int]]:
-    return [(name, size) for name, (_, _, size) in self._examples.items()]
+    return [(name, size) for name, (_, _, size, _) in self._examples.items()]
+
+  def stamp(self, name: str) -> int:
+    *_, size, checksum = self._examples[name]
+    return stamps.of_numbers(size, checksum)
 
   def read(self, name: str, count: int | None = None) -> bytes:
     if name not in self._examples:
       raise OSError(f"{name}: not in {self._path}")
-    split, row, _ = self._examples[name]
+    split, row, *_ = self._examples[name]
     try:
       return self._sources[split][row][_IMAGE][:count]
     except Exception as error:  # as in `open_files`
+      if isinstance(error, OSError) and error.errno is not None:
+        raise
       raise OSError(f"{name}: {type(error).__name__}") from None
 
   def close(self) -> None:
     self._sources.clear()  # the readers, which closes their files
 
   @functools.cached_property
-  def _examples(self) -> dict[str, tuple[str, int, int]]:
-    """Split, row and size in bytes of every example, by name.
+  def _examples(self) -> dict[str, tuple[str, int, int, int]]:
+    """Split, row, size in bytes and CRC-32 of every example, by name.
 
-    Reads everything, as sizes are nowhere else, but decodes no image.
+    Reads everything, as these are nowhere else, but decodes no image.
     """
     examples = {}
     parts = dict(self._layout.parts)
     for split, source in self._sources.items():
       above = f"{parts[split]}/" if parts else ""
       for row in range(len(source)):
-        file, label, size = self._read_example(split, row)
+        file, label, image = self._read_example(split, row)
         name = f"{above}{self._folders[label]}/{file}"
         if name in examples:
           raise InputError(
             f"{self._path}: {name!r} is there twice; valid: one copy of each"
           )
-        examples[name] = (split, row, size)
+        examples[name] = (split, row, len(image), zlib.crc32(image))
     return examples
 
-  def _read_example(self, split: str, row: int) -> tuple[str, int, int]:
-    """Returns file name, label and size in bytes of an example."""
+  def _read_example(self, split: str, row: int) -> tuple[str, int, bytes]:
+    """Returns file name, label and image file of an example."""
     try:
       example = self._sources[split][row]
       file = example[self._layout.file].decode()
-      label, size = int(example[_LABEL]), len(example[_IMAGE])
+      label, image = int(example[_LABEL]), example[_IMAGE]
     except Exception as error:  # as in `open_files`
       raise InputError(
         f"{self._path}: example {row} of {split!r} cannot be read "
@@ -166,7 +174,7 @@ class _TfdsFiles:
       )
     if not file.lower().endswith(self._layout.suffix):
       file += self._layout.suffix
-    return file, label, size
+    return file, label, image
 
 
 def _check_format(path: pathlib.Path) -> None:

@@ -4,10 +4,12 @@ Archives are not trusted: one whose names, links or sizes could do harm is
 refused as a whole, naming the member, before anything is read.
 """
 
+import hashlib
 import pathlib
 from collections.abc import Sequence
 from typing import Protocol
 
+from mn_jax.data.files import stamps
 from mn_jax.data.files.folder import Folder
 from mn_jax.data.files.tar_files import TarFiles, is_tar
 from mn_jax.data.files.zip_files import ZipFiles
@@ -33,11 +35,19 @@ class Files(Protocol):
       InputError: if they cannot be listed.
     """
 
+  def stamp(self, name: str) -> int:
+    """Returns a number that changes whenever the content can have changed.
+
+    Raises:
+      OSError: if the file cannot be found.
+    """
+
   def read(self, name: str, count: int | None = None) -> bytes:
     """Returns the bytes of one file, or the first `count`.
 
     Raises:
-      OSError: if they cannot be had, or are too many.
+      OSError: if they cannot be had, or are too many. Its errno is set where
+        the system is the cause and another try may succeed.
     """
 
   def close(self) -> None:
@@ -69,3 +79,21 @@ def open_files(path: pathlib.Path) -> Files:
     return TarFiles(path) if is_tar(head) else ZipFiles(path)
   except OSError as error:
     raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def stamp(path: pathlib.Path) -> str:
+  """Returns a digest of a folder or archive that changes when its files do.
+
+  Of an archive it is one look at its metadata; of a folder one at each file.
+
+  Raises:
+    OSError, InputError: if it cannot be found or listed.
+  """
+  if not path.is_dir():
+    return f"{stamps.of_status(path.stat()):x}"
+  files = Folder(path)
+  digest = hashlib.sha256()
+  for name, _ in sorted(files.names()):
+    line = f"{name}\0{files.stamp(name)}\0"
+    digest.update(line.encode(errors="surrogateescape"))
+  return digest.hexdigest()

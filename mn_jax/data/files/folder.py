@@ -4,7 +4,7 @@ import os
 import pathlib
 import stat
 
-from mn_jax.data.files import members
+from mn_jax.data.files import members, stamps
 from mn_jax.errors import InputError
 
 _LOOP = "links to a folder that they are in"
@@ -37,6 +37,10 @@ class Folder:
   def names(self) -> list[tuple[str, int]]:
     """Returns (name, size in bytes) of every file."""
     return self._files
+
+  def stamp(self, name: str) -> int:
+    """Returns a number that changes whenever the content can have changed."""
+    return stamps.of_status((self._root / name).stat())
 
   def read(self, name: str, count: int | None = None) -> bytes:
     """Returns the bytes of one file, or the first `count`.

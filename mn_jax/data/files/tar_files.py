@@ -7,12 +7,14 @@ access: its files are held in memory if they are few, else it is refused.
 import bz2
 import gzip
 import lzma
+import os
 import pathlib
 import tarfile
 import threading
 from collections.abc import Callable
 from typing import IO
 
+from mn_jax.data.files import stamps
 from mn_jax.data.files.members import (
   MAX_RATIO,
   Members,
@@ -49,6 +51,7 @@ class TarFiles:
   def __init__(self, path: pathlib.Path):
     self._lock = threading.Lock()
     self._file = path.open("rb")
+    self._status = os.fstat(self._file.fileno())
     try:
       self._places, self._held = _scan(path, self._file)
     except InputError:
@@ -58,6 +61,13 @@ class TarFiles:
   def names(self) -> list[tuple[str, int]]:
     """Returns (name, size in bytes) of every file."""
     return [(name, size) for name, (_, size) in self._places.items()]
+
+  def stamp(self, name: str) -> int:
+    """Returns a number that changes with the archive or the file's place.
+
+    There are no checksums in a tar.
+    """
+    return stamps.of_status(self._status, *self._places[name])
 
   def read(self, name: str, count: int | None = None) -> bytes:
     """Returns the bytes of one file, or the first `count`.

@@ -5,6 +5,7 @@ import stat
 import threading
 import zipfile
 
+from mn_jax.data.files import stamps
 from mn_jax.data.files.members import (
   MAX_RATIO,
   Members,
@@ -48,6 +49,11 @@ class ZipFiles:
     """Returns (name, size in bytes) of every file."""
     return [(name, info.file_size) for name, info in self._members.items()]
 
+  def stamp(self, name: str) -> int:
+    """Returns a number of a file's size and checksum, CRC-32."""
+    info = self._members[name]
+    return stamps.of_numbers(info.file_size, info.CRC)
+
   def read(self, name: str, count: int | None = None) -> bytes:
     """Returns the bytes of one file, or the first `count`.
 
@@ -77,6 +83,8 @@ class ZipFiles:
       if len(data) != size:
         raise ValueError("its size differs from the archive's directory")
     except Exception as error:  # zipfile raises whatever a broken file leads to
+      if isinstance(error, OSError) and error.errno is not None:
+        raise
       reason = str(error) or type(error).__name__
       raise OSError(f"{name}: cannot be unpacked ({reason})") from None
     return data

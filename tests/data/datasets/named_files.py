@@ -9,6 +9,9 @@ class NamedFiles:
   def __init__(self, *names: str):
     self._names = [(n, 100 + len(n.rpartition("/")[2])) for n in names]
 
+  def stamp(self, name: str) -> int:
+    return dict(self._names)[name]
+
   def names(self) -> list[tuple[str, int]]:
     return self._names
 

@@ -116,7 +116,6 @@ def test_colorectal_tiles_are_packed_as_the_publishers_are(tmp_path):
     (copy / colorectal_histology.FOLDERS[label] / file).write_bytes(image)
   packed = load("colorectal_histology", prepared, tmp_path / "one")
   expected = load("colorectal_histology", copy, tmp_path / "two")
-  assert packed.fingerprint == expected.fingerprint
   assert packed.sha256 == expected.sha256
   np.testing.assert_array_equal(packed.images, IMAGES[:8])
   np.testing.assert_array_equal(packed.groups, expected.groups)
