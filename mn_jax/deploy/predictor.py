@@ -7,7 +7,7 @@ stored and computed with in another precision than it was trained in.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
@@ -59,12 +59,14 @@ class Predictor:
     logits: maps any number of prepared images to their logits f32[classes],
       in order.
     bits: of 16-bit grey images, how many are used; see `decode.decode`.
+    note: what its user should know of it, or ''.
   """
 
   classes: tuple[str, ...]
   prepare: Callable[[np.ndarray], np.ndarray]
   logits: Logits
   bits: int = 16
+  note: str = ""
 
   def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields f32[classes] for each of any number of prepared images."""
@@ -75,27 +77,46 @@ def from_weights(
   path: str,
   network: registry.Network,
   *,
+  classes: Sequence[str] = (),
   precision: str = "float32",
   batch_size: int = 32,
 ) -> Predictor:
   """Loads a network with published weights, which sees the centre of images.
 
+  A classifier of one logit gets two classes: the sigmoid of the logit is the
+  probability of the second.
+
   Args:
     path: file of the weights, as `weights.pretrained.load` reads them.
     network: the network that they are of; the number of classes is taken from
       the file.
+    classes: their names, in the order of the logits; () for those of ImageNet
+      or numbers.
     precision: a name in PRECISIONS.
     batch_size: largest number of images in a batch.
 
   Raises:
-    InputError: if the file does not fit, or has no classifier.
+    InputError: if the file does not fit, has no classifier or one that is not
+      the network's own, or if it has another number of classes than names.
   """
   loaded = pretrained_lib.load(path, network)
-  count = loaded.origin.num_classes
+  origin, count = loaded.origin, loaded.origin.num_classes
+  if origin.head_problem:
+    raise InputError(
+      f"model.weights: got {path!r}, whose head is not that of {network.name} "
+      f"({origin.head_problem}); valid: a file with the network's own head, or "
+      "training, which replaces the head (model.transfer)"
+    )
   if not count:
     raise InputError(
       f"model.weights: got {path!r}, which has no classifier; valid: a file "
       "with the top layers"
+    )
+  names = tuple(classes) or _class_names(count)
+  if len(names) != count:
+    raise InputError(
+      f"--classes: got {len(names)} names; valid: {count}, as {path!r} has "
+      "classes"
     )
   network = dataclasses.replace(loaded.network, num_classes=count, head="own")
   conventions = network.conventions
@@ -105,10 +126,6 @@ def from_weights(
   values = pretrained_lib.insert(
     dataclasses.replace(loaded, network=network), values
   )
-  names = imagenet.names()
-  if count != len(names):
-    names = [f"class {i}" for i in range(count)]
-
   prepare = functools.partial(
     decode.resize_and_crop,
     size=conventions.resolution,
@@ -116,12 +133,25 @@ def from_weights(
     interpolation=conventions.interpolation,
   )
   return Predictor(
-    classes=tuple(names),
+    classes=names,
     prepare=prepare,
     logits=compile_logits(
       network, values, resolution=0, precision=precision, batch_size=batch_size
     ),
+    note=(
+      f"{origin.file} has one logit; its sigmoid is the probability of "
+      f"{names[1]!r}"
+      if origin.one_logit
+      else ""
+    ),
   )
+
+
+def _class_names(count: int) -> tuple[str, ...]:
+  names = tuple(imagenet.names())
+  if count == len(names):
+    return names
+  return tuple(f"class {i}" for i in range(count))
 
 
 def from_workdir(

@@ -108,13 +108,19 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
   config, data = setup.config, setup.data
   origin = setup.pretrained
   if origin is not None:
-    reused = origin.num_classes == len(data.classes)
     head = setup.network.head
+    own = head == "own"
+    reused = own and origin.num_classes == len(data.classes)
+    loaded = "its last layer too" if reused else "new logits"
     console.line(
       f"Weights: {origin.file} ({origin.source}, sha256 "
-      f"{origin.sha256[:16]}), {config.model.transfer}; head: {head}, "
-      f"{'its last layer too' if head == 'own' and reused else 'new logits'}"
+      f"{origin.sha256[:16]}), {config.model.transfer}; head: {head}, {loaded}"
     )
+    if own and origin.head_problem:
+      console.line(
+        f"Note: all of the head is new. The one in {origin.file} is not that "
+        f"of {config.model.name}: {origin.head_problem}"
+      )
   if setup.cached_features:
     console.line("The backbone's features are computed once and kept.")
   console.line(

@@ -106,6 +106,13 @@ def _parser() -> Parser:
   parser.flag(
     "--minimalistic", "the weights are of a minimalistic mobilenet_v3"
   )
+  parser.option(
+    "--classes",
+    "NAMES",
+    "names of the classes of these weights in the order of the logits, "
+    "separated by commas (default: those of ImageNet, or numbers)",
+    type=lambda text: tuple(text.split(",")),
+  )
   parser.add_argument(
     "--format",
     choices=("csv", "json"),
@@ -136,7 +143,7 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
   """Returns the network that the arguments name, ready to predict."""
   of_weights = {
     f"--{name}": getattr(args, name)
-    for name in ("model", "weights", "width", "minimalistic")
+    for name in ("model", "weights", "width", "minimalistic", "classes")
     if getattr(args, name)
   }
   complete = not of_weights if args.workdir else args.model and args.weights
@@ -160,6 +167,7 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
   return predictor.from_weights(
     args.weights,
     network,
+    classes=args.classes or (),
     precision=args.precision or "float32",
     batch_size=args.batch_size,
   )
@@ -173,6 +181,8 @@ def _predict(argv: Sequence[str] | None) -> int:
   with image_files.Images(args.paths, "predict") as named:
     compile_cache.keep()
     loaded = _load(args)
+    if loaded.note:
+      print(f"predict: {loaded.note}", file=sys.stderr)
     top = min(args.top, len(loaded.classes))
     images = (
       (path, loaded.prepare(pixels))

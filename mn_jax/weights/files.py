@@ -14,6 +14,7 @@ import numpy as np
 import safetensors
 
 from mn_jax.errors import InputError
+from mn_jax.weights import foreign
 
 # The largest network here, VGG16, has 0.14 G weights of 4 bytes.
 _MAX_BYTES = 4 << 30
@@ -34,24 +35,29 @@ class KerasLayer:
 
 
 def check_path(path: str) -> pathlib.Path:
-  """Checks that a weight file exists, and returns its path.
+  """Checks that a weight file exists and looks like one, and returns its path.
 
   Raises:
-    InputError: if it does not, or cannot be opened.
+    InputError: if it does not exist, cannot be opened, or is a file of another
+      kind; it says of which, and how to convert it.
   """
+  valid = (
+    "a .h5 file of Keras Applications or a .safetensors file of timm or "
+    "torchvision"
+  )
   try:
     file = pathlib.Path(path).expanduser()
-    reason = "" if file.is_file() else "is no file"
-    if not reason:
-      file.open("rb").close()
+    if not file.is_file():
+      reason = "is no file"
+    elif described := foreign.describe(file):
+      reason, valid = described
+    else:
+      return file
   except (OSError, RuntimeError) as error:
     reason = f"cannot be opened ({_line(error)})"
-  if reason:
-    raise InputError(
-      f"model.weights: got {path!r}, which {reason}; valid: a .h5 file of "
-      "Keras Applications or a .safetensors file of timm or torchvision"
-    )
-  return file
+  raise InputError(
+    f"model.weights: got {path!r}, which {reason}; valid: {valid}"
+  )
 
 
 def is_keras(path: pathlib.Path) -> bool:

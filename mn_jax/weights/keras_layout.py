@@ -32,7 +32,7 @@ _NORM = {
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
-def num_classes(content: Sequence[KerasLayer]) -> int:
+def num_logits(content: Sequence[KerasLayer]) -> int:
   """Counts the logits of a file's classifier; 0 if it has none.
 
   All networks of Keras Applications have a bias in their last layer with a
@@ -44,6 +44,33 @@ def num_classes(content: Sequence[KerasLayer]) -> int:
   shape = last["kernel"].shape
   dense = len(shape) == 2 or (len(shape) == 4 and shape[:2] == (1, 1))
   return shape[-1] if dense else 0
+
+
+def separate_head(
+  backbone: Sequence[Layer], content: Sequence[KerasLayer]
+) -> tuple[list[KerasLayer], bool]:
+  """Separates the layers of a backbone from those of any head after it.
+
+  Args:
+    backbone: its layers.
+    content: the file's layers.
+
+  Returns:
+    The layers before the head, and whether there is one. What looks at
+    neighbouring pixels is no head: it belongs to a longer backbone.
+  """
+  content = [part for layer in content for part in _separate(layer)]
+  head = content[len(backbone) :]
+  kernels = [
+    value.shape
+    for layer in head
+    for key, value in layer.weights.items()
+    if key.endswith("kernel")
+  ]
+  has_head = bool(kernels) and all(
+    len(shape) == 2 or shape[:2] == (1, 1) for shape in kernels
+  )
+  return content[: len(backbone)] if has_head else content, has_head
 
 
 def convert(

@@ -8,6 +8,8 @@ the preprocessing and layer settings of those who trained them: see `sources`.
 
 import dataclasses
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.traverse_util
 import numpy as np
@@ -15,6 +17,9 @@ import numpy as np
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
 from mn_jax.weights import files, keras_layout, sources, torch_layout
+
+# A file of another network has hundreds of tensors that do not fit.
+_MOST_PROBLEMS = 12
 
 Tensors = dict[str, np.ndarray]  # 'backbone/stem/conv/kernel' -> value
 
@@ -27,13 +32,20 @@ class Origin:
     file: name of the file.
     sha256: of its bytes.
     source: 'keras', 'timm' or 'torchvision'.
-    num_classes: of its classifier; 0 if it has none.
+    num_classes: of its classifier, 2 if that has one logit; 0 if there is
+      none, or none that fits.
+    one_logit: whether its classifier has one logit, z, which is read as the
+      two logits (0, z): the second class has the probability sigmoid(z).
+    head_problem: why its head cannot be used, so that a new one is needed; ''
+      if it can, or there is none.
   """
 
   file: str
   sha256: str
   source: str
   num_classes: int
+  one_logit: bool = False
+  head_problem: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,22 +80,26 @@ def load(path: str, network: registry.Network) -> Pretrained:
   if files.is_keras(file):
     content, source = files.read_keras(file), "keras"
     described = sources.keras(network)
-    num_classes = keras_layout.num_classes(content)
+    num_logits = keras_layout.num_logits(content)
     convert = functools.partial(keras_layout.convert, network.name)
+    separate_head = keras_layout.separate_head
   else:
     content = files.read_safetensors(file)
     layout = torch_layout.recognise(network.name, content, str(file))
     source = layout.source
     described = sources.torch(network, source, file.with_name("config.json"))
-    num_classes = torch_layout.num_classes(layout, content)
+    num_logits = torch_layout.num_logits(layout, content)
     convert = functools.partial(torch_layout.convert, layout)
+    separate_head = functools.partial(torch_layout.separate_head, layout)
   # The network as the file has it: with its own head, if the file has one.
   layers = published_layers(
-    dataclasses.replace(described, head="own", num_classes=num_classes or 1)
+    dataclasses.replace(described, head="own", num_classes=num_logits or 1)
   )
-  if not num_classes:
-    layers = [x for x in layers if x.path.startswith("backbone/")]
-  tensors, problems = convert(layers, content)
+  if not num_logits:  # timm's features have the layers before them
+    layers = [layer for layer in layers if layer.path != "head/logits"]
+  tensors, problems, head_problem = _fit(
+    layers, content, convert, separate_head
+  )
   for name, value in tensors.items():
     if not np.isfinite(value).all():
       problems.append(f"{name} has values that are not finite")
@@ -92,11 +108,58 @@ def load(path: str, network: registry.Network) -> Pretrained:
   if problems:
     raise InputError(
       f"model.weights: got {str(file)!r}, which does not fit {network.name} at "
-      f"width {network.width:g}, {len(problems)} times: {'; '.join(problems)}; "
+      f"width {network.width:g}, {len(problems)} times: {_listed(problems)}; "
       "valid: weights of this network"
     )
-  origin = Origin(file.name, files.sha256(file), source, num_classes)
+  one_logit = num_logits == 1 and not head_problem
+  if one_logit:
+    for name in ("head/logits/kernel", "head/logits/bias"):
+      tensors[name] = np.append(0 * tensors[name], tensors[name], axis=-1)
+  origin = Origin(
+    file.name,
+    files.sha256(file),
+    source,
+    num_classes=0 if head_problem else num_logits + one_logit,
+    one_logit=one_logit,
+    head_problem=head_problem,
+  )
   return Pretrained(described, tensors, origin)
+
+
+def _fit(
+  layers: Sequence[counting.Layer],
+  content: Any,
+  convert: Callable[..., tuple[Tensors, list[str]]],
+  separate_head: Callable[..., tuple[Any, bool]],
+) -> tuple[Tensors, list[str], str]:
+  """Converts all layers, or those of the backbone if only the head is another.
+
+  Args:
+    layers: that the file should have.
+    content: of the file.
+    convert: of the file's layout.
+    separate_head: likewise.
+
+  Returns:
+    Tensors by path, the problems that make the file useless, and why its head
+    cannot be used.
+  """
+  tensors, problems = convert(layers, content)
+  if not problems:
+    return tensors, [], ""
+  backbone = [x for x in layers if x.path.startswith("backbone/")]
+  rest, has_head = separate_head(backbone, content)
+  of_backbone, problems_of_backbone = convert(backbone, rest)
+  if problems_of_backbone:
+    headless = not has_head and layers[-1].path != "head/logits"
+    return tensors, problems_of_backbone if headless else problems, ""
+  return of_backbone, [], _listed(problems) if has_head else ""
+
+
+def _listed(problems: Sequence[str]) -> str:
+  more = len(problems) - _MOST_PROBLEMS
+  shown = "; ".join(problems[:_MOST_PROBLEMS])
+  return f"{shown}; and {more} more" if more > 0 else shown
 
 
 @functools.cache

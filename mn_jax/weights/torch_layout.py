@@ -289,10 +289,36 @@ def recognise(
   )
 
 
-def num_classes(layout: Layout, content: Mapping[str, np.ndarray]) -> int:
+def num_logits(layout: Layout, content: Mapping[str, np.ndarray]) -> int:
   """Counts the logits of a file's classifier; 0 if it has none."""
   kernel = content.get(f"{layout.last}.weight", np.zeros(()))
   return kernel.shape[0] if kernel.ndim else 0
+
+
+def separate_head(
+  layout: Layout, backbone: Sequence[Layer], content: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], bool]:
+  """Separates the tensors of a backbone from those of any head.
+
+  Args:
+    layout: of the file.
+    backbone: its layers.
+    content: the file's tensors by name.
+
+  Returns:
+    The tensors of the backbone's modules, as `features` or `layer1`, and
+    whether there are others. What is in these modules belongs to a backbone,
+    perhaps to a longer one.
+  """
+  paths = [layer.path for layer in backbone]
+  modules = {layout.name(path, paths).partition(".")[0] for path in paths}
+  rest = {
+    key: value
+    for key, value in content.items()
+    if key.partition(".")[0] in modules
+  }
+  ignored = sum(map(bool, map(_IGNORED.fullmatch, content.keys() - rest)))
+  return rest, len(rest) + ignored < len(content)
 
 
 def convert(

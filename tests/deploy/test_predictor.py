@@ -214,6 +214,45 @@ def test_a_runs_own_precision_is_the_default(run):
   assert (full != half).any()
 
 
+def test_one_logit_is_a_sigmoid(tmp_path):
+  """As the softmax of two is the sigmoid of their difference."""
+  two = weights_network(classes=2, resolution=32)
+  one = weights_network(classes=1, resolution=32)
+  values = toy_h5.tensors(two)
+  expected = predictor.from_weights(
+    toy_h5.write(tmp_path / "two.h5", two, values), two
+  )
+  assert expected.note == ""
+  for name in ("head/logits/kernel", "head/logits/bias"):
+    values[name] = np.diff(values[name], axis=-1)
+  path = toy_h5.write(tmp_path / "one.h5", one, values)
+  chosen = predictor.from_weights(path, one, classes=("cat", "dog"))
+  assert chosen.classes == ("cat", "dog")
+  assert chosen.note == (
+    "one.h5 has one logit; its sigmoid is the probability of 'dog'"
+  )
+  images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+  probabilities = predict(expected, images)
+  assert np.std(probabilities) > 1e-3
+  np.testing.assert_allclose(predict(chosen, images), probabilities, atol=1e-6)
+  assert predictor.from_weights(path, one).classes == ("class 0", "class 1")
+  with pytest.raises(InputError, match="--classes: got 3 names; valid: 2"):
+    predictor.from_weights(path, one, classes="abc")
+
+
+def test_a_head_of_another_kind_cannot_predict(tmp_path):
+  network = weights_network()
+  values = toy_h5.tensors(network)
+  layers = toy_h5.keras_layers(network, values, skip_head=True)
+  channels = values["head/logits/kernel"].shape[0]
+  for name, inputs, outputs in (("one", channels, 9), ("two", 9, 3)):
+    kernel = np.ones((inputs, outputs))
+    layers.append((name, {"kernel": kernel, "bias": kernel[0]}))
+  path = toy_h5.write_layers(tmp_path / "a.h5", layers)
+  with pytest.raises(InputError, match="whose head is not that of mobilenet"):
+    predictor.from_weights(path, network)
+
+
 def test_a_thousand_classes_have_names_and_no_classifier_is_refused(tmp_path):
   network = weights_network(classes=1000)
   chosen = predictor.from_weights(write(tmp_path / "a.h5", network), network)

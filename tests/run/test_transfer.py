@@ -1,6 +1,7 @@
 """What training changes of pretrained weights, and what it leaves alone."""
 
 import dataclasses
+import pathlib
 
 import flax.traverse_util
 import jax
@@ -12,7 +13,9 @@ from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
 from mn_jax.run import outputs
 from mn_jax.train import state as state_lib
+from mn_jax.weights import files
 from tests import toy_transfer as toy
+from tests.weights import toy_h5
 
 # Adam divides small gradients by themselves, and so makes rounding visible.
 SGD = {
@@ -102,6 +105,25 @@ def test_a_new_head_is_initialised_from_the_seed(
   printed = capsys.readouterr().out
   assert f"fine_tune; head: {head}, {layer}\n" in printed
   assert "features" not in printed
+
+
+def test_a_head_of_another_kind_is_said_and_new(two_classes, tmp_path, capsys):
+  weights, tensors = two_classes
+  content = files.read_keras(pathlib.Path(weights))
+  layers = [(layer.name, layer.weights) for layer in content]
+  layers.append(("more", {"kernel": np.ones((2, 2)), "bias": np.ones(2)}))
+  path = toy_h5.write_layers(tmp_path / "custom.h5", layers)
+  setup = toy.build(toy.load(model__weights=path, model__transfer="fine_tune"))
+  values = flat(setup.initial_state.params) | flat(
+    setup.initial_state.batch_stats
+  )
+  for name, tensor in tensors.items():
+    equal = np.array_equal(values[name], tensor)
+    assert equal == name.startswith("backbone/")
+  outputs.print_network(Console(), setup, seeds=(0,))
+  printed = capsys.readouterr().out
+  assert "fine_tune; head: own, new logits\n" in printed
+  assert "Note: all of the head is new. The one in custom.h5 is not" in printed
 
 
 def test_rules_freeze_some_blocks_and_slow_others(weights, tmp_path):

@@ -1,9 +1,12 @@
 """Files of weights that cannot be read, and what is read of those that can."""
 
 import contextlib
+import io
 import json
 import pathlib
+import re
 import struct
+import zipfile
 
 import h5py
 import ml_dtypes
@@ -32,6 +35,53 @@ def test_what_is_no_file_of_weights_is_refused(
   path.write_bytes(FOREIGN[kind])
   refuses(read, path, "cannot be read")
   assert [p.name for p in tmp_path.iterdir()] == ["weights.h5"]
+
+
+def _zip(**members):
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w") as archive:
+    for name, data in members.items():
+      archive.writestr(name.replace("__", "/").replace("_d_", "."), data)
+  return buffer.getvalue()
+
+
+def test_a_file_of_another_kind_is_named_and_how_to_convert_it(tmp_path):
+  safetensors.numpy.save_file({"a": _KERNEL}, tmp_path / "whole")
+  whole = (tmp_path / "whole").read_bytes()
+  pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n"
+  torch = "is a file of PyTorch (.pth, .pt, .bin, .ckpt), which could run code"
+  save_file = "python -c 'import sys, torch, safetensors.torch; safetensors."
+  for data, what, valid in (
+    (b"", "is empty", "downloaded once more"),
+    (whole[:5], "is cut off", "downloaded once more"),
+    (whole[:20], "is not complete: 20 bytes, and ", "downloaded once more"),
+    (pointer, "is a pointer of Git LFS", "git lfs pull"),
+    (b"\n<!DOCTYPE html><p>Sign in", "is a page of HTML", "downloaded once"),
+    (b'{"metadata": {}}', "is text, JSON", "beside it"),
+    (_zip(archive__data_d_pkl=b"x"), torch, save_file),
+    (b"\x80\x02\x8a\nl\xfc\x9cF\xf9", "is a pickle, which could", save_file),
+    (
+      _zip(config_d_json="{}", model_d_weights_d_h5=b""),
+      "is a model of Keras 3 (.keras)",
+      "python -c 'import sys, keras; keras.models.load_model(",
+    ),
+    (_zip(a_d_npy=b""), "is an archive of NumPy", "saved from the network"),
+    (_zip(a_d_h5=b""), "is a zip archive", "the file inside, unzip "),
+    (_zip(a_d_h5=b"")[:-9], "is a zip archive that is not c", "once more"),
+    (b"\x08\x08\x12\x07pytorch", "is a model of ONNX", "saved from"),
+    (b"\x1c\0\0\0TFL3" + bytes(50), "is a model of TensorFlow Lite", "saved"),
+    (bytes(257) + b"ustar\0", "is a tar archive", "tar -xf"),
+    (b"\x1f\x8b\x08" + bytes(9), "is compressed by gzip", "gunzip"),
+    (FOREIGN["png"], "is an image", "downloaded once more"),
+    (FOREIGN["random"], "is neither HDF5 nor safetensors", "once more"),
+  ):
+    path = tmp_path / "a model $HOME.bin"
+    path.write_bytes(data)
+    refuses(lambda x: files.check_path(str(x)), path, re.escape(what))
+    with pytest.raises(InputError) as caught:
+      files.check_path(str(path))
+    text = str(caught.value)
+    assert valid in text
 
 
 def test_truncated_files_are_refused(tmp_path):
@@ -77,7 +127,7 @@ def test_reasons_of_several_lines_are_joined(tmp_path, monkeypatch):
 
 def test_home_is_expanded(tmp_path, monkeypatch):
   monkeypatch.setenv("HOME", str(tmp_path))
-  (tmp_path / "weights.h5").write_bytes(b"")
+  toy_h5.write_layers(tmp_path / "weights.h5", _LAYERS)
   assert files.check_path("~/weights.h5") == tmp_path / "weights.h5"
 
 

@@ -176,6 +176,66 @@ def test_a_file_without_classifier_gives_the_backbone(tmp_path):
   assert all(key.startswith("backbone/") for key in loaded.tensors)
 
 
+def _linear(name, inputs, outputs):
+  weight = np.ones((outputs, inputs), np.float32)
+  return {f"{name}.weight": weight, f"{name}.bias": weight[:, 0].copy()}
+
+
+@pytest.mark.parametrize("source", [0, 1])
+@pytest.mark.parametrize(
+  "name", ["mobilenet_v2", "mobilenet_v3_small", "mobilenet_v4_conv_small"]
+)
+def test_another_head_leaves_the_backbone(name, source, tmp_path):
+  network = describe(name)
+  layouts = torch_layout.LAYOUTS[name]
+  if source >= len(layouts):
+    return
+  values = toy_h5.tensors(network)
+  raw = to_torch(network, values, layouts[source])
+  backbone = {key for key in values if key.startswith("backbone/")}
+  (of_head,) = {
+    key.partition(".")[0] for key in raw if key.startswith("classifier")
+  }
+  without = {k: v for k, v in raw.items() if not k.startswith(of_head)}
+  # What `num_classes=0` leaves: in timm's V3 and V4 the layer before, too.
+  loaded = pretrained.load(write(tmp_path, without), network)
+  assert (loaded.origin.num_classes, loaded.origin.head_problem) == (0, "")
+  hidden = {key for key in values if key.startswith("head/dense0/")}
+  if hidden and layouts[source].source == "timm":
+    assert loaded.tensors.keys() >= hidden | backbone
+  else:
+    assert loaded.tensors.keys() == backbone
+  inputs = 16
+  for head in (
+    _linear("classifier.1", inputs, 7) | _linear("classifier.4", 7, 2),
+    _linear("classifier.0", inputs, 7) | _linear("classifier.3", 7, 2),
+    _linear("classifier", inputs, 2),
+    _linear("new_head", inputs, 2),
+  ):
+    loaded = pretrained.load(write(tmp_path, without | head), network)
+    assert loaded.tensors.keys() == backbone
+    assert loaded.origin.num_classes == 0
+    assert "one too many" in loaded.origin.head_problem or (
+      "here" in loaded.origin.head_problem
+    )
+  # Stages of a longer backbone are no head.
+  stage = next(iter(without)).partition(".")[0]
+  longer = without | {f"{stage}.99.weight": np.ones(3, np.float32)}
+  assert "one too many" in refused(write(tmp_path, longer), network)
+
+
+def test_one_logit_is_the_second_of_two(tmp_path):
+  network = registry.describe("mobilenet_v2", num_classes=1, width=0.25)
+  values = toy_h5.tensors(network)
+  for layout in torch_layout.LAYOUTS["mobilenet_v2"]:
+    path = write(tmp_path, to_torch(network, values, layout))
+    loaded = pretrained.load(path, network)
+    assert (loaded.origin.num_classes, loaded.origin.one_logit) == (2, True)
+    kernel = loaded.tensors["head/logits/kernel"]
+    assert not kernel[:, 0].any()
+    np.testing.assert_array_equal(kernel[:, 1:], values["head/logits/kernel"])
+
+
 def test_bfloat16_is_read(network, values, raw, tmp_path):
   short = {k: v.astype(ml_dtypes.bfloat16) for k, v in raw.items()}
   loaded = pretrained.load(write(tmp_path, short), network)

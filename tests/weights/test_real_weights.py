@@ -9,6 +9,7 @@ import pytest
 from mn_jax.data import decode
 from mn_jax.data.files import archive
 from mn_jax.deploy import predictor
+from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.weights import imagenet, pretrained
 
@@ -74,6 +75,35 @@ def test_photographs_are_recognised(stem, shared_weights, photographs):
   found = [x.argmax() for x in chosen.logits(map(chosen.prepare, images))]
   top1 = 100 * np.mean(found == classes)
   assert top1 == pytest.approx(CASES[stem][2], abs=0.5)
+
+
+def test_a_backbone_alone_is_loaded_and_cannot_predict(shared_weights):
+  path = str(shared_weights / "mobilenet_v2_1.0_torch_no_top.safetensors")
+  network = registry.describe("mobilenet_v2", num_classes=10)
+  loaded = pretrained.load(path, network)
+  origin = loaded.origin
+  assert (origin.source, origin.num_classes) == ("torchvision", 0)
+  assert origin.head_problem == ""
+  assert sum(x.size for x in loaded.tensors.values()) == 2_257_984
+  with pytest.raises(InputError, match="which has no classifier"):
+    predictor.from_weights(path, network)
+
+
+@pytest.mark.extended
+def test_features_of_a_backbone_alone_are_those_of_torch(shared_weights, crops):
+  path = str(shared_weights / "mobilenet_v2_1.0_torch_no_top.safetensors")
+  with np.load(shared_weights / "expected_more.npz") as file:
+    expected = file["mobilenetv2_bottleneck/features"]
+  loaded = pretrained.load(
+    path, registry.describe("mobilenet_v2", num_classes=10)
+  )
+  conventions = loaded.network.conventions
+  module = registry.build(loaded.network)
+  values = pretrained.insert(loaded, variables.initial_values(module, 224, 0))
+  x = crops[: len(expected)].astype(np.float32) / 255
+  x = (x - np.float32(conventions.mean)) / np.float32(conventions.std)
+  features = jax.jit(lambda v, x: module.apply(v, x, False)[1])(values, x)
+  np.testing.assert_allclose(features["pooled"], expected, atol=1e-3)
 
 
 def test_classes_are_those_of_imagenet(shared_data):
