@@ -26,7 +26,7 @@ import jax
 # The key-value store has no public name; Orbax takes the same path to it.
 from jax._src import distributed
 
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.parallel import liveness
 from mn_jax.parallel.liveness import Heartbeat, Verdict
 
@@ -211,8 +211,8 @@ def watched(stall_timeout: float) -> Iterator[Reached]:
   watchdog.start()
   try:
     yield watchdog.reached
-  except InputError as error:
-    watchdog.fail(str(error), 2)
+  except (InputError, RunError) as error:
+    watchdog.fail(str(error), 2 if isinstance(error, InputError) else 1)
     raise
   except Exception as error:
     if _may_come_from_another(error):

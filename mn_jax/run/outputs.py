@@ -194,6 +194,7 @@ def summarize(
       "epochs": round(position.batch / setup.plan.steps_per_epoch, 3),
       "best_step": position.best_step or position.batch,
       "lost_best": position.lost_best or None,
+      "skipped_updates": position.skipped,
       "best_metric": config.eval.best_metric,
       "chosen_on": config.eval.part,
       **{f"train/{name}": value for name, value in position.train.items()},

@@ -2,12 +2,10 @@
 
 import collections
 import contextlib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from mn_jax.metrics import selection
 from mn_jax.metrics.predictions import Predictions
@@ -19,6 +17,7 @@ from mn_jax.run import outputs
 from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
 from mn_jax.train import checkpoint as checkpoint_lib
+from mn_jax.train import finite, window
 from mn_jax.train import state as state_lib
 from mn_jax.train.state import TrainState
 from mn_jax.train.step import Batch, Sums
@@ -76,8 +75,8 @@ class Run:
     self._first_process = jax.process_index() == 0
     # Several seeds say once what holds for all of them.
     self._leads = self.seed == self._seeds[0]
-    # The sums of dispatches in flight, and the lengths of compiled ones.
-    self._pending: collections.deque[Sums] = collections.deque()
+    # Dispatches in flight by their last steps, and lengths of compiled ones.
+    self._pending: collections.deque[tuple[int, Sums]] = collections.deque()
     self._compiled: set[int] = set()
     # Traces of several processes or seeds would get the same name.
     traces = self._first_process and self._leads
@@ -194,18 +193,17 @@ class Run:
       sums: f32[] of one step, f32[steps] of several.
     """
     self.position.batch, self.position.score = step, None
-    self._pending.append(sums)
+    self._pending.append((step, sums))
 
   def log(self) -> None:
     """Writes the training metrics since the last log, and the speed."""
     self._fetch_all()
     position, setup = self.position, self.setup
-    window, position.window = position.window, {}
-    position.train = {
-      "loss": window["loss"] / window["count"],
-      "accuracy": window["correct"] / window["count"],
-      "grad_norm": window["grad_norm"] / window["steps"],
-      "learning_rate": float(setup.schedule(self.step - 1)),
+    metrics, position.window = window.metrics(position.window), {}
+    # Updates that are skipped do not move the schedule.
+    updates = self.step - position.skipped
+    position.train = metrics | {
+      "learning_rate": float(setup.schedule(max(0, updates - 1))),
       "epoch": self.step / setup.plan.steps_per_epoch,
     }
     rate = self.clock.images_per_sec()
@@ -219,8 +217,12 @@ class Run:
       {f"train/{k}": v for k, v in position.train.items()}
       | {f"speed/{k}": v for k, v in speed.items() if v is not None},
     )
-    if not math.isfinite(position.train["loss"]):
-      self._event("the training loss is not finite", seconds_left=0)
+    if metrics.get("skipped_updates"):
+      self._event(
+        f"{metrics['skipped_updates']:.0f} updates skipped: loss or gradient "
+        "not finite",
+        seconds_left=0,
+      )
     if rate is not None:
       self._progress.rate(
         self.step, rate * len(self._seeds), self._seconds_left()
@@ -253,9 +255,15 @@ class Run:
     )
 
   def save(self, state: TrainState) -> None:
-    """Starts to save state and position."""
+    """Starts to save state and position.
+
+    Raises:
+      RunError: if a loss, a gradient or the state is not finite. What was saved
+        before is kept, and nothing is saved of this.
+    """
     self._fetch_all()
     with self.timed("save"):
+      finite.check_state(self.step, state, self.checkpoints)
       self.position.clock = self.clock.snapshot()
       self._writer.flush()
       self.position.logged = self._writer.sha256
@@ -280,8 +288,12 @@ class Run:
 
     Returns:
       The content of `summary.json`, which ends the run.
+
+    Raises:
+      RunError: if every update was skipped.
     """
     best, position = state, self.position
+    finite.check_updates(self.step, position.skipped)
     variables = self.checkpoints.restore_best(position)
     if variables is not None:
       best = state_lib.with_eval_variables(state, variables)
@@ -336,14 +348,16 @@ class Run:
       )
 
   def _fetch(self, in_flight: int) -> None:
-    """Adds the sums of finished dispatches to the window since the last log."""
-    window = self.position.window
+    """Adds the sums of finished dispatches to the window since the last log.
+
+    Raises:
+      RunError: if a loss or a gradient is not finite.
+    """
     while len(self._pending) > in_flight:
-      sums: Mapping[str, np.ndarray] = jax.device_get(self._pending.popleft())
-      steps = np.ones_like(sums["count"])
-      for name, values in {**sums, "steps": steps}.items():
-        for value in np.ravel(values).tolist():
-          window[name] = window.get(name, 0.0) + value
+      for step, sums in window.by_step(*self._pending.popleft()):
+        finite.check_step(step, sums, self.checkpoints)
+        window.add(self.position.window, sums)
+        self.position.skipped += int(sums.get("skipped", 0))
 
   def _fetch_all(self) -> None:
     with self.timed("step"):

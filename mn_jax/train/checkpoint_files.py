@@ -56,6 +56,7 @@ class Position:
     lost_best: 'step' and 'score' of a checkpoint that was better and is
       damaged; empty without one.
     worse: evaluations since the best.
+    skipped: updates that were skipped, their loss or gradient not being finite.
     train: training metrics as last logged.
     clock: snapshot of the run's `observe.clock.Clock`.
     logged: sha256 of the lines of `metrics.jsonl` up to here.
@@ -69,6 +70,7 @@ class Position:
   best_step: int = 0
   lost_best: dict[str, float] = dataclasses.field(default_factory=dict)
   worse: int = 0
+  skipped: int = 0
   train: dict[str, float] = dataclasses.field(default_factory=dict)
   clock: dict[str, float] = dataclasses.field(default_factory=dict)
   logged: str = ""

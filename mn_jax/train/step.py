@@ -5,6 +5,7 @@ A train step is three things in order: the loss of a batch, its gradients
 state.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -48,7 +49,8 @@ def make_train_step(
   The seed is an i32 scalar, and every random number derives from (seed,
   state.step): one program serves all seeds. `sums` are f32 scalars over the
   batch: 'loss', 'correct' and 'count', which add up over steps, and 'grad_norm'
-  of this step.
+  of this step. With `optim.skip_nonfinite` there is 'skipped', 1 for an update
+  that is skipped, in which case the other sums are 0.
 
   'correct' counts predictions of an image's own label, without logit
   adjustment. A mixed image counts for its own label too, even if it is the
@@ -95,7 +97,8 @@ def make_train_step(
     ema_params, ema_batch_stats = _average(
       state, params, batch_stats, config.train.ema_decay
     )
-    state = TrainState(
+    sums = {**sums, "grad_norm": _norm(grads)}
+    updated = TrainState(
       step=state.step + 1,
       params=params,
       batch_stats=batch_stats,
@@ -103,7 +106,9 @@ def make_train_step(
       ema_params=ema_params,
       ema_batch_stats=ema_batch_stats,
     )
-    return state, {**sums, "grad_norm": _norm(grads)}
+    if config.optim.skip_nonfinite:
+      return _skip_nonfinite(state, updated, sums)
+    return updated, sums
 
   return _compile(train_step, mesh, scanned=scanned)
 
@@ -230,6 +235,20 @@ def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
     return jax.tree.map(lambda g: g / micro_batches, grads), (stats, sums)
 
   return accumulated
+
+
+def _skip_nonfinite(
+  state: TrainState, updated: TrainState, sums: Sums
+) -> tuple[TrainState, Sums]:
+  """The update, or the state as it was if loss or gradient are not finite."""
+  finite = jnp.isfinite(sums["loss"]) & jnp.isfinite(sums["grad_norm"])
+  choose = functools.partial(jnp.where, finite)
+  skipped = state.replace(step=updated.step)
+  sums = {name: choose(value, 0.0) for name, value in sums.items()}
+  return (
+    jax.tree.map(choose, updated, skipped),
+    {**sums, "skipped": choose(0.0, 1.0)},
+  )
 
 
 def _average(

@@ -262,6 +262,32 @@ def test_ema_follows_parameters_and_statistics_and_is_what_is_evaluated():
     assert not np.array_equal(averaged, other["logits"])
 
 
+def test_an_update_that_is_not_finite_is_skipped():
+  """All but the number of steps stays to the bit, and the sums are 0."""
+  skips = dataclasses.replace(SGD, skip_nonfinite=True)
+  clipped = dataclasses.replace(skips, momentum=0.9, clip_norm=1.0)
+  for devices, optim in (
+    (1, skips),
+    (4, clipped),
+    (4, dataclasses.replace(skips, accumulate=2)),
+  ):
+    options = {"devices": devices, "train": TrainConfig(ema_decay=0.9)}
+    state, train_step, _, put = make(optim=optim, **options)
+    good, bad = make_batch(), make_batch(seed=1)
+    bad["mask"][3] = np.nan
+    state, sums = train_step(state, put(good))
+    assert float(sums["skipped"]) == 0
+    plain = dataclasses.replace(optim, skip_nonfinite=False)
+    expected, expected_sums = run([good], optim=plain, **options)
+    assert_close((state, sums["loss"]), (expected, expected_sums["loss"]), 0)
+
+    before = state_lib.sha256(state.replace(step=state.step + 1))
+    state, sums = train_step(state, put(bad))
+    assert state_lib.sha256(state) == before
+    zeros = dict.fromkeys(("loss", "correct", "count", "grad_norm"), 0.0)
+    assert jax.tree.map(float, sums) == {**zeros, "skipped": 1.0}
+
+
 def test_resolution_is_resized_on_the_device():
   _, resized = run([make_batch()], model=ModelConfig(resolution=16))
   _, stored = run([make_batch()])

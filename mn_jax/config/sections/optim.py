@@ -67,3 +67,8 @@ class OptimConfig:
   accumulate: int = field(
     1, "micro-batches per step, gradients averaged", low=1
   )
+  skip_nonfinite: bool = field(
+    False,
+    "an update whose loss or gradient is not finite is skipped and counted; "
+    "if false, it ends the run",
+  )
