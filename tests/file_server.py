@@ -19,6 +19,7 @@ class Site:
     headers: replace those of the answer with the file; None leaves one out.
     redirects: path -> where it leads.
     stall: what an answer waits for before the file's first byte.
+    trickle: whether only a byte is sent every now and then while it waits.
     requests: path of each one.
   """
 
@@ -29,6 +30,7 @@ class Site:
   headers: dict[str, str | None] = dataclasses.field(default_factory=dict)
   redirects: dict[str, str] = dataclasses.field(default_factory=dict)
   stall: threading.Event | None = None
+  trickle: bool = False
   requests: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -50,8 +52,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       cut = site.cuts.pop(0) if site.cuts else len(site.content)
       headers = {"Content-Length": str(len(site.content))} | site.headers
       self._answer(200, headers)
-      if site.stall is not None:
-        site.stall.wait()
+      while site.stall is not None and not site.stall.wait(0.02):
+        if site.trickle:
+          self.wfile.write(b"x")
       self.wfile.write(site.content[:cut])
     self.close_connection = True
 

@@ -4,8 +4,10 @@ A file is there whole, with the right hash, or not at all. A download that was
 stopped starts again.
 """
 
+import contextlib
 import pathlib
 import re
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -17,11 +19,14 @@ from mn_jax.errors import InputError
 DownloadProgress = Callable[[int, int], None]
 
 _HASH_DIGITS = {"sha256": 64, "md5": 32}
-_CHUNK_BYTES = 1 << 18
+# As little as this must arrive within the time of a connection's silence: a
+# server that sends a byte now and then would be waited for forever.
+_CHUNK_BYTES = 1 << 16
 # Servers that are busy or broken for the moment; other refusals are final.
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 # A server on this machine needs no encryption; that is for tests and mirrors.
 _LOCAL = "127.0.0.1"
+_LOST = "the connection broke off or was too slow"
 
 
 def download(
@@ -41,7 +46,8 @@ def download(
     path: where to put the file; its folder is created.
     known_hash: 'sha256:HEX', or 'md5:HEX', which detects damage but not deceit.
     progress: called as bytes arrive.
-    timeout: seconds of silence after which a connection counts as lost.
+    timeout: seconds without an answer, or with less than 64 KiB of the file,
+      after which a connection counts as lost.
     tries: number of connections before giving up.
     pause: seconds before the second try, doubled for each one after it.
 
@@ -87,15 +93,20 @@ def _try_once(
   import requests
 
   shown = public_url(url)
+  bar = _ProgressBar(progress)
   responses = []
+  ended = threading.Event()
 
   def watch(response: requests.Response, **_) -> None:
     responses.append(response)
     check_redirect(response)
+    threading.Thread(
+      target=_end_if_slow, args=(response, bar, timeout, ended), daemon=True
+    ).start()
 
   pooch.get_logger().setLevel("WARNING")  # it would print the URL's query
   downloader = pooch.HTTPDownloader(
-    progressbar=_ProgressBar(progress) if progress else False,
+    progressbar=bar,
     chunk_size=_CHUNK_BYTES,
     timeout=timeout,
     headers={"User-Agent": "mn_jax", "Accept-Encoding": "identity"},
@@ -119,10 +130,12 @@ def _try_once(
       "file that anybody may have"
     ) from None
   except requests.RequestException as error:
-    return f"the connection broke off ({type(error).__name__})"
+    return f"{_LOST} ({type(error).__name__})"
   except InputError:  # of a redirect
     raise
   except ValueError as error:  # of the hash
+    if bar.is_slow:  # broken off where nothing says how long the file is
+      return _LOST
     problem, *_ = str(error).split(". ")
     raise InputError(
       f"{shown}: {problem}; valid: the file of that hash (what came is deleted)"
@@ -133,24 +146,40 @@ def _try_once(
       "you may write, with room for the file"
     ) from None
   finally:
+    ended.set()
     for response in responses:
       response.close()  # after an error pooch leaves it open
   return None
 
 
+def _end_if_slow(
+  response: Any, bar: "_ProgressBar", timeout: float, ended: threading.Event
+) -> None:
+  """Breaks a connection off once no chunk arrived in so many seconds."""
+  done = bar.done
+  while not (ended.wait(timeout) or response.raw.closed):
+    if bar.done == done:
+      bar.is_slow = True
+      with contextlib.suppress(ValueError):  # it has just ended by itself
+        response.raw.shutdown()
+      return
+    done = bar.done
+
+
 class _ProgressBar:
   """The progress bar that pooch calls; `total` is in bytes, 0 if unknown."""
 
-  def __init__(self, report: DownloadProgress):
-    self.total = 0
+  def __init__(self, report: DownloadProgress | None):
+    self.total = self.done = 0
+    self.is_slow = False
     self._report = report
-    self._done = 0
 
   def update(self, size: int) -> None:
-    self._done += size  # pooch rounds it up to whole chunks
-    total = self.total or self._done
-    done = min(self._done, total)
-    self._report(-(-done // 1_000_000), -(-total // 1_000_000))
+    self.done += size  # pooch rounds it up to whole chunks
+    if self._report:
+      total = self.total or self.done
+      done = min(self.done, total)
+      self._report(-(-done // 1_000_000), -(-total // 1_000_000))
 
   def reset(self) -> None:
     """Is called at the end, before an update by the total."""

@@ -129,6 +129,21 @@ def test_lost_connections_are_tried_again(site, path):
   finally:
     site.stall.set()
   assert len(site.requests) == 2
+  # Never silent for long, but a file of any size would take forever.
+  site.stall, site.trickle = threading.Event(), True
+  site.requests.clear()
+  for length in ("1000003", None):
+    site.headers = {"Content-Length": length}
+    try:
+      refuses(
+        lambda: get(site, path, tries=2, timeout=0.2), "too slow.*2 tries"
+      )
+    finally:
+      site.stall.set()
+    assert list(path.parent.iterdir()) == []
+    site.stall.clear()
+  site.stall.set()
+  assert len(site.requests) == 4
   with file_server.serving(CONTENT) as gone:
     pass
   refuses(lambda: get(gone, path), "ConnectionError.*3 tries")
