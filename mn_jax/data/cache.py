@@ -7,9 +7,8 @@ holds a digest of the listing and of how it is packed: changed files make
 another cache.
 
 Every byte has a checksum. All are compared on request. Whenever a cache is
-opened, those of small files are, and of the pixels those of a few blocks, other
-ones every time: up to 64 MiB takes 0.05 s where the system has the file in
-memory, and so does 64 MiB of 200 GB.
+opened, those of names, labels and counts are, and of the pixels as
+`checksums.compare` says.
 """
 
 import dataclasses
@@ -23,14 +22,13 @@ import shutil
 import filelock
 import numpy as np
 
-from mn_jax.data import packing
+from mn_jax.data import checksums, packing
+from mn_jax.data.checksums import DamagedError
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError, RunError
 
-# Blocks of pixels that are compared when a cache is opened.
-_SAMPLED = 64
 # What a user can change; all else is a failure of the machine.
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
@@ -74,10 +72,6 @@ class PackedCache:
     return len(self.labels)
 
 
-class _DamagedError(Exception):
-  """What is wrong with a cache."""
-
-
 def open_built(
   fingerprint: str,
   root: pathlib.Path,
@@ -101,10 +95,10 @@ def open_built(
   path = _folder(root, name, fingerprint, options)
   try:
     return _open(path, fingerprint, options, verify=verify)
-  except _DamagedError:
+  except DamagedError:
     return None
   except OSError as error:
-    raise _failure("read", path, error) from None
+    raise failure("read", path, error) from None
 
 
 def open_or_build(
@@ -141,7 +135,7 @@ def open_or_build(
   def look() -> tuple[PackedCache | None, str]:
     try:
       return _open(final, fingerprint, options, listing, verify=verify), ""
-    except _DamagedError as error:
+    except DamagedError as error:
       return None, str(error)
 
   try:
@@ -156,22 +150,28 @@ def open_or_build(
           if damage:
             note = f"{final} was damaged ({damage}) and is packed anew"
             cache = dataclasses.replace(cache, notes=(*cache.notes, note))
-  except _DamagedError as error:  # as soon as it was written
+  except DamagedError as error:  # as soon as it was written
     raise RunError(
       f"data.cache_dir: {final} does not keep what is written ({error})"
     ) from None
   except OSError as error:
-    raise _failure("write", final, error) from None
+    raise failure("write", final, error) from None
   packing.check_unreadable(
     cache.quarantine, len(listing), options.max_unreadable
   )
   return cache
 
 
-def _failure(
+def failure(
   what: str, path: pathlib.Path, error: OSError
 ) -> InputError | RunError:
-  """Returns what to raise where a folder cannot be read or written."""
+  """Returns what to raise where a file cannot be read or written.
+
+  Args:
+    what: 'read' or 'write'.
+    path: in the folder of downloads and packed images.
+    error: the system's.
+  """
   problem = f"data.cache_dir: cannot {what} {path} ({error.strerror or error})"
   if error.errno in _DENIED:
     return InputError(f"{problem}; valid: a folder you may read and write")
@@ -221,7 +221,7 @@ def _open(
     verify: whether every byte is compared.
 
   Raises:
-    _DamagedError: if it is not what was written.
+    DamagedError: if it is not what was written.
     OSError: if it cannot be read.
   """
   if not path.exists():
@@ -229,22 +229,23 @@ def _open(
   try:
     meta, index = _read_meta(path), (path / "index.npz").read_bytes()
     if meta["key"] != packing.key(fingerprint, options):
-      raise _DamagedError("meta.json is of other images")
+      raise DamagedError("meta.json is of other images")
     if hashlib.sha256(index).hexdigest() != meta["index_sha256"]:
-      raise _DamagedError("index.npz does not match its checksum")
+      raise DamagedError("index.npz does not match its checksum")
     with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
       columns = {key: arrays[key] for key in packing.FIELDS}
       blocks = arrays["blocks"]
     size, rows = meta["size"], [count for count, _ in meta["chunks"]]
-    _compare(path / "images.u8", size * size * 3, rows, blocks, verify=verify)
+    pixels, lengths = path / "images.u8", [n * size * size * 3 for n in rows]
+    if pixels.stat().st_size != sum(lengths):
+      raise DamagedError(f"{pixels.name} has another size")
+    checksums.compare(pixels, lengths, blocks, verify=verify)
   except FileNotFoundError as error:
-    raise _DamagedError(
-      f"{pathlib.Path(error.filename).name} is gone"
-    ) from None
+    raise DamagedError(f"{pathlib.Path(error.filename).name} is gone") from None
   passed_over, notes = meta["passed_over"], meta["listing_notes"]
   if listing is not None:
     passed_over, notes = listing.passed_over, listing.notes
-  images = np.memmap(path / "images.u8", np.uint8, mode="r")
+  images = np.memmap(pixels, np.uint8, mode="r")
   return PackedCache(
     classes=tuple(meta["classes"]),
     images=images.reshape(sum(rows), size, size, 3),
@@ -263,52 +264,7 @@ def _read_meta(path: pathlib.Path) -> dict:
     meta = json.loads((path / "meta.json").read_bytes())
     digest = meta.pop("sha256")
   except (ValueError, KeyError, TypeError, AttributeError):
-    raise _DamagedError("meta.json cannot be read") from None
+    raise DamagedError("meta.json cannot be read") from None
   if packing.digest_meta(meta) != digest:
-    raise _DamagedError("meta.json does not match its checksum")
+    raise DamagedError("meta.json does not match its checksum")
   return meta
-
-
-def _compare(
-  path: pathlib.Path,
-  image_bytes: int,
-  rows: list[int],
-  digests: np.ndarray,
-  *,
-  verify: bool,
-) -> None:
-  """Compares pixels with their checksums: all, or a few blocks.
-
-  Args:
-    path: of the pixels.
-    image_bytes: size of one image.
-    rows: images of each chunk.
-    digests: S16[n], of each block of every chunk.
-    verify: whether all are compared.
-
-  Raises:
-    _DamagedError: if one differs.
-    OSError: if they cannot be read.
-  """
-  if path.stat().st_size != sum(rows) * image_bytes:
-    raise _DamagedError(f"{path.name} has another size")
-  spans = []  # offset and end of each block
-  end = 0
-  for count in rows:
-    start, end = end, end + count * image_bytes
-    spans += [
-      (offset, min(offset + packing.BLOCK_BYTES, end))
-      for offset in range(start, end, packing.BLOCK_BYTES)
-    ]
-  chosen = np.arange(len(spans))
-  if len(chosen) > _SAMPLED and not verify:
-    rng = np.random.default_rng()
-    chosen = [rng.choice(part) for part in np.array_split(chosen, _SAMPLED)]
-  with path.open("rb") as file:
-    for block in chosen:
-      start, end = spans[block]
-      file.seek(start)
-      if (
-        packing.digest_block(file.read(end - start)) != digests[block].decode()
-      ):
-        raise _DamagedError(f"{path.name} does not match its checksums")

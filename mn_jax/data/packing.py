@@ -20,15 +20,13 @@ from typing import IO, Any
 
 import numpy as np
 
-from mn_jax.data import decode
+from mn_jax.data import checksums, decode
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.errors import InputError, RunError
 
 # Of the format and of decoding: other pixels are another version.
 VERSION = 3
-# Bytes that have a checksum of their own, within a chunk.
-BLOCK_BYTES = 1 << 20
 # The fields of a listing that are written down.
 FIELDS = ("names", "labels", "groups", "parts", "positions")
 # Pixels in memory while building, per checksum, and between two points of
@@ -71,7 +69,7 @@ class _Chunk:
   stop: int  # listing rows before this one are done
   rows: list[int]  # listing rows whose images are packed
   sha256: str
-  blocks: list[str]  # as `digest_blocks`
+  blocks: list[str]  # checksum of each block of the pixels
   unreadable: list[tuple[int, str]]  # listing row and reason
   dropped: list[int]  # listing rows of images of another size
 
@@ -196,16 +194,8 @@ def _pack(
       pixels.append(image.tobytes())
   data = b"".join(pixels)
   chunk.sha256 = hashlib.sha256(data).hexdigest()
-  chunk.blocks = [
-    digest_block(data[start : start + BLOCK_BYTES])
-    for start in range(0, len(data), BLOCK_BYTES)
-  ]
+  chunk.blocks = [digest.decode() for digest in checksums.digests(data)]
   return chunk, data
-
-
-def digest_block(data: bytes) -> str:
-  """Returns the checksum of a block, 16 hex digits."""
-  return hashlib.sha256(data).hexdigest()[:16]
 
 
 def _write_index(

@@ -3,11 +3,13 @@
 A head is trained on these features alone, so one pass over the data set
 replaces one per epoch. The file's name is a digest of all that the features
 depend on; runs that differ in anything else share it.
-A file is written beside its final place and renamed when complete.
+A file is written beside its final place and renamed when complete. It is a .npy
+file with the checksums of its blocks behind the numbers, and theirs at the end.
 """
 
 import dataclasses
 import hashlib
+import io
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -17,8 +19,8 @@ import jax
 import numpy as np
 
 from mn_jax.augment import inputs
-from mn_jax.data import atomic
-from mn_jax.errors import InputError
+from mn_jax.data import atomic, cache, checksums
+from mn_jax.errors import RunError
 from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh as mesh_lib
@@ -36,12 +38,13 @@ def open_or_extract(
   batch_size: int,
   root: pathlib.Path,
   progress: Callable[[int, int], None],
-) -> np.ndarray:
+) -> tuple[np.ndarray, str]:
   """`Classifier.extract` of every image, from the file or computed.
 
   Every process computes with its own devices; of several on one machine one
-  does, and the others read its file. A file that is not whole is made anew.
-  Opening one needs no right to write.
+  does, and the others read its file. A file that is damaged is made anew; what
+  is compared is as `checksums.compare` says. Opening one needs no right to
+  write.
 
   Args:
     module: the network.
@@ -55,13 +58,58 @@ def open_or_extract(
     progress: called with (images done, images in all).
 
   Returns:
-    f32[n, c] or f32[n, h', w', c], memory-mapped.
+    f32[n, c] or f32[n, h', w', c], memory-mapped, and what was wrong with a
+    file that is made anew, or ''.
 
   Raises:
-    InputError: if the folder cannot be written.
+    InputError: if the folder may not be written.
+    RunError: if the system fails to read or write.
   """
+  key = _key(module, network, variables, images_sha256, resolution, batch_size)
+  path = root / f"{network.name}-{key[:32]}.npy"
+
+  def look() -> tuple[np.ndarray | None, str]:
+    try:
+      return _open(path, len(images)), ""
+    except FileNotFoundError:
+      return None, ""
+    except checksums.DamagedError as error:
+      return None, f"{path} was damaged ({error}) and is made anew"
+
+  try:
+    features, note = look()
+    if features is None:
+      root.mkdir(parents=True, exist_ok=True)
+      with filelock.FileLock(path.with_suffix(".lock")):
+        features, _ = look()  # another process may have come first
+        if features is None:
+          batches = _extract(
+            module, network, variables, images, resolution, batch_size
+          )
+          _write(path, len(images), batches, progress)
+          features = _open(path, len(images))
+  except OSError as error:
+    problem = cache.failure("write", path, error)
+    raise type(problem)(f"{problem}, or model.cache_features=False") from None
+  except checksums.DamagedError as error:  # as soon as it was written
+    raise RunError(
+      f"data.cache_dir: {path} does not keep what is written ({error})"
+    ) from None
+  return features, note
+
+
+def _key(
+  module: Classifier,
+  network: registry.Network,
+  variables: dict,
+  images_sha256: str,
+  resolution: int,
+  batch_size: int,
+) -> str:
+  """Returns the hex SHA-256 of all that the features depend on."""
   devices = jax.local_devices()
   facts = {
+    "format": 2,
     # Whatever the head is, it gets the same.
     "network": dataclasses.asdict(
       dataclasses.replace(network, head="", num_classes=0)
@@ -77,29 +125,8 @@ def open_or_extract(
     "batch_size": batch_size,
     "devices": [len(devices), devices[0].device_kind],
   }
-  key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-  path = root / f"{network.name}-{key[:32]}.npy"
-  try:
-    return _open(path, len(images))
-  except (OSError, ValueError):  # missing, or not what was written
-    pass
-  try:
-    root.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(path.with_suffix(".lock")):
-      try:
-        return _open(path, len(images))  # another process came first
-      except (OSError, ValueError):
-        pass
-      batches = _extract(
-        module, network, variables, images, resolution, batch_size
-      )
-      _write(path, len(images), batches, progress)
-      return _open(path, len(images))
-  except OSError as error:
-    raise InputError(
-      f"data.cache_dir: cannot write {path} ({error}); valid: a folder with "
-      "room for the features, or model.cache_features=False"
-    ) from None
+  text = json.dumps(facts, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _extract(
@@ -137,30 +164,55 @@ def _write(
   batches: Iterator[np.ndarray],
   progress: Callable[[int, int], None],
 ) -> None:
-  """Writes batches of f32[b, ...], `count` rows in all, as one .npy file."""
-  done = 0
+  """Writes batches of f32[b, ...], `count` rows in all, and checksums."""
+  done, unsummed, digests = 0, b"", []
   # Not through a memory map, which ends the process when the disk is full.
   with atomic.writing(path, fsync=True) as file:
     for values in batches:
+      data = values.tobytes()
       if not done:
-        header = {
-          "descr": np.lib.format.dtype_to_descr(values.dtype),
-          "fortran_order": False,
-          "shape": (count, *values.shape[1:]),
-        }
-        np.lib.format.write_array_header_1_0(file, header)
-      file.write(values.tobytes())
+        data = _header((count, *values.shape[1:])) + data
+      file.write(data)
+      unsummed += data
+      whole = len(unsummed) // checksums.BLOCK_BYTES * checksums.BLOCK_BYTES
+      digests += checksums.digests(unsummed[:whole])
+      unsummed = unsummed[whole:]
       done += len(values)
       progress(done, count)
+    table = b"".join(digests + checksums.digests(unsummed))
+    file.write(table + checksums.digest(table))
+
+
+def _header(shape: tuple[int, ...]) -> bytes:
+  """Returns the header of a .npy file of f32."""
+  header = io.BytesIO()
+  descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+  np.lib.format.write_array_header_1_0(
+    header, {"descr": descr, "fortran_order": False, "shape": shape}
+  )
+  return header.getvalue()
 
 
 def _open(path: pathlib.Path, count: int) -> np.ndarray:
   """Maps a file.
 
   Raises:
-    OSError, ValueError: if it is missing or not what was written.
+    FileNotFoundError: if it is missing.
+    OSError: if it cannot be read.
+    DamagedError: if it is not what was written.
   """
+  size, width = path.stat().st_size, checksums.DIGEST_BYTES
+  rest = max(0, size - width)
+  blocks = -(-rest // (checksums.BLOCK_BYTES + width))
+  length = rest - width * blocks
+  with path.open("rb") as file:
+    file.seek(max(0, length))
+    table, digest = file.read(width * blocks), file.read()
+  if length <= 0 or checksums.digest(table) != digest:
+    raise checksums.DamagedError(f"{path.name} does not end with its checksums")
+  expected = [table[i : i + width] for i in range(0, len(table), width)]
+  checksums.compare(path, [length], expected, verify=False)
   values = np.lib.format.open_memmap(path, mode="r")
-  if values.dtype != np.float32 or len(values) != count:
-    raise ValueError(f"{values.dtype} {values.shape}")
+  if len(values) != count or values.offset + values.nbytes != length:
+    raise checksums.DamagedError(f"{path.name} has another shape")
   return values

@@ -123,6 +123,8 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
       )
   if setup.cached_features:
     console.line("The backbone's features are computed once and kept.")
+  if setup.note:
+    console.line(f"Note: {setup.note}")
   console.line(
     f"{config.model.name}: {setup.num_params:,} parameters, "
     f"{setup.macs / 1e6:,.1f} M mult-adds; "

@@ -40,6 +40,7 @@ class Setup:
     pretrained: where pretrained weights come from; None without.
     cached_features: whether batches carry features that the frozen backbone
       computed once, in place of pixels.
+    note: what was wrong with features that were computed before, or ''.
     schedule: learning rate by completed updates.
     tx: the optimizer.
     images: pixels u8[n, h, w, 3] or features f32[n, ...] that batches carry;
@@ -62,6 +63,7 @@ class Setup:
   network: registry.Network
   pretrained: Origin | None
   cached_features: bool
+  note: str
   schedule: optax.Schedule
   tx: optax.GradientTransformation
   images: np.ndarray | None
@@ -176,9 +178,9 @@ def build(
   )
   tx = optimizer.make_optimizer(config.optim, schedule, initial.rules)
 
-  images, cached = data.cache.images, _caches_features(config)
+  images, cached, note = data.cache.images, _caches_features(config), ""
   if cached:
-    images = _features(config, data, initial, progress)
+    images, note = _features(config, data, initial, progress)
   placement: mesh_lib.HostImages | mesh_lib.DeviceImages
   if config.data.placement == "device":
     placement, images = mesh_lib.DeviceImages(mesh, images), None
@@ -203,6 +205,7 @@ def build(
     network=initial.network,
     pretrained=initial.origin,
     cached_features=cached,
+    note=note,
     schedule=schedule,
     tx=tx,
     images=images,
@@ -309,8 +312,8 @@ def _features(
   data: SplitData,
   initial: network_lib.Initial,
   progress: Callable[[int, int], None],
-) -> np.ndarray:
-  """Features of all images by a frozen backbone, f32[n, ...]."""
+) -> tuple[np.ndarray, str]:
+  """Features of all images by a frozen backbone, f32[n, ...], and a note."""
   return frozen_features.open_or_extract(
     initial.module,
     initial.network,

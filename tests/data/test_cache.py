@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mn_jax.data import cache, decode, packing
+from mn_jax.data import cache, checksums, decode, packing
 from mn_jax.data.datasets import idc
 from mn_jax.data.datasets.source import ImageFiles, of_files
 from mn_jax.data.files import archive
@@ -148,8 +148,8 @@ def test_a_damaged_or_foreign_cache_is_built_again(tmp_path):
 def test_of_large_files_some_blocks_are_compared_at_opening(
   tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(packing, "BLOCK_BYTES", 100)  # 8 in a chunk, 36 in all
-  monkeypatch.setattr(cache, "_SAMPLED", 4)
+  monkeypatch.setattr(checksums, "BLOCK_BYTES", 100)  # 8 in a chunk, 36 in all
+  monkeypatch.setattr(checksums, "_SAMPLED", 4)
   files = toy.make_files()
   toy.build(files, tmp_path)
   path = toy.only_folder(tmp_path) / "images.u8"

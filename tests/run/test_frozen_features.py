@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from mn_jax.augment import inputs
-from mn_jax.errors import InputError
+from mn_jax.data import checksums
+from mn_jax.errors import InputError, RunError
 from mn_jax.models import layers, registry, variables
 from mn_jax.models.classifier import HEADS, Classifier, Head
 from mn_jax.run import frozen_features
@@ -79,13 +80,14 @@ class Extraction:
       "root": self.root,
       "progress": self.progress,
     }
-    return frozen_features.open_or_extract(
+    features, self.note = frozen_features.open_or_extract(
       module,
       network or _network(),
       values or _values(module),
       IMAGES,
       **{**options, **changes},
     )
+    return features
 
   @property
   def file(self) -> pathlib.Path:
@@ -192,15 +194,27 @@ def test_all_that_features_depend_on_is_in_the_key(extract, monkeypatch):
 def test_damaged_files_are_replaced(extract):
   first = np.array(extract())
   content = extract.file.read_bytes()
-  for damaged in (content[:-1], content[:60], b"", b"what is this?" * 99):
+  flipped = []
+  for position in range(0, len(content), 23):
+    flipped.append(bytearray(content))
+    flipped[-1][position] ^= 0x80  # the sign of a number, in some
+  damages = (content[:-1], content[:60], b"", b"what is this?" * 99, *flipped)
+  for damaged in damages:
     extract.file.write_bytes(damaged)
     np.testing.assert_array_equal(extract(), first)
     assert extract.calls[-1] == (10, 10)
-  for other in (np.zeros((10, 3)), np.zeros((9, 3), np.float32)):
-    np.save(extract.file, other)
-    np.testing.assert_array_equal(extract(), first)
-    assert extract.calls[-1] == (10, 10)
+    assert "is made anew" in extract.note
+    assert extract.file.read_bytes() == content
   extract()
+  assert (extract.calls, extract.note) == ([], "")
+
+
+def test_large_files_have_many_blocks(extract, monkeypatch):
+  first = np.array(extract())
+  extract.file.unlink()
+  monkeypatch.setattr(checksums, "BLOCK_BYTES", 50)
+  np.testing.assert_array_equal(extract(), first)
+  np.testing.assert_array_equal(extract(), first)
   assert extract.calls == []
 
 
@@ -245,7 +259,7 @@ def test_a_full_disk_is_one_line(extract):
   partial = extract.file.with_name(f"{extract.file.name}.partial")
   extract.file.unlink()
   partial.symlink_to("/dev/full")
-  with pytest.raises(InputError, match="No space left") as error:
+  with pytest.raises(RunError, match="No space left") as error:
     extract()
   assert "\n" not in str(error.value)
   assert "data.cache_dir: cannot write" in str(error.value)
