@@ -31,11 +31,18 @@ def _limits(item: dataclasses.Field) -> str:
   return kind
 
 
+def _mark(item: dataclasses.Field) -> str:
+  """What a resumed run may change is marked."""
+  if not item.metadata["result"]:
+    return " *"
+  return " +" if item.metadata["later"] else ""
+
+
 def _table(fields: list[tuple[str, dataclasses.Field]]) -> str:
   lines = ["| field | default | values | meaning |", "|---|---|---|---|"]
   lines += [
     f"| `{name}` | {_value(item.default)} | {_limits(item)} "
-    f"| {item.metadata['doc']}{'' if item.metadata['result'] else ' *'} |"
+    f"| {item.metadata['doc']}{_mark(item)} |"
     for name, item in fields
   ]
   return "\n".join(lines) + "\n"

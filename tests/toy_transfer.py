@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import pathlib
 
 import jax
@@ -13,8 +12,8 @@ from mn_jax.config import checks, files
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
 from mn_jax.observe.writers import read_lines
+from mn_jax.run import records, split_data, training
 from mn_jax.run import setup as setup_lib
-from mn_jax.run import split_data, training
 from tests.weights import toy_h5
 
 # Six steps on the sample's images of a small network with as few layers as
@@ -127,4 +126,4 @@ def logged(workdir: pathlib.Path) -> list[dict]:
 
 def read(workdir: pathlib.Path, name: str) -> dict:
   """A JSON file of a run."""
-  return json.loads((workdir / name).read_text())
+  return records.read_object(workdir / name)

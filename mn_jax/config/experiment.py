@@ -7,7 +7,7 @@ sees. Durations become steps in `plan.py`.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ml_collections
@@ -82,19 +82,21 @@ def variant(
   return config
 
 
-def result_fields(config: Config) -> dict[str, Any]:
-  """Returns {'section.field': value} of the fields that can change results."""
-  flat = {}
+def items(config: Config) -> Iterator[tuple[str, dataclasses.Field, Any]]:
+  """Yields ('section.field', field, value) of all fields."""
   for item in dataclasses.fields(config):
     value = getattr(config, item.name)
-    if dataclasses.is_dataclass(value):
-      flat.update(
-        {
-          f"{item.name}.{f.name}": getattr(value, f.name)
-          for f in dataclasses.fields(value)
-          if f.metadata["result"]
-        }
-      )
-    elif item.metadata["result"]:
-      flat[item.name] = value
-  return flat
+    if not dataclasses.is_dataclass(value):
+      yield item.name, item, value
+      continue
+    for inner in dataclasses.fields(value):
+      yield f"{item.name}.{inner.name}", inner, getattr(value, inner.name)
+
+
+def result_fields(config: Config) -> dict[str, Any]:
+  """Returns {'section.field': value} of the fields that can change results."""
+  return {
+    path: value
+    for path, field_, value in items(config)
+    if field_.metadata["result"]
+  }

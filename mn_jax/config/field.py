@@ -12,6 +12,7 @@ def field(
   low: float | None = None,
   high: float | None = None,
   result: bool = True,
+  later: bool = False,
 ):
   """Returns a dataclass field with documentation and valid values.
 
@@ -21,7 +22,10 @@ def field(
     choices: the valid values, if they are few.
     low, high: the valid range, both ends included.
     result: whether it can change the results of a run. A run is resumed only
-      with a config that agrees in all fields that can.
+      with a config that agrees in all fields that can, but for those of
+      `later`.
+    later: whether it leaves what is trained already as it is and only decides
+      how a run continues; see `changes`.
   """
   metadata = {
     "doc": doc,
@@ -29,5 +33,6 @@ def field(
     "low": low,
     "high": high,
     "result": result,
+    "later": later,
   }
   return dataclasses.field(default=default, metadata=metadata)

@@ -49,5 +49,5 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a JSON file, one field a line."""
-  write_text(path, json.dumps(value, indent=1) + "\n")
+  """Writes a JSON file, one field a line; refuses numbers that JSON lacks."""
+  write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

@@ -80,7 +80,7 @@ def write(
   figures.mkdir(parents=True, exist_ok=True)
   images = {figure.name: webp(figure) for figure in document.all_figures()}
   for name, image in images.items():
-    (figures / f"{name}.webp").write_bytes(image)
+    atomic.write_bytes(figures / f"{name}.webp", image)
   for path in figures.glob("*.webp"):
     if path.stem not in images:
       path.unlink()

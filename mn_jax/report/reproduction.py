@@ -17,7 +17,7 @@ from mn_jax.observe.formatting import compact, count, mean_std, metric_name
 from mn_jax.report.document import Document, Section
 from mn_jax.report.study_report import claim_row
 from mn_jax.report.tables import Table
-from mn_jax.run import workdir as workdir_lib
+from mn_jax.run import records
 from mn_jax.studies import study as study_lib
 
 # The most frequent reason why something was not run.
@@ -177,7 +177,7 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
 
 def _read_report(folder: pathlib.Path) -> dict[str, Any]:
   path = folder / "report.json"
-  return workdir_lib.read_object(path) if path.is_file() else {}
+  return records.read_object(path) if path.is_file() else {}
 
 
 def _item_rows(

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from mn_jax.errors import InputError
 from mn_jax.metrics import (
   bootstrap,
   calibration,
@@ -22,7 +21,7 @@ from mn_jax.metrics import (
 )
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import formatting, writers
-from mn_jax.run import workdir as workdir_lib
+from mn_jax.run import records
 
 # The accuracy of a group with fewer images is mostly chance.
 _LEAST_IMAGES = 10
@@ -43,6 +42,7 @@ class RunAnalysis:
     path: folder of the run.
     summary: content of `summary.json`.
     split: content of `split.json`.
+    config: content of `config.json`.
     test: predictions for the test part.
     curves: metric such as 'train/loss' -> (step, value) in order.
     refused: whether the checkpoint was selected on the test part, so that its
@@ -62,6 +62,7 @@ class RunAnalysis:
   path: pathlib.Path
   summary: Mapping[str, Any]
   split: Mapping[str, Any]
+  config: Mapping[str, Any]
   test: NamedPredictions
   curves: Mapping[str, Curve]
   refused: bool
@@ -110,15 +111,11 @@ def analyze(path: pathlib.Path) -> RunAnalysis:
     path: folder of the run.
 
   Raises:
-    InputError: if the run is not complete, or of another version.
+    InputError: if the run is not complete, or one of its files is damaged.
   """
-  summary = workdir_lib.read_object(path / "summary.json")
-  split = workdir_lib.read_object(path / "split.json")
-  if "chosen_on" not in summary:
-    raise InputError(
-      f"--workdir: got {str(path)!r}, whose summary.json is of another "
-      "version; valid: the folder of a run of this one"
-    )
+  summary = records.read_summary(path)
+  split = records.read_object(path / "split.json", records.SPLIT)
+  config = records.read_object(path / "config.json", records.CONFIG)
   parts = {
     part: predictions.read(path / "predictions" / f"{part}.npz")
     for part in ("val", "test")
@@ -128,6 +125,7 @@ def analyze(path: pathlib.Path) -> RunAnalysis:
     path=path,
     summary=summary,
     split=split,
+    config=config,
     test=parts["test"],
     curves=_curves(path / "metrics.jsonl"),
     refused=refused,
@@ -185,10 +183,9 @@ def _worst_groups(
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  curves: dict[str, Curve] = {}
+  """The last point of every step, in the order of steps."""
+  points: dict[str, dict[int, float]] = {}
   for line in writers.read_lines(path):
-    step = line.pop("step")
-    for name, value in line.items():
-      if isinstance(value, int | float):
-        curves.setdefault(name, []).append((step, float(value)))
-  return curves
+    for name, value in writers.metrics(line).items():
+      points.setdefault(name, {})[line["step"]] = value
+  return {name: sorted(curve.items()) for name, curve in points.items()}

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mn_jax.config import changes
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
 from mn_jax.report.document import Document, Figure, Section
@@ -151,6 +152,11 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
     f"{metric_name(summary['best_metric'])}, split {summary['split']} "
     f"({summary['split_sha256'][:12]}). "
   )
+  for entry in analysis.config.get("history", ()):
+    text += (
+      f"From step {entry['step']} on it was trained with "
+      f"{changes.describe(entry['fields'])}. "
+    )
   if analysis.refused:
     return text + (
       "The checkpoint was selected on the test part, so its test metrics are "

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mn_jax.config import files
+from mn_jax.config import changes, files
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures
 from mn_jax.observe.formatting import (
@@ -23,11 +23,17 @@ from mn_jax.report.document import Document, Figure
 from mn_jax.report.inspection import Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
+from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import results as study_results
 
 # Paths of one computer mean nothing on another.
 _PATHS = ("data.path", "data.cache_dir")
+# What results.json must have.
+_RESULTS = {
+  **dict.fromkeys(("title", "source"), str),
+  **dict.fromkeys(("claims", "members", "metrics", "pairs"), list),
+}
 # How a page marks a verdict.
 _SIGNS = {
   study_results.HOLDS: "yes",
@@ -43,25 +49,24 @@ def read(
   """Reads the results of a study, and analyzes its complete runs.
 
   Returns:
-    The content of results.json; and member -> its runs in the order of seeds.
+    The content of results.json, with a line for each run that cannot be read
+    as 'left_out'; and member -> its other runs in the order of seeds.
 
   Raises:
-    InputError: if they are not there or cannot be read.
+    InputError: if the results are not there or cannot be read.
   """
-  results = workdir_lib.read_object(folder / "results.json")
-  if not results.keys() >= {"claims", "members", "metrics", "pairs"}:
-    raise InputError(
-      f"got {str(folder)!r}, whose results.json is of another version; valid: "
-      "one of this version, by `python -m mn_jax.tools.study --collect`"
-    )
-  analyses = {
-    member["name"]: [
-      run_analysis.analyze(folder / member["name"] / f"seed{seed}")
-      for seed in member["seeds"]
-    ]
-    for member in results["members"]
-  }
-  return results, analyses
+  results = records.read_object(folder / "results.json", _RESULTS)
+  analyses: dict[str, list[RunAnalysis]] = {}
+  left_out = []
+  for member in results["members"]:
+    analyses[member["name"]] = []
+    for seed in member["seeds"]:
+      path = workdir_lib.of_seed(folder / member["name"], seed)
+      try:
+        analyses[member["name"]].append(run_analysis.analyze(path))
+      except InputError as error:
+        left_out.append(f"{member['name']} seed {seed} is left out: {error}")
+  return {**results, "left_out": left_out}, analyses
 
 
 def build(
@@ -83,7 +88,7 @@ def build(
       member["name"].replace(".", "_"),
       runs,
       inspections.of(runs[0]),
-      _repeat_run(member["config"], runs[0].path),
+      _repeat_run(member["config"], runs[0].config),
     )
     for member in results["members"]
     if (runs := analyses[member["name"]])
@@ -101,7 +106,7 @@ def build(
     figures=[_members_figure(results, inspections, firsts)],
     sections=sections,
     protocol=run_report.protocol(firsts),
-    notes=run_report.notes(firsts),
+    notes=[*results["left_out"], *run_report.notes(firsts)],
   )
 
 
@@ -253,16 +258,15 @@ def _p_value(p: float | None) -> str:
   return "< 0.001" if p is not None and p < 0.001 else number(p)
 
 
-def _repeat_run(config: str, folder: pathlib.Path) -> str:
+def _repeat_run(config: str, saved: Mapping[str, Any]) -> str:
   """Returns the command that repeats a run; '' if its config is not there."""
   try:
     defaults = files.read_config(config).to_dict()
   except InputError:
     return ""
-  saved = workdir_lib.read_object(folder / "config.json")
-  values, defaults = _flat(saved["config"]), _flat(workdir_lib.plain(defaults))
+  defaults = changes.flat(changes.plain(defaults))
   arguments = ["python", "-m", "mn_jax.main", f"--config={config}"]
-  for name, value in values.items():
+  for name, value in changes.flat(saved["config"]).items():
     if name in _PATHS or value == defaults.get(name, value):
       continue
     if isinstance(value, list):  # of a tuple
@@ -271,14 +275,3 @@ def _repeat_run(config: str, folder: pathlib.Path) -> str:
       value = pathlib.Path(value).name
     arguments.append(f"{name}={value}")
   return shlex.join(arguments)
-
-
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-  """Returns {'section.field': value}."""
-  flat = {}
-  for name, value in values.items():
-    if isinstance(value, dict):
-      flat |= {f"{name}.{key}": inner for key, inner in value.items()}
-    else:
-      flat[name] = value
-  return flat

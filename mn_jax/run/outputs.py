@@ -9,6 +9,7 @@ import clu.parameter_overview
 import numpy as np
 from PIL import Image
 
+from mn_jax.config import changes
 from mn_jax.data import atomic
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import Predictions
@@ -51,13 +52,19 @@ def print_data(console: Console, data: SplitData) -> None:
 
 
 def write_beginning(
-  setup: Setup,
-  folder: Workdir,
-  writer: writers.MetricWriter,
+  setup: Setup, folder: Workdir, writer: writers.MetricWriter, step: int
 ) -> None:
-  """Writes config, split, network, parameter overview and some images."""
+  """Writes config, split, network, parameter overview and some images.
+
+  Args:
+    setup: of the run.
+    folder: its workdir; a summary in it is deleted, as the run goes on.
+    writer: of metrics.
+    step: that the run starts or resumes from.
+  """
   config, data = setup.config, setup.data
-  folder.write_config(config)
+  (folder.path / "summary.json").unlink(missing_ok=True)
+  folder.write_config(config, step)
   folder.write_json(
     "split.json",
     {
@@ -133,6 +140,24 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
   )
   if len(seeds) > 1:
     console.line(f"Trained together: seeds {', '.join(map(str, seeds))}")
+
+
+def print_resumed(
+  console: Console, setup: Setup, folder: Workdir, step: int
+) -> None:
+  """Prints where a run resumes, and which fields have other values from then.
+
+  Args:
+    console: for people.
+    setup: of the run.
+    folder: its workdir, whose config was compared.
+    step: of the checkpoint.
+  """
+  console.line(
+    f"Resuming {folder.path} from step {step} of {setup.plan.total_steps}"
+  )
+  if folder.changes:
+    console.line(f"Note: from here on with {changes.describe(folder.changes)}")
 
 
 def write_figures(

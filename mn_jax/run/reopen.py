@@ -2,14 +2,14 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 
 from mn_jax import config as config_lib
-from mn_jax.config import checks
-from mn_jax.config.experiment import result_fields
+from mn_jax.config import changes, checks
 from mn_jax.data import decode, loader, packing
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import Predictions
@@ -17,9 +17,9 @@ from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh
 from mn_jax.run import network as network_lib
-from mn_jax.run import recalibrate, split_data
+from mn_jax.run import recalibrate, records, split_data
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.train import checkpoint, evaluate, step
+from mn_jax.train import checkpoint, checkpoint_files, evaluate, step
 from mn_jax.train.state import TrainState
 
 
@@ -37,7 +37,8 @@ class SavedRun:
     variables: what the checkpoint is evaluated with: 'params' and
       'batch_stats' (their moving averages, if the run kept them), f32 NumPy
       arrays.
-    digests: sha256 of the run's 'split' and 'images'.
+    digests: sha256 of the run's 'split' and 'images', as the checkpoint has
+      them.
   """
 
   path: pathlib.Path
@@ -156,31 +157,22 @@ def open_run(
       such checkpoint.
     RunError: if the machine does not let the checkpoint be read.
   """
-  saved, described, split = (
-    workdir_lib.read_object(path / name)
-    for name in ("config.json", "network.json", "split.json")
-  )
+  saved = records.read_object(path / "config.json", records.CONFIG)
+  described = records.read_object(path / "network.json", records.NETWORK)
   try:
-    config = checks.from_config_dict(ml_collections.ConfigDict(saved["config"]))
-    fields = workdir_lib.plain(result_fields(config))
-    if fields != saved["result_fields"]:
-      raise ValueError("config.json has other fields")
+    config = _config(saved)
     network = registry.from_dict(described["network"])
     module, _ = network_lib.make_module(config, network)
     classes = tuple(described["classes"])
     if len(classes) != network.num_classes:
       raise ValueError(f"{len(classes)} classes, {network.num_classes} logits")
-    digests = {
-      "split": str(split["sha256"]),
-      "images": str(split["images_sha256"]),
-    }
   except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
     raise InputError(
-      f"--workdir: got {str(path)!r}, whose config.json, network.json or "
-      f"split.json cannot be understood ({error}); valid: the folder of a run "
-      "of this version"
+      f"--workdir: got {str(path)!r}, whose config.json or network.json cannot "
+      f"be understood ({error}); valid: the folder of a run of this version"
     ) from None
   step, variables = _read(path, step)
+  position = checkpoint_files.read_position(path / "checkpoints" / str(step))
   if batch_size is not None:
     config = _replace(config, "eval", batch_size=batch_size)
   if data_path is not None:
@@ -195,7 +187,24 @@ def open_run(
     classes=classes,
     step=step,
     variables=jax.tree.map(np.asarray, variables),
-    digests=digests,
+    digests=position.data,
+  )
+
+
+def _config(saved: dict[str, Any]) -> config_lib.Config:
+  """The config of a run, which may be of a version with other fields.
+
+  Raises:
+    InputError: if a field that this version does not have tells of the network
+      or the data; others are of the training, which is over.
+  """
+  fields, unknown = changes.read(saved["config"])
+  results = saved.get("result_fields", unknown)
+  for name in unknown:
+    if name in results and name.startswith(("data.", "model.")):
+      raise InputError(f"{name}: unknown field")
+  return checks.from_config_dict(
+    ml_collections.ConfigDict(changes.nested(fields))
   )
 
 

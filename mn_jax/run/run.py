@@ -69,7 +69,7 @@ class Run:
     self.checkpoints = checkpoint_lib.Checkpoints(
       folder.path, setup.config.checkpoint
     )
-    self.position = checkpoint_lib.Position(data=setup.data.digests())
+    self.position = checkpoint_lib.Position(data=setup.digests())
     self._console, self._progress, self._reached = console, progress, reached
     self._seeds = seeds or (self.seed,)
     self._first_process = jax.process_index() == 0
@@ -121,12 +121,18 @@ class Run:
 
   def begin(self) -> TrainState:
     """Writes what precedes the first step; returns the initial state."""
-    self._open_writer()
-    if self._first_process:
-      outputs.write_beginning(self.setup, self.folder, self._writer)
+    self._open()
     if self._leads:
       outputs.print_network(self._console, self.setup, self._seeds)
     return self.initial_state
+
+  def check(self, position: checkpoint_lib.Position) -> None:
+    """Refuses a checkpoint of other images, another split or other weights.
+
+    Raises:
+      InputError: with both digests.
+    """
+    self.folder.check_origin(self.position.data, position.data)
 
   def resume(
     self, state: TrainState, position: checkpoint_lib.Position
@@ -134,22 +140,18 @@ class Run:
     """Takes up a checkpoint's position; returns its state.
 
     Raises:
-      InputError: if the checkpoint was made with other images.
+      InputError: if the checkpoint is of another run; see `check`.
     """
-    self.folder.check_data(self.position.data, position.data)
+    self.check(position)
     # A damaged best checkpoint is found now, not when all is trained.
     self.checkpoints.restore_best(position)
+    position.data = self.position.data
     self.position = position
     self.clock = Clock(position.clock)
-    self._open_writer()
-    if self._first_process:
-      outputs.write_beginning(self.setup, self.folder, self._writer)
+    self._open()
     self._progress.resume(self.step)
     if self._leads:
-      self._console.line(
-        f"Resuming {self.folder.path} from step {self.step} of "
-        f"{self.setup.plan.total_steps}"
-      )
+      outputs.print_resumed(self._console, self.setup, self.folder, self.step)
     return state
 
   def batches(self) -> Iterator[Batch]:
@@ -332,7 +334,8 @@ class Run:
       stack.callback(self.checkpoints.close)
       stack.callback(self._profiler.close)
 
-  def _open_writer(self) -> None:
+  def _open(self) -> None:
+    """Opens the curves, and writes what describes the run."""
     self._writer = writers.RunWriter(
       self.folder.path if self._first_process else None,
       resume_step=self.step,
@@ -346,6 +349,8 @@ class Run:
         f"up to step {self.step}: {self._writer.damaged} lines cannot be read; "
         "the curves have the others"
       )
+    if self._first_process:
+      outputs.write_beginning(self.setup, self.folder, self._writer, self.step)
 
   def _fetch(self, in_flight: int) -> None:
     """Adds the sums of finished dispatches to the window since the last log.

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from mn_jax.config import Config
+from mn_jax.config import Config, changes
 from mn_jax.config import plan as plan_lib
 from mn_jax.config.experiment import AugmentConfig
 from mn_jax.data import loader, store
@@ -126,6 +126,14 @@ class Setup:
     )
     positive = self.data.spec.positive
     return classification.summarize(predictions, positive=positive), predictions
+
+  def digests(self) -> dict[str, str]:
+    """SHA-256 of what a run is started with, the same whenever it resumes."""
+    return {
+      **self.data.digests(),
+      "config": changes.sha256(self.config),
+      "weights": "" if self.pretrained is None else self.pretrained.sha256,
+    }
 
   def mfu(self, images_per_sec: float | None) -> float | None:
     """Model FLOP/s over the devices' bfloat16 peak; None where not known."""

@@ -14,6 +14,7 @@ from mn_jax.observe import console as console_lib
 from mn_jax.run import outputs, split_data
 from mn_jax.run import setup as setup_lib
 from mn_jax.run import workdir as workdir_lib
+from mn_jax.run.records import DamagedError
 from mn_jax.run.run import Reached, Run
 from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
@@ -55,7 +56,7 @@ def train_and_evaluate(
     )
     for folder, config_of_seed in zip(folders, configs, strict=True):
       folder.check_config(config_of_seed)
-    summaries = [folder.read_json("summary.json") for folder in folders]
+    summaries = [_summary(folder, console) for folder in folders]
     unfinished = [i for i, summary in enumerate(summaries) if summary is None]
     if unfinished:
       setups = _set_up(
@@ -92,6 +93,23 @@ def configs_of_seeds(config: Config) -> list[Config]:
   ]
 
 
+def _summary(
+  folder: Workdir, console: console_lib.Console
+) -> dict[str, Any] | None:
+  """The summary of a run; None if something is left to do, or to repair.
+
+  A run that has ended resumes from its last checkpoint if one of its files is
+  damaged, and writes it again.
+  """
+  try:
+    return folder.summary()
+  except DamagedError as error:
+    if not folder.has_checkpoints():
+      raise
+    console.line(f"Note: {folder.path}: {error.reason}; it is written again")
+    return None
+
+
 def _set_up(
   configs: list[Config],
   folders: list[Workdir],
@@ -110,9 +128,6 @@ def _set_up(
     first = setup_lib.build(
       configs[0], data, _reporting(progress, reached, "extract")
     )
-  if first.pretrained is not None:
-    for folder in folders:
-      folder.check_weights(first.pretrained.sha256)
   rest = [setup_lib.another_seed(first, config) for config in configs[1:]]
   return [first, *rest]
 

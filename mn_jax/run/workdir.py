@@ -2,18 +2,27 @@
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
 import filelock
 
-from mn_jax.config import Config
+from mn_jax.config import Config, changes
 from mn_jax.config.experiment import result_fields
-from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import NamedPredictions
+from mn_jax.run import records
+
+# What else a run that has ended has.
+_OTHERS = (
+  "parameters.txt",
+  "metrics.jsonl",
+  "predictions/val.npz",
+  "predictions/test.npz",
+)
+# What a run is started with -> the field that errors name.
+_DIGESTS = {"split": "data", "images": "data", "weights": "model.weights"}
 
 
 class Workdir:
@@ -21,6 +30,9 @@ class Workdir:
 
   Attributes:
     path: the folder.
+    changes: fields whose values are not those of the run so far.
+    config_is_lost: whether there are checkpoints, but nothing that tells their
+      config.
   """
 
   def __init__(self, path: pathlib.Path, *, first_process: bool):
@@ -34,6 +46,9 @@ class Workdir:
       InputError: if it cannot be written or another run is using it.
     """
     self.path = path
+    self.changes: changes.Changes = {}
+    self.config_is_lost = False
+    self._history: list[dict[str, Any]] = []
     self._lock = filelock.FileLock(path / ".lock", blocking=False)
     try:
       path.mkdir(parents=True, exist_ok=True)
@@ -50,105 +65,120 @@ class Workdir:
         f"({error.strerror}); valid: a folder you may create or write"
       ) from None
 
-  def check_config(self, config: Config) -> None:
-    """Refuses the folder of a run with another config.
+  def check_config(self, config: Config, *, same: bool = False) -> None:
+    """Compares a config with the one that the run has so far.
+
+    Args:
+      config: of the run from now on.
+      same: whether not even that may differ which a resumed run may change.
 
     Raises:
-      InputError: with the fields that differ.
+      InputError: with the fields that differ and may not.
     """
-    saved = self.read_json("config.json", "result_fields")
-    if saved is None:
-      if any((self.path / "checkpoints").glob("*")):
-        raise InputError(
-          f"--workdir: got {str(self.path)!r}, which has checkpoints but no "
-          "config.json to tell of what; valid: another folder"
-        )
+    path = self.path / "config.json"
+    try:
+      saved = records.read_object(path, records.CONFIG)
+    except records.DamagedError:
+      self.config_is_lost = self.has_checkpoints()
+      if not self.config_is_lost and (self.path / "summary.json").exists():
+        raise
       return
-    before = saved["result_fields"]
-    now = plain(result_fields(config))
-    differ = [
-      f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
-      for key in sorted(before.keys() | now.keys())
-      if before.get(key) != now.get(key)
-    ]
-    if differ:
+    self.changes = changes.compare(saved["config"], config)
+    self._history = saved.get("history", [])
+    results = saved.get("result_fields", self.changes)
+    if reasons := changes.refused(self.changes, config, results, same=same):
       raise InputError(
         f"--workdir: got {str(self.path)!r}, which belongs to another config "
-        f"({'; '.join(differ)}); valid: another folder, or the same values"
+        f"({'; '.join(reasons)}); valid: another folder, or the same values"
       )
 
-  def check_data(
-    self, now: dict[str, str], before: dict[str, str] | None = None
-  ) -> None:
-    """Refuses to resume with other images than the run started with.
+  def check_data(self, now: dict[str, str]) -> None:
+    """Refuses other images than the run was started with, by `split.json`.
+
+    What is not in that file any more, `check_origin` compares later.
 
     Args:
       now: sha256 of 'split' and 'images'.
-      before: those that a checkpoint was made with; None for those that
-        `split.json` has.
 
     Raises:
       InputError: with both digests.
     """
-    if before is None:
-      saved = self.read_json("split.json", "sha256", "images_sha256")
-      if saved is None:
-        return
-      before = {"split": saved["sha256"], "images": saved["images_sha256"]}
+    try:
+      saved = records.read_object(self.path / "split.json", records.SPLIT)
+    except records.DamagedError:
+      return
+    before = {"split": saved["sha256"], "images": saved["images_sha256"]}
     check_digests(self.path, now, before)
 
-  def check_weights(self, sha256: str) -> None:
-    """Refuses to resume with other pretrained weights.
+  def check_origin(self, now: dict[str, str], before: dict[str, str]) -> None:
+    """Refuses to resume with something else than the run was started with.
+
+    Args:
+      now: sha256 of 'split', 'images', 'weights' and 'config'.
+      before: those that a checkpoint has.
 
     Raises:
-      InputError: with both digests.
+      InputError: with both digests, or if no config is left to compare with.
     """
-    saved = self.read_json("network.json", "weights")
-    if saved is not None and saved["weights"]["sha256"] != sha256:
+    check_digests(self.path, now, before)
+    if self.config_is_lost and now["config"] != before.get("config"):
       raise InputError(
-        f"model.weights: got a file with sha256 {sha256[:16]}, but "
-        f"{str(self.path)!r} was started with "
-        f"{saved['weights']['sha256'][:16]}; valid: the same file, or another "
-        "--workdir"
+        f"--workdir: got {str(self.path)!r}, which has checkpoints of another "
+        "config, or of one that is not known, and no config.json that can be "
+        "read; valid: another folder, or the values that the run was started "
+        "with"
       )
 
-  def write_config(self, config: Config) -> None:
-    """Writes `config.json`: all fields, and those that decide the numbers."""
+  def has_checkpoints(self) -> bool:
+    """Whether there is anything to resume from."""
+    return any((self.path / "checkpoints").glob("*"))
+
+  def summary(self) -> dict[str, Any] | None:
+    """The results of the run; None if something is left to do.
+
+    Raises:
+      DamagedError: if the run has ended, but not all of its files are there.
+    """
+    more_to_train = self.config_is_lost or any(
+      path in self.changes for path in changes.EXTENDING
+    )
+    if more_to_train or not (self.path / "summary.json").exists():
+      return None
+    if self.has_checkpoints():  # from which the others can be made again
+      for name, fields in (
+        ("split.json", records.SPLIT),
+        ("network.json", records.NETWORK),
+      ):
+        records.read_object(self.path / name, fields)
+      for name in _OTHERS:
+        if not (self.path / name).exists():
+          raise records.DamagedError(self.path, name, "it is not there")
+    return records.read_summary(self.path)
+
+  def write_config(self, config: Config, step: int) -> None:
+    """Writes `config.json`: all fields, and those that decide the numbers.
+
+    Args:
+      config: of the run from now on.
+      step: from which it trains; what was changed there is kept beside it.
+    """
+    history = [
+      {**entry, "step": min(entry["step"], step)} for entry in self._history
+    ]
+    if self.changes:
+      history.append({"step": step, "fields": self.changes})
     self.write_json(
       "config.json",
       {
         "config": dataclasses.asdict(config),
         "result_fields": result_fields(config),
+        "history": history if step else [],
       },
     )
 
-  def read_json(self, name: str, *keys: str) -> dict[str, Any] | None:
-    """A JSON object of the folder, or None if there is no such file.
-
-    Args:
-      name: of the file.
-      keys: that it must have.
-
-    Raises:
-      InputError: if it is not what `write_json` wrote.
-    """
-    path = self.path / name
-    if not path.exists():
-      return None
-    try:
-      value = json.loads(path.read_text())
-    except ValueError:
-      value = None
-    if not isinstance(value, dict) or not value.keys() >= set(keys):
-      raise InputError(
-        f"--workdir: got {str(self.path)!r}, whose {name} cannot be read; "
-        "valid: another folder"
-      )
-    return value
-
   def write_json(self, name: str, value: dict[str, Any]) -> None:
-    """Writes a JSON file at once or not at all."""
-    atomic.write_json(self.path / name, value)
+    """Writes a JSON file at once or not at all; see `read_object`."""
+    records.write_object(self.path / name, value)
 
   def write_predictions(self, part: str, predictions: NamedPredictions) -> None:
     """Writes the predictions of the best checkpoint for a part of the split."""
@@ -213,45 +243,24 @@ def _remove_empty(path: pathlib.Path) -> None:
     path.rmdir()
 
 
-def read_object(path: pathlib.Path) -> dict[str, Any]:
-  """A JSON object of a run's folder, which must be there.
-
-  Raises:
-    InputError: if it is missing or not what `Workdir.write_json` wrote.
-  """
-  try:
-    value = json.loads(path.read_text())
-  except (OSError, ValueError):
-    value = None
-  if not isinstance(value, dict):
-    raise InputError(
-      f"--workdir: got {str(path.parent)!r}, which has no {path.name} that can "
-      "be read; valid: the folder of a run"
-    )
-  return value
-
-
 def check_digests(
   path: pathlib.Path, now: dict[str, str], before: dict[str, str]
 ) -> None:
-  """Refuses other images, or another split, than a run began with.
+  """Refuses other images, another split or other weights than a run's own.
 
   Args:
     path: the run's folder.
-    now, before: sha256 of 'split' and 'images'.
+    now, before: sha256 of 'split', 'images' and 'weights', of which each may
+      lack some.
 
   Raises:
     InputError: with both digests.
   """
-  for what, digest in now.items():
-    if before[what] != digest:
+  for what, field in _DIGESTS.items():
+    digest, expected = now.get(what), before.get(what)
+    if digest and expected and digest != expected:
       raise InputError(
-        f"data: the sha256 of the {what} is {digest[:16]}, but {str(path)!r} "
-        f"was started with {before[what][:16]}; valid: the same images, or "
-        "another --workdir"
+        f"{field}: the sha256 of the {what} is {digest[:16]}, but "
+        f"{str(path)!r} was started with {expected[:16]}; valid: the same "
+        f"{what}, or another --workdir"
       )
-
-
-def plain(values: dict[str, Any]) -> dict[str, Any]:
-  """As JSON gives them back: tuples as lists."""
-  return json.loads(json.dumps(values))

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from mn_jax.config import Config
-from mn_jax.data import atomic
 from mn_jax.metrics import selection
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import jsonable, mean_std, metric_name
+from mn_jax.run import records
 from mn_jax.studies import results as study_results
 from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
 
@@ -70,7 +70,8 @@ def finish(console: Console, plan: SweepPlan) -> None:
   """Writes `sweep.json`; prints the ranking and, once complete, the best."""
   results = rank(plan)
   path = plan.folder / "sweep.json"
-  atomic.write_json(path, results)
+  records.write_object(path, results)
+  study_results.show_damage(console, plan.runs)
   configs = {point.name: point.config for point in plan.points}
   rows = [
     (
@@ -154,7 +155,7 @@ def _mean_metrics(
 ) -> dict[str, Any]:
   return {
     name.removeprefix(part): _mean_and_std(
-      [jsonable(s[name]) for s in summaries]
+      [jsonable(s.get(name)) for s in summaries]
     )
     for name in summaries[0]
     if name.startswith(part)

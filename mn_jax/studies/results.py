@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from mn_jax.data import atomic
 from mn_jax.metrics import comparison
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import jsonable, mean_std, metric_name
+from mn_jax.run import records
 from mn_jax.studies.study import Claim, Study, StudyRun
 
 # Verdicts on a claim.
@@ -85,7 +85,8 @@ def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
   """Writes `results.json` and prints the metrics and the compared pairs."""
   results = collect(study, runs)
   path = runs[0].workdir.parents[1] / "results.json"
-  atomic.write_json(path, results)
+  records.write_object(path, results)
+  show_damage(console, runs)
   metrics = results["metrics"][:_COLUMNS]
   rows = [
     (
@@ -109,6 +110,13 @@ def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
       line += f" ({formatting.interval(*ends, signed=True)})"
     console.line(line)
   console.line(f"Results: {path}")
+
+
+def show_damage(console: Console, runs: Sequence[StudyRun]) -> None:
+  """Names the runs whose summaries cannot be read, and so do not count."""
+  for run in runs:
+    if damage := run.damage():
+      console.line(f"Left out: {run.title()}: {damage}")
 
 
 def summaries_by_member(

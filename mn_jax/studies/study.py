@@ -7,13 +7,13 @@ runs them and `results.py` gathers their metrics.
 
 import dataclasses
 import itertools
-import json
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mn_jax.errors import InputError
+from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.weights import manifest
 
@@ -139,14 +139,21 @@ class StudyRun:
   def summary(self) -> dict[str, Any] | None:
     """Returns the content of `summary.json`; None unless the run is complete.
 
-    A summary without 'chosen_on' was written by an earlier version, and does
-    not count.
+    A damaged summary does not count, so that the run writes it again.
     """
     try:
-      summary = json.loads((self.workdir / "summary.json").read_text())
-    except (OSError, ValueError):
+      return records.read_summary(self.workdir)
+    except InputError:
       return None
-    return summary if "chosen_on" in summary else None
+
+  def damage(self) -> str:
+    """Returns what is wrong with a summary that cannot be read, or ''."""
+    try:
+      if (self.workdir / "summary.json").exists():
+        records.read_summary(self.workdir)
+    except InputError as error:
+      return str(error)
+    return ""
 
   def is_complete(self) -> bool:
     """Whether nothing is left to run."""

@@ -22,7 +22,7 @@ from mn_jax.config import overrides as overrides_lib
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
-from mn_jax.run import network
+from mn_jax.run import network, records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import study
 from mn_jax.studies.sweep import Sweep
@@ -156,11 +156,11 @@ def _check_folders(
   configs = {point.name: point.config for point in points}
   for run in runs:
     if run.summary() is not None:
-      workdir_lib.read_object(run.workdir / "config.json")
+      records.read_object(run.workdir / "config.json", records.CONFIG)
     if run.workdir.is_dir():
       config = dataclasses.replace(configs[run.member.name], seed=run.seed)
       folder = workdir_lib.Workdir(run.workdir, first_process=False)
-      folder.check_config(config)
+      folder.check_config(config, same=True)
 
 
 def _refuse_swept(what: str, name: str, swept: set[str]) -> None:

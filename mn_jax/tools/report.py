@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, command, file_path
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator, compile_cache
@@ -107,7 +108,7 @@ def _reproduce(path: pathlib.Path, console: Console) -> None:
     reproduction.read(), pathlib.Path("docs/results")
   )
   run_arguments.output_folder(path.parent)
-  path.write_text(page.markdown(document, "figures"))
+  atomic.write_text(path, page.markdown(document, "figures"))
   console.line(f"Reproduction: {path}")
 
 
@@ -123,6 +124,8 @@ def _report(argv: Sequence[str] | None) -> None:
   results = None
   if (folder / "results.json").is_file():
     results, analyses = study_report.read(folder)
+    for line in results["left_out"]:
+      console.line(line)
     firsts = [runs[0] for runs in analyses.values() if runs]
   else:
     firsts = [run_analysis.analyze(folder)]

@@ -47,7 +47,8 @@ class Position:
 
   Attributes:
     batch: the number of the next global batch; equals the completed updates.
-    data: sha256 of the split and of the images.
+    data: sha256 of the split, the images, the weights that training started
+      from ('' without) and the config's fields that cannot change.
     window: float sums of training metrics since the last log.
     score: of the validation at this step, higher is better; None if there was
       none, or its metric is undefined.

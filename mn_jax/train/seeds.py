@@ -32,6 +32,9 @@ class SeedRun(Run, Protocol):
   def begin(self) -> TrainState:
     """Writes what precedes the first step; returns the initial state."""
 
+  def check(self, position: checkpoint.Position) -> None:
+    """Refuses a checkpoint of another run."""
+
   def resume(
     self, state: TrainState, position: checkpoint.Position
   ) -> TrainState:
@@ -71,6 +74,9 @@ class Seeds:
         than one checkpoint.
     """
     restored = self._restore()
+    # Of another run no checkpoint is deleted.
+    for run, (_, position) in zip(self._runs, restored, strict=False):
+      run.check(position)
     step = restored[0][1].batch if restored else 0
     self._drop_newer(step)
     if not restored:

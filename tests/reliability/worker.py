@@ -35,8 +35,8 @@ _TIMES = (
   "compile_seconds",
   "wall_seconds",
 )
-# Of a file or a line that has times, too.
-_DIGESTS = ("sha256", "crc32")
+# Of a file or a line that has times, and the time of a line.
+_DIGESTS = ("sha256", "crc32", "checksum", "time")
 # Written by a run and no part of its end: what was set aside, what a reader
 # redraws, and events whose names and times differ.
 _APART = ("checkpoints", "checkpoints_damaged", "tensorboard")

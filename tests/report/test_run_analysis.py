@@ -102,9 +102,19 @@ def test_numbers_are_json_and_the_same_twice(tmp_path):
 def test_damaged_folders_are_refused(tmp_path):
   folder = toy.write(tmp_path / "run")
   for name, content, message in (
-    ("summary.json", b"{}", "of another version"),
-    ("summary.json", b"{", "has no summary.json that can be read"),
-    ("split.json", None, "has no split.json that can be read"),
+    (
+      "summary.json",
+      b"{}",
+      "whose summary.json cannot be read (it has no 'exp",
+    ),
+    ("summary.json", b"{", "whose summary.json cannot be read (it is no JSON"),
+    (
+      "summary.json",
+      b"\xff",
+      "whose summary.json cannot be read (it is no JSON",
+    ),
+    ("split.json", None, "whose split.json cannot be read (No such file"),
+    ("config.json", b"[]", "whose config.json cannot be read (it is no object"),
     ("predictions/test.npz", b"PK", "cannot be read"),
     ("predictions/val.npz", None, "cannot be read"),
   ):

@@ -169,7 +169,7 @@ def test_a_claim_shows_its_numbers():
 
 def test_results_of_another_version_are_refused(tmp_path):
   (tmp_path / "results.json").write_text('{"members": []}')
-  with pytest.raises(InputError, match="--collect"):
+  with pytest.raises(InputError, match="it has no 'title'"):
     study_report.read(tmp_path)
 
 

@@ -10,6 +10,7 @@ from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.studies import results as study_results
 from mn_jax.studies.study import Claim, Member, Study, StudyRun
+from tests import toy_summary
 from tests.metrics import toy_predictions
 
 CLASSES = ("no", "yes")
@@ -64,23 +65,11 @@ def write(
     results |= {f"{part}/{k}": v for k, v in metrics.items()}
     results |= {f"last/{part}/{k}": v for k, v in metrics.items()}
   summary = {
-    "experiment": "toy",
-    "model": "mobilenet_v1",
+    **toy_summary.FIELDS,
     "seed": seed,
-    "steps": 20,
-    "epochs": 2.0,
-    "best_step": 10,
-    "best_metric": "accuracy",
     "chosen_on": chosen_on,
     **results,
-    "split": "grouped",
     "split_sha256": f"{'5' * 60}{len(classes):04}",
-    "images_sha256": "1" * 64,
-    "params": 1_234_567,
-    "macs": 9_000_000,
-    "wall_seconds": 65.0,
-    "device": "1 x cpu",
-    "versions": {"jax": "1.2.3"},
   }
   split = {
     "sha256": summary["split_sha256"],

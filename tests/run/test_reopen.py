@@ -13,7 +13,7 @@ from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.metrics import classification
 from mn_jax.observe import formatting
-from mn_jax.run import recalibrate, reopen
+from mn_jax.run import recalibrate, records, reopen
 from mn_jax.train import checkpoint, state
 from tests import toy_transfer as toy
 
@@ -57,9 +57,9 @@ def summarized(path, part):
 
 @contextlib.contextmanager
 def changed(path, **values):
-  """Changes values of a JSON file for a `with` block."""
+  """Changes values of a JSON file for a `with` block, checksum included."""
   original = path.read_text()
-  path.write_text(json.dumps({**json.loads(original), **values}))
+  records.write_object(path, {**records.read_object(path), **values})
   yield
   path.write_text(original)
 
@@ -156,7 +156,7 @@ def test_damaged_checkpoints_are_passed_over_or_refused(run, caplog):
 
 def test_a_path_that_is_no_run_is_refused(tmp_path):
   path = tmp_path / "run"
-  message = "which has no config.json that can be read"
+  message = "whose config.json cannot be read"
   assert message in refused(path)
   path.mkdir()
   assert message in refused(path)
@@ -165,38 +165,60 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
   assert message in refused(path)
 
 
-def test_configs_of_other_versions_are_refused(run):
-  def without_a_field(content):
-    del content["result_fields"]["data.split"]
+def test_a_config_of_an_older_version_is_opened(run):
+  config = reopen.open_run(run).config
+  content = records.read_object(run / "config.json")
+  for name in ("data.prefetch", "model.dropout", "optim.clip_norm"):
+    section, field = name.split(".")
+    del content["config"][section][field]
+    content["result_fields"].pop(name, None)
+  del content["config"]["observe"]
+  # Of the training, which is over, and of the network, which is not.
+  content["config"]["optim"]["colour"] = "red"
+  content["result_fields"]["optim.colour"] = "red"
+  with changed(run / "config.json", **content):
+    opened = reopen.open_run(run)
+  observe = dataclasses.replace(opened.config.observe, log_every_steps=2)
+  assert dataclasses.replace(opened.config, observe=observe) == config
+  content["config"]["model"]["colour"] = "red"
+  content["result_fields"]["model.colour"] = "red"
+  with changed(run / "config.json", **content):
+    assert "(model.colour: unknown field)" in refused(run)
 
-  for edit in (
-    without_a_field,
-    lambda content: content["config"]["data"].update(colour="red"),
-    lambda content: content["config"].update(seed=5),
-    lambda content: content["config"]["model"].update(width=-1.0),
-    lambda content: content["config"].update(model=3),
-    lambda content: content.update(config=None),
+
+def test_configs_that_are_none_are_refused(run):
+  for section, values in (
+    ("model", {"width": -1.0}),
+    ("model", 3),
+    ("train", {"steps": 0}),
   ):
-    content = toy.read(run, "config.json")
-    edit(content)
+    content = records.read_object(run / "config.json")
+    content["config"][section] = values
     with changed(run / "config.json", **content):
-      message = refused(run)
-    assert "cannot be understood" in message
-    assert "of this version" in message
+      assert "cannot be understood" in refused(run)
+  with changed(run / "config.json", config=None):
+    assert "config.json cannot be read (its 'config' is 'None')" in refused(run)
 
 
 def test_descriptions_that_contradict_each_other_are_refused(run):
-  for values in ({"network": {}}, {"classes": ["one"]}, {"network": None}):
+  for values in ({"network": {}}, {"classes": ["one"]}, {"network": {"a": 1}}):
     with changed(run / "network.json", **values):
       assert "cannot be understood" in refused(run)
-  (run / "split.json").write_text("{}")
-  assert "cannot be understood" in refused(run)
+  for name in ("config", "network"):
+    path = run / f"{name}.json"
+    content = path.read_text()
+    path.write_text(content.replace("1", "2", 1))
+    assert f"{name}.json cannot be read (it is not as it was" in refused(run)
+    path.write_text(content)
 
 
 def test_other_data_is_refused(run):
-  for key in ("sha256", "images_sha256"):
-    with changed(run / "split.json", **{key: "0" * 64}):
-      opened = reopen.open_run(run)
+  (run / "split.json").unlink()
+  opened = reopen.open_run(run)
+  opened.data(toy.ignore_progress)
+  for key in ("split", "images"):
+    digests = {**opened.digests, key: "0" * 64}
+    opened = dataclasses.replace(opened, digests=digests)
     with pytest.raises(InputError, match=r"was started with 0{16}; valid"):
       opened.data(toy.ignore_progress)
 
@@ -206,7 +228,9 @@ def test_data_may_have_moved(run, tmp_path, monkeypatch):
   monkeypatch.setenv("MN_JAX_CACHE", str(other))
   moved = reopen.open_run(run, cache_dir=cache, batch_size=32)
   assert moved.config.eval.batch_size == 32
-  assert moved.data(toy.ignore_progress).digests() == moved.digests
+  assert (
+    moved.data(toy.ignore_progress).digests().items() <= moved.digests.items()
+  )
   assert not other.exists()
   missing = reopen.open_run(run, data_path=str(tmp_path / "nowhere"))
   with pytest.raises(InputError, match=r"data\.path: got '.*nowhere'"):

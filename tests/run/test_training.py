@@ -1,7 +1,7 @@
 """Whole runs in this process, on the embedded sample."""
 
 import functools
-import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from mn_jax.errors import InputError, RunError
 from mn_jax.models import registry
 from mn_jax.observe import clock
 from mn_jax.observe.console import Console
-from mn_jax.run import setup, training
+from mn_jax.report import run_analysis, run_report
+from mn_jax.report.inspection import Inspections
+from mn_jax.run import records, setup, training
 from mn_jax.train import checkpoint, losses
 from tests import toy_transfer as toy
 from tests.toy_transfer import logged
@@ -111,17 +113,18 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert checkpoint.steps(workdir)[-1] == stop_at
   assert not (workdir / "summary.json").exists()
 
-  split = toy.read(workdir, "split.json")
-  (workdir / "split.json").write_text(json.dumps({**split, "sha256": "0" * 64}))
+  split = records.read_object(workdir / "split.json")
+  other = {**split, "sha256": "0" * 64}
+  records.write_object(workdir / "split.json", other)
   with pytest.raises(InputError, match="sha256"):
     run(load(), workdir)
-  (workdir / "split.json").write_text(json.dumps(split))
 
   for path in (checkpoints / "5").glob("state/**/*"):
     if path.is_file():
       path.write_bytes(b"")
   (checkpoints / "999").mkdir()
-  removed = ("network.json", "parameters.txt", "figures/train_images.png")
+  removed = ("split.json", "network.json", "parameters.txt")
+  removed += ("figures/train_images.png",)
   for name in removed:
     (workdir / name).unlink()
   for path in (workdir / "tensorboard").glob("events*"):
@@ -132,7 +135,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
   for name in ("state_sha256", "test/loss", "best_step"):
     assert summary[name] == expected[name]
   assert logged(workdir) == logged(finished[0])
-  for name in ("split.json", *removed):
+  for name in removed:
     assert (workdir / name).read_bytes() == (finished[0] / name).read_bytes()
   events = event_accumulator.EventAccumulator(str(workdir / "tensorboard"))
   events.Reload()
@@ -218,6 +221,74 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
   with pytest.raises(RunError, match=r"batch_stats/.* is not finite at step 1"):
     run(load(checkpoint__every_steps=1), tmp_path / "run")
   assert not list((tmp_path / "run/checkpoints").iterdir())
+
+
+def test_a_longer_run_equals_one_that_was_as_long_from_the_start(tmp_path):
+  workdir = tmp_path / "run"
+  fields = {"model__name": "simple_cnn", "optim__schedule": "constant"}
+  expected = run(load(**fields), tmp_path / "longer")
+  shorter = load(**fields, train__steps=4, checkpoint__every_steps=3)
+  assert run(shorter, workdir)["steps"] == 4
+  # An earlier version did not have these fields yet.
+  content = records.read_object(workdir / "config.json")
+  del content["config"]["optim"]["accumulate"]
+  del content["result_fields"]["optim.accumulate"]
+  del content["config"]["observe"]["profile_steps"]
+  records.write_object(workdir / "config.json", content)
+  moved = workdir.rename(tmp_path / "moved")
+  with pytest.raises(InputError, match=r"accumulate: 1 there, 2 now\)"):
+    run(load(**fields, optim__accumulate=2), moved)
+  summary, printed = toy.run(load(**fields), moved)
+  assert summary["state_sha256"] == expected["state_sha256"]
+  assert (
+    "Note: from here on with train.steps 6 (before: 4), "
+    "checkpoint.every_steps 2 (before: 3)"
+  ) in printed
+  config = records.read_object(moved / "config.json")
+  assert config["config"]["train"]["steps"] == 6
+  assert config["history"] == [
+    {
+      "step": 4,
+      "fields": {"train.steps": [4, 6], "checkpoint.every_steps": [3, 2]},
+    }
+  ]
+  tested = [line["step"] for line in logged(moved) if "test/loss" in line]
+  assert tested == [6]
+  text = run_report.build(run_analysis.analyze(moved), Inspections({}, {}))
+  assert "From step 4 on it was trained with train.steps 6" in (
+    text.sections[0].text
+  )
+  with pytest.raises(InputError, match="a run can only grow"):
+    run(shorter, moved)
+
+
+def test_a_finished_run_writes_damaged_files_again(finished, tmp_path):
+  workdir = shutil.copytree(finished[0], tmp_path / "run")
+  for name, damage in (
+    ("summary.json", lambda path: path.write_text("{")),
+    (
+      "summary.json",
+      lambda path: path.write_text(path.read_text().replace("0.", "1.", 1)),
+    ),
+    ("network.json", lambda path: path.unlink()),
+    ("config.json", lambda path: path.write_bytes(b"\xff")),
+  ):
+    before = records.read_object(workdir / name)
+    damage(workdir / name)
+    summary, printed = toy.run(load(), workdir)
+    assert printed.count(f"{name} cannot be read") == (name != "config.json")
+    for key in ("state_sha256", "test/loss", "best_step"):
+      assert summary[key] == finished[1][key]
+    found = records.read_object(workdir / name)
+    assert found.keys() == before.keys()
+    assert name == "summary.json" or found == before
+  # Without a checkpoint there is nothing to make it from.
+  shutil.rmtree(workdir / "checkpoints")
+  (workdir / "network.json").unlink()
+  assert run(load(), workdir)["steps"] == 6
+  (workdir / "summary.json").write_text("{")
+  with pytest.raises(InputError, match=r"whose summary\.json cannot be read"):
+    run(load(), workdir)
 
 
 def test_two_steps_in_a_dispatch(finished, tmp_path, monkeypatch):

@@ -11,7 +11,9 @@ import sys
 import pytest
 
 from mn_jax import config as config_lib
+from mn_jax.config import changes
 from mn_jax.errors import InputError
+from mn_jax.run import records
 from mn_jax.run.workdir import Workdir
 
 _config = functools.partial(
@@ -81,97 +83,177 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path):
       Workdir(tmp_path / "other", first_process=True)
 
 
+def checked(folder, config, **options):
+  """What differs from the config that the folder has."""
+  another = Workdir(folder.path, first_process=False)
+  another.check_config(config, **options)
+  return another.changes
+
+
+def saved(folder, name="config.json"):
+  return records.read_object(folder.path / name)
+
+
 def test_the_config_that_started_the_run_is_accepted(folder):
   config = _config(
     optim=config_lib.OptimConfig(schedule="step", decay_at=(0.1, 0.2))
   )
-  folder.check_config(config)
-  folder.write_config(config)
+  assert checked(folder, config) == {}
+  folder.write_config(config, step=0)
   # The tuple comes back from JSON as a list.
-  folder.check_config(config)
-  assert folder.read_json("config.json")["config"] == json.loads(
+  assert checked(folder, config) == {}
+  assert saved(folder)["config"] == json.loads(
     json.dumps(dataclasses.asdict(config))
   )
-  # Fields that change no number may differ.
-  moved = dataclasses.replace(config.data, path="/moved/to.zip")
-  folder.check_config(
-    dataclasses.replace(config, experiment="renamed", data=moved)
-  )
+
+
+def test_fields_that_change_nothing_trained_may_change(folder):
+  config = _config()
+  folder.write_config(config, step=0)
+  steps = []
+  for step, other, fields in (
+    (4, dataclasses.replace(config, experiment="b"), {"experiment": ["", "b"]}),
+    (6, _config(train=config_lib.TrainConfig(steps=20, patience=2)), None),
+    (5, _config(train=config_lib.TrainConfig(steps=30)), None),
+  ):
+    workdir = Workdir(folder.path, first_process=False)
+    workdir.check_config(other)
+    workdir.write_config(other, step)
+    history = saved(folder)["history"]
+    steps.append([entry["step"] for entry in history])
+    assert fields in (None, history[-1]["fields"])
+  # An older checkpoint was taken the last time: what came after it is gone.
+  assert steps == [[4], [4, 6], [4, 5, 5]]
+  assert history[-1]["fields"] == {
+    "train.patience": [2, 0],
+    "train.steps": [20, 30],
+  }
+  # From the start nothing was trained with other values.
+  workdir.write_config(config, 0)
+  assert saved(folder)["history"] == []
+
+
+def test_what_changes_what_was_trained_is_refused(folder):
+  cosine = config_lib.OptimConfig(schedule="cosine")
+  for before, now, expected in (
+    ({}, {"train": {"steps": 9}}, "10 there, 9 now, and a run can only grow"),
+    ({}, {"train": {"epochs": 2.0}}, "10 there, 0 now, and a run can only g"),
+    (
+      {"optim": cosine},
+      {"train": {"steps": 11}, "optim": cosine},
+      "11 now, on which the learning rate of optim.schedule 'cosine' depends",
+    ),
+    ({}, {"optim": cosine}, "optim.schedule: 'constant' there, 'cosine' now"),
+    ({}, {"seed": 2}, "seed: 0 there, 2 now"),
+  ):
+    folder.write_config(_config(**before), step=0)
+    if "train" in now:
+      now = {**now, "train": config_lib.TrainConfig(**now["train"])}
+    with pytest.raises(InputError) as error:
+      checked(folder, _config(**now))
+    assert expected in str(error.value)
+    assert str(error.value).count(" there, ") == 1
+    assert "\n" not in str(error.value)
+  # A complete run of a sweep must be the same in all that changes results.
+  folder.write_config(_config(), step=0)
+  longer = _config(train=config_lib.TrainConfig(steps=11))
+  assert checked(folder, longer) == {"train.steps": (10, 11)}
+  with pytest.raises(InputError, match="10 there, 11 now"):
+    checked(folder, longer, same=True)
 
 
 def test_another_config_is_refused_with_every_difference(folder):
-  folder.write_config(_config(seed=1))
-  # A field of another version is a difference too.
-  content = folder.read_json("config.json")
-  content["result_fields"]["model.depth"] = 3
-  del content["result_fields"]["model.dropout"]
-  folder.write_json("config.json", content)
+  folder.write_config(_config(seed=1), step=0)
   other = _config(
     seed=2,
     model=config_lib.ModelConfig(width=0.5),
     optim=config_lib.OptimConfig(decay_at=(0.4,)),
   )
   with pytest.raises(InputError) as error:
-    folder.check_config(other)
+    checked(folder, other)
   message = str(error.value)
   assert "model.width: 1.0 there, 0.5 now; " in message
   assert "optim.decay_at: [0.5, 0.75] there, [0.4] now; " in message
-  assert "model.depth: 3 there, None now" in message
-  assert "model.dropout: None there, 0.0 now" in message
   assert "seed: 1 there, 2 now" in message
-  assert message.count(" there, ") == 5
+  assert message.count(" there, ") == 3
   assert "\n" not in message
 
 
-def test_unreadable_descriptions_are_refused(folder):
-  def check_weights():
-    folder.check_weights("e" * 64)
+def test_a_config_of_another_version(folder):
+  """Fields added since have their defaults; those removed decide by kind."""
+  folder.write_config(_config(), step=0)
+  content = saved(folder)
+  del content["config"]["model"]["dropout"]
+  del content["config"]["checkpoint"]
+  content["config"]["observe"]["colour"] = "red"
+  folder.write_json("config.json", content)
+  assert checked(folder, _config()) == {"observe.colour": ("red", None)}
+  dropout = config_lib.ModelConfig(dropout=0.5)
+  with pytest.raises(InputError, match=r"model\.dropout: 0\.0 there, 0\.5 n"):
+    checked(folder, _config(model=dropout))
+  content["result_fields"]["observe.colour"] = "red"
+  folder.write_json("config.json", content)
+  with pytest.raises(InputError, match=r"colour: 'red' there, unknown to thi"):
+    checked(folder, _config())
+  content["config"]["train"] = {"steps": "many"}
+  folder.write_json("config.json", content)
+  with pytest.raises(InputError, match=r"train\.steps: got 'many' of type str"):
+    checked(folder, _config())
 
-  for name, check, texts in (
-    (
-      "config",
-      lambda: folder.check_config(_config()),
-      ("", "{", "[]", "{}", '{"config": {}}'),
-    ),
-    ("network", check_weights, ("", "[]", "{}")),
-  ):
-    for text in texts:
-      (folder.path / f"{name}.json").write_text(text)
-      with pytest.raises(InputError, match=rf"whose {name}\.json cannot be re"):
-        check()
-  (folder.path / "config.json").unlink()
+
+def test_a_lost_config_is_made_up_for_by_a_checkpoint(folder):
+  path = folder.path / "config.json"
+  digests = {"config": changes.sha256(_config())}
   (folder.path / "checkpoints" / "3").mkdir(parents=True)
-  with pytest.raises(InputError, match=r"checkpoints but no config\.json"):
-    folder.check_config(_config())
+  for damage in (path.unlink, lambda: path.write_text("{")):
+    folder.write_config(_config(), step=0)
+    damage()
+    workdir = Workdir(folder.path, first_process=False)
+    workdir.check_config(_config())
+    assert workdir.config_is_lost
+    workdir.check_origin(digests, digests)
+    for before in ({}, {"config": changes.sha256(_config(seed=3))}):
+      with pytest.raises(InputError, match=r"no config\.json that can be read"):
+        workdir.check_origin(digests, before)
+  # Without checkpoints a run that has ended cannot be told from another.
+  (folder.path / "checkpoints" / "3").rmdir()
+  checked(folder, _config())
+  folder.write_json("summary.json", {})
+  with pytest.raises(InputError, match=r"whose config\.json cannot be read"):
+    checked(folder, _config())
 
 
 def test_other_data_is_refused_with_both_digests(folder):
-  digests = {"split": "a" * 64, "images": "c" * 64}
+  digests = {"split": "a" * 64, "images": "c" * 64, "weights": "e" * 64}
   folder.check_data(digests)
-  folder.write_json(
-    "split.json", {"sha256": "a" * 64, "images_sha256": "c" * 64}
-  )
+  content = {"sha256": "a" * 64, "images_sha256": "c" * 64}
+  content |= {"seed": 0, "notes": [], "images": {}}
+  folder.write_json("split.json", content)
   folder.check_data(digests)
   for other, shown in (
     ({"split": "b" * 64}, "the split is b{16},.* with a{16};"),
     ({"images": "d" * 64}, "the images is d{16},.* with c{16};"),
+    ({"weights": "f" * 64}, "the weights is f{16},.* with e{16};"),
   ):
     with pytest.raises(InputError, match=shown):
-      folder.check_data({**digests, **other})
-  # A checkpoint knows its split whatever the file says.
-  folder.check_data(digests, digests)
-  with pytest.raises(InputError, match=r"split is a{16},.* with b{16};"):
-    folder.check_data(digests, {**digests, "split": "b" * 64})
+      folder.check_origin({**digests, **other}, digests)
+    if "weights" not in other:
+      with pytest.raises(InputError, match=shown):
+        folder.check_data({**digests, **other})
+  # What a damaged file, or an older version, does not tell is not compared.
+  (folder.path / "split.json").write_text("{")
+  folder.check_data({**digests, "split": "b" * 64})
+  folder.check_origin(digests, {"split": "a" * 64})
 
 
 def test_json_is_written_at_once_or_not_at_all(folder, monkeypatch):
-  assert folder.read_json("a.json") is None
+  path = folder.path / "a.json"
   folder.write_json("a.json", {"x": 1})
   with pytest.raises(TypeError):
     folder.write_json("a.json", {"x": object()})
-  assert folder.read_json("a.json") == {"x": 1}
+  assert records.read_object(path) == {"x": 1}
   folder.write_json("a.json", {"x": [2, None, "ü"]})
-  assert folder.read_json("a.json") == {"x": [2, None, "ü"]}
+  assert records.read_object(path) == {"x": [2, None, "ü"]}
   assert {p.name for p in folder.path.iterdir()} == {".lock", "a.json"}
 
   def killed(self, target):
@@ -180,4 +262,4 @@ def test_json_is_written_at_once_or_not_at_all(folder, monkeypatch):
   monkeypatch.setattr(pathlib.Path, "replace", killed)
   with pytest.raises(KeyboardInterrupt):
     folder.write_json("a.json", {"x": 3})
-  assert folder.read_json("a.json") == {"x": [2, None, "ü"]}
+  assert records.read_object(path) == {"x": [2, None, "ü"]}

@@ -11,6 +11,7 @@ from mn_jax.config import Config
 from mn_jax.observe.console import Console
 from mn_jax.studies import ranking, study
 from mn_jax.studies.sweep_plan import SweepPlan, SweepPoint
+from tests import toy_summary
 
 # Numbers of the test that nothing else looks like.
 TEST = {"a": 0.91234, "b": 0.92345, "c": 0.93456}
@@ -42,11 +43,9 @@ def finish(plan: SweepPlan, values: dict[str, list[float | None]]) -> None:
     value = found[run.seed]
     run.workdir.mkdir()
     summary = {
-      "chosen_on": "val",
+      **toy_summary.FIELDS,
       f"val/{plan.metric}": value,
-      "val/count": 9.0,
       f"test/{plan.metric}": TEST[run.member.name] + run.seed,
-      "test/count": 9.0,
     }
     (run.workdir / "summary.json").write_text(json.dumps(summary))
 

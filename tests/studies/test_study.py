@@ -13,6 +13,7 @@ from mn_jax.run import setup, training
 from mn_jax.studies import study
 from mn_jax.studies.study import Member, Study
 from mn_jax.weights import manifest
+from tests import toy_summary
 
 ROOT = pathlib.Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "configs" / "studies").glob("*.py"))
@@ -58,19 +59,10 @@ def finish(
   """Leaves the summary of a complete run."""
   run.workdir.mkdir(parents=True)
   summary = {
+    **toy_summary.FIELDS,
     "test/accuracy": accuracy,
     "test/auroc": auroc,
     "chosen_on": chosen_on,
-    "model": "mobilenet_v1",
-    "epochs": 1.0,
-    "versions": {"jax": "1"},
-    "params": 10,
-    "macs": 20,
-    "wall_seconds": 3.0,
-    "split": "grouped",
-    "split_sha256": "s",
-    "images_sha256": "i",
-    "device": "1 x cpu",
   }
   (run.workdir / "summary.json").write_text(json.dumps(summary))
 

@@ -13,6 +13,7 @@ from mn_jax.errors import InputError
 from mn_jax.run import workdir
 from mn_jax.studies import sweep, sweep_plan
 from mn_jax.studies.sweep import Sweep
+from tests import toy_summary
 from tests.studies import test_study
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -157,9 +158,9 @@ def test_sweeps_that_cannot_be_run_are_refused():
 def begin(run, saved: config.Config, *, complete: bool = False) -> None:
   """Leaves what a run of some config does."""
   folder = workdir.Workdir(run.workdir, first_process=True)
-  folder.write_config(saved)
+  folder.write_config(saved, step=0)
   if complete:
-    folder.write_json("summary.json", {"chosen_on": "val"})
+    folder.write_json("summary.json", toy_summary.FIELDS)
   folder.close()
 
 
@@ -183,7 +184,7 @@ def test_results_without_a_config_are_refused(tmp_path):
   run = plan(folder=tmp_path).runs[0]
   begin(run, config.Config(), complete=True)
   (run.workdir / "config.json").unlink()
-  assert "which has no config.json that can be" in refused(folder=tmp_path)
+  assert "whose config.json cannot be read" in refused(folder=tmp_path)
 
 
 def test_planning_initialises_no_device(monkeypatch):

@@ -1,5 +1,6 @@
 """Tests of running a sweep, as its users do."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,6 +8,7 @@ import pytest
 
 from mn_jax.studies import runner as run_study
 from mn_jax.tools import sweep
+from tests import toy_summary
 from tests.tools.short_runs import TWO_STEPS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -56,9 +58,9 @@ class Runner:
     if not code:
       value = 0.5 + len(self.started) / 100
       config = run.workdir / "config.json"
-      config.write_text(json.dumps({"result_fields": fields_of(run)}))
+      config.write_text(json.dumps({"config": fields_of(run)}))
       summary = {
-        "chosen_on": "val",
+        **toy_summary.FIELDS,
         "val/balanced_accuracy": value,
         "test/balanced_accuracy": value / 2,
       }
@@ -67,11 +69,9 @@ class Runner:
 
 
 def fields_of(run) -> dict:
-  from mn_jax.config import experiment as config
   from tests.studies import test_study
 
-  fields = config.result_fields(test_study.config_of(run))
-  return json.loads(json.dumps(fields))
+  return dataclasses.asdict(test_study.config_of(run))
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def test_ctrl_c_stops_all(start, runner, tmp_path):
 def test_another_config_and_fields_over_every_point(start, runner, tmp_path):
   assert start("--config=configs/idc_v2.py:test", "train.epochs=2")[0] == 0
   for path in tmp_path.glob("runs/*/seed0/config.json"):
-    fields = json.loads(path.read_text())["result_fields"]
-    assert fields["model.name"] == "mobilenet_v2"
-    assert fields["train.epochs"] == 2
+    fields = json.loads(path.read_text())["config"]
+    assert fields["model"]["name"] == "mobilenet_v2"
+    assert fields["train"]["epochs"] == 2
   # They are not taken for those of the sweep's own config.
   code, _, said = start()
   assert code == 2

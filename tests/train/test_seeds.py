@@ -227,6 +227,7 @@ def _start(*workdirs):
       types.SimpleNamespace(
         checkpoints=stack.enter_context(opened(workdir)),
         initial_state=state_at(0),
+        check=lambda position: None,
         begin=lambda: None,
         resume=resume,
       )

@@ -10,9 +10,13 @@ class EvalConfig:
   """Validation during training."""
 
   batch_size: int = field(256, "images per step over all devices", low=1)
-  every_steps: int = field(0, "steps between validations", low=0)
-  every_epochs: float = field(1.0, "epochs between validations", low=0)
-  every_examples: int = field(0, "examples between validations", low=0)
+  every_steps: int = field(0, "steps between validations", low=0, later=True)
+  every_epochs: float = field(
+    1.0, "epochs between validations", low=0, later=True
+  )
+  every_examples: int = field(
+    0, "examples between validations", low=0, later=True
+  )
   part: str = field(
     "val",
     "part that is evaluated while training and selects the best checkpoint; "

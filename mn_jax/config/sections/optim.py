@@ -71,4 +71,5 @@ class OptimConfig:
     False,
     "an update whose loss or gradient is not finite is skipped and counted; "
     "if false, it ends the run",
+    later=True,
   )

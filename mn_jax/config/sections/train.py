@@ -10,9 +10,9 @@ class TrainConfig:
   """Length of the run, batches and loss."""
 
   batch_size: int = field(32, "images per step over all devices", low=1)
-  steps: int = field(0, "length of the run in steps", low=0)
-  epochs: float = field(0.0, "length of the run in epochs", low=0)
-  examples: int = field(0, "length of the run in examples", low=0)
+  steps: int = field(0, "length of the run in steps", low=0, later=True)
+  epochs: float = field(0.0, "length of the run in epochs", low=0, later=True)
+  examples: int = field(0, "length of the run in examples", low=0, later=True)
   label_smoothing: float = field(
     0.0, "share of the target spread evenly over all classes", low=0, high=0.99
   )
@@ -58,5 +58,8 @@ class TrainConfig:
     high=0.999999,
   )
   patience: int = field(
-    0, "early stopping: evaluations without improvement; 0: never", low=0
+    0,
+    "early stopping: evaluations without improvement; 0: never",
+    low=0,
+    later=True,
   )
