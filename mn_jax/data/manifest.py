@@ -83,6 +83,7 @@ def describe(
     "fingerprint": packed.fingerprint,
     "image_size": options.size,
     "other_sizes": options.other_sizes,
+    "bits": options.bits,
     "images": len(packed),
     "classes": dict(zip(packed.classes, counted, strict=True)),
     "parts": {part: count for part, count in in_parts.items() if count},

@@ -34,6 +34,7 @@ _ARGUMENTS = {
   "data.cache_dir": "--cache-dir",
   "data.image_size": "--image-size",
   "data.other_sizes": "--other-sizes",
+  "data.bits": "--bits",
   "data.max_unreadable": "--max-unreadable",
 }
 
@@ -43,7 +44,7 @@ def _pack(
 ) -> dict[str, Any]:
   """Downloads and packs a data set; returns the manifest."""
   options = packing.PackOptions(
-    args.image_size, args.other_sizes, args.max_unreadable
+    args.image_size, args.other_sizes, args.max_unreadable, args.bits
   )
   known = manifest.read(args.dataset, root) or {}
   source = _choose(args, known)
@@ -209,6 +210,8 @@ def _show(
     words.append(f"data.image_size={args.image_size}")
   if other != args.other_sizes:
     words.append(f"data.other_sizes={args.other_sizes}")
+  if args.bits != config_lib.DataConfig().bits:
+    words.append(f"data.bits={args.bits}")
   if args.cache_dir:
     words.append(f"data.cache_dir={shlex.quote(args.cache_dir)}")
   words.append(f"--workdir=runs/{configs[0][0] if configs else args.dataset}")
@@ -238,7 +241,7 @@ def _parser() -> Parser:
     description="Download and pack a data set for training.",
     example="eurosat",
   )
-  default = config_lib.DataConfig().max_unreadable
+  default = config_lib.DataConfig()
   parser.add_argument(
     "dataset",
     metavar="DATASET",
@@ -277,7 +280,14 @@ def _parser() -> Parser:
     "SHARE",
     "largest share of unreadable files that is tolerated",
     type=float,
-    default=default,
+    default=default.max_unreadable,
+  )
+  parser.option(
+    "--bits",
+    "COUNT",
+    "bits that the values of 16-bit grey images use",
+    type=int,
+    default=default.bits,
   )
   return parser
 
@@ -298,6 +308,7 @@ def _prepare(argv: Sequence[str] | None) -> None:
       name=args.dataset,
       image_size=args.image_size,
       other_sizes=args.other_sizes,
+      bits=args.bits,
       max_unreadable=args.max_unreadable,
     )
     facts = _pack(console, args, root)

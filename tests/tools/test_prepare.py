@@ -107,7 +107,11 @@ def test_sizes_and_what_becomes_of_others(copy, root, run_prepare):
   _, out, _ = run_prepare("idc", f"--source={copy}", "--other-sizes=drop")
   assert "1 images of another size (data.other_sizes) of" in out
   assert manifest(root)["dropped"] == 1
-  _, out, _ = run_prepare("idc", "--image-size=16", "--other-sizes=crop")
+  _, out, _ = run_prepare(
+    "idc", "--image-size=16", "--other-sizes=crop", "--bits=10"
+  )
+  assert "data.bits=10" in out
+  assert manifest(root)["bits"] == 10
   assert "20 images of 16 pixels" in out
   assert "data.image_size=16" in out
   assert "data.other_sizes=crop" in out
@@ -138,6 +142,7 @@ def test_wrong_input_is_one_line(root, run_prepare):
     (["idc", "--source=web"], "got 'web', which does not exist; valid: kaggle"),
     (["cifar100", "--source=x"], "valid: web, tfds, the folder or archive of"),
     (["idc", "--source=/", "--image-size=2000"], "--image-size: got 2000; val"),
+    (["idc", "--bits=7"], "--bits: got 7; valid: 8 to 16"),
     (["idc", "--other-sizes=bend"], "--other-sizes: got 'bend'; valid: resi"),
     (["idc", "--max-unreadable=2"], "--max-unreadable: got 2.0; valid: 0 to 1"),
     (["idc_sample", "--source=/"], "got '/', and 'idc_sample' is generated"),
