@@ -16,6 +16,7 @@ import scipy.special
 from mn_jax.augment import inputs
 from mn_jax.data import decode
 from mn_jax.errors import InputError
+from mn_jax.metrics import predictions
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import folding, quantize, registry, variables
 from mn_jax.parallel import batching
@@ -247,6 +248,9 @@ def compile_logits(
     resolution: input size in pixels; 0: that of the images.
     precision: a name in PRECISIONS.
     batch_size: largest number of images in a batch.
+
+  Returns:
+    A function that raises a RunError for logits that are not finite.
   """
   chosen, conventions = PRECISIONS[precision], network.conventions
   module = registry.build(network, dtype=chosen.dtype, folded=True)
@@ -269,8 +273,12 @@ def compile_logits(
     params = quantize.dequantize(stored["params"])
     return module.apply({**stored, "params": params}, x, False)[0]
 
-  return functools.partial(
-    batching.apply_in_batches,
-    functools.partial(apply, stored),
-    batch_size=batch_size,
-  )
+  def logits(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    return map(
+      predictions.check_finite,
+      batching.apply_in_batches(
+        functools.partial(apply, stored), images, batch_size=batch_size
+      ),
+    )
+
+  return logits

@@ -8,7 +8,22 @@ import numpy as np
 import scipy.special
 
 from mn_jax.data import atomic
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
+
+
+def check_finite(logits: np.ndarray) -> np.ndarray:
+  """Returns logits of any shape.
+
+  Raises:
+    RunError: if one is not finite: then no class and no probability means
+      anything.
+  """
+  if not np.isfinite(logits).all():
+    raise RunError(
+      "the network's logits are not finite: its weights are not, or a product "
+      "overflows; valid: another checkpoint, weights or precision"
+    )
+  return logits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from mn_jax import config as config_lib
 from mn_jax.config import changes, checks
 from mn_jax.data import decode, loader, packing
 from mn_jax.errors import InputError
+from mn_jax.metrics import predictions
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
@@ -79,6 +80,9 @@ class SavedRun:
     Args:
       data: of the run.
       rows: i64[n], rows of its cache.
+
+    Raises:
+      RunError: if logits are not finite.
     """
     size = self.config.eval.batch_size
     mesh.check_batch_size("--batch-size", size)
@@ -91,7 +95,7 @@ class SavedRun:
       ema_params={},
       ema_batch_stats={},
     )
-    return evaluate.predict(
+    predicted = evaluate.predict(
       step.make_eval_step(
         self.module, self.network.conventions, self.config, the_mesh
       ),
@@ -101,6 +105,8 @@ class SavedRun:
       ),
       mesh.HostImages(the_mesh).put,
     )
+    predictions.check_finite(predicted.logits)
+    return predicted
 
   def with_batch_statistics(
     self, data: split_data.SplitData, count: int

@@ -19,6 +19,7 @@ from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path, names, number
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
+from mn_jax.metrics import predictions
 from mn_jax.observe import inspection_figures
 from mn_jax.observe.console import Console
 from mn_jax.run import reopen
@@ -163,7 +164,9 @@ def _saliency(argv: Sequence[str] | None) -> None:
   with console.counting("explaining", "images") as progress:
     for start in range(0, len(images), size):
       rows = np.arange(start, start + size).clip(max=len(images) - 1)
-      logits = explainer.logits(run.variables, images[rows])
+      logits = predictions.check_finite(
+        explainer.logits(run.variables, images[rows])
+      )
       explained = logits.argmax(axis=1)
       if args.class_name is not None:
         explained[:] = run.classes.index(args.class_name)

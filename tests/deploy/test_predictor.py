@@ -11,7 +11,7 @@ import pytest
 
 from mn_jax.data import decode
 from mn_jax.deploy import predictor
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.models import registry, variables
 from mn_jax.run import reopen
 from mn_jax.train import checkpoint
@@ -90,6 +90,18 @@ def test_predictions_of_rows_are_those_of_training(run):
   chosen = predictor.from_run(opened, precision="int8", batch_size=64)
   images = data.cache.images[rows]
   np.testing.assert_array_equal(small.logits, [*chosen.logits(images)])
+
+
+def test_logits_that_are_not_finite_are_no_prediction(run):
+  opened, data, rows, _ = expected(run)
+  bias = opened.variables["params"]["head"]["logits"]["bias"]
+  opened.variables["params"]["head"]["logits"]["bias"] = bias * np.nan
+  for attempt in (
+    lambda: opened.predict(data, rows),
+    lambda: predict(predictor.from_run(opened), data.cache.images[rows]),
+  ):
+    with pytest.raises(RunError, match="the network's logits are not finite"):
+      attempt()
 
 
 @pytest.mark.parametrize("ended", [True, False])
