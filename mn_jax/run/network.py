@@ -3,11 +3,13 @@
 import dataclasses
 from collections.abc import Callable
 
+import flax.linen as nn
+import jax
 import numpy as np
 
 from mn_jax.config import Config
 from mn_jax.errors import InputError
-from mn_jax.models import registry, variables
+from mn_jax.models import layers, registry, variables
 from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.run import recalibrate
@@ -78,7 +80,8 @@ def build(
     sample: returns about so many training images, u8[batches, batch, h, w, 3].
 
   Raises:
-    InputError: for weights or rules that do not fit the network.
+    InputError: for weights or rules that do not fit the network, or a
+      BatchNorm that would get one value per channel.
   """
   model = config.model
   resolution = model.resolution or config.data.image_size
@@ -90,6 +93,7 @@ def build(
   module, rules = make_module(config, network)
   values = variables.initial_values(module, resolution, config.seed)
   rules.check(values["params"])
+  _check_norms(config, module, values, resolution)
   if loaded is not None:
     values = pretrained_lib.insert(loaded, values)
   if model.match_statistics:
@@ -157,6 +161,45 @@ def describe(config: Config, num_classes: int) -> registry.Network:
       }
     ),
   )
+
+
+def _check_norms(
+  config: Config, module: Classifier, values: dict, resolution: int
+) -> None:
+  """Refuses a BatchNorm of one value per channel, which it would make 0.
+
+  Raises:
+    InputError: naming the layer.
+  """
+  section = config.train
+  micro_batch = section.batch_size // config.optim.accumulate
+  if (_norm_group(config, None) or micro_batch) > 1:
+    return
+  single = []
+
+  def record(next_function, args, kwargs, context):
+    layer, path = context.module, "/".join(context.module.path)
+    if isinstance(layer, layers.BatchNorm):
+      fixed = layer.frozen is not None and layer.frozen(path)
+      if args[1] and not fixed and args[0].size == args[0].shape[-1]:
+        single.append(path)
+    return next_function(*args, **kwargs)
+
+  def forward(values, image):
+    keys = {"dropout": jax.random.key(0)}
+    with nn.intercept_methods(record):
+      module.apply(values, image, True, mutable=["batch_stats"], rngs=keys)
+
+  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), np.float32)
+  jax.eval_shape(forward, values, image)
+  if single:
+    raise InputError(
+      f"train.batch_size: got {section.batch_size} with optim.accumulate "
+      f"{config.optim.accumulate} and model.norm_over "
+      f"{config.model.norm_over!r}, which normalises each image by itself; "
+      f"{single[0]!r} has one value per channel then, and would make it 0; "
+      "valid: more images, larger ones, or optim.rules that freeze the layer"
+    )
 
 
 def _check_padding(network: registry.Network, resolution: int) -> None:

@@ -67,3 +67,25 @@ def test_images_that_share_statistics():
       config, network, num_devices=num_devices
     )
     assert module.backbone.norm.keywords["group"] == expected
+
+
+@pytest.mark.devices(4)
+def test_a_norm_of_one_value_per_channel_is_refused():
+  """It would train on zeros; of several values or frozen it would not."""
+  alone = {"train__batch_size": 4, "optim__accumulate": 4}
+  by_device = {"train__batch_size": 4, "model__norm_over": "device"}
+  frozen = {"optim__rules": ("backbone/.* frozen", ".*/kernel", ".* wd=0")}
+  for options, layer in (
+    (alone, "backbone/block5/norm"),
+    (by_device, "backbone/block5/norm"),
+    ({**alone, "model__head": "gap_128_64", **frozen}, "head/norm0"),
+    ({"train__batch_size": 4}, None),
+    ({**alone, "data__image_size": 64}, None),
+    ({**alone, **frozen}, None),
+  ):
+    config = toy.load(**{"data__image_size": 16, **options})
+    if layer is None:
+      network_lib.build(config, 2, lambda count: None)
+    else:
+      with pytest.raises(InputError, match=f"batch_size: got 4 .*'{layer}'"):
+        network_lib.build(config, 2, lambda count: None)
