@@ -1,8 +1,10 @@
 import contextlib
 import os
+import warnings
 
 import jax
 import pytest
+from jax._src import clusters
 
 from mn_jax.errors import InputError
 from mn_jax.parallel import cluster
@@ -72,6 +74,19 @@ def test_a_scheduler_that_cannot_be_asked_is_one_line(environment):
     assert reason in text
     assert text.endswith("--process-id, or --distributed=off")
     assert "\n" not in text
+
+
+def test_warnings_of_others_are_only_warnings(environment, monkeypatch):
+  def is_env_present():
+    warnings.warn("of some library", DeprecationWarning, stacklevel=1)
+    return True
+
+  monkeypatch.setattr(clusters.SlurmCluster, "is_env_present", is_env_present)
+  with (
+    environment(STEP),
+    pytest.warns(DeprecationWarning, match="some library"),
+  ):
+    assert cluster._count_scheduled() == 4
 
 
 def test_a_single_process_or_off_starts_nothing(environment, capfd):
