@@ -267,6 +267,5 @@ def _sha256(parts: dict[str, np.ndarray], names: np.ndarray) -> str:
   digest = hashlib.sha256()
   for part in PARTS:
     for name in sorted(names[parts[part]].tolist()):
-      line = f"{part}\t{name}\n"
-      digest.update(line.encode(errors="surrogateescape"))
+      digest.update(f"{part}\t{name}\n".encode())
   return digest.hexdigest()

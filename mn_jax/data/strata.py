@@ -18,8 +18,7 @@ _MIN_GROUPS = 20
 def shuffle(ids: np.ndarray, seed: int) -> np.ndarray:
   """Returns i64[n], a shuffle that depends on each id and the seed alone."""
   keys = [
-    hashlib.sha256(f"{seed}\t{i}".encode(errors="surrogateescape")).digest()
-    for i in ids.tolist()
+    hashlib.sha256(f"{seed}\t{i}".encode()).digest() for i in ids.tolist()
   ]
   return np.array(sorted(range(len(ids)), key=keys.__getitem__), np.int64)
 

@@ -52,6 +52,8 @@ class Listing:
   ) -> "Listing":
     """Returns the listing of some images.
 
+    In all but paths, bytes that are no UTF-8 become text that stands for them.
+
     Args:
       classes: class names in the order of the labels.
       rows: label, name, path, stamp, group, part, x and y of each image.
@@ -62,15 +64,15 @@ class Listing:
       *rows, strict=True
     )
     return cls(
-      classes=classes,
+      classes=tuple(map(_text, classes)),
       paths=list(paths),
-      names=np.array(names),
+      names=np.array([*map(_text, names)]),
       stamps=np.array(stamps, np.int64),
       labels=np.array(labels, np.int32),
-      groups=np.array(groups),
+      groups=np.array([*map(_text, groups)]),
       parts=np.array(parts),
       positions=np.array(position, np.int32).T,
-      passed_over=tuple(passed_over),
+      passed_over=tuple((_text(name), *rest) for name, *rest in passed_over),
       notes=tuple(notes),
     )
 
@@ -94,3 +96,7 @@ class Listing:
       digest.update(f"{key} {column.dtype} {column.shape}".encode())
       digest.update(column.view(np.uint8))
     return digest.hexdigest()
+
+
+def _text(name: str) -> str:
+  return name.encode(errors="backslashreplace").decode()

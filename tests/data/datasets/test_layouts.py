@@ -164,6 +164,19 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
     assert not listing.notes
 
 
+def test_bytes_that_are_no_text_are_escaped_in_names():
+  names = ["caf\udce9/a.png", "caf\udce9/x\udcff/b.png", "dög/\u202f.png"]
+  listing = image_folder.list_images(NamedFiles(*names, "caf\udce9/c.txt"))
+  assert listing.paths == names
+  assert listing.classes == (r"caf\udce9", "dög")
+  assert listing.names.tolist() == [
+    *(r"caf\udce9/a.png", r"caf\udce9/x\udcff/b.png", "dög/\u202f.png")
+  ]
+  assert listing.groups[1] == r"caf\udce9/x\udcff"
+  assert listing.passed_over == ((r"caf\udce9", ".txt files", 1),)
+  assert listing.notes[0].isascii()
+
+
 def test_what_is_passed_over_is_counted_by_class():
   listing = image_folder.list_images(
     NamedFiles(
