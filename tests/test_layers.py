@@ -32,6 +32,7 @@ ALLOWED = {
   "mn_jax.data.acquire.download": {"pooch", "requests"},
   "mn_jax.data.acquire.kaggle": {"kagglehub", "requests"},
   "mn_jax.data.manifest": {"mn_jax"},
+  "mn_jax.data.store": {"mn_jax.config"},
   "mn_jax.data.acquire.tfds": {
     "requests",
     "tensorflow",

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
-from mn_jax.config import overrides
+from mn_jax.config import overrides, paths
 from mn_jax.errors import InputError
 
 _WIDTH = 78  # columns; argparse leaves two of a terminal's 80
@@ -150,8 +150,11 @@ def command(name: str) -> str:
 
 
 def file_path(text: str) -> pathlib.Path:
-  """Reads a path as an argument; ~ is the home folder."""
-  return pathlib.Path(text).expanduser()
+  """Reads a path as an argument; see `paths.local`."""
+  try:
+    return paths.local(text)
+  except InputError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def number(

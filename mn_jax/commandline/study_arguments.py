@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from mn_jax.commandline.parser import Parser, command, number
+from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.errors import InputError
 
 
@@ -18,7 +18,10 @@ def parser(name: str, *, description: str, example: str, seeds: int) -> Parser:
   """
   arguments = Parser(command(name), description=description, example=example)
   arguments.option(
-    "--workdir", "DIR", "folder of all runs (default: runs/NAME)", default=""
+    "--workdir",
+    "DIR",
+    "folder of all runs (default: runs/NAME)",
+    type=file_path,
   )
   arguments.option(
     "--seeds",
@@ -52,16 +55,18 @@ def add_selection(parser: Parser, kind: str, folder: str) -> None:
   )
 
 
-def folder(workdir: str, name: str, *, sample: bool = False) -> pathlib.Path:
+def folder(
+  workdir: pathlib.Path | None, name: str, *, sample: bool = False
+) -> pathlib.Path:
   """Returns the folder of all runs.
 
   Args:
-    workdir: as `--workdir`; '' for the default.
+    workdir: as `--workdir`; None for the default.
     name: of a file, or its path.
     sample: whether the runs are those of `--sample`.
   """
   stem = pathlib.Path(name).stem + ("_sample" if sample else "")
-  return pathlib.Path(workdir or f"runs/{stem}").expanduser()
+  return workdir or pathlib.Path("runs") / stem
 
 
 def select[Job](jobs: Sequence[Job], index: int | None) -> Sequence[Job]:

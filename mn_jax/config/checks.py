@@ -14,6 +14,7 @@ from typing import Any
 
 import ml_collections
 
+from mn_jax.config import paths
 from mn_jax.config.experiment import Config
 from mn_jax.errors import InputError
 
@@ -72,6 +73,8 @@ def check_value(field: dataclasses.Field, path: str, value: Any) -> Any:
       f"{path}: got {value!r} of type {type(value).__name__}; valid: "
       f"{kind.__name__}"
     )
+  if field.metadata["path"] and value:
+    paths.local(value, path)
   choices, low, high = (field.metadata[k] for k in ("choices", "low", "high"))
   if choices is not None and value not in choices:
     raise InputError(f"{path}: got {value!r}; valid: {', '.join(choices)}")

@@ -13,6 +13,7 @@ def field(
   high: float | None = None,
   result: bool = True,
   later: bool = False,
+  path: bool = False,
 ):
   """Returns a dataclass field with documentation and valid values.
 
@@ -26,6 +27,7 @@ def field(
       `later`.
     later: whether it leaves what is trained already as it is and only decides
       how a run continues; see `changes`.
+    path: whether it is a path of this machine's file system, or empty.
   """
   metadata = {
     "doc": doc,
@@ -34,5 +36,6 @@ def field(
     "high": high,
     "result": result,
     "later": later,
+    "path": path,
   }
   return dataclasses.field(default=default, metadata=metadata)

@@ -10,6 +10,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from mn_jax.config import paths
 from mn_jax.data import cache, manifest, packing
 from mn_jax.data.datasets import registry, tfds_files
 from mn_jax.data.datasets import source as source_lib
@@ -20,9 +21,13 @@ _PACKED = "packed"
 
 
 def cache_root(cache_dir: str) -> pathlib.Path:
-  """Returns the folder of downloads, packed images and compiled programs."""
+  """Returns the folder of downloads, packed images and compiled programs.
+
+  Raises:
+    InputError: if it is no path of this machine's file system.
+  """
   chosen = cache_dir or os.environ.get("MN_JAX_CACHE") or "~/.cache/mn_jax"
-  return pathlib.Path(chosen).expanduser()
+  return paths.local(chosen, "data.cache_dir or MN_JAX_CACHE")
 
 
 def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:

@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import re
 
+from mn_jax.config import paths
 from mn_jax.config.field import field
 from mn_jax.errors import InputError
 
@@ -166,10 +167,11 @@ class Job:
           f"{_flag(name)}: got {value!r}; valid: letters, digits and ._:/@+-"
         )
     for name in ("workdir", "code", "cache_dir"):
-      if "\\" in getattr(self, name):
+      value = getattr(self, name)
+      paths.refuse_url(value, _flag(name))
+      if "\\" in value:
         raise InputError(
-          f"{_flag(name)}: got {getattr(self, name)!r}; valid: a path without "
-          "backslashes"
+          f"{_flag(name)}: got {value!r}; valid: a path without backslashes"
         )
 
   def _check_mount(self) -> None:

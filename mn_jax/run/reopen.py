@@ -230,5 +230,6 @@ def _read(path: pathlib.Path, step: int | None) -> tuple[int, dict]:
 def _replace(
   config: config_lib.Config, section: str, **values: str | int
 ) -> config_lib.Config:
+  checks.check_fields(section, getattr(config, section), **values)
   changed = dataclasses.replace(getattr(config, section), **values)
   return dataclasses.replace(config, **{section: changed})

@@ -12,12 +12,11 @@ import argparse
 import dataclasses
 import functools
 import itertools
-import pathlib
 import sys
 from collections.abc import Sequence
 
 from mn_jax.commandline import program, study_arguments
-from mn_jax.commandline.parser import Parser
+from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.config import files
 from mn_jax.data import store
 from mn_jax.errors import InputError
@@ -47,7 +46,7 @@ def _parser() -> Parser:
     "--weights",
     "DIR",
     "folder of published weights (default: where tools.fetch puts them)",
-    default="",
+    type=file_path,
   )
   parser.add_overrides("changes a field of every member")
   return parser
@@ -69,7 +68,7 @@ def _expand(
     folder=study_arguments.folder(args.workdir, args.study, sample=args.sample),
     seeds=args.seeds,
     sample=args.sample,
-    weights=None if args.collect else pathlib.Path(weights).expanduser(),
+    weights=None if args.collect else weights,
     overrides=args.overrides,
     only=only or names,
   )

@@ -1,13 +1,17 @@
 """Arguments of programs: overrides among them, dashes, errors of one line."""
 
 import pathlib
+import re
 import sys
 
 import pytest
 
 from mn_jax.commandline import parser as parser_lib
 from mn_jax.commandline import program, study_arguments
-from mn_jax.commandline.parser import Parser, number
+from mn_jax.commandline.parser import Parser, file_path, number
+from mn_jax.config import checks
+from mn_jax.config.experiment import DataConfig, ModelConfig
+from mn_jax.data import store
 from mn_jax.errors import InputError
 
 
@@ -68,12 +72,49 @@ def test_values_of_arguments():
       number(float, 0)(text)
   assert number(float, 0)("1e3") == 1000
   for arguments, sample, expected in (
-    (("", "a/widths.py"), False, "runs/widths"),
-    (("", "widths"), True, "runs/widths_sample"),
-    (("x", "widths"), True, "x"),
+    ((None, "a/widths.py"), False, "runs/widths"),
+    ((None, "widths"), True, "runs/widths_sample"),
+    ((pathlib.Path("x"), "widths"), True, "x"),
   ):
     folder = study_arguments.folder(*arguments, sample=sample)
     assert folder == pathlib.Path(expected)
+
+
+def test_paths_are_of_this_machine(parser, tmp_path, monkeypatch):
+  """Nothing else may become a local folder of a name that nobody expects."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv("SCRATCH", "/scratch")
+  monkeypatch.setenv("MN_JAX_CACHE", "gs://bucket/cache")
+  parser.add_argument("--workdir", type=file_path)
+  mount = "a local path, or that of a mount, such as of gcsfuse or s3fs"
+  expanded = "a path whose variables are expanded"
+  for text, valid in (
+    *((f"{scheme}://b/x", mount) for scheme in ("gs", "s3", "az", "file")),
+    ("gs:/b/x", mount),
+    ("$HOME/x", expanded),
+    ("x/${NOT_SET}", expanded),
+    ("x_$SCRATCH", expanded),
+    ("", "a path"),
+    ("~nobody-here/x", "a path without ~, as that home folder is not known"),
+  ):
+    with pytest.raises(InputError) as error:
+      parser.parse(["a", f"--workdir={text}"])
+    assert str(error.value) == f"--workdir: got {text!r}; valid: {valid}"
+    for section, field in (
+      (DataConfig, "path"),
+      (DataConfig, "cache_dir"),
+      (ModelConfig, "weights"),
+    ):
+      if text:
+        message = re.escape(f"x.{field}: got {text!r}; valid: {valid}")
+        with pytest.raises(InputError, match=message):
+          checks.check_fields("x", section, **{field: text})
+  with pytest.raises(InputError, match="MN_JAX_CACHE: got 'gs://bucket/cache'"):
+    store.cache_root("")
+  assert not list(tmp_path.iterdir())
+  for text in ("a:b", "c:/x", "$5", "a$b_$c", "~", "."):
+    path = parser.parse(["a", f"--workdir={text}"]).workdir
+    assert path == pathlib.Path(text).expanduser()
 
 
 def test_help_starts_with_an_example_that_a_shell_reads(parser):

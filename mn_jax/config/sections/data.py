@@ -16,12 +16,14 @@ class DataConfig:
     "",
     "folder or archive of the images; empty: where prepare put it",
     result=False,
+    path=True,
   )
   cache_dir: str = field(
     "",
     "folder of downloads and packed images; empty: $MN_JAX_CACHE or "
     "~/.cache/mn_jax",
     result=False,
+    path=True,
   )
   split: str = field(
     "grouped",

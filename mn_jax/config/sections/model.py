@@ -20,6 +20,7 @@ class ModelConfig:
     "",
     "file of pretrained weights, .h5 or .safetensors; empty: none",
     result=False,
+    path=True,
   )
   transfer: str = field(
     "scratch",
