@@ -120,6 +120,25 @@ def test_the_root_holds_what_people_import_or_run():
   assert loose <= {"__init__", "main", "api", "errors"}
 
 
+def test_text_has_an_encoding():
+  """Without one a file would be in that of the machine's locale."""
+  unspecified = []
+  for module, path in modules().items():
+    for node in ast.walk(ast.parse(path.read_text())):
+      if not isinstance(node, ast.Call) or not isinstance(
+        node.func, ast.Attribute
+      ):
+        continue
+      modes = [a.value for a in node.args if isinstance(a, ast.Constant)]
+      is_text = node.func.attr in ("read_text", "write_text") or (
+        node.func.attr == "open" and bool({"r", "w", "a", "x"} & {*modes})
+      )
+      named = any(k.arg == "encoding" for k in node.keywords)
+      if is_text and not named and ast.unparse(node.func.value) != "atomic":
+        unspecified.append(f"{module}:{node.lineno}")
+  assert not unspecified
+
+
 def test_files_and_functions_are_short():
   """At most 400 lines a file and 80 a function."""
   root, long = PACKAGE.parent, []

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import overrides
+from mn_jax.data import atomic
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
@@ -157,7 +158,8 @@ def save_picture(picture: np.ndarray, path: pathlib.Path) -> None:
     InputError: if it cannot be written.
   """
   try:
-    Image.fromarray(picture).save(path)
+    with atomic.writing(path) as file:
+      Image.fromarray(picture).save(file, "PNG")
   except OSError as error:
     raise InputError(
       f"--output: got {str(path)!r} ({error}); valid: a file that you may write"

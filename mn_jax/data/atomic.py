@@ -44,8 +44,8 @@ def write_bytes(path: pathlib.Path, content: bytes) -> None:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a text file in UTF-8."""
-  write_bytes(path, text.encode())
+  """Writes a text file in UTF-8; what is no text in it is escaped."""
+  write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

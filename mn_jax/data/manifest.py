@@ -37,7 +37,7 @@ def write(name: str, root: pathlib.Path, manifest: dict[str, Any]) -> None:
 def read(name: str, root: pathlib.Path) -> dict[str, Any] | None:
   """Reads the manifest of a data set; None if missing or damaged."""
   try:
-    manifest = json.loads((root / f"{name}.json").read_text())
+    manifest = json.loads((root / f"{name}.json").read_bytes())
     valid = manifest["schema"] == _SCHEMA and all(
       isinstance(manifest[key], str) for key in ("path", "fingerprint")
     )

@@ -110,7 +110,7 @@ def build(
   read = functools.partial(_read_rows, source, options)
   with (
     concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool,
-    journal.open("a") as lines,
+    journal.open("a", encoding="utf-8") as lines,
     pixels.open("ab") as out,
   ):
     for start in range(done, total, step):
@@ -244,7 +244,7 @@ def _write_index(
     "notes": [unused_bits] if unused_bits else [],
     "listing_notes": listing.notes,
   }
-  with (folder / "meta.json").open("w") as file:
+  with (folder / "meta.json").open("w", encoding="utf-8") as file:
     _write(file, json.dumps({"sha256": digest_meta(meta), **meta}, indent=1))
 
 
@@ -297,7 +297,7 @@ def _resume(
           break
         offset += len(data)
         chunks.append(chunk)
-  journal.write_text("".join(map(_journal_line, chunks)))
+  journal.write_text("".join(map(_journal_line, chunks)), encoding="utf-8")
   with pixels.open("ab") as file:
     file.truncate(offset)
   return chunks

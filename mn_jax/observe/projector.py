@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
+from mn_jax.data import atomic
+
 # TensorBoard loads no larger sprite.
 _SPRITE = 8192  # pixels
 
@@ -32,15 +34,17 @@ def write(
     name: of the features.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  with (folder / "tensors.tsv").open("w") as file:
+  with atomic.writing(folder / "tensors.tsv") as file:
     np.savetxt(file, features, fmt="%.7g", delimiter="\t")
   rows = [tuple(columns), *zip(*columns.values(), strict=True)]
   # The format has no way to quote a tab or the end of a line.
   lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
-  (folder / "metadata.tsv").write_text("\n".join(lines) + "\n")
+  atomic.write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
   sprite, side = _sprite(images)
-  Image.fromarray(sprite).save(folder / "sprite.png")
-  (folder / "projector_config.pbtxt").write_text(
+  with atomic.writing(folder / "sprite.png") as file:
+    Image.fromarray(sprite).save(file, "PNG")
+  atomic.write_text(
+    folder / "projector_config.pbtxt",
     "embeddings {\n"
     # A JSON string is one of this format too.
     f"  tensor_name: {json.dumps(name)}\n"
@@ -51,7 +55,7 @@ def write(
     f"    single_image_dim: {side}\n"
     f"    single_image_dim: {side}\n"
     "  }\n"
-    "}\n"
+    "}\n",
   )
 
 

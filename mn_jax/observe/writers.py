@@ -112,7 +112,8 @@ class TensorBoardWriter(metric_writers.MultiWriter):
   def write_texts(self, step: int, texts: Mapping[str, str]):
     for name, text in texts.items():
       content = tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_STRING, string_val=[text.encode()]
+        dtype=types_pb2.DT_STRING,
+        string_val=[text.encode(errors="backslashreplace")],
       )
       value = summary_pb2.Summary.Value(
         tag=f"{name}/text_summary",

@@ -37,7 +37,7 @@ def _cpu() -> str:
   """The processor's name."""
   info = pathlib.Path("/proc/cpuinfo")
   if info.exists():
-    for line in info.read_text().splitlines():
+    for line in info.read_text(encoding="utf-8").splitlines():
       if line.startswith("model name"):
         return line.partition(":")[2].strip()
   return platform.processor() or platform.machine()

@@ -36,5 +36,5 @@ def describe_exit(code: int) -> str:
 
 def last_line(path: pathlib.Path) -> str:
   """The last line of a file that is not blank, or ''; 300 characters of it."""
-  lines = path.read_text(errors="replace").split("\n")
+  lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
   return next((s for line in reversed(lines) if (s := line.strip())), "")[:300]

@@ -193,7 +193,7 @@ def open_run(
     classes=classes,
     step=step,
     variables=jax.tree.map(np.asarray, variables),
-    digests=position.data,
+    digests={what: position.data[what] for what in ("split", "images")},
   )
 
 

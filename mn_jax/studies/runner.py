@@ -38,7 +38,7 @@ def _run(job: Job) -> int:
   """Runs one job to its end; Ctrl-C is passed on, so that it saves."""
   job.workdir.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, "-m", "mn_jax.main", *job.arguments]
-  with (job.workdir / "run.log").open("a") as log:
+  with (job.workdir / "run.log").open("ab") as log:
     process = subprocess.Popen(
       [*command, f"--workdir={job.workdir}"],
       stdin=subprocess.DEVNULL,
@@ -54,6 +54,6 @@ def _run(job: Job) -> int:
 
 
 def _last_line(log: pathlib.Path) -> str:
-  lines = log.read_text(errors="replace").split("\n")
+  lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
   written = [line for line in lines if line.strip()]
   return written[-1].strip()[:200] if written else "no output"

@@ -5,7 +5,6 @@ TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 """
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path
+from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
@@ -143,8 +143,7 @@ def _embed(argv: Sequence[str] | None) -> None:
     **{f"pca{i}_variance": share for i, share in variances},
     "seed": args.seed,
   }
-  text = json.dumps(formatting.jsonable(numbers), indent=2)
-  (folder / "embedding.json").write_text(f"{text}\n")
+  atomic.write_json(folder / "embedding.json", formatting.jsonable(numbers))
   shown = {name: formatting.number(x) for name, x in metrics.items()}
   summary = (
     f"{_NEIGHBOURS}-NN accuracy {shown['knn_accuracy']} (neighbours "

@@ -180,31 +180,27 @@ def _as_json(
     **{f"{k}_sha256": digest for k, digest in run.digests.items()},
     **recalibrated,
     **result.assessed.applied,
-    **formatting.jsonable(result.assessed.metrics),
+    **result.assessed.metrics,
   }
   if result.change is not None:
     values |= {
       "precision": args.precision,
-      "as_trained": formatting.jsonable(result.change.before),
-      "difference": formatting.jsonable(result.change.differences),
-      **formatting.jsonable(vars(result.change.agreement)),
+      "as_trained": result.change.before,
+      "difference": result.change.differences,
+      **vars(result.change.agreement),
     }
   if args.intervals:
     values["resampled"] = data.spec.group or "image"
     values["intervals"] = {
-      name: formatting.jsonable(
-        {"low": x.low, "high": x.high, "undefined": x.undefined}
-      )
+      name: {"low": x.low, "high": x.high, "undefined": x.undefined}
       for name, x in result.intervals.items()
     }
   if args.by_group:
     values["groups"] = [
-      formatting.jsonable(
-        {"group": group, "images": images, "accuracy": accuracy}
-      )
+      {"group": group, "images": images, "accuracy": accuracy}
       for group, images, accuracy in result.groups
     ]
-  return values
+  return formatting.jsonable(values)
 
 
 def _show(

@@ -13,4 +13,4 @@ def names() -> list[str]:
   text = importlib.resources.files(__package__).joinpath(
     "imagenet_classes.json"
   )
-  return [name for _, name in json.loads(text.read_text())]
+  return [name for _, name in json.loads(text.read_bytes())]

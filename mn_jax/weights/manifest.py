@@ -60,7 +60,7 @@ class Weights:
 def load() -> dict[str, Weights]:
   """Reads the manifest; returns published weights by name."""
   path = importlib.resources.files("mn_jax.weights") / "manifest.json"
-  content = json.loads(path.read_text())
+  content = json.loads(path.read_bytes())
   weights = {}
   for entry in content["weights"]:
     family = content["families"][entry["family"]]

@@ -119,7 +119,7 @@ def _described(model: str, path: pathlib.Path) -> dict[str, object]:
     InputError: if it is of another network or cannot be understood.
   """
   try:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_bytes())
     architecture = str(content["architecture"])
     config = dict(content["pretrained_cfg"])
   except (OSError, ValueError, KeyError, TypeError, RecursionError):

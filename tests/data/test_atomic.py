@@ -12,9 +12,14 @@ def test_writes_what_it_is_given(tmp_path):
   path.with_name("a.json.partial").write_text("of a killed process")
   atomic.write_text(path, "µ\n")
   assert path.read_bytes() == b"\xc2\xb5\n"
+  # Of a file name that is no UTF-8; and a number that JSON does not have.
+  atomic.write_text(path, "\udcff\n")
+  assert path.read_bytes() == b"\\udcff\n"
+  with pytest.raises(ValueError, match="not JSON compliant"):
+    atomic.write_json(path, [float("nan")])
   with atomic.writing(path, fsync=True) as file:
     file.write(b"abc")
-    assert path.read_bytes() == b"\xc2\xb5\n"
+    assert path.read_bytes() == b"\\udcff\n"
   assert path.read_bytes() == b"abc"
   assert list(path.parent.iterdir()) == [path]
 

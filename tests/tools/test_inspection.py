@@ -132,7 +132,7 @@ def test_mistakes_are_one_line(start, tmp_path, monkeypatch):
   for name in PROGRAMS:
     more = ["--group=1"] if name == "slide_map" else []
     done = start(name, *more, workdir=tmp_path)
-    refuse(done, name, "which has no config.json that can be read")
+    refuse(done, name, "whose config.json cannot be read")
   (tmp_path / "file").write_text("")
   for name, output in (
     ("evaluate", "p.npz"),

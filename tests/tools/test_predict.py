@@ -267,7 +267,7 @@ def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
     ([*run, "--model=y"], "got --workdir=x, --model=y; valid"),
     ([*run, "--width=2"], "got --workdir=x, --width=2.0; valid"),
     ([*run, "--minimalistic"], "--minimalistic=True; valid: --"),
-    (run, "got 'x', which has no config.json that can be"),
+    (run, "got 'x', whose config.json cannot be read"),
     ([*run, "--top=0"], "--top: got 0; valid: 1 or more"),
     ([*run, "--batch-size=-1"], "--batch-size: got -1; valid: 1 o"),
     ([*run, "--top=a"], "--top: got a; valid: 1 or more"),

@@ -26,7 +26,7 @@ CLASSES = tuple(
   json.loads(
     importlib.resources.files(__package__)
     .joinpath("cifar100_classes.json")
-    .read_text()
+    .read_bytes()
   )
 )
 SIZE = 32

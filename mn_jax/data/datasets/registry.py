@@ -82,7 +82,7 @@ def case_lists(name: str) -> dict[str, list[str]] | None:
   if spec.case_lists is None:
     return None
   text = importlib.resources.files(__package__).joinpath(spec.case_lists)
-  lists = json.loads(text.read_text())
+  lists = json.loads(text.read_bytes())
   return {part: lists[part] for part in PARTS}
 
 

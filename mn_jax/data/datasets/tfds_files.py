@@ -180,8 +180,8 @@ class _TfdsFiles:
 def _check_format(path: pathlib.Path) -> None:
   """Refuses folders that TensorFlow would be needed for, or could do harm."""
   try:
-    info = json.loads((path / "dataset_info.json").read_text())
-    features = json.loads((path / "features.json").read_text())
+    info = json.loads((path / "dataset_info.json").read_bytes())
+    features = json.loads((path / "features.json").read_bytes())
     file_format = info.get("fileFormat", "tfrecord")
   except (OSError, ValueError, AttributeError) as error:
     raise InputError(

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 
 import filelock
 
+from mn_jax.data import atomic
+
 _MARKER = "SAMPLE.json"
 
 
@@ -41,7 +43,7 @@ def write_once(
     partial.mkdir()
     try:
       write(partial)
-      (partial / _MARKER).write_text(json.dumps(marker, indent=2) + "\n")
+      atomic.write_json(partial / _MARKER, marker)
       partial.rename(root)
     finally:
       shutil.rmtree(partial, ignore_errors=True)
@@ -52,7 +54,7 @@ def _is_written(root: pathlib.Path, marker: Mapping[str, str | int]) -> bool:
   if not root.exists() or (root.is_dir() and not any(root.iterdir())):
     return False
   try:
-    present = json.loads((root / _MARKER).read_text())
+    present = json.loads((root / _MARKER).read_bytes())
   except (OSError, ValueError):
     raise FileExistsError(f"{root} exists and is not a sample") from None
   if present != marker:

@@ -115,7 +115,7 @@ class SideProcess:
     if not stat.exists():
       return math.nan
     # The name before ')' may contain spaces; utime and stime are 14th and 15th.
-    fields = stat.read_text().rpartition(")")[2].split()
+    fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
   def close(self) -> None:

@@ -139,7 +139,7 @@ def peak_memory() -> int:
   """
   status = pathlib.Path("/proc/self/status")
   if status.exists():
-    for line in status.read_text().splitlines():
+    for line in status.read_text(encoding="utf-8").splitlines():
       if line.startswith("VmHWM:"):
         return int(line.split()[1]) * 1024
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -162,7 +162,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
   if not path.exists():
     return {}
   try:
-    reports = json.loads(path.read_text())
+    reports = json.loads(path.read_bytes())
   except ValueError:
     reports = None
   if not isinstance(reports, dict):

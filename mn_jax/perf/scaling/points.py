@@ -159,7 +159,7 @@ def write(
 def read(file: pathlib.Path) -> dict[str, Any] | None:
   """Reads a JSON object; None if there is no such file, or something else."""
   try:
-    record = json.loads(file.read_text())
+    record = json.loads(file.read_bytes())
   except (OSError, ValueError):
     return None
   return record if isinstance(record, dict) else None

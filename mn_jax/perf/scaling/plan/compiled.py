@@ -271,7 +271,7 @@ def _write(path: pathlib.Path, key: dict[str, Any], compiled: Compiled) -> None:
 
 def _read(path: pathlib.Path) -> Compiled:
   try:
-    fields = json.loads(path.read_text())["compiled"]
+    fields = json.loads(path.read_bytes())["compiled"]
     text = None
     if fields["memory"]:
       program = path.with_suffix(_PROGRAM_SUFFIX).read_bytes()
