@@ -28,7 +28,7 @@ from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer import record_writer
 
 from mn_jax.data import atomic
-from mn_jax.observe.formatting import jsonable
+from mn_jax.observe.formatting import count, jsonable
 
 # clu imports TensorFlow for its SummaryWriter alone, which is not needed here:
 # while it is imported, an empty class stands in for it.
@@ -208,8 +208,7 @@ class RunWriter(metric_writers.MultiWriter):
   """Writes both files of a run, or none.
 
   Attributes:
-    damaged: number of lines that could not be read and are left out.
-    changed: whether the others are not those that the run had written.
+    damage: what is wrong with the lines that were there, or ''.
   """
 
   def __init__(
@@ -231,11 +230,11 @@ class RunWriter(metric_writers.MultiWriter):
       sha256: of the lines up to that step; '' if it is not known.
     """
     super().__init__([])
-    self.damaged, self.changed = 0, False
+    self.damage = ""
     if workdir is None:
       return
     path = workdir / "metrics.jsonl"
-    lines, self.damaged = _read(path)
+    lines, unreadable = _read(path)
     lines = [
       line
       for line in lines
@@ -246,12 +245,26 @@ class RunWriter(metric_writers.MultiWriter):
       JsonLinesWriter(path, lines),
       TensorBoardWriter(workdir / "tensorboard", lines),
     )
-    self.changed = sha256 not in ("", self.sha256)
+    if unreadable or sha256 not in ("", self.sha256):
+      self.damage = _describe(path, unreadable)
 
   @property
   def sha256(self) -> str:
     """Digest of the lines of `metrics.jsonl`, in hexadecimal; '' of none."""
     return self._writers[0].sha256 if self._writers else ""
+
+
+def damage(path: pathlib.Path, sha256: str) -> str:
+  """Says what is wrong with a metrics file, or ''.
+
+  Args:
+    path: of the file.
+    sha256: of all of its lines, as `RunWriter` had it at the end.
+  """
+  content = path.read_bytes() if path.exists() else b""
+  if hashlib.sha256(content).hexdigest() == sha256:
+    return ""
+  return _describe(path, _read(path)[1])
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -266,6 +279,13 @@ def metrics(line: Mapping[str, Any]) -> dict[str, float]:
     for name, value in line.items()
     if name not in (STEP, TIME) and isinstance(value, int | float)
   }
+
+
+def _describe(path: pathlib.Path, unreadable: int) -> str:
+  what = "lines are missing or changed"
+  if unreadable:
+    what = f"{count(unreadable, 'line')} cannot be read, the others are kept"
+  return f"{path} is not what the run wrote: {what}"
 
 
 def _read(path: pathlib.Path) -> tuple[list[dict[str, Any]], int]:

@@ -43,6 +43,7 @@ class RunAnalysis:
     summary: content of `summary.json`.
     split: content of `split.json`.
     config: content of `config.json`.
+    damage: what is wrong with `metrics.jsonl`, or ''.
     test: predictions for the test part.
     curves: metric such as 'train/loss' -> (step, value) in order.
     refused: whether the checkpoint was selected on the test part, so that its
@@ -63,6 +64,7 @@ class RunAnalysis:
   summary: Mapping[str, Any]
   split: Mapping[str, Any]
   config: Mapping[str, Any]
+  damage: str
   test: NamedPredictions
   curves: Mapping[str, Curve]
   refused: bool
@@ -116,6 +118,9 @@ def analyze(path: pathlib.Path) -> RunAnalysis:
   summary = records.read_summary(path)
   split = records.read_object(path / "split.json", records.SPLIT)
   config = records.read_object(path / "config.json", records.CONFIG)
+  damage = ""
+  if "metrics_sha256" in summary:  # an earlier version has none
+    damage = writers.damage(path / "metrics.jsonl", summary["metrics_sha256"])
   parts = {
     part: predictions.read(path / "predictions" / f"{part}.npz")
     for part in ("val", "test")
@@ -126,6 +131,7 @@ def analyze(path: pathlib.Path) -> RunAnalysis:
     summary=summary,
     split=split,
     config=config,
+    damage=damage,
     test=parts["test"],
     curves=_curves(path / "metrics.jsonl"),
     refused=refused,

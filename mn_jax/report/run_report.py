@@ -138,8 +138,10 @@ def devices(analyses: Sequence[RunAnalysis]) -> str:
 
 
 def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
-  """Returns the notes of the splits, each once."""
-  return list(dict.fromkeys(n for a in analyses for n in a.split["notes"]))
+  """Returns the notes of the splits and what is damaged, each once."""
+  texts = [[a.damage] if a.damage else [] for a in analyses]
+  texts += [a.split["notes"] for a in analyses]
+  return list(dict.fromkeys(text for some in texts for text in some))
 
 
 def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:

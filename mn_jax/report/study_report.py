@@ -106,7 +106,10 @@ def build(
     figures=[_members_figure(results, inspections, firsts)],
     sections=sections,
     protocol=run_report.protocol(firsts),
-    notes=[*results["left_out"], *run_report.notes(firsts)],
+    notes=[
+      *results["left_out"],
+      *run_report.notes([run for runs in analyses.values() for run in runs]),
+    ],
   )
 
 

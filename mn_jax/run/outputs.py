@@ -230,6 +230,7 @@ def summarize(
       "split_sha256": data.split.sha256,
       "images_sha256": data.cache.sha256,
       "state_sha256": state_lib.sha256(state),
+      "metrics_sha256": position.logged,
       "params": setup.num_params,
       "batch_stats": setup.num_stats,
       "transfer": config.model.transfer,

@@ -314,6 +314,7 @@ class Run:
         {k: v for k, v in self._results.items() if k.startswith("test/")},
       )
     self._writer.flush()
+    position.logged = self._writer.sha256
     summary = outputs.summarize(
       self.setup,
       state,
@@ -343,12 +344,8 @@ class Run:
       repeated="" if self.setup.config.eval.part == "test" else "test/",
       sha256=self.position.logged,
     )
-    if self._writer.damaged or self._writer.changed:
-      self._console.line(
-        f"Note: {self.folder.path / 'metrics.jsonl'} is not what the run wrote "
-        f"up to step {self.step}: {self._writer.damaged} lines cannot be read; "
-        "the curves have the others"
-      )
+    if self._writer.damage:
+      self._console.line(f"Note: {self._writer.damage}")
     if self._first_process:
       outputs.write_beginning(self.setup, self.folder, self._writer, self.step)
 

@@ -126,9 +126,13 @@ def _report(argv: Sequence[str] | None) -> None:
     results, analyses = study_report.read(folder)
     for line in results["left_out"]:
       console.line(line)
-    firsts = [runs[0] for runs in analyses.values() if runs]
   else:
-    firsts = [run_analysis.analyze(folder)]
+    analyses = {"run": [run_analysis.analyze(folder)]}
+  for runs in analyses.values():
+    for analysis in runs:
+      if analysis.damage:
+        console.line(f"Note: {analysis.damage}")
+  firsts = [runs[0] for runs in analyses.values() if runs]
   output = run_arguments.output_folder(args.output or folder / "report")
   inspections = _inspect(args, firsts, console)
   numbers = run_report.numbers(firsts, inspections)

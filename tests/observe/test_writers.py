@@ -1,5 +1,6 @@
 """Tests of the metric writers; TensorBoard's own reader is the oracle."""
 
+import hashlib
 import io
 import json
 import math
@@ -120,7 +121,10 @@ def test_damaged_lines_are_left_out_and_counted(tmp_path):
       path.write_bytes(first + damage + last + torn)
       assert [line["step"] for line in writers.read_lines(path)] == [1, 2]
       writer = _open(tmp_path, resume_step=2)
-      assert writer.damaged == count
+      number = f"{count} line{'s' if count > 1 else ''} cannot be read"
+      assert writer.damage == (
+        f"{path} is not what the run wrote: {number}, the others are kept"
+      )
       writer.close()
       assert path.read_bytes() == first + last
   path.write_bytes(first + last[:-1])  # complete, without newline
@@ -145,7 +149,13 @@ def test_lines_that_are_missing_or_changed_are_noticed(tmp_path):
     path.write_bytes(content)
     writer = _open(tmp_path, resume_step=2, sha256=digest)
     writer.close()
-    assert (writer.changed, writer.damaged) == (changed, 0)
+    assert writer.damage.endswith("are missing or changed" if changed else "")
+    assert bool(writer.damage) == changed
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(intact).hexdigest()
+    assert bool(writers.damage(path, sha256)) == (content != intact)
+  path.unlink()
+  assert "missing or changed" in writers.damage(path, digest)
 
 
 def test_tensorboard_reads_the_scalars(tmp_path):

@@ -36,7 +36,7 @@ _TIMES = (
   "wall_seconds",
 )
 # Of a file or a line that has times, and the time of a line.
-_DIGESTS = ("sha256", "crc32", "checksum", "time")
+_DIGESTS = ("metrics_sha256", "checksum", "time")
 # Written by a run and no part of its end: what was set aside, what a reader
 # redraws, and events whose names and times differ.
 _APART = ("checkpoints", "checkpoints_damaged", "tensorboard")

@@ -173,6 +173,25 @@ def test_results_of_another_version_are_refused(tmp_path):
     study_report.read(tmp_path)
 
 
+def test_damaged_runs_are_named_and_the_others_are_shown(tmp_path):
+  toy.write_study(tmp_path)
+  (tmp_path / "a/seed0/summary.json").write_bytes(b"\xff")
+  (tmp_path / "b/seed1/config.json").unlink()
+  document = report(tmp_path)
+  for note, run, name in zip(
+    document.notes,
+    ("a seed 0", "b seed 1"),
+    ("summary", "config"),
+    strict=False,
+  ):
+    assert note.startswith(f"{run} is left out: --workdir: got ")
+    assert f"whose {name}.json cannot be read" in note
+  assert [section.title for section in document.sections] == ["a", "b"]
+  # With all of its runs damaged a row has no section.
+  (tmp_path / "a/seed1/summary.json").write_text("{")
+  assert [section.title for section in report(tmp_path).sections] == ["b"]
+
+
 def test_a_member_shows_the_command_that_repeats_it_without_paths(plain):
   text = page.markdown(plain, "figures")
   wanted = (

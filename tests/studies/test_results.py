@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from mn_jax.observe.console import Console
 from mn_jax.studies import results, study
 from tests.studies.test_study import TOY, expand, finish
 
@@ -45,6 +46,20 @@ def test_one_seed_has_no_standard_deviation_and_none_no_mean(tmp_path):
   assert (none["mean"], none["values"]) == (None, [])
   assert members[0]["wanted"] == 2
   assert "params" not in members[1]
+
+
+def test_damaged_summaries_are_named_and_do_not_count(tmp_path, capsys):
+  runs = expand(folder=tmp_path, seeds=2)
+  for run in runs:
+    finish(run, 0.7, 0.9)
+  path = runs[0].workdir / "summary.json"
+  for content in (b"{", b"\xff", b"[]", b'{"chosen_on": 3}'):
+    path.write_bytes(content)
+    results.finish(Console(), TOY, runs)
+    assert f"Left out: {runs[0].title()}: --workdir" in capsys.readouterr().out
+    assert not runs[0].is_complete()
+  written = json.loads((tmp_path / "results.json").read_text())
+  assert [member["seeds"] for member in written["members"]] == [[1], [0, 1]]
 
 
 def judged(relation, value, first, second=None, **changes):
