@@ -7,7 +7,7 @@ file that is named itself is read whatever it is called.
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -64,21 +64,25 @@ class Images:
       if files is not None:
         files.close()
 
-  def read(self, *, bits: int = 16) -> Iterator[tuple[str, np.ndarray]]:
-    """Yields the path and u8[h, w, 3] of each image that can be read.
+  def read(
+    self, read_image: Callable[[bytes], np.ndarray]
+  ) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields the path and pixels of each image that can be read.
 
     Args:
-      bits: as `decode.decode` takes it.
+      read_image: decodes a file; raises a DecodeError.
     """
     for path, files, names in self._found:
       for name in names:
         shown = str(path / name)
         try:
           data = read_file(path) if files is None else files.read(name)
-          yield shown, decode.decode(data, bits=bits)
+          image = read_image(data)
         except (decode.DecodeError, OSError) as error:
           self.unreadable += 1
           self._say(shown, str(error))
+        else:
+          yield shown, image
 
   def _find(self, named: str) -> None:
     if named == "-" or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", named):

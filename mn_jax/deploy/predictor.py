@@ -52,25 +52,23 @@ PRECISIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A trained network and the preparation of its images.
+  """A trained network and the way its images are read.
 
   Attributes:
     classes: names of the classes, in the order of the logits.
-    prepare: resizes an image, u8[h, w, 3] of any size -> u8[r, r, 3].
-    logits: maps any number of prepared images to their logits f32[classes],
-      in order.
-    bits: of 16-bit grey images, how many are used; see `decode.decode`.
+    read_image: decodes an image file into u8[r, r, 3]; raises a DecodeError.
+    logits: maps any number of such images to their logits f32[classes], in
+      order.
     note: what its user should know of it, or ''.
   """
 
   classes: tuple[str, ...]
-  prepare: Callable[[np.ndarray], np.ndarray]
+  read_image: Callable[[bytes], np.ndarray]
   logits: Logits
-  bits: int = 16
   note: str = ""
 
   def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yields f32[classes] for each of any number of prepared images."""
+    """Yields f32[classes] for each of any number of images u8[r, r, 3]."""
     return map(scipy.special.softmax, self.logits(images))
 
 
@@ -127,15 +125,18 @@ def from_weights(
   values = pretrained_lib.insert(
     dataclasses.replace(loaded, network=network), values
   )
-  prepare = functools.partial(
-    decode.resize_and_crop,
-    size=conventions.resolution,
-    share=conventions.crop,
-    interpolation=conventions.interpolation,
-  )
+
+  def read_image(data: bytes) -> np.ndarray:
+    return decode.resize_and_crop(
+      decode.decode(data),
+      conventions.resolution,
+      share=conventions.crop,
+      interpolation=conventions.interpolation,
+    )
+
   return Predictor(
     classes=names,
-    prepare=prepare,
+    read_image=read_image,
     logits=compile_logits(
       network, values, resolution=0, precision=precision, batch_size=batch_size
     ),
@@ -188,7 +189,7 @@ def from_run(
   """
   return Predictor(
     classes=run.classes,
-    prepare=run.prepare,
+    read_image=run.read_image,
     logits=compile_logits(
       run.network,
       run.variables,
@@ -196,7 +197,6 @@ def from_run(
       precision=precision or run.config.model.dtype,
       batch_size=batch_size,
     ),
-    bits=run.config.data.bits,
   )
 
 

@@ -64,12 +64,17 @@ class SavedRun:
     workdir_lib.check_digests(self.path, data.digests(), self.digests)
     return data
 
-  def prepare(self, image: np.ndarray) -> np.ndarray:
-    """u8[h, w, 3] of any size -> u8[size, size, 3], as in training.
+  def read_image(self, data: bytes) -> np.ndarray:
+    """Decodes an image file, u8[size, size, 3], as it is packed for training.
 
     Where other sizes were dropped in training, they are squeezed here.
+
+    Raises:
+      DecodeError: if it cannot be decoded.
     """
     section = self.config.data
+    squeezed = section.image_size if section.other_sizes == "resize" else None
+    image = decode.decode(data, squeezed, bits=section.bits)
     return decode.FITS[section.other_sizes](image, section.image_size)
 
   def predict(

@@ -184,11 +184,7 @@ def _predict(argv: Sequence[str] | None) -> int:
     if loaded.note:
       print(f"predict: {loaded.note}", file=sys.stderr)
     top = min(args.top, len(loaded.classes))
-    images = (
-      (path, loaded.prepare(pixels))
-      for path, pixels in named.read(bits=loaded.bits)
-    )
-    results = classify(images, loaded, top=top)
+    results = classify(named.read(loaded.read_image), loaded, top=top)
     try:
       count = (
         _write_json(results)

@@ -108,8 +108,8 @@ def _read(
   """Reads images; returns u8[n, h, w, 3] and the names of those it can read."""
   images, names = [], []
   with image_files.Images(paths, "saliency") as named:
-    for path, pixels in named.read(bits=run.config.data.bits):
-      images.append(run.prepare(pixels))
+    for path, image in named.read(run.read_image):
+      images.append(image)
       names.append(path.rpartition("/")[2])
   if not 0 < len(images) <= _MAX_IMAGES:
     raise InputError(

@@ -17,6 +17,7 @@ from mn_jax.run import reopen
 from mn_jax.train import checkpoint
 from mn_jax.weights import pretrained
 from tests import toy_transfer as toy
+from tests.data import hostile_images
 from tests.weights import toy_h5
 
 pytestmark = [
@@ -63,8 +64,8 @@ def expected(run, images=70, **options):
 
 
 def predict(chosen, images):
-  prepared = map(chosen.prepare, images)
-  return np.stack([*chosen.probabilities(prepared)])
+  files = (hostile_images.save(image, "PNG") for image in images)
+  return np.stack([*chosen.probabilities(map(chosen.read_image, files))])
 
 
 def test_a_run_predicts_what_it_evaluated(run):
@@ -159,7 +160,8 @@ def test_weights_predict_what_the_network_computes(tmp_path):
 
   draw = np.random.default_rng(0)
   images = [draw.integers(0, 256, (60, 99, 3), np.uint8) for _ in range(5)]
-  prepared = np.stack([chosen.prepare(image) for image in images])
+  files = [hostile_images.save(image, "PNG") for image in images]
+  prepared = np.stack([chosen.read_image(data) for data in files])
   for image, made in zip(images, prepared, strict=True):
     np.testing.assert_array_equal(
       made,

@@ -16,6 +16,7 @@ from mn_jax.observe import formatting
 from mn_jax.run import recalibrate, records, reopen
 from mn_jax.train import checkpoint, state
 from tests import toy_transfer as toy
+from tests.data import hostile_images
 
 # As in the tests of the predictor: Orbax's other reads end later.
 pytestmark = pytest.mark.filterwarnings(
@@ -245,16 +246,30 @@ def test_batches_that_do_not_divide_are_refused(finished):
     opened.predict(data, data.part("val"))
 
 
-def test_images_are_prepared_as_in_training(finished):
+def test_images_are_read_as_in_training(finished):
   opened = reopen.open_run(finished[0])
-  image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), np.uint8)
-  np.testing.assert_array_equal(opened.prepare(image), decode.resize(image, 32))
-  section = dataclasses.replace(opened.config.data, other_sizes="crop")
-  config = dataclasses.replace(opened.config, data=section)
-  cropping = dataclasses.replace(opened, config=config)
-  np.testing.assert_array_equal(
-    cropping.prepare(image), decode.resize_and_crop(image, 32)
+  image = np.random.default_rng(0).integers(0, 256, (160, 390, 3), np.uint8)
+  deep = (image[..., 0].astype(np.uint16) << 2) + 3  # 10 bits
+  jpeg, png, grey = (
+    hostile_images.save(pixels, kind)
+    for pixels, kind in ((image, "JPEG"), (image, "PNG"), (deep, "PNG"))
   )
+  for fit, changes in (
+    (lambda data: decode.decode(data, 32), {}),  # which reduces a JPEG
+    (
+      lambda data: decode.resize_and_crop(decode.decode(data), 32),
+      {"other_sizes": "crop"},
+    ),
+    (
+      lambda data: decode.resize(decode.decode(data, bits=10), 32),
+      {"other_sizes": "drop", "bits": 10},
+    ),
+  ):
+    section = dataclasses.replace(opened.config.data, **changes)
+    config = dataclasses.replace(opened.config, data=section)
+    changed = dataclasses.replace(opened, config=config)
+    for data in (jpeg, png, grey):
+      np.testing.assert_array_equal(changed.read_image(data), fit(data))
 
 
 def test_batch_statistics_use_images_spread_over_the_training_part(

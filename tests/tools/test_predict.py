@@ -44,7 +44,7 @@ def batches(monkeypatch):
     assert precision in (None, "int8")
     return predictor.Predictor(
       classes=CLASSES,
-      prepare=lambda image: decode.resize(image, 4),
+      read_image=lambda data: decode.decode(data, 4),
       logits=lambda images: batching.apply_in_batches(
         program, images, batch_size=batch_size
       ),
