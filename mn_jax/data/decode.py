@@ -2,6 +2,7 @@
 
 import io
 import logging
+import time
 import warnings
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import (
   features,
 )
 
-from mn_jax.data import jpeg
+from mn_jax.data import jpeg, tiff
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "AVIF")
 if not features.check("avif"):
@@ -28,6 +29,9 @@ MAX_SIDE = 65_535  # of a JPEG; each row of a PNG costs as much as a short one
 # belong to the process: threads that decode could not set their own.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
+# Of a thread's own time, so that a busy or halted machine loses no image. What
+# takes longer is made of very many pieces.
+MAX_SECONDS = 30
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
 _BITS_PER_SAMPLE = 258  # in TIFF
 _FEW_BITS = 12  # 16-bit files whose values need no more are spoken of
@@ -92,7 +96,7 @@ def decode(
   Raises:
     DecodeError: for other formats, pixels without a fixed range (32-bit integer
       or float) or outside that of `bits`, broken or truncated files, more than
-      MAX_PIXELS or MAX_SIDE, and a JPEG of too many scans.
+      MAX_PIXELS, MAX_SIDE or MAX_SECONDS, and too many scans or tiles.
   """
   try:
     with _open(data) as image:
@@ -189,9 +193,23 @@ def resize_and_crop(
 FITS = {"resize": resize, "crop": resize_and_crop, "drop": resize}
 
 
+class _Timed(io.BytesIO):
+  """A file in memory that is no longer read after MAX_SECONDS."""
+
+  def __init__(self, data: bytes):
+    super().__init__(data)
+    self._end = time.thread_time() + MAX_SECONDS
+
+  def read(self, size: int = -1) -> bytes:
+    if time.thread_time() > self._end:
+      raise DecodeError(f"it takes more than {MAX_SECONDS} s to read")
+    return super().read(size)
+
+
 def _open(data: bytes) -> Image.Image:
   """Opens an image of a size that is decoded; nothing is decoded yet."""
-  image = Image.open(io.BytesIO(data), formats=FORMATS)
+  tiff.check(data)
+  image = Image.open(_Timed(data), formats=FORMATS)
   width, height = image.size
   if not 0 < width * height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
     image.close()

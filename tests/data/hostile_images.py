@@ -209,12 +209,36 @@ def _cut_jpegs() -> list[Case]:
     made.append(Case(name, data + b"\xff\xd9", "truncated"))
   jpeg = save(smooth(), "JPEG")
   at = jpeg.index(b"\xff\xc0") + 5
-  large = jpeg[:at] + struct.pack(">HH", 8000, 8000) + jpeg[at + 4 :]
-  made.append(Case("jpeg of 8000x8000 by its header", large, "truncated"))
+  large = jpeg[:at] + struct.pack(">HH", 2000, 2000) + jpeg[at + 4 :]
+  made.append(Case("jpeg of 2000x2000 by its header", large, "truncated"))
   many = save(smooth(), "JPEG", progressive=True)
   at = many.rindex(b"\xff\xda")
   many = many[:at] + many[at:-2] * 500 + many[-2:]
-  return [*made, Case("jpeg of 500 scans", many, "101 scans or more")]
+  return [
+    *made,
+    Case("jpeg of 500 scans", many, "101 scans or more"),
+    *(
+      Case(f"tiff of many strips, {big=}", _many_strips(big), "strips or tiles")
+      for big in (False, True)
+    ),
+  ]
+
+
+def _many_strips(big: bool) -> bytes:
+  """A TIFF of 300,000 strips of eight pixels, which are all the same bytes."""
+  count = 300_000
+  values = {256: 8, 257: 65_535, 258: 8, 259: 1, 262: 1, 277: 1, 278: 1}
+  entry, start = ("<HHQQ", 16) if big else ("<HHLL", 8)
+  head = b"II+\0\x08\0\0\0" if big else b"II*\0"
+  number, size = ("<Q", 8) if big else ("<H", 4)
+  after = start + struct.calcsize(number) + 9 * struct.calcsize(entry) + size
+  tags = {tag: (1, value) for tag, value in values.items()}
+  tags |= {273: (count, after), 279: (count, after + 4 * count)}
+  return b"".join((
+    head, start.to_bytes(size, "little"), struct.pack(number, len(tags)),
+    *(struct.pack(entry, tag, 4, *tags[tag]) for tag in sorted(tags)),
+    bytes(size), struct.pack("<L", 8) * 2 * count,
+  ))  # fmt: skip
 
 
 def _refused() -> list[Case]:

@@ -82,6 +82,17 @@ def test_bits_of_16_bit_grey_images():
   np.testing.assert_array_equal(decode.decode(data, bits=9), hostile.RGB)
 
 
+def test_a_file_of_very_many_pieces_is_left_in_time(monkeypatch):
+  monkeypatch.setattr(decode, "MAX_SECONDS", 0)
+  chunks = hostile.chunk(b"quIx") * 10_000
+  for data in (
+    hostile.png(bytes(112), before=chunks),
+    hostile.save(hostile.RGB, "JPEG")[:2] + b"\xff\xe5\0\2" * 10_000,
+  ):
+    with pytest.raises(decode.DecodeError, match="more than 0 s to read"):
+      decode.decode(data)
+
+
 def test_resize_fills_the_square_is_antialiased_and_keeps_the_axes():
   for height, width in ((50, 1), (1, 50), (23, 50)):
     constant = np.full((height, width, 3), (10, 20, 30), np.uint8)
