@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import rich.progress
 import rich.table
 import rich.text
 
+from mn_jax.observe import escape
 from mn_jax.observe.formatting import duration, mean_std_of, metric_name, number
 
 # Without a terminal, least time between two lines that only show progress.
@@ -27,8 +29,9 @@ class Console:
     )
 
   def line(self, text: str) -> None:
-    """Prints one line without markup, for the terminal to wrap."""
-    self._console.print(text, soft_wrap=True)
+    """Prints text without markup, for the terminal to wrap."""
+    lines = map(escape.printable, text.split("\n"))
+    self._console.print("\n".join(lines), soft_wrap=True)
 
   @contextlib.contextmanager
   def counting(self, label: str, unit: str) -> Iterator[Callable]:
@@ -73,13 +76,16 @@ class Console:
   ) -> None:
     """Prints a table; all columns but the first are numbers."""
     # As wide as its title, which would be broken otherwise.
+    title = escape.printable(title)
     table = rich.table.Table(
       title=title, title_justify="left", min_width=len(title)
     )
     for i, column in enumerate(columns):
-      table.add_column(column, justify="right" if i else "left")
+      table.add_column(
+        escape.printable(column), justify="right" if i else "left"
+      )
     for row in rows:
-      table.add_row(*row)
+      table.add_row(*map(escape.printable, row))
     self._console.print(table)
 
   def _bar(self, unit: str) -> rich.progress.Progress:
@@ -192,7 +198,7 @@ def print_seeds(
   for summary in summaries:
     _warn_of_lost_best(console, summary)
   console.line(f"Results:  {workdir / 'seed*' / 'summary.json'}")
-  console.line(f"Curves:   tensorboard --logdir {workdir}")
+  console.line(f"Curves:   tensorboard --logdir {shlex.quote(str(workdir))}")
 
 
 def print_summary(
@@ -238,9 +244,9 @@ def print_summary(
   )
   console.line(f"Results:  {workdir / 'summary.json'}")
   console.line(f"Figures:  {workdir / 'figures'}")
+  logs = shlex.quote(str(workdir / "tensorboard"))
   console.line(
-    f"Curves:   tensorboard --logdir {workdir / 'tensorboard'}"
-    "  (then http://localhost:6006)"
+    f"Curves:   tensorboard --logdir {logs}  (then http://localhost:6006)"
   )
 
 

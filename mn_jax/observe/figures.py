@@ -11,6 +11,7 @@ _DPI = 110
 # and the figure stops growing.
 _NAMED_CLASSES = 25
 _UNNAMED_SIDE = 10
+_SHORT_NAME, _LONGEST_NAME, _LONGEST_TITLE = 12, 30, 40  # letters
 
 
 def confusion_matrix(
@@ -28,7 +29,11 @@ def confusion_matrix(
   """
   named = len(classes) <= _NAMED_CLASSES
   side = 2.6 + 0.6 * (len(classes) if named else _UNNAMED_SIDE)
-  figure = canvas.new_figure(side + 0.8, side)
+  names = [canvas.label(name, _LONGEST_NAME) for name in classes]
+  # Room for names that are longer than two words.
+  letters = max(map(len, names)) if named else 0
+  longer = 0.09 * max(0, letters - _SHORT_NAME)
+  figure = canvas.new_figure(side + 0.8 + longer, side + longer / 2)
   axes = figure.add_subplot()
   share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
   axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
@@ -39,8 +44,9 @@ def confusion_matrix(
       axes.text(col, row, text, ha="center", va="center", color=colour)
     # Aslant, or long names of many classes overlap.
     slant = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(classes)), classes, **slant)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), names, **slant)
+    axes.set_yticks(range(len(classes)), names)
+  title = canvas.label(title, _LONGEST_TITLE)
   axes.set(xlabel="predicted", ylabel="true", title=title)
   return canvas.pixels(figure, dpi=_DPI)
 
@@ -68,7 +74,7 @@ def pr_curve(
     ylabel="precision",
     xlim=(0, 1),
     ylim=(0, 1.02),
-    title=title,
+    title=canvas.label(title, _LONGEST_TITLE),
   )
   return canvas.pixels(figure, dpi=_DPI)
 

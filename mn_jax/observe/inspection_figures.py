@@ -116,7 +116,7 @@ def embedding(
   ]
   figure.legend(
     handles,
-    [textwrap.shorten(classes[i], 22, placeholder="...") for i in present],
+    [canvas.label(classes[i], 18) for i in present],
     loc="outside lower center",
     ncols=min(3, len(present)),
     fontsize=_SMALL,
@@ -166,7 +166,7 @@ def slide(
     )
   names = ("patches", f"truth: {name}", f"probability of {name}")
   for panel, text in zip(axes, names, strict=True):
-    panel.set_title(text, fontsize=_SMALL, pad=2)
+    panel.set_title(canvas.label(text, 40), fontsize=_SMALL, pad=2)
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set(linewidth=0.4, color="0.6")
   bar = figure.colorbar(

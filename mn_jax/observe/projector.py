@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from mn_jax.data import atomic
+from mn_jax.observe import escape
 
 # TensorBoard loads no larger sprite.
 _SPRITE = 8192  # pixels
@@ -38,16 +39,17 @@ def write(
     np.savetxt(file, features, fmt="%.7g", delimiter="\t")
   rows = [tuple(columns), *zip(*columns.values(), strict=True)]
   # The format has no way to quote a tab or the end of a line.
-  lines = ["\t".join(" ".join(cell.split()) for cell in row) for row in rows]
+  lines = ["\t".join(map(escape.printable, row)) for row in rows]
   atomic.write_text(folder / "metadata.tsv", "\n".join(lines) + "\n")
   sprite, side = _sprite(images)
   with atomic.writing(folder / "sprite.png") as file:
     Image.fromarray(sprite).save(file, "PNG")
+  quoted = json.dumps(escape.printable(name), ensure_ascii=False)
   atomic.write_text(
     folder / "projector_config.pbtxt",
     "embeddings {\n"
     # A JSON string is one of this format too.
-    f"  tensor_name: {json.dumps(name)}\n"
+    f"  tensor_name: {quoted}\n"
     '  tensor_path: "tensors.tsv"\n'
     '  metadata_path: "metadata.tsv"\n'
     "  sprite {\n"

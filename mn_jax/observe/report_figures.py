@@ -168,7 +168,8 @@ def members(
     x = np.array(x, np.float64)  # None becomes NaN, which is not drawn
     if np.isfinite(x).any():
       axes.plot(x, y, label=label, **style)
-  axes.set_yticks(range(len(rows)), [row.name for row in rows])
+  names = [canvas.label(row.name, 30) for row in rows]
+  axes.set_yticks(range(len(rows)), names)
   axes.set_ylim(len(rows) - 0.4, -0.6)
   axes.set_xlabel(axis, fontsize=_SMALL)
   axes.grid(axis="x", alpha=0.25, lw=0.5)
@@ -204,7 +205,7 @@ def examples(images: np.ndarray, titles: Sequence[str]) -> np.ndarray:
 
 def _new_figure(title: str, height: float, width: float = canvas.PAGE):
   figure = canvas.new_figure(width, height)
-  figure.suptitle(title, fontsize=_TEXT)
+  figure.suptitle(canvas.label(title, 90), fontsize=_TEXT)
   return figure
 
 

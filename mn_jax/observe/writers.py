@@ -28,6 +28,7 @@ from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer import record_writer
 
 from mn_jax.data import atomic
+from mn_jax.observe import escape
 from mn_jax.observe.formatting import count, jsonable
 
 # clu imports TensorFlow for its SummaryWriter alone, which is not needed here:
@@ -125,7 +126,8 @@ class TensorBoardWriter(metric_writers.MultiWriter):
 
   @override
   def write_hparams(self, hparams: Mapping[str, Any]):
-    rows = "".join(f"|`{k}`|`{v}`|\n" for k, v in hparams.items())
+    text = escape.markdown
+    rows = "".join(f"|{text(k)}|{text(str(v))}|\n" for k, v in hparams.items())
     self.write_texts(0, {"config": f"|field|value|\n|-|-|\n{rows}"})
 
   @override

@@ -62,6 +62,8 @@ class Document:
     sections: one for each run or member.
     protocol: how it was run, (name, value).
     notes: what a reader must know about the numbers.
+    is_markdown: whether all strings are Markdown already, as on the pages of
+      this project about itself; else they are text.
   """
 
   title: str
@@ -72,6 +74,7 @@ class Document:
   sections: Sequence[Section] = ()
   protocol: Sequence[tuple[str, str]] = ()
   notes: Sequence[str] = ()
+  is_markdown: bool = False
 
   def all_figures(self) -> Iterable[Figure]:
     """Yields the figures of the whole, then those of the sections."""

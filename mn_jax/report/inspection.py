@@ -6,7 +6,6 @@ it also measures the baselines, and what BatchNorm statistics of batches change.
 
 import dataclasses
 import pathlib
-import textwrap
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -15,7 +14,7 @@ from mn_jax.errors import InputError
 from mn_jax.explain import embedding, saliency
 from mn_jax.metrics import baselines, classification
 from mn_jax.metrics.predictions import NamedPredictions
-from mn_jax.observe import inspection_figures, report_figures
+from mn_jax.observe import canvas, inspection_figures, report_figures
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import reopen
 from mn_jax.run.reopen import SavedRun
@@ -229,4 +228,4 @@ def _embed(
 
 
 def _short(name: str) -> str:
-  return textwrap.shorten(name, 16, placeholder="...")
+  return canvas.label(name, 16)

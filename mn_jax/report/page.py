@@ -11,24 +11,11 @@ import jinja2
 from PIL import Image
 
 from mn_jax.data import atomic
-from mn_jax.observe.formatting import MINUS
+from mn_jax.observe import escape
 from mn_jax.report.document import Document, Figure
 
 # Pixels of the width of figures.
 _NARROW, _WIDE = 600, 1000
-# What LaTeX would read as a command, and how it writes the character itself.
-_TEX = str.maketrans(
-  {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-    "±": r"$\pm$",
-    MINUS: "$-$",
-    "<": "$<$",
-    ">": "$>$",
-  }
-)
 
 
 def html(document: Document, images: Mapping[str, bytes]) -> str:
@@ -52,7 +39,8 @@ def markdown(document: Document, figures: str) -> str:
     document: the report.
     figures: folder of the figures' files, relative to the text.
   """
-  text = _render("page.md", d=document, figures=figures)
+  write_text = _cell_of_markdown if document.is_markdown else escape.markdown
+  text = _render("page.md", d=document, figures=figures, text=write_text)
   return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -108,6 +96,10 @@ def webp(figure: Figure) -> bytes:
   return buffer.getvalue()
 
 
+def _cell_of_markdown(text: str) -> str:
+  return " ".join(text.splitlines()).replace("|", "\\|")
+
+
 def _render(template: str, **values: Any) -> str:
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(
@@ -118,5 +110,5 @@ def _render(template: str, **values: Any) -> str:
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
   )
-  environment.filters["tex"] = lambda text: text.translate(_TEX)
+  environment.filters["tex"] = escape.latex
   return environment.get_template(template).render(values)

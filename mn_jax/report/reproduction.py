@@ -144,6 +144,7 @@ def build(papers: Sequence[Paper], results: pathlib.Path) -> Document:
       "hand. Protocols differ as much as networks: each paper's text says how. "
       "Standard deviations are over seeds."
     ),
+    is_markdown=True,
     sections=[
       _section(paper, f"paper{position}", results)
       for position, paper in enumerate(papers, 1)

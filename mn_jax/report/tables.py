@@ -6,7 +6,9 @@ LaTeX.
 """
 
 import dataclasses
+from collections.abc import Callable
 
+from mn_jax.observe import escape
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import MINUS
 
@@ -34,22 +36,22 @@ class Table:
       for column in zip(*self.rows, strict=True)
     ] or [False] * len(self.columns)
 
-  def markdown(self) -> str:
-    """Returns the table as Markdown, its note below, without a last newline."""
+  def markdown(self, text: Callable[[str], str] = escape.markdown) -> str:
+    """Returns the table as Markdown, its note below, without a last newline.
+
+    Args:
+      text: makes Markdown of a string.
+    """
     rules = ("---:" if numeric else "---" for numeric in self.numeric())
-    lines = [
-      f"| {' | '.join(map(_markdown_cell, self.columns))} |",
-      f"|{'|'.join(rules)}|",
-      *(f"| {' | '.join(map(_markdown_cell, row))} |" for row in self.rows),
-    ]
-    return "\n".join(lines) + (f"\n\n{self.note}" if self.note else "")
+    first, *rows = (
+      f"| {' | '.join(map(text, cells))} |"
+      for cells in (self.columns, *self.rows)
+    )
+    lines = [first, f"|{'|'.join(rules)}|", *rows]
+    return "\n".join(lines) + (f"\n\n{text(self.note)}" if self.note else "")
 
   def show(self, console: Console, title: str) -> None:
     """Prints the table and its note in a terminal."""
     console.table(title, self.columns, self.rows)
     if self.note:
       console.line(self.note)
-
-
-def _markdown_cell(text: str) -> str:
-  return text.replace("|", "\\|").replace("\n", " ")

@@ -6,6 +6,7 @@ only once every run is complete, so that no point can be preferred for them.
 
 import math
 import operator
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -122,7 +123,7 @@ def _show_chosen(
     "metrics are therefore optimistic; those of the test are not."
   )
   if chosen["arguments"]:
-    console.line(f"Its fields: {' '.join(chosen['arguments'])}")
+    console.line(f"Its fields: {shlex.join(chosen['arguments'])}")
 
 
 def _score_point(

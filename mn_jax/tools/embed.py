@@ -5,6 +5,7 @@ TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 """
 
 import functools
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -167,7 +168,7 @@ def _embed(argv: Sequence[str] | None) -> None:
   projector.write(folder, features, columns, images, name=name)
   console.line(f"{args.part}, {len(labels):,} images: {summary}")
   console.line(f"Embedding: {folder / 'embedding.png'}")
-  console.line(f"Projector: tensorboard --logdir {folder}")
+  console.line(f"Projector: tensorboard --logdir {shlex.quote(str(folder))}")
 
 
 main = functools.partial(program.run, "embed", _embed)

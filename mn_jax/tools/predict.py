@@ -24,6 +24,7 @@ from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.models import registry
+from mn_jax.observe import escape
 from mn_jax.parallel import allocator, compile_cache
 
 
@@ -50,8 +51,9 @@ def _write_csv(results: Iterator, top: int) -> int:
   count = 0
   for name, best in results:
     count += 1
-    cells = [(i, label, f"{p:.6f}") for i, label, p in best]
-    writer.writerow([name, *itertools.chain.from_iterable(cells)])
+    cells = [(i, escape.csv_cell(x), f"{p:.6f}") for i, x, p in best]
+    row = itertools.chain.from_iterable(cells)
+    writer.writerow([escape.csv_cell(name), *row])
     sys.stdout.flush()
   return count
 

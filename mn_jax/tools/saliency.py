@@ -8,7 +8,6 @@ for a wrong argument.
 import argparse
 import functools
 import sys
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +19,7 @@ from mn_jax.commandline.parser import Parser, file_path, names, number
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
 from mn_jax.metrics import predictions
-from mn_jax.observe import inspection_figures
+from mn_jax.observe import canvas, inspection_figures
 from mn_jax.observe.console import Console
 from mn_jax.run import reopen
 
@@ -209,7 +208,7 @@ def _predicted(
 
 
 def _short(name: str) -> str:
-  return textwrap.shorten(name, 22, placeholder="...")
+  return canvas.label(name, 22)
 
 
 main = functools.partial(program.run, "saliency", _saliency)

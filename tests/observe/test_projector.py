@@ -34,7 +34,7 @@ def test_tensorboard_reads_the_files(tmp_path):
   np.testing.assert_allclose(found, features, rtol=1e-6)
   header, *rows = (folder / info.metadata_path).read_text().splitlines()
   assert header == "class\tname"
-  assert rows == [f"c{i}\ta name of {i}" for i in range(5)]
+  assert rows == [f"c{i}\ta\\tname\\nof {i}" for i in range(5)]
   assert (folder / info.sprite.image_path).exists()
 
 

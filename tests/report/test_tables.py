@@ -17,9 +17,9 @@ def test_a_table_in_every_language(capsys):
   assert TABLE.markdown() == (
     "| row | accuracy | note |\n"
     "|---|---:|---|\n"
-    "| a\\|b | 0.5 | x <y> |\n"
+    "| a\\|b | 0.5 | x &lt;y> |\n"
     "| c_d |  | 50 % |\n\n"
-    "A note & more."
+    "A note &amp; more."
   )
   document = Document("Results_1", tables={"Test": TABLE})
   text = page.html(document, {})
@@ -30,7 +30,7 @@ def test_a_table_in_every_language(capsys):
   assert r"\caption{Results\_1. Test. A note \& more.}" in text
   assert r"\begin{tabular}{lrl}" in text
   assert r"c\_d &  & 50 \% \\" in text
-  assert r"a|b & 0.5 & x $<$y$>$ \\" in text
+  assert r"a\textbar{}b & 0.5 & x $<$y$>$ \\" in text
   TABLE.show(Console(), "Title")
   out = capsys.readouterr().out
   assert "Title" in out

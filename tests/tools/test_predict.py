@@ -256,6 +256,12 @@ def test_odd_images_are_classified(capsys, batches, tmp_path):
   assert f"{tmp_path / 'huge.png'}: 8193x8192 pixels; valid: 1 to " in err
 
 
+def test_names_in_csv_are_no_formulas(capsys):
+  predict._write_csv(iter([("=a.png", [(0, "+b", 0.5)])]), 1)
+  out, _ = capsys.readouterr()
+  assert out.splitlines()[1] == "'=a.png,0,'+b,0.500000"
+
+
 def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   run, vgg16 = [".", "--workdir=x"], [".", "--model=vgg16", "--weights=y"]

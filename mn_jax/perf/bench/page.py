@@ -74,6 +74,7 @@ def render(
       *_machines([r for r in reports.values() if "of" in r]),
     ],
     notes=_missing(reports),
+    is_markdown=True,
   )
   return page.markdown(document, figures="")
 

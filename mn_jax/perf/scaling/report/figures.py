@@ -213,6 +213,9 @@ def _fill(
   axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
   if panel.log:
     axes.set_yscale("log")
+    # The usual ones write powers as mathematics.
+    axes.yaxis.set_major_formatter(matplotlib.ticker.LogFormatter())
+    axes.yaxis.set_minor_formatter(matplotlib.ticker.LogFormatter())
   else:
     axes.set_ylim(0, 1.03 * axes.get_ylim()[1])
   axes.set_ylabel(panel.label, fontsize=_SMALL)
