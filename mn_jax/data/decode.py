@@ -2,7 +2,6 @@
 
 import io
 import logging
-import time
 import warnings
 
 import numpy as np
@@ -29,9 +28,9 @@ MAX_SIDE = 65_535  # of a JPEG; each row of a PNG costs as much as a short one
 # belong to the process: threads that decode could not set their own.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
-# Of a thread's own time, so that a busy or halted machine loses no image. What
-# takes longer is made of very many pieces.
-MAX_SECONDS = 30
+# Of a file: chunks, markers and tiles take some four reads each.
+MAX_READS = 1 << 21
+_COUNTED_BYTES = 1 << 20  # smaller files cannot have so many pieces
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
 _BITS_PER_SAMPLE = 258  # in TIFF
 _FEW_BITS = 12  # 16-bit files whose values need no more are spoken of
@@ -96,14 +95,15 @@ def decode(
   Raises:
     DecodeError: for other formats, pixels without a fixed range (32-bit integer
       or float) or outside that of `bits`, broken or truncated files, more than
-      MAX_PIXELS, MAX_SIDE or MAX_SECONDS, and too many scans or tiles.
+      MAX_PIXELS, MAX_SIDE or MAX_READS, and too many scans or tiles.
   """
   try:
     with _open(data) as image:
       if bits < 16 and image.mode[0] != "I" and ";16" in str(image.tile):
         raise DecodeError("16-bit colour; valid with data.bits=16 only")
-      box = _load(image, data, size)
-      if image.getexif().get(_ORIENTATION) in range(2, 9):
+      turned = image.getexif().get(_ORIENTATION) in range(2, 9)
+      box = _load(image, data, None if turned else size)
+      if turned:
         ImageOps.exif_transpose(image, in_place=True)
       rgb = _to_rgb(image, bits, set() if maxima is None else maxima)
       if size is not None:
@@ -193,23 +193,23 @@ def resize_and_crop(
 FITS = {"resize": resize, "crop": resize_and_crop, "drop": resize}
 
 
-class _Timed(io.BytesIO):
-  """A file in memory that is no longer read after MAX_SECONDS."""
+class _Counted(io.BytesIO):
+  """A large file in memory that is read MAX_READS times at most."""
 
-  def __init__(self, data: bytes):
-    super().__init__(data)
-    self._end = time.thread_time() + MAX_SECONDS
+  reads = 0
 
   def read(self, size: int = -1) -> bytes:
-    if time.thread_time() > self._end:
-      raise DecodeError(f"it takes more than {MAX_SECONDS} s to read")
+    self.reads += 1
+    if self.reads > MAX_READS:
+      raise DecodeError(f"more than {MAX_READS} pieces")
     return super().read(size)
 
 
 def _open(data: bytes) -> Image.Image:
   """Opens an image of a size that is decoded; nothing is decoded yet."""
   tiff.check(data)
-  image = Image.open(_Timed(data), formats=FORMATS)
+  file = (io.BytesIO if len(data) < _COUNTED_BYTES else _Counted)(data)
+  image = Image.open(file, formats=FORMATS)
   width, height = image.size
   if not 0 < width * height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
     image.close()
@@ -225,15 +225,17 @@ def _load(
   """Decodes an open image; returns the part of it that is the original.
 
   A JPEG that is to be resized is reduced, where the original may end within a
-  pixel; None where it is not. Those that need to be turned are not reduced.
+  pixel; None where it is not.
   """
   if image.format not in ("JPEG", "MPO"):
     image.load()
     return None
-  end = jpeg.check(data, image.width * image.height)
-  reduced = None
-  if size is not None and image.getexif().get(_ORIENTATION) not in range(2, 9):
-    reduced = (2 * size, 2 * size)
+  start = 2
+  if image.format == "JPEG":  # Pillow stopped behind the first scan's header
+    start = max(2, data.rfind(b"\xff\xda", 0, image.fp.tell()))
+  components = {component for component, *_ in image.layer}
+  end = jpeg.check(data, start, components, image.width * image.height)
+  reduced = None if size is None else (2 * size, 2 * size)
   draft = reduced and image.draft(None, reduced)
   image.load()
   # What is missing becomes grey up to the last pixel. Then more data before

@@ -15,14 +15,15 @@ MAX_SCANNED_PIXELS = 1 << 30
 # Bytes of the image itself look like none of these.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _END, _SCAN = 0xD9, 0xDA
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def check(data: bytes, pixels: int) -> int:
+def check(data: bytes, start: int, components: set[int], pixels: int) -> int:
   """Checks the scans of a file.
 
   Args:
     data: a JPEG file.
+    start: offset of the marker of the first scan, or one before it.
+    components: identifiers of the image's components.
     pixels: of its image.
 
   Returns:
@@ -32,29 +33,26 @@ def check(data: bytes, pixels: int) -> int:
   Raises:
     ValueError: for too many scans, or too few for the whole image.
   """
-  missing, scans, offset = None, 0, 2
-  while found := _MARKER.search(data, offset):
-    kind, start = data[found.start() + 1], found.end()
+  missing = {(component, k) for component in components for k in (0, 63)}
+  scans = 0
+  while found := _MARKER.search(data, start):
+    kind = data[found.end() - 1]
     if kind == _END:
       break
-    length = int.from_bytes(data[start : start + 2])
-    body = data[start + 2 : start + length]
-    offset = start + max(2, length)
-    if kind in _FRAMES and missing is None:
-      missing = {(part, k) for part in body[6::3] for k in (0, 63)}
-    elif kind == _SCAN and missing is not None:
+    length = max(2, int.from_bytes(data[found.end() : found.end() + 2]))
+    start = found.end() + length
+    if kind == _SCAN:
       scans += 1
       if scans > MAX_SCANS or scans * pixels > MAX_SCANNED_PIXELS:
         raise ValueError(f"{scans} scans or more of {pixels} pixels")
-      missing -= _finished(body)
-  end = found.start() if found else len(data)
+      missing -= _finished(data[found.end() + 2 : start])
   if missing:
     raise ValueError("truncated: scans are missing")
-  return end
+  return found.start() if found else len(data)
 
 
 def _finished(scan: bytes) -> set[tuple[int, int]]:
-  """Returns (part, coefficient) of what a scan brings to full precision.
+  """Returns (component, coefficient) that a scan brings to full precision.
 
   Of the 64 coefficients those count that the first and last scans have.
   """
@@ -64,8 +62,8 @@ def _finished(scan: bytes) -> set[tuple[int, int]]:
   if precision & 15:
     return set()
   return {
-    (part, k)
-    for part in scan[1 : 1 + 2 * scan[0] : 2]
+    (component, k)
+    for component in scan[1 : 1 + 2 * scan[0] : 2]
     for k in (0, 63)
     if first <= k <= last
   }
