@@ -7,7 +7,6 @@ the next best. With several processes all agree on it.
 """
 
 import pathlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -100,7 +99,7 @@ class Checkpoints:
 
   def steps(self) -> list[int]:
     """Steps of the checkpoints on disk, readable or not, in ascending order."""
-    return _steps(self.path)
+    return files.steps(self.path)
 
   def latest_step(self) -> int | None:
     """The newest step, readable or not, on disk or being saved."""
@@ -130,13 +129,14 @@ class Checkpoints:
     )
     self._manager.close()
     if jax.process_index() == 0 and there:
-      self._damaged.mkdir(exist_ok=True)
-      target = self._damaged / str(step)
-      number = 1
-      while target.exists():
-        number += 1
-        target = self._damaged / f"{step}.{number}"
-      source.rename(target)
+      with files.using(self._damaged):
+        self._damaged.mkdir(exist_ok=True)
+        target = self._damaged / str(step)
+        number = 1
+        while target.exists():
+          number += 1
+          target = self._damaged / f"{step}.{number}"
+        source.rename(target)
     if jax.process_count() > 1:
       multihost_utils.sync_global_devices(f"set aside {step}")
     self._manager = self._open()
@@ -148,7 +148,8 @@ class Checkpoints:
       # It need not read what the checkpoints hold: they may be damaged.
       lightweight_initialize=True,
     )
-    return ocp.CheckpointManager(self.path.absolute(), options=options)
+    with files.using(self.path):
+      return ocp.CheckpointManager(self.path.absolute(), options=options)
 
 
 class _Kept:
@@ -219,7 +220,7 @@ def steps(workdir: pathlib.Path) -> list[int]:
   Raises:
     InputError: if there is none.
   """
-  on_disk = _steps(workdir / "checkpoints")
+  on_disk = files.steps(workdir / "checkpoints")
   if not on_disk:
     raise InputError(
       f"--workdir: got {str(workdir)!r}, which has no checkpoint; valid: the "
@@ -287,13 +288,6 @@ def read_best(workdir: pathlib.Path) -> tuple[int, dict]:
   )
 
 
-def _steps(path: pathlib.Path) -> list[int]:
-  names = (p.name for p in path.glob("*"))
-  return sorted(
-    int(name) for name in names if re.fullmatch("0|[1-9]\\d*", name)
-  )
-
-
 def _from_best(
   path: pathlib.Path, position: Position
 ) -> Iterator[tuple[int, float | None]]:
@@ -306,7 +300,7 @@ def _from_best(
   yield best_step, position.best_score
   # Only then: the others are rarely needed.
   positions = [position]
-  for step in _steps(path):
+  for step in files.steps(path):
     if step < position.batch:
       other, _ = _attempt(files.read_position, path, step)
       positions += [] if other is None else [other]

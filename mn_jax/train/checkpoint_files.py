@@ -29,11 +29,10 @@ from mn_jax.train.state import TrainState
 # What tells of damage: a file is missing, or a folder is in its place. Others
 # are of the disk, the network or the memory, and may pass.
 _DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-# tensorstore raises ValueErrors with the status and the number of the error.
-_OS_ERROR = re.compile(r"\[OS error (\d+)")
+# tensorstore raises ValueErrors with a status and mostly the error's number.
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 _STATUS = re.compile(
-  r"RESOURCE_EXHAUSTED|PERMISSION_DENIED|UNAVAILABLE|DEADLINE_EXCEEDED"
-  r"|[Oo]ut of memory"
+  "ABORTED|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE"
 )
 
 
@@ -75,6 +74,39 @@ class Position:
   train: dict[str, float] = dataclasses.field(default_factory=dict)
   clock: dict[str, float] = dataclasses.field(default_factory=dict)
   logged: str = ""
+
+
+@contextlib.contextmanager
+def using(path: pathlib.Path) -> Iterator[None]:
+  """Says in one line that a folder cannot be listed or changed.
+
+  Raises:
+    RunError: in place of an OSError.
+  """
+  try:
+    yield
+  except OSError as error:
+    raise RunError(
+      f"--workdir: {str(path)!r} cannot be used ({error.strerror or error}); "
+      "the same command tries again"
+    ) from None
+
+
+def steps(path: pathlib.Path) -> list[int]:
+  """Lists the steps of checkpoints, readable or not, in ascending order.
+
+  Args:
+    path: the folder of all checkpoints; there are none if it does not exist.
+
+  Raises:
+    RunError: if the machine does not let it be read.
+  """
+  names = []
+  with using(path), contextlib.suppress(FileNotFoundError):
+    names = [entry.name for entry in path.iterdir()]
+  return sorted(
+    int(name) for name in names if re.fullmatch(r"0|[1-9]\d*", name)
+  )
 
 
 def sealed(state: TrainState, position: Position) -> dict[str, Any]:
@@ -120,13 +152,14 @@ def read_state(
   """
   with _reading(folder):
     position, digests = _read_position(folder)
-    leaves = jax.tree_util.tree_leaves_with_path(like)
-    structure = jax.tree.structure(like)
-    paths = (
+    paths = [
       jax.tree_util.keystr(path, simple=True, separator=".")
-      for path, _ in leaves
-    )
-    state = structure.unflatten(_Arrays(folder).read(paths))
+      for path, _ in jax.tree_util.tree_leaves_with_path(like)
+    ]
+    arrays = _Arrays(folder)
+    if missing := sorted({*paths}.difference(arrays.paths())):
+      raise DamagedError(f"it has no {missing[0]}")
+    state = jax.tree.structure(like).unflatten(arrays.read(paths))
     _verify(_parts(state), digests)
     return jax.tree.map(_placed_like, state, like), position
 
@@ -146,6 +179,8 @@ def read_variables(folder: pathlib.Path) -> dict:
   with _reading(folder):
     _, digests = _read_position(folder)
     arrays = _Arrays(folder)
+    if not arrays.paths():
+      raise DamagedError("it has no arrays")
     parts = {
       field.name: arrays.read_nested(field.name)
       for field in dataclasses.fields(TrainState)
@@ -208,15 +243,19 @@ class _Arrays:
     reading = [array.result().read() for array in opening]
     return [array.result() for array in reading]
 
-  def read_nested(self, name: str) -> dict:
-    """A part of the state that is a dict of dicts, perhaps of nothing."""
+  def paths(self, part: str = "") -> list[str]:
+    """Paths of the arrays that there are, of all or of a part of the state."""
     store = tensorstore.KvStore.open(self._store, context=self._context)
     keys = [key.decode() for key in store.result().list().result()]
-    paths = [
+    return [
       key.removesuffix("/.zarray")
       for key in keys
-      if key.startswith(f"{name}.") and key.endswith("/.zarray")
+      if key.startswith(part) and key.endswith("/.zarray")
     ]
+
+  def read_nested(self, part: str) -> dict:
+    """A part of the state that is a dict of dicts, perhaps of nothing."""
+    paths = self.paths(f"{part}.")
     flat = {
       tuple(path.split(".")[1:]): array
       for path, array in zip(paths, self.read(paths), strict=True)
@@ -264,14 +303,21 @@ def _reading(folder: pathlib.Path) -> Iterator[None]:
   except DamagedError:
     raise
   except Exception as error:  # whatever tensorstore, JSON and Orbax raise
-    # One short line: messages of tensorstore have thousands of characters.
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    reason = _one_line(error)
     if _is_of_the_machine(error) or not folder.parent.is_dir():
       raise RunError(
         f"checkpoint {str(folder)!r} could not be read and is left as it is "
         f"({reason}); the same command tries again"
       ) from None
     raise DamagedError(reason) from None
+
+
+def _one_line(error: Exception) -> str:
+  """The kind of an error and its cause, which tensorstore says last."""
+  text = " ".join(str(error).split(" [tensorstore_spec")[0].split())
+  if len(text) > 200:
+    text = f"{text[:40]} ... {text[-155:]}"
+  return f"{type(error).__name__}: {text}"
 
 
 def _is_of_the_machine(error: BaseException | None) -> bool:
