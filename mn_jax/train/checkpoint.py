@@ -19,7 +19,7 @@ from jax.experimental import multihost_utils
 from mn_jax.config.experiment import CheckpointConfig
 from mn_jax.errors import InputError
 from mn_jax.train import checkpoint_files as files
-from mn_jax.train.checkpoint_files import DamagedError, Position
+from mn_jax.train.checkpoint_files import DamagedCheckpointError, Position
 from mn_jax.train.state import TrainState
 
 # Orbax warns of every save that waits for the one before it: on a slow disk
@@ -247,7 +247,7 @@ def read_variables(workdir: pathlib.Path, step: int) -> dict:
   folder = workdir / "checkpoints" / str(step)
   try:
     return files.read_variables(folder)
-  except DamagedError as error:
+  except DamagedCheckpointError as error:
     raise InputError(
       f"--workdir: the checkpoint {str(folder)!r} is damaged ({error}); valid: "
       "an intact one of these versions"
@@ -341,7 +341,7 @@ def _attempt(
   content, reason = None, "damaged for another process"
   try:
     content = read(path / str(step))
-  except DamagedError as error:
+  except DamagedCheckpointError as error:
     reason = str(error)
   return (content if _all_processes(content is not None) else None), reason
 

@@ -36,7 +36,7 @@ _STATUS = re.compile(
 )
 
 
-class DamagedError(ValueError):
+class DamagedCheckpointError(ValueError):
   """A checkpoint cannot be read, or is not what was saved; says why."""
 
 
@@ -131,7 +131,7 @@ def read_position(folder: pathlib.Path) -> Position:
     folder: of the checkpoint.
 
   Raises:
-    DamagedError: if it is not what was saved.
+    DamagedCheckpointError: if it is not what was saved.
     RunError: if the machine does not let it be read.
   """
   with _reading(folder):
@@ -148,7 +148,7 @@ def read_state(
     like: arrays of the wanted shapes, types and shardings.
 
   Raises:
-    DamagedError, RunError: as `read_position`.
+    DamagedCheckpointError, RunError: as `read_position`.
   """
   with _reading(folder):
     position, digests = _read_position(folder)
@@ -158,7 +158,7 @@ def read_state(
     ]
     arrays = _Arrays(folder)
     if missing := sorted({*paths}.difference(arrays.paths())):
-      raise DamagedError(f"it has no {missing[0]}")
+      raise DamagedCheckpointError(f"it has no {missing[0]}")
     state = jax.tree.structure(like).unflatten(arrays.read(paths))
     _verify(_parts(state), digests)
     return jax.tree.map(_placed_like, state, like), position
@@ -174,13 +174,13 @@ def read_variables(folder: pathlib.Path) -> dict:
     As `state.eval_variables`, f32 NumPy arrays.
 
   Raises:
-    DamagedError, RunError: as `read_position`.
+    DamagedCheckpointError, RunError: as `read_position`.
   """
   with _reading(folder):
     _, digests = _read_position(folder)
     arrays = _Arrays(folder)
     if not arrays.paths():
-      raise DamagedError("it has no arrays")
+      raise DamagedCheckpointError("it has no arrays")
     parts = {
       field.name: arrays.read_nested(field.name)
       for field in dataclasses.fields(TrainState)
@@ -207,7 +207,7 @@ def _read_position(
     return position, None
   digest = sealed.pop("sha256")
   if digest != _json_sha256(sealed):
-    raise DamagedError("its position is not what was saved")
+    raise DamagedCheckpointError("its position is not what was saved")
   return Position(**sealed["position"]), sealed["state_sha256"]
 
 
@@ -269,12 +269,12 @@ def _verify(parts: dict[str, Any], digests: dict[str, str] | None) -> None:
     # A version before a field was added saved nothing of it.
     expected = digests.get(name) or state_lib.sha256({})
     if expected != state_lib.sha256(part):
-      raise DamagedError(f"its {name} is not what was saved")
+      raise DamagedCheckpointError(f"its {name} is not what was saved")
 
 
 def _placed_like(value: np.ndarray, like: jax.Array) -> jax.Array:
   if (value.shape, value.dtype) != (like.shape, like.dtype):
-    raise DamagedError(
+    raise DamagedCheckpointError(
       f"it has an array {value.dtype}{list(value.shape)} for "
       f"{like.dtype}{list(like.shape)}"
     )
@@ -300,7 +300,7 @@ def _reading(folder: pathlib.Path) -> Iterator[None]:
   """Tells damage from what the machine does not let be read."""
   try:
     yield
-  except DamagedError:
+  except DamagedCheckpointError:
     raise
   except Exception as error:  # whatever tensorstore, JSON and Orbax raise
     reason = _one_line(error)
@@ -309,7 +309,7 @@ def _reading(folder: pathlib.Path) -> Iterator[None]:
         f"checkpoint {str(folder)!r} could not be read and is left as it is "
         f"({reason}); the same command tries again"
       ) from None
-    raise DamagedError(reason) from None
+    raise DamagedCheckpointError(reason) from None
 
 
 def _one_line(error: Exception) -> str:

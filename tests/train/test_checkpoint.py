@@ -25,7 +25,7 @@ from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import checkpoint as checkpoint_lib
 from mn_jax.train import checkpoint_files as files
 from mn_jax.train import state as state_lib
-from mn_jax.train.checkpoint_files import DamagedError
+from mn_jax.train.checkpoint_files import DamagedCheckpointError
 from mn_jax.train.rules import Rules
 
 # Orbax leaves the other reads running when one has failed; asyncio says so when
@@ -153,7 +153,9 @@ def test_a_state_of_fewer_fields_is_restored_where_the_new_ones_are_empty(
     restored, _ = checkpoints.restore(1, state_at(99, ema=False))
     expected = state_at(1, ema=False)
     assert state_lib.sha256(restored) == state_lib.sha256(expected)
-    with pytest.raises(DamagedError, match=r"no ema_batch_stats\.norm"):
+    with pytest.raises(
+      DamagedCheckpointError, match=r"no ema_batch_stats\.norm"
+    ):
       checkpoints.restore(2, state_at(99))
   variables = checkpoint_lib.read_variables(tmp_path, 2)
   state = state_at(2)
@@ -318,7 +320,7 @@ def test_damage_is_never_silent(tmp_path):
       ):
         try:
           digest = state_lib.sha256(read())
-        except DamagedError:
+        except DamagedCheckpointError:
           found[path.parent.name] += 1
         else:
           assert digest in digests
