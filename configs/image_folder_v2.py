@@ -3,10 +3,10 @@
   python -m mn_jax.main --config=configs/image_folder_v2.py \
     --workdir=runs/mine data.path=FOLDER
 
-FOLDER or an archive holds CLASS/FILE, and is split by image with each class in
-proportion. For PART/CLASS/FILE with parts called train, val and test add
-data.split=fixed. If several images show one object or person, give
-parts: no name tells this program what belongs together.
+FOLDER or an archive holds PART/CLASS/FILE with parts called train, val and
+test, which are used as they are, or CLASS/FILE, which is split by image with
+each class in proportion. If several images show one object or person, put them
+in a folder, CLASS/PERSON/FILE: no folder is split.
 
 Arguments (`--config=configs/image_folder_v2.py:ARG`): `fine_tune` (5 epochs)
 and `frozen` begin with model.weights=FILE of a MobileNetV2 trained on
@@ -24,7 +24,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   config.experiment = "image_folder_v2"
   config.model.name = "mobilenet_v2"
   config.data.name = "image_folder"
-  config.data.split = "stratified"
+  config.data.split = "auto"
   config.train.batch_size = 32
   return variant(
     config,

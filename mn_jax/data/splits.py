@@ -211,7 +211,8 @@ def _fixed(
   if not len(parts["test"]):
     raise InputError(
       "data.split: got 'fixed', but no test part is published for this data "
-      "set; valid: grouped where groups are known, stratified, random, kfold"
+      "set; valid: a folder called test, or grouped where groups are known, "
+      "stratified, random, kfold"
     )
   notes = []
   unlisted = table.groups[table.parts == ""]

@@ -1,6 +1,8 @@
 """Classification metrics of a part of a split, on the host, in float64.
 
-An undefined metric (sensitivity without positives, AUROC of one class) is NaN.
+An undefined metric is NaN: sensitivity and F1 without positives, and what
+compares classes (balanced accuracy, precision, F1, MCC, AUROC) where there is
+only one.
 """
 
 import dataclasses
@@ -152,7 +154,9 @@ def from_confusion_matrix(
   of_class = _against_the_rest(matrix)
   metrics = {
     "accuracy": float(hits.sum() / true.sum()),
-    "balanced_accuracy": float(of_class["recall"][present].mean()),
+    "balanced_accuracy": (
+      float(of_class["recall"][present].mean()) if present.sum() > 1 else np.nan
+    ),
     "majority_rate": float(true.max() / true.sum()),
     "count": float(true.sum()),
     "mcc": _mcc(true, predicted, hits),
@@ -239,11 +243,16 @@ def _areas(*counts: np.ndarray) -> dict[str, float]:
 def _against_the_rest(matrix: np.ndarray) -> dict[str, np.ndarray]:
   true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
   hits, rest = np.diag(matrix), matrix.sum() - true
+  # Without another class every answer is right; without this one none can be.
+  f1 = _ratio(2 * hits, true + predicted)
+  f1[(true == 0) | (rest == 0)] = np.nan
+  precision = _ratio(hits, predicted)
+  precision[rest == 0] = np.nan
   return {
-    "precision": _ratio(hits, predicted),
+    "precision": precision,
     "recall": _ratio(hits, true),
     "specificity": _ratio(rest - (predicted - hits), rest),
-    "f1": _ratio(2 * hits, true + predicted),
+    "f1": f1,
   }
 
 

@@ -13,7 +13,13 @@ import rich.table
 import rich.text
 
 from mn_jax.observe import escape
-from mn_jax.observe.formatting import duration, mean_std_of, metric_name, number
+from mn_jax.observe.formatting import (
+  UNDEFINED,
+  duration,
+  mean_std_of,
+  metric_name,
+  number,
+)
 
 # Without a terminal, least time between two lines that only show progress.
 _QUIET_SECONDS = 10.0
@@ -225,6 +231,7 @@ def print_summary(
     for name in names
     if f"test/{name}" in summary
   ]
+  is_undefined = any(UNDEFINED in row for row in rows)
   counts = (f"{summary[f'{part}/count']:,.0f}" for part in parts)
   rows.append(("images", *counts))
   console.table(
@@ -232,6 +239,11 @@ def print_summary(
     ("metric", "validation", "test"),
     rows,
   )
+  if is_undefined:
+    console.line(
+      f"{UNDEFINED} is undefined: that part has not the images, or not the "
+      "classes, for it"
+    )
   _warn_of_selection(console, summary)
   _warn_of_lost_best(console, summary)
   rate, device = summary["images_per_sec"], summary["device"]

@@ -33,14 +33,12 @@ _MOST_NAMED = 8
 
 def print_data(console: Console, data: SplitData) -> None:
   """Prints a line per part of the split, and notes on the data."""
-  for part in data.split.parts:
-    rows = data.part(part)
-    counts = np.bincount(data.cache.labels[rows], minlength=len(data.classes))
+  for part, counts in data.counts().items():
     groups = ""
     if data.spec.group is not None:
       groups = f" of {len(data.groups(part)):3} {data.spec.group}s"
     console.line(
-      f"{part:5} {len(rows):7,} images{groups}: "
+      f"{part:5} {counts.sum():7,} images{groups}: "
       + _counts(data.classes, counts)
     )
   for note in (*data.split.notes, *data.cache.notes):
@@ -70,7 +68,7 @@ def write_beginning(
     {
       "sha256": data.split.sha256,
       "images_sha256": data.cache.sha256,
-      "kind": config.data.split,
+      "kind": data.kind,
       "seed": config.data.split_seed,
       "notes": (*data.split.notes, *data.cache.notes),
       "images": {part: len(data.part(part)) for part in data.split.parts},
@@ -226,7 +224,7 @@ def summarize(
       "chosen_on": config.eval.part,
       **{f"train/{name}": value for name, value in position.train.items()},
       **results,
-      "split": config.data.split,
+      "split": data.kind,
       "split_sha256": data.split.sha256,
       "images_sha256": data.cache.sha256,
       "state_sha256": state_lib.sha256(state),

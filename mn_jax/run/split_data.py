@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from mn_jax.config.sections.data import DataConfig
-from mn_jax.data import cache, packing, splits, store
+from mn_jax.data import cache, classes, packing, splits, store
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
@@ -20,17 +20,26 @@ class SplitData:
     spec: description of the data set.
     cache: all its images.
     classes: names of the classes that are used, in the order of the labels.
+    kind: of the split; what 'auto' stands for.
     split: rows of the parts.
   """
 
   spec: DatasetSpec
   cache: cache.PackedCache
   classes: tuple[str, ...]
+  kind: str
   split: splits.Split
 
   def part(self, name: str) -> np.ndarray:
     """Returns i64[n], the rows of a part: 'train', 'val' or 'test'."""
     return self.split.parts[name]
+
+  def counts(self) -> dict[str, np.ndarray]:
+    """Returns i64[classes] of each part, the images of every class."""
+    return {
+      part: np.bincount(self.cache.labels[rows], minlength=len(self.classes))
+      for part, rows in self.split.parts.items()
+    }
 
   def spread(self, part: str, *, batches: int, batch_size: int) -> np.ndarray:
     """Returns i64[batches, batch_size], rows spread evenly over a part.
@@ -108,8 +117,10 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   parts, notes = registry.published_parts(
     section.name, packed.groups, packed.parts
   )
+  table = splits.ImageTable(packed.names, packed.groups, packed.labels, parts)
+  kind, notes_of_kind = _kind(section.split, packed.parts, table)
   rule = splits.Rule(
-    kind=section.split,
+    kind=kind,
     seed=section.split_seed,
     val_fraction=section.val_fraction,
     test_fraction=section.test_fraction,
@@ -119,13 +130,62 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
     shared_groups=section.shared_groups,
     classes=section.classes,
   )
-  table = splits.ImageTable(packed.names, packed.groups, packed.labels, parts)
   split = splits.make(rule, table)
-  if section.split == "fixed":
-    split = dataclasses.replace(split, notes=notes + split.notes)
-  return SplitData(
-    spec=registry.get(section.name),
+  spec = registry.get(section.name)
+  if spec.group is None and table.has_groups():
+    spec = dataclasses.replace(spec, group="group")
+  data = SplitData(
+    spec=spec,
     cache=packed,
     classes=packed.classes[: section.classes or None],
+    kind=kind,
     split=split,
+  )
+  notes = (
+    *notes_of_kind,
+    *(notes if kind == "fixed" else _mixed(packed.parts, split)),
+    *split.notes,
+    *classes.notes(data.classes, data.counts()),
+  )
+  split = dataclasses.replace(split, notes=notes)
+  return dataclasses.replace(data, split=split)
+
+
+def _kind(
+  kind: str, listed: np.ndarray, table: splits.ImageTable
+) -> tuple[str, tuple[str, ...]]:
+  """Returns the kind of split that 'auto' stands for, and a note that says so.
+
+  Args:
+    kind: that was asked for.
+    listed: str[n], parts by the folders of the images.
+    table: the images, with the publisher's parts.
+  """
+  if kind == "auto" and (table.parts == "test").any():
+    kind, why = "fixed", "there is a test part"
+  elif kind == "auto" and (listed == "val").any():
+    raise InputError(
+      "data.split: got 'auto', and there is a validation part but no test; "
+      "valid: a folder test as well, or one called val renamed to test "
+      "(validation is taken from training then), or data.split=stratified, "
+      "which mixes the parts"
+    )
+  elif kind == "auto" and table.has_groups():
+    kind, why = "grouped", "groups are known"
+  elif kind == "auto":
+    kind, why = "stratified", "neither a test part nor groups are known"
+  else:
+    return kind, ()
+  return kind, (f"data.split=auto is {kind} here: {why}",)
+
+
+def _mixed(listed: np.ndarray, split: splits.Split) -> tuple[str, ...]:
+  """Returns a note if images of a published test are not in the test."""
+  rows = np.concatenate([split.parts["train"], split.parts["val"]])
+  count = int((listed[rows] == "test").sum())
+  if not count:
+    return ()
+  return (
+    f"{count} images of the published test are in training and validation; "
+    "data.split=fixed keeps the published parts",
   )

@@ -10,6 +10,7 @@ import jax
 from absl import logging
 
 from mn_jax.config import Config
+from mn_jax.data import classes
 from mn_jax.observe import console as console_lib
 from mn_jax.run import outputs, split_data
 from mn_jax.run import setup as setup_lib
@@ -122,6 +123,9 @@ def _set_up(
       configs[0].data, _reporting(progress, reached, "read")
     )
   outputs.print_data(console, data)
+  classes.check(
+    data.kind, data.classes, data.counts(), configs[0].data.allow_missing
+  )
   for folder in folders:
     folder.check_data(data.digests())
   with console.counting("extracting features", "images") as progress:

@@ -10,6 +10,8 @@ import filelock
 
 from mn_jax.config import Config, changes
 from mn_jax.config.experiment import result_fields
+from mn_jax.config.sections.data import DataConfig
+from mn_jax.data import decode, manifest, store
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.run import records
@@ -210,9 +212,10 @@ def opened(
     first_process: as `Workdir` takes it.
 
   Raises:
-    InputError: as `Workdir`, or if the workdir has one run where several are
-      asked for, or several for one.
+    InputError: as `Workdir`, or if the workdir is a folder of the images, or
+      has one run where several are asked for, or several for one.
   """
+  _check_place(config.data, path)
   count = config.train.replicas
   if count == 1 and any(path.glob("seed*/config.json")):
     raise InputError(
@@ -236,6 +239,31 @@ def opened(
       stack.callback(folder.close)
       folders.append(folder)
     yield folders
+
+
+def _check_place(section: DataConfig, path: pathlib.Path) -> None:
+  """Refuses a workdir that is the folder of the images, or one of its classes.
+
+  Below it another is fine: the files of runs are passed over.
+  """
+  prepared = manifest.read(section.name, store.cache_root(section.cache_dir))
+  source = section.path or (prepared or {}).get("path", "")
+  if not source or any(path.glob("config.json")):
+    return
+  folder, workdir = (
+    pathlib.Path(p).expanduser().resolve() for p in (source, path)
+  )
+  is_below = folder in workdir.parents and not any(
+    path.glob("seed*/config.json")
+  )
+  if workdir == folder or (
+    is_below
+    and any(f.suffix.lower() in decode.SUFFIXES for f in path.rglob("*"))
+  ):
+    raise InputError(
+      f"--workdir: got {str(path)!r}, a folder of the images in {source!r}; "
+      "valid: another folder"
+    )
 
 
 def _remove_empty(path: pathlib.Path) -> None:

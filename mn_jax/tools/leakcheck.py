@@ -113,7 +113,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
   if args.json:
     report = {
       "data": config.data.name,
-      "split": config.data.split,
+      "split": data.kind,
       "split_sha256": data.split.sha256,
       "max_distance": args.max_distance,
       "min_correlation": args.min_correlation,
@@ -141,7 +141,7 @@ def _show(
   """Prints a table of what the parts share, and examples."""
   group = data.spec.group or "group"
   console.table(
-    f"{config.data.name}, {config.data.split} split {data.split.sha256[:16]}",
+    f"{config.data.name}, {data.kind} split {data.split.sha256[:16]}",
     ("parts", f"{group}s in both", "equal images", "near duplicates"),
     [
       (

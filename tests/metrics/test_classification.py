@@ -127,15 +127,26 @@ def test_auroc_counts_ties_as_half():
 
 
 def test_undefined_is_nan_without_a_warning():
-  curve = {"sensitivity", "auroc", "average_precision", "mcc"}
+  no_positive = {"sensitivity", "f1", "auroc", "average_precision"}
+  one_class = {"balanced_accuracy", "mcc"}
   for labels, found, positive, undefined in (
-    ([0, 0, 0], [0, 0, 0], 1, {"precision", "f1"} | curve),
-    ([0, 0, 0], [0, 1, 0], 1, curve),
-    ([1, 1, 1], [1, 0, 1], 1, {"specificity", "auroc", "mcc"}),
+    ([0, 0, 0], [0, 0, 0], 1, {"precision"} | no_positive | one_class),
+    ([0, 0, 0], [0, 1, 0], 1, no_positive | one_class),
+    (
+      [1, 1, 1],
+      [1, 0, 1],
+      1,
+      {"precision", "f1", "specificity", "auroc"} | one_class,
+    ),
     ([0, 1, 1], [0, 0, 0], 1, {"precision", "mcc"}),
     ([0, 1, 1], [0, 0, 1], 1, set()),
     ([0, 1, 2], [0, 1, 1], None, {"macro_precision"}),
-    ([1, 1], [1, 0], None, {"macro_auroc", "mcc"}),
+    (
+      [1, 1],
+      [1, 1],
+      None,
+      {"macro_auroc", "macro_precision", "macro_f1"} | one_class,
+    ),
   ):
     classes = 2 if positive else 3
     predictions = toy.of(labels, np.eye(classes)[found])
@@ -203,10 +214,15 @@ def test_per_class_metrics_are_scikit_learns(name):
     expected = {"support": own.sum()} | {
       metric: function(*arguments) if defined else np.nan
       for metric, function, arguments, defined in (
-        ("precision", skl.precision_score, (own, taken), taken.any()),
+        (
+          "precision",
+          skl.precision_score,
+          (own, taken),
+          taken.any() and not all_,
+        ),
         ("recall", skl.recall_score, (own, taken), some),
         ("specificity", skl.recall_score, (~own, ~taken), not all_),
-        ("f1", skl.f1_score, (own, taken), (own | taken).any()),
+        ("f1", skl.f1_score, (own, taken), some and not all_),
         ("auroc", skl.roc_auc_score, (own, scores), some and not all_),
         ("average_precision", skl.average_precision_score, (own, scores), some),
       )

@@ -30,7 +30,7 @@ def _lines(capsys, name: str, *counts: int, left_out: tuple = ()) -> list[str]:
   )
   rows = np.arange(len(labels))
   split = splits.Split({"train": rows}, "", ("a note",))
-  data = SplitData(registry.get(name), packed, packed.classes, split)
+  data = SplitData(registry.get(name), packed, packed.classes, "fixed", split)
   outputs.print_data(Console(), data)
   return capsys.readouterr().out.splitlines()
 

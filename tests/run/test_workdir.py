@@ -12,8 +12,9 @@ import pytest
 
 from mn_jax import config as config_lib
 from mn_jax.config import changes
+from mn_jax.data import manifest
 from mn_jax.errors import InputError
-from mn_jax.run import records
+from mn_jax.run import records, workdir
 from mn_jax.run.workdir import Workdir
 
 _config = functools.partial(
@@ -263,3 +264,31 @@ def test_json_is_written_at_once_or_not_at_all(folder, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     folder.write_json("a.json", {"x": 3})
   assert records.read_object(path) == {"x": [2, None, "ü"]}
+
+
+def test_a_folder_of_the_images_is_no_workdir(tmp_path):
+  data, cache = tmp_path / "data", tmp_path / "cache"
+  for name in ("train/cat", "train/dog"):
+    (data / name).mkdir(parents=True)
+    (data / name / "1.PNG").touch()
+  manifest.write(
+    "image_folder", cache, {"path": str(data), "fingerprint": "", "schema": 1}
+  )
+  (tmp_path / "link").symlink_to(data)
+  before = sorted(tmp_path.rglob("*"))
+  for source in (str(data), str(tmp_path / "link"), ""):
+    section = config_lib.DataConfig(
+      name="image_folder", path=source, cache_dir=str(cache)
+    )
+    config = _config(data=section)
+    for place in (".", "../link", "train", "train/cat"):
+      with (
+        pytest.raises(InputError, match="a folder of the images in"),
+        workdir.opened(config, data / place, first_process=True),
+      ):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+    for place in (data / "runs/1", tmp_path):
+      with workdir.opened(config, place, first_process=True):
+        pass
+    (data / "runs").rmdir()

@@ -29,8 +29,9 @@ class DataConfig:
     "grouped",
     "grouped: by patient, slide or person; fixed: as published; stratified: at "
     "random, each class in proportion; random: at random; kfold: "
-    "cross-validation, per group where groups are known",
-    choices=("grouped", "fixed", "stratified", "random", "kfold"),
+    "cross-validation, per group where groups are known; auto: fixed if there "
+    "is a test part, else grouped if groups are known, else stratified",
+    choices=("auto", "grouped", "fixed", "stratified", "random", "kfold"),
   )
   split_seed: int = field(
     0, "seed of the split, independent of `seed`", low=0, high=2**31 - 1
@@ -59,6 +60,11 @@ class DataConfig:
   )
   classes: int = field(
     0, "use only this many classes, the first; 0: all", low=0, high=100_000
+  )
+  allow_missing: tuple[str, ...] = field(
+    (),
+    "classes that training or the test may have no image of",
+    result=False,
   )
   sampling: str = field(
     "shuffled",

@@ -186,7 +186,7 @@ SPEC = DatasetSpec(
   licence="the user's to know",
   open=of_files(list_images),
   images=0,
-  split="stratified",
+  split="auto",
   other_sizes="crop",
   page="your own disk",
 )

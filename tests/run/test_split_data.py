@@ -1,0 +1,159 @@
+"""Tests of loading and splitting the user's images, as a config says."""
+
+import dataclasses
+import pathlib
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mn_jax.config.sections.data import DataConfig
+from mn_jax.data import classes
+from mn_jax.errors import InputError
+from mn_jax.run import split_data
+
+
+@pytest.fixture
+def load(tmp_path):
+  """Writes so many images to each folder and loads them."""
+
+  def load_(folders: dict[str, int], **fields) -> split_data.SplitData:
+    root = tmp_path / str(len(list(tmp_path.iterdir())))
+    rng = np.random.default_rng(0)
+    for folder, count in folders.items():
+      (root / folder).mkdir(parents=True)
+      for i in range(count):
+        image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+        image.save(root / folder / f"{pathlib.Path(folder).name}{i}.png")
+    section = DataConfig(
+      name="image_folder",
+      path=str(root),
+      cache_dir=str(tmp_path / "cache"),
+      image_size=8,
+      **{"split": "auto", **fields},
+    )
+    return split_data.load(section, lambda *_: None)
+
+  return load_
+
+
+def _check(data: split_data.SplitData, *allowed: str) -> str:
+  """What is wrong with the classes of a split, or ''."""
+  try:
+    classes.check(data.kind, data.classes, data.counts(), allowed)
+  except InputError as error:
+    return str(error)
+  return ""
+
+
+def _published(train: dict[str, int], test: dict[str, int]) -> dict[str, int]:
+  parts = {"train": train, "test": test}
+  return {f"{p}/{name}": n for p in parts for name, n in parts[p].items()}
+
+
+def test_auto_uses_parts_then_groups_then_classes(load):
+  pair = {"a": 20, "b": 20}
+  for folders, kind, why in (
+    (_published(pair, pair), "fixed", "there is a test part"),
+    (
+      {f"{c}/p{i}": 2 for c in "ab" for i in range(10)},
+      "grouped",
+      "groups are known",
+    ),
+    (pair, "stratified", "neither a test part nor groups are known"),
+    ({"train/a": 20, "train/b": 20}, "stratified", "neither a test part"),
+  ):
+    data = load(folders)
+    assert data.kind == kind
+    assert f"data.split=auto is {kind} here: {why}" in data.split.notes[0]
+    # The split is the one that the kind by its name gives.
+    explicit = load(folders, split=kind)
+    assert explicit.split.sha256 == data.split.sha256
+    assert not any("auto" in note for note in explicit.split.notes)
+    assert (data.spec.group is None) == (kind != "grouped")
+  folders = {"train/a": 20, "train/b": 20, "val/a": 5, "val/b": 5}
+  with pytest.raises(InputError, match="a validation part but no test; valid"):
+    load(folders)
+  with pytest.raises(InputError, match="no test part is published"):
+    load(folders, split="fixed")
+  assert load(folders, split="stratified").kind == "stratified"
+
+
+def test_a_published_test_in_training_is_said(load):
+  pair = {"a": 20, "b": 20}
+  for kind in ("stratified", "random", "kfold"):
+    data = load(_published(pair, pair), split=kind)
+    listed = np.concatenate([data.part("train"), data.part("val")])
+    count = (data.cache.parts[listed] == "test").sum()
+    assert f"{count} images of the published test are in tr" in str(
+      data.split.notes
+    )
+  assert "published" not in str(load(_published(pair, pair)).split.notes)
+
+
+def test_classes_of_other_names_in_the_test_stop_the_run(load):
+  nfc, nfd = (unicodedata.normalize(f, "Müll") for f in ("NFC", "NFD"))
+  for train, test, alike in (
+    ("Cat", "cat", "'Cat' and 'cat' differ in case"),
+    (nfc, nfd, r"'Mu\u0308ll' and 'M\xfcll' differ in case, white"),
+    ("hot dog", "hotdog", "'hot dog' and 'hotdog' differ in case, white space"),
+    ("ant", "bee", ""),
+  ):
+    data = load(_published({train: 20, "x": 20}, {test: 9, "x": 9}))
+    problem = _check(data)
+    assert (
+      f"'fixed', which leaves training without an image of {test!a} and the "
+      f"test without an image of {train!a} (training has" in problem
+    )
+    assert f"9 of {test!a}, 9 of 'x'" in problem
+    assert (" differ in" in problem) == bool(alike)
+    assert alike in problem
+    assert _check(data, train, test) == ""
+    assert any(alike in note for note in data.split.notes)
+    assert problem.isprintable()
+  assert "valid: Cat, cat, x" in _check(
+    load(_published({"Cat": 9, "x": 9}, {"cat": 9, "x": 9})), "Cat", "c"
+  )
+
+
+def test_a_class_of_too_few_images_stops_the_run(load):
+  data = load({"a": 30, "b": 30, "one": 1, "uno": 1, "few": 6})
+  problem = _check(data)
+  assert "(in all 1 of 'one', 1 of 'uno'); valid: more images" in problem
+  assert "data.allow_missing=('one', 'uno')" in problem
+  assert "few" not in problem
+  assert _check(data, "one", "uno") == ""
+  notes = str(data.split.notes)
+  assert "training has fewer than 5 images of few (" in notes
+  assert "the test has no image of" in notes
+  # Of validation, and of a test by cross-validation, it is a note.
+  data = load({"a": 30, "b": 30, "two": 2}, val_fraction=0.01)
+  assert data.counts()["val"].min() == 0
+  assert "validation has no image of" in str(data.split.notes)
+  folds = {f"{c}/p{i}": 3 for c in "ab" for i in range(5)} | {
+    "c/q": 9,
+    "c/r": 9,
+  }
+  some = [load(folds, split="kfold", fold=fold) for fold in range(5)]
+  lacking = [not data.counts()["test"].all() for data in some]
+  assert any(lacking)
+  for data, is_lacking in zip(some, lacking, strict=True):
+    assert not is_lacking or "the test has no image of" in str(data.split.notes)
+    assert "the test without" not in _check(data)
+
+
+def test_a_part_of_one_class_is_said(load):
+  data = load({"a": 40, "b": 1}, split_seed=1)
+  assert "the test has images of one class alone: balanced" in str(
+    data.split.notes
+  )
+
+
+def test_clean_data_has_no_notes(load):
+  data = load({"a": 40, "b": 40}, split="stratified")
+  assert data.split.notes == data.cache.notes == data.cache.left_out == ()
+  assert _check(data) == ""
+  unused = load({"a": 40, "b": 40, "c": 1}, split="stratified", classes=2)
+  assert dataclasses.asdict(unused.split)["notes"] == ()
+  assert _check(unused) == ""
