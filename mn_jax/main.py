@@ -1,24 +1,22 @@
 """Trains an experiment: `python -m mn_jax.main --config=NAME --workdir=DIR`.
 
 Exit codes: 0 done; 2 something given cannot be used; 130 stopped by Ctrl-C and
-143 by SIGTERM, in both cases saved; others are failures. What ends with 143 or
-a failure resumes when the same command is given again.
+143 by SIGTERM, with all training saved; others are failures. Whatever stopped
+it, the same command resumes.
 """
 
-import argparse
 import faulthandler
+import itertools
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from absl import logging
 
-from mn_jax.commandline import program
+from mn_jax.commandline import program, signals
 from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import files
-from mn_jax.errors import InputError, RunError
 from mn_jax.parallel import allocator, cluster
 
 
@@ -79,73 +77,46 @@ def _parser() -> Parser:
   return parser
 
 
-class _Stop:
-  """Remembers a signal that asks the run to stop."""
+def _stop_requested() -> Callable[[int, bool], bool]:
+  """What the training loop asks; of several processes the same of all.
 
-  def __init__(self):
-    self.signal: int | None = None
-    self._alone = True
-    self._asked = 0
+  These leave SIGTERM to JAX, which lets all of them agree on a call to stop at.
+  """
+  import jax
+  from jax.experimental import multihost_utils
 
-  def install(self) -> None:
-    """Takes over Ctrl-C and SIGTERM.
-
-    With several processes SIGTERM stays with JAX, which lets all of them agree
-    on a step to stop at.
-    """
-    import jax
-
-    self._alone = jax.process_count() == 1
-    signal.signal(signal.SIGINT, self._handle)
-    if self._alone:
-      signal.signal(signal.SIGTERM, self._handle)
-
-  def _handle(self, number: int, _) -> None:
-    self.signal = number
-    if number == signal.SIGINT:
-      # A second Ctrl-C ends the run at once.
-      signal.signal(signal.SIGINT, signal.default_int_handler)
-      if not self._alone:
-        signal.raise_signal(signal.SIGTERM)
-    if self._alone and not self._asked:
-      # Before the loop there is nothing to save but decoded images, which are.
-      raise SystemExit(self.exit_code())
-
-  def requested(self, step: int) -> bool:
-    """Whether to stop; in runs of several processes, the same for all."""
-    del step
-    from jax.experimental import multihost_utils
-
-    # JAX agrees on a number of calls yet to come, so a resumed run must count
-    # from 0 as a new one does.
-    self._asked += 1
-    if self._alone:
-      return self.signal is not None
-    return multihost_utils.reached_preemption_sync_point(self._asked)
-
-  def exit_code(self) -> int:
-    """Returns the exit code of a run that a signal has stopped."""
-    return 130 if self.signal == signal.SIGINT else 143
+  if jax.process_count() == 1:
+    return lambda step, saved: signals.hold(not saved)
+  signals.hold(True, pass_on=True)
+  # A resumed run counts from 0 as a new one does.
+  calls = itertools.count(1)
+  return lambda step, saved: multihost_utils.reached_preemption_sync_point(
+    next(calls)
+  )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Trains an experiment; returns the exit code."""
   try:
-    return _train(_parser().parse(argv))
-  except (InputError, RunError) as error:
-    program.report("mn_jax", error)
-    return _leave(2 if isinstance(error, InputError) else 1)
-  except KeyboardInterrupt:
-    return _leave(130)
+    code = program.run(
+      "mn_jax", _train, argv, hint=program.RESUMES, unwinds=False
+    )
   except Exception:
     if not _one_of_several():
       raise
     traceback.print_exc()
-    return _leave(1)
+    code = 1
+  if code in (1, 2) and _one_of_several():
+    # It does not wait for the others, which would wait for it in turn.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+  return code
 
 
-def _train(args: argparse.Namespace) -> int:
+def _train(argv: Sequence[str] | None) -> int:
   """Trains; returns the exit code."""
+  args = _parser().parse(argv)
   processes = (
     args.distributed,
     args.coordinator,
@@ -176,34 +147,20 @@ def _train(args: argparse.Namespace) -> int:
     from mn_jax.observe.console import Console
     from mn_jax.run import training
 
-    stop = _Stop()
-    stop.install()
     summaries = training.train_and_evaluate(
       config,
       args.workdir,
       console=Console(quiet=jax.process_index() > 0),
-      stop_requested=stop.requested,
+      stop_requested=_stop_requested(),
       reached=reached,
     )
-  return 0 if summaries is not None else stop.exit_code()
+  return 0 if summaries is not None else signals.exit_code()
 
 
 def _one_of_several() -> bool:
   # An error before JAX is imported is reported without importing it.
   jax = sys.modules.get("jax")
   return jax is not None and jax.distributed.is_initialized()
-
-
-def _leave(code: int) -> int:
-  """Returns an exit code; of several processes, ends this one with it.
-
-  It does not wait for the others, which would wait for it in turn.
-  """
-  if _one_of_several():
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-  return code
 
 
 if __name__ == "__main__":

@@ -185,7 +185,8 @@ def test_asked_to_stop_it_saves(whole, tmp_path):
 
 def test_asked_to_stop_before_the_first_step(tmp_path):
   ready = (tmp_path / ".lock").exists
-  assert stop(start(tmp_path), signal.SIGINT, ready=ready) == (130, "")
+  said = "mn_jax: stopped; the same command resumes\n"
+  assert stop(start(tmp_path), signal.SIGINT, ready=ready) == (130, said)
 
 
 def test_seeds_together_stop_and_end_as_each_does_alone(whole, tmp_path):

@@ -111,7 +111,7 @@ def run_seeds(config, workdir, *, stop_at=None) -> tuple[list | None, str]:
       config,
       workdir,
       console=Console(),
-      stop_requested=lambda step: step == stop_at,
+      stop_requested=lambda step, saved: step == stop_at,
     )
   return summaries, printed.getvalue()
 

@@ -4,7 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mn_jax.commandline import program
+from mn_jax.commandline import program, signals
 from mn_jax.errors import InputError
 
 # Name -> (module with a `main`, what it does).
@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     error = InputError(f"got {name!r}; valid: {', '.join(COMMANDS)}")
     program.report("mn-jax", error)
     return 2
+  if argv is None:
+    signals.take_over(program.RESUMES if name == "train" else "")
   # Imported only now: most programs need JAX, which is slow to import.
   module = importlib.import_module(f"mn_jax.{COMMANDS[name][0]}")
   return module.main(rest)

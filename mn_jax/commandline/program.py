@@ -1,12 +1,18 @@
-"""How programs end: exit codes, and one line for what is wrong."""
+"""How programs start and end: signals, streams, exit codes."""
 
+import contextlib
+import io
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 
+from mn_jax.commandline import signals
 from mn_jax.errors import InputError, RunError
 
 RESUMES = "the same command resumes"
+_BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
 def run(
@@ -15,6 +21,7 @@ def run(
   argv: Sequence[str] | None = None,
   *,
   hint: str = "",
+  unwinds: bool = True,
 ) -> int:
   """Runs a program and returns its exit code.
 
@@ -22,26 +29,58 @@ def run(
     name: of the program, for messages.
     program: returns its exit code, None for 0; raises an InputError for what
       its user can fix.
-    argv: its arguments; None for those of the process.
-    hint: what a user should know after Ctrl-C, such as `RESUMES`.
+    argv: its arguments; None for those of the process, of which it takes over
+      the signals.
+    hint: what a user should know after Ctrl-C or SIGTERM, such as `RESUMES`.
+    unwinds: whether these are raised in it, see `signals`.
 
   Returns:
     What the program returned, 2 after an InputError, 1 after a RunError, 130
-    after Ctrl-C.
+    after Ctrl-C, 143 after SIGTERM, 141 if nobody reads its output any longer.
   """
+  if argv is None:
+    signals.take_over(hint)
+  for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, io.TextIOWrapper):
+      # Such as names of classes on a terminal that lacks their letters.
+      stream.reconfigure(errors="backslashreplace")
   # Pillow warns of odd metadata in images that it reads all the same.
   warnings.filterwarnings("ignore", module="PIL")
   try:
-    return program(argv) or 0
+    with signals.raising() if unwinds else contextlib.nullcontext():
+      code = program(argv) or 0
+      sys.stdout.flush()
+      return code
   except (InputError, RunError) as error:
     report(name, error)
     return 2 if isinstance(error, InputError) else 1
-  except KeyboardInterrupt:
-    print(f"{name}: stopped{hint and f'; {hint}'}", file=sys.stderr)
-    return 130
+  except BrokenPipeError:
+    if not _silence_broken_streams():
+      raise
+    return _BROKEN_PIPE
+  except KeyboardInterrupt as error:
+    code = 143 if isinstance(error, signals.Terminated) else 130
+    text = f"{name}: stopped{hint and f'; {hint}'}"
+    if signals.taken_over():
+      signals.end(code, text)  # without exit handlers, which might wait
+    print(text, file=sys.stderr)
+    return code
 
 
 def report(name: str, error: Exception) -> None:
   """Prints an error as one line."""
   text = " ".join(line.strip() for line in str(error).splitlines())
   print(f"{name}: {text}", file=sys.stderr)
+
+
+def _silence_broken_streams() -> bool:
+  """Lets nothing more be written to them; returns whether there are any."""
+  found = False
+  for stream in (sys.stdout, sys.stderr):
+    try:
+      stream.flush()
+    except BrokenPipeError:
+      found = True
+      # What is still in the buffer goes there when Python ends.
+      os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+  return found

@@ -28,7 +28,7 @@ def train_and_evaluate(
   workdir: pathlib.Path,
   *,
   console: console_lib.Console,
-  stop_requested: Callable[[int], bool],
+  stop_requested: loop.StopRequested,
   reached: Reached = lambda section, step: None,
 ) -> list[dict[str, Any]] | None:
   """Runs an experiment to its end, from its last checkpoint if it has one.
@@ -38,8 +38,7 @@ def train_and_evaluate(
     workdir: the run's folder; created, or resumed if it has the same config.
       With `train.replicas` above 1 it has a folder for each seed.
     console: for people.
-    stop_requested: asked before every dispatch, with the number of completed
-      updates, whether to save and return.
+    stop_requested: asked before every dispatch and after the last.
     reached: told of progress, for whoever watches over the process.
 
   Returns:

@@ -1,7 +1,6 @@
 """Runs the trainings of a study in turn, each in a process of its own."""
 
 import pathlib
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ def run_all(console: Console, jobs: Sequence[Job]) -> list[Job]:
 
 
 def _run(job: Job) -> int:
-  """Runs one job to its end; Ctrl-C is passed on, so that it saves."""
+  """Runs one job to its end; it saves before this process is stopped."""
   job.workdir.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, "-m", "mn_jax.main", *job.arguments]
   with (job.workdir / "run.log").open("ab") as log:
@@ -48,7 +47,9 @@ def _run(job: Job) -> int:
     try:
       return process.wait()
     except KeyboardInterrupt:
-      process.send_signal(signal.SIGINT)
+      # A terminal has sent Ctrl-C to both, and a second one would not wait for
+      # the checkpoint.
+      process.terminate()
       process.wait()
       raise
 

@@ -17,7 +17,6 @@ Ctrl-C.
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -265,8 +264,6 @@ _MEASURES = {"model": _model, "ops": _ops, "input": _input, "run": _whole_run}
 def _bench(argv: Sequence[str] | None) -> int:
   """Measures and prints; returns the exit code."""
   args = _parser().parse(argv)
-  # Side processes end with this one, however it is asked to.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   if args.table:
     _write_page(args)
     return 0

@@ -11,7 +11,6 @@ stopped by Ctrl-C; the same command resumes.
 import argparse
 import math
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -32,8 +31,6 @@ def _scale(argv: Sequence[str] | None) -> int:
   """Measures, plans or reports; returns the exit code."""
   argv = sys.argv[1:] if argv is None else list(argv)
   args = _parser().parse(argv)
-  # Processes of points end with this one, however it is asked to.
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
   allocator.keep_freed_memory()
   line = shlex.join(["python", "-m", "mn_jax.tools.scaling", *argv])
   console = Console()

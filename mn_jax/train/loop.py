@@ -21,6 +21,10 @@ State = Any
 Batch = Any
 Sums = Any
 
+# Told the completed updates, and whether all of them are on disk; answers
+# whether to save and return.
+StopRequested = Callable[[int, bool], bool]
+
 
 class Run(Protocol):
   """What the loop trains: one run, or several seeds that look like one.
@@ -69,26 +73,23 @@ class Run(Protocol):
     """Returns when everything is on disk."""
 
 
-def train(
-  run: Run, plan: Plan, stop_requested: Callable[[int], bool]
-) -> State | None:
+def train(run: Run, plan: Plan, stop_requested: StopRequested) -> State | None:
   """Trains a run to its end, from its last checkpoint if it has one.
 
   Args:
     run: what is trained.
     plan: when something is due.
-    stop_requested: asked before every dispatch, with the number of completed
-      updates, whether to save and return.
+    stop_requested: asked before every dispatch and after the last.
 
   Returns:
     The final state, or None if the run was stopped before the end.
   """
   state = run.start()
-  batches = run.batches()
+  batches, resumed_at = run.batches(), run.step
   for step in plan.dispatches(run.step):
     if run.out_of_patience:
       break
-    if stop_requested(run.step):
+    if stop_requested(run.step, run.step == resumed_at):
       run.stop(state)
       return None
     with run.timed("data"):
@@ -106,4 +107,7 @@ def train(
     if plan.save.due(step) or run.improved or run.out_of_patience:
       run.save(state)
   run.wait()
+  if stop_requested(run.step, True):
+    run.stop(state)
+    return None
   return state

@@ -303,10 +303,10 @@ def test_two_steps_in_a_dispatch(finished, tmp_path, monkeypatch):
       config,
       workdir,
       console=Console(quiet=True),
-      stop_requested=lambda step: steps.append(step),
+      stop_requested=lambda step, saved: steps.append(step),
     )
   # The validation after step 3 leaves no room for two.
-  assert steps == [0, 2, 3, 4]
+  assert steps == [0, 2, 3, 4, 6]
   # The first dispatch of each length compiles: a program more.
   assert images == [32, 64]
   assert len(traces) == finished[2] + 1

@@ -62,7 +62,7 @@ class Recorder:
   stop = functools.partialmethod(_call, "stop")
 
 
-def train(run, stop_requested=lambda step: False):
+def train(run, stop_requested=lambda step, saved: False):
   """Four steps; logged every 2, validated every 3, saved every 4."""
   plan = Plan(
     total_steps=4,
@@ -98,16 +98,18 @@ def test_an_improvement_is_saved_at_once():
   assert run.calls.index("save") == run.calls.index("step 4") - 2
 
 
-def test_a_stop_may_be_requested_before_each_dispatch():
-  for stop_at in (0, 2):
-    run, steps = Recorder(), []
+def test_a_stop_may_be_requested_before_each_dispatch_and_at_the_end():
+  for stop_at in (0, 2, 4):
+    run, steps, saved = Recorder(), [], []
 
-    def stop_requested(step, steps=steps, stop_at=stop_at):
+    def stop_requested(step, on_disk, steps=steps, saved=saved, at=stop_at):
       steps.append(step)
-      return step == stop_at
+      saved.append(on_disk)
+      return step == at
 
     assert train(run, stop_requested) is None
     assert steps == [*range(stop_at + 1)]
+    assert saved == [step in (0, 4) for step in steps]
     assert run.step == stop_at
     assert run.calls[-1] == "stop"
 

@@ -7,7 +7,6 @@ measured again, so a suite that was stopped resumes where it was.
 import json
 import pathlib
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -148,7 +147,7 @@ def measure(arguments: list[str]) -> dict[str, Any]:
   try:
     out, errors = process.communicate()
   except KeyboardInterrupt:
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     process.wait()
     raise
   if process.returncode == 0:

@@ -30,7 +30,7 @@ def measure(config: Config) -> dict[str, Any]:
       config,
       pathlib.Path(folder) / "run",
       console=Console(quiet=True),
-      stop_requested=lambda _: False,
+      stop_requested=lambda step, saved: False,
     )
   seconds = time.perf_counter() - start
   summary, replicas = summaries[0], len(summaries)

@@ -238,4 +238,4 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path):
     "mn_jax.tools.scaling",
     *("measure", *FLAGS, "--devices=1", f"--output={tmp_path}"),
   )
-  assert errors == "scaling: stopped\n"
+  assert errors == "scaling: stopped; the same command resumes\n"
