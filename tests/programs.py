@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -46,19 +47,33 @@ def run(
   Raises:
     TimeoutError: if it was killed.
   """
-  line = [module, *map(str, arguments)]
   with tempfile.TemporaryDirectory() as outputs:
-    files = [str(pathlib.Path(outputs) / name) for name in ("out", "err")]
-    child = _FORKS.Process(
-      target=_program, args=(line, dict(os.environ), files, str(folder))
-    )
-    child.start()
+    files = [pathlib.Path(outputs) / name for name in ("out", "err")]
+    child = start(module, *arguments, files=files, folder=folder)
     child.join(timeout)
     if child.exitcode is None:
       child.kill()
-      raise TimeoutError(line)
-    out, err = (pathlib.Path(file).read_text() for file in files)
-  return subprocess.CompletedProcess(line, child.exitcode, out, err)
+      raise TimeoutError([module, *arguments])
+    out, err = (file.read_text() for file in files)
+  return subprocess.CompletedProcess(
+    [module, *arguments], child.exitcode, out, err
+  )
+
+
+def start(
+  module: str,
+  *arguments: str,
+  files: Sequence[pathlib.Path],
+  folder: pathlib.Path = ROOT,
+) -> multiprocessing.Process:
+  """Starts what `run` runs; stdout and stderr go to two files."""
+  line = [module, *map(str, arguments)]
+  child = _FORKS.Process(
+    target=_program,
+    args=(line, dict(os.environ), list(map(str, files)), str(folder)),
+  )
+  child.start()
+  return child
 
 
 def interrupt(module: str, *arguments: str, timeout: float = 120) -> str:
@@ -104,7 +119,7 @@ def _program(
 ) -> None:
   """Runs a program in this process, which is a copy."""
   for number, file in zip((1, 2), files, strict=True):
-    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
+    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   os.environ.clear()
   os.environ.update(environment)
   os.chdir(folder)
