@@ -20,6 +20,7 @@ import argparse
 import collections
 import dataclasses
 import json
+import multiprocessing
 import pathlib
 import subprocess
 import sys
@@ -46,7 +47,12 @@ def run(
   folder.mkdir(parents=True, exist_ok=True)
   base, results = folder / "base", folder / "trials.jsonl"
   if not (base / "finished" / "summary.json").exists():
-    subjects.make(base)
+    maker = multiprocessing.get_context("spawn").Process(
+      target=subjects.make, args=(base,)
+    )
+    maker.start()
+    maker.join()
+    assert not maker.exitcode
   files = {
     subject: {
       path: size
@@ -92,12 +98,10 @@ def _work(
   if worker.returncode == 0:
     return None
   said = log.read_text(errors="replace").splitlines()[-3:]
-  return {
-    "outcome": "crash",
-    "code": worker.returncode,
-    "said": said,
-    "differ": [],
-  }
+  if worker.returncode > 0:  # not of a program, whose exceptions it catches
+    raise RuntimeError("\n".join(said))
+  code = worker.returncode
+  return {"outcome": "crash", "code": code, "said": said, "differ": []}
 
 
 def table(records: Sequence[dict]) -> dict[str, dict[str, dict[str, int]]]:

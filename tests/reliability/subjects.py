@@ -89,40 +89,35 @@ def make(base: pathlib.Path) -> None:
       stop_requested=lambda step: step == STOP,
     )
   shutil.copytree(base / "halfway", base / "finished")
-  commands = action("train", "finished", base, base / "finished")
-  assert commands() == 0
+  program, arguments = action("train", "finished", base, base / "finished")
+  assert program(arguments) == 0
   kept = {p.name for p in (base / "halfway" / "checkpoints").iterdir()}
   assert kept == {"2", "4", "6"}, kept
 
 
 def action(
-  name: str,
-  subject: str,
-  base: pathlib.Path,
-  workdir: pathlib.Path,
-  *more: str,
-) -> Callable[[], int]:
-  """The program of an action on a copy of a subject; returns its exit code.
+  name: str, subject: str, base: pathlib.Path, workdir: pathlib.Path
+) -> tuple[Callable[[list[str] | None], int], list[str]]:
+  """Returns what an action on a copy of a subject runs.
 
   Args:
     name: of the action.
     subject: whose configuration is used.
     base: of `make`.
     workdir: the copy.
-    more: arguments.
+
+  Returns:
+    The program, which returns its exit code, and its arguments.
   """
   here = f"--workdir={workdir}"
+  images = str(base / "images" / "90001")
   programs: Mapping[str, tuple[Callable, list[str]]] = {
     "train": (
       main.main,
       ["--config=configs/idc_v1.py", here, *overrides(base, subject)],
     ),
     "evaluate": (evaluate.main, [here, "--json"]),
-    "predict": (
-      predict.main,
-      [here, "--format=json", str(base / "images" / "90001")],
-    ),
+    "predict": (predict.main, [here, "--format=json", images]),
     "report": (report.main, [str(workdir), "--numbers"]),
   }
-  program, arguments = programs[name]
-  return lambda: program([*arguments, *more])
+  return programs[name]

@@ -35,7 +35,7 @@ _TIMES = (
   "compile_seconds",
   "wall_seconds",
 )
-# Of a file or a line that has times, and the time of a line.
+# Of what has times, and the time of a line.
 _DIGESTS = ("metrics_sha256", "checksum", "time")
 # Written by a run and no part of its end: what was set aside, what a reader
 # redraws, and events whose names and times differ.
@@ -64,11 +64,13 @@ def perform(trial: damages.Trial, base: pathlib.Path) -> Ended:
     jax.clear_caches()
     compilation_cache.reset_cache()
   workdir = base / "trial" / "run"
-  program = subjects.action(trial.action, trial.subject, base, workdir)
+  program, arguments = subjects.action(
+    trial.action, trial.subject, base, workdir
+  )
   code: int | None = None
   with _captured() as printed:
     try:
-      code = program()
+      code = program(arguments)
     except SystemExit as end:
       code = end.code
     except BaseException:
