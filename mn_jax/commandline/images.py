@@ -15,6 +15,7 @@ from mn_jax.data import decode
 from mn_jax.data.files import archive, images
 from mn_jax.data.files.folder import read_file
 from mn_jax.errors import InputError
+from mn_jax.observe import escape
 
 _VALID = "valid: images, and folders, zips or tars of images"
 
@@ -118,7 +119,8 @@ class Images:
       self._say(str(path), f"passed over {held}")
 
   def _say(self, path: str, what: str) -> None:
-    print(f"{self._program}: {path}: {what}", file=sys.stderr)
+    line = escape.printable(f"{self._program}: {path}: {what}")
+    print(line, file=sys.stderr)
 
 
 def _is_archive(path: pathlib.Path) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from mn_jax.commandline import signals
 from mn_jax.errors import InputError, RunError
+from mn_jax.observe import escape
 
 RESUMES = "the same command resumes"
 _BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -70,7 +71,7 @@ def run(
 def report(name: str, error: Exception) -> None:
   """Prints an error as one line."""
   text = " ".join(line.strip() for line in str(error).splitlines())
-  print(f"{name}: {text}", file=sys.stderr)
+  print(f"{name}: {escape.printable(text)}", file=sys.stderr)
 
 
 def _silence_broken_streams() -> bool:

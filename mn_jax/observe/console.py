@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import rich.cells
 import rich.console
 import rich.progress
 import rich.table
@@ -84,7 +85,7 @@ class Console:
     # As wide as its title, which would be broken otherwise.
     title = escape.printable(title)
     table = rich.table.Table(
-      title=title, title_justify="left", min_width=len(title)
+      title=title, title_justify="left", min_width=rich.cells.cell_len(title)
     )
     for i, column in enumerate(columns):
       table.add_column(

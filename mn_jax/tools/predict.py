@@ -184,7 +184,7 @@ def _predict(argv: Sequence[str] | None) -> int:
     compile_cache.keep()
     loaded = _load(args)
     if loaded.note:
-      print(f"predict: {loaded.note}", file=sys.stderr)
+      print(f"predict: {escape.printable(loaded.note)}", file=sys.stderr)
     top = min(args.top, len(loaded.classes))
     results = classify(named.read(loaded.read_image), loaded, top=top)
     try:
