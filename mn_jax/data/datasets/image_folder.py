@@ -6,6 +6,8 @@ or test (or a usual synonym); such data is split as it lies there. Folders
 inside that of a class are groups: its patients, say.
 """
 
+import functools
+
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec
@@ -74,7 +76,12 @@ def list_images(files: Files) -> Listing:
 
 def _folder(path: str) -> tuple[str, ...]:
   """Returns the names of the folders that a file is in, from the top."""
-  return tuple(word for word in path.split("/")[:-1] if word not in ("", "."))
+  return _words(path.rpartition("/")[0])
+
+
+@functools.lru_cache(1024)
+def _words(folder: str) -> tuple[str, ...]:
+  return tuple(word for word in folder.split("/") if word not in ("", "."))
 
 
 def _top(folders: set[tuple], bare: set[tuple]) -> int:

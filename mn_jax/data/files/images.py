@@ -7,6 +7,7 @@ project leaves behind is not looked at.
 
 import collections
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 
@@ -32,8 +33,10 @@ _NO_IMAGE = re.compile(
   r"\.(txt|csv|tsv|jsonl?|xml|ya?ml|md|html|log|py|bak|orig|old|tmp|part"
   r"|crdownload)|~"
 )
-_SUFFIX = re.compile(r"\.[a-z]\w{0,7}", re.ASCII)
+# Not a number that counts files, or a word of their names.
+_SUFFIX = re.compile(r"\.[a-z]{1,6}\d?")
 _HEAD_BYTES = 32
+_CONFIG_BYTES = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +71,16 @@ def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
   images, passed_over, by_content = [], [], []
   animations = 0
 
-  def skipped(name: str) -> str | None:
-    folders = split(name)
-    if not folders:
+  @functools.cache
+  def skipped_in(folder: str) -> str | None:
+    if folder and not split(folder):
       return HIDDEN
-    above = ("/".join(folders[:i]) for i in range(1, len(folders)))
-    return OF_A_RUN if runs and any(a in runs for a in above) else None
+    of_a_run = any(f"{folder}/".startswith(f"{run}/") for run in runs)
+    return OF_A_RUN if of_a_run else None
+
+  def skipped(name: str) -> str | None:
+    folder, _, file = name.rpartition("/")
+    return HIDDEN if _is_hidden(file) else skipped_in(folder)
 
   for name, size in listed:
     suffix = _suffix(name)
@@ -102,8 +109,7 @@ def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
 def split(name: str) -> list[str]:
   """Splits a name into its words; empty for what is hidden or a system's."""
   words = [word for word in name.split("/") if word not in ("", ".")]
-  hidden = any(w.startswith(".") or w in _OF_SYSTEMS for w in words)
-  return [] if hidden else words
+  return [] if any(map(_is_hidden, words)) else words
 
 
 def count(
@@ -118,6 +124,10 @@ def summary(kinds: Iterable[str]) -> str:
   """Returns how many files there are of each: '.txt files (2), ...'."""
   counted = collections.Counter(kinds).most_common()
   return ", ".join(f"{what} ({n})" for what, n in counted) or "nothing"
+
+
+def _is_hidden(word: str) -> bool:
+  return word.startswith(".") or word in _OF_SYSTEMS
 
 
 def _suffix(name: str) -> str:
@@ -154,7 +164,7 @@ def _runs(files: Files, names: set[str]) -> set[str]:
     above = folder and f"{folder}/"
     if f"{above}split.json" in names or f"{above}metrics.jsonl" in names:
       try:
-        if b'"result_fields"' in files.read(name):
+        if b'"result_fields"' in files.read(name, _CONFIG_BYTES):
           runs.add(folder)
       except OSError:
         continue

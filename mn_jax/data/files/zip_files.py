@@ -29,7 +29,7 @@ class ZipFiles:
     InputError: if the archive is refused.
   """
 
-  unread = notes = ()
+  unread = ()
 
   def __init__(self, path: pathlib.Path):
     self._lock = threading.Lock()
@@ -44,6 +44,13 @@ class ZipFiles:
     except InputError:
       self._zip.close()
       raise
+    self.notes = ()
+    unsaid = [n for n, info in self._members.items() if _is_of_dos(n, info)]
+    if unsaid:
+      self.notes = (
+        "names in an unknown encoding, which are read as those of DOS: "
+        f"{len(unsaid)}, the first {unsaid[0]!r}",
+      )
 
   def names(self) -> list[tuple[str, int]]:
     """Returns (name, size in bytes) of every file."""
@@ -130,6 +137,12 @@ def _name(info: zipfile.ZipInfo) -> str:
     return info.orig_filename.encode("cp437").decode()
   except UnicodeDecodeError:
     return info.orig_filename
+
+
+def _is_of_dos(name: str, info: zipfile.ZipInfo) -> bool:
+  """Whether a member's name is no ASCII, and not said or found to be UTF-8."""
+  unsaid = not (info.flag_bits & _UTF8 or name.isascii())
+  return unsaid and _name(info) == info.orig_filename
 
 
 def _problem(info: zipfile.ZipInfo) -> str | None:

@@ -103,6 +103,7 @@ def test_odd_archives_are_read(tmp_path, writes):
     files = archive.open_files(path)
     assert dict(files.names()) == {n: len(d) for n, d in content.items()}, name
     assert {n: files.read(n) for n in content} == content, name
+    assert bool(files.notes) == (name == "zip of a name of DOS"), name
     with pytest.raises(OSError, match=r"no\.png"):
       files.read("no.png")
     files.close()
