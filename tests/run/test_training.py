@@ -338,21 +338,24 @@ def test_a_refused_run_leaves_no_folder(tmp_path):
 
 def test_patience_ends_the_run_early(tmp_path):
   # Without learning no validation beats the first: it ends after two more.
-  config = load(
+  patient = functools.partial(
+    load,
     optim__learning_rate=0.0,
-    train__patience=2,
     train__steps=30,
     model__norm_momentum=0.0,
     eval__best_metric="accuracy",
     eval__every_steps=1,
   )
-  summary = run(config, tmp_path)
+  config, workdir = patient(train__patience=2), tmp_path / "run"
+  summary = run(config, workdir)
   assert summary["steps"] < 30
-  scores = [x["val/accuracy"] for x in logged(tmp_path) if "val/loss" in x]
+  scores = [x["val/accuracy"] for x in logged(workdir) if "val/loss" in x]
   assert len(scores) - 1 - int(np.argmax(scores)) == 2
-  # The last state was saved: the same command has nothing left to train.
-  (tmp_path / "summary.json").unlink()
-  assert run(config, tmp_path)["state_sha256"] == summary["state_sha256"]
+  # With more patience it continues, as if it had had it from the start.
+  config = patient(train__patience=3)
+  summary, expected = run(config, workdir), run(config, tmp_path / "more")
+  assert summary["state_sha256"] == expected["state_sha256"]
+  assert logged(workdir) == logged(tmp_path / "more")
 
 
 def test_every_config_loads():
