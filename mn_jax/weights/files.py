@@ -87,7 +87,10 @@ def read_keras(path: pathlib.Path) -> list[KerasLayer]:
       root = _child(file, "model_weights", h5py.Group) if is_model else file
       names = _strings(root, "layer_names")
       if not names:
-        raise ValueError("HDF5 without layer_names, perhaps a .weights.h5")
+        raise ValueError(
+          "HDF5 without layer_names, perhaps a .weights.h5 of Keras 3; its "
+          "model.save('NAME.h5') writes them"
+        )
       if len(set(names)) < len(names):
         raise ValueError("two layers have the same name")
       layers = [(name, _data_sets(root, name)) for name in names]

@@ -12,7 +12,7 @@ _HEADER = 8  # bytes of the length of safetensors' header
 _KERAS = "keras.models.load_model(sys.argv[1]).save(sys.argv[2])"
 _TORCH = (
   "safetensors.torch.save_file({k: v.contiguous() for k, v in "
-  "torch.load(sys.argv[1], map_location='cpu', weights_only=True).items()}, "
+  'torch.load(sys.argv[1], map_location="cpu", weights_only=True).items()}, '
   "sys.argv[2])"
 )
 _EXPORT = "the weights, saved from the network they were converted from"
@@ -120,4 +120,5 @@ def _command(path: pathlib.Path, code: str, suffix: str) -> str:
   library = code.partition(".")[0]
   modules = "torch, safetensors.torch" if library == "safetensors" else library
   words = ("python", "-c", f"import sys, {modules}; {code}")
-  return shlex.join((*words, str(path), str(path.with_suffix(suffix))))
+  converted = path.with_name(f"{path.stem}_converted{suffix}")
+  return shlex.join((*words, str(path), str(converted)))

@@ -51,6 +51,7 @@ def test_a_file_of_another_kind_is_named_and_how_to_convert_it(tmp_path):
   pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:12\n"
   torch = "is a file of PyTorch (.pth, .pt, .bin, .ckpt), which could run code"
   save_file = "python -c 'import sys, torch, safetensors.torch; safetensors."
+  converted = f"'{tmp_path / 'a model $HOME_converted'}."
   for data, what, valid in (
     (b"", "is empty", "downloaded once more"),
     (whole[:5], "is cut off", "downloaded once more"),
@@ -82,6 +83,7 @@ def test_a_file_of_another_kind_is_named_and_how_to_convert_it(tmp_path):
       files.check_path(str(path))
     text = str(caught.value)
     assert valid in text
+    assert ("python -c" in text) == (converted in text)
 
 
 def test_truncated_files_are_refused(tmp_path):
