@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
@@ -243,6 +244,21 @@ def expand(
         )
       )
   return runs
+
+
+def check_folders(runs: Sequence[StudyRun]) -> None:
+  """Refuses folders of other configs, whose results would be taken for these.
+
+  A run that has not ended may differ in what a resumed run may change.
+
+  Raises:
+    InputError: with the fields that differ.
+  """
+  for run in runs:
+    if (run.workdir / "config.json").exists():
+      config = files.load_config(run.member.config, run.arguments[1:])
+      folder = workdir_lib.Workdir(run.workdir, first_process=False)
+      folder.check_config(config, same=run.is_complete())
 
 
 def group_replicas(row: Sequence[StudyRun]) -> list[StudyRun | ReplicatedRuns]:

@@ -23,7 +23,6 @@ from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
 from mn_jax.run import network, records
-from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import study
 from mn_jax.studies.sweep import Sweep
 
@@ -142,25 +141,14 @@ def plan(
     only=[point.name for point in points],
     overrides=overrides,
   )
-  _check_folders(points, runs)
+  for run in runs:
+    if run.is_complete():  # and nothing else tells of which config
+      records.read_object(run.workdir / "config.json", records.CONFIG)
+  study.check_folders(runs)
   metric = points[0].config.eval.best_metric
   return SweepPlan(
     sweep.title, sweep.config, metric, folder, points, tuple(runs)
   )
-
-
-def _check_folders(
-  points: Sequence[SweepPoint], runs: Sequence[study.StudyRun]
-) -> None:
-  """Refuses folders of other configs; complete runs are not opened again."""
-  configs = {point.name: point.config for point in points}
-  for run in runs:
-    if run.summary() is not None:
-      records.read_object(run.workdir / "config.json", records.CONFIG)
-    if run.workdir.is_dir():
-      config = dataclasses.replace(configs[run.member.name], seed=run.seed)
-      folder = workdir_lib.Workdir(run.workdir, first_process=False)
-      folder.check_config(config, same=True)
 
 
 def _refuse_swept(what: str, name: str, swept: set[str]) -> None:

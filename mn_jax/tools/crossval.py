@@ -108,6 +108,7 @@ def _crossval(argv: Sequence[str] | None) -> int:
     only=[member.name for member in selected.members],
     overrides=args.overrides,
   )
+  study.check_folders(runs)
   failed = [] if args.collect else runner.run_all(console, runs)
   results.finish(console, selected, runs)
   for metric, (mean, std) in results.over_members(selected, runs).items():

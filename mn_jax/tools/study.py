@@ -72,6 +72,7 @@ def _expand(
     overrides=args.overrides,
     only=only or names,
   )
+  study.check_folders(runs)
   if args.replicas and selected.resplit:
     raise InputError(
       f"--replicas: {args.study} splits the data anew for every seed, and what "

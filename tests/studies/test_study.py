@@ -9,7 +9,7 @@ import pytest
 
 from mn_jax.config import files
 from mn_jax.errors import InputError
-from mn_jax.run import setup, training
+from mn_jax.run import setup, training, workdir
 from mn_jax.studies import study
 from mn_jax.studies.study import Member, Study
 from mn_jax.weights import manifest
@@ -73,7 +73,8 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
   made = files.load(str(path), "get_study", study.Study)
   for member in made.members:
     if member.weights:
-      (tmp_path / manifest.get(member.weights).top.name).touch()
+      path = tmp_path / manifest.get(member.weights).top.name
+      path.write_bytes(b"\x89HDF\r\n\x1a\n")
   runs = expand(made, sample=sample, weights=tmp_path)
   assert len({run.workdir for run in runs}) == 2 * len(made.members)
   text = path.read_text()
@@ -107,6 +108,28 @@ def test_runs_are_ordered_by_seed():
   runs = expand(only=["a"], overrides=["train.epochs=3.0"])
   assert {run.member.name for run in runs} == {"a"}
   assert runs[0].arguments[-1] == "train.epochs=3.0"
+
+
+def test_folders_of_another_config_are_refused(tmp_path):
+  """A row that was trained otherwise is not taken for one of these."""
+  (run,) = expand(folder=tmp_path, seeds=1, only=["a"])
+  study.check_folders([run])
+  finish(run, 0.5, 0.5)
+  folder = workdir.Workdir(run.workdir, first_process=False)
+  folder.write_config(config_of(run), step=0)
+  study.check_folders([run])
+  longer = expand(
+    folder=tmp_path, seeds=1, only=["a"], overrides=["train.epochs=3.0"]
+  )
+  with pytest.raises(InputError, match=r"epochs: 1\.0 there, 3\.0 now"):
+    study.check_folders(longer)
+  # One that has not ended may be resumed with more patience.
+  changed = ["train.patience=3"]
+  patient = expand(folder=tmp_path, seeds=1, only=["a"], overrides=changed)
+  with pytest.raises(InputError, match="patience: 0 there, 3 now"):
+    study.check_folders(patient)
+  (run.workdir / "summary.json").unlink()
+  study.check_folders(patient)
 
 
 def test_seeds_are_grouped_into_few_programs(tmp_path):
