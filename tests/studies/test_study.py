@@ -73,8 +73,8 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
   made = files.load(str(path), "get_study", study.Study)
   for member in made.members:
     if member.weights:
-      path = tmp_path / manifest.get(member.weights).top.name
-      path.write_bytes(b"\x89HDF\r\n\x1a\n")
+      file = tmp_path / manifest.get(member.weights).top.name
+      file.write_bytes(b"\x89HDF\r\n\x1a\n")
   runs = expand(made, sample=sample, weights=tmp_path)
   assert len({run.workdir for run in runs}) == 2 * len(made.members)
   text = path.read_text()
