@@ -74,7 +74,7 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
   for member in made.members:
     if member.weights:
       file = tmp_path / manifest.get(member.weights).top.name
-      file.write_bytes(b"\x89HDF\r\n\x1a\n")
+      file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(8))
   runs = expand(made, sample=sample, weights=tmp_path)
   assert len({run.workdir for run in runs}) == 2 * len(made.members)
   text = path.read_text()
