@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 
-from mn_jax.commandline import signals
+from mn_jax.commandline import failures, signals
 from mn_jax.errors import InputError, RunError
 from mn_jax.observe import escape
 
@@ -36,8 +36,9 @@ def run(
     unwinds: whether these are raised in it, see `signals`.
 
   Returns:
-    What the program returned, 2 after an InputError, 1 after a RunError, 130
-    after Ctrl-C, 143 after SIGTERM, 141 if nobody reads its output any longer.
+    What the program returned, 2 after an InputError, 1 after a RunError or a
+    failure of the machine, 130 after Ctrl-C, 143 after SIGTERM, 141 if nobody
+    reads its output any longer.
   """
   if argv is None:
     signals.take_over(hint)
@@ -47,6 +48,8 @@ def run(
       stream.reconfigure(errors="backslashreplace")
   # Pillow warns of odd metadata in images that it reads all the same.
   warnings.filterwarnings("ignore", module="PIL")
+  if signals.taken_over():
+    failures.silence_echoes()
   try:
     with signals.raising() if unwinds else contextlib.nullcontext():
       code = program(argv) or 0
@@ -61,17 +64,31 @@ def run(
     return _BROKEN_PIPE
   except KeyboardInterrupt as error:
     code = 143 if isinstance(error, signals.Terminated) else 130
-    text = f"{name}: stopped{hint and f'; {hint}'}"
-    if signals.taken_over():
-      signals.end(code, text)  # without exit handlers, which might wait
-    print(text, file=sys.stderr)
-    return code
+    return _end(code, f"{name}: stopped{hint and f'; {hint}'}")
+  except Exception as error:
+    reason = failures.reason(error)
+    if reason is None:
+      raise
+    advice = hint and f"; {hint} once this is fixed"
+    return _end(1, f"{name}: {escape.printable(reason)}{advice}")
 
 
 def report(name: str, error: Exception) -> None:
   """Prints an error as one line."""
   text = " ".join(line.strip() for line in str(error).splitlines())
   print(f"{name}: {escape.printable(text)}", file=sys.stderr)
+
+
+def _end(code: int, text: str) -> int:
+  """Prints a line; returns the exit code, or ends the process itself.
+
+  It does so without exit handlers: they might wait, or fail for the same reason
+  as the program.
+  """
+  if signals.taken_over():
+    signals.end(code, text)
+  print(text, file=sys.stderr)
+  return code
 
 
 def _silence_broken_streams() -> bool:

@@ -134,6 +134,7 @@ def _flush(text: str) -> None:
     if sys.stdout.isatty():
       sys.stdout.write(_SHOW_CURSOR)
     sys.stdout.flush()
+  with contextlib.suppress(OSError, ValueError):
     print(text, file=sys.stderr, flush=True)
 
 

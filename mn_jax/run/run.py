@@ -260,11 +260,12 @@ class Run:
     """Starts to save state and position.
 
     Raises:
-      RunError: if a loss, a gradient or the state is not finite. What was saved
-        before is kept, and nothing is saved of this.
+      RunError: if a loss, a gradient or the state is not finite, or the folder
+        is gone. What was saved before is kept, and nothing is saved of this.
     """
     self._fetch_all()
     with self.timed("save"):
+      self.folder.check_there()
       finite.check_state(self.step, state, self.checkpoints)
       self.position.clock = self.clock.snapshot()
       self._writer.flush()
@@ -324,6 +325,7 @@ class Run:
       seeds=len(self._seeds),
     )
     if self._first_process:
+      self.folder.check_there()
       self.folder.write_json("summary.json", summary)
     return summary
 

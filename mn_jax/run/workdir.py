@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from mn_jax.config import Config, changes
 from mn_jax.config.experiment import result_fields
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.data import decode, manifest, store
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.run import records
 
@@ -56,6 +57,8 @@ class Workdir:
       path.mkdir(parents=True, exist_ok=True)
       if first_process:
         self._lock.acquire()
+        # As long as the lock is held, no other file can be the same.
+        self._lock_file = (path / ".lock").stat()
     except filelock.Timeout:
       raise InputError(
         f"--workdir: got {str(path)!r}, in which another process is training; "
@@ -66,6 +69,26 @@ class Workdir:
         f"--workdir: got {str(path)!r}, which cannot be written "
         f"({error.strerror}); valid: a folder you may create or write"
       ) from None
+
+  def check_there(self) -> None:
+    """Ends a run whose folder is gone, or another one of the same name.
+
+    What it wrote from then on would be without what it wrote before.
+
+    Raises:
+      RunError: if it was removed, moved or unmounted.
+    """
+    if self._lock.is_locked and not self._is_there():
+      raise RunError(
+        f"{self.path} was removed, moved or unmounted while the run wrote to "
+        "it; the same command resumes once it is back"
+      )
+
+  def _is_there(self) -> bool:
+    try:
+      return os.path.samestat((self.path / ".lock").stat(), self._lock_file)
+    except OSError:
+      return False
 
   def check_config(self, config: Config, *, same: bool = False) -> None:
     """Compares a config with the one that the run has so far.
@@ -189,9 +212,11 @@ class Workdir:
   def close(self) -> None:
     """Lets other processes use the folder; leaves none that is empty."""
     if self._lock.is_locked:
-      (self.path / ".lock").unlink(missing_ok=True)
+      there = self._is_there()
+      if there:
+        (self.path / ".lock").unlink()
       self._lock.release()
-      if not any(self.path.iterdir()):
+      if there and not any(self.path.iterdir()):
         self.path.rmdir()
 
 
@@ -214,6 +239,7 @@ def opened(
   Raises:
     InputError: as `Workdir`, or if the workdir is a folder of the images, or
       has one run where several are asked for, or several for one.
+    RunError: in place of any error in the `with` block, as `check_there`.
   """
   _check_place(config.data, path)
   count = config.train.replicas
@@ -238,7 +264,12 @@ def opened(
       folder = Workdir(path_of_seed, first_process=first_process)
       stack.callback(folder.close)
       folders.append(folder)
-    yield folders
+    try:
+      yield folders
+    except Exception:
+      for folder in folders:
+        folder.check_there()  # if not, that is the reason
+      raise
 
 
 def _check_place(section: DataConfig, path: pathlib.Path) -> None:

@@ -54,6 +54,7 @@ def test_what_no_engine_could_use_is_one_line():
     ({"env": (("A", "x\ny"),)}, "--env: got"),
     ({"overrides": ("--config.x=\x1b[1m",)}, "--overrides: got"),
     ({"workdir": "a\\b"}, "backslashes"),
+    ({"workdir": "gs://bucket/run"}, "--workdir: got 'gs://bucket/run'; valid"),
     ({"nodes": 0}, "--nodes: got 0; valid: 1 to"),
     ({"grace": 1}, "--grace: got 1; valid: 10 to"),
     ({"restarts": -1}, "--restarts: got -1"),

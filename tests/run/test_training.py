@@ -4,14 +4,13 @@ import functools
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
 from mn_jax.config import files
 from mn_jax.data.datasets import registry as datasets
-from mn_jax.errors import InputError, RunError
+from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.observe import clock
 from mn_jax.observe.console import Console
@@ -146,81 +145,6 @@ def test_interrupted_and_resumed_equals_uninterrupted(
       for line in logged(workdir)
       if name in line
     ]
-
-
-def poison(monkeypatch, *steps):
-  """Makes the loss of some steps NaN."""
-  batches = setup.Setup.batches
-
-  def poisoned(self, done):
-    for batch in batches(self, done):
-      mask = batch["mask"]
-      rows = range(done + 1, done + 1 + mask.size // 32)
-      done = rows[-1]
-      factors = [np.nan if step in steps else 1.0 for step in rows]
-      shape = (-1, *(1,) * (mask.ndim - 1))
-      yield {**batch, "mask": mask * np.float32(factors).reshape(shape)}
-
-  monkeypatch.setattr(setup.Setup, "batches", poisoned)
-
-
-NOT_FINITE = (
-  r"the loss is nan at step 4; the newest checkpoint in '.*': 3\. .*"
-  r"optim\.skip_nonfinite=true$"
-)
-
-
-def test_a_loss_that_is_not_finite_ends_the_run_or_is_skipped(
-  tmp_path, monkeypatch
-):
-  poison(monkeypatch, 4, 5)
-  for _ in range(2):  # the same command ends the same way
-    with pytest.raises(RunError, match=NOT_FINITE):
-      run(load(), tmp_path / "run")
-    assert checkpoint.steps(tmp_path / "run") == [2, 3]
-    assert not (tmp_path / "run/summary.json").exists()
-
-  config = load(optim__skip_nonfinite=True)
-  summary, printed = toy.run(config, tmp_path / "skips")
-  assert summary["skipped_updates"] == 2
-  assert "4/6  1 updates skipped: loss or gradient not finite" in printed
-  lines = [x for x in logged(tmp_path / "skips") if "train/loss" in x]
-  assert [line["train/skipped_updates"] for line in lines] == [0, 1, 1]
-  # The schedule is that of the updates that are made.
-  *_, rate = (line["train/learning_rate"] for line in lines)
-  assert rate == float(toy.build(config).schedule(3))
-
-
-@pytest.mark.extended
-def test_several_steps_and_seeds_end_at_a_loss_that_is_not_finite(
-  tmp_path, monkeypatch
-):
-  poison(monkeypatch, 4, 5)
-  for name, fields in (
-    ("", {"train__steps_per_dispatch": 2}),
-    ("seed1", {"train__replicas": 2}),
-  ):
-    with pytest.raises(RunError, match=NOT_FINITE):
-      run(load(**fields), tmp_path / f"runs{name}")
-    assert checkpoint.steps(tmp_path / f"runs{name}" / name) == [2, 3]
-  poison(monkeypatch, *range(1, 7))
-  with pytest.raises(RunError, match="all 6 updates were skipped"):
-    run(load(optim__skip_nonfinite=True), tmp_path / "none")
-
-
-def test_a_state_that_is_not_finite_is_not_saved(tmp_path, monkeypatch):
-  """An update may overflow although loss and gradient are finite."""
-  train_step = setup.Setup.train_step
-
-  def overflowing(self, state, batch):
-    state, sums = train_step(self, state, batch)
-    broken = jax.tree.map(lambda x: x + jnp.inf, state.batch_stats)
-    return state.replace(batch_stats=broken), sums
-
-  monkeypatch.setattr(setup.Setup, "train_step", overflowing)
-  with pytest.raises(RunError, match=r"batch_stats/.* is not finite at step 1"):
-    run(load(checkpoint__every_steps=1), tmp_path / "run")
-  assert not list((tmp_path / "run/checkpoints").iterdir())
 
 
 def test_a_longer_run_equals_one_that_was_as_long_from_the_start(tmp_path):
