@@ -23,7 +23,7 @@ import filelock
 import numpy as np
 
 from mn_jax.data import checksums, packing
-from mn_jax.data.checksums import DamagedError
+from mn_jax.data.checksums import ChecksumError
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.packing import PackOptions
@@ -95,7 +95,7 @@ def open_built(
   path = _folder(root, name, fingerprint, options)
   try:
     return _open(path, fingerprint, options, verify=verify)
-  except DamagedError:
+  except ChecksumError:
     return None
   except OSError as error:
     raise failure("read", path, error) from None
@@ -135,7 +135,7 @@ def open_or_build(
   def look() -> tuple[PackedCache | None, str]:
     try:
       return _open(final, fingerprint, options, listing, verify=verify), ""
-    except DamagedError as error:
+    except ChecksumError as error:
       return None, str(error)
 
   try:
@@ -150,7 +150,7 @@ def open_or_build(
           if damage:
             note = f"{final} was damaged ({damage}) and is packed anew"
             cache = dataclasses.replace(cache, notes=(*cache.notes, note))
-  except DamagedError as error:  # as soon as it was written
+  except ChecksumError as error:  # as soon as it was written
     raise RunError(
       f"data.cache_dir: {final} does not keep what is written ({error})"
     ) from None
@@ -221,7 +221,7 @@ def _open(
     verify: whether every byte is compared.
 
   Raises:
-    DamagedError: if it is not what was written.
+    ChecksumError: if it is not what was written.
     OSError: if it cannot be read.
   """
   if not path.exists():
@@ -229,19 +229,21 @@ def _open(
   try:
     meta, index = _read_meta(path), (path / "index.npz").read_bytes()
     if meta["key"] != packing.key(fingerprint, options):
-      raise DamagedError("meta.json is of other images")
+      raise ChecksumError("meta.json is of other images")
     if hashlib.sha256(index).hexdigest() != meta["index_sha256"]:
-      raise DamagedError("index.npz does not match its checksum")
+      raise ChecksumError("index.npz does not match its checksum")
     with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
       columns = {key: arrays[key] for key in packing.FIELDS}
       blocks = arrays["blocks"]
     size, rows = meta["size"], [count for count, _ in meta["chunks"]]
     pixels, lengths = path / "images.u8", [n * size * size * 3 for n in rows]
     if pixels.stat().st_size != sum(lengths):
-      raise DamagedError(f"{pixels.name} has another size")
+      raise ChecksumError(f"{pixels.name} has another size")
     checksums.compare(pixels, lengths, blocks, verify=verify)
   except FileNotFoundError as error:
-    raise DamagedError(f"{pathlib.Path(error.filename).name} is gone") from None
+    raise ChecksumError(
+      f"{pathlib.Path(error.filename).name} is gone"
+    ) from None
   passed_over, notes = meta["passed_over"], meta["listing_notes"]
   if listing is not None:
     passed_over, notes = listing.passed_over, listing.notes
@@ -264,7 +266,7 @@ def _read_meta(path: pathlib.Path) -> dict:
     meta = json.loads((path / "meta.json").read_bytes())
     digest = meta.pop("sha256")
   except (ValueError, KeyError, TypeError, AttributeError):
-    raise DamagedError("meta.json cannot be read") from None
+    raise ChecksumError("meta.json cannot be read") from None
   if packing.digest_meta(meta) != digest:
-    raise DamagedError("meta.json does not match its checksum")
+    raise ChecksumError("meta.json does not match its checksum")
   return meta

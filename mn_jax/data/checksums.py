@@ -12,8 +12,8 @@ DIGEST_BYTES = 16
 _SAMPLED = 64
 
 
-class DamagedError(Exception):
-  """What is wrong with a file or folder that this project wrote."""
+class ChecksumError(Exception):
+  """What differs between a file or folder and what was written."""
 
 
 def digest(data: bytes) -> bytes:
@@ -47,7 +47,7 @@ def compare(
     verify: whether all are compared.
 
   Raises:
-    DamagedError: if one differs.
+    ChecksumError: if one differs.
     OSError: if the file cannot be read.
   """
   spans = []
@@ -68,4 +68,4 @@ def compare(
       start, end = spans[block]
       file.seek(start)
       if digest(file.read(end - start)) != expected[block]:
-        raise DamagedError(f"{path.name} does not match its checksums")
+        raise ChecksumError(f"{path.name} does not match its checksums")

@@ -73,7 +73,7 @@ def open_or_extract(
       return _open(path, len(images)), ""
     except FileNotFoundError:
       return None, ""
-    except checksums.DamagedError as error:
+    except checksums.ChecksumError as error:
       return None, f"{path} was damaged ({error}) and is made anew"
 
   try:
@@ -91,7 +91,7 @@ def open_or_extract(
   except OSError as error:
     problem = cache.failure("write", path, error)
     raise type(problem)(f"{problem}, or model.cache_features=False") from None
-  except checksums.DamagedError as error:  # as soon as it was written
+  except checksums.ChecksumError as error:  # as soon as it was written
     raise RunError(
       f"data.cache_dir: {path} does not keep what is written ({error})"
     ) from None
@@ -199,7 +199,7 @@ def _open(path: pathlib.Path, count: int) -> np.ndarray:
   Raises:
     FileNotFoundError: if it is missing.
     OSError: if it cannot be read.
-    DamagedError: if it is not what was written.
+    ChecksumError: if it is not what was written.
   """
   size, width = path.stat().st_size, checksums.DIGEST_BYTES
   rest = max(0, size - width)
@@ -209,10 +209,12 @@ def _open(path: pathlib.Path, count: int) -> np.ndarray:
     file.seek(max(0, length))
     table, digest = file.read(width * blocks), file.read()
   if length <= 0 or checksums.digest(table) != digest:
-    raise checksums.DamagedError(f"{path.name} does not end with its checksums")
+    raise checksums.ChecksumError(
+      f"{path.name} does not end with its checksums"
+    )
   expected = [table[i : i + width] for i in range(0, len(table), width)]
   checksums.compare(path, [length], expected, verify=False)
   values = np.lib.format.open_memmap(path, mode="r")
   if len(values) != count or values.offset + values.nbytes != length:
-    raise checksums.DamagedError(f"{path.name} has another shape")
+    raise checksums.ChecksumError(f"{path.name} has another shape")
   return values
