@@ -7,6 +7,7 @@ import numpy as np
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.data import cache, classes, packing, splits, store
 from mn_jax.data.datasets import registry
+from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
@@ -171,7 +172,14 @@ def _kind(
       "which mixes the parts"
     )
   elif kind == "auto" and table.has_groups():
+    fewest = min(
+      len(np.unique(table.groups[table.labels == label]))
+      for label in np.unique(table.labels)
+    )
     kind, why = "grouped", "groups are known"
+    if fewest < len(PARTS):
+      kind = "stratified"
+      why = f"a class has {fewest} groups, too few for {len(PARTS)} parts"
   elif kind == "auto":
     kind, why = "stratified", "neither a test part nor groups are known"
   else:

@@ -61,6 +61,11 @@ def test_auto_uses_parts_then_groups_then_classes(load):
       "grouped",
       "groups are known",
     ),
+    (
+      {f"{c}/{scale}X": 10 for c in "ab" for scale in (40, 100)},
+      "stratified",
+      "a class has 2 groups, too few for 3 parts",
+    ),
     (pair, "stratified", "neither a test part nor groups are known"),
     ({"train/a": 20, "train/b": 20}, "stratified", "neither a test part"),
   ):
@@ -71,7 +76,8 @@ def test_auto_uses_parts_then_groups_then_classes(load):
     explicit = load(folders, split=kind)
     assert explicit.split.sha256 == data.split.sha256
     assert not any("auto" in note for note in explicit.split.notes)
-    assert (data.spec.group is None) == (kind != "grouped")
+    known = kind == "grouped" or "too few" in why
+    assert (data.spec.group is not None) == known
   folders = {"train/a": 20, "train/b": 20, "val/a": 5, "val/b": 5}
   with pytest.raises(InputError, match="a validation part but no test; valid"):
     load(folders)

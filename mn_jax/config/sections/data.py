@@ -30,7 +30,8 @@ class DataConfig:
     "grouped: by patient, slide or person; fixed: as published; stratified: at "
     "random, each class in proportion; random: at random; kfold: "
     "cross-validation, per group where groups are known; auto: fixed if there "
-    "is a test part, else grouped if groups are known, else stratified",
+    "is a test part, else grouped if 3 groups of each class are known, else "
+    "stratified",
     choices=("auto", "grouped", "fixed", "stratified", "random", "kfold"),
   )
   split_seed: int = field(
