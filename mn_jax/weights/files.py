@@ -93,7 +93,7 @@ def read_keras(path: pathlib.Path) -> list[KerasLayer]:
         )
       if len(set(names)) < len(names):
         raise ValueError("two layers have the same name")
-      layers = [(name, _data_sets(root, name)) for name in names]
+      layers = [x for name in names for x in _data_sets(root, name).items()]
       # Data sets can be packed or left out: a small file may promise a lot.
       _check_size(
         sum(data.size * 4 for _, sets in layers for data in sets.values())
@@ -129,12 +129,19 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
   }
 
 
-def _data_sets(root: h5py.Group, name: str) -> dict[str, h5py.Dataset]:
-  """Returns a layer's data sets by the names of `KerasLayer.weights`."""
+def _data_sets(
+  root: h5py.Group, name: str
+) -> dict[str, dict[str, h5py.Dataset]]:
+  """Returns data sets by layer and by the names of `KerasLayer.weights`.
+
+  A network that is one layer of another, as in fine-tuning, has several.
+  """
   group = _child(root, name, h5py.Group)
-  data_sets = {}
+  layers: dict[str, dict[str, h5py.Dataset]] = {}
   for path in _strings(group, "weight_names"):
-    kind = path.rsplit("/", 1)[-1].removesuffix(":0")
+    parent, slash, kind = path.removesuffix(":0").rpartition("/")
+    inner = f"{name}/{parent}" if slash else name
+    data_sets = layers.setdefault(inner, {})
     if kind in data_sets:
       raise ValueError(f"layer {name!r} has two weights named {kind!r}")
     data = _child(group, path, h5py.Dataset)
@@ -144,7 +151,7 @@ def _data_sets(root: h5py.Group, name: str) -> dict[str, h5py.Dataset]:
     if data.is_virtual or data.external:
       raise ValueError(f"{data.name!r} refers to other data")
     data_sets[kind] = data
-  return data_sets
+  return {name: data_sets} if len(layers) == 1 else layers
 
 
 def _child[T: (h5py.Group, h5py.Dataset)](

@@ -53,6 +53,28 @@ def test_numbered_attributes_are_joined(tmp_path):
   _check(files.read_keras(path))
 
 
+def test_a_network_that_is_one_layer_is_read_layer_by_layer(tmp_path):
+  """Trainable weights come before all others, as Keras writes them."""
+  path = tmp_path / "a.h5"
+  inner = {
+    "conv/kernel": _KERNEL,
+    "norm/gamma": _BIAS,
+    "last/kernel": _KERNEL,
+    "norm/moving_mean": _BIAS - 1,
+  }
+  dense = ("model/dense", {"kernel": _BIAS})
+  toy_h5.write_layers(path, [("net", inner), dense])
+  with h5py.File(path, "a") as file:
+    for key in inner:
+      file["net"].move(f"net/{key}:0", f"{key}:0")
+    file["net"].attrs["weight_names"] = [f"{key}:0" for key in inner]
+  read = files.read_keras(path)
+  names = ["net/conv", "net/norm", "net/last", "model/dense"]
+  assert [layer.name for layer in read] == names
+  assert list(read[1].weights) == ["gamma", "moving_mean"]
+  np.testing.assert_array_equal(read[2].weights["kernel"], _KERNEL)
+
+
 def test_strings_of_fixed_length_are_read(tmp_path):
   path = tmp_path / "a.h5"
   toy_h5.write_layers(path, _LAYERS)
@@ -96,8 +118,7 @@ def _weights(*value):
 
 
 def _repeated_weight(file):
-  file["conv/other/kernel:0"] = _KERNEL
-  _weights(b"conv/kernel:0", b"other/kernel:0")(file)
+  _weights(b"conv/kernel:0", b"conv/kernel:0")(file)
 
 
 def _weight_as_layer(file):
