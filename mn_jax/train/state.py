@@ -96,5 +96,5 @@ def sha256(state: Any) -> str:
     value = np.asarray(leaf)
     name = jax.tree_util.keystr(path)
     digest.update(f"{name}\t{value.dtype}\t{value.shape}\n".encode())
-    digest.update(np.ascontiguousarray(value).tobytes())
+    digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
   return digest.hexdigest()
