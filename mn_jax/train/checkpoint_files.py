@@ -9,6 +9,7 @@ compared with them.
 import contextlib
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import pathlib
@@ -196,19 +197,27 @@ def _read_position(
   """The position and the digests of the state; None without any."""
   sealed = json.loads((folder / "position" / "metadata").read_bytes())
   if "batch" in sealed:
-    logging.warning(
-      "Checkpoint %s was saved without digests, by an older version: it cannot "
-      "be verified",
-      folder,
-    )
-    position = Position(**sealed)
+    _warn_without_digests(folder.parent)
+    position, digests = Position(**sealed), None
     if position.best_step == position.batch:
       position.score = position.best_score
-    return position, None
-  digest = sealed.pop("sha256")
-  if digest != _json_sha256(sealed):
-    raise DamagedCheckpointError("its position is not what was saved")
-  return Position(**sealed["position"]), sealed["state_sha256"]
+  else:
+    if sealed.pop("sha256") != _json_sha256(sealed):
+      raise DamagedCheckpointError("its position is not what was saved")
+    position, digests = Position(**sealed["position"]), sealed["state_sha256"]
+  if str(position.batch) != folder.name:
+    raise DamagedCheckpointError(f"its position is of step {position.batch}")
+  return position, digests
+
+
+@functools.cache
+def _warn_without_digests(path: pathlib.Path) -> None:
+  """Says it once of a run."""
+  logging.warning(
+    "Checkpoints in %s were saved without digests, by an older version: they "
+    "cannot be verified",
+    path,
+  )
 
 
 class _Arrays:

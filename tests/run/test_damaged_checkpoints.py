@@ -22,12 +22,11 @@ def test_a_damaged_best_checkpoint_is_found_at_resume(
   scores = iter((0.5, 0.6 if better else 0.4))
   monkeypatch.setattr(Run, "_score", lambda self, metrics: next(scores))
   assert toy.run(_CONFIG, tmp_path, stop_at=5)[0] is None
-  # A bit in the middle of each file of the best, and of the newest's position.
-  for step, item in ((3, "state/ocdbt.process_0/d"), (5, "position")):
-    for path in (tmp_path / "checkpoints" / str(step) / item).iterdir():
-      content = bytearray(path.read_bytes())
-      content[len(content) // 2] ^= 1
-      path.write_bytes(content)
+  for step in (3, 5):  # the best and the newest
+    path = tmp_path / f"checkpoints/{step}/position/metadata"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
   summary, printed = toy.run(_CONFIG, tmp_path)
   damaged = {p.name for p in (tmp_path / "checkpoints_damaged").iterdir()}
   assert damaged == {"3", "5"}

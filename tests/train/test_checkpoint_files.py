@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -75,6 +76,27 @@ def test_damage_is_never_silent(tmp_path):
   # Files that nothing is read from may be damaged.
   assert found["position"] == 2 * len(damages)
   assert found["d"] > len(damages)
+
+
+def test_files_of_another_step_are_damage(tmp_path):
+  """Also all of them, which agree with each other."""
+  save(tmp_path, 1, 2)
+  one, two = (tmp_path / "checkpoints" / name for name in "12")
+  for path in ("position/metadata", "state", ""):
+    shutil.rmtree(tmp_path / "swapped", ignore_errors=True)
+    shutil.copytree(two, tmp_path / "swapped" / "2")
+    folder = tmp_path / "swapped" / "2"
+    if path == "position/metadata":
+      shutil.copy(one / path, folder / path)
+    else:
+      shutil.rmtree(folder / path)
+      shutil.copytree(one / path, folder / path)
+    for read in (
+      lambda folder=folder: files.read_state(folder, state_at(0)),
+      lambda folder=folder: files.read_variables(folder),
+    ):
+      with pytest.raises(DamagedCheckpointError):
+        read()
 
 
 def test_what_the_machine_does_not_let_be_read_is_no_damage(
