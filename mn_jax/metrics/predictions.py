@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import zipfile
 
 import numpy as np
 import scipy.special
@@ -87,7 +86,8 @@ def read(path: pathlib.Path) -> NamedPredictions:
     InputError: if there is none, or it is not such a file.
   """
   try:
-    with np.load(path, allow_pickle=False) as file:
+    # NumPy would leave a file open that it cannot read.
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
     fields = dataclasses.fields(Predictions)
     predictions = Predictions(**{f.name: arrays[f.name] for f in fields})
@@ -97,7 +97,8 @@ def read(path: pathlib.Path) -> NamedPredictions:
     if shapes != {(count,), logits} or len(arrays["names"]) != count:
       raise ValueError(f"arrays of {sorted(shapes)}")
     groups, positive = arrays["groups"], int(arrays["positive"])
-  except (OSError, KeyError, ValueError, TypeError, zipfile.BadZipFile) as why:
+  except Exception as error:  # zipfile raises whatever a broken file leads to
+    why = " ".join(str(error).split())[:200] or type(error).__name__
     raise InputError(
       f"predictions: {path} cannot be read ({why}); valid: a file that a run "
       "or `mn_jax.tools.evaluate --output` wrote"

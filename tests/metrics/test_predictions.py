@@ -1,5 +1,7 @@
 """Tests of predictions: probabilities against SciPy, indices of groups."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import scipy.special
@@ -37,3 +39,34 @@ def test_each_image_needs_a_group():
     predictions_lib.group_codes(predictions, np.arange(8))
   with pytest.raises(InputError, match="predictions: got none"):
     predictions_lib.group_codes(toy.take(predictions, np.arange(0)), None)
+
+
+def test_a_damaged_file_is_refused_or_the_same(tmp_path):
+  path = tmp_path / "test.npz"
+  saved = predictions_lib.NamedPredictions(
+    predictions=toy.random(4, 2),
+    names=np.array(["a", "b", "c", "d"]),
+    groups=None,
+    classes=("no", "yes"),
+    positive=1,
+  )
+  saved.write(path)
+  intact = path.read_bytes()
+  np.save(tmp_path / "one.npy", np.arange(3))
+  damaged = [b"", intact[:200], (tmp_path / "one.npy").read_bytes()]
+  for place in range(0, len(intact), 2):
+    flipped = bytearray(intact)
+    flipped[place] ^= 1 << place // 2 % 8
+    damaged.append(bytes(flipped))
+  refused = 0
+  for content in damaged:
+    path.write_bytes(content)
+    try:
+      read = predictions_lib.read(path)
+    except InputError:
+      refused += 1
+    else:
+      np.testing.assert_equal(
+        dataclasses.asdict(read), dataclasses.asdict(saved)
+      )
+  assert refused > len(damaged) / 2
