@@ -242,8 +242,8 @@ def print_summary(
   )
   if is_undefined:
     console.line(
-      f"{UNDEFINED} is undefined: that part has not the images, or not the "
-      "classes, for it"
+      f"{UNDEFINED} is undefined: a class has no image there, or is never "
+      "predicted"
     )
   _warn_of_selection(console, summary)
   _warn_of_lost_best(console, summary)

@@ -40,7 +40,8 @@ class Folder:
 
   def stamp(self, name: str) -> int:
     """Returns a number that changes whenever the content can have changed."""
-    return stamps.of_status((self._root / name).stat())
+    # Of a million files, making the Path takes longer than the look.
+    return stamps.of_status(os.stat(f"{self._root}/{name}"))  # noqa: PTH116
 
   def read(self, name: str, count: int | None = None) -> bytes:
     """Returns the bytes of one file, or the first `count`.
