@@ -29,7 +29,7 @@ MAX_SIDE = 65_535  # of a JPEG; each row of a PNG costs as much as a short one
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 # Of a file: chunks, markers and tiles take some four reads each.
-MAX_READS = 1 << 21
+MAX_READS = 1 << 20
 _COUNTED_BYTES = 1 << 20  # smaller files cannot have so many pieces
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
 _BITS_PER_SAMPLE = 258  # in TIFF

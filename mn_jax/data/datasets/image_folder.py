@@ -6,6 +6,7 @@ or test (or a usual synonym); such data is split as it lies there. Folders
 inside that of a class are groups: its patients, say.
 """
 
+import collections
 import functools
 
 from mn_jax.data.datasets.listing import Listing
@@ -24,6 +25,7 @@ PARTS = {
   "test": "test",
   "testing": "test",
 }
+_SHOWN = 5  # names in a note
 
 
 def list_images(files: Files) -> Listing:
@@ -176,11 +178,14 @@ def _group_notes(folders: set[tuple], depth: int) -> list[str]:
     f"folders inside those of the classes, which are groups: {groups}, the "
     f"first {'/'.join(deep[0])!r}; data.split=grouped keeps each in one part"
   ]
-  parts = {name for folder in deep for name in folder[1:] if name in PARTS}
-  if parts:
+  inside = collections.Counter(name for _, name in {f[:2] for f in deep})
+  alike = sorted(n for n in inside if inside[n] > 1 or n.lower() in PARTS)
+  if alike:
+    shown = ", ".join(map(repr, alike[:_SHOWN]))
     notes.append(
-      f"folders called {', '.join(sorted(parts))} inside those of classes are "
-      "groups and no parts"
+      f"folders of one name inside several classes, or called like parts: "
+      f"{len(alike)}, {shown}; they are groups of each class, and neither "
+      "classes nor parts"
     )
   return notes
 

@@ -132,7 +132,8 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
     "cat/p1/x/2.png": "cat/p1/x",
     "dog/p1/1.png": "dog/p1",
   }
-  (note,) = listing.notes
+  note, alike = listing.notes
+  assert "several classes, or called like parts: 1, 'p1'; they are" in alike
   assert "which are groups: 3, the first 'cat/p1'; data" in note
   assert listing.passed_over == (("", ".md files", 1),)
   # A class may be called a part, and have images beside its folders.
@@ -143,7 +144,7 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
   assert listing.groups.tolist() == [
     *("car/2.png", "car/test", "train/1.png", "train/ice")
   ]
-  assert "folders called test inside" in listing.notes[1]
+  assert "or called like parts: 1, 'test'; they" in listing.notes[1]
   # One group in two parts is one.
   listing = image_folder.list_images(
     NamedFiles(
