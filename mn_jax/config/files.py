@@ -4,14 +4,17 @@ Each defines one function, such as `get_config`. A file may lie anywhere and is
 named by its path; those of this project are also found by their name alone.
 """
 
+import contextlib
 import pathlib
 import runpy
+import sys
 import traceback
-from collections.abc import Sequence
+import types
+from collections.abc import Iterator, Sequence
 
 import ml_collections
 
-from mn_jax.config import checks, overrides
+from mn_jax.config import checks, overrides, paths
 from mn_jax.config.experiment import Config
 from mn_jax.errors import InputError
 
@@ -67,16 +70,18 @@ def load[T](name: str, getter: str, kind: type[T], *arguments: str) -> T:
   """
   path = find(name, getter)
   try:
-    function = runpy.run_path(str(path)).get(getter)
-    result = None if function is None else function(*arguments)
+    with _neighbours_importable(path):
+      function = runpy.run_path(str(path)).get(getter)
+      result = None if function is None else function(*arguments)
   except InputError:
     raise
   except Exception as error:  # anything that a user's file may raise
     raise InputError(f"{_where(path, error)}: {_describe(error)}") from error
   if not isinstance(result, kind):
+    got = f"{type(result).__name__} from" if function else "no"
     raise InputError(
-      f"{path}: got {type(result).__name__} from {getter}(); valid: a file "
-      f"whose {getter}() returns a {kind.__name__}"
+      f"{path}: got {got} {getter}(); valid: a file whose {getter}() returns a "
+      f"{kind.__name__}"
     )
   return result
 
@@ -88,7 +93,7 @@ def find(name: str, getter: str) -> pathlib.Path:
     InputError: if there is none.
   """
   if name.endswith(".py"):
-    path = pathlib.Path(name).expanduser()
+    path = paths.local(name, getter.removeprefix("get_"))
   else:
     path = _folder(getter) / f"{name}.py"
   if not path.is_file():
@@ -111,7 +116,44 @@ def _folder(getter: str) -> pathlib.Path:
   return root / _FOLDERS[getter]
 
 
+@contextlib.contextmanager
+def _neighbours_importable(path: pathlib.Path) -> Iterator[None]:
+  """Lets a file import those beside it, and `configs` of this project.
+
+  Wherever the file and the current folder are; what is beside it, or in a
+  folder `configs` that it is in, comes before this project's.
+  """
+  folder = path.absolute().parent
+  package = types.ModuleType("configs")
+  package.__path__ = [
+    *(
+      str(parent)
+      for parent in path.absolute().parents
+      if parent.name == "configs"
+    ),
+    str(_folder("get_config")),
+  ]
+  before = dict(sys.modules)
+  sys.modules["configs"] = package
+  sys.path.append(str(folder))
+  try:
+    yield
+  finally:
+    sys.path.remove(str(folder))
+    # The neighbours of another file may have the same names.
+    for name in sys.modules.keys() - before.keys():
+      file = getattr(sys.modules[name], "__file__", None)
+      if name.partition(".")[0] == "configs" or (
+        file and pathlib.Path(file).parent == folder
+      ):
+        del sys.modules[name]
+    if "configs" in before:
+      sys.modules["configs"] = before["configs"]
+
+
 def _where(path: pathlib.Path, error: Exception) -> str:
+  if isinstance(error, SyntaxError):
+    return f"{error.filename}, line {error.lineno}"
   lines = [
     frame.lineno
     for frame in traceback.extract_tb(error.__traceback__)
@@ -121,4 +163,5 @@ def _where(path: pathlib.Path, error: Exception) -> str:
 
 
 def _describe(error: Exception) -> str:
-  return " ".join(f"{type(error).__name__}: {error}".split())
+  text = error.msg if isinstance(error, SyntaxError) else error
+  return " ".join(f"{type(error).__name__}: {text}".split())

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import sys
 
 import ml_collections
 import pytest
@@ -42,6 +43,26 @@ def test_a_name_and_a_copy_of_the_file_give_the_same(tmp_path):
     assert files.load_config(f"{name}:test", ["seed=3"]) == expected
 
 
+def test_a_file_imports_those_beside_it_and_those_of_the_project(tmp_path):
+  """Each its own, also where two folders have files of one name."""
+  expected = files.load_config("idc_v1:test").experiment
+  for i, folder in enumerate(("a", "b/configs", "c/configs/deep")):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "base.py").write_text(f"STEPS = {i + 5}")
+    path = tmp_path / folder / "mine.py"
+    path.write_text(
+      "import base\nfrom configs import idc_v1\n\ndef get_config(arg=''):\n"
+      "  from configs.studies import idc\n  config = idc_v1.get_config(arg)\n"
+      "  config.train.update(steps=base.STEPS, epochs=0.0)\n"
+      "  return config\n"
+    )
+    config = files.load_config(f"{path}:test")
+    assert (config.train.steps, config.experiment) == (i + 5, expected)
+  path.write_text("from configs.deep.base import STEPS\n" + CONFIG.format(""))
+  files.load_config(str(path))
+  assert not {"base", "configs.idc_v1"} & sys.modules.keys()
+
+
 def test_every_file_of_the_project_has_its_name():
   for getter, folder in (
     ("get_config", "."),
@@ -72,12 +93,12 @@ def test_a_wrong_argument_lists_the_right_ones():
 def test_mistakes_in_a_file_are_one_line(tmp_path):
   path = tmp_path / "mine.py"
   for text, message in (
-    ("", "got NoneType from get_config(); valid: a file whose"),
+    ("", "got no get_config(); valid: a file whose get_config() returns"),
     ("def get_config(): return 3", "got int from get_config(); valid: a file"),
     (CONFIG.format("unknown"), "line 7: NameError: name 'unknown' is not"),
     (CONFIG.format("values.model.width = 'a'"), "line 7: TypeError: "),
     ("import nowhere", "line 1: ModuleNotFoundError: No module named 'nowh"),
-    ("def (", "SyntaxError: invalid syntax (mine.py, line 1)"),
+    ("\ndef (", "line 2: SyntaxError: invalid syntax"),
   ):
     path.write_text(text)
     said = refused(str(path))
