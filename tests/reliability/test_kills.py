@@ -115,7 +115,9 @@ class Chain:
   def results(self):
     """All that must not depend on what happened to the run."""
     summary = json.loads((self.workdir / "summary.json").read_text())
+    # They, and checksums of what contains them, differ between any two runs.
     timed = ("images_per_sec", "seconds", "data_wait_share")
+    timed += ("metrics_sha256", "checksum")
     events = event_accumulator.EventAccumulator(
       str(self.workdir / "tensorboard"), size_guidance={"scalars": 0}
     ).Reload()
