@@ -150,7 +150,8 @@ def _train(argv: Sequence[str] | None) -> int:
     summaries = training.train_and_evaluate(
       config,
       args.workdir,
-      console=Console(quiet=jax.process_index() > 0),
+      # Ctrl-C ends the `tee` of a pipe first, and there is training to save.
+      console=Console(quiet=jax.process_index() > 0, needs_reader=False),
       stop_requested=_stop_requested(),
       reached=reached,
     )

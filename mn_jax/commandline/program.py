@@ -1,8 +1,10 @@
 """How programs start and end: signals, streams, exit codes."""
 
+import codecs
 import contextlib
 import io
 import os
+import select
 import signal
 import sys
 import warnings
@@ -13,6 +15,9 @@ from mn_jax.errors import InputError, RunError
 from mn_jax.observe import escape
 
 RESUMES = "the same command resumes"
+# A handler of what an encoding lacks: bytes of names that are no text stay as
+# they are, other characters are escaped.
+FILE_NAMES = "mn_jax.file_names"
 _BROKEN_PIPE = 128 + signal.SIGPIPE
 
 
@@ -91,13 +96,23 @@ def _end(code: int, text: str) -> int:
   return code
 
 
+def _encode_file_name(error: UnicodeError) -> tuple[str | bytes, int]:
+  try:
+    return codecs.lookup_error("surrogateescape")(error)
+  except UnicodeError:
+    return codecs.backslashreplace_errors(error)
+
+
+codecs.register_error(FILE_NAMES, _encode_file_name)
+
+
 def _silence_broken_streams() -> bool:
   """Lets nothing more be written to them; returns whether there are any."""
   found = False
   for stream in (sys.stdout, sys.stderr):
-    try:
-      stream.flush()
-    except BrokenPipeError:
+    poller = select.poll()
+    poller.register(stream.fileno(), 0)  # for errors alone
+    if poller.poll(0):
       found = True
       # What is still in the buffer goes there when Python ends.
       os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

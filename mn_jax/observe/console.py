@@ -1,8 +1,10 @@
 """Output to the terminal: progress bars, a line for each event, tables."""
 
 import contextlib
+import os
 import pathlib
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,14 +28,34 @@ from mn_jax.observe.formatting import (
 _QUIET_SECONDS = 10.0
 
 
+class _Terminal(rich.console.Console):
+  """One whose reader may go away, as that of a pipe does."""
+
+  needs_reader = True
+
+  def on_broken_pipe(self) -> None:
+    if self.needs_reader:
+      raise BrokenPipeError
+    self.quiet = True
+    # What is still in the buffer goes there.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class Console:
   """Prints to the terminal, in the first process only."""
 
-  def __init__(self, *, quiet: bool = False):
-    """Prints to standard output, or nowhere if `quiet`."""
-    self._console = rich.console.Console(
+  def __init__(self, *, quiet: bool = False, needs_reader: bool = True):
+    """Prints to standard output.
+
+    Args:
+      quiet: print nowhere.
+      needs_reader: raise a BrokenPipeError once nobody reads any longer;
+        otherwise nothing more is printed.
+    """
+    self._console = _Terminal(
       quiet=quiet, highlight=False, markup=False, emoji=False
     )
+    self._console.needs_reader = needs_reader
 
   def line(self, text: str) -> None:
     """Prints text without markup, for the terminal to wrap."""

@@ -12,7 +12,6 @@ import csv
 import functools
 import itertools
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -178,7 +177,7 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
 def _predict(argv: Sequence[str] | None) -> int:
   args = _parser().parse(argv)
   # Names of files need not be text; what was read as such is written again.
-  sys.stdout.reconfigure(errors="surrogateescape")
+  sys.stdout.reconfigure(errors=program.FILE_NAMES)
   allocator.keep_freed_memory()
   with image_files.Images(args.paths, "predict") as named:
     compile_cache.keep()
@@ -187,16 +186,11 @@ def _predict(argv: Sequence[str] | None) -> int:
       print(f"predict: {escape.printable(loaded.note)}", file=sys.stderr)
     top = min(args.top, len(loaded.classes))
     results = classify(named.read(loaded.read_image), loaded, top=top)
-    try:
-      count = (
-        _write_json(results)
-        if args.format == "json"
-        else _write_csv(results, top)
-      )
-    except BrokenPipeError:
-      # Whoever reads has seen enough. Python writes what is left when it ends.
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-      return 0
+    count = (
+      _write_json(results)
+      if args.format == "json"
+      else _write_csv(results, top)
+    )
   if named.unreadable or not count:
     print(
       f"predict: {count or 'none'} of {named.count} images could be classified",
