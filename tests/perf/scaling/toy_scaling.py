@@ -4,9 +4,9 @@ import json
 import pathlib
 
 from mn_jax import config as config_lib
+from mn_jax.config import changes
 from mn_jax.perf.scaling import points
 from mn_jax.perf.scaling.points import Point
-from mn_jax.run import workdir
 
 VERSIONS = {"python": "3.12.1", "jax": "0.12.0"}
 COMMAND = "python -m mn_jax.tools.scaling measure --config=configs/a.py"
@@ -20,7 +20,7 @@ def config(**fields) -> dict:
     {"train.epochs": 2.0}
     | {name.replace("__", "."): value for name, value in fields.items()}
   )
-  return workdir.plain(values.to_dict())
+  return changes.plain(values.to_dict())
 
 
 def point(devices=1, repeat=1, **fields) -> Point:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mn_jax
-from mn_jax.config import Config
+from mn_jax.config import Config, changes
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
@@ -29,7 +29,6 @@ from mn_jax.perf.scaling import points
 from mn_jax.perf.scaling.measure.process import Job
 from mn_jax.perf.scaling.points import Point, Series
 from mn_jax.run import network
-from mn_jax.run import workdir as workdir_lib
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 _POLL_SECONDS = 0.05
@@ -65,7 +64,7 @@ def run(
   """
   _check(config, series)
   now = {
-    "config": workdir_lib.plain(dataclasses.asdict(config)),
+    "config": changes.plain(dataclasses.asdict(config)),
     "steps": series.steps,
     "versions": {
       **side_process.versions(_PACKAGES),
