@@ -221,8 +221,8 @@ class Run:
     )
     if metrics.get("skipped_updates"):
       self._event(
-        f"{metrics['skipped_updates']:.0f} updates skipped: loss or gradient "
-        "not finite",
+        f"skipped updates: {metrics['skipped_updates']:.0f} (loss or gradient "
+        "not finite)",
         seconds_left=0,
       )
     if rate is not None:

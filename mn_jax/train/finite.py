@@ -75,6 +75,6 @@ def _failure(cause: str, step: int, checkpoints: Checkpoints) -> RunError:
   return RunError(
     f"{cause} at step {step}; the newest checkpoint in "
     f"{str(checkpoints.path)!r}: {saved or 'none'}. The same command ends here "
-    "again; valid: another --workdir with a lower optim.learning_rate, with "
-    "optim.clip_norm, or with optim.skip_nonfinite=true"
+    "again; valid: optim.skip_nonfinite=true, or another --workdir with a "
+    "lower optim.learning_rate or with optim.clip_norm"
   )
