@@ -5,7 +5,6 @@ import io
 import pathlib
 
 import pytest
-import rich.console
 
 from mn_jax.observe import console as console_lib
 
@@ -117,8 +116,8 @@ def terminal(monkeypatch) -> io.StringIO:
   """What a terminal shows."""
   out = io.StringIO()
   options = {"file": out, "force_terminal": True, "width": 80}
-  console = functools.partial(rich.console.Console, **options)
-  monkeypatch.setattr(rich.console, "Console", console)
+  console = functools.partial(console_lib._Terminal, **options)
+  monkeypatch.setattr(console_lib, "_Terminal", console)
   return out
 
 
