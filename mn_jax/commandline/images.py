@@ -14,7 +14,7 @@ import numpy as np
 from mn_jax.data import decode
 from mn_jax.data.files import archive, images
 from mn_jax.data.files.folder import read_file
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.observe import escape
 
 _VALID = "valid: images, and folders, zips or tars of images"
@@ -41,6 +41,7 @@ class Images:
     Raises:
       InputError: for a path that is none of these, or an archive that is
         refused.
+      RunError: if the system cannot read a file.
     """
     self.count = self.unreadable = 0
     self._program = program
@@ -49,7 +50,7 @@ class Images:
     try:
       for path in paths:
         self._find(path)
-    except InputError:
+    except (InputError, RunError):
       self.close()
       raise
 

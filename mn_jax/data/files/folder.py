@@ -1,5 +1,6 @@
 """The files of a folder, those of linked files and folders among them."""
 
+import errno
 import os
 import pathlib
 import stat
@@ -7,6 +8,7 @@ import stat
 from mn_jax.data.files import members, stamps
 from mn_jax.errors import InputError
 
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _LOOP = "links to a folder that they are in"
 
 
@@ -100,8 +102,10 @@ def _examine(
   """
   try:
     status = entry.stat()
-  except OSError:
-    return None, "broken links" if entry.is_symlink() else "unreadable files"
+  except OSError as error:
+    if error.errno not in _MISSING:  # of the disk or network: it may pass
+      raise
+    return None, "broken links"
   is_folder = stat.S_ISDIR(status.st_mode)
   if members.has_control_character(entry.name):
     return status, "names with control characters"

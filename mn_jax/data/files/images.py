@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from mn_jax.data import decode
 from mn_jax.data.files.archive import Files
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 
 HIDDEN = "hidden files"
 OF_A_RUN = "files of a run of this project"
@@ -64,6 +64,7 @@ def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
 
   Raises:
     InputError: if the files cannot be listed, or are those of a run.
+    RunError: if the system cannot read one of them.
   """
   known = frozenset(decode.SUFFIXES if suffixes is None else suffixes)
   listed = files.names()
@@ -147,7 +148,12 @@ def _is_image(files: Files, name: str, suffix: str) -> bool:
     return False
   try:
     kind = decode.sniff(files.read(name, _HEAD_BYTES))
-  except OSError:
+  except OSError as error:
+    if error.errno:  # the system's fault, which may pass
+      raise RunError(
+        f"data.path: {name!r} cannot be read to see whether it is an image "
+        f"({error.strerror}); the same command again tries once more"
+      ) from None
     return False
   # Raw files of cameras and scanned slides look like TIFF, and their first
   # image is a small or a far too large one.

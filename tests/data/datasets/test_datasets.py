@@ -18,7 +18,7 @@ def test_descriptions_are_complete():
     assert spec.group is None or spec.group.isalpha()
     # There is a way to get it.
     assert spec.sources() or spec.generate or spec.page, name
-    assert spec.split in splits.KINDS
+    assert spec.split in ("auto", *splits.KINDS)
     assert (spec.split == "grouped") <= (spec.group is not None)
     assert not spec.kaggle or "/versions/" in spec.kaggle
     assert not spec.web or spec.web.url.startswith("https://")

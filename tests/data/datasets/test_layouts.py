@@ -47,6 +47,11 @@ def test_the_nested_copy_of_the_xrays_counts_once():
     listing = chest_xray.SPEC.open(NamedFiles(*names)).listing
     assert listing.paths == plain.paths
     assert listing.fingerprint() == plain.fingerprint()
+    assert listing.passed_over == (
+      ("normal", "hidden files", 1),
+      ("normal", "second copies of images", 4),
+      ("pneumonia", "second copies of images", 4),
+    )
 
 
 def test_an_image_of_an_unknown_person_or_slide_is_refused():

@@ -1,5 +1,6 @@
 """Tests of which files are images, and what becomes of the others."""
 
+import errno
 import json
 
 import pytest
@@ -7,11 +8,15 @@ from PIL import Image
 
 from mn_jax.data import decode
 from mn_jax.data.files import images
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from tests.data import hostile_images as hostile
 from tests.data import toy_cache as toy
 
 _PNG = toy.png(hostile.RGB)
+
+
+def _fail(*_):
+  raise OSError(errno.EIO, "Input/output error")
 
 
 def test_other_files_are_images_by_their_content():
@@ -54,6 +59,10 @@ def test_other_files_are_images_by_their_content():
   )
   for name, _ in found.images[:-2]:
     assert decode.decode(content[name]).shape == hostile.RGB.shape
+  broken = toy.Memory({"a": _PNG})
+  broken.read = _fail
+  with pytest.raises(RunError, match=r"'a' cannot be read .*Input/output"):
+    images.find(broken)
   found = images.find(toy.Memory(content), [".x"])
   assert len(found.images) == len(content) - 4
 
