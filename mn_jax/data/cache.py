@@ -125,8 +125,8 @@ def open_or_build(
 
   Raises:
     InputError: if too many files are unreadable, no image is left, or the
-      folder may not be written or has no room.
-    RunError: if the system fails to read or write.
+      folder may not be written.
+    RunError: if there is no room, or the system fails to read or write.
   """
   listing = source.listing
   fingerprint = listing.fingerprint()

@@ -89,9 +89,9 @@ def build(
     progress: called with the number of images done, and of all.
 
   Raises:
-    InputError: if too many files are unreadable, no image is left, or there is
-      no room.
-    RunError: if the system cannot read a file; the build can be resumed.
+    InputError: if too many files are unreadable, or no image is left.
+    RunError: if there is no room, or the system cannot read a file; the build
+      can be resumed.
   """
   total, size = len(source.listing), options.size
   folder.mkdir(exist_ok=True)
@@ -101,9 +101,9 @@ def build(
   needed = (total - done) * size * size * 3 + _SPARE_BYTES
   free = shutil.disk_usage(folder).free
   if free < needed:
-    raise InputError(
-      f"data.cache_dir: {folder.parent} has {free >> 20} MiB free; valid: a "
-      f"folder with {needed >> 20} MiB"
+    raise RunError(
+      f"data.cache_dir: {folder.parent} has {free >> 20} MiB free and needs "
+      f"{needed >> 20}; the same command resumes when there is room"
     )
   step = max(1, _CHUNK_BYTES // (size * size * 3))
   unreadable = [bad for chunk in chunks for bad in chunk.unreadable]

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -288,6 +289,11 @@ def test_full_disk_names_the_folder_and_can_go_on(tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
     patch.setattr(packing, "_write", write)
     with pytest.raises(RunError, match=r"data.cache_dir: .*No space left"):
+      toy.build(files, tmp_path)
+  with monkeypatch.context() as patch:
+    usage = types.SimpleNamespace(free=1 << 20)
+    patch.setattr(packing.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(RunError, match="has 1 MiB free and needs 256; the sam"):
       toy.build(files, tmp_path)
   files.reads.clear()
   np.testing.assert_array_equal(

@@ -58,7 +58,7 @@ class DatasetSpec:
     open: lists and opens its images in a folder or archive.
     images: number of images that the publisher states; 0 where that depends on
       the user.
-    split: default kind of split; see `splits.Rule`.
+    split: default kind of split; see `data.split`.
     positive: the class that sensitivity, F1 and AUROC are about; None where
       no class is special.
     group: name of the unit that a split keeps together, such as 'patient', of
