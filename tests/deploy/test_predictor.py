@@ -1,7 +1,6 @@
 """Trained networks that classify images: those of runs and of weights."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 
@@ -14,7 +13,7 @@ from mn_jax.deploy import predictor
 from mn_jax.errors import InputError, RunError
 from mn_jax.models import registry, variables
 from mn_jax.run import reopen
-from mn_jax.train import checkpoint
+from mn_jax.train import checkpoint, checkpoint_files
 from mn_jax.weights import pretrained
 from tests import toy_transfer as toy
 from tests.data import hostile_images
@@ -106,15 +105,18 @@ def test_logits_that_are_not_finite_are_no_prediction(run):
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_the_best_checkpoint_is_taken(ended, run):
+def test_the_best_checkpoint_is_taken(ended, run, monkeypatch):
   if not ended:
     (run / "summary.json").unlink()
     # What a save that was stopped leaves behind.
     (run / "checkpoints" / "9.orbax-checkpoint-tmp").mkdir()
   oldest, *_, newest = checkpoint.steps(run)
-  position = run / "checkpoints" / str(newest) / "position" / "metadata"
-  content = {**json.loads(position.read_text()), "best_step": oldest}
-  position.write_text(json.dumps(content))
+  read = checkpoint_files.read_position
+  monkeypatch.setattr(
+    checkpoint_files,
+    "read_position",
+    lambda folder: dataclasses.replace(read(folder), best_step=oldest),
+  )
   _, data, rows, best = expected(run, step=oldest)
   *_, other = expected(run, step=newest)
   found = predict(predictor.from_workdir(run), data.cache.images[rows])
@@ -127,9 +129,9 @@ def test_damaged_checkpoints_and_other_folders_are_refused(run, tmp_path):
     for path in (run / "checkpoints").glob("*/state/**/*"):
       if path.is_file():
         damage(path)
-    with pytest.raises(InputError, match="' cannot be read"):
+    with pytest.raises(InputError, match="' are damaged; valid"):
       predictor.from_workdir(run)
-  with pytest.raises(InputError, match=r"no config\.json that can be"):
+  with pytest.raises(InputError, match=r"whose config\.json cannot be"):
     predictor.from_workdir(tmp_path)
 
 
