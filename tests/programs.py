@@ -76,7 +76,12 @@ def start(
   return child
 
 
-def interrupt(module: str, *arguments: str, timeout: float = 120) -> str:
+def interrupt(
+  module: str,
+  *arguments: str,
+  number: int = signal.SIGINT,
+  timeout: float = 120,
+) -> str:
   """Ctrl-C to `python -m MODULE ARGUMENTS` once it has started a process.
 
   It must end like a stopped program, and its process with it.
@@ -84,6 +89,7 @@ def interrupt(module: str, *arguments: str, timeout: float = 120) -> str:
   Args:
     module: 'mn_jax.tools.bench'.
     arguments: of the program.
+    number: SIGTERM for that in place of Ctrl-C.
     timeout: seconds until its first process, and from the signal to its end.
 
   Returns:
@@ -107,9 +113,9 @@ def interrupt(module: str, *arguments: str, timeout: float = 120) -> str:
     children = listed.read_text().split()
     time.sleep(0.05)
   assert children
-  program.send_signal(signal.SIGINT)
+  program.send_signal(number)
   _, errors = program.communicate(timeout=timeout)
-  assert program.returncode == 130
+  assert program.returncode == (130 if number == signal.SIGINT else 143)
   assert not pathlib.Path(f"/proc/{children[0]}").exists()
   return errors
 

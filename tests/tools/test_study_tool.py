@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import pathlib
+import signal
 
 import pytest
 
@@ -87,6 +88,19 @@ def test_a_failed_run_stops_no_other_and_is_run_again(tmp_path):
 
 
 @pytest.mark.extended
+@pytest.mark.extended
+def test_what_stops_a_study_stops_its_training(tmp_path):
+  path = tmp_path / "widths.py"
+  path.write_text(STUDY.replace("100000", "32"))
+  for number in (signal.SIGTERM, signal.SIGINT):
+    errors = programs.interrupt(
+      "mn_jax.tools.study",
+      *(path, f"--workdir={tmp_path / 'runs'}", "--sample"),
+      number=number,
+    )
+    assert errors == "study: stopped; the same command resumes\n"
+
+
 def test_seeds_of_a_member_in_one_program(tmp_path):
   options = ("--seeds=2", "--replicas", "--index=1")
   code, out, _ = run(tmp_path, *options)
