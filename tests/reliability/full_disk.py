@@ -57,7 +57,8 @@ def run(folder: pathlib.Path, *, trials: int | None, seed: int) -> list[dict]:
   """
   base = folder / "base"
   if not (base / "finished" / "summary.json").exists():
-    _in_a_process(lambda: subjects.make(base) or 0, folder, {})
+    made, _, err = _in_a_process(lambda: subjects.make(base), folder, {})
+    assert made == 0, err
   records = []
   clean = {}
   for subject in SUBJECTS:

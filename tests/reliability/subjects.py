@@ -86,7 +86,7 @@ def make(base: pathlib.Path) -> None:
       config,
       base / subject,
       console=Console(quiet=True),
-      stop_requested=lambda step: step == STOP,
+      stop_requested=lambda step, *_: step == STOP,
     )
   shutil.copytree(base / "halfway", base / "finished")
   program, arguments = action("train", "finished", base, base / "finished")
