@@ -71,9 +71,9 @@ def take_over(hint: str = "") -> None:
   threading.Thread(target=_receive, args=(receiver,), daemon=True).start()
 
 
-def received() -> bool:
-  """Whether one has come that did not end the process."""
-  return _state.first is not None
+def taken_over() -> bool:
+  """Whether they are taken over."""
+  return _state.taken_over
 
 
 def hold(wanted: bool, *, pass_on: bool = False) -> bool:
@@ -88,7 +88,7 @@ def hold(wanted: bool, *, pass_on: bool = False) -> bool:
     Whether one has come that was held.
   """
   _state.held, _state.passed_on = wanted, pass_on
-  return received()
+  return _state.first is not None
 
 
 @contextlib.contextmanager
