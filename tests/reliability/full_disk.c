@@ -1,9 +1,10 @@
 // A disk that becomes full, for a process that is started with LD_PRELOAD.
 //
-// From the call number FULL_DISK_AT on (0: never), whatever would take room
-// below FULL_DISK_FOLDER fails with ENOSPC. FULL_DISK_LOG gets a line for each
-// such call: its name and its path. The environment is read at every call, so
-// that a process may set it late.
+// From the FULL_DISK_AT-th call of FULL_DISK_CALL on (of any call if it is
+// empty; 0: never), whatever would take room below FULL_DISK_FOLDER fails with
+// ENOSPC. FULL_DISK_LOG gets a line for each such call: its name and its path,
+// as FULL_DISK_CALL has them. The environment is read at every call, so that a
+// process may set it late.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,16 +22,16 @@
 #include <unistd.h>
 
 static long calls;
+static int is_full;
 
 // Whether a call that needs room must fail; counts and logs it.
 static int full(const char *call, const char *path) {
   const char *folder = getenv("FULL_DISK_FOLDER");
   if (!folder || !path || strncmp(path, folder, strlen(folder))) return 0;
-  long number = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
+  char line[PATH_MAX + 64];
+  int size = snprintf(line, sizeof line, "%s %s\n", call, path);
   const char *log = getenv("FULL_DISK_LOG");
   if (log) {
-    char line[PATH_MAX + 64];
-    int size = snprintf(line, sizeof line, "%s %s\n", call, path);
     int file = syscall(SYS_openat, AT_FDCWD, log,
                        O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (file >= 0) {
@@ -39,10 +40,14 @@ static int full(const char *call, const char *path) {
     }
   }
   const char *at = getenv("FULL_DISK_AT");
-  long first = at ? atol(at) : 0;
-  if (!first || number < first) return 0;
-  errno = ENOSPC;
-  return 1;
+  const char *wanted = getenv("FULL_DISK_CALL");
+  line[size - 1] = 0;
+  if (!wanted || !*wanted || !strcmp(line, wanted)) {
+    long number = __atomic_add_fetch(&calls, 1, __ATOMIC_SEQ_CST);
+    if (at && atol(at) && number >= atol(at)) is_full = 1;
+  }
+  if (is_full) errno = ENOSPC;
+  return is_full;
 }
 
 static int full_file(const char *call, int file) {

@@ -33,6 +33,7 @@ from tests.reliability import damages, subjects, worker
 
 SOURCE = pathlib.Path(__file__).with_name("full_disk.c")
 SUBJECTS = ("fresh", "halfway")
+_NAMED_ANEW = re.compile(r"/d/[0-9a-f]{32}|/events\.")
 _PATIENCE = 120.0  # seconds until a program has ended, on a busy machine
 GOOD = ("stopped and resumed", "completed")
 
@@ -63,14 +64,14 @@ def run(folder: pathlib.Path, *, trials: int | None, seed: int) -> list[dict]:
   clean = {}
   for subject in SUBJECTS:
     _copy(base, subject)
-    code, _, err = _train(base, subject, folder, at=0)
+    code, _, err = _train(base, subject, folder)
     assert code == 0, err
     clean[subject] = worker.end_of(base / "trial" / "run")
   points = list(_points(folder, trials, seed))
   with (folder / "trials.jsonl").open("w") as lines:
     for subject, at, call in points:
       record = {"subject": subject, "at": at, "call": call}
-      record |= _trial(base, subject, folder, at, clean[subject])
+      record |= _trial(base, subject, folder, at, call, clean[subject])
       lines.write(json.dumps(record) + "\n")
       lines.flush()
       records.append(record)
@@ -82,12 +83,13 @@ def _trial(
   subject: str,
   folder: pathlib.Path,
   at: int,
+  call: str,
   clean: dict,
 ) -> dict:
   """Fills the disk at a call, then makes room; says what came of it."""
   _copy(base, subject)
   workdir = base / "trial" / "run"
-  code, out, err = _train(base, subject, folder, at=at)
+  code, out, err = _train(base, subject, folder, at=at, call=call)
   said = [line[:300] for line in err.splitlines() if line.strip()]
   complete = code == 0 and worker.end_of(workdir) == clean
   left = [
@@ -105,7 +107,7 @@ def _trial(
     record["outcome"] = "silent"
   else:
     record["outcome"] = "completed" if complete else "stopped and resumed"
-  code, _, err = _train(base, subject, folder, at=0)
+  code, _, err = _train(base, subject, folder)
   ended = worker.end_of(workdir)
   if code != 0 or ended != clean:
     differ = [key for key in clean if ended.get(key) != clean[key]]
@@ -116,14 +118,21 @@ def _trial(
 def _points(
   folder: pathlib.Path, trials: int | None, seed: int
 ) -> Iterator[tuple[str, int, str]]:
-  """Yields subject, number and name of the calls to fail; every kind first."""
+  """Yields subject, number and name of the calls to fail; every kind first.
+
+  The number is that among the calls of this name, or of all without a name:
+  their order differs between runs, and the names of some files.
+  """
   kinds: dict[tuple[str, str], list[tuple[str, int, str]]] = {}
   for subject in SUBJECTS:
-    log = folder / f"{subject}.log"
-    for number, line in enumerate(log.read_text().splitlines(), 1):
-      short = line.replace(str(folder), "")
-      shape = re.sub(r"[0-9a-f]{8,}|\d+", "#", short)
-      point = subject, number, short
+    lines = (folder / f"{subject}.log").read_text().splitlines()
+    counts: collections.Counter = collections.Counter()
+    for number, line in enumerate(lines, 1):
+      counts[line] += 1
+      point = subject, counts[line], line
+      if _NAMED_ANEW.search(line):
+        point = subject, number, ""
+      shape = re.sub(r"[0-9a-f]{8,}|\d+", "#", line)
       kinds.setdefault((subject, shape), []).append(point)
   if trials is None:
     yield from (point for of_kind in kinds.values() for point in of_kind)
@@ -152,7 +161,12 @@ def _copy(base: pathlib.Path, subject: str) -> None:
 
 
 def _train(
-  base: pathlib.Path, subject: str, folder: pathlib.Path, *, at: int
+  base: pathlib.Path,
+  subject: str,
+  folder: pathlib.Path,
+  *,
+  at: int = 0,
+  call: str = "",
 ) -> tuple[int | None, str, str]:
   """Trains a trial's run; returns the exit code and what it printed.
 
@@ -162,6 +176,7 @@ def _train(
     folder: of the results.
     at: number of the call from which on the disk is full; 0: it is not, and
       the calls are logged.
+    call: what is counted, as the log has it; '' for all.
   """
   cache = base / "trial" / "cache"
   workdir = base / "trial" / "run"
@@ -180,6 +195,7 @@ def _train(
   environment = {
     "FULL_DISK_FOLDER": str(base / "trial"),
     "FULL_DISK_AT": str(at),
+    "FULL_DISK_CALL": call,
     "FULL_DISK_LOG": os.devnull if at else str(log),
   }
   return _in_a_process(train, folder, environment)
