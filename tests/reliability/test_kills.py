@@ -20,6 +20,7 @@ import time
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 
+from mn_jax.commandline.program import RESUMES
 from mn_jax.observe.writers import read_lines
 from tests import programs
 
@@ -191,7 +192,8 @@ def disturb(chain: Chain, number: int, rng: random.Random, seconds: float):
   said = chain.files[1].read_text()
   if code not in (CODES[number], *((0, -number) if complete else ())):
     return phase, f"exit code {code} after {number}: {said}"
-  if said not in ("", "mn_jax: stopped; the same command resumes\n"):
+  # The imports know no more than that it is this package.
+  if said not in ("", "mn_jax: stopped\n", f"mn_jax: stopped; {RESUMES}\n"):
     return phase, said
   names = [path.name for path in chain.workdir.glob("checkpoints/*")]
   saved = [0, *(int(name) for name in names if name.isdigit())]
