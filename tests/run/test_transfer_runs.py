@@ -74,6 +74,8 @@ def test_summary_and_printed_lines(finished, weights):
     "sha256": sha256,
     "source": "keras",
     "num_classes": 5,
+    "one_logit": False,
+    "head_problem": "",
   }
   assert described["network"]["head"] == "gap_128_64"
   assert described["network"]["conventions"]["padding"] == "end"
@@ -98,8 +100,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
   write(path, seed=5)
   message = refused(config, workdir)
   sha256 = files.sha256(path)
-  assert f"model.weights: got a file with sha256 {sha256[:16]}, but" in message
-  assert f"was started with {before[:16]}; valid: the same file" in message
+  assert f"model.weights: the sha256 of the weights is {sha256[:16]}" in message
+  assert f"was started with {before[:16]}; valid: the same weights" in message
   assert toy.read(workdir, "network.json")["weights"]["sha256"] == before
 
   config = toy.load(model__weights=str(moved), **FROZEN)
