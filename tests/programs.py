@@ -17,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from mn_jax.commandline import signals
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 _FORKS = multiprocessing.get_context("forkserver")
@@ -124,6 +126,7 @@ def _program(
   line: list[str], environment: dict[str, str], files: list[str], folder: str
 ) -> None:
   """Runs a program in this process, which is a copy."""
+  signals.take_over()  # as importing the package does under `python -m`
   for number, file in zip((1, 2), files, strict=True):
     os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   os.environ.clear()
