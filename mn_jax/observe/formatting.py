@@ -80,7 +80,7 @@ def count(n: int, noun: str) -> str:
 
 
 def left_out(kinds: Sequence[tuple[str, str, int]], most: int) -> list[str]:
-  """Formats files that are left out: '3 .txt files of cat are left out'.
+  """Formats files that are left out: 'left out: .txt files of cat (3)'.
 
   Args:
     kinds: (class, or '' for none; what they are; count) of each kind.
@@ -88,7 +88,7 @@ def left_out(kinds: Sequence[tuple[str, str, int]], most: int) -> list[str]:
   """
   ranked = sorted(kinds, key=lambda kind: (not kind[0], -kind[2]))
   lines = [
-    f"{n:,} {what}{f' of {name}' if name else ''} are left out"
+    f"left out: {what}{f' of {name}' if name else ''} ({n:,})"
     for name, what, n in ranked[:most]
   ]
   if rest := ranked[most:]:

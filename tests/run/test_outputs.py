@@ -57,9 +57,9 @@ def test_what_is_left_out_is_said_by_class_and_reason(capsys):
     ),
   )[3:]
   assert lines[:3] == [
-    "Note: 2 empty folders of no_idc are left out",
-    "Note: 1 unreadable images (truncated) of idc are left out",
-    "Note: 30 .txt files are left out",
+    "Note: left out: empty folders of no_idc (2)",
+    "Note: left out: unreadable images (truncated) of idc (1)",
+    "Note: left out: .txt files (30)",
   ]
   assert lines[-2] == "Note: ... and 15 files of 15 more kinds"
   assert "split.json" in lines[-1]

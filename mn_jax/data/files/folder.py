@@ -9,6 +9,8 @@ from mn_jax.data.files import members, stamps
 from mn_jax.errors import InputError
 
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+# Tells that this project has written the folder that it is right in.
+SAMPLE = "SAMPLE.json"
 _LOOP = "links to a folder that they are in"
 
 
@@ -69,6 +71,8 @@ class Folder:
         self.unread.append((folder, "empty folders"))
       for entry in entries:
         name = f"{folder}{entry.name}"
+        if name == SAMPLE:
+          continue
         status, problem = _examine(entry, above)
         is_folder = status is not None and stat.S_ISDIR(status.st_mode)
         if problem:

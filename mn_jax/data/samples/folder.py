@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 import filelock
 
 from mn_jax.data import atomic
-
-_MARKER = "SAMPLE.json"
+from mn_jax.data.files.folder import SAMPLE
 
 
 def write_once(
@@ -43,7 +42,7 @@ def write_once(
     partial.mkdir()
     try:
       write(partial)
-      atomic.write_json(partial / _MARKER, marker)
+      atomic.write_json(partial / SAMPLE, marker)
       partial.rename(root)
     finally:
       shutil.rmtree(partial, ignore_errors=True)
@@ -54,7 +53,7 @@ def _is_written(root: pathlib.Path, marker: Mapping[str, str | int]) -> bool:
   if not root.exists() or (root.is_dir() and not any(root.iterdir())):
     return False
   try:
-    present = json.loads((root / _MARKER).read_bytes())
+    present = json.loads((root / SAMPLE).read_bytes())
   except (OSError, ValueError):
     raise FileExistsError(f"{root} exists and is not a sample") from None
   if present != marker:
