@@ -26,9 +26,7 @@ from mn_jax.train.checkpoint import Position
 # Of more classes only the smallest are named.
 _MOST_CLASSES = 20
 _SMALLEST = 5
-# Kinds of files that are left out, and classes without an image, on the
-# console.
-_MOST_NAMED = 8
+_MOST_NAMED = 8  # classes without an image
 
 
 def print_data(console: Console, data: SplitData) -> None:
@@ -41,12 +39,8 @@ def print_data(console: Console, data: SplitData) -> None:
       f"{part:5} {counts.sum():7,} images{groups}: "
       + _counts(data.classes, counts)
     )
-  for note in (*data.split.notes, *data.cache.notes):
+  for note in data.notes():
     console.line(f"Note: {note}")
-  for line in formatting.left_out(data.cache.left_out, _MOST_NAMED):
-    console.line(f"Note: {line}")
-  if data.cache.left_out:
-    console.line("split.json counts what is left out and lists what is damaged")
 
 
 def write_beginning(

@@ -11,6 +11,9 @@ from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
+from mn_jax.observe import formatting
+
+_MOST_LEFT_OUT = 8  # kinds of files that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +44,14 @@ class SplitData:
       part: np.bincount(self.cache.labels[rows], minlength=len(self.classes))
       for part, rows in self.split.parts.items()
     }
+
+  def notes(self) -> list[str]:
+    """Returns what a reader should know, and what is left out, a line each."""
+    return [
+      *self.split.notes,
+      *self.cache.notes,
+      *formatting.left_out(self.cache.left_out, _MOST_LEFT_OUT),
+    ]
 
   def spread(self, part: str, *, batches: int, batch_size: int) -> np.ndarray:
     """Returns i64[batches, batch_size], rows spread evenly over a part.

@@ -122,6 +122,8 @@ def _set_up(
       configs[0].data, _reporting(progress, reached, "read")
     )
   outputs.print_data(console, data)
+  if data.cache.left_out:
+    console.line("split.json counts what is left out and lists what is damaged")
   classes.check(
     data.kind, data.classes, data.counts(), configs[0].data.allow_missing
   )

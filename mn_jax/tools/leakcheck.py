@@ -117,11 +117,14 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
       "split_sha256": data.split.sha256,
       "max_distance": args.max_distance,
       "min_correlation": args.min_correlation,
+      "notes": data.notes(),
       "leaking": leaking,
       "found": leaks,
     }
     print(json.dumps(report, indent=1))
   else:
+    for note in data.notes():
+      console.line(f"Note: {note}")
     _show(console, args, config, data, leaks)
     console.line(
       "Leaks were found."
