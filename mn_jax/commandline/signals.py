@@ -12,7 +12,6 @@ while it compiles, for example.
 """
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -28,9 +27,11 @@ class Terminated(KeyboardInterrupt):
   """SIGTERM, where signals are raised."""
 
 
-@dataclasses.dataclass
 class _State:
   """Of this process; changed by the main thread alone.
+
+  No dataclass: its module takes longer to import than all that is needed here,
+  and until then Python receives the signals.
 
   Attributes:
     taken_over: whether signals come here.

@@ -1,10 +1,8 @@
 """Tests of failures of the machine, such as a full disk."""
 
 import errno
-import functools
 import json
 import logging
-import resource
 import sys
 
 import pytest
@@ -20,6 +18,15 @@ TENSORSTORE = ValueError(
   '"/disk/2.orbax-checkpoint-tmp/": Failed writing: "/disk/_sharding.__lock": '
   "Failed to write 9144 bytes: File too large [os_error_code='27']"
 )
+
+
+# Runs a command whose files can have so many bytes.
+LIMITED = """
+import os, resource, sys
+_, size, *line = sys.argv
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(size), int(size)))
+os.execv(line[0], line)
+"""
 
 
 def raised_for(error):
@@ -104,11 +111,10 @@ def test_a_run_that_cannot_write_is_one_line_and_resumes(tmp_path):
   summaries = {}
   for name, limits in (("free", ()), ("limited", (3, 40))):
     for kibibytes in limits:
-      size = kibibytes * 1024
-      limit = functools.partial(
-        resource.setrlimit, resource.RLIMIT_FSIZE, (size, size)
+      size = str(kibibytes * 1024)
+      failed = finish(
+        [sys.executable, "-c", LIMITED, size, *command(tmp_path / name)]
       )
-      failed = finish(command(tmp_path / name), preexec_fn=limit)
       assert failed.returncode == 1
       assert failed.stderr.startswith("mn_jax: File too large")
       assert failed.stderr.count("\n") == 1

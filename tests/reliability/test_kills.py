@@ -186,10 +186,11 @@ def disturb(chain: Chain, number: int, rng: random.Random, seconds: float):
     os.kill(pid, signal.SIGKILL)
     wait(LIMIT)
     return phase, f"no end {LIMIT} s after {number}"
-  if phase == "start" and age < INTERPRETER and code == -number:
+  starting = phase in ("start", "end") and age < INTERPRETER
+  said = chain.files[1].read_text()
+  if starting and (code == -number or "KeyboardInterrupt" in said):
     return "interpreter", None
   complete = (chain.workdir / "summary.json").exists()
-  said = chain.files[1].read_text()
   if code not in (CODES[number], *((0, -number) if complete else ())):
     return phase, f"exit code {code} after {number}: {said}"
   # The imports know no more than that it is this package.

@@ -31,12 +31,12 @@ def describe(stem):
 
 @pytest.fixture(scope="module")
 def photographs(shared_data):
-  """(images u8[h, w, 3] with a short side of 256 pixels, their classes)."""
+  """(files of images with a short side of 256 pixels, their classes)."""
   with (shared_data / "imagenet-sample-334.csv").open() as file:
     rows = list(csv.DictReader(file))
   files = archive.open_files(shared_data / "imagenet-sample-334.zip")
   paths = {path.rpartition("/")[2]: path for path, _ in files.names()}
-  images = [decode.decode(files.read(paths[row["file"]])) for row in rows]
+  images = [files.read(paths[row["file"]]) for row in rows]
   files.close()
   return images, np.array([int(row["index"]) for row in rows])
 
@@ -47,7 +47,9 @@ def crops(photographs):
   images, _ = photographs
   return np.stack(
     [
-      decode.resize_and_crop(image, 224, share=0.875, interpolation="bilinear")
+      decode.resize_and_crop(
+        decode.decode(image), 224, share=0.875, interpolation="bilinear"
+      )
       for image in images
     ]
   )
@@ -72,7 +74,7 @@ def test_photographs_are_recognised(stem, shared_weights, photographs):
   chosen = predictor.from_weights(
     str(shared_weights / f"{stem}.h5"), describe(stem)
   )
-  found = [x.argmax() for x in chosen.logits(map(chosen.prepare, images))]
+  found = [x.argmax() for x in chosen.logits(map(chosen.read_image, images))]
   top1 = 100 * np.mean(found == classes)
   assert top1 == pytest.approx(CASES[stem][2], abs=0.5)
 
