@@ -10,6 +10,7 @@ from PIL import Image
 
 from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.config import overrides
+from mn_jax.config.changes import PLACES
 from mn_jax.data import atomic
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.deploy import predictor
@@ -19,7 +20,6 @@ from mn_jax.run import reopen
 
 count = number(int, 1)
 seed = number(int, 0, 2**31 - 1)
-_PLACES = ("data.path", "data.cache_dir")
 
 
 def parser(name: str, *, description: str, example: str) -> Parser:
@@ -87,11 +87,11 @@ def places(changes: Sequence[str]) -> dict[str, str]:
   """
   values = dict(map(overrides.parse, changes))
   for path in values:
-    if path not in _PLACES:
-      raise InputError(f"{path}: got it; valid: {' and '.join(_PLACES)}")
+    if path not in PLACES:
+      raise InputError(f"{path}: got it; valid: {' and '.join(PLACES)}")
   return {
     argument: values[path]
-    for argument, path in zip(("data_path", "cache_dir"), _PLACES, strict=True)
+    for argument, path in zip(("data_path", "cache_dir"), PLACES, strict=True)
     if path in values
   }
 

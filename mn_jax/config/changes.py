@@ -7,6 +7,7 @@ are: fields that cannot change results, those that only decide how it continues
 depend on it.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from mn_jax.config.experiment import Config, items
 from mn_jax.errors import InputError
 
 LENGTHS = ("train.steps", "train.epochs", "train.examples")
+# Where files are, which changes no number.
+PLACES = ("data.path", "data.cache_dir")
 # With another value of these a run that has ended may have more to train.
 EXTENDING = (*LENGTHS, "train.patience")
 
@@ -40,15 +43,6 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
   return fields
 
 
-def nested(fields: Mapping[str, Any]) -> dict[str, Any]:
-  """The inverse of `flat`."""
-  values: dict[str, Any] = {}
-  for path, value in fields.items():
-    section, _, name = path.rpartition(".")
-    (values.setdefault(section, {}) if section else values)[name] = value
-  return values
-
-
 def read(saved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
   """Reads a config that another version may have saved.
 
@@ -62,7 +56,7 @@ def read(saved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
   Raises:
     InputError: for a value that its field cannot have.
   """
-  known, unknown = plain({path: x for path, _, x in items(Config())}), {}
+  known, unknown = _values(Config()), {}
   fields = {path: field for path, field, _ in items(Config())}
   sections = {path.partition(".")[0] for path in fields if "." in path}
   for path, value in flat(saved).items():
@@ -78,7 +72,7 @@ def read(saved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def compare(saved: Mapping[str, Any], config: Config) -> Changes:
   """Returns what differs from a saved config; None for what is unknown now."""
   before, unknown = read(saved)
-  now = plain({path: value for path, _, value in items(config)})
+  now = _values(config)
   changes = {p: (before[p], now[p]) for p in now if before[p] != now[p]}
   return changes | {path: (value, None) for path, value in unknown.items()}
 
@@ -114,7 +108,7 @@ def refused(
         f"{text}, on which the learning rate of optim.schedule "
         f"{config.optim.schedule!r} depends"
       )
-    elif fields[path].metadata["result"] and not fields[path].metadata["later"]:
+    elif _is_fixed(fields[path]):
       reasons.append(text)
   return reasons
 
@@ -133,7 +127,14 @@ def sha256(config: Config) -> str:
   fixed = {
     path: value
     for path, field, value in items(config)
-    if path in lengths
-    or (field.metadata["result"] and not field.metadata["later"])
+    if path in lengths or _is_fixed(field)
   }
   return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
+
+
+def _values(config: Config) -> dict[str, Any]:
+  return plain({path: value for path, _, value in items(config)})
+
+
+def _is_fixed(field: dataclasses.Field) -> bool:
+  return field.metadata["result"] and not field.metadata["later"]

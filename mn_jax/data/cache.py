@@ -264,9 +264,9 @@ def _open(
 def _read_meta(path: pathlib.Path) -> dict:
   try:
     meta = json.loads((path / "meta.json").read_bytes())
-    digest = meta.pop("sha256")
+    sha256 = meta.pop("sha256")
   except (ValueError, KeyError, TypeError, AttributeError):
     raise ChecksumError("meta.json cannot be read") from None
-  if packing.digest_meta(meta) != digest:
+  if checksums.of_json(meta) != sha256:
     raise ChecksumError("meta.json does not match its checksum")
   return meta

@@ -1,8 +1,13 @@
-"""Checksums of the blocks of a large file, of which a few can be compared."""
+"""Checksums: of JSON, and of the blocks of a large file.
+
+Of such a file a few blocks can be compared.
+"""
 
 import hashlib
+import json
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +19,11 @@ _SAMPLED = 64
 
 class ChecksumError(Exception):
   """What differs between a file or folder and what was written."""
+
+
+def of_json(values: Any) -> str:
+  """Returns the hex SHA-256 of values as JSON, whatever the order of keys."""
+  return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def digest(data: bytes) -> bytes:

@@ -16,7 +16,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -194,7 +194,7 @@ def _pack(
       pixels.append(image.tobytes())
   data = b"".join(pixels)
   chunk.sha256 = hashlib.sha256(data).hexdigest()
-  chunk.blocks = [digest.decode() for digest in checksums.digests(data)]
+  chunk.blocks = [block.decode() for block in checksums.digests(data)]
   return chunk, data
 
 
@@ -245,7 +245,8 @@ def _write_index(
     "listing_notes": listing.notes,
   }
   with (folder / "meta.json").open("w", encoding="utf-8") as file:
-    _write(file, json.dumps({"sha256": digest_meta(meta), **meta}, indent=1))
+    content = {"sha256": checksums.of_json(meta), **meta}
+    _write(file, json.dumps(content, indent=1))
 
 
 def key(fingerprint: str, options: PackOptions) -> str:
@@ -257,13 +258,7 @@ def key(fingerprint: str, options: PackOptions) -> str:
   """
   form = dataclasses.asdict(options)
   del form["max_unreadable"]
-  return digest_meta({"version": VERSION, "listing": fingerprint, **form})
-
-
-def digest_meta(values: dict[str, Any]) -> str:
-  """Returns the hex SHA-256 of values that JSON can hold."""
-  text = json.dumps(values, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()
+  return checksums.of_json({"version": VERSION, "listing": fingerprint, **form})
 
 
 def _quarantine(
@@ -288,8 +283,8 @@ def _resume(
   if journal.exists() and pixels.exists():
     with pixels.open("rb") as file:
       for line in journal.read_bytes().splitlines():
-        digest, _, text = line.partition(b" ")
-        if hashlib.sha256(text).hexdigest().encode() != digest:
+        sha256, _, text = line.partition(b" ")
+        if hashlib.sha256(text).hexdigest().encode() != sha256:
           break
         chunk = _Chunk(**json.loads(text))
         data = file.read(len(chunk.rows) * size * size * 3)

@@ -20,18 +20,12 @@ def check(data: bytes) -> None:
   order = {b"II": "<", b"MM": ">"}.get(data[:2])
   if order is None or len(data) < 16:
     return
-  if struct.unpack_from(f"{order}H", data, 2)[0] == _BIG:
-    start, count, entry = (
-      struct.unpack_from(f"{order}Q", data, 8)[0],
-      "Q",
-      "HHQQ",
-    )
-  else:
-    start, count, entry = (
-      struct.unpack_from(f"{order}L", data, 4)[0],
-      "H",
-      "HHLL",
-    )
+  (version,) = struct.unpack_from(f"{order}H", data, 2)
+  big = version == _BIG
+  at, offset, count, entry = (
+    (8, "Q", "Q", "HHQQ") if big else (4, "L", "H", "HHLL")
+  )
+  (start,) = struct.unpack_from(f"{order}{offset}", data, at)
   first = start + struct.calcsize(count)
   if first > len(data):
     return

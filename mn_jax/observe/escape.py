@@ -64,11 +64,7 @@ def csv_cell(text: str) -> str:
   """Returns a cell of CSV that spreadsheets show, and never compute.
 
   What begins as a formula gets an apostrophe in front, which is the mark of a
-  text there; `from_csv_cell` takes it off.
+  text there. A text that begins with one before a formula gets another, so
+  whoever reads the cells can take it off.
   """
   return f"'{text}" if _FORMULA.match(text) else text
-
-
-def from_csv_cell(text: str) -> str:
-  """Returns the text of a cell that `csv_cell` wrote."""
-  return text[1:] if text[:1] == "'" and _FORMULA.match(text) else text

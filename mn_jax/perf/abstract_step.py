@@ -76,9 +76,8 @@ class AbstractStep:
     values = variables.initial_values(
       self.module, resolution(config), config.seed
     )
-    ema = config.train.ema_decay > 0
     return mesh_lib.replicate(
-      mesh, state.create(values, self.tx, self.rules, ema=ema)
+      mesh, _create_state(config, values, self.tx, self.rules)
     )
 
   def random_batch(self) -> dict[str, np.ndarray]:
@@ -126,7 +125,7 @@ def make(
   size = config.data.image_size
 
   def init(values: dict) -> state.TrainState:
-    return state.create(values, tx, rules, ema=config.train.ema_decay > 0)
+    return _create_state(config, values, tx, rules)
 
   def array(dtype: type, *shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((global_batch, *shape), dtype)
@@ -146,6 +145,12 @@ def make(
       "mask": array(jnp.float32),
     },
   )
+
+
+def _create_state(
+  config: Config, values: dict, tx: optax.GradientTransformation, rules: Rules
+) -> state.TrainState:
+  return state.create(values, tx, rules, ema=config.train.ema_decay > 0)
 
 
 def resolution(config: Config) -> int:

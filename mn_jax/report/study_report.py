@@ -28,7 +28,6 @@ from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import results as study_results
 
 # Paths of one computer mean nothing on another.
-_PATHS = ("data.path", "data.cache_dir")
 # What results.json must have.
 _RESULTS = {
   **dict.fromkeys(("title", "source"), str),
@@ -270,7 +269,7 @@ def _repeat_run(config: str, saved: Mapping[str, Any]) -> str:
   defaults = changes.flat(changes.plain(defaults))
   arguments = ["python", "-m", "mn_jax.main", f"--config={config}"]
   for name, value in changes.flat(saved["config"]).items():
-    if name in _PATHS or value == defaults.get(name, value):
+    if name in changes.PLACES or value == defaults.get(name, value):
       continue
     if isinstance(value, list):  # of a tuple
       value = json.dumps(value)

@@ -8,9 +8,7 @@ file with the checksums of its blocks behind the numbers, and theirs at the end.
 """
 
 import dataclasses
-import hashlib
 import io
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -125,8 +123,7 @@ def _key(
     "batch_size": batch_size,
     "devices": [len(devices), devices[0].device_kind],
   }
-  text = json.dumps(facts, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()
+  return checksums.of_json(facts)
 
 
 def _extract(
@@ -207,8 +204,8 @@ def _open(path: pathlib.Path, count: int) -> np.ndarray:
   length = rest - width * blocks
   with path.open("rb") as file:
     file.seek(max(0, length))
-    table, digest = file.read(width * blocks), file.read()
-  if length <= 0 or checksums.digest(table) != digest:
+    table, checksum = file.read(width * blocks), file.read()
+  if length <= 0 or checksums.digest(table) != checksum:
     raise checksums.ChecksumError(
       f"{path.name} does not end with its checksums"
     )

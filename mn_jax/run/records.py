@@ -4,14 +4,13 @@ They are written with a checksum. A file of an earlier version, which has none,
 is read if it has the fields that are needed.
 """
 
-import hashlib
 import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from mn_jax.config import changes
-from mn_jax.data import atomic
+from mn_jax.data import atomic, checksums
 from mn_jax.errors import InputError
 from mn_jax.observe import formatting
 
@@ -85,7 +84,7 @@ def read_object(
   if not isinstance(value, dict):
     raise damaged(f"it is no object but {str(value)[:40]!r}")
   sha256 = value.pop(_CHECKSUM, None)
-  if sha256 is not None and sha256 != _sha256(value):
+  if sha256 is not None and sha256 != checksums.of_json(value):
     raise damaged("it is not as it was written")
   for name, kind in (fields or {}).items():
     if name not in value:
@@ -115,8 +114,5 @@ def write_object(path: pathlib.Path, value: Mapping[str, Any]) -> None:
   Undefined numbers become null.
   """
   value = formatting.jsonable(value)
-  atomic.write_json(path, {**value, _CHECKSUM: _sha256(changes.plain(value))})
-
-
-def _sha256(value: Mapping[str, Any]) -> str:
-  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+  checksum = checksums.of_json(changes.plain(value))
+  atomic.write_json(path, {**value, _CHECKSUM: checksum})

@@ -5,7 +5,6 @@ import pathlib
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 
 from mn_jax import config as config_lib
@@ -214,9 +213,9 @@ def _config(saved: dict[str, Any]) -> config_lib.Config:
   for name in unknown:
     if name in results and name.startswith(("data.", "model.")):
       raise InputError(f"{name}: unknown field")
-  return checks.from_config_dict(
-    ml_collections.ConfigDict(changes.nested(fields))
-  )
+  values = config_lib.default()
+  values.update_from_flattened_dict(fields)
+  return checks.from_config_dict(values)
 
 
 def _read(path: pathlib.Path, step: int | None) -> tuple[int, dict]:

@@ -173,16 +173,18 @@ def _kind(
     listed: str[n], parts by the folders of the images.
     table: the images, with the publisher's parts.
   """
-  if kind == "auto" and (table.parts == "test").any():
+  if kind != "auto":
+    return kind, ()
+  if (table.parts == "test").any():
     kind, why = "fixed", "there is a test part"
-  elif kind == "auto" and (listed == "val").any():
+  elif (listed == "val").any():
     raise InputError(
       "data.split: got 'auto', and there is a validation part but no test; "
       "valid: a folder test as well, or one called val renamed to test "
       "(validation is taken from training then), or data.split=stratified, "
       "which mixes the parts"
     )
-  elif kind == "auto" and table.has_groups():
+  elif table.has_groups():
     fewest = min(
       len(np.unique(table.groups[table.labels == label]))
       for label in np.unique(table.labels)
@@ -191,10 +193,8 @@ def _kind(
     if fewest < len(PARTS):
       kind = "stratified"
       why = f"a class has {fewest} groups, too few for {len(PARTS)} parts"
-  elif kind == "auto":
-    kind, why = "stratified", "neither a test part nor groups are known"
   else:
-    return kind, ()
+    kind, why = "stratified", "neither a test part nor groups are known"
   return kind, (f"data.split=auto is {kind} here: {why}",)
 
 

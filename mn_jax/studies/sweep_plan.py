@@ -7,8 +7,6 @@ be compared, are refused.
 
 import copy
 import dataclasses
-import hashlib
-import json
 import operator
 import pathlib
 import re
@@ -19,6 +17,7 @@ import ml_collections
 
 from mn_jax.config import Config, checks, files
 from mn_jax.config import overrides as overrides_lib
+from mn_jax.data import checksums
 from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
@@ -193,8 +192,7 @@ def _name(fields: Mapping[str, Any]) -> str:
       break
     readable = longer
   readable = re.sub(r"[^a-z0-9_.-]+", "_", (readable or "config-").lower())
-  digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-  return f"{readable}{digest.hexdigest()[:8]}"
+  return f"{readable}{checksums.of_json(fields)[:8]}"
 
 
 def _check_different(points: Sequence[SweepPoint]) -> None:

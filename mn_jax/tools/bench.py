@@ -85,11 +85,7 @@ def _parser() -> Parser:
     "torch, this one for the others)",
     default="",
   )
-  parser.add_argument(
-    "--skip-missing",
-    action="store_true",
-    help="continue without peers that cannot be started",
-  )
+  parser.flag("--skip-missing", "continue without peers that cannot be started")
   choice(
     "--allocator",
     side_process.ALLOCATORS,
@@ -117,9 +113,7 @@ def _parser() -> Parser:
   )
   parser.option("--config", "NAME[:ARG]", "experiment of --of=input, --of=run")
   _add_page(parser)
-  parser.add_argument(
-    "--json", action="store_true", help="print JSON instead of tables"
-  )
+  parser.flag("--json", "print JSON instead of tables")
   parser.add_overrides()
   return parser
 

@@ -138,9 +138,7 @@ def _parser() -> Parser:
     example="mobilenet_v1_1.0_224",
   )
   parser.add_argument("name", nargs="?", help="name of the weights")
-  parser.add_argument(
-    "--no-top", action="store_true", help="fetch the file without classifier"
-  )
+  parser.flag("--no-top", "fetch the file without classifier")
   parser.add_argument("--url", help="address of any other file of weights")
   parser.option("--sha256", "HEX", "checksum of the file")
   parser.option(

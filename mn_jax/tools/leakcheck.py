@@ -94,9 +94,7 @@ def _parser() -> Parser:
     type=number(int, 0),
     default=5,
   )
-  parser.add_argument(
-    "--json", action="store_true", help="print JSON, with all pairs by name"
-  )
+  parser.flag("--json", "print JSON, with all pairs by name")
   parser.add_overrides()
   return parser
 

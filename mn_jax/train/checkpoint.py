@@ -67,10 +67,6 @@ class Checkpoints:
     if not saved:
       raise RuntimeError(f"checkpoint {step} was not saved: {self.path}")
 
-  def restore(self, step: int, like: TrainState) -> tuple[TrainState, Position]:
-    """The checkpoint of a step; see `checkpoint_files.read_state`."""
-    return files.read_state(self.path / str(step), like)
-
   def restore_best(self, position: Position) -> dict | None:
     """What the network of the best checkpoint is evaluated with.
 

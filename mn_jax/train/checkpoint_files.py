@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import errno
 import functools
-import hashlib
 import json
 import pathlib
 import re
@@ -23,6 +22,7 @@ import numpy as np
 import tensorstore
 from absl import logging
 
+from mn_jax.data import checksums
 from mn_jax.errors import RunError
 from mn_jax.train import state as state_lib
 from mn_jax.train.state import TrainState
@@ -122,7 +122,7 @@ def sealed(state: TrainState, position: Position) -> dict[str, Any]:
       name: state_lib.sha256(part) for name, part in _parts(state).items()
     },
   }
-  return {**content, "sha256": _json_sha256(content)}
+  return {**content, "sha256": checksums.of_json(content)}
 
 
 def read_position(folder: pathlib.Path) -> Position:
@@ -158,7 +158,7 @@ def read_state(
       for path, _ in jax.tree_util.tree_leaves_with_path(like)
     ]
     arrays = _Arrays(folder)
-    if missing := sorted({*paths}.difference(arrays.paths())):
+    if missing := sorted({*paths}.difference(arrays.paths)):
       raise DamagedCheckpointError(f"it has no {missing[0]}")
     state = jax.tree.structure(like).unflatten(arrays.read(paths))
     _verify(_parts(state), digests)
@@ -180,7 +180,7 @@ def read_variables(folder: pathlib.Path) -> dict:
   with _reading(folder):
     _, digests = _read_position(folder)
     arrays = _Arrays(folder)
-    if not arrays.paths():
+    if not arrays.paths:
       raise DamagedCheckpointError("it has no arrays")
     parts = {
       field.name: arrays.read_nested(field.name)
@@ -202,7 +202,7 @@ def _read_position(
     if position.best_step == position.batch:
       position.score = position.best_score
   else:
-    if sealed.pop("sha256") != _json_sha256(sealed):
+    if sealed.pop("sha256") != checksums.of_json(sealed):
       raise DamagedCheckpointError("its position is not what was saved")
     position, digests = Position(**sealed["position"]), sealed["state_sha256"]
   if str(position.batch) != folder.name:
@@ -233,6 +233,11 @@ class _Arrays:
       "base": {"driver": "file", "path": f"{folder.absolute() / 'state'}/"},
     }
     self._context = tensorstore.Context()
+    store = tensorstore.KvStore.open(self._store, context=self._context)
+    keys = [key.decode() for key in store.result().list().result()]
+    self.paths = [
+      key.removesuffix("/.zarray") for key in keys if key.endswith("/.zarray")
+    ]
 
   def read(self, paths: Iterable[str]) -> list[np.ndarray]:
     """Arrays by their paths, as 'params.head.kernel'."""
@@ -252,19 +257,9 @@ class _Arrays:
     reading = [array.result().read() for array in opening]
     return [array.result() for array in reading]
 
-  def paths(self, part: str = "") -> list[str]:
-    """Paths of the arrays that there are, of all or of a part of the state."""
-    store = tensorstore.KvStore.open(self._store, context=self._context)
-    keys = [key.decode() for key in store.result().list().result()]
-    return [
-      key.removesuffix("/.zarray")
-      for key in keys
-      if key.startswith(part) and key.endswith("/.zarray")
-    ]
-
   def read_nested(self, part: str) -> dict:
     """A part of the state that is a dict of dicts, perhaps of nothing."""
-    paths = self.paths(f"{part}.")
+    paths = [path for path in self.paths if path.startswith(f"{part}.")]
     flat = {
       tuple(path.split(".")[1:]): array
       for path, array in zip(paths, self.read(paths), strict=True)
@@ -296,12 +291,6 @@ def _parts(state: TrainState) -> dict[str, Any]:
     field.name: getattr(state, field.name)
     for field in dataclasses.fields(state)
   }
-
-
-def _json_sha256(content: dict[str, Any]) -> str:
-  return hashlib.sha256(
-    json.dumps(content, sort_keys=True).encode()
-  ).hexdigest()
 
 
 @contextlib.contextmanager

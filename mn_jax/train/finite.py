@@ -46,8 +46,9 @@ def check_state(step: int, state: TrainState, checkpoints: Checkpoints) -> None:
   Raises:
     RunError: with the step and the array.
   """
-  for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-    if not np.isfinite(np.asarray(leaf)).all():
+  # Of the whole state at once: all copies from the devices start together.
+  for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
+    if not np.isfinite(leaf).all():
       name = jax.tree_util.keystr(path, simple=True, separator="/")
       raise _failure(f"{name} is not finite", step, checkpoints)
 

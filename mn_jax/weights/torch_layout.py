@@ -317,8 +317,8 @@ def separate_head(
     for key, value in content.items()
     if key.partition(".")[0] in modules
   }
-  ignored = sum(map(bool, map(_IGNORED.fullmatch, content.keys() - rest)))
-  return rest, len(rest) + ignored < len(content)
+  others = content.keys() - rest.keys()
+  return rest, not all(map(_IGNORED.fullmatch, others))
 
 
 def convert(

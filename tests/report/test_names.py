@@ -132,7 +132,9 @@ def test_cells_are_no_formulas():
   csv.writer(file).writerows([escape.csv_cell(name)] for name in NAMES)
   cells = [cell for (cell,) in csv.reader(io.StringIO(file.getvalue()))]
   assert not [cell for cell in cells if cell[0] in "=+-@"]
-  assert tuple(map(escape.from_csv_cell, cells)) == NAMES
+  # One apostrophe in front of a formula is taken off again.
+  restored = [re.sub(r"^'(?='*[=+\-@\t\r])", "", cell) for cell in cells]
+  assert tuple(restored) == NAMES
   changed = [x for x, cell in zip(NAMES, cells, strict=True) if x != cell]
   starts = (*"=+-@", "'=")
   assert changed == [name for name in NAMES if name.startswith(starts)]

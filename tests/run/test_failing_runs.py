@@ -1,5 +1,7 @@
 """Runs that end with a failure, in this process."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,6 +84,9 @@ def test_a_folder_that_is_moved_ends_the_run(tmp_path):
   def move(step, saved):
     del saved
     if step == 3:
+      # Of a save that fails half way Orbax leaves warnings to later tests.
+      while not (workdir / "checkpoints/3").exists():
+        time.sleep(0.01)
       workdir.rename(moved)
       workdir.mkdir()
 

@@ -18,7 +18,10 @@ from mn_jax.errors import InputError
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import checkpoint as checkpoint_lib
 from mn_jax.train import state as state_lib
-from mn_jax.train.checkpoint_files import DamagedCheckpointError
+from mn_jax.train.checkpoint_files import (
+  DamagedCheckpointError,
+  read_state,
+)
 from mn_jax.train.rules import Rules
 
 # Orbax leaves the other reads running when one has failed; asyncio says so when
@@ -143,13 +146,13 @@ def test_a_state_of_fewer_fields_is_restored_where_the_new_ones_are_empty(
       earlier = _EarlierState(**{name: getattr(state, name) for name in names})
       checkpoints.save(earlier, position_at(step))
       checkpoints.wait()
-    restored, _ = checkpoints.restore(1, state_at(99, ema=False))
+    restored, _ = read_state(checkpoints.path / "1", state_at(99, ema=False))
     expected = state_at(1, ema=False)
     assert state_lib.sha256(restored) == state_lib.sha256(expected)
     with pytest.raises(
       DamagedCheckpointError, match=r"no ema_batch_stats\.norm"
     ):
-      checkpoints.restore(2, state_at(99))
+      read_state(checkpoints.path / "2", state_at(99))
   variables = checkpoint_lib.read_variables(tmp_path, 2)
   state = state_at(2)
   assert state_lib.sha256(variables) == state_lib.sha256(
@@ -171,7 +174,7 @@ def test_restoring_returns_every_bit(tmp_path):
     without_ema = state_at(4, ema=False)
     checkpoints.save(without_ema, position_at(4))
     checkpoints.wait()
-    state, _ = checkpoints.restore(4, state_at(99, ema=False))
+    state, _ = read_state(checkpoints.path / "4", state_at(99, ema=False))
     assert state_lib.sha256(state) == state_lib.sha256(without_ema)
     checkpoints.delete(4)
   with opened(tmp_path) as checkpoints:
@@ -190,12 +193,16 @@ def test_restoring_onto_another_sharding(tmp_path):
     return jax.device_put(x, NamedSharding(mesh, axes))
 
   with opened(tmp_path) as checkpoints:
-    state, _ = checkpoints.restore(2, jax.tree.map(spread, state_at(0)))
+    state, _ = read_state(
+      checkpoints.path / "2", jax.tree.map(spread, state_at(0))
+    )
     kernel = state.params["head"]["kernel"]
     assert {s.data.shape for s in kernel.addressable_shards} == {(2, 512)}
     assert state_lib.sha256(state) == state_lib.sha256(state_at(2))
     second = jax.devices()[1]
-    state, _ = checkpoints.restore(2, jax.device_put(state_at(0), second))
+    state, _ = read_state(
+      checkpoints.path / "2", jax.device_put(state_at(0), second)
+    )
     assert state.step.devices() == {second}
     assert state_lib.sha256(state) == state_lib.sha256(state_at(2))
 

@@ -11,6 +11,7 @@ import re
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec
+from mn_jax.data.files import images
 from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError
 
@@ -54,7 +55,10 @@ def list_images(files: Files) -> Listing:
   return Listing.of_rows(
     CLASSES,
     [row for _, row in rows],
-    passed_over=[kind for kind in passed_over if kind[2]],
+    passed_over=[
+      *(kind for kind in passed_over if kind[2]),
+      *images.count(("", what) for _, what in files.unread),
+    ],
     notes=files.notes,
   )
 

@@ -24,6 +24,7 @@ class Folder:
   def __init__(self, root: pathlib.Path):
     self._root = root
     self._files: list[tuple[str, int]] = []
+    self._stamps: dict[str, int] = {}
     self.unread: list[tuple[str, str]] = []
     outside: list[str] = []
     try:
@@ -44,8 +45,7 @@ class Folder:
 
   def stamp(self, name: str) -> int:
     """Returns a number that changes whenever the content can have changed."""
-    # Of a million files, making the Path takes longer than the look.
-    return stamps.of_status(os.stat(f"{self._root}/{name}"))  # noqa: PTH116
+    return self._stamps[name]
 
   def read(self, name: str, count: int | None = None) -> bytes:
     """Returns the bytes of one file, or the first `count`.
@@ -85,6 +85,7 @@ class Folder:
           pending.append((f"{name}/", (*above, _identity(status))))
         else:
           self._files.append((name, status.st_size))
+          self._stamps[name] = stamps.of_status(status)
         if entry.is_symlink():
           target = os.path.realpath(entry.path)
           if os.path.commonpath((inside, target)) != inside:

@@ -30,11 +30,6 @@ class Members:
     self._folders = {""}
     self._total = 0
 
-  @property
-  def files(self) -> int:
-    """The number of files so far."""
-    return len(self._files)
-
   def refuse(self, name: str, problem: str) -> InputError:
     """Returns the error that refuses the archive because of one member."""
     shown = name if len(name) <= 100 else f"{name[:80]}..."

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from mn_jax.config import changes
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
 
@@ -24,8 +25,6 @@ SCALINGS = ("weak", "strong")
 #   real       the host gathers every batch from the decoded images and sends
 #              its pixels (`data.placement` 'host')
 INPUTS = ("synthetic", "cached", "real")
-# Fields that say where files are: they change nothing that is measured.
-_PLACES = ("data.path", "data.cache_dir")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,39 +189,28 @@ def why_again(
   if record is None or not now.keys() <= record.keys():
     return f"{file.name} is damaged"
   before, after = (
-    {**flatten(fields["config"]), "--steps": fields["steps"]}
+    {**changes.flat(fields["config"]), "--steps": fields["steps"]}
     for fields in (record, now)
   )
-  changes = [
+  differences = [
     f"{name}: {before.get(name)!r} there, {after.get(name)!r} now"
     for name in sorted(before.keys() | after.keys())
-    if before.get(name) != after.get(name) and name not in _PLACES
+    if before.get(name) != after.get(name) and name not in changes.PLACES
   ]
-  if changes:
+  if differences:
     raise InputError(
       f"--output: got {str(folder)!r}, whose {file.name} was measured "
-      f"otherwise ({'; '.join(changes)}); valid: another folder, or the same "
-      "values"
+      f"otherwise ({'; '.join(differences)}); valid: another folder, or the "
+      "same values"
     )
   if "failed" in record:
     return "it failed before"
   before, after = record["versions"], now["versions"]
   if before != after:
-    changes = [
+    differences = [
       f"{name} {before.get(name)} there, {version} now"
       for name, version in after.items()
       if before.get(name) != version
     ]
-    return f"other versions: {', '.join(changes) or 'fewer now'}"
+    return f"other versions: {', '.join(differences) or 'fewer now'}"
   return None
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-  """Flattens a config's sections to 'section.field' -> value."""
-  flat = {}
-  for name, value in config.items():
-    if isinstance(value, Mapping):
-      flat |= {f"{name}.{field}": v for field, v in value.items()}
-    else:
-      flat[name] = value
-  return flat

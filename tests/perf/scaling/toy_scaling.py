@@ -133,7 +133,7 @@ def write_plan(
   plan = {
     "versions": VERSIONS,
     "command": PLAN,
-    "config": points.flatten(config()),
+    "config": changes.flat(config()),
     "rows": rows,
     **fields,
   }

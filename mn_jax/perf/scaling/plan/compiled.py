@@ -30,7 +30,7 @@ from jax.experimental import topologies
 import mn_jax
 from mn_jax.config import Config
 from mn_jax.config.experiment import result_fields
-from mn_jax.data import atomic
+from mn_jax.data import atomic, checksums
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
@@ -221,9 +221,8 @@ class CompiledSteps:
       "versions": versions(),
       "sources": _sources_sha256(),
     }
-    text = json.dumps(key, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    name = f"{chip.name}-{_topology(shape)}-batch{batch_per_chip}-{digest}"
+    unique = checksums.of_json(key)[:16]
+    name = f"{chip.name}-{_topology(shape)}-batch{batch_per_chip}-{unique}"
     path = self._folder / f"{name}.json"
     if name in self._known:
       return self._known[name]
@@ -251,12 +250,12 @@ def _topology(shape: tuple[int, ...]) -> str:
 
 @functools.cache
 def _sources_sha256() -> str:
-  digest = hashlib.sha256()
+  sources = hashlib.sha256()
   package = pathlib.Path(mn_jax.__file__).parent
   for pattern in SOURCES:
     for path in sorted(package.glob(pattern)):
-      digest.update(path.read_bytes())
-  return digest.hexdigest()
+      sources.update(path.read_bytes())
+  return sources.hexdigest()
 
 
 def _write(path: pathlib.Path, key: dict[str, Any], compiled: Compiled) -> None:

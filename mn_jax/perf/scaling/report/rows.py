@@ -28,6 +28,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from mn_jax.config import changes
 from mn_jax.errors import InputError
 from mn_jax.parallel import accelerators
 from mn_jax.perf import ratio
@@ -196,7 +197,7 @@ def label(config: Mapping[str, Any]) -> str:
   Args:
     config: all fields as JSON has them, by section or 'section.field'.
   """
-  fields = points.flatten(config)
+  fields = changes.flat(config)
   words = [fields["model.name"]]
   if fields["model.width"] != 1:
     words.append(f"width {fields['model.width']:g}")
@@ -222,7 +223,7 @@ def _training_time(
     images_per_sec: of all devices.
     devices: their number.
   """
-  fields = points.flatten(config)
+  fields = changes.flat(config)
   images = fields["train.steps"] * fields["train.batch_size"]
   images += fields["train.examples"]
   if fields["train.epochs"]:
