@@ -42,7 +42,8 @@ lock:  ## regenerate requirements.txt with uv (ARGS=--upgrade for new versions)
 	@command -v uv >/dev/null || { echo "make lock needs uv on PATH" >&2; exit 1; }
 	uv pip compile --quiet --universal --python-version 3.12 \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --extra dev --extra kaggle --extra parity $(ARGS) pyproject.toml -o requirements.txt
+	  --extra dev --extra export --extra hub --extra kaggle --extra parity \
+	  --extra parquet $(ARGS) pyproject.toml -o requirements.txt
 
 clean:  ## remove .venv, caches and build products; keeps runs/
 	rm -rf $(VENV) .pytest_cache .ruff_cache build dist *.egg-info
