@@ -2,12 +2,15 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.special
 
 from mn_jax.data import atomic
 from mn_jax.errors import InputError, RunError
+
+_ATTRIBUTE = "attribute:"  # before the names of attributes in a file
 
 
 def check_finite(logits: np.ndarray) -> np.ndarray:
@@ -31,9 +34,11 @@ class Predictions:
 
   Attributes:
     ids: i32[n], rows of the packed cache.
-    labels: i32[n].
+    labels: i32[n], indices of the classes; multi-label u8[n, classes], 1 for
+      every label that an image has.
     logits: f32[n, classes].
-    losses: f32[n], cross-entropy in nats.
+    losses: f32[n], in nats: the cross-entropy; multi-label the binary
+      cross-entropy, mean over the labels.
   """
 
   ids: np.ndarray
@@ -41,9 +46,39 @@ class Predictions:
   logits: np.ndarray
   losses: np.ndarray
 
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image can have any number of labels, not exactly one."""
+    return self.labels.ndim == 2
+
   def probabilities(self) -> np.ndarray:
-    """Returns f64[n, classes], the softmax of the logits."""
-    return scipy.special.softmax(self.logits.astype(np.float64), axis=1)
+    """Returns f64[n, classes]: the softmax, or the sigmoid of every label."""
+    return probabilities(self.logits, multi_label=self.multi_label)
+
+  def predicted(self) -> np.ndarray:
+    """Returns what is predicted: the likeliest class, or the likely labels.
+
+    Returns:
+      i64[n], the classes of the highest logits; multi-label u8[n, classes], 1
+      for each label with a probability of at least 0.5.
+    """
+    if self.multi_label:
+      return (self.logits >= 0).astype(np.uint8)
+    return self.logits.argmax(axis=1)
+
+
+def probabilities(logits: np.ndarray, *, multi_label: bool) -> np.ndarray:
+  """Returns f64[..., classes], the probabilities that logits stand for.
+
+  Args:
+    logits: f32[..., classes].
+    multi_label: whether they are those of independent labels, each its sigmoid,
+      not of classes that exclude each other, together their softmax.
+  """
+  logits = logits.astype(np.float64)
+  if multi_label:
+    return scipy.special.expit(logits)
+  return scipy.special.softmax(logits, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +91,7 @@ class NamedPredictions:
     groups: str[n], groups of the images; None if the data set has none.
     classes: names of the classes, in the order of the logits.
     positive: index of the positive class, or None.
+    attributes: str[n] by name, what else is known of the images.
   """
 
   predictions: Predictions
@@ -63,6 +99,7 @@ class NamedPredictions:
   groups: np.ndarray | None
   classes: tuple[str, ...]
   positive: int | None
+  attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def write(self, path: pathlib.Path) -> None:
     """Writes an .npz file, which appears complete or not at all."""
@@ -76,6 +113,7 @@ class NamedPredictions:
         groups=groups,
         classes=np.array(self.classes),
         positive=-1 if self.positive is None else self.positive,
+        **{_ATTRIBUTE + k: values for k, values in self.attributes.items()},
       )
 
 
@@ -91,11 +129,15 @@ def read(path: pathlib.Path) -> NamedPredictions:
       arrays = {name: file[name] for name in file.files}
     fields = dataclasses.fields(Predictions)
     predictions = Predictions(**{f.name: arrays[f.name] for f in fields})
-    count = len(predictions.labels)
-    shapes = {array.shape for array in vars(predictions).values()}
-    logits = (count, len(arrays["classes"]))
-    if shapes != {(count,), logits} or len(arrays["names"]) != count:
-      raise ValueError(f"arrays of {sorted(shapes)}")
+    attributes = {
+      name.removeprefix(_ATTRIBUTE): values
+      for name, values in arrays.items()
+      if name.startswith(_ATTRIBUTE)
+    }
+    columns = [arrays["ids"], arrays["losses"], arrays["names"]]
+    _check_shapes(
+      predictions, [*columns, *attributes.values()], len(arrays["classes"])
+    )
     groups, positive = arrays["groups"], int(arrays["positive"])
   except Exception as error:  # zipfile raises whatever a broken file leads to
     why = " ".join(str(error).split())[:200] or type(error).__name__
@@ -109,7 +151,31 @@ def read(path: pathlib.Path) -> NamedPredictions:
     groups=groups if len(groups) else None,
     classes=tuple(arrays["classes"].tolist()),
     positive=None if positive < 0 else positive,
+    attributes=attributes,
   )
+
+
+def _check_shapes(
+  predictions: Predictions, columns: Sequence[np.ndarray], classes: int
+) -> None:
+  """Raises a ValueError if arrays of a file do not fit together.
+
+  Args:
+    predictions: with labels of either shape.
+    columns: all that has one value for each image.
+    classes: number of classes.
+  """
+  labels, logits = predictions.labels, predictions.logits
+  count = len(labels)
+  shapes = {column.shape for column in columns}
+  valid = [(count,), (count, classes)]
+  if (
+    shapes != {(count,)}
+    or logits.shape != (count, classes)
+    or labels.shape not in valid
+  ):
+    shapes |= {labels.shape, logits.shape}
+    raise ValueError(f"arrays of {sorted(shapes)}")
 
 
 def group_codes(

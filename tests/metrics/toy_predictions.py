@@ -9,9 +9,10 @@ def of(
   labels: np.ndarray, logits: np.ndarray, losses: np.ndarray | None = None
 ) -> Predictions:
   n = len(labels)
+  kind = np.uint8 if np.ndim(labels) == 2 else np.int32
   return Predictions(
     ids=np.arange(n, dtype=np.int32),
-    labels=np.asarray(labels, np.int32),
+    labels=np.asarray(labels, kind),
     logits=np.asarray(logits, np.float32),
     losses=np.ones(n, np.float32) if losses is None else losses,
   )
