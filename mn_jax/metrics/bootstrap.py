@@ -74,16 +74,30 @@ def intervals(
     predictions, positive=positive, predicted=predicted
   )
   samples = resample(weighted, codes, resamples=resamples, seed=seed)
-  result = {}
-  for name, value in values.items():
-    low = high = np.nan
-    defined = samples[name][~np.isnan(samples[name])]
-    if codes.max() > 0 and len(defined) and not np.isnan(value):
-      ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-      low, high = ends.tolist()
-    undefined = resamples - len(defined)
-    result[name] = Interval(value, low, high, undefined, resamples)
-  return result
+  return {
+    name: interval(value, samples[name], groups=codes.max() + 1, level=level)
+    for name, value in values.items()
+  }
+
+
+def interval(
+  value: float, samples: np.ndarray, *, groups: int, level: float
+) -> Interval:
+  """Returns the interval between the percentiles of a number's resamples.
+
+  Args:
+    value: the number of all images.
+    samples: f64[resamples]; NaN where a resample does not define it.
+    groups: number of groups that were resampled.
+    level: confidence, between 0 and 1.
+  """
+  low = high = np.nan
+  defined = samples[~np.isnan(samples)]
+  if groups > 1 and len(defined) and not np.isnan(value):
+    ends = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    low, high = ends.tolist()
+  undefined = len(samples) - len(defined)
+  return Interval(value, low, high, undefined, len(samples))
 
 
 def draw(groups: int, *, seed: int, number: int) -> np.ndarray:

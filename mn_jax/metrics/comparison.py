@@ -11,7 +11,8 @@ import scipy.special
 import scipy.stats
 
 from mn_jax.errors import InputError
-from mn_jax.metrics.predictions import Predictions
+from mn_jax.metrics import bootstrap, classification
+from mn_jax.metrics.predictions import Predictions, group_codes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +69,7 @@ def agreement(
   Raises:
     InputError: if the images differ.
   """
-  same = np.array_equal(first.ids, second.ids)
-  if not same or not np.array_equal(first.labels, second.labels):
-    raise InputError(
-      f"predictions: got {len(first.ids)} and {len(second.ids)} of different "
-      "images, labels or order; valid: two networks' of the same"
-    )
+  _check_same(first, second)
   if not (np.isfinite(first.logits) & np.isfinite(second.logits)).all():
     return Agreement(np.nan, np.nan)
   ours, theirs = predicted_first, predicted_second
@@ -81,6 +77,63 @@ def agreement(
   theirs = second.logits.argmax(axis=1) if theirs is None else theirs
   gaps = first.probabilities() - second.probabilities()
   return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
+
+
+def on_images(
+  first: Predictions,
+  second: Predictions,
+  *,
+  positive: int | None,
+  groups: np.ndarray | None = None,
+  seed: int = 0,
+  resamples: int = 2000,
+  level: float = 0.95,
+) -> dict[str, bootstrap.Interval]:
+  """Compares the metrics of two networks on the same images.
+
+  Every resample is one of images, or of groups, for both networks: what makes
+  an image hard for both does not widen the interval of the difference.
+
+  Args:
+    first, second: of the same n images in the same order.
+    positive: index of the positive class, or None.
+    groups: [n] numbers or names of the images' groups; None: each image is one.
+    seed: of the resamples, at least 0.
+    resamples: number of resamples.
+    level: confidence, between 0 and 1.
+
+  Returns:
+    Metric of `classification.summarize`, without those that no network changes
+    -> the difference, first minus second, and its bootstrap interval.
+
+  Raises:
+    InputError: if the images differ, there are none, or not a group for each.
+  """
+  _check_same(first, second)
+  codes = group_codes(first, groups)
+  weighted = [
+    classification.WeightedMetrics(x, positive=positive)
+    for x in (first, second)
+  ]
+
+  def difference(weights: np.ndarray) -> dict[str, float]:
+    ours, theirs = (metrics(weights) for metrics in weighted)
+    return {
+      name: value - theirs[name]
+      for name, value in ours.items()
+      if name not in classification.DEFINED
+    }
+
+  samples = bootstrap.resample(
+    difference, codes, resamples=resamples, seed=seed
+  )
+  values = difference(np.ones(len(codes), np.int64))
+  return {
+    name: bootstrap.interval(
+      value, samples[name], groups=codes.max() + 1, level=level
+    )
+    for name, value in values.items()
+  }
 
 
 def across_seeds(
@@ -138,3 +191,12 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
   raised = np.minimum(adjusted[order] * left, 1)
   adjusted[order] = np.maximum.accumulate(raised)
   return adjusted
+
+
+def _check_same(first: Predictions, second: Predictions) -> None:
+  same = np.array_equal(first.ids, second.ids)
+  if not same or not np.array_equal(first.labels, second.labels):
+    raise InputError(
+      f"predictions: got {len(first.ids)} and {len(second.ids)} of different "
+      "images, labels or order; valid: two networks' of the same"
+    )

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import comparison
+from mn_jax.metrics import bootstrap, classification, comparison
 from tests.metrics import toy_predictions as toy
 
 
@@ -120,3 +120,48 @@ def test_holm_steps_down():
   assert len(comparison.holm([])) == 0
   found = comparison.holm([0.01, np.nan, 0.02])
   np.testing.assert_allclose(found, [0.02, np.nan, 0.02], rtol=1e-12)
+
+
+@pytest.mark.parametrize("positive", [None, 1])
+def test_differences_on_images_resample_both_networks_alike(positive):
+  """As the metrics of both networks on each resample, one by one."""
+  first, second = _pair()
+  groups = np.arange(80) % 16
+  found = comparison.on_images(
+    first, second, positive=positive, groups=groups, seed=3, resamples=30
+  )
+  assert "count" not in found
+  assert "majority_rate" not in found
+  members = [np.flatnonzero(groups == group) for group in range(16)]
+  gaps = []
+  for number in range(30):
+    chosen = np.repeat(members, bootstrap.draw(16, seed=3, number=number), 0)
+    one, other = (
+      classification.summarize(toy.take(x, chosen.ravel()), positive=positive)
+      for x in (first, second)
+    )
+    gaps.append({name: one[name] - other[name] for name in found})
+  for name, interval in found.items():
+    ends = np.quantile([gap[name] for gap in gaps], [0.025, 0.975])
+    assert (interval.low, interval.high) == pytest.approx(ends, abs=1e-12)
+  whole = (
+    classification.summarize(x, positive=positive) for x in (first, second)
+  )
+  one, other = whole
+  assert found["loss"].value == one["loss"] - other["loss"]
+
+
+def test_pairs_on_images_are_compared_more_narrowly_than_apart():
+  first, second = _pair(400)
+  second = dataclasses.replace(
+    second, logits=first.logits * 1.1, losses=first.losses * 0.98
+  )
+  paired = comparison.on_images(first, second, positive=1, resamples=200)
+  alone = bootstrap.intervals(first, positive=1, resamples=200)["loss"]
+  loss = paired["loss"]
+  assert 0 < loss.low < loss.value < loss.high
+  assert loss.high - loss.low < (alone.high - alone.low) / 10
+  same = comparison.on_images(first, first, positive=1, resamples=20)
+  assert {(x.value, x.low, x.high) for x in same.values()} == {(0, 0, 0)}
+  with pytest.raises(InputError, match="predictions: got 400 and"):
+    comparison.on_images(first, toy.take(first, np.arange(9)), positive=1)
