@@ -15,7 +15,7 @@ FLOORS = (
   {"run"},
   {"deploy", "explain", "studies", "report"},
   {"perf", "launch"},
-  {"commandline", "main", "tools"},
+  {"commandline", "api", "main", "tools"},
 )
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
 

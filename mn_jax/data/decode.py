@@ -101,7 +101,7 @@ def decode(
     with _open(data) as image:
       if bits < 16 and image.mode[0] != "I" and ";16" in str(image.tile):
         raise DecodeError("16-bit colour; valid with data.bits=16 only")
-      turned = image.getexif().get(_ORIENTATION) in range(2, 9)
+      turned = _is_turned(image)
       box = _load(image, data, None if turned else size)
       if turned:
         ImageOps.exif_transpose(image, in_place=True)
@@ -113,6 +113,31 @@ def decode(
     raise
   except UnidentifiedImageError:
     raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
+  except Exception as error:  # Pillow's decoders raise whatever they meet
+    raise DecodeError(str(error) or type(error).__name__) from None
+
+
+def from_pil(image: Image.Image, *, bits: int = 16) -> np.ndarray:
+  """Converts an image that Pillow has opened or made, as `decode` does.
+
+  Args:
+    image: of any size and format; it is not changed.
+    bits: how many of the 16 bits of grey images are used, 8 to 16; the upper 8
+      of these are kept.
+
+  Returns:
+    u8[h, w, 3], RGB in [0, 255].
+
+  Raises:
+    DecodeError: for pixels without a fixed range or outside that of `bits`, a
+      file that Pillow cannot read, or too many pixels.
+  """
+  _check_size(image)
+  try:
+    turned = ImageOps.exif_transpose(image) if _is_turned(image) else image
+    return np.asarray(_to_rgb(turned, bits, set()))
+  except DecodeError:
+    raise
   except Exception as error:  # Pillow's decoders raise whatever they meet
     raise DecodeError(str(error) or type(error).__name__) from None
 
@@ -210,13 +235,24 @@ def _open(data: bytes) -> Image.Image:
   tiff.check(data)
   file = (io.BytesIO if len(data) < _COUNTED_BYTES else _Counted)(data)
   image = Image.open(file, formats=FORMATS)
+  try:
+    _check_size(image)
+  except DecodeError:
+    image.close()
+    raise
+  return image
+
+
+def _check_size(image: Image.Image) -> None:
   width, height = image.size
   if not 0 < width * height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
-    image.close()
     raise DecodeError(
       f"{width}x{height} pixels; valid: 1 to {MAX_PIXELS}, sides to {MAX_SIDE}"
     )
-  return image
+
+
+def _is_turned(image: Image.Image) -> bool:
+  return image.getexif().get(_ORIENTATION) in range(2, 9)
 
 
 def _load(

@@ -1,5 +1,6 @@
 """Tests of decoding: orientation, size limit, resizing and cropping."""
 
+import io
 import tracemalloc
 
 import numpy as np
@@ -172,3 +173,36 @@ def test_real_images_decode(shared_data):
     if size:
       assert {image.shape for image in images} == {(size, size, 3)}
     assert all(len(np.unique(image)) > 20 for image in images)
+
+
+def test_what_pillow_holds_is_converted_as_files_are():
+  """Every mode and orientation gives the pixels that the file gives."""
+  colour = hostile.smooth()
+  grey = np.ascontiguousarray(colour[..., 0])
+  files = [
+    hostile.save(colour, "JPEG", exif=hostile.exif(6), quality=95),
+    hostile.save(grey, "PNG"),
+    hostile.save(grey.astype(np.uint16) * 257, "PNG"),
+  ]
+  for mode in ("RGBA", "P", "LA", "CMYK"):
+    buffer = io.BytesIO()
+    Image.fromarray(colour).convert(mode).save(buffer, "TIFF")
+    files.append(buffer.getvalue())
+  for data in files:
+    with Image.open(io.BytesIO(data)) as image:
+      before = image.size, image.mode
+      pixels = decode.from_pil(image)
+      assert (image.size, image.mode) == before
+    np.testing.assert_array_equal(pixels, decode.decode(data))
+  deep = Image.fromarray(grey.astype(np.uint16) * 4)
+  np.testing.assert_array_equal(
+    decode.from_pil(deep, bits=10), hostile.grey3(grey)
+  )
+  cut = Image.open(io.BytesIO(files[0][:-40]))
+  for image, message in (
+    (Image.new("F", (4, 4)), "no fixed range"),
+    (Image.new("1", (8193, 8192)), "8193x8192 pixels; valid"),
+    (cut, "truncated"),
+  ):
+    with pytest.raises(decode.DecodeError, match=message):
+      decode.from_pil(image)
