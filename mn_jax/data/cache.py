@@ -18,13 +18,14 @@ import io
 import json
 import pathlib
 import shutil
+from collections.abc import Mapping
 
 import filelock
 import numpy as np
 
 from mn_jax.data import checksums, packing
 from mn_jax.data.checksums import ChecksumError
-from mn_jax.data.datasets.listing import Listing
+from mn_jax.data.datasets.listing import ATTRIBUTE, Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.packing import PackOptions
 from mn_jax.errors import InputError, RunError
@@ -41,7 +42,8 @@ class PackedCache:
     classes: class names in the order of the labels.
     images: u8[n, size, size, 3], RGB in [0, 255].
     names: str[n], unique.
-    labels: i32[n], class indices.
+    labels: i32[n], class indices; u8[n, classes], 0 or 1, where an image may
+      have several labels or none.
     groups: str[n], what a split keeps together.
     parts: str[n], the publisher's part, or ''.
     positions: i32[n, 2], x and y within the slide in pixels.
@@ -52,6 +54,7 @@ class PackedCache:
     notes: what a reader should know of the images, a line each.
     fingerprint: of the listing it was made from.
     sha256: of the pixels, through the digests of their chunks.
+    attributes: str[n] each by name, what else is known of the images.
   """
 
   classes: tuple[str, ...]
@@ -67,9 +70,15 @@ class PackedCache:
   notes: tuple[str, ...]
   fingerprint: str
   sha256: str
+  attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   def __len__(self) -> int:
     return len(self.labels)
+
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image may have several labels or none."""
+    return self.labels.ndim == 2
 
 
 def open_built(
@@ -233,8 +242,8 @@ def _open(
     if hashlib.sha256(index).hexdigest() != meta["index_sha256"]:
       raise ChecksumError("index.npz does not match its checksum")
     with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
-      columns = {key: arrays[key] for key in packing.FIELDS}
-      blocks = arrays["blocks"]
+      columns = {name: arrays[name] for name in arrays.files}
+      blocks = columns.pop("blocks")
     size, rows = meta["size"], [count for count, _ in meta["chunks"]]
     pixels, lengths = path / "images.u8", [n * size * size * 3 for n in rows]
     if pixels.stat().st_size != sum(lengths):
@@ -247,6 +256,11 @@ def _open(
   passed_over, notes = meta["passed_over"], meta["listing_notes"]
   if listing is not None:
     passed_over, notes = listing.passed_over, listing.notes
+  attributes = {
+    name.removeprefix(ATTRIBUTE): columns.pop(name)
+    for name in [*columns]
+    if name.startswith(ATTRIBUTE)
+  }
   images = np.memmap(pixels, np.uint8, mode="r")
   return PackedCache(
     classes=tuple(meta["classes"]),
@@ -258,6 +272,7 @@ def _open(
     notes=(*notes, *meta["notes"]),
     fingerprint=fingerprint,
     sha256=hashlib.sha256(json.dumps(meta["chunks"]).encode()).hexdigest(),
+    attributes=attributes,
   )
 
 

@@ -14,6 +14,23 @@ _TITLES = {"train": "training", "val": "validation", "test": "the test"}
 Counts = Mapping[str, np.ndarray]
 
 
+def count(labels: np.ndarray, num_classes: int) -> np.ndarray:
+  """Returns i64[classes], the images of every class.
+
+  Args:
+    labels: i32[n], or u8[n, classes] where an image may have several.
+    num_classes: how many there are.
+  """
+  if labels.ndim == 2:
+    return labels.sum(0, dtype=np.int64)
+  return np.bincount(labels, minlength=num_classes)
+
+
+def of_row(classes: Sequence[str], labels: np.ndarray, row: int) -> str:
+  """Returns the class of an image; '' where it may have several."""
+  return "" if labels.ndim == 2 else classes[labels[row]]
+
+
 def notes(classes: Sequence[str], counts: Counts) -> tuple[str, ...]:
   """Returns what a reader should know of the classes, a line each.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import mn_jax
-from mn_jax.data import atomic
+from mn_jax.data import atomic, classes
 from mn_jax.data.cache import PackedCache
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.listing import PARTS
@@ -71,7 +71,7 @@ def describe(
   """
   spec = registry.get(name)
   parts, _ = registry.published_parts(name, packed.groups, packed.parts)
-  counted = np.bincount(packed.labels, minlength=len(packed.classes)).tolist()
+  counted = classes.count(packed.labels, len(packed.classes)).tolist()
   in_parts = {
     part or "none": int((parts == part).sum()) for part in (*PARTS, "")
   }

@@ -20,15 +20,13 @@ from typing import IO
 
 import numpy as np
 
-from mn_jax.data import checksums, decode
+from mn_jax.data import checksums, classes, decode
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.errors import InputError, RunError
 
 # Of the format and of decoding: other pixels are another version.
 VERSION = 3
-# The fields of a listing that are written down.
-FIELDS = ("names", "labels", "groups", "parts", "positions")
 # Pixels in memory while building, per checksum, and between two points of
 # resumption.
 _CHUNK_BYTES = 1 << 26
@@ -216,7 +214,7 @@ def _write_index(
       "(data.other_sizes)"
     )
   left_out = collections.Counter(
-    (listing.classes[listing.labels[row]], what)
+    (classes.of_row(listing.classes, listing.labels, row), what)
     for row, what in (
       *((row, f"unreadable images ({reason})") for row, reason in unreadable),
       *((row, "images of another size (data.other_sizes)") for row in dropped),
@@ -226,7 +224,11 @@ def _write_index(
   index = io.BytesIO()
   np.savez(
     index,
-    **{key: getattr(listing, key)[rows] for key in FIELDS},
+    **{
+      name: column[rows]
+      for name, column in listing.columns().items()
+      if name != "stamps"
+    },
     blocks=np.array([b for chunk in chunks for b in chunk.blocks], "S16"),
   )
   with (folder / "index.npz").open("wb") as file:

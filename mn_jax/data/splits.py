@@ -23,7 +23,7 @@ class ImageTable:
   Attributes:
     names: str[n], unique.
     groups: str[n], what belongs together; unique where nothing is known.
-    labels: i32[n].
+    labels: i32[n], classes; `strata.rarest` where an image may have several.
     parts: str[n], the publisher's part, or '' for none.
   """
 
@@ -85,7 +85,7 @@ class Split:
   """Row numbers of each part.
 
   Attributes:
-    parts: i64[n] of 'train', 'val' and 'test', rising.
+    parts: i64[n] of 'train', 'val' and 'test', rising; or of 'new' alone.
     sha256: of the lists of names.
     notes: what a reader should know, one line each.
   """
@@ -135,6 +135,12 @@ def make(rule: Rule, table: ImageTable) -> Split:
     )
   parts = {part: chosen[parts[part]] for part in PARTS}
   return Split(parts, _sha256(parts, names), notes)
+
+
+def whole(names: np.ndarray) -> Split:
+  """Returns all images, str[n] names, as one part called 'new'."""
+  parts = {"new": np.arange(len(names))}
+  return Split(parts, _sha256(parts, names))
 
 
 def leaks(parts: dict[str, np.ndarray], groups: np.ndarray) -> list[str]:
@@ -266,7 +272,7 @@ def _thin(rule: Rule, table: ImageTable, rows: np.ndarray) -> np.ndarray:
 
 def _sha256(parts: dict[str, np.ndarray], names: np.ndarray) -> str:
   digest = hashlib.sha256()
-  for part in PARTS:
-    for name in sorted(names[parts[part]].tolist()):
+  for part, rows in parts.items():
+    for name in sorted(names[rows].tolist()):
       digest.update(f"{part}\t{name}\n".encode())
   return digest.hexdigest()

@@ -88,7 +88,11 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
 
 @contextlib.contextmanager
 def open_source(
-  name: str, path: str, root: pathlib.Path
+  name: str,
+  path: str,
+  root: pathlib.Path,
+  *,
+  classes: tuple[str, ...] = (),
 ) -> Iterator[source_lib.Source]:
   """Opens the images of a data set before they are packed.
 
@@ -96,11 +100,18 @@ def open_source(
     name: of the data set.
     path: folder or archive, or '' for what was prepared or is drawn.
     root: the folder of downloads and packed images.
+    classes: names in the order of the labels, of which some may have no image;
+      empty: as the data set has them.
 
   Raises:
-    InputError: if it is missing or refused.
+    InputError: if it is missing or refused, or has an image of another class.
   """
   spec = registry.get(name)
+  if classes and spec.classes and classes != spec.classes:
+    raise InputError(
+      f"data.name: got {name!r} for the classes {', '.join(classes[:9])}; "
+      f"valid: image_folder, as {name!r} has classes of its own"
+    )
   place = locate(name, path, root)
   if spec.tfds is not None and tfds_files.is_prepared(place):
     files = tfds_files.open_files(place, spec.tfds)
@@ -108,7 +119,8 @@ def open_source(
     files = archive.open_files(place)
   try:
     try:
-      source = spec.open(files)
+      named = () if spec.classes else (classes,)
+      source = spec.open(files, *named)
     except OSError as error:
       raise _unreadable(place, error) from None
     yield source
@@ -122,6 +134,7 @@ def load(
   path: str,
   root: pathlib.Path,
   options: packing.PackOptions,
+  classes: tuple[str, ...] = (),
   progress: packing.Progress | None = None,
   verify: bool = False,
 ) -> cache.PackedCache:
@@ -134,6 +147,8 @@ def load(
     path: folder or archive, or '' for what was prepared or is drawn.
     root: the folder of downloads and packed images.
     options: how its images are packed.
+    classes: names in the order of the labels, of which some may have no image;
+      empty: as the data set has them.
     progress: called while images are decoded.
     verify: whether every byte of packed images is compared with its checksum.
 
@@ -144,9 +159,9 @@ def load(
   packed = None
   if not path:
     packed = open_prepared(name, root, options, verify=verify)
-  if packed is not None:
+  if packed is not None and classes in ((), packed.classes):
     return packed
-  with open_source(name, path, root) as source:
+  with open_source(name, path, root, classes=classes) as source:
     return cache.open_or_build(
       source, root / _PACKED, name, options, progress, verify=verify
     )

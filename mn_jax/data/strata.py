@@ -23,6 +23,21 @@ def shuffle(ids: np.ndarray, seed: int) -> np.ndarray:
   return np.array(sorted(range(len(ids)), key=keys.__getitem__), np.int64)
 
 
+def rarest(labels: np.ndarray) -> np.ndarray:
+  """Returns i32[n], by which images with several labels are stratified.
+
+  It is 1 + the index of the label of an image that the fewest images have, the
+  first of several such; 0 for an image without any label.
+
+  Args:
+    labels: u8[n, classes], 0 or 1.
+  """
+  counts = labels.sum(0, dtype=np.int64)
+  order = np.argsort(counts, kind="stable")
+  first = labels[:, order].argmax(1)
+  return np.where(labels.any(1), order[first] + 1, 0).astype(np.int32)
+
+
 def class_strata(labels: np.ndarray) -> list[np.ndarray]:
   """Returns the positions of each class that occurs in i32[n] labels."""
   return [np.flatnonzero(labels == label) for label in np.unique(labels)]

@@ -5,7 +5,15 @@ import dataclasses
 import numpy as np
 
 from mn_jax.config.sections.data import DataConfig
-from mn_jax.data import cache, classes, packing, splits, store
+from mn_jax.data import (
+  cache,
+  classes,
+  groups,
+  packing,
+  splits,
+  store,
+  strata,
+)
 from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
@@ -24,7 +32,8 @@ class SplitData:
     spec: description of the data set.
     cache: all its images.
     classes: names of the classes that are used, in the order of the labels.
-    kind: of the split; what 'auto' stands for.
+    kind: of the split; what 'auto' stands for; 'none' where all images are one
+      part called 'new'.
     split: rows of the parts.
   """
 
@@ -35,13 +44,18 @@ class SplitData:
   split: splits.Split
 
   def part(self, name: str) -> np.ndarray:
-    """Returns i64[n], the rows of a part: 'train', 'val' or 'test'."""
+    """Returns i64[n], the rows of a part: 'train', 'val', 'test' or 'new'."""
     return self.split.parts[name]
+
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image may have several labels or none."""
+    return self.cache.multi_label
 
   def counts(self) -> dict[str, np.ndarray]:
     """Returns i64[classes] of each part, the images of every class."""
     return {
-      part: np.bincount(self.cache.labels[rows], minlength=len(self.classes))
+      part: classes.count(self.cache.labels[rows], len(self.classes))
       for part, rows in self.split.parts.items()
     }
 
@@ -85,28 +99,48 @@ class SplitData:
 
 
 def load_packed(
-  section: DataConfig, progress: packing.Progress
+  section: DataConfig,
+  progress: packing.Progress,
+  names: tuple[str, ...] = (),
 ) -> cache.PackedCache:
   """Loads a data set without splitting it; decodes it on the first call.
 
   Args:
-    section: which data.
+    section: which data, and how groups are found in its names.
     progress: called while images are decoded.
+    names: of the classes in the order of the labels, some of which may have no
+      image; empty: as the data has them.
 
   Raises:
     InputError: for data that cannot be used.
   """
-  return store.load(
-    section.name,
-    path=section.path,
-    root=store.cache_root(section.cache_dir),
-    options=packing.PackOptions(
-      section.image_size,
-      section.other_sizes,
-      section.max_unreadable,
-      section.bits,
-    ),
-    progress=progress,
+  return _regroup(section, _open(section, progress, names))
+
+
+def load_all(
+  section: DataConfig, names: tuple[str, ...], progress: packing.Progress
+) -> SplitData:
+  """Loads all images of a data set as one part called 'new'.
+
+  Args:
+    section: which data; how it would be split is ignored.
+    names: of the classes in the order of the labels, such as those of a run,
+      of which some may have no image; empty: as the data has them.
+    progress: called while images are decoded.
+
+  Returns:
+    The data with the kind 'none', whose only part has all rows.
+
+  Raises:
+    InputError: for data that cannot be used, or an image of another class.
+  """
+  packed = load_packed(section, progress, names)
+  return SplitData(
+    spec=_spec(section, packed, packed.classes),
+    cache=packed,
+    classes=packed.classes,
+    kind="none",
+    split=splits.whole(packed.names),
   )
 
 
@@ -120,17 +154,21 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   Raises:
     InputError: for data or a split that cannot be used.
   """
-  packed = load_packed(section, progress)
-  if section.classes > len(packed.classes):
-    raise InputError(
-      f"data.classes: got {section.classes} of {section.name!r}; valid: at "
-      f"most {len(packed.classes)}"
-    )
+  listed = _open(section, progress)
+  _check_classes(section, listed)
+  # The published lists are of the groups that the data set has by itself.
   parts, notes = registry.published_parts(
-    section.name, packed.groups, packed.parts
+    section.name, listed.groups, listed.parts
   )
-  table = splits.ImageTable(packed.names, packed.groups, packed.labels, parts)
-  kind, notes_of_kind = _kind(section.split, packed.parts, table)
+  packed = _regroup(section, listed)
+  labels = packed.labels
+  table = splits.ImageTable(
+    packed.names,
+    packed.groups,
+    strata.rarest(labels) if packed.multi_label else labels,
+    parts,
+  )
+  kind, notes_of_kind = _kind(section, packed.parts, table)
   rule = splits.Rule(
     kind=kind,
     seed=section.split_seed,
@@ -143,13 +181,11 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
     classes=section.classes,
   )
   split = splits.make(rule, table)
-  spec = registry.get(section.name)
-  if spec.group is None and table.has_groups():
-    spec = dataclasses.replace(spec, group="group")
+  names = packed.classes[: section.classes or None]
   data = SplitData(
-    spec=spec,
+    spec=_spec(section, packed, names),
     cache=packed,
-    classes=packed.classes[: section.classes or None],
+    classes=names,
     kind=kind,
     split=split,
   )
@@ -163,18 +199,99 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   return dataclasses.replace(data, split=split)
 
 
+def has_positive(section: DataConfig) -> bool:
+  """Whether one class of a data set is the positive one; reads no data."""
+  spec = registry.get(section.name)
+  return bool(section.positive) or spec.positive is not None
+
+
+def _open(
+  section: DataConfig,
+  progress: packing.Progress,
+  names: tuple[str, ...] = (),
+) -> cache.PackedCache:
+  """Opens the packed images of a data set, in its own groups."""
+  return store.load(
+    section.name,
+    path=section.path,
+    root=store.cache_root(section.cache_dir),
+    options=packing.PackOptions(
+      section.image_size,
+      section.other_sizes,
+      section.max_unreadable,
+      section.bits,
+    ),
+    classes=names,
+    progress=progress,
+  )
+
+
+def _regroup(
+  section: DataConfig, packed: cache.PackedCache
+) -> cache.PackedCache:
+  """Returns the images in the groups that their names tell, if so asked."""
+  if not section.group_pattern:
+    return packed
+  found, notes = groups.by_pattern(section.group_pattern, packed.names)
+  return dataclasses.replace(
+    packed, groups=found, notes=(*packed.notes, *notes)
+  )
+
+
+def _spec(
+  section: DataConfig, packed: cache.PackedCache, names: tuple[str, ...]
+) -> DatasetSpec:
+  """Returns the description of a data set with the user's group and positive.
+
+  Args:
+    section: which data.
+    packed: its images.
+    names: of the classes that are used.
+
+  Raises:
+    InputError: for a positive class that is none of them.
+  """
+  spec = registry.get(section.name)
+  is_grouped = len(np.unique(packed.groups)) < len(packed)
+  if section.group_pattern or (spec.group is None and is_grouped):
+    spec = dataclasses.replace(spec, group="group")
+  if not section.positive:
+    return spec
+  if packed.multi_label or section.positive not in names:
+    valid = "'', as each label has its own" if packed.multi_label else names
+    raise InputError(
+      f"data.positive: got {section.positive!r}; valid: "
+      f"{valid if isinstance(valid, str) else ', '.join(valid)}"
+    )
+  return dataclasses.replace(spec, positive=names.index(section.positive))
+
+
+def _check_classes(section: DataConfig, packed: cache.PackedCache) -> None:
+  """Refuses to use the first of more classes than there are, or of labels."""
+  if section.classes and packed.multi_label:
+    raise InputError(
+      f"data.classes: got {section.classes} of images with several labels; "
+      "valid: 0, and fewer columns or labels in the table"
+    )
+  if section.classes > len(packed.classes):
+    raise InputError(
+      f"data.classes: got {section.classes} of {section.name!r}; valid: at "
+      f"most {len(packed.classes)}"
+    )
+
+
 def _kind(
-  kind: str, listed: np.ndarray, table: splits.ImageTable
+  section: DataConfig, listed: np.ndarray, table: splits.ImageTable
 ) -> tuple[str, tuple[str, ...]]:
   """Returns the kind of split that 'auto' stands for, and a note that says so.
 
   Args:
-    kind: that was asked for.
-    listed: str[n], parts by the folders of the images.
+    section: which split was asked for, and whether groups are the user's.
+    listed: str[n], parts as the images are listed.
     table: the images, with the publisher's parts.
   """
-  if kind != "auto":
-    return kind, ()
+  if section.split != "auto":
+    return section.split, ()
   if (table.parts == "test").any():
     kind, why = "fixed", "there is a test part"
   elif (listed == "val").any():
@@ -184,6 +301,8 @@ def _kind(
       "(validation is taken from training then), or data.split=stratified, "
       "which mixes the parts"
     )
+  elif table.has_groups() and section.group_pattern:
+    kind, why = "grouped", "groups are given"
   elif table.has_groups():
     fewest = min(
       len(np.unique(table.groups[table.labels == label]))

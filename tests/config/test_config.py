@@ -257,6 +257,7 @@ def test_result_fields_leave_out_what_changes_no_number():
   assert everything - set(fields) == {
     "experiment",
     "data.path",
+    "data.root",
     "data.cache_dir",
     "data.placement",
     "data.prefetch",

@@ -163,3 +163,49 @@ def test_clean_data_has_no_notes(load):
   unused = load({"a": 40, "b": 40, "c": 1}, split="stratified", classes=2)
   assert dataclasses.asdict(unused.split)["notes"] == ()
   assert _check(unused) == ""
+
+
+def test_a_pattern_finds_groups_across_classes(load):
+  folders = {f"{c}/p{i}": 2 for c in "ab" for i in range(10)}
+  data = load(folders, group_pattern="/(p[0-9]+)/")
+  assert data.kind == "grouped"
+  assert data.spec.group == "group"
+  assert sorted({*data.cache.groups.tolist()}) == [f"p{i}" for i in range(10)]
+  inside = [{*data.cache.groups[data.part(p)]} for p in data.split.parts]
+  assert sum(map(len, inside)) == 10
+  # By folders alone one name in two classes is two groups.
+  assert len({*load(folders).cache.groups}) == 20
+  # Groups that the user gives are kept whole, however few a class has.
+  folders = {f"{c}/p{i}": 5 for i, c in enumerate("abab")} | {"a/q": 5}
+  assert load(folders).kind == "stratified"
+  assert load(folders, group_pattern="/([pq][0-9]*)/").kind == "grouped"
+
+
+def test_the_positive_class_is_named(load):
+  pair = {"a": 20, "b": 20, "c": 20}
+  assert load(pair).spec.positive is None
+  assert load(pair, positive="b").spec.positive == 1
+  for fields in ({"positive": "d"}, {"positive": "c", "classes": 2}):
+    with pytest.raises(InputError, match="positive: got '[dc]'; valid: a, b"):
+      load(pair, **fields)
+
+
+def test_all_images_are_one_part(load, tmp_path):
+  load({"a": 3, "b": 3}, split="random", val_fraction=0.3, test_fraction=0.3)
+  section = DataConfig(
+    name="image_folder",
+    path=str(tmp_path / "0"),
+    cache_dir=str(tmp_path / "cache"),
+    image_size=8,
+    positive="b",
+  )
+  data = split_data.load_all(section, ("b", "x", "a"), lambda *_: None)
+  assert (data.kind, data.classes) == ("none", ("b", "x", "a"))
+  assert data.part("new").tolist() == [*range(6)]
+  assert data.counts()["new"].tolist() == [3, 0, 3]
+  assert data.spec.positive == 0
+  named = dict(zip(data.cache.names, data.cache.labels, strict=True))
+  assert named["a/a0.png"] == 2
+  assert split_data.load_all(section, (), lambda *_: None).classes == ("a", "b")
+  with pytest.raises(InputError, match="the folder 'b'; valid: folders named"):
+    split_data.load_all(section, ("a", "x"), lambda *_: None)

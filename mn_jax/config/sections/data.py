@@ -14,9 +14,56 @@ class DataConfig:
   )
   path: str = field(
     "",
-    "folder or archive of the images; empty: where prepare put it",
+    "folder or archive of the images, or a table of them (.csv, .tsv, "
+    ".parquet); empty: where prepare put it",
     result=False,
     path=True,
+  )
+  root: str = field(
+    "",
+    "folder or archive that the paths in a table are relative to; empty: the "
+    "folder of the table",
+    result=False,
+    path=True,
+  )
+  file: str = field(
+    "",
+    "table: column of the images' paths; empty: the one with a usual name, "
+    "such as path or filename",
+  )
+  label: tuple[str, ...] = field(
+    (),
+    "table: column of the labels, or columns of 0 and 1, one for each label "
+    "that an image may have (multi-label); empty: the one with a usual name, "
+    "such as label or class",
+  )
+  label_separator: str = field(
+    "",
+    "table: what separates several labels in one cell (multi-label); empty: "
+    "one label a cell",
+  )
+  group: str = field(
+    "",
+    "table: column of what belongs together, such as the patient; empty: none",
+  )
+  part: str = field(
+    "",
+    "table: column of the published part: train, val or test; empty: none",
+  )
+  attributes: tuple[str, ...] = field(
+    (),
+    "table: further columns that are kept, such as site or scanner",
+  )
+  group_pattern: str = field(
+    "",
+    "regular expression with one group in parentheses, which finds in an "
+    "image's name what it belongs to, such as the patient; empty: groups as "
+    "the data set has them",
+  )
+  positive: str = field(
+    "",
+    "class that sensitivity, F1 and AUROC are about; empty: that of the data "
+    "set, if it has one",
   )
   cache_dir: str = field(
     "",

@@ -28,13 +28,18 @@ PARTS = {
 _SHOWN = 5  # names in a note
 
 
-def list_images(files: Files) -> Listing:
+def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
   """Lists the images of a folder or archive, in order of class and name.
 
+  Args:
+    files: the folder or archive.
+    classes: names in the order of the labels, of which some may have no folder
+      or image; empty: all folders, sorted, of which none may be without.
+
   Raises:
-    InputError: if there are fewer than two classes, one has no image, images
-      lie outside the classes, or two folders are the same part; and see
-      `images.find`.
+    InputError: if there are fewer than two classes, one has no image, or a
+      folder is none of the classes that are given; if images lie outside the
+      classes, or two folders are the same part; and see `images.find`.
   """
   found = images.find(files)
   folders = {_folder(path) for path, _ in found.images}
@@ -44,11 +49,16 @@ def list_images(files: Files) -> Listing:
     for path, what in found.passed_over
     if what not in (images.HIDDEN, images.OF_A_RUN)
   } - folders
-  top = _top(folders, bare)
+  top = _top(folders, bare, {*classes})
   parts = _parts(folders, top)
   depth = top + (parts is not None)
-  classes = tuple(sorted({f[depth] for f in folders if len(f) > depth}))
-  _check(folders, bare, classes, depth, found)
+  named = tuple(sorted({f[depth] for f in folders if len(f) > depth}))
+  _check_places(folders, named, depth)
+  if classes:
+    _check_known(named, classes, found)
+  else:
+    classes = named
+    _check_all(bare, classes, depth, found)
   label_of = {name: label for label, name in enumerate(classes)}
   is_deep = any(len(folder) > depth + 1 for folder in folders)
   rows = []
@@ -86,12 +96,13 @@ def _words(folder: str) -> tuple[str, ...]:
   return tuple(word for word in folder.split("/") if word not in ("", "."))
 
 
-def _top(folders: set[tuple], bare: set[tuple]) -> int:
+def _top(folders: set[tuple], bare: set[tuple], classes: set[str]) -> int:
   """Returns how many folders hold all others, each inside the one before.
 
   Args:
     folders: those that images are in.
     bare: those that only other files are in.
+    classes: names of classes that are known.
   """
   top = 0
   while True:
@@ -99,7 +110,8 @@ def _top(folders: set[tuple], bare: set[tuple]) -> int:
     # Images are in one: it is a class. One that is called a part is one.
     if len(names) != 1 or min(map(len, folders), default=0) < top + 2:
       return top
-    if names.pop().lower() in PARTS:
+    name = names.pop()
+    if name.lower() in PARTS or name in classes:
       return top
     top += 1
 
@@ -132,14 +144,10 @@ def _parts(folders: set[tuple], top: int) -> dict[str, str] | None:
   return parts
 
 
-def _check(
-  folders: set[tuple],
-  bare: set[tuple],
-  classes: tuple[str, ...],
-  depth: int,
-  found: images.Found,
+def _check_places(
+  folders: set[tuple], classes: tuple[str, ...], depth: int
 ) -> None:
-  """Refuses images outside the classes, and classes without any."""
+  """Refuses images outside the classes."""
   outside = sorted("/".join(f) for f in folders if len(f) <= depth)
   if classes and outside:
     raise InputError(
@@ -147,6 +155,29 @@ def _check(
       f"the folder {classes[0]!r}; valid: all CLASS/FILE, or all "
       "PART/CLASS/FILE with the parts train, val and test"
     )
+
+
+def _check_known(
+  named: tuple[str, ...], classes: tuple[str, ...], found: images.Found
+) -> None:
+  """Refuses folders that are none of the classes, or no image at all."""
+  unknown = [name for name in named if name not in classes]
+  if unknown or not named:
+    held = images.summary(what for _, what in found.passed_over)
+    got = f"the folder {unknown[0]!r}" if unknown else f"no image, but {held}"
+    raise InputError(
+      f"data.path: got {got}; valid: folders named after the "
+      f"classes {', '.join(classes)}"
+    )
+
+
+def _check_all(
+  bare: set[tuple],
+  classes: tuple[str, ...],
+  depth: int,
+  found: images.Found,
+) -> None:
+  """Refuses classes without an image."""
   without = {f[depth] for f in bare if len(f) > depth} - {*classes}
   if classes and without:
     name = min(without)

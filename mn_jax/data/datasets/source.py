@@ -3,7 +3,7 @@
 import dataclasses
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -80,19 +80,20 @@ class Pixels:
 
 
 def of_files(
-  list_images: Callable[[Files], Listing],
-) -> Callable[[Files], ImageFiles]:
+  list_images: Callable[..., Listing],
+) -> Callable[..., ImageFiles]:
   """Returns the function that opens a data set of image files, for `SPEC.open`.
 
   It gives each image the stamp of its file. A few files spread over all are
   also read: copies of a disk may have equal metadata and other content.
 
   Args:
-    list_images: lists the images among the files of a folder or archive.
+    list_images: lists the images among the files of a folder or archive, which
+      it gets first, and then what else the opening function gets.
   """
 
-  def open_source(files: Files) -> ImageFiles:
-    listing = list_images(files)
+  def open_source(files: Files, *more: Any) -> ImageFiles:
+    listing = list_images(files, *more)
     stamps = [files.stamp(path) for path in listing.paths]
     for row in sorted({i * len(stamps) // _READ for i in range(_READ)}):
       try:

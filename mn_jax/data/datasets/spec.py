@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Callable
 
 from mn_jax.data.datasets.source import Source
-from mn_jax.data.files.archive import Files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +54,8 @@ class DatasetSpec:
       pixels.
     origin: where it was published.
     licence: as its publisher states it.
-    open: lists and opens its images in a folder or archive.
+    open: lists and opens its images in a folder or archive; gets the names of
+      its classes too where the folders name them.
     images: number of images that the publisher states; 0 where that depends on
       the user.
     split: default kind of split; see `data.split`.
@@ -81,7 +81,7 @@ class DatasetSpec:
   image_size: int
   origin: str
   licence: str
-  open: Callable[[Files], Source]
+  open: Callable[..., Source]
   images: int
   split: str
   positive: int | None = None
