@@ -86,7 +86,7 @@ class SplitData:
     return np.unique(self.cache.groups[self.part(name)]).tolist()
 
   def named_predictions(self, predictions: Predictions) -> NamedPredictions:
-    """Returns predictions with the names and groups of their images."""
+    """Returns predictions with the names, groups and attributes of images."""
     rows = predictions.ids
     known = self.spec.group is not None
     return NamedPredictions(
@@ -95,6 +95,9 @@ class SplitData:
       groups=self.cache.groups[rows] if known else None,
       classes=self.classes,
       positive=self.spec.positive,
+      attributes={
+        name: column[rows] for name, column in self.cache.attributes.items()
+      },
     )
 
 

@@ -186,7 +186,7 @@ def test_the_positive_class_is_named(load):
   assert load(pair).spec.positive is None
   assert load(pair, positive="b").spec.positive == 1
   for fields in ({"positive": "d"}, {"positive": "c", "classes": 2}):
-    with pytest.raises(InputError, match="positive: got '[dc]'; valid: a, b"):
+    with pytest.raises(InputError, match=r"positive: got '[dc]'; valid: a, b"):
       load(pair, **fields)
 
 
