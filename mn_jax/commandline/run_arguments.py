@@ -13,7 +13,7 @@ from mn_jax.config import overrides
 from mn_jax.config.changes import PLACES
 from mn_jax.data import atomic
 from mn_jax.data.datasets.listing import PARTS
-from mn_jax.deploy import predictor
+from mn_jax.deploy import folded
 from mn_jax.errors import InputError
 from mn_jax.parallel import allocator, compile_cache
 from mn_jax.run import reopen
@@ -65,7 +65,7 @@ def add_precision(parser: Parser, default: str) -> None:
   parser.add_argument(
     "--precision",
     metavar="NAME",
-    choices=predictor.PRECISIONS,
+    choices=folded.PRECISIONS,
     help="compute in float32 or bfloat16; int8 and int8_bfloat16 do so with "
     f"weights stored as 8-bit integers (default: {default})",
   )

@@ -9,45 +9,17 @@ import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-import jax
 import numpy as np
 import scipy.special
 
-from mn_jax.augment import inputs
-from mn_jax.data import decode
-from mn_jax.errors import InputError
-from mn_jax.metrics import predictions
+from mn_jax.deploy import folded
+from mn_jax.deploy import trained as trained_lib
 from mn_jax.metrics.predictions import Predictions
-from mn_jax.models import folding, quantize, registry, variables
-from mn_jax.parallel import batching
+from mn_jax.models import registry
 from mn_jax.run import reopen, split_data
-from mn_jax.weights import imagenet
-from mn_jax.weights import pretrained as pretrained_lib
 
 # Maps any number of images u8[r, r, 3] to the logits f32[classes] of each.
 Logits = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Precision:
-  """How a folded network's weights are stored and its products computed.
-
-  Attributes:
-    dtype: compute type of the backbone: 'float32' or 'bfloat16'.
-    int8: whether kernels are stored as 8-bit integers; if not, those of the
-      backbone are stored in the compute type, those of the head in float32.
-  """
-
-  dtype: str
-  int8: bool = False
-
-
-PRECISIONS = {
-  "float32": Precision("float32"),
-  "bfloat16": Precision("bfloat16"),
-  "int8": Precision("float32", int8=True),
-  "int8_bfloat16": Precision("bfloat16", int8=True),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,69 +63,18 @@ def from_weights(
       the file.
     classes: their names, in the order of the logits; () for those of ImageNet
       or numbers.
-    precision: a name in PRECISIONS.
+    precision: a name in `folded.PRECISIONS`.
     batch_size: largest number of images in a batch.
 
   Raises:
     InputError: if the file does not fit, has no classifier or one that is not
       the network's own, or if it has another number of classes than names.
   """
-  loaded = pretrained_lib.load(path, network)
-  origin, count = loaded.origin, loaded.origin.num_classes
-  if origin.head_problem:
-    raise InputError(
-      f"model.weights: got {path!r}, whose head is not that of {network.name} "
-      f"({origin.head_problem}); valid: a file with the network's own head, or "
-      "training, which replaces the head (model.transfer)"
-    )
-  if not count:
-    raise InputError(
-      f"model.weights: got {path!r}, which has no classifier; valid: a file "
-      "with the top layers"
-    )
-  names = tuple(classes) or _class_names(count)
-  if len(names) != count:
-    raise InputError(
-      f"--classes: got {len(names)} names; valid: {count}, as {path!r} has "
-      "classes"
-    )
-  network = dataclasses.replace(loaded.network, num_classes=count, head="own")
-  conventions = network.conventions
-  values = variables.initial_values(
-    registry.build(network), conventions.resolution, seed=0
+  return _predictor(
+    trained_lib.from_weights(path, network, classes=classes),
+    precision=precision,
+    batch_size=batch_size,
   )
-  values = pretrained_lib.insert(
-    dataclasses.replace(loaded, network=network), values
-  )
-
-  def read_image(data: bytes) -> np.ndarray:
-    return decode.resize_and_crop(
-      decode.decode(data),
-      conventions.resolution,
-      share=conventions.crop,
-      interpolation=conventions.interpolation,
-    )
-
-  return Predictor(
-    classes=names,
-    read_image=read_image,
-    logits=compile_logits(
-      network, values, resolution=0, precision=precision, batch_size=batch_size
-    ),
-    note=(
-      f"{origin.file} has one logit; its sigmoid is the probability of "
-      f"{names[1]!r}"
-      if origin.one_logit
-      else ""
-    ),
-  )
-
-
-def _class_names(count: int) -> tuple[str, ...]:
-  names = tuple(imagenet.names())
-  if count == len(names):
-    return names
-  return tuple(f"class {i}" for i in range(count))
 
 
 def from_workdir(
@@ -163,7 +84,7 @@ def from_workdir(
 
   Args:
     path: the run's workdir.
-    precision: a name in PRECISIONS; None for the run's compute type.
+    precision: a name in `folded.PRECISIONS`; None for the run's compute type.
     batch_size: largest number of images in a batch.
 
   Raises:
@@ -184,19 +105,28 @@ def from_run(
 
   Args:
     run: the run, opened at the checkpoint to be used.
-    precision: a name in PRECISIONS; None for the run's compute type.
+    precision: a name in `folded.PRECISIONS`; None for the run's compute type.
     batch_size: largest number of images in a batch.
   """
+  return _predictor(
+    trained_lib.from_run(run), precision=precision, batch_size=batch_size
+  )
+
+
+def _predictor(
+  trained: trained_lib.Trained, *, precision: str | None, batch_size: int
+) -> Predictor:
+  network = folded.Folded(
+    trained.network,
+    trained.variables,
+    resolution=trained.resolution,
+    precision=precision or trained.dtype,
+  )
   return Predictor(
-    classes=run.classes,
-    read_image=run.read_image,
-    logits=compile_logits(
-      run.network,
-      run.variables,
-      resolution=run.config.model.resolution,
-      precision=precision or run.config.model.dtype,
-      batch_size=batch_size,
-    ),
+    classes=trained.classes,
+    read_image=trained.read_image,
+    logits=functools.partial(network.logits, batch_size=batch_size),
+    note=trained.note,
   )
 
 
@@ -215,7 +145,7 @@ def predict_rows(
     run: the run, opened at the checkpoint to be used.
     data: the run's data set.
     rows: i64[n], rows of the packed images.
-    precision: a name in PRECISIONS.
+    precision: a name in `folded.PRECISIONS`.
   """
   predictor = from_run(
     run, precision=precision, batch_size=run.config.eval.batch_size
@@ -230,55 +160,3 @@ def predict_rows(
     logits=logits,
     losses=-log_probabilities[np.arange(len(rows)), labels],
   )
-
-
-def compile_logits(
-  network: registry.Network,
-  values: dict,
-  *,
-  resolution: int,
-  precision: str,
-  batch_size: int,
-) -> Logits:
-  """Folds a network's BatchNorm; it is compiled when it is first applied.
-
-  Args:
-    network: definition of the network.
-    values: its variables, not folded yet.
-    resolution: input size in pixels; 0: that of the images.
-    precision: a name in PRECISIONS.
-    batch_size: largest number of images in a batch.
-
-  Returns:
-    A function that raises a RunError for logits that are not finite.
-  """
-  chosen, conventions = PRECISIONS[precision], network.conventions
-  module = registry.build(network, dtype=chosen.dtype, folded=True)
-  folded = folding.fold(values, epsilon=conventions.epsilon)
-  params = folded["params"]
-  if chosen.int8:
-    params = quantize.quantize(params)
-  else:
-    backbone = jax.tree.map(
-      lambda x: x.astype(chosen.dtype), params["backbone"]
-    )
-    params = {**params, "backbone": backbone}
-  stored = jax.device_put({**folded, "params": params})
-
-  @jax.jit
-  def apply(stored: dict, images: jax.Array) -> jax.Array:
-    x = inputs.to_input(
-      images, resolution=resolution, mean=conventions.mean, std=conventions.std
-    )
-    params = quantize.dequantize(stored["params"])
-    return module.apply({**stored, "params": params}, x, False)[0]
-
-  def logits(images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    return map(
-      predictions.check_finite,
-      batching.apply_in_batches(
-        functools.partial(apply, stored), images, batch_size=batch_size
-      ),
-    )
-
-  return logits

@@ -74,6 +74,15 @@ class SavedRun:
     section = self.config.data
     squeezed = section.image_size if section.other_sizes == "resize" else None
     image = decode.decode(data, squeezed, bits=section.bits)
+    return self.fit_image(image)
+
+  def fit_image(self, image: np.ndarray) -> np.ndarray:
+    """Makes a decoded image u8[h, w, 3] as large as it is packed for training.
+
+    Returns:
+      u8[size, size, 3].
+    """
+    section = self.config.data
     return decode.FITS[section.other_sizes](image, section.image_size)
 
   def predict(

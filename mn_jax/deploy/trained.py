@@ -1,0 +1,178 @@
+"""A network with its weights, and how images are made ready for it.
+
+It comes from a run, from a file of published weights, or is randomly
+initialised.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mn_jax.data import decode
+from mn_jax.errors import InputError
+from mn_jax.models import registry, variables
+from mn_jax.run import reopen
+from mn_jax.weights import imagenet
+from mn_jax.weights import pretrained as pretrained_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A network with its weights, and how images are made ready for it.
+
+  Attributes:
+    network: its definition.
+    variables: 'params' and 'batch_stats', f32 NumPy arrays.
+    classes: names of the classes, in the order of the logits.
+    image_size: height and width r that images are made to have, in pixels.
+    resolution: the network's input size, resized on the device, in pixels; 0:
+      that of the images.
+    dtype: 'float32' or 'bfloat16', what it was trained to compute in.
+    read_image: decodes an image file into u8[r, r, 3]; raises a DecodeError.
+    fit_image: makes u8[r, r, 3] of a decoded image u8[h, w, 3].
+    bits: that 16-bit grey images use, as `decode.decode` takes them.
+    random: what is randomly initialised: '', 'head' or 'network'.
+    note: what its user should know of it, or ''.
+  """
+
+  network: registry.Network
+  variables: dict
+  classes: tuple[str, ...]
+  image_size: int
+  resolution: int
+  dtype: str
+  read_image: Callable[[bytes], np.ndarray]
+  fit_image: Callable[[np.ndarray], np.ndarray]
+  bits: int = 16
+  random: str = ""
+  note: str = ""
+
+
+def from_run(run: reopen.SavedRun) -> Trained:
+  """The network of an opened run, which sees images as in training.
+
+  Images of sizes that training dropped are resized, without regard to their
+  aspect ratio.
+  """
+  return Trained(
+    network=run.network,
+    variables=run.variables,
+    classes=run.classes,
+    image_size=run.config.data.image_size,
+    resolution=run.config.model.resolution,
+    dtype=run.config.model.dtype,
+    read_image=run.read_image,
+    fit_image=run.fit_image,
+    bits=run.config.data.bits,
+  )
+
+
+def from_weights(
+  path: str, network: registry.Network, *, classes: Sequence[str] = ()
+) -> Trained:
+  """Loads a network with published weights, which sees the centre of images.
+
+  A classifier of one logit gets two classes: the sigmoid of the logit is the
+  probability of the second.
+
+  Args:
+    path: file of the weights, as `weights.pretrained.load` reads them.
+    network: the network that they are of; the number of classes is taken from
+      the file.
+    classes: their names, in the order of the logits; () for those of ImageNet
+      or numbers.
+
+  Raises:
+    InputError: if the file does not fit, has no classifier or one that is not
+      the network's own, or if it has another number of classes than names.
+  """
+  loaded = pretrained_lib.load(path, network)
+  origin, count = loaded.origin, loaded.origin.num_classes
+  if origin.head_problem:
+    raise InputError(
+      f"model.weights: got {path!r}, whose head is not that of {network.name} "
+      f"({origin.head_problem}); valid: a file with the network's own head, or "
+      "training, which replaces the head (model.transfer)"
+    )
+  if not count:
+    raise InputError(
+      f"model.weights: got {path!r}, which has no classifier; valid: a file "
+      "with the top layers"
+    )
+  names = tuple(classes) or class_names(count)
+  if len(names) != count:
+    raise InputError(
+      f"--classes: got {len(names)} names; valid: {count}, as {path!r} has "
+      "classes"
+    )
+  trained = with_head(loaded, names)
+  note = (
+    f"{origin.file} has one logit; its sigmoid is the probability of "
+    f"{names[1]!r}"
+    if origin.one_logit
+    else ""
+  )
+  return dataclasses.replace(trained, note=note)
+
+
+def with_head(
+  loaded: pretrained_lib.Pretrained, classes: tuple[str, ...], seed: int = 0
+) -> Trained:
+  """Loaded weights with a classifier of these classes.
+
+  Where the file has no classifier of their number, it is randomly initialised.
+
+  Args:
+    loaded: from `weights.pretrained.load`.
+    classes: their names.
+    seed: of initial values.
+  """
+  network = dataclasses.replace(
+    loaded.network, num_classes=len(classes), head="own"
+  )
+  trained = initial(network, classes, seed=seed)
+  return dataclasses.replace(
+    trained,
+    variables=pretrained_lib.insert(
+      dataclasses.replace(loaded, network=network), trained.variables
+    ),
+    random="head" if loaded.origin.num_classes != len(classes) else "",
+  )
+
+
+def initial(
+  network: registry.Network, classes: tuple[str, ...], *, seed: int
+) -> Trained:
+  """A randomly initialised network, which sees the centre of images."""
+  conventions = network.conventions
+
+  def fit_image(image: np.ndarray) -> np.ndarray:
+    return decode.resize_and_crop(
+      image,
+      conventions.resolution,
+      share=conventions.crop,
+      interpolation=conventions.interpolation,
+    )
+
+  return Trained(
+    network=network,
+    variables=variables.initial_values(
+      registry.build(network), conventions.resolution, seed=seed
+    ),
+    classes=classes,
+    image_size=conventions.resolution,
+    resolution=0,
+    dtype="float32",
+    read_image=lambda data: fit_image(decode.decode(data)),
+    fit_image=fit_image,
+    random="network",
+  )
+
+
+def class_names(count: int) -> tuple[str, ...]:
+  """The names of ImageNet's classes, or numbers if they are not as many."""
+  names = tuple(imagenet.names())
+  if count == len(names):
+    return names
+  return tuple(f"class {i}" for i in range(count))
