@@ -26,7 +26,7 @@ def mix(
 
   Args:
     images: f32[batch, h, w, 3].
-    targets: f32[batch, classes], in [0, 1], each row with the sum 1.
+    targets: f32[batch, classes], in [0, 1]: one-hot or multi-hot.
     key: the source of randomness.
     config: its fields mixup and cutmix are alpha, 0 for off; with both off
       nothing is changed.

@@ -83,7 +83,7 @@ class Setup:
     self, state: state_lib.TrainState, batch: step_lib.Batch
   ) -> tuple[state_lib.TrainState, step_lib.Sums]:
     """Takes the steps of one dispatch, one or several; the state is donated."""
-    several = batch["label"].ndim == 2
+    several = batch["mask"].ndim == 2
     return (self.scanned_step if several else self.step)(
       state, batch, self.seed
     )
@@ -336,11 +336,16 @@ def _features(
 
 
 def _class_constants(config: Config, data: SplitData) -> dict[str, np.ndarray]:
-  """What the loss knows of the classes: f32[classes] each."""
+  """What the loss knows of the classes, from the training part.
+
+  Returns:
+    'class_weights' f32[classes], of several labels per image f32[2, classes];
+    and 'log_prior' f32[classes].
+  """
   labels, classes = data.cache.labels[data.part("train")], len(data.classes)
-  weights = np.ones(classes, np.float32)
-  if config.train.class_weights == "balanced":
-    weights = losses.balanced_class_weights(labels, classes)
+  weights = losses.balanced_class_weights(labels, classes)
+  if config.train.class_weights == "none":
+    weights = np.ones_like(weights)
   return {
     "class_weights": weights,
     "log_prior": losses.log_prior(labels, classes),

@@ -14,7 +14,7 @@ import optax
 from jax.sharding import Mesh
 
 from mn_jax.augment import inputs, mix, pipeline
-from mn_jax.config import Config
+from mn_jax.config import Config, TrainConfig
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.spec import Conventions
 from mn_jax.parallel import mesh as mesh_lib
@@ -53,10 +53,10 @@ def make_train_step(
   that is skipped, in which case the other sums are 0.
 
   'correct' counts predictions of an image's own label, without logit
-  adjustment. A mixed image counts for its own label too, even if it is the
-  smaller part of the mixture: such counts are lower than any accuracy of images
-  as they are, and can be compared only with each other. Images are mixed within
-  a micro-batch.
+  adjustment; several labels count by the share that is right. A mixed image
+  counts for its own labels too, even if it is the smaller part of the mixture:
+  such counts are lower than any accuracy of images as they are, and can be
+  compared only with each other. Images are mixed within a micro-batch.
 
   Args:
     module: the network.
@@ -66,9 +66,9 @@ def make_train_step(
     mesh: where the batch is sharded.
     rules: tell which parameters are trained; gradients of others are not
       computed.
-    class_weights: f32[classes], factors of the loss.
-    log_prior: f32[classes], logarithms of the classes' shares, for logit
-      adjustment.
+    class_weights: f32[classes], factors of the loss; for several labels per
+      image f32[2, classes], those of images without and with each.
+    log_prior: f32[classes], from `losses.log_prior`, for logit adjustment.
     extracted: whether a batch's 'image' holds features from
       `Classifier.extract`; these are neither augmented nor mixed.
     scanned: whether batch and sums have a leading axis of steps, which are
@@ -165,34 +165,63 @@ def _make_loss(
   def loss_fn(trained, frozen, batch_stats, batch, key):
     variables = {"params": merge(trained, frozen), "batch_stats": batch_stats}
     augment_key, dropout_key, mix_key = jax.random.split(key, 3)
-    images = batch["image"]
-    targets = jax.nn.one_hot(batch["label"], len(class_weights))
+    images, labels = batch["image"], batch["label"]
+    multi_label = labels.ndim == 2
+    if multi_label:
+      targets = labels.astype(jnp.float32)
+    else:
+      targets = jax.nn.one_hot(labels, len(class_weights))
     if not extracted:
       images = pipeline.augment(images, augment_key, config.augment)
       images, targets = mix.mix(
         images, targets, mix_key, config.augment, mask=batch["mask"]
       )
     logits, updated = forward(variables, images, dropout_key)
-    weight = batch["mask"] * losses.target_weights(class_weights, targets)
-    adjusted = logits
-    if config.train.logit_adjustment:
-      adjusted = losses.adjust_logits(
-        logits, log_prior, tau=config.train.logit_adjustment
-      )
-    per_example = losses.cross_entropy(
-      adjusted,
-      targets,
-      label_smoothing=config.train.label_smoothing,
-      focal_gamma=config.train.focal_gamma,
+    weight = batch["mask"]
+    if not multi_label:
+      weight *= losses.target_weights(class_weights, targets)
+    per_example = _per_example(
+      logits, targets, config.train, class_weights, log_prior, multi_label
     )
     loss = jnp.sum(weight * per_example)
-    hit = jnp.argmax(logits, axis=-1) == batch["label"]
-    hits = jnp.where(hit, batch["mask"], 0)
+    if multi_label:
+      hits = batch["mask"] * jnp.mean((logits >= 0) == (labels > 0), axis=-1)
+    else:
+      hit = jnp.argmax(logits, axis=-1) == labels
+      hits = jnp.where(hit, batch["mask"], 0)
     count = jnp.sum(batch["mask"])
     sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
     return loss / count, (updated["batch_stats"], sums)
 
   return loss_fn
+
+
+def _per_example(
+  logits: jax.Array,
+  targets: jax.Array,
+  config: TrainConfig,
+  class_weights: jax.Array,
+  log_prior: jax.Array,
+  multi_label: bool,
+) -> jax.Array:
+  """The loss of each example, f32[batch].
+
+  Weights of classes are in that of several labels; an example of one class is
+  weighted as a whole.
+  """
+  if config.logit_adjustment:
+    logits = losses.adjust_logits(
+      logits, log_prior, tau=config.logit_adjustment
+    )
+  options = {
+    "label_smoothing": config.label_smoothing,
+    "focal_gamma": config.focal_gamma,
+  }
+  if multi_label:
+    return losses.binary_cross_entropy(
+      logits, targets, weights=class_weights, **options
+    )
+  return losses.cross_entropy(logits, targets, **options)
 
 
 def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
@@ -294,8 +323,9 @@ def make_eval_step(
   """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
 
   Logits are f32[batch, classes], losses f32[batch] in nats: the plain
-  cross-entropy, whatever loss is trained with. Images are not augmented, logits
-  not adjusted. All results are whole on every process.
+  cross-entropy (of several labels the binary one), whatever loss is trained
+  with. Images are not augmented, logits not adjusted. All results are whole on
+  every process.
 
   Args:
     module: the network.
@@ -319,11 +349,16 @@ def make_eval_step(
 
   def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     logits = forward(eval_variables(state), batch["image"])
-    targets = jax.nn.one_hot(batch["label"], logits.shape[-1])
+    labels = batch["label"]
+    if labels.ndim == 2:
+      loss = losses.binary_cross_entropy(logits, labels.astype(jnp.float32))
+    else:
+      targets = jax.nn.one_hot(labels, logits.shape[-1])
+      loss = losses.cross_entropy(logits, targets)
     return {
       "logits": logits,
-      "loss": losses.cross_entropy(logits, targets),
-      "label": batch["label"],
+      "loss": loss,
+      "label": labels,
       "mask": batch["mask"],
       "id": batch["id"],
     }

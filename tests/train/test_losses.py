@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import sklearn.metrics
 import sklearn.utils.class_weight
@@ -136,3 +137,75 @@ def test_a_hard_target_has_the_weight_of_its_class_and_a_soft_one_the_mean():
   )
   np.testing.assert_array_equal(hard, weights[LABELS])
   np.testing.assert_allclose(soft, SOFT_TARGETS @ weights, rtol=1e-5)
+
+
+MULTI_HOT = (_DRAW.random((50, 4)) < [0.1, 0.3, 0.5, 0.9]).astype(np.uint8)
+
+
+def _binary_loss(targets, **options) -> np.ndarray:
+  return np.asarray(
+    losses.binary_cross_entropy(
+      jnp.asarray(LOGITS), jnp.asarray(targets, jnp.float32), **options
+    )
+  )
+
+
+def test_binary_cross_entropy_equals_optax():
+  expected = optax.sigmoid_binary_cross_entropy(LOGITS, MULTI_HOT)
+  _assert_close(_binary_loss(MULTI_HOT), expected.mean(1))
+  for gamma in (0.5, 2.0):
+    expected = optax.sigmoid_focal_loss(LOGITS, MULTI_HOT, gamma=gamma)
+    loss = _binary_loss(MULTI_HOT, focal_gamma=gamma)
+    _assert_close(loss, expected.mean(1), rtol=1e-4)
+  # As Keras smooths: towards one half.
+  smoothed = 0.8 * MULTI_HOT + 0.1
+  expected = optax.sigmoid_binary_cross_entropy(LOGITS, smoothed)
+  _assert_close(_binary_loss(MULTI_HOT, label_smoothing=0.2), expected.mean(1))
+
+
+def test_binary_loss_of_a_mixture_is_the_mixture_of_losses():
+  """Whatever the weights, smoothing and focal exponent."""
+  weights = np.array([[1, 0.5, 2, 0], [3, 1, 0.1, 9]], np.float32)
+  options = {
+    "weights": weights,
+    "label_smoothing": 0.1,
+    "focal_gamma": 2.0,
+  }
+  other = np.roll(MULTI_HOT, 1, axis=0)
+  mixed = _binary_loss(0.3 * MULTI_HOT + 0.7 * other, **options)
+  parts = (_binary_loss(x, **options) for x in (MULTI_HOT, other))
+  first, second = parts
+  _assert_close(mixed, 0.3 * first + 0.7 * second)
+  terms = optax.sigmoid_binary_cross_entropy(LOGITS, MULTI_HOT)
+  expected = terms * np.where(MULTI_HOT, weights[1], weights[0])
+  _assert_close(_binary_loss(MULTI_HOT, weights=weights), expected.mean(1))
+
+
+def test_gradients_of_the_binary_loss_are_finite_at_the_ends():
+  def loss(logits, gamma):
+    targets = jnp.array([[1.0, 0.0, 1.0, 0.0]])
+    return losses.binary_cross_entropy(logits, targets, focal_gamma=gamma).sum()
+
+  extremes = jnp.array([[200.0, 200.0, -200.0, -200.0]])
+  for gamma in (0.0, 0.5, 2.0):
+    assert np.isfinite(jax.grad(loss)(extremes, gamma)).all()
+
+
+def test_label_weights_are_scikit_learns_of_every_label():
+  weights = losses.balanced_class_weights(MULTI_HOT, 4)
+  for label in range(4):
+    expected = sklearn.utils.class_weight.compute_class_weight(
+      "balanced", classes=np.array([0, 1]), y=MULTI_HOT[:, label]
+    )
+    _assert_close(weights[:, label], expected)
+  # A label that no image has, and one that all have, are as they are.
+  weights = losses.balanced_class_weights(np.array([[0, 1]] * 3, np.uint8), 2)
+  assert weights.tolist() == [[1, 0], [0, 1]]
+
+
+def test_the_prior_of_labels_is_their_log_odds():
+  prior = losses.log_prior(MULTI_HOT, 4)
+  share = MULTI_HOT.mean(0)
+  _assert_close(prior, np.log(share / (1 - share)))
+  prior = losses.log_prior(np.array([[0, 1]] * 9, np.uint8), 2)
+  _assert_close(prior, [np.log(1 / 8), np.log(8)])
