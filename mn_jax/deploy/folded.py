@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -33,6 +34,19 @@ PRECISIONS = {
   "int8": Precision("float32", int8=True),
   "int8_bfloat16": Precision("bfloat16", int8=True),
 }
+
+
+class Outputs(NamedTuple):
+  """What a network computes of an image.
+
+  Attributes:
+    logits: f32[classes].
+    features: f32[d], the mean over the pixels of the backbone's last feature
+      map.
+  """
+
+  logits: np.ndarray
+  features: np.ndarray
 
 
 class Folded:
@@ -71,8 +85,7 @@ class Folded:
       )
       params = {**params, "backbone": backbone}
     self.stored = jax.device_put({**folded, "params": params})
-    self._logits = jax.jit(lambda *args: self.apply(*args)[0])
-    self._features = jax.jit(lambda *args: self.apply(*args)[1])
+    self._program = jax.jit(lambda *args: Outputs(*self.apply(*args)))
 
   def apply(
     self, stored: dict, images: jax.Array
@@ -97,10 +110,10 @@ class Folded:
     logits, maps = self._module.apply({**stored, "params": params}, x, False)
     return logits, maps["pooled"]
 
-  def logits(
+  def outputs(
     self, images: Iterable[np.ndarray], *, batch_size: int
-  ) -> Iterator[np.ndarray]:
-    """Yields the logits f32[classes] of each of any number of images.
+  ) -> Iterator[Outputs]:
+    """Yields logits and features of each of any number of images.
 
     Args:
       images: u8[h, w, 3], all of one size.
@@ -109,28 +122,22 @@ class Folded:
     Raises:
       RunError: for logits that are not finite.
     """
-    return self._batches(self._logits, images, batch_size)
+    for output in batching.apply_in_batches(
+      functools.partial(self._program, self.stored),
+      images,
+      batch_size=batch_size,
+    ):
+      predictions.check_finite(output.logits)
+      yield output
+
+  def logits(
+    self, images: Iterable[np.ndarray], *, batch_size: int
+  ) -> Iterator[np.ndarray]:
+    """Yields the logits f32[classes] of each image; see `outputs`."""
+    return (x.logits for x in self.outputs(images, batch_size=batch_size))
 
   def features(
     self, images: Iterable[np.ndarray], *, batch_size: int
   ) -> Iterator[np.ndarray]:
-    """Yields the features f32[d] of each of any number of images.
-
-    Args:
-      images: u8[h, w, 3], all of one size.
-      batch_size: largest number of images in a batch.
-
-    Raises:
-      RunError: for features that are not finite.
-    """
-    return self._batches(self._features, images, batch_size)
-
-  def _batches(
-    self, program: Callable, images: Iterable[np.ndarray], batch_size: int
-  ) -> Iterator[np.ndarray]:
-    return map(
-      predictions.check_finite,
-      batching.apply_in_batches(
-        functools.partial(program, self.stored), images, batch_size=batch_size
-      ),
-    )
+    """Yields the features f32[d] of each image; see `outputs`."""
+    return (x.features for x in self.outputs(images, batch_size=batch_size))

@@ -14,12 +14,13 @@ import scipy.special
 
 from mn_jax.deploy import folded
 from mn_jax.deploy import trained as trained_lib
+from mn_jax.metrics import predictions
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import registry
 from mn_jax.run import reopen, split_data
 
-# Maps any number of images u8[r, r, 3] to the logits f32[classes] of each.
-Logits = Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+# Maps any number of images u8[r, r, 3] to the outputs of each, in order.
+Forward = Callable[[Iterable[np.ndarray]], Iterator[folded.Outputs]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,19 +30,30 @@ class Predictor:
   Attributes:
     classes: names of the classes, in the order of the logits.
     read_image: decodes an image file into u8[r, r, 3]; raises a DecodeError.
-    logits: maps any number of such images to their logits f32[classes], in
-      order.
+    outputs: maps any number of such images to the outputs of each, in order.
     note: what its user should know of it, or ''.
   """
 
   classes: tuple[str, ...]
   read_image: Callable[[bytes], np.ndarray]
-  logits: Logits
+  outputs: Forward
   note: str = ""
 
-  def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+  def logits(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields f32[classes] for each of any number of images u8[r, r, 3]."""
-    return map(scipy.special.softmax, self.logits(images))
+    return (output.logits for output in self.outputs(images))
+
+  def probabilities(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yields f64[classes] for each of any number of images u8[r, r, 3]."""
+    return map(self.probabilities_of, self.logits(images))
+
+  def probabilities_of(self, logits: np.ndarray) -> np.ndarray:
+    """Returns f64[..., classes] of logits f32[..., classes]."""
+    return predictions.probabilities(logits, multi_label=False)
+
+  def features(self, images: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns f32[n, channels], the features of n >= 1 images u8[r, r, 3]."""
+    return np.stack([output.features for output in self.outputs(images)])
 
 
 def from_weights(
@@ -125,7 +137,7 @@ def _predictor(
   return Predictor(
     classes=trained.classes,
     read_image=trained.read_image,
-    logits=functools.partial(network.logits, batch_size=batch_size),
+    outputs=functools.partial(network.outputs, batch_size=batch_size),
     note=trained.note,
   )
 

@@ -11,6 +11,7 @@ import pytest
 from mn_jax.data import decode
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError, RunError
+from mn_jax.explain import embedding
 from mn_jax.models import registry, variables
 from mn_jax.run import reopen
 from mn_jax.train import checkpoint, checkpoint_files
@@ -90,6 +91,32 @@ def test_predictions_of_rows_are_those_of_training(run):
   chosen = predictor.from_run(opened, precision="int8", batch_size=64)
   images = data.cache.images[rows]
   np.testing.assert_array_equal(small.logits, [*chosen.logits(images)])
+
+
+def test_features_are_those_of_the_backbone(run):
+  """In the same pass as the logits, of which they are what the head sees."""
+  opened, data, rows, evaluated = expected(run, images=5)
+  chosen = predictor.from_run(opened, batch_size=4)
+  images = data.cache.images[rows]
+  found = chosen.features(images)
+  features = embedding.features(
+    opened.module,
+    opened.network.conventions,
+    opened.variables,
+    images,
+    layer="pooled",
+    resolution=opened.config.model.resolution,
+    batch_size=4,
+    progress=toy.ignore_progress,
+  )
+  assert found.dtype == np.float32
+  assert np.std(found, axis=0).max() > 1e-3
+  np.testing.assert_allclose(found, features, rtol=1e-4, atol=1e-5)
+  outputs = [*chosen.outputs(images)]
+  np.testing.assert_array_equal([x.features for x in outputs], found)
+  np.testing.assert_allclose(
+    [x.logits for x in outputs], evaluated.logits, atol=1e-4
+  )
 
 
 def test_logits_that_are_not_finite_are_no_prediction(run):

@@ -69,3 +69,16 @@ def test_a_batch_is_computed_while_the_next_is_read():
     events.append("yielded")
   first = events.index("yielded")
   assert events[:first] == ["read", "read", "computed"] * 2
+
+
+def test_results_of_several_arrays_stay_together():
+  @jax.jit
+  def program(batch):
+    return {"sum": batch.sum((1, 2)), "first": batch[:, 0]}
+
+  rows = list(apply_in_batches(program, images(7), batch_size=3))
+  assert len(rows) == 7
+  for image, row in zip(images(7), rows, strict=True):
+    assert isinstance(row["first"], np.ndarray)
+    assert row["sum"] == image.sum()
+    np.testing.assert_array_equal(row["first"], image[0])

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mn_jax.data import decode
-from mn_jax.deploy import predictor
+from mn_jax.deploy import folded, predictor
 from mn_jax.models import registry
 from mn_jax.parallel import batching
 from mn_jax.tools import predict
@@ -38,14 +38,14 @@ def batches(monkeypatch):
     assert images.shape[1:] == (4, 4, 3)
     sizes.append(len(images))
     total = images.astype(np.float64).sum((1, 2))
-    return np.log(total.clip(1e-9))
+    return folded.Outputs(np.log(total.clip(1e-9)), total)
 
   def from_workdir(path, *, precision, batch_size):
     assert precision in (None, "int8")
     return predictor.Predictor(
       classes=CLASSES,
       read_image=lambda data: decode.decode(data, 4),
-      logits=lambda images: batching.apply_in_batches(
+      outputs=lambda images: batching.apply_in_batches(
         program, images, batch_size=batch_size
       ),
     )
