@@ -1,5 +1,6 @@
 """Decodes, resizes and crops images: few formats, one kind of error."""
 
+import dataclasses
 import io
 import logging
 import warnings
@@ -32,6 +33,7 @@ logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
 MAX_READS = 1 << 20
 _COUNTED_BYTES = 1 << 20  # smaller files cannot have so many pieces
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
+_ON_THEIR_SIDE = range(5, 9)  # of these, those that swap height and width
 _BITS_PER_SAMPLE = 258  # in TIFF
 _FEW_BITS = 12  # 16-bit files whose values need no more are spoken of
 _STARTS = {
@@ -114,6 +116,48 @@ def decode(
   except UnidentifiedImageError:
     raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
   except Exception as error:  # Pillow's decoders raise whatever they meet
+    raise DecodeError(str(error) or type(error).__name__) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+  """What an image file says of itself before its pixels.
+
+  Attributes:
+    format: one of FORMATS.
+    mode: of its pixels as Pillow calls it, such as 'RGB', 'L' or 'I;16'.
+    height, width: in pixels, as its EXIF orientation turns it.
+  """
+
+  format: str
+  mode: str
+  height: int
+  width: int
+
+
+def header(data: bytes) -> Header:
+  """Reads the format, mode and size of an image without decoding its pixels.
+
+  Args:
+    data: a file of one of FORMATS.
+
+  Raises:
+    DecodeError: for other formats, a header that cannot be read, and sizes that
+      are not decoded.
+  """
+  try:
+    with _open(data) as image:
+      width, height = image.size
+      if image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE:
+        width, height = height, width
+      # A JPEG with further images behind it, as some cameras write.
+      name = "JPEG" if image.format == "MPO" else image.format
+      return Header(name, image.mode, height, width)
+  except DecodeError:
+    raise
+  except UnidentifiedImageError:
+    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
+  except Exception as error:  # Pillow's readers raise whatever they meet
     raise DecodeError(str(error) or type(error).__name__) from None
 
 

@@ -59,8 +59,7 @@ class Console:
 
   def line(self, text: str) -> None:
     """Prints text without markup, for the terminal to wrap."""
-    lines = map(escape.printable, text.split("\n"))
-    self._console.print("\n".join(lines), soft_wrap=True)
+    self._console.print(_lines(text), soft_wrap=True)
 
   @contextlib.contextmanager
   def counting(self, label: str, unit: str) -> Iterator[Callable]:
@@ -101,20 +100,40 @@ class Console:
       yield Training(self, bar)
 
   def table(
-    self, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]
+    self,
+    title: str,
+    columns: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    *,
+    text_columns: int = 1,
   ) -> None:
-    """Prints a table; all columns but the first are numbers."""
+    """Prints a table.
+
+    Args:
+      title: above it.
+      columns: their titles.
+      rows: of cells, as many as columns.
+      text_columns: how many columns are text, the first; the others are
+        numbers. Where it is more than one, a cell may have several lines, and
+        rules separate the rows.
+    """
     # As wide as its title, which would be broken otherwise.
     title = escape.printable(title)
     table = rich.table.Table(
-      title=title, title_justify="left", min_width=rich.cells.cell_len(title)
+      title=title,
+      title_justify="left",
+      min_width=rich.cells.cell_len(title),
+      show_lines=text_columns > 1,
     )
     for i, column in enumerate(columns):
       table.add_column(
-        escape.printable(column), justify="right" if i else "left"
+        escape.printable(column),
+        justify="left" if i < text_columns else "right",
+        overflow="fold" if i < text_columns else "ellipsis",
       )
+    shown = _lines if text_columns > 1 else escape.printable
     for row in rows:
-      table.add_row(*map(escape.printable, row))
+      table.add_row(*map(shown, row))
     self._console.print(table)
 
   def _bar(self, unit: str) -> rich.progress.Progress:
@@ -128,6 +147,11 @@ class Console:
       transient=True,
       disable=not self._console.is_terminal,
     )
+
+
+def _lines(text: str) -> str:
+  """Returns lines of text, in each of which odd characters are escaped."""
+  return "\n".join(map(escape.printable, text.split("\n")))
 
 
 class _Rate(rich.progress.ProgressColumn):

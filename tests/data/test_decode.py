@@ -32,6 +32,7 @@ def test_exif_orientation_is_applied(kind, orientation):
   pixels = decode.decode(data)
   assert pixels.shape == upright.shape
   assert np.abs(pixels.astype(int) - upright).max() <= 8
+  assert decode.header(data) == decode.Header(kind, "RGB", *pixels.shape[:2])
 
 
 def test_pixel_bombs_are_refused_without_loading_them(monkeypatch):
@@ -48,6 +49,12 @@ def test_pixel_bombs_are_refused_without_loading_them(monkeypatch):
     finally:
       tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_a_header_that_cannot_be_read():
+  for data in (b"", b"text", hostile.promise(60_000, 60_000)):
+    with pytest.raises(decode.DecodeError):
+      decode.header(data)
 
 
 def test_bits_of_16_bit_grey_images():
