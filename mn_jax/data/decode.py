@@ -148,7 +148,9 @@ def header(data: bytes) -> Header:
   try:
     with _open(data) as image:
       width, height = image.size
-      if image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE:
+      # The size of a TIFF is that of the turned image already.
+      on_its_side = image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
+      if on_its_side and image.format != "TIFF":
         width, height = height, width
       # A JPEG with further images behind it, as some cameras write.
       name = "JPEG" if image.format == "MPO" else image.format
