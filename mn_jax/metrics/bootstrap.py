@@ -9,11 +9,11 @@ Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from mn_jax.metrics import classification
+from mn_jax.metrics import classification, multilabel
 from mn_jax.metrics.predictions import Predictions, group_codes
 
 
@@ -53,7 +53,7 @@ def intervals(
     predictions: of all n images.
     positive: index of the positive class, or None.
     groups: [n] numbers or names of the images' groups; None: each image is one.
-    predicted: i[n], predicted classes; None: those of the highest logits.
+    predicted: as in `classification.summarize`.
     seed: of the resamples, at least 0.
     resamples: number of resamples.
     level: confidence, between 0 and 1.
@@ -70,13 +70,48 @@ def intervals(
     predictions, positive=positive, predicted=predicted
   )
   del values["count"]
-  weighted = classification.WeightedMetrics(
+  weighted = classification.weighted(
     predictions, positive=positive, predicted=predicted
   )
   samples = resample(weighted, codes, resamples=resamples, seed=seed)
   return {
     name: interval(value, samples[name], groups=codes.max() + 1, level=level)
     for name, value in values.items()
+  }
+
+
+def label_intervals(
+  predictions: Predictions,
+  *,
+  groups: np.ndarray | None = None,
+  seed: int = 0,
+  resamples: int = 2000,
+  level: float = 0.95,
+) -> dict[str, list[Interval]]:
+  """Returns confidence intervals of the areas of every label.
+
+  Args:
+    predictions: of all n images, whose labels are u8[n, classes].
+    groups: [n] numbers or names of the images' groups; None: each image is one.
+    seed: of the resamples, at least 0.
+    resamples: number of resamples.
+    level: confidence, between 0 and 1.
+
+  Returns:
+    'auroc' and 'average_precision' -> the interval of each label.
+
+  Raises:
+    InputError: if there are no images, or not a group for each.
+  """
+  codes = group_codes(predictions, groups)
+  areas = multilabel.Areas(predictions)
+  samples = resample(areas, codes, resamples=resamples, seed=seed)
+  return {
+    name: [
+      interval(value, column, groups=codes.max() + 1, level=level)
+      for value, column in zip(values.tolist(), samples[name].T, strict=True)
+    ]
+    for name, values in areas().items()
   }
 
 
@@ -126,7 +161,7 @@ def draw(groups: int, *, seed: int, number: int) -> np.ndarray:
 
 
 def resample(
-  metrics: Callable[[np.ndarray], dict[str, float]],
+  metrics: Callable[[np.ndarray], Mapping[str, float | np.ndarray]],
   codes: np.ndarray,
   *,
   resamples: int,
@@ -135,13 +170,14 @@ def resample(
   """Computes the metrics of each resample.
 
   Args:
-    metrics: computes them from i64[n], how often each image counts.
+    metrics: computes them, numbers or arrays, from i64[n], how often each image
+      counts.
     codes: i64[n], index of each image's group.
     resamples: number of resamples.
     seed: of the resamples.
 
   Returns:
-    Metric -> f64[resamples].
+    Metric -> f64[resamples, ...].
   """
   groups = int(codes.max()) + 1
   rows = [

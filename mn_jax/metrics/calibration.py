@@ -6,7 +6,7 @@ import numpy as np
 import scipy.optimize
 import scipy.special
 
-from mn_jax.metrics.predictions import Predictions
+from mn_jax.metrics.predictions import Predictions, losses
 
 _BINS = 15
 _TEMPERATURES = (1e-2, 1e2)
@@ -39,10 +39,12 @@ class Reliability:
 
   Attributes:
     edges: f64[bins + 1], from 0 to 1; a bin includes its upper edge only.
-    counts: i64[bins], number of images.
-    confidence: f64[bins], mean probability of the most likely class; NaN in an
-      empty bin.
-    accuracy: f64[bins], share of images of that class; NaN in an empty bin.
+    counts: i64[bins], number of images; multi-label of pairs of an image and a
+      label.
+    confidence: f64[bins], mean probability of the most likely class, or of the
+      label; NaN in an empty bin.
+    accuracy: f64[bins], share of images of that class, or with the label; NaN
+      in an empty bin.
   """
 
   edges: np.ndarray
@@ -57,19 +59,19 @@ class Reliability:
     return float((gaps * self.counts[filled]).sum() / self.counts.sum())
 
 
-class TopLabel:
-  """Probabilities of the most likely classes, sorted into bins."""
+class Bins:
+  """Probabilities of what is predicted, sorted into bins."""
 
-  def __init__(self, predictions: Predictions, probabilities: np.ndarray):
+  def __init__(self, confidence: np.ndarray, hits: np.ndarray):
     """Sorts the images into bins.
 
     Args:
-      predictions: of all n images.
-      probabilities: f64[n, classes], of the same images.
+      confidence: f64[n], probability of what is predicted: the most likely
+        class, or a label.
+      hits: bool[n], whether the image is of that class, or has the label.
     """
     self._edges = np.linspace(0, 1, _BINS + 1)
-    self._confidence = probabilities.max(axis=1)
-    self._hits = predictions.logits.argmax(axis=1) == predictions.labels
+    self._confidence, self._hits = confidence, hits
     self._bins = np.searchsorted(self._edges[1:-1], self._confidence)
 
   def reliability(self, weights: np.ndarray) -> Reliability:
@@ -89,16 +91,35 @@ class TopLabel:
 
 
 def reliability(predictions: Predictions) -> Reliability:
-  """Returns the reliability diagram of the most likely class, in 15 bins."""
-  top = TopLabel(predictions, predictions.probabilities())
-  return top.reliability(np.ones(len(predictions.labels), np.int64))
+  """Returns the reliability diagram of the most likely class, in 15 bins.
+
+  Where images have several labels it is that of all labels together.
+  """
+  probabilities = predictions.probabilities()
+  if predictions.multi_label:
+    bins = Bins(probabilities.ravel(), predictions.labels.ravel() > 0)
+    return bins.reliability(np.ones(probabilities.size, np.int64))
+  bins = top_label(predictions, probabilities)
+  return bins.reliability(np.ones(len(predictions.labels), np.int64))
+
+
+def top_label(predictions: Predictions, probabilities: np.ndarray) -> Bins:
+  """Returns the bins of the most likely classes.
+
+  Args:
+    predictions: of all n images, each of one class.
+    probabilities: f64[n, classes], of the same images.
+  """
+  hits = predictions.predicted() == predictions.labels
+  return Bins(probabilities.max(axis=1), hits)
 
 
 def fit_temperature(predictions: Predictions) -> float:
   """Fits the temperature that logits are divided by (Guo et al. 2017).
 
-  It minimises the mean cross-entropy, which is convex in the inverse
-  temperature, by the root of the derivative, in float64.
+  It minimises the mean cross-entropy (of several labels the binary one), which
+  is convex in the inverse temperature, by the root of the derivative, in
+  float64.
 
   Args:
     predictions: of the validation part.
@@ -111,13 +132,20 @@ def fit_temperature(predictions: Predictions) -> float:
   logits = predictions.logits.astype(np.float64)
   if not np.isfinite(logits).all():
     return np.nan
-  logits -= logits.max(axis=1, keepdims=True)
-  logits_of_label = logits[np.arange(len(logits)), predictions.labels]
+  if predictions.multi_label:
+    logits_of_label = logits * predictions.labels
+  else:
+    logits -= logits.max(axis=1, keepdims=True)
+    logits_of_label = logits[np.arange(len(logits)), predictions.labels]
 
   def slope(log_temperature: float) -> float:
     """Of the cross-entropy over the inverse temperature."""
-    exp = np.exp(logits / np.exp(log_temperature))
-    expected = (exp * logits).sum(axis=1) / exp.sum(axis=1)
+    scaled = logits / np.exp(log_temperature)
+    if predictions.multi_label:
+      expected = scipy.special.expit(scaled) * logits
+    else:
+      exp = np.exp(scaled)
+      expected = (exp * logits).sum(axis=1) / exp.sum(axis=1)
     return float((expected - logits_of_label).mean())
 
   low, high = np.log(_TEMPERATURES)
@@ -136,10 +164,8 @@ def scale(predictions: Predictions, temperature: float) -> Predictions:
     temperature: above 0, from `fit_temperature`.
   """
   logits = predictions.logits.astype(np.float64) / temperature
-  rows = np.arange(len(logits))
-  losses = -scipy.special.log_softmax(logits, axis=1)[rows, predictions.labels]
   return dataclasses.replace(
     predictions,
     logits=logits.astype(np.float32),
-    losses=losses.astype(np.float32),
+    losses=losses(logits, predictions.labels),
   )

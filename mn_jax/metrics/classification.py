@@ -1,5 +1,8 @@
 """Classification metrics of a part of a split, on the host, in float64.
 
+Images of one class each are measured here, those of several labels by
+`metrics.multilabel`.
+
 An undefined metric is NaN: sensitivity and F1 without positives, and what
 compares classes (balanced accuracy, precision, F1, MCC, AUROC) where there is
 only one.
@@ -7,14 +10,14 @@ only one.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
-from mn_jax.metrics import calibration, curves
+from mn_jax.metrics import calibration, curves, multilabel
 from mn_jax.metrics.predictions import Predictions, group_codes
 
-# Metrics that a network that diverged still has.
-DEFINED = ("count", "majority_rate")
+DEFINED = multilabel.DEFINED
 
 
 def confusion_matrix(
@@ -47,14 +50,15 @@ def summarize(
   Args:
     predictions: of all n images.
     positive: index of the positive class, or None.
-    predicted: i[n], predicted classes, such as by a threshold; None: those of
-      the highest logits.
+    predicted: what is predicted, such as by a threshold: classes i[n] or labels
+      u8[n, classes]; None: `predictions.predicted()`.
 
   Returns:
-    'loss', 'accuracy' (also known as top-1), 'balanced_accuracy' (the mean
-    recall), 'majority_rate' (the accuracy of always predicting the majority
-    class), 'count', 'mcc' (Matthews' correlation coefficient, of many classes
-    after Gorodkin 2004), 'brier' (`calibration.squared_errors`), 'ece'
+    Of images with several labels, the metrics of `multilabel.WeightedMetrics`.
+    Of others 'loss', 'accuracy' (also known as top-1), 'balanced_accuracy' (the
+    mean recall), 'majority_rate' (the accuracy of always predicting the
+    majority class), 'count', 'mcc' (Matthews' correlation coefficient, of many
+    classes after Gorodkin 2004), 'brier' (`calibration.squared_errors`), 'ece'
     (`calibration.Reliability`); with a positive class its 'precision',
     'sensitivity', 'specificity', 'f1', 'auroc' and 'average_precision'; without
     one 'macro_precision', 'macro_f1', 'macro_auroc' and
@@ -62,14 +66,38 @@ def summarize(
     classes that occur. All but the count and the majority rate are NaN if a
     logit is not finite.
   """
-  metrics = WeightedMetrics(
+  metrics = weighted(
     predictions, positive=positive, predicted=predicted, repeated=False
   )
   return metrics(np.ones(len(predictions.labels), np.int64))
 
 
+def weighted(
+  predictions: Predictions,
+  *,
+  positive: int | None,
+  predicted: np.ndarray | None = None,
+  repeated: bool = True,
+) -> Callable[[np.ndarray], dict[str, float]]:
+  """Returns what computes the metrics of `summarize` from weights i64[n].
+
+  Args:
+    predictions: of all n images.
+    positive: index of the positive class, or None.
+    predicted: as in `summarize`.
+    repeated: whether sorted scores are kept for further weights.
+  """
+  if predictions.multi_label:
+    return multilabel.WeightedMetrics(
+      predictions, predicted=predicted, repeated=repeated
+    )
+  return WeightedMetrics(
+    predictions, positive=positive, predicted=predicted, repeated=repeated
+  )
+
+
 class WeightedMetrics:
-  """Computes the metrics of `summarize` from weighted images.
+  """Computes the metrics of `summarize` from weighted images of one class.
 
   A resample is a set of weights. What does not depend on them is computed once,
   which makes thousands of resamples affordable.
@@ -97,13 +125,13 @@ class WeightedMetrics:
         predictions, logits=np.zeros_like(predictions.logits)
       )
     if predicted is None:
-      predicted = predictions.logits.argmax(axis=1)
+      predicted = predictions.predicted()
     self._labels, self._predicted = predictions.labels, predicted
     self._positive, self._classes = positive, predictions.logits.shape[1]
     self._losses = predictions.losses.astype(np.float64)
     probabilities = predictions.probabilities()
     self._errors = calibration.squared_errors(self._labels, probabilities)
-    self._top = calibration.TopLabel(predictions, probabilities)
+    self._top = calibration.top_label(predictions, probabilities)
 
     def rank(label: int) -> curves.Ranking:
       return curves.Ranking(self._labels == label, probabilities[:, label])
@@ -172,7 +200,7 @@ def from_confusion_matrix(
 
 
 def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
-  """Returns metrics of every class against all others.
+  """Returns metrics of every class against all others, or of every label.
 
   Args:
     predictions: of all n images.
@@ -182,8 +210,10 @@ def per_class(predictions: Predictions) -> dict[str, np.ndarray]:
     'auroc' and 'average_precision', each f64[classes]. All but the support are
     NaN if a logit is not finite.
   """
+  if predictions.multi_label:
+    return multilabel.per_label(predictions)
   labels, logits = predictions.labels, predictions.logits
-  matrix = confusion_matrix(labels, logits.argmax(axis=1), logits.shape[1])
+  matrix = confusion_matrix(labels, predictions.predicted(), logits.shape[1])
   metrics = _against_the_rest(matrix)
   finite = np.isfinite(logits).all()
   columns = predictions.probabilities().T if finite else np.zeros_like(logits.T)
@@ -206,10 +236,12 @@ def accuracy_by_group(
 ) -> list[tuple[str, int, float]]:
   """Returns the accuracy of every group, the worst and largest first.
 
+  Of images with several labels it is the share of labels that are right.
+
   Args:
     predictions: of all n images.
     groups: str[n], groups of the images.
-    predicted: i[n], predicted classes; None: those of the highest logits.
+    predicted: as in `summarize`.
 
   Returns:
     (name, number of images, share that is right) of each; the share is NaN if
@@ -220,8 +252,10 @@ def accuracy_by_group(
   """
   codes = group_codes(predictions, groups)
   if predicted is None:
-    predicted = predictions.logits.argmax(axis=1)
+    predicted = predictions.predicted()
   hits = (predicted == predictions.labels).astype(np.float64)
+  if predictions.multi_label:
+    hits = hits.mean(axis=1)
   if not np.isfinite(predictions.logits).all():
     hits[:] = np.nan
   counts = np.bincount(codes)

@@ -43,7 +43,8 @@ class Agreement:
   """How far the predictions of two networks agree, image by image.
 
   Attributes:
-    changed_share: share of images with different predicted classes.
+    changed_share: share of images with different predicted classes; of images
+      with several labels, that of which any label differs.
     largest_probability_difference: largest absolute difference of the
       probabilities of a class.
   """
@@ -73,10 +74,13 @@ def agreement(
   if not (np.isfinite(first.logits) & np.isfinite(second.logits)).all():
     return Agreement(np.nan, np.nan)
   ours, theirs = predicted_first, predicted_second
-  ours = first.logits.argmax(axis=1) if ours is None else ours
-  theirs = second.logits.argmax(axis=1) if theirs is None else theirs
+  ours = first.predicted() if ours is None else ours
+  theirs = second.predicted() if theirs is None else theirs
+  changed = ours != theirs
+  if first.multi_label:
+    changed = changed.any(axis=1)
   gaps = first.probabilities() - second.probabilities()
-  return Agreement(float((ours != theirs).mean()), float(np.abs(gaps).max()))
+  return Agreement(float(changed.mean()), float(np.abs(gaps).max()))
 
 
 def on_images(

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.special
 
 from mn_jax.errors import InputError
-from mn_jax.metrics.predictions import Predictions
+from mn_jax.metrics.predictions import Predictions, losses
 
 
 def mean_logits(logits: np.ndarray, *, multi_label: bool) -> np.ndarray:
@@ -71,22 +71,10 @@ def mean(members: Sequence[Predictions]) -> Predictions:
         f"{other.logits.shape} of different images, labels or order; valid: "
         "those of the same images and classes"
       )
-  labels = first.labels
   logits = mean_logits(
     np.stack([member.logits for member in members]),
-    multi_label=labels.ndim == 2,
+    multi_label=first.multi_label,
   )
   return dataclasses.replace(
-    first, logits=logits, losses=_losses(labels, logits)
+    first, logits=logits, losses=losses(logits, first.labels)
   )
-
-
-def _losses(labels: np.ndarray, logits: np.ndarray) -> np.ndarray:
-  """Returns f32[n]: cross-entropies in nats, of several labels their mean."""
-  values = logits.astype(np.float64)
-  if labels.ndim == 2:
-    signed = np.where(labels > 0, values, -values)
-    return -scipy.special.log_expit(signed).mean(axis=1).astype(np.float32)
-  log_probabilities = scipy.special.log_softmax(values, axis=1)
-  rows = np.arange(len(labels))
-  return -log_probabilities[rows, labels].astype(np.float32)

@@ -81,6 +81,21 @@ def probabilities(logits: np.ndarray, *, multi_label: bool) -> np.ndarray:
   return scipy.special.softmax(logits, axis=-1)
 
 
+def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Returns f32[n], the loss of each image as in `Predictions`, in nats.
+
+  Args:
+    logits: f[n, classes].
+    labels: i[n]; or u8[n, classes] where an image may have several.
+  """
+  logits = logits.astype(np.float64)
+  if labels.ndim == 2:
+    signed = np.where(labels > 0, logits, -logits)
+    return -scipy.special.log_expit(signed).mean(axis=1).astype(np.float32)
+  log_probabilities = scipy.special.log_softmax(logits, axis=1)
+  return -log_probabilities[np.arange(len(labels)), labels].astype(np.float32)
+
+
 @dataclasses.dataclass(frozen=True)
 class NamedPredictions:
   """Predictions with the names that make them readable without the data set.

@@ -19,12 +19,14 @@ def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
 
   Args:
     predictions: of the validation part.
-    positive: index of the positive class.
+    positive: index of the positive class, or of a label.
 
   Returns:
     From 0 to 1; NaN without images of both kinds or if a logit is not finite.
   """
   hits = predictions.labels == positive
+  if predictions.multi_label:
+    hits = predictions.labels[:, positive] > 0
   if (
     not 0 < hits.sum() < len(hits) or not np.isfinite(predictions.logits).all()
   ):
@@ -61,3 +63,36 @@ def decide(
   others[:, positive] = -np.inf
   above = predictions.probabilities()[:, positive] >= threshold
   return np.where(above, positive, others.argmax(axis=1))
+
+
+def of_labels(predictions: Predictions) -> np.ndarray:
+  """Returns each label's threshold with the best balanced accuracy.
+
+  Args:
+    predictions: of the validation part, whose labels are u8[n, classes].
+
+  Returns:
+    f64[classes]; NaN for a label that no image has, or that all have, and if a
+    logit is not finite.
+  """
+  labels = range(predictions.labels.shape[1])
+  return np.array(
+    [best_balanced_accuracy(predictions, positive=label) for label in labels]
+  )
+
+
+def decide_labels(
+  predictions: Predictions, thresholds: np.ndarray
+) -> np.ndarray:
+  """Returns the labels predicted with a threshold for each.
+
+  Args:
+    predictions: of any part, whose labels are u8[n, classes].
+    thresholds: f64[classes], least probability with which a label is predicted;
+      for NaN, 0.5.
+
+  Returns:
+    u8[n, classes].
+  """
+  least = np.where(np.isnan(thresholds), 0.5, thresholds)
+  return (predictions.probabilities() >= least).astype(np.uint8)

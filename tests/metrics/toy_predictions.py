@@ -60,3 +60,12 @@ def extremes() -> dict[str, Predictions]:
     "two classes": of(labels % 2, logits[:, :2]),
     "two, one missing": of(labels * 0, logits[:, :2]),
   }
+
+
+def multi_label(n: int, classes: int, seed: int = 0) -> Predictions:
+  """Better than chance, labels of different frequency, with many ties."""
+  rng = np.random.default_rng(seed)
+  shares = np.linspace(0.1, 0.7, classes)
+  labels = (rng.random((n, classes)) < shares).astype(np.uint8)
+  logits = np.round(rng.normal(size=(n, classes)) + labels - 0.5, 1)
+  return of(labels, logits, rng.random(n).astype(np.float32))
