@@ -28,6 +28,7 @@ ROOMS = {
 }
 # Files that import more, optional packages only when they are asked to.
 ALLOWED = {
+  "mn_jax.data.files.table": {"pyarrow"},
   "mn_jax.data.datasets.tfds_files": {"tensorflow_datasets"},
   "mn_jax.data.acquire.download": {"pooch", "requests"},
   "mn_jax.data.acquire.kaggle": {"kagglehub", "requests"},

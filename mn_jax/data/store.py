@@ -8,16 +8,21 @@ is needed again only for another image size.
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from mn_jax.config import paths
 from mn_jax.data import cache, manifest, packing
-from mn_jax.data.datasets import registry, tfds_files
+from mn_jax.data.datasets import image_table, registry, tfds_files
 from mn_jax.data.datasets import source as source_lib
+from mn_jax.data.datasets.columns import Columns
 from mn_jax.data.files import archive
+from mn_jax.data.files import table as table_lib
+from mn_jax.data.files.archive import Files
 from mn_jax.errors import InputError, RunError
 
 _PACKED = "packed"
+_NONE = Columns()
 
 
 def cache_root(cache_dir: str) -> pathlib.Path:
@@ -92,14 +97,16 @@ def open_source(
   path: str,
   root: pathlib.Path,
   *,
+  columns: Columns = _NONE,
   classes: tuple[str, ...] = (),
 ) -> Iterator[source_lib.Source]:
   """Opens the images of a data set before they are packed.
 
   Args:
     name: of the data set.
-    path: folder or archive, or '' for what was prepared or is drawn.
+    path: folder, archive or table, or '' for what was prepared or is drawn.
     root: the folder of downloads and packed images.
+    columns: of a table.
     classes: names in the order of the labels, of which some may have no image;
       empty: as the data set has them.
 
@@ -113,19 +120,49 @@ def open_source(
       f"valid: image_folder, as {name!r} has classes of its own"
     )
   place = locate(name, path, root)
-  if spec.tfds is not None and tfds_files.is_prepared(place):
-    files = tfds_files.open_files(place, spec.tfds)
-  else:
-    files = archive.open_files(place)
   try:
+    files, list_and_open = _open_files(name, place, columns, classes)
+  except OSError as error:
+    raise _unreadable(place, error) from None
+  with contextlib.closing(files):
     try:
-      named = () if spec.classes else (classes,)
-      source = spec.open(files, *named)
+      source = list_and_open(files)
     except OSError as error:
       raise _unreadable(place, error) from None
     yield source
-  finally:
-    files.close()
+
+
+def _open_files(
+  name: str, place: pathlib.Path, columns: Columns, classes: tuple[str, ...]
+) -> tuple[Files, Callable[[Files], source_lib.Source]]:
+  """Opens a folder, an archive, or what the paths in a table are relative to.
+
+  Returns:
+    The files, and what lists and opens the images among them.
+  """
+  spec = registry.get(name)
+  if table_lib.is_table(place):
+    if not spec.tables:
+      raise InputError(
+        f"data.name: got {name!r}, and data.path is a table, {str(place)!r}; "
+        "valid: image_folder"
+      )
+    table = table_lib.read(place)
+    root = columns.root_of(place)
+    return archive.open_files(root), partial(
+      image_table.open_source,
+      table=table,
+      columns=columns,
+      root=root,
+      classes=classes,
+    )
+  columns.check_unused()
+  if spec.tfds is not None and tfds_files.is_prepared(place):
+    return tfds_files.open_files(place, spec.tfds), spec.open
+  files = archive.open_files(place)
+  if spec.classes:
+    return files, spec.open
+  return files, partial(spec.open, classes=classes)
 
 
 def load(
@@ -134,6 +171,7 @@ def load(
   path: str,
   root: pathlib.Path,
   options: packing.PackOptions,
+  columns: Columns = _NONE,
   classes: tuple[str, ...] = (),
   progress: packing.Progress | None = None,
   verify: bool = False,
@@ -144,9 +182,10 @@ def load(
 
   Args:
     name: of the data set.
-    path: folder or archive, or '' for what was prepared or is drawn.
+    path: folder, archive or table, or '' for what was prepared or is drawn.
     root: the folder of downloads and packed images.
     options: how its images are packed.
+    columns: of a table.
     classes: names in the order of the labels, of which some may have no image;
       empty: as the data set has them.
     progress: called while images are decoded.
@@ -158,10 +197,13 @@ def load(
   """
   packed = None
   if not path:
+    columns.check_unused()
     packed = open_prepared(name, root, options, verify=verify)
   if packed is not None and classes in ((), packed.classes):
     return packed
-  with open_source(name, path, root, classes=classes) as source:
+  with open_source(
+    name, path, root, columns=columns, classes=classes
+  ) as source:
     return cache.open_or_build(
       source, root / _PACKED, name, options, progress, verify=verify
     )

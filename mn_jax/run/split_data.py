@@ -14,7 +14,7 @@ from mn_jax.data import (
   store,
   strata,
 )
-from mn_jax.data.datasets import registry
+from mn_jax.data.datasets import columns, registry
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
@@ -224,6 +224,12 @@ def _open(
       section.max_unreadable,
       section.bits,
     ),
+    columns=columns.Columns(
+      **{
+        field.name: getattr(section, field.name)
+        for field in dataclasses.fields(columns.Columns)
+      }
+    ),
     classes=names,
     progress=progress,
   )
@@ -257,7 +263,9 @@ def _spec(
   spec = registry.get(section.name)
   is_grouped = len(np.unique(packed.groups)) < len(packed)
   if section.group_pattern or (spec.group is None and is_grouped):
-    spec = dataclasses.replace(spec, group="group")
+    known = section.group and not section.group_pattern
+    unit = columns.unit(section.group) if known else "group"
+    spec = dataclasses.replace(spec, group=unit)
   if not section.positive:
     return spec
   if packed.multi_label or section.positive not in names:
@@ -300,11 +308,11 @@ def _kind(
   elif (listed == "val").any():
     raise InputError(
       "data.split: got 'auto', and there is a validation part but no test; "
-      "valid: a folder test as well, or one called val renamed to test "
+      "valid: a part test as well, or the one called val renamed to test "
       "(validation is taken from training then), or data.split=stratified, "
       "which mixes the parts"
     )
-  elif table.has_groups() and section.group_pattern:
+  elif table.has_groups() and (section.group or section.group_pattern):
     kind, why = "grouped", "groups are given"
   elif table.has_groups():
     fewest = min(

@@ -222,7 +222,7 @@ def _group_notes(folders: set[tuple], depth: int) -> list[str]:
 
 
 SPEC = DatasetSpec(
-  title="Your own images in a folder for each class",
+  title="Your own images in a folder for each class, or listed in a table",
   classes=(),
   image_size=224,
   origin="the user",
@@ -231,5 +231,6 @@ SPEC = DatasetSpec(
   images=0,
   split="auto",
   other_sizes="crop",
+  tables=True,
   page="your own disk",
 )

@@ -92,8 +92,8 @@ def of_files(
       it gets first, and then what else the opening function gets.
   """
 
-  def open_source(files: Files, *more: Any) -> ImageFiles:
-    listing = list_images(files, *more)
+  def open_source(files: Files, **more: Any) -> ImageFiles:
+    listing = list_images(files, **more)
     stamps = [files.stamp(path) for path in listing.paths]
     for row in sorted({i * len(stamps) // _READ for i in range(_READ)}):
       try:

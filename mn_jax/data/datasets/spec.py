@@ -72,6 +72,7 @@ class DatasetSpec:
     page: page of a download by hand, or None.
     case_lists: JSON file in this package with the groups of each published
       part, or None.
+    tables: whether its images may be listed in a table.
     slides: whether each group is one slide and `Listing.positions` lie on it.
     generate: writes the data set to a folder, for one that is not downloaded.
   """
@@ -92,6 +93,7 @@ class DatasetSpec:
   tfds: Tfds | None = None
   page: str | None = None
   case_lists: str | None = None
+  tables: bool = False
   slides: bool = False
   generate: Callable[[pathlib.Path], None] | None = None
 
