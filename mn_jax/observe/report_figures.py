@@ -1,4 +1,4 @@
-"""Figures of reports, 150 mm wide: learning curves, decisions, rows of a study.
+"""Figures of reports, 150 mm wide: learning curves, images, rows of a study.
 
 What a colour says is also said by a shape, a dash or a word.
 """
@@ -8,11 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import sklearn.metrics
 from matplotlib import axes as axes_lib
 
-from mn_jax.metrics.calibration import Reliability
-from mn_jax.observe import canvas, figures
+from mn_jax.observe import canvas
 
 _DPI = 200
 _TEXT, _SMALL = 8.0, 7.0  # points
@@ -53,62 +51,6 @@ def learning_curves(
     _label(axes, "epoch", name.replace("_", " "))
     if axes.get_legend_handles_labels()[0]:
       axes.legend(fontsize=_SMALL, frameon=False)
-  return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
-
-
-def decisions(
-  positive: np.ndarray,
-  scores: np.ndarray,
-  threshold: float | None,
-  reliability: Reliability,
-  title: str,
-) -> np.ndarray:
-  """Draws the ROC, precision-recall and reliability curves of a test.
-
-  Args:
-    positive: bool[n]; no ROC and precision-recall curves if all are equal.
-    scores: f[n] in [0, 1], probability of the positive class; no curves if any
-      is not finite.
-    threshold: marked as a point on both curves; None or NaN for none.
-    reliability: of the same images.
-    title: above the panels.
-
-  Returns:
-    u8[h, w, 3].
-  """
-  figure = _new_figure(title, 2.2)
-  roc, pr, calibration = figure.subplots(1, 3)
-  if 0 < positive.sum() < len(positive) and np.isfinite(scores).all():
-    fpr, tpr, _ = sklearn.metrics.roc_curve(positive, scores)
-    roc.plot(fpr, tpr, c=_OURS, label=f"AUROC {np.trapezoid(tpr, fpr):.3f}")
-    figures.draw_precision_recall(pr, positive, scores, c=_OURS)
-    if threshold is not None and not np.isnan(threshold):
-      predicted = scores >= threshold
-      sensitivity = predicted[positive].mean()
-      mark = _mark("D", _PUBLISHED)
-      label = f"at {threshold:.2f}, from validation"
-      roc.plot(predicted[~positive].mean(), sensitivity, label=label, **mark)
-      if predicted.any():
-        pr.plot(sensitivity, positive[predicted].mean(), **mark)
-  roc.plot([0, 1], [0, 1], ls=":", c="gray")
-  _draw_reliability(calibration, reliability)
-  _square(roc, "1 - specificity", "sensitivity")
-  _square(pr, "recall (sensitivity)", "precision")
-  return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
-
-
-def reliability_diagram(reliability: Reliability, title: str) -> np.ndarray:
-  """Draws accuracy over confidence, in bins, with the calibration error.
-
-  Args:
-    reliability: of all images.
-    title: above the plot.
-
-  Returns:
-    u8[h, w, 3].
-  """
-  figure = _new_figure(title, 2.6, canvas.PAGE / 2)
-  _draw_reliability(figure.subplots(), reliability)
   return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
 
 
@@ -213,29 +155,7 @@ def _mark(marker: str, colour: str, size: float = 4) -> dict[str, Any]:
   return {"marker": marker, "ms": size, "ls": "", "c": colour}
 
 
-def _draw_reliability(axes: axes_lib.Axes, reliability: Reliability) -> None:
-  filled = reliability.counts > 0
-  axes.plot([0, 1], [0, 1], ls=":", c="gray")
-  axes.plot(
-    reliability.confidence[filled],
-    reliability.accuracy[filled],
-    "o-",
-    ms=3,
-    c=_OURS,
-    label=f"ECE {reliability.ece():.3f}",
-  )
-  _square(axes, "confidence", "accuracy")
-
-
 def _label(axes: axes_lib.Axes, x: str, y: str) -> None:
   axes.set_xlabel(x, fontsize=_SMALL)
   axes.set_ylabel(y, fontsize=_SMALL)
   axes.grid(alpha=0.25, lw=0.5)
-
-
-def _square(axes: axes_lib.Axes, x: str, y: str) -> None:
-  _label(axes, x, y)
-  axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-  if axes.get_legend_handles_labels()[0]:
-    corner = "lower left" if y == "precision" else "lower right"
-    axes.legend(fontsize=5.5, frameon=False, loc=corner)

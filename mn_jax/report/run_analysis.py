@@ -21,6 +21,8 @@ from mn_jax.metrics import (
 )
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import formatting, writers
+from mn_jax.report import decisions as decisions_lib
+from mn_jax.report.decisions import Decisions
 from mn_jax.run import records
 
 # The accuracy of a group with fewer images is mostly chance.
@@ -58,6 +60,8 @@ class RunAnalysis:
     per_class: test metric -> f64[classes].
     groups: (name, images, accuracy) of the worst groups of the test with ten
       images or more, worst first; None if the data set has no groups.
+    unranked: number of groups with fewer images.
+    decisions: operating points, bands of curves and metrics by attribute.
   """
 
   path: pathlib.Path
@@ -77,6 +81,8 @@ class RunAnalysis:
   matrix: np.ndarray | None = None
   per_class: Mapping[str, np.ndarray] = field(default_factory=dict)
   groups: list[tuple[str, int, float]] | None = None
+  unranked: int = 0
+  decisions: Decisions = field(default_factory=Decisions)
 
   def most_confident_errors(self, count: int) -> np.ndarray:
     """Returns i64[k], k <= count: indices of test images, worst first."""
@@ -102,6 +108,7 @@ class RunAnalysis:
         "confusion_matrix": self.matrix.tolist(),
         "per_class": {k: v.tolist() for k, v in self.per_class.items()},
         "worst_groups": self.groups,
+        **self.decisions.numbers(self.test.classes),
       }
     )
 
@@ -160,6 +167,7 @@ def _test_metrics(
     at_temperature = classification.summarize(
       calibration.scale(outputs, temperature), positive=positive
     )
+  groups, unranked = _worst_groups(test)
   affordable = _LOGITS // outputs.logits.size
   resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, affordable))
   return {
@@ -175,17 +183,21 @@ def _test_metrics(
       outputs.labels, outputs.logits.argmax(axis=1), len(test.classes)
     ),
     "per_class": classification.per_class(outputs),
-    "groups": _worst_groups(test),
+    "groups": groups,
+    "unranked": unranked,
+    "decisions": decisions_lib.measure(val, test, resamples=resamples),
   }
 
 
 def _worst_groups(
   test: NamedPredictions,
-) -> list[tuple[str, int, float]] | None:
+) -> tuple[list[tuple[str, int, float]] | None, int]:
+  """Returns the worst groups, and the number of those with too few images."""
   if test.groups is None:
-    return None
+    return None, 0
   groups = classification.accuracy_by_group(test.predictions, test.groups)
-  return [x for x in groups if x[1] >= _LEAST_IMAGES][:_WORST_GROUPS]
+  ranked = [x for x in groups if x[1] >= _LEAST_IMAGES]
+  return ranked[:_WORST_GROUPS], len(groups) - len(ranked)
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:

@@ -6,6 +6,7 @@ from typing import Any
 from mn_jax.config import changes
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
+from mn_jax.report import decisions
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -79,6 +80,7 @@ def section(
     _test_table(analysis, measured),
     *_class_table(analysis),
     *_group_table(analysis),
+    *decisions.tables(analysis.decisions, analysis.test, unit(analysis)),
   ]
   figures_shown += _decision_figures(title, anchor, analysis)
   if inspection is not None:
@@ -178,13 +180,17 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
   return text
 
 
+def unit(analysis: RunAnalysis) -> str:
+  """Returns what the intervals of a run resample: 'group' or 'image'."""
+  return "image" if analysis.test.groups is None else "group"
+
+
 def _test_table(
   analysis: RunAnalysis, with_batch_statistics: Mapping[str, float]
 ) -> Table:
-  unit = "image" if analysis.test.groups is None else "group"
   resamples = analysis.intervals["accuracy"].resamples
   note = (
-    f"{len(analysis.test.names):,} images; bootstrap over {unit}s, "
+    f"{len(analysis.test.names):,} images; bootstrap over {unit(analysis)}s, "
     f"{resamples:,} resamples; 'last epoch' is the last checkpoint instead of "
     "the selected one."
   )
@@ -239,7 +245,10 @@ def _group_table(analysis: RunAnalysis) -> list[Table]:
     for name, images, accuracy in analysis.groups
   ]
   columns = ("worst groups of the test", "images", "accuracy")
-  return [Table(columns, rows, "Among groups of ten images or more.")]
+  note = "Among groups of ten images or more."
+  if analysis.unranked:
+    note += f" Not ranked, with fewer: {count(analysis.unranked, 'group')}."
+  return [Table(columns, rows, note)]
 
 
 def _curves_figure(
@@ -266,7 +275,6 @@ def _curves_figure(
 def _decision_figures(
   title: str, anchor: str, analysis: RunAnalysis
 ) -> Iterable[Figure]:
-  outputs, positive = analysis.test.predictions, analysis.test.positive
   classes = analysis.test.classes
   if len(classes) <= _CLASSES_IN_MATRIX:
     yield Figure(
@@ -275,25 +283,18 @@ def _decision_figures(
       "Confusion matrix of the test: rows are true classes.",
       narrow=True,
     )
-  if positive is None:
-    yield Figure(
-      f"{anchor}_reliability",
-      report_figures.reliability_diagram(analysis.reliability, title),
-      "Reliability diagram of the test, in 15 bins.",
-      narrow=True,
-    )
-  else:
-    yield Figure(
-      f"{anchor}_decisions",
-      report_figures.decisions(
-        outputs.labels == positive,
-        outputs.probabilities()[:, positive],
-        analysis.threshold,
-        analysis.reliability,
-        title,
-      ),
-      "ROC curve, precision-recall curve and reliability diagram of the test.",
-    )
+  best = None
+  if analysis.at_threshold:
+    names = ("sensitivity", "specificity")
+    best = (analysis.threshold, *map(analysis.at_threshold.get, names))
+  yield decisions.figure(
+    f"{anchor}_decisions",
+    title,
+    analysis.test,
+    analysis.decisions,
+    analysis.reliability,
+    best=best,
+  )
 
 
 def _inspection_figures(

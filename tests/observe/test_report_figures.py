@@ -1,25 +1,8 @@
 """Figures of reports, as arrays."""
 
 import numpy as np
-import pytest
 
-from mn_jax.metrics import calibration
-from mn_jax.observe import canvas, report_figures
-from tests.metrics import toy_predictions
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-  """The figures that were rendered."""
-  figures = []
-  render = canvas.pixels
-
-  def record(figure, **options):
-    figures.append(figure)
-    return render(figure, **{**options, "dpi": 30})
-
-  monkeypatch.setattr(canvas, "pixels", record)
-  return figures
+from mn_jax.observe import report_figures
 
 
 def lines(axes):
@@ -55,32 +38,6 @@ def test_learning_curves_leave_out_the_final_test(drawn):
   assert set(lines(drawn[1].axes[0])) == {"test"}
 
 
-def decide(labels, scores, threshold):
-  predictions = toy_predictions.binary(labels, scores)
-  report_figures.decisions(
-    predictions.labels == 1,
-    predictions.probabilities()[:, 1],
-    threshold,
-    calibration.reliability(predictions),
-    "title",
-  )
-
-
-def test_decisions_mark_the_threshold_on_both_curves(drawn):
-  decide([0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.7, 1], 0.5)
-  roc, pr, _ = drawn[0].axes
-  (point,) = lines(roc)["at 0.50, from validation"]
-  np.testing.assert_allclose(point, [0.5, 2 / 3])
-  marks = [line for line in pr.lines if line.get_marker() == "D"]
-  x, y = marks[0].get_data()
-  np.testing.assert_allclose([x[0], y[0]], [2 / 3, 2 / 3])
-  # Of the six pairs, one positive ranks below one negative.
-  assert "AUROC 0.833" in lines(roc)
-  for label in (0, 1):  # one class has no curves
-    decide([label] * 3, [0.2, 0.6, 0.9], None)
-    assert not lines(drawn[-1].axes[0])
-
-
 def test_members_show_seeds_means_and_published_values(drawn):
   rows = [
     report_figures.MemberRow("a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9),
@@ -108,11 +65,3 @@ def test_examples_have_titles(drawn):
     found = [axes.get_title() for axes in drawn[-1].axes]
     assert found[:count] == titles
     assert not any(found[count:])
-
-
-def test_a_reliability_diagram_has_the_filled_bins(drawn):
-  predictions = toy_predictions.random(200, 3)
-  reliability = calibration.reliability(predictions)
-  report_figures.reliability_diagram(reliability, "title")
-  (points,) = lines(drawn[0].axes[0]).values()
-  assert len(points) == (reliability.counts > 0).sum()
