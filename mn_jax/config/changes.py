@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mn_jax.config import checks
-from mn_jax.config.experiment import Config, items
+from mn_jax.config.experiment import Config, items, resolved
 from mn_jax.errors import InputError
 
 LENGTHS = ("train.steps", "train.epochs", "train.examples")
@@ -56,7 +56,7 @@ def read(saved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
   Raises:
     InputError: for a value that its field cannot have.
   """
-  known, unknown = _values(Config()), {}
+  known, unknown = _values(resolved(Config())), {}
   fields = {path: field for path, field, _ in items(Config())}
   sections = {path.partition(".")[0] for path in fields if "." in path}
   for path, value in flat(saved).items():

@@ -15,7 +15,7 @@ from typing import Any
 import ml_collections
 
 from mn_jax.config import paths
-from mn_jax.config.experiment import Config
+from mn_jax.config.experiment import Config, resolved
 from mn_jax.errors import InputError
 
 
@@ -26,7 +26,7 @@ def from_config_dict(values: ml_collections.ConfigDict) -> Config:
     InputError: naming the first field that is wrong, what it got and what is
       valid.
   """
-  config = _section(Config, values.to_dict(), prefix="")
+  config = resolved(_section(Config, values.to_dict(), prefix=""))
   _durations(config)
   _data(config)
   _class_imbalance(config)
@@ -170,6 +170,12 @@ def _class_imbalance(config: Config) -> None:
       config.train.logit_adjustment > 0
     ),
   }
+  if config.data.multi_label and config.data.sampling == "balanced":
+    raise InputError(
+      "data.sampling: got 'balanced' for images with several labels, of which "
+      "no sample has all equally often; valid: 'shuffled', and "
+      "train.class_weights='balanced'"
+    )
   used = [name for name, chosen in corrections.items() if chosen]
   if len(used) > 1:
     raise InputError(

@@ -47,6 +47,18 @@ class Config:
   observe: ObserveConfig = dataclasses.field(default_factory=ObserveConfig)
 
 
+def resolved(config: Config) -> Config:
+  """Returns a config with the metric that `eval.best_metric` 'auto' stands for.
+
+  It is what a run keeps, so that a later version may choose another one.
+  """
+  if config.eval.best_metric != "auto":
+    return config
+  metric = "macro_auroc" if config.data.multi_label else "balanced_accuracy"
+  section = dataclasses.replace(config.eval, best_metric=metric)
+  return dataclasses.replace(config, eval=section)
+
+
 def default() -> ml_collections.ConfigDict:
   """Returns all fields at their defaults, for a config file to change."""
   return ml_collections.ConfigDict(dataclasses.asdict(Config()))

@@ -13,12 +13,11 @@ from mn_jax.config import Config, changes
 from mn_jax.config import plan as plan_lib
 from mn_jax.config.experiment import AugmentConfig
 from mn_jax.data import loader, store
-from mn_jax.data.datasets import registry as datasets
 from mn_jax.metrics import classification, selection
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import frozen_features
+from mn_jax.run import frozen_features, split_data
 from mn_jax.run import network as network_lib
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import evaluate as evaluate_lib
@@ -152,8 +151,11 @@ def check(config: Config) -> None:
     InputError: for an unknown name, fields that contradict each other or a
       batch that does not divide.
   """
-  spec = datasets.get(config.data.name)
-  selection.check_metric(config.eval.best_metric, positive=spec.positive)
+  selection.check_metric(
+    config.eval.best_metric,
+    positive=split_data.has_positive(config.data),
+    multi_label=config.data.multi_label,
+  )
   network_lib.check(config)
   mesh_lib.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate

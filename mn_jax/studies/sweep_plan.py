@@ -18,10 +18,9 @@ import ml_collections
 from mn_jax.config import Config, checks, files
 from mn_jax.config import overrides as overrides_lib
 from mn_jax.data import checksums
-from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
-from mn_jax.run import network, records
+from mn_jax.run import network, records, split_data
 from mn_jax.studies import study
 from mn_jax.studies.sweep import Sweep
 
@@ -167,7 +166,9 @@ def _point(
       overrides_lib.put(values, name, value)
     config = checks.from_config_dict(ml_collections.ConfigDict(values))
     selection.check_metric(
-      config.eval.best_metric, positive=registry.get(config.data.name).positive
+      config.eval.best_metric,
+      positive=split_data.has_positive(config.data),
+      multi_label=config.data.multi_label,
     )
     if config.eval.part != "val":
       raise InputError(

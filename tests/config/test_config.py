@@ -10,7 +10,8 @@ import ml_collections
 import pytest
 
 from mn_jax import config as config_lib
-from mn_jax.config import checks
+from mn_jax.config import changes as changes_lib
+from mn_jax.config import checks, experiment
 from mn_jax.errors import InputError
 
 
@@ -57,9 +58,8 @@ def _path(section: str, field) -> str:
 
 
 def test_defaults_are_valid_but_for_the_length_of_the_run():
-  assert checks.from_config_dict(_valid()) == config_lib.Config(
-    train=config_lib.TrainConfig(steps=10)
-  )
+  expected = config_lib.Config(train=config_lib.TrainConfig(steps=10))
+  assert checks.from_config_dict(_valid()) == experiment.resolved(expected)
   with pytest.raises(InputError, match="train: got none; valid: exactly one"):
     checks.from_config_dict(config_lib.default())
 
@@ -224,7 +224,11 @@ def test_an_int_is_a_float_and_one_unit_a_duration():
 
 def test_round_trip_through_a_dict():
   values = _with(
-    optim__decay_at=(0.1, 0.2), model__width=0.5, experiment="a", seed=3
+    optim__decay_at=(0.1, 0.2),
+    model__width=0.5,
+    experiment="a",
+    seed=3,
+    eval__best_metric="loss",
   )
   config = checks.from_config_dict(values)
   assert dataclasses.asdict(config) == values.to_dict()
@@ -277,3 +281,22 @@ def test_result_fields_leave_out_what_changes_no_number():
   assert set(fields) < everything
   assert fields["train.steps"] == 10
   assert fields["seed"] == 0
+
+
+def test_the_metric_that_selects_follows_the_labels():
+  """A run of an earlier version, which wrote its name, is the same run."""
+  config = checks.from_config_dict(_valid())
+  assert config.eval.best_metric == "balanced_accuracy"
+  written = checks.from_config_dict(
+    _with(eval__best_metric="balanced_accuracy")
+  )
+  assert changes_lib.sha256(config) == changes_lib.sha256(written)
+  saved = dataclasses.asdict(config)
+  for known in (saved, {k: v for k, v in saved.items() if k != "eval"}):
+    assert changes_lib.compare(known, config) == {}
+  for several in ({"data__label": ("a", "b")}, {"data__label_separator": "|"}):
+    config = checks.from_config_dict(_with(**several))
+    assert config.data.multi_label
+    assert config.eval.best_metric == "macro_auroc"
+    message = _message(**several, data__sampling="balanced")
+    assert message.startswith("data.sampling: got 'balanced' for images with")

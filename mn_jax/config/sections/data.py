@@ -152,3 +152,8 @@ class DataConfig:
   prefetch: int = field(
     4, "batches gathered ahead of the step", low=0, high=1024, result=False
   )
+
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image may have several labels, or none."""
+    return len(self.label) > 1 or bool(self.label_separator)

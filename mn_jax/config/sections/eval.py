@@ -24,9 +24,11 @@ class EvalConfig:
     choices=("val", "test"),
   )
   best_metric: str = field(
-    "balanced_accuracy",
-    "metric of that part that selects the best checkpoint",
+    "auto",
+    "metric of that part that selects the best checkpoint; auto: "
+    "balanced_accuracy, of several labels per image macro_auroc",
     choices=(
+      "auto",
       "balanced_accuracy",
       "accuracy",
       "mcc",
@@ -36,6 +38,10 @@ class EvalConfig:
       "macro_auroc",
       "macro_average_precision",
       "macro_f1",
+      "micro_average_precision",
+      "micro_f1",
+      "label_accuracy",
+      "exact_match",
       "loss",
     ),
   )
