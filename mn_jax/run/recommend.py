@@ -270,7 +270,9 @@ class _Chooser:
   def _input(self) -> Iterator[Choice]:
     is_long = self.facts.aspect > _LONG
     why = "the size that the network was designed for"
-    if self.size != self.design:
+    if "data.image_size" in self.given:
+      why = f"of {self.facts.short_side} pixels at the short side"
+    elif self.size != self.design:
       why = (
         f"the images are small, {self.facts.short_side} pixels at the short "
         "side"

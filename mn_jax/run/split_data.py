@@ -1,6 +1,8 @@
 """Loads the packed images of a data set and splits them, as a config says."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from mn_jax.data import (
   strata,
 )
 from mn_jax.data.datasets import columns, registry
+from mn_jax.data.datasets import listing as listing_lib
+from mn_jax.data.datasets import source as source_lib
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
@@ -30,7 +34,7 @@ class SplitData:
 
   Attributes:
     spec: description of the data set.
-    cache: all its images.
+    cache: all its images; only listed where they were not to be packed.
     classes: names of the classes that are used, in the order of the labels.
     kind: of the split; what 'auto' stands for; 'none' where all images are one
       part called 'new'.
@@ -157,7 +161,22 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   Raises:
     InputError: for data or a split that cannot be used.
   """
-  listed = _open(section, progress)
+  return divide(section, _open(section, progress))
+
+
+def divide(
+  section: DataConfig, listed: cache.PackedCache | listing_lib.Listing
+) -> SplitData:
+  """Splits images as a config says.
+
+  Args:
+    section: how to split them, and how groups are found in their names.
+    listed: the images, in the groups that the data set has by itself; a listing
+      is split as the packed images of all its rows.
+
+  Raises:
+    InputError: for a split that cannot be made.
+  """
   _check_classes(section, listed)
   # The published lists are of the groups that the data set has by itself.
   parts, notes = registry.published_parts(
@@ -202,6 +221,25 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   return dataclasses.replace(data, split=split)
 
 
+@contextlib.contextmanager
+def open_source(section: DataConfig) -> Iterator[source_lib.Source]:
+  """Opens the images of a data set before they are packed.
+
+  Args:
+    section: which data.
+
+  Raises:
+    InputError: if it is missing or refused.
+  """
+  with store.open_source(
+    section.name,
+    section.path,
+    store.cache_root(section.cache_dir),
+    columns=_columns(section),
+  ) as source:
+    yield source
+
+
 def has_positive(section: DataConfig) -> bool:
   """Whether one class of a data set is the positive one; reads no data."""
   spec = registry.get(section.name)
@@ -224,14 +262,19 @@ def _open(
       section.max_unreadable,
       section.bits,
     ),
-    columns=columns.Columns(
-      **{
-        field.name: getattr(section, field.name)
-        for field in dataclasses.fields(columns.Columns)
-      }
-    ),
+    columns=_columns(section),
     classes=names,
     progress=progress,
+  )
+
+
+def _columns(section: DataConfig) -> columns.Columns:
+  """Returns which columns of a table are which."""
+  return columns.Columns(
+    **{
+      field.name: getattr(section, field.name)
+      for field in dataclasses.fields(columns.Columns)
+    }
   )
 
 

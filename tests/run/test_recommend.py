@@ -9,9 +9,10 @@ from PIL import Image
 
 from mn_jax.config import Config, checks, overrides
 from mn_jax.config.sections.data import DataConfig
-from mn_jax.data import store
 from mn_jax.errors import InputError
-from mn_jax.run import recommend
+from mn_jax.run import recommend, split_data
+
+FOLDER = {"name": "image_folder"}
 
 
 def some_facts(**values) -> recommend.Facts:
@@ -182,15 +183,14 @@ def _photos(root, counts, size=(40, 30)) -> None:
 
 
 def facts_of(section: DataConfig) -> recommend.Facts:
-  root = store.cache_root("")
-  with store.open_source("image_folder", section.path, root) as source:
+  with split_data.open_source(section) as source:
     return recommend.facts(section, source)
 
 
 def test_facts_of_a_folder(tmp_path):
   _photos(tmp_path, {"a": 6, "b": 3, "c": 1})
   (tmp_path / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-  facts = facts_of(DataConfig(path=str(tmp_path)))
+  facts = facts_of(DataConfig(**FOLDER, path=str(tmp_path)))
   assert facts.classes == ("a", "b", "c")
   # What is broken is known only when it is decoded.
   assert facts.counts.tolist() == [7, 3, 1]
@@ -198,7 +198,7 @@ def test_facts_of_a_folder(tmp_path):
   assert not facts.test_part
   assert (facts.short_side, len(facts.sizes)) == (30, 10)
   assert facts.aspect == pytest.approx(4 / 3)
-  two = facts_of(DataConfig(path=str(tmp_path), classes=2))
+  two = facts_of(DataConfig(**FOLDER, path=str(tmp_path), classes=2))
   assert two.counts.tolist() == [7, 3]
   assert two.images == 10
 
@@ -206,12 +206,14 @@ def test_facts_of_a_folder(tmp_path):
 def test_facts_of_groups_and_parts(tmp_path):
   _photos(tmp_path, {"a": 4, "b": 4})
   pattern = r"(\d)\.png"
-  assert facts_of(DataConfig(path=str(tmp_path))).groups == 0
-  section = DataConfig(path=str(tmp_path), group_pattern=pattern)
+  assert facts_of(DataConfig(**FOLDER, path=str(tmp_path))).groups == 0
+  section = DataConfig(
+    name="image_folder", path=str(tmp_path), group_pattern=pattern
+  )
   assert facts_of(section).groups == 4
   parts = tmp_path / "parts"
   _photos(parts, {"train/a": 4, "train/b": 2, "test/a": 3, "test/b": 5})
-  facts = facts_of(DataConfig(path=str(parts)))
+  facts = facts_of(DataConfig(**FOLDER, path=str(parts)))
   assert facts.test_part
   assert facts.counts.tolist() == [4, 2]
   assert (facts.images, facts.train) == (14, 6)
@@ -222,4 +224,4 @@ def test_images_of_which_none_can_be_read(tmp_path):
     (tmp_path / name).mkdir()
     (tmp_path / name / "x.png").write_bytes(b"nothing")
   with pytest.raises(InputError, match="none can be read"):
-    facts_of(DataConfig(path=str(tmp_path)))
+    facts_of(DataConfig(**FOLDER, path=str(tmp_path)))
