@@ -52,11 +52,11 @@ class View:
     return images
 
 
-PLAIN = (View(),)
+PLAIN = View()
 # Each is a group: the views of a view are the same views.
 KINDS: Mapping[str, tuple[View, ...]] = {
-  "horizontal": (View(), View(mirrored=True)),
-  "flips": (View(), View(mirrored=True), View(2), View(2, mirrored=True)),
+  "horizontal": (PLAIN, View(mirrored=True)),
+  "flips": (PLAIN, View(mirrored=True), View(2), View(2, mirrored=True)),
   "turns": tuple(View(turns) for turns in range(4)),
   "dihedral": tuple(
     View(turns, mirrored) for mirrored in (False, True) for turns in range(4)

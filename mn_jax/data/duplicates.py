@@ -14,6 +14,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+# Near duplicates: bits of 64 in which hashes may differ, and the least
+# correlation of thumbnails.
+MAX_DISTANCE, MIN_CORRELATION = 6, 0.97
 _HASHED_SIDE = 32
 _FREQUENCIES = 8
 # Standard deviation of a thumbnail, in grey levels, below which it is blank.

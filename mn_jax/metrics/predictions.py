@@ -51,6 +51,10 @@ class Predictions:
     """Whether an image can have any number of labels, not exactly one."""
     return self.labels.ndim == 2
 
+  def take(self, rows: np.ndarray) -> "Predictions":
+    """Returns the predictions of some images, i64[m] of the n."""
+    return Predictions(**{k: values[rows] for k, values in vars(self).items()})
+
   def probabilities(self) -> np.ndarray:
     """Returns f64[n, classes]: the softmax, or the sigmoid of every label."""
     return probabilities(self.logits, multi_label=self.multi_label)
@@ -65,6 +69,18 @@ class Predictions:
     if self.multi_label:
       return (self.logits >= 0).astype(np.uint8)
     return self.logits.argmax(axis=1)
+
+  def most_confident_errors(self, count: int) -> np.ndarray:
+    """Returns i64[k], k <= count: indices of wrong images, the surest first.
+
+    Multi-label there are none, as an image is right or wrong for each label.
+    """
+    if self.multi_label:
+      return np.array([], np.int64)
+    predicted = self.predicted()
+    wrong = np.flatnonzero(predicted != self.labels)
+    confidence = self.probabilities()[wrong, predicted[wrong]]
+    return wrong[np.argsort(-confidence, kind="stable")[:count]]
 
 
 def probabilities(logits: np.ndarray, *, multi_label: bool) -> np.ndarray:
@@ -115,6 +131,16 @@ class NamedPredictions:
   classes: tuple[str, ...]
   positive: int | None
   attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+  def take(self, rows: np.ndarray) -> "NamedPredictions":
+    """Returns the predictions of some images, i64[m] of the n."""
+    return dataclasses.replace(
+      self,
+      predictions=self.predictions.take(rows),
+      names=self.names[rows],
+      groups=None if self.groups is None else self.groups[rows],
+      attributes={k: values[rows] for k, values in self.attributes.items()},
+    )
 
   def write(self, path: pathlib.Path) -> None:
     """Writes an .npz file, which appears complete or not at all."""

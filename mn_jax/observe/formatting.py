@@ -1,9 +1,12 @@
 """Numbers and names as people read them, and values that JSON can hold."""
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 MINUS = "\N{MINUS SIGN}"
 UNDEFINED = "-"
@@ -98,11 +101,16 @@ def left_out(kinds: Sequence[tuple[str, str, int]], most: int) -> list[str]:
 
 
 def jsonable(values: Any) -> Any:
-  """Replaces undefined numbers by None, which JSON can hold.
+  """Returns values that JSON can hold; undefined numbers are None.
 
   Args:
-    values: nested mappings and sequences of numbers and strings.
+    values: nested mappings, sequences, dataclasses and arrays of numbers and
+      strings.
   """
+  if dataclasses.is_dataclass(values):
+    values = vars(values)
+  if isinstance(values, np.ndarray | np.generic):
+    values = values.tolist()
   if isinstance(values, Mapping):
     return {name: jsonable(value) for name, value in values.items()}
   if isinstance(values, list | tuple):

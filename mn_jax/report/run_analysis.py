@@ -86,11 +86,7 @@ class RunAnalysis:
 
   def most_confident_errors(self, count: int) -> np.ndarray:
     """Returns i64[k], k <= count: indices of test images, worst first."""
-    predictions = self.test.predictions
-    predicted = predictions.logits.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != predictions.labels)
-    confidence = predictions.probabilities()[wrong, predicted[wrong]]
-    return wrong[np.argsort(-confidence, kind="stable")[:count]]
+    return self.test.predictions.most_confident_errors(count)
 
   def numbers(self) -> dict[str, Any]:
     """Returns the metrics as values that JSON can hold."""

@@ -1,13 +1,16 @@
 """Opens a finished or stopped run from its workdir, to evaluate or predict."""
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from mn_jax import config as config_lib
+from mn_jax.augment import views
 from mn_jax.config import changes, checks
 from mn_jax.data import decode, loader, packing
 from mn_jax.errors import InputError
@@ -86,19 +89,39 @@ class SavedRun:
     return decode.FITS[section.other_sizes](image, section.image_size)
 
   def predict(
-    self, data: split_data.SplitData, rows: np.ndarray
+    self,
+    data: split_data.SplitData,
+    rows: np.ndarray,
+    view: views.View = views.PLAIN,
   ) -> Predictions:
     """Predicts images of the data set by the eval step of training.
 
     Args:
-      data: of the run.
+      data: of the run, or other images that were read by its rules.
       rows: i64[n], rows of its cache.
+      view: symmetry that every image is seen by.
 
     Raises:
       RunError: if logits are not finite.
     """
     size = self.config.eval.batch_size
     mesh.check_batch_size("--batch-size", size)
+    eval_step, state, put = self._program
+    batches = loader.eval_batches(
+      data.cache.images, data.cache.labels, rows, batch_size=size
+    )
+    predicted = evaluate.predict(
+      eval_step,
+      state,
+      ({**batch, "image": view(batch["image"])} for batch in batches),
+      put,
+    )
+    predictions.check_finite(predicted.logits)
+    return predicted
+
+  @functools.cached_property
+  def _program(self) -> tuple[step.EvalStep, TrainState, Callable]:
+    """The compiled eval step, its state, and what puts batches on the mesh."""
     the_mesh = mesh.make_mesh()
     state = TrainState(
       step=np.int32(self.step),
@@ -108,18 +131,11 @@ class SavedRun:
       ema_params={},
       ema_batch_stats={},
     )
-    predicted = evaluate.predict(
-      step.make_eval_step(
-        self.module, self.network.conventions, self.config, the_mesh
-      ),
-      mesh.replicate(the_mesh, state),
-      loader.eval_batches(
-        data.cache.images, data.cache.labels, rows, batch_size=size
-      ),
-      mesh.HostImages(the_mesh).put,
+    eval_step = step.make_eval_step(
+      self.module, self.network.conventions, self.config, the_mesh
     )
-    predictions.check_finite(predicted.logits)
-    return predicted
+    put = mesh.HostImages(the_mesh).put
+    return eval_step, mesh.replicate(the_mesh, state), put
 
   def with_batch_statistics(
     self, data: split_data.SplitData, count: int

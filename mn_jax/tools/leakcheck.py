@@ -78,14 +78,14 @@ def _parser() -> Parser:
     "BITS",
     "near duplicates: largest Hamming distance of the 64-bit perceptual hashes",
     type=number(int, 0, 32),
-    default=6,
+    default=duplicates.MAX_DISTANCE,
   )
   parser.option(
     "--min-correlation",
     "R",
     "near duplicates: smallest correlation of the thumbnails",
     type=number(float, -1, 1),
-    default=0.97,
+    default=duplicates.MIN_CORRELATION,
   )
   parser.option(
     "--shown",

@@ -74,5 +74,5 @@ def test_views_are_those_that_training_makes(flip, turns, kind):
     for quarter in (range(4) if turns else (0,))
     for mirror in {False, mirrored}
   }
-  expected = views.KINDS[kind] if kind else views.PLAIN
+  expected = views.KINDS[kind] if kind else (views.PLAIN,)
   assert made == {_content(view) for view in expected}

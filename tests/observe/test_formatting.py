@@ -1,6 +1,10 @@
 """Tests of numbers and names as people read them."""
 
+import dataclasses
+import json
 import math
+
+import numpy as np
 
 from mn_jax.observe import formatting
 
@@ -56,3 +60,19 @@ def test_names_and_counts():
 def test_jsonable_keeps_what_json_can_hold():
   values = {"a": 1.5, "b": math.nan, "c": "nan", "d": None, "e": {"f": 1}}
   assert formatting.jsonable(values) == {**values, "b": None}
+
+
+def test_jsonable_makes_plain_values_of_arrays_and_dataclasses():
+  @dataclasses.dataclass
+  class Counts:
+    rows: np.ndarray
+    mean: np.float64
+
+  values = {
+    "a": Counts(np.array([[1, 2]]), np.float64("nan")),
+    "b": (np.str_("x"),),
+  }
+  found = formatting.jsonable(values)
+  assert (
+    json.dumps(found) == '{"a": {"rows": [[1, 2]], "mean": null}, "b": ["x"]}'
+  )

@@ -1,0 +1,197 @@
+"""Metrics of predictions for new images, and of choices made on validation.
+
+What `run.evaluation` puts together.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mn_jax.errors import InputError
+from mn_jax.metrics import (
+  bootstrap,
+  calibration,
+  classification,
+  conformal,
+  thresholds,
+)
+from mn_jax.metrics.predictions import NamedPredictions, Predictions
+from mn_jax.run import members as members_lib
+from mn_jax.run.members import Member
+from mn_jax.run.split_data import SplitData
+
+Intervals = Mapping[str, bootstrap.Interval]
+
+# The accuracy of a group with fewer images is mostly chance.
+_LEAST_IMAGES = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionSets:
+  """Sets of classes that hold the label of most images.
+
+  Attributes:
+    thresholds: from validation.
+    metrics: coverage and size for all new images.
+    per_class: the same for the images of each class.
+  """
+
+  thresholds: conformal.Thresholds
+  metrics: conformal.SetMetrics
+  per_class: tuple[conformal.SetMetrics, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """How intervals are resampled.
+
+  Attributes:
+    positive: index of the positive class, or None.
+    seed: of the resamples.
+    resamples: their number.
+  """
+
+  positive: int | None
+  seed: int
+  resamples: int
+
+  @property
+  def size(self) -> dict[str, int]:
+    """Returns the arguments of functions that resample."""
+    return {"seed": self.seed, "resamples": self.resamples}
+
+  def intervals(
+    self, images: NamedPredictions, predicted: np.ndarray | None = None
+  ) -> Intervals:
+    """Returns metrics of images with 95 % intervals, resampled by group."""
+    return bootstrap.intervals(
+      images.predictions,
+      positive=self.positive,
+      groups=images.groups,
+      predicted=predicted,
+      **self.size,
+    )
+
+
+def at_threshold(
+  images: NamedPredictions, val: NamedPredictions | None, sampling: Sampling
+) -> dict[str, Any]:
+  """Returns the threshold that validation chooses, and metrics at it."""
+  positive, outputs = sampling.positive, images.predictions
+  threshold = np.nan
+  if val is not None and positive is not None and not outputs.multi_label:
+    threshold = thresholds.best_balanced_accuracy(
+      val.predictions, positive=positive
+    )
+  if np.isnan(threshold):
+    return {"threshold": None, "at_threshold": {}}
+  predicted = thresholds.decide(outputs, threshold, positive=positive)
+  return {
+    "threshold": threshold,
+    "at_threshold": sampling.intervals(images, predicted),
+  }
+
+
+def at_temperature(
+  members: Sequence[Member],
+  outputs: Predictions,
+  val: NamedPredictions | None,
+  positive: int | None,
+) -> dict[str, Any]:
+  """Returns the runs' temperatures, metrics with them, and the diagrams."""
+  diagrams = (calibration.reliability(outputs),)
+  if val is None:
+    none = {"temperatures": (), "at_temperature": {}}
+    return none | {"reliability": diagrams}
+  count = len(members[0].new)
+  scaled = members_lib.new_images(members, views=count, calibrated=True)
+  return {
+    "temperatures": tuple(x.temperature(count) for x in members),
+    "at_temperature": classification.summarize(scaled, positive=positive),
+    "reliability": (*diagrams, calibration.reliability(scaled)),
+  }
+
+
+def prediction_sets(
+  images: NamedPredictions,
+  val: NamedPredictions | None,
+  *,
+  alpha: float,
+  marginal: bool,
+  sampling: Sampling,
+) -> PredictionSets:
+  """Returns conformal prediction sets with the coverage found.
+
+  Args:
+    images: predictions for the new images.
+    val: those for validation; None if they are gone.
+    alpha: share of sets that may miss the label.
+    marginal: whether that is meant of all classes together.
+    sampling: of the intervals.
+
+  Raises:
+    InputError: without validation, or with too few groups of a class in it.
+  """
+  if val is None:
+    raise InputError(
+      f"conformal: got {alpha:g} for a run whose validation part is gone; "
+      "valid: its images (data.path) or its predictions/val.npz"
+    )
+  found = conformal.calibrate(val, alpha=alpha, class_conditional=not marginal)
+  outputs = images.predictions
+  measured = conformal.measure(
+    found.sets(outputs.probabilities()),
+    outputs,
+    groups=images.groups,
+    **sampling.size,
+  )
+  return PredictionSets(found, *measured)
+
+
+def worst_groups(images: NamedPredictions) -> list[tuple[str, int, float]]:
+  """Returns (name, images, accuracy) of groups of ten images or more."""
+  if images.groups is None:
+    return []
+  groups = classification.accuracy_by_group(images.predictions, images.groups)
+  return [x for x in groups if x[1] >= _LEAST_IMAGES]
+
+
+def alone(
+  members: Sequence[Member], positive: int | None, how: Mapping[str, Any]
+) -> list[dict[str, float]]:
+  """Returns the metrics of each member of an ensemble, by itself."""
+  if len(members) == 1:
+    return []
+  return [
+    classification.summarize(x.predict(**how), positive=positive)
+    for x in members
+  ]
+
+
+def notes(
+  members: Sequence[Member], data: SplitData, val: NamedPredictions | None
+) -> tuple[str, ...]:
+  """Returns what a reader should know of the images and the choices."""
+  texts = data.notes()
+  counts = data.counts()["new"]
+  missing = [x for x, n in zip(data.classes, counts, strict=True) if not n]
+  if missing:
+    texts.append(f"no image of {', '.join(missing)}")
+  if data.spec.group is None:
+    texts.append(
+      "nothing is known of which images belong together (data.group, "
+      "data.group_pattern): intervals treat each image as independent"
+    )
+  if val is None:
+    texts.append(
+      "the validation part is gone: no threshold, no temperature, and no "
+      "judgement of test-time augmentation"
+    )
+  elif not members_lib.share_split(members):
+    texts.append(
+      "the runs have different splits: threshold and gains are chosen on what "
+      "each run alone predicts of its own validation part"
+    )
+  return tuple(texts)

@@ -1,0 +1,98 @@
+"""Reads new labelled images by the rules of a run."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from mn_jax.config import checks
+from mn_jax.config.sections.data import DataConfig
+from mn_jax.errors import InputError
+from mn_jax.observe.console import Console
+from mn_jax.run import split_data
+from mn_jax.run.reopen import SavedRun
+from mn_jax.run.split_data import SplitData
+
+# Fields of the data that new images may have otherwise than those of the run.
+FIELDS = (
+  *("name", "root", "file", "label", "label_separator", "group"),
+  *("group_pattern", "attributes", "positive", "max_unreadable", "cache_dir"),
+)
+_TABLES = (".csv", ".tsv", ".parquet")
+
+
+class Reader:
+  """Reads the same new images by the rules of one run after the other."""
+
+  def __init__(
+    self, path: str | pathlib.Path, changes: Mapping[str, Any], console: Console
+  ):
+    """Reads nothing yet.
+
+    Args:
+      path: folder, archive or table of the images.
+      changes: field of `data`, of FIELDS -> value.
+      console: shows progress.
+    """
+    self._path, self._changes, self._console = path, changes, console
+    self._read: dict[tuple, SplitData] = {}
+
+  def __call__(self, run: SavedRun) -> SplitData:
+    """Returns the images as a run reads them, decoded once for each rule.
+
+    They are one part called 'new'; the classes are those of the run.
+
+    Raises:
+      InputError: for images or a table that cannot be used, an image of another
+        class, or rules by which other images are left out than by those of the
+        run before.
+    """
+    rule = reading(run)
+    if rule not in self._read:
+      section = section_of(run, self._path, self._changes)
+      with self._console.counting("decoding", "images") as progress:
+        data = split_data.load_all(section, run.classes, progress)
+      for other in self._read.values():
+        if data.cache.names.tolist() != other.cache.names.tolist():
+          raise InputError(
+            "--workdir: got runs that leave out other images of these "
+            "(data.other_sizes); valid: runs of one rule"
+          )
+      self._read[rule] = data
+    return self._read[rule]
+
+
+def reading(run: SavedRun) -> tuple[int, str, int]:
+  """Returns the fields of a run's data that decide how images are decoded."""
+  section = run.config.data
+  return section.image_size, section.other_sizes, section.bits
+
+
+def section_of(
+  run: SavedRun, path: str | pathlib.Path, changes: Mapping[str, Any]
+) -> DataConfig:
+  """Returns how a run reads new images.
+
+  They are decoded by the rules of the run's own (size, other sizes, bits). The
+  columns of a table are called as in the run's own, unless changed.
+
+  Args:
+    run: the run.
+    path: folder, archive or table of the images.
+    changes: field of `data`, of FIELDS -> value.
+
+  Raises:
+    InputError: for another field, or a value that it cannot have.
+  """
+  for name in changes:
+    if name not in FIELDS:
+      valid = ", ".join(f"data.{x}" for x in FIELDS)
+      raise InputError(f"data.{name}: got it for new images; valid: {valid}")
+  section = run.config.data
+  checks.check_fields("data", section, **changes)
+  name = section.name
+  if pathlib.Path(path).suffix.lower() in _TABLES:
+    name = "image_folder"
+  # A published part and the root of paths are of the run's own table.
+  values = {"name": name, "root": "", "part": "", "classes": 0} | changes
+  return dataclasses.replace(section, path=str(path), **values)
