@@ -11,4 +11,5 @@ setuptools.setup(
     *(f"mn_jax.configs.{folder}" for folder in CONFIGS),
   ],
   package_dir={"mn_jax.configs": "configs"},
+  package_data={"mn_jax": ["py.typed"]},
 )

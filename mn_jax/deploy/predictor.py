@@ -125,6 +125,24 @@ def from_run(
   )
 
 
+def from_trained(
+  trained: trained_lib.Trained, network: folded.Folded, *, batch_size: int
+) -> Predictor:
+  """Makes a predictor of a network that is folded already.
+
+  Args:
+    trained: the network with its weights.
+    network: the same, folded.
+    batch_size: largest number of images in a batch.
+  """
+  return Predictor(
+    classes=trained.classes,
+    read_image=trained.read_image,
+    outputs=functools.partial(network.outputs, batch_size=batch_size),
+    note=trained.note,
+  )
+
+
 def _predictor(
   trained: trained_lib.Trained, *, precision: str | None, batch_size: int
 ) -> Predictor:
@@ -134,12 +152,7 @@ def _predictor(
     resolution=trained.resolution,
     precision=precision or trained.dtype,
   )
-  return Predictor(
-    classes=trained.classes,
-    read_image=trained.read_image,
-    outputs=functools.partial(network.outputs, batch_size=batch_size),
-    note=trained.note,
-  )
+  return from_trained(trained, network, batch_size=batch_size)
 
 
 def predict_rows(

@@ -15,7 +15,7 @@ import rich.progress
 import rich.table
 import rich.text
 
-from mn_jax.observe import escape
+from mn_jax.observe import escape, notebook
 from mn_jax.observe.formatting import (
   UNDEFINED,
   duration,
@@ -52,10 +52,16 @@ class Console:
       needs_reader: raise a BrokenPipeError once nobody reads any longer;
         otherwise nothing more is printed.
     """
+    # In a notebook, lines are those of any program, and only bars are HTML.
     self._console = _Terminal(
-      quiet=quiet, highlight=False, markup=False, emoji=False
+      quiet=quiet,
+      highlight=False,
+      markup=False,
+      emoji=False,
+      force_jupyter=False,
     )
     self._console.needs_reader = needs_reader
+    self._in_notebook = not quiet and notebook.is_notebook()
 
   def line(self, text: str) -> None:
     """Prints text without markup, for the terminal to wrap."""
@@ -137,6 +143,8 @@ class Console:
     self._console.print(table)
 
   def _bar(self, unit: str) -> rich.progress.Progress:
+    if self._in_notebook:
+      return notebook.NotebookBar(unit)
     return rich.progress.Progress(
       rich.progress.TextColumn("{task.description}", markup=False),
       rich.progress.BarColumn(bar_width=None),
