@@ -14,7 +14,7 @@ from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.run import recalibrate
 from mn_jax.train.rules import FREEZE_BACKBONE, Rules
-from mn_jax.weights import files as weight_files
+from mn_jax.weights import locate
 from mn_jax.weights import pretrained as pretrained_lib
 
 
@@ -37,8 +37,14 @@ class Initial:
   origin: pretrained_lib.Origin | None
 
 
-def check(config: Config) -> None:
+def check(config: Config, *, revision: str = "") -> None:
   """Checks all that can be checked before any data is read.
+
+  Weights that are asked for by a name are downloaded.
+
+  Args:
+    config: sections model, optim and data.
+    revision: of pretrained weights, as `build` takes it.
 
   Raises:
     InputError: for an unknown name, a missing file, malformed rules, or fields
@@ -53,10 +59,16 @@ def check(config: Config) -> None:
     raise InputError(
       f"model.transfer: got {model.transfer!r} with model.weights "
       f"{model.weights!r}; valid: 'scratch' without weights, 'fine_tune' or "
-      "'frozen' with the path of a file"
+      "'frozen' with imagenet, hf:OWNER/NAME or the path of a file"
     )
   if model.weights:
-    weight_files.check_path(model.weights)
+    locate.resolve(
+      model.weights,
+      network.name,
+      width=network.width,
+      minimalistic=network.options.minimalistic,
+      revision=revision,
+    )
   if model.match_statistics:
     if model.transfer != "fine_tune":
       raise InputError(
@@ -71,6 +83,8 @@ def build(
   config: Config,
   num_classes: int,
   sample: Callable[[int], np.ndarray],
+  *,
+  revision: str = "",
 ) -> Initial:
   """Makes the network with pretrained or random initial values.
 
@@ -78,6 +92,8 @@ def build(
     config: sections model, optim and data, and the seed.
     num_classes: number of logits.
     sample: returns about so many training images, u8[batches, batch, h, w, 3].
+    revision: commit of pretrained weights on the hub, as the run started from
+      them; '' to take what their name says today.
 
   Raises:
     InputError: for weights or rules that do not fit the network, or a
@@ -87,7 +103,7 @@ def build(
   resolution = model.resolution or config.data.image_size
   network, loaded = describe(config, num_classes), None
   if model.weights:
-    loaded = pretrained_lib.load(model.weights, network)
+    loaded = pretrained_lib.load(model.weights, network, revision=revision)
     network = loaded.network
     _check_padding(network, resolution)
   module, rules = make_module(config, network)

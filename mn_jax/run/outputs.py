@@ -112,9 +112,11 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
     reused = own and origin.num_classes == len(data.classes)
     loaded = "its last layer too" if reused else "new logits"
     console.line(
-      f"Weights: {origin.file} ({origin.source}, sha256 "
-      f"{origin.sha256[:16]}), {config.model.transfer}; head: {head}, {loaded}"
+      f"Weights: {origin.described()}, {config.model.transfer}; head: {head}, "
+      f"{loaded}"
     )
+    if origin.note:
+      console.line(f"Note: {origin.note}")
     if own and origin.head_problem:
       console.line(
         f"Note: all of the head is new. The one in {origin.file} is not that "
@@ -228,6 +230,9 @@ def summarize(
       "transfer": config.model.transfer,
       "weights_sha256": (
         None if setup.pretrained is None else setup.pretrained.sha256
+      ),
+      "weights": (
+        None if setup.pretrained is None else setup.pretrained.described()
       ),
       "cached_features": setup.cached_features,
       "macs": setup.macs,

@@ -144,8 +144,12 @@ class Setup:
     return flops * images_per_sec / peak
 
 
-def check(config: Config) -> None:
+def check(config: Config, *, revision: str = "") -> None:
   """Refuses what can be refused before any data is read.
+
+  Args:
+    config: the experiment.
+    revision: of pretrained weights, as `network.build` takes it.
 
   Raises:
     InputError: for an unknown name, fields that contradict each other or a
@@ -156,7 +160,7 @@ def check(config: Config) -> None:
     positive=split_data.has_positive(config.data),
     multi_label=config.data.multi_label,
   )
-  network_lib.check(config)
+  network_lib.check(config, revision=revision)
   mesh_lib.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate
   )
@@ -164,7 +168,11 @@ def check(config: Config) -> None:
 
 
 def build(
-  config: Config, data: SplitData, progress: Callable[[int, int], None]
+  config: Config,
+  data: SplitData,
+  progress: Callable[[int, int], None],
+  *,
+  revision: str = "",
 ) -> Setup:
   """Makes network, optimizer, compiled steps and loader of a run.
 
@@ -172,13 +180,14 @@ def build(
     config: the experiment.
     data: from `split_data.load`.
     progress: called while features are computed.
+    revision: of pretrained weights, as `network.build` takes it.
 
   Raises:
     InputError: for weights or rules that do not fit the network.
   """
   plan = plan_lib.resolve(config, len(data.part("train")))
   mesh = mesh_lib.make_mesh()
-  initial = _initial(config, data)
+  initial = _initial(config, data, revision)
   num_params, num_stats = counting.count_params(initial.values)
   schedule = optimizer.make_schedule(
     config.optim,
@@ -242,7 +251,8 @@ def another_seed(setup: Setup, config: Config) -> Setup:
     setup: that of another seed.
     config: differs from `setup.config` in the seed alone.
   """
-  initial = _initial(config, setup.data)
+  revision = "" if setup.pretrained is None else setup.pretrained.revision
+  initial = _initial(config, setup.data, revision)
   return dataclasses.replace(
     setup,
     config=config,
@@ -254,7 +264,9 @@ def another_seed(setup: Setup, config: Config) -> Setup:
   )
 
 
-def _initial(config: Config, data: SplitData) -> network_lib.Initial:
+def _initial(
+  config: Config, data: SplitData, revision: str
+) -> network_lib.Initial:
   """The network before its first step, randomly initialised or loaded."""
 
   def sample(count: int) -> np.ndarray:
@@ -264,7 +276,7 @@ def _initial(config: Config, data: SplitData) -> network_lib.Initial:
     rows = data.spread("train", batches=batches, batch_size=size)
     return data.cache.images[rows]
 
-  return network_lib.build(config, len(data.classes), sample)
+  return network_lib.build(config, len(data.classes), sample, revision=revision)
 
 
 def train_batches(

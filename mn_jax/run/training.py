@@ -48,7 +48,8 @@ def train_and_evaluate(
   Raises:
     InputError: for a config, data or a workdir that cannot be used.
   """
-  setup_lib.check(config)
+  revision = workdir_lib.weights_revision(workdir, config.model.weights)
+  setup_lib.check(config, revision=revision)
   configs = configs_of_seeds(config)
   with contextlib.ExitStack() as stack:
     folders = stack.enter_context(
@@ -64,6 +65,7 @@ def train_and_evaluate(
         [folders[i] for i in unfinished],
         console,
         reached,
+        revision,
       )
       runs = _open_runs(
         setups, [folders[i] for i in unfinished], stack, console, reached
@@ -115,6 +117,7 @@ def _set_up(
   folders: list[Workdir],
   console: console_lib.Console,
   reached: Reached,
+  revision: str,
 ) -> list[Setup]:
   """Reads the data and builds each seed's set-up, with what they share."""
   with console.counting("decoding", "images") as progress:
@@ -131,7 +134,10 @@ def _set_up(
     folder.check_data(data.digests())
   with console.counting("extracting features", "images") as progress:
     first = setup_lib.build(
-      configs[0], data, _reporting(progress, reached, "extract")
+      configs[0],
+      data,
+      _reporting(progress, reached, "extract"),
+      revision=revision,
     )
   rest = [setup_lib.another_seed(first, config) for config in configs[1:]]
   return [first, *rest]

@@ -225,6 +225,26 @@ def of_seed(path: pathlib.Path, seed: int) -> pathlib.Path:
   return path / f"seed{seed}"
 
 
+def weights_revision(path: pathlib.Path, weights: str) -> str:
+  """Returns the commit of the hub that a run's weights are of.
+
+  Args:
+    path: the run's folder, or that of several seeds, which may not exist yet.
+    weights: `model.weights` of the run.
+
+  Returns:
+    The commit with which the run started, or '' if it has not, or its weights
+    are not from the hub.
+  """
+  for folder in (path, *sorted(path.glob("seed*"))):
+    with contextlib.suppress(InputError):
+      described = records.read_object(folder / "network.json", records.NETWORK)
+      origin = described.get("weights") or {}
+      if origin.get("name") == weights:
+        return str(origin.get("revision", ""))
+  return ""
+
+
 @contextlib.contextmanager
 def opened(
   config: Config, path: pathlib.Path, *, first_process: bool

@@ -16,7 +16,7 @@ from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.weights import manifest
+from mn_jax.weights import locate, manifest
 
 RELATIONS = (">", "<", "=")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -287,17 +287,12 @@ def _progress(run: StudyRun) -> tuple[bool, bool]:
 def _find(folder: pathlib.Path, member: Member) -> str:
   """The file of published weights, by its name as fetched or by their name."""
   published = manifest.get(member.weights)
-  names = (
-    published.top.name,
-    published.no_top.name,
-    f"{published.name}.h5",
-    f"{published.name}.safetensors",
-  )
-  for name in names:
-    if (folder / name).is_file():
-      return str(folder / name)
+  path = locate.find(folder, published)
+  if path is not None:
+    return str(path)
+  by_publisher, *_, by_name = locate.file_names(published)
   raise InputError(
-    f"--weights: {folder} has no {names[0]} or {names[3]}, from which "
+    f"--weights: {folder} has no {by_publisher} or {by_name}, from which "
     f"{member.name!r} starts; valid: a folder that has it, or after `python -m "
     f"mn_jax.tools.fetch {published.name}`"
   )

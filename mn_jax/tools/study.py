@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from mn_jax.commandline import program, study_arguments
 from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.config import files
-from mn_jax.data import store
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.studies import results, runner, study
+from mn_jax.weights import locate
 
 
 def _parser() -> Parser:
@@ -62,7 +62,7 @@ def _expand(
   for name in only:
     if name not in names:
       raise InputError(f"--only: got {name!r}; valid: {', '.join(names)}")
-  weights = args.weights or store.cache_root("") / "weights"
+  weights = args.weights or locate.folder()
   runs = study.expand(
     selected,
     folder=study_arguments.folder(args.workdir, args.study, sample=args.sample),

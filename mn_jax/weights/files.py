@@ -17,7 +17,9 @@ from mn_jax.errors import InputError
 from mn_jax.weights import foreign
 
 # The largest network here, VGG16, has 0.14 G weights of 4 bytes.
-_MAX_BYTES = 4 << 30
+MAX_BYTES = 4 << 30
+# Its name in a folder of weights, as on the Hugging Face Hub.
+FILE = "model.safetensors"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -37,6 +39,9 @@ class KerasLayer:
 def check_path(path: str) -> pathlib.Path:
   """Checks that a weight file exists and looks like one, and returns its path.
 
+  Args:
+    path: of the file, or of a folder with `model.safetensors`.
+
   Raises:
     InputError: if it does not exist, cannot be opened, or is a file of another
       kind; it says of which, and how to convert it.
@@ -47,8 +52,10 @@ def check_path(path: str) -> pathlib.Path:
   )
   try:
     file = pathlib.Path(path).expanduser()
+    if is_folder := bool(path) and file.is_dir():
+      file /= FILE
     if not file.is_file():
-      reason = "is no file"
+      reason = f"is a folder without {FILE}" if is_folder else "is no file"
     elif described := foreign.describe(file):
       reason, valid = described
     else:
@@ -195,8 +202,8 @@ def _as_float32(value: np.ndarray) -> np.ndarray:
 
 
 def _check_size(size: int) -> None:
-  if size > _MAX_BYTES:
-    raise ValueError(f"{size:,} bytes, more than {_MAX_BYTES:,}")
+  if size > MAX_BYTES:
+    raise ValueError(f"{size:,} bytes, more than {MAX_BYTES:,}")
 
 
 def _unreadable(path: pathlib.Path, error: Exception) -> InputError:

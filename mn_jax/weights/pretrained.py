@@ -16,7 +16,13 @@ import numpy as np
 
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
-from mn_jax.weights import files, keras_layout, sources, torch_layout
+from mn_jax.weights import (
+  files,
+  keras_layout,
+  locate,
+  sources,
+  torch_layout,
+)
 
 # A file of another network has hundreds of tensors that do not fit.
 _MOST_PROBLEMS = 12
@@ -38,6 +44,9 @@ class Origin:
       two logits (0, z): the second class has the probability sigmoid(z).
     head_problem: why its head cannot be used, so that a new one is needed; ''
       if it can, or there is none.
+    name: by which it was asked for: 'imagenet', 'hf:OWNER/NAME', or a path.
+    revision: commit of the hub's repository; '' for other files.
+    note: what its user should know of it, or ''.
   """
 
   file: str
@@ -46,6 +55,15 @@ class Origin:
   num_classes: int
   one_logit: bool = False
   head_problem: str = ""
+  name: str = ""
+  revision: str = ""
+  note: str = ""
+
+  def described(self) -> str:
+    """Names the file, where it came from and its digest, in one line."""
+    asked = self.name if self.revision else ""
+    place = f"{asked} at commit {self.revision[:12]}: " if asked else ""
+    return f"{place}{self.file} ({self.source}, sha256 {self.sha256[:16]})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,20 +81,32 @@ class Pretrained:
   origin: Origin
 
 
-def load(path: str, network: registry.Network) -> Pretrained:
+def load(
+  name: str, network: registry.Network, *, revision: str = ""
+) -> Pretrained:
   """Loads pretrained weights for a network.
 
   Args:
-    path: of a .h5 file of Keras Applications, or a .safetensors file of timm
-      or torchvision; a config.json of timm beside it gives the
+    name: as `locate.resolve` takes it: 'imagenet', 'hf:OWNER/NAME@REVISION', or
+      the path of a .h5 file of Keras Applications or a .safetensors file of
+      timm or torchvision; a config.json of timm beside it gives the
       preprocessing.
     network: that the weights are for. Its classes and its head may differ from
       the file's.
+    revision: commit that a name on the hub was resolved to before; ''
+      to resolve it now.
 
   Raises:
-    InputError: if the file cannot be read or does not fit.
+    InputError: if the file is not to be had, cannot be read or does not fit.
   """
-  file = files.check_path(path)
+  located = locate.resolve(
+    name,
+    network.name,
+    width=network.width,
+    minimalistic=network.options.minimalistic,
+    revision=revision,
+  )
+  file = located.path
   if files.is_keras(file):
     content, source = files.read_keras(file), "keras"
     described = sources.keras(network)
@@ -100,11 +130,11 @@ def load(path: str, network: registry.Network) -> Pretrained:
   tensors, problems, head_problem = _fit(
     layers, content, convert, separate_head
   )
-  for name, value in tensors.items():
+  for key, value in tensors.items():
     if not np.isfinite(value).all():
-      problems.append(f"{name} has values that are not finite")
-    elif name.endswith("/var") and (value < 0).any():
-      problems.append(f"{name} has negative values")
+      problems.append(f"{key} has values that are not finite")
+    elif key.endswith("/var") and (value < 0).any():
+      problems.append(f"{key} has negative values")
   if problems:
     raise InputError(
       f"model.weights: got {str(file)!r}, which does not fit {network.name} at "
@@ -113,8 +143,8 @@ def load(path: str, network: registry.Network) -> Pretrained:
     )
   one_logit = num_logits == 1 and not head_problem
   if one_logit:
-    for name in ("head/logits/kernel", "head/logits/bias"):
-      tensors[name] = np.append(0 * tensors[name], tensors[name], axis=-1)
+    for key in ("head/logits/kernel", "head/logits/bias"):
+      tensors[key] = np.append(0 * tensors[key], tensors[key], axis=-1)
   origin = Origin(
     file.name,
     files.sha256(file),
@@ -122,6 +152,9 @@ def load(path: str, network: registry.Network) -> Pretrained:
     num_classes=0 if head_problem else num_logits + one_logit,
     one_logit=one_logit,
     head_problem=head_problem,
+    name=located.name,
+    revision=located.revision,
+    note=located.note,
   )
   return Pretrained(described, tensors, origin)
 

@@ -76,6 +76,9 @@ def test_summary_and_printed_lines(finished, weights):
     "num_classes": 5,
     "one_logit": False,
     "head_problem": "",
+    "name": weights,
+    "revision": "",
+    "note": "",
   }
   assert described["network"]["head"] == "gap_128_64"
   assert described["network"]["conventions"]["padding"] == "end"

@@ -18,7 +18,8 @@ class ModelConfig:
   )
   weights: str = field(
     "",
-    "file of pretrained weights, .h5 or .safetensors; empty: none",
+    "pretrained weights: imagenet, hf:OWNER/NAME[@REVISION] of the Hugging "
+    "Face Hub, or a file, .h5 or .safetensors; empty: none",
     result=False,
     path=True,
   )
