@@ -1,7 +1,7 @@
 """Which classes the parts of a split have images of, and how many."""
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -31,12 +31,17 @@ def of_row(classes: Sequence[str], labels: np.ndarray, row: int) -> str:
   return "" if labels.ndim == 2 else classes[labels[row]]
 
 
-def notes(classes: Sequence[str], counts: Counts) -> tuple[str, ...]:
+def notes(
+  classes: Sequence[str],
+  counts: Counts,
+  images: Mapping[str, int] | None = None,
+) -> tuple[str, ...]:
   """Returns what a reader should know of the classes, a line each.
 
   Args:
     classes: names in the order of the labels.
     counts: i64[classes], images of each class by part.
+    images: of each part, where an image may have several labels; else None.
   """
   lines = [f"classes {line}" for line in _alike(classes)]
   train = counts["train"]
@@ -46,6 +51,8 @@ def notes(classes: Sequence[str], counts: Counts) -> tuple[str, ...]:
       f"training has fewer than {_FEW} images of "
       f"{_list(f'{classes[i]} ({train[i]})' for i in few)}"
     )
+  if images is not None:
+    return (*lines, *_undefined(classes, counts, images))
   for part, count in counts.items():
     if not count.all():
       missing = _list(classes[i] for i in np.flatnonzero(count == 0))
@@ -113,6 +120,25 @@ def check(
     f"({'; '.join((*found, *_alike(classes)))}); valid: {valid}, or "
     f"data.allow_missing={tuple(lacking)!a}"
   )
+
+
+def _undefined(
+  classes: Sequence[str], counts: Counts, images: Mapping[str, int]
+) -> Iterator[str]:
+  """Yields a line for each part with labels that no image has, or all have."""
+  for part, count in counts.items():
+    lines = [
+      f"{_TITLES[part]} has {what} {_list(classes[i] for i in found)}"
+      for what, found in (
+        ("no image of", np.flatnonzero(count == 0)),
+        ("no image without", np.flatnonzero(count == images[part])),
+      )
+      if len(found)
+    ]
+    if lines and part != "train":
+      lines[-1] += ": AUROC, F1 and others of it are undefined, macro means"
+      lines[-1] += " leave it out"
+    yield from lines
 
 
 def _alike(classes: Sequence[str]) -> list[str]:

@@ -27,6 +27,36 @@ from mn_jax.observe.formatting import (
 # Without a terminal, least time between two lines that only show progress.
 _QUIET_SECONDS = 10.0
 
+# Metrics of a run's summary, in order: of one class per image, which has either
+# those of a positive class or macro means, and of several labels.
+_ONE_CLASS = (
+  "loss",
+  "accuracy",
+  "majority_rate",
+  "balanced_accuracy",
+  "sensitivity",
+  "specificity",
+  "precision",
+  "f1",
+  "auroc",
+  "macro_precision",
+  "macro_f1",
+  "macro_auroc",
+)
+_MULTI_LABEL = (
+  "loss",
+  "macro_auroc",
+  "macro_average_precision",
+  "macro_f1",
+  "macro_sensitivity",
+  "macro_specificity",
+  "micro_average_precision",
+  "micro_f1",
+  "label_accuracy",
+  "majority_rate",
+  "exact_match",
+)
+
 
 class _Terminal(rich.console.Console):
   """One whose reader may go away, as that of a pipe does."""
@@ -221,7 +251,10 @@ def evaluation(part: str, metrics: Mapping[str, float]) -> str:
     "balanced_accuracy": "balanced",
     "auroc": "auroc",
     "macro_f1": "macro f1",
+    "label_accuracy": "label acc",
   }
+  if "label_accuracy" in metrics:
+    titles["macro_auroc"] = "macro auroc"
   return "  ".join(
     f"{title} {number(metrics[name])}"
     for name, title in titles.items()
@@ -243,6 +276,8 @@ def print_seeds(
   """
   first = summaries[0]
   names = ("test/balanced_accuracy", "test/accuracy", "test/auroc")
+  if "test/label_accuracy" in first:
+    names = ("test/macro_auroc", "test/macro_average_precision")
   shown = [f"val/{first['best_metric']}", *(x for x in names if x in first)]
   rows = [
     (str(s["seed"]), str(s["best_step"]), *(number(s[key]) for key in shown))
@@ -266,20 +301,8 @@ def print_summary(
   console: Console, summary: Mapping[str, Any], workdir: pathlib.Path
 ) -> None:
   """Prints the results of a run, and where its files are."""
-  names = (
-    "loss",
-    "accuracy",
-    "majority_rate",
-    "balanced_accuracy",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "f1",
-    "auroc",
-    "macro_precision",
-    "macro_f1",
-    "macro_auroc",
-  )
+  multi_label = "test/label_accuracy" in summary
+  names = _MULTI_LABEL if multi_label else _ONE_CLASS
   parts = ("val", "test")
   rows = [
     (metric_name(name), *(number(summary[f"{part}/{name}"]) for part in parts))
@@ -295,10 +318,10 @@ def print_summary(
     rows,
   )
   if is_undefined:
-    console.line(
-      f"{UNDEFINED} is undefined: a class has no image there, or is never "
-      "predicted"
-    )
+    why = "a class has no image there, or is never predicted"
+    if multi_label:
+      why = "no label has images with and without it there"
+    console.line(f"{UNDEFINED} is undefined: {why}")
   _warn_of_selection(console, summary)
   _warn_of_lost_best(console, summary)
   rate, device = summary["images_per_sec"], summary["device"]

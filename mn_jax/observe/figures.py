@@ -1,4 +1,6 @@
-"""Figures of a run: confusion matrix, precision-recall curve, images."""
+"""Figures of a run: confusion matrix, curves, areas of labels, images."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import sklearn.metrics
@@ -11,6 +13,7 @@ _DPI = 110
 # and the figure stops growing.
 _NAMED_CLASSES = 25
 _UNNAMED_SIDE = 10
+_MOST_LABELS = 40
 _SHORT_NAME, _LONGEST_NAME, _LONGEST_TITLE = 12, 30, 40  # letters
 
 
@@ -97,6 +100,57 @@ def draw_precision_recall(
   axes.step(recall, precision, where="post", label=f"AP {area:.3f}", **style)
   share = positive.mean()
   axes.axhline(share, ls=":", c="gray", label=f"chance {share:.3f}")
+
+
+def label_areas(
+  of_label: Mapping[str, np.ndarray],
+  shares: np.ndarray,
+  labels: tuple[str, ...],
+  title: str,
+) -> np.ndarray:
+  """Draws AUROC and average precision of every label, the best on top.
+
+  Of many labels only the worst are drawn.
+
+  Args:
+    of_label: 'auroc' and 'average_precision', each f64[labels]; NaN of a label
+      that no image has, or that all have.
+    shares: f64[labels], share of images with the label: the average precision
+      of chance.
+    labels: their names.
+    title: above the figure.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  auroc, precision = of_label["auroc"], of_label["average_precision"]
+  order = np.argsort(auroc, kind="stable")[:_MOST_LABELS]
+  if len(order) < len(labels):
+    title = f"{title}: lowest {len(order)} of {len(labels)} labels"
+  figure = canvas.new_figure(5.2, 1.3 + 0.3 * len(order))
+  axes = figure.add_subplot()
+  places = np.arange(len(order))
+  blue, orange = canvas.COLOURS[:2]
+  axes.barh(places + 0.2, auroc[order], 0.36, color=blue, label="AUROC")
+  axes.barh(
+    places - 0.2,
+    precision[order],
+    0.36,
+    color=orange,
+    hatch="//",
+    edgecolor="white",
+    label="average precision",
+  )
+  chance = {"c": "black", "ls": "", "marker": "|", "ms": 9, "mew": 1.5}
+  axes.plot(np.full(len(order), 0.5), places + 0.2, **chance)
+  axes.plot(shares[order], places - 0.2, label="chance", **chance)
+  for place in places[np.isnan(auroc[order])]:
+    axes.text(0.02, place, "undefined", va="center")
+  names = [canvas.label(labels[i], _LONGEST_NAME) for i in order]
+  axes.set_yticks(places, names)
+  axes.set(xlim=(0, 1), title=canvas.label(title, _LONGEST_TITLE))
+  figure.legend(loc="outside lower center", ncols=3, frameon=False)
+  return canvas.pixels(figure, dpi=_DPI)
 
 
 def image_grid(

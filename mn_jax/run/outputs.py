@@ -35,10 +35,12 @@ def print_data(console: Console, data: SplitData) -> None:
     groups = ""
     if data.spec.group is not None:
       groups = f" of {len(data.groups(part)):3} {data.spec.group}s"
-    console.line(
-      f"{part:5} {counts.sum():7,} images{groups}: "
-      + _counts(data.classes, counts)
-    )
+    rows = data.part(part)
+    text = _counts(data.classes, counts)
+    if data.multi_label:
+      none = (~data.cache.labels[rows].any(axis=1)).sum()
+      text += f"; no label {none:,}"
+    console.line(f"{part:5} {len(rows):7,} images{groups}: {text}")
   for note in data.notes():
     console.line(f"Note: {note}")
 
@@ -78,6 +80,7 @@ def write_beginning(
     {
       "network": dataclasses.asdict(setup.network),
       "classes": data.classes,
+      "multi_label": data.multi_label,
       "image_size": config.data.image_size,
       "other_sizes": config.data.other_sizes,
       "resolution": config.model.resolution or config.data.image_size,
@@ -162,11 +165,23 @@ def write_figures(
   part: str,
   predictions: Predictions,
 ) -> None:
-  """Draws the confusion matrix and, with a positive class, the PR curve."""
+  """Draws the confusion matrix and, with a positive class, the PR curve.
+
+  Of several labels per image it draws the areas under each label's curves.
+  """
   classes, positive = setup.data.classes, setup.data.spec.positive
   title = f"{setup.config.experiment} {part}"
+  if predictions.multi_label:
+    image = figures.label_areas(
+      classification.per_class(predictions),
+      predictions.labels.mean(axis=0),
+      classes,
+      title,
+    )
+    _write_figure(folder, writer, step, f"{part}/labels", image)
+    return
   matrix = classification.confusion_matrix(
-    predictions.labels, predictions.logits.argmax(1), len(classes)
+    predictions.labels, predictions.predicted(), len(classes)
   )
   _write_figure(
     folder,

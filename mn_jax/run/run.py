@@ -201,7 +201,10 @@ class Run:
     """Writes the training metrics since the last log, and the speed."""
     self._fetch_all()
     position, setup = self.position, self.setup
-    metrics, position.window = window.metrics(position.window), {}
+    metrics = window.metrics(
+      position.window, multi_label=setup.data.multi_label
+    )
+    position.window = {}
     # Updates that are skipped do not move the schedule.
     updates = self.step - position.skipped
     position.train = metrics | {

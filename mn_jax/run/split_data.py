@@ -215,7 +215,13 @@ def divide(
     *notes_of_kind,
     *(notes if kind == "fixed" else _mixed(packed.parts, split)),
     *split.notes,
-    *classes.notes(data.classes, data.counts()),
+    *classes.notes(
+      data.classes,
+      data.counts(),
+      {part: len(rows) for part, rows in split.parts.items()}
+      if data.multi_label
+      else None,
+    ),
   )
   split = dataclasses.replace(split, notes=notes)
   return dataclasses.replace(data, split=split)

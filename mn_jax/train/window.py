@@ -31,8 +31,13 @@ def add(window: dict[str, float], sums: dict[str, float]) -> None:
     window[name] = window.get(name, 0.0) + value
 
 
-def metrics(window: dict[str, float]) -> dict[str, float]:
+def metrics(
+  window: dict[str, float], *, multi_label: bool = False
+) -> dict[str, float]:
   """Returns the means of a window: 'loss', 'accuracy' and 'grad_norm'.
+
+  Where images have several labels, 'label_accuracy' stands for the accuracy: it
+  is the share of all labels of all images that are predicted right.
 
   Where updates may be skipped there is their number, 'skipped_updates'. They
   count in no mean; the mean of none is NaN.
@@ -41,7 +46,9 @@ def metrics(window: dict[str, float]) -> dict[str, float]:
   updates = (window["steps"] - window.get("skipped", 0.0)) or math.nan
   means = {
     "loss": window["loss"] / images,
-    "accuracy": window["correct"] / images,
+    "label_accuracy" if multi_label else "accuracy": (
+      window["correct"] / images
+    ),
     "grad_norm": window["grad_norm"] / updates,
   }
   if "skipped" in window:
