@@ -73,7 +73,7 @@ def test_repeated_names_are_suggested():
         for p in range(10)
         for x in range(9)
       ],
-      r"(?:^|/)[^/_-]+_([^/_-]+-14-\d+)[^/]*$",
+      r"(?:^|/)(S_[^/_-]+-14-\d+)[^/]*$",
       60,
     ),
   ):
