@@ -1,4 +1,4 @@
-"""Decisions of a network in a report: operating points, curves, subsets.
+"""Decisions of a network in a report: operating points, subsets.
 
 The parts of a page that a run, an evaluation and a cross-validation share.
 """
@@ -11,16 +11,12 @@ import numpy as np
 
 from mn_jax.metrics import bands as bands_lib
 from mn_jax.metrics import by_attribute, operating_point
-from mn_jax.metrics import curves as curves_lib
 from mn_jax.metrics.bands import Bands
 from mn_jax.metrics.bootstrap import Interval
 from mn_jax.metrics.by_attribute import AttributeMetrics
-from mn_jax.metrics.calibration import Reliability
 from mn_jax.metrics.operating_point import OperatingPoint, Target
 from mn_jax.metrics.predictions import NamedPredictions, group_codes
-from mn_jax.observe import decision_figures
 from mn_jax.observe.formatting import interval, metric_name, number
-from mn_jax.report.document import Figure
 from mn_jax.report.tables import Table
 
 # What a report shows of a data set with a positive class.
@@ -32,9 +28,8 @@ TARGETS = (
 # Of every class against the rest; with more classes neither points nor bands.
 _TARGETS_OF_CLASSES = TARGETS[:1]
 _MOST_CLASSES, _MOST_BANDS = 20, 3
-# As many as the legend has room for; of more those of the lowest AUROC.
-_MOST_CURVES = 12
-_SOURCES = {
+# What a page calls them.
+SOURCES = {
   operating_point.VALIDATION: "threshold of validation",
   operating_point.OWN_ROC: "read off this ROC",
 }
@@ -73,47 +68,94 @@ class Decisions:
 
 
 def measure(
-  val: NamedPredictions, test: NamedPredictions, *, resamples: int
+  val: NamedPredictions | None,
+  test: NamedPredictions,
+  *,
+  resamples: int,
+  targets: Sequence[Target] | None = None,
+  attributes: Sequence[str] | None = None,
+  predicted: np.ndarray | None = None,
+  seed: int = 0,
 ) -> Decisions:
   """Measures operating points, bands and subsets of a test.
 
   Args:
-    val: predictions for the validation part, which chooses thresholds.
+    val: predictions for the validation part, which chooses thresholds; None
+      without one: then points are read off the test's own ROC alone.
     test: predictions for the test, at least one image.
     resamples: of every interval.
+    targets: of the operating points; None for those of a report.
+    attributes: whose values are subsets; None for all that are known.
+    predicted: what is predicted, for the subsets; None: the likeliest.
+    seed: of the resamples.
+
+  Raises:
+    InputError: for an attribute that the images do not have.
   """
-  attributes = [
-    by_attribute.measure(test, name, resamples=resamples)
-    for name in test.attributes
-  ]
-  shown, targets = _shown(test), TARGETS
-  if test.positive is None:
-    targets = _TARGETS_OF_CLASSES
-    if len(test.classes) > _MOST_CLASSES:
-      return Decisions(attributes=attributes)
+  if attributes is None:
+    attributes = list(test.attributes)
+  if targets is None:
+    targets = TARGETS
+    if test.positive is None:
+      many = len(test.classes) > _MOST_CLASSES
+      targets = () if many else _TARGETS_OF_CLASSES
+  sizes = {"resamples": resamples, "seed": seed}
   points = {}
-  for k in shown:
-    of_test = {
-      "positive": k,
-      "groups": test.groups,
-      "resamples": resamples,
-    }
-    points[k] = [
-      point
-      for target in targets
-      for point in (
+  for k in shown_classes(test) if targets else ():
+    points[k] = measure_points(val, test, targets, positive=k, **sizes)
+  return Decisions(
+    points,
+    measure_bands(test, **sizes),
+    [
+      by_attribute.measure(test, name, predicted=predicted, **sizes)
+      for name in attributes
+    ],
+  )
+
+
+def measure_points(
+  val: NamedPredictions | None,
+  test: NamedPredictions,
+  targets: Sequence[Target],
+  *,
+  positive: int,
+  resamples: int,
+  seed: int = 0,
+) -> list[OperatingPoint]:
+  """Returns the operating points of a class, of each target both kinds.
+
+  Args:
+    val: predictions for the validation part; None for points of the test's own
+      ROC alone.
+    test: predictions for the test.
+    targets: what is fixed.
+    positive: index of the class.
+    resamples: of every interval.
+    seed: of the resamples.
+  """
+  how = {
+    "positive": positive,
+    "groups": test.groups,
+    "resamples": resamples,
+    "seed": seed,
+  }
+  points = []
+  for target in targets:
+    if val is not None:
+      points.append(
         operating_point.from_validation(
-          val.predictions, test.predictions, target, **of_test
-        ),
-        operating_point.from_own_roc(test.predictions, target, **of_test),
+          val.predictions, test.predictions, target, **how
+        )
       )
-    ]
-  return Decisions(points, measure_bands(test, resamples), attributes)
+    points.append(operating_point.from_own_roc(test.predictions, target, **how))
+  return points
 
 
-def measure_bands(test: NamedPredictions, resamples: int) -> dict[int, Bands]:
+def measure_bands(
+  test: NamedPredictions, *, resamples: int, seed: int = 0
+) -> dict[int, Bands]:
   """Returns the bands of the curves that are few enough to have some."""
-  shown = _shown(test)
+  shown = shown_classes(test)
   if len(shown) > _MOST_BANDS or not np.isfinite(test.predictions.logits).all():
     return {}
   codes = group_codes(test.predictions, test.groups)
@@ -124,6 +166,7 @@ def measure_bands(test: NamedPredictions, resamples: int) -> dict[int, Bands]:
       probabilities[:, k],
       codes,
       resamples=resamples,
+      seed=seed,
     )
     for k in shown
   }
@@ -192,17 +235,14 @@ def points_table(
   """
   cells, notes = [], []
   for names, point in rows:
-    threshold = number(point.threshold)
-    if np.isposinf(point.threshold):
-      threshold = "above all"
     cells.append(
       (
         *names,
         point.target.title(),
-        _SOURCES[point.source],
-        threshold,
-        _with_interval(point.sensitivity),
-        _with_interval(point.specificity),
+        SOURCES[point.source],
+        threshold(point),
+        with_interval(point.sensitivity),
+        with_interval(point.specificity),
       )
     )
     if point.note:
@@ -236,7 +276,7 @@ def attribute_table(found: AttributeMetrics, unit: str) -> Table:
       f"{x.images:,}",
       *((f"{x.groups:,}",) if known else ()),
       ", ".join(x.flags),
-      *(_with_interval(x.metrics[name]) for name in metrics),
+      *(with_interval(x.metrics[name]) for name in metrics),
     )
     for x in found.subsets
   ]
@@ -257,103 +297,22 @@ def attribute_table(found: AttributeMetrics, unit: str) -> Table:
   return Table((*columns, "small", *map(metric_name, metrics)), rows, note)
 
 
-def figure(
-  name: str,
-  title: str,
-  test: NamedPredictions,
-  decisions: Decisions,
-  reliability: Reliability | None,
-  *,
-  best: tuple[float, float, float] | None = None,
-) -> Figure:
-  """Returns the figure of ROC, precision-recall and reliability curves.
-
-  Args:
-    name: of the figure's file.
-    title: above it.
-    test: the predictions.
-    decisions: of them.
-    reliability: of them, or None.
-    best: threshold with the best balanced accuracy on validation, and its
-      sensitivity and specificity on the test; None for none.
-  """
-  outputs = test.predictions
-  probabilities = outputs.probabilities()
-  shown, caption = _shown(test), "of the test"
-  if len(shown) > _MOST_CURVES:
-    areas = {k: _auroc(test, probabilities, k) for k in shown}
-    shown = sorted(shown, key=areas.__getitem__)[:_MOST_CURVES]
-    caption += f", of the {_MOST_CURVES} classes with the lowest AUROC"
-  curves = [
-    decision_figures.Curve(
-      test.classes[k],
-      operating_point.is_positive(outputs, k),
-      probabilities[:, k],
-      decisions.bands.get(k),
-    )
-    for k in shown
-  ]
-  marks = []
-  if test.positive is not None:
-    share = float(curves[0].positive.mean())
-    if best is not None:
-      label = f"{best[0]:.2f}, best balanced accuracy on validation"
-      marks.append(_mark(label, *best[1:], share))
-    shapes: dict[Target, int] = {}
-    for point in decisions.points.get(test.positive, ()):
-      shape = shapes.setdefault(point.target, len(shapes) + 1)
-      if not point.note:
-        marks.append(_point_mark(point, shape, share))
-  else:
-    caption += ", each class against the rest"
-  text = f"ROC and precision-recall curves {caption}"
-  text += "." if reliability is None else ", and its reliability diagram."
-  if decisions.bands:
-    unit = "images" if test.groups is None else "groups"
-    text += (
-      f" Shaded: 95 % of what is read off at each rate, resampling {unit}."
-    )
-  picture = decision_figures.decisions(curves, marks, reliability, title)
-  return Figure(name, picture, text)
-
-
-def _shown(test: NamedPredictions) -> list[int]:
-  """Returns the classes whose decisions are shown."""
+def shown_classes(test: NamedPredictions) -> list[int]:
+  """Returns the positive class, or all classes if there is none."""
   if test.positive is not None:
     return [test.positive]
   return list(range(len(test.classes)))
 
 
-def _auroc(test: NamedPredictions, probabilities: np.ndarray, k: int) -> float:
-  hits = operating_point.is_positive(test.predictions, k)
-  ranking = curves_lib.Ranking(hits, probabilities[:, k])
-  area = curves_lib.auroc(*ranking.curve())
-  return np.inf if np.isnan(area) else area
-
-
-def _point_mark(
-  point: OperatingPoint, shape: int, share: float
-) -> decision_figures.Mark:
-  mark = _mark(
-    f"{point.target.title()}, {_SOURCES[point.source]}",
-    point.sensitivity.value,
-    point.specificity.value,
-    share,
+def threshold(point: OperatingPoint) -> str:
+  """Formats the threshold of an operating point."""
+  return (
+    "above all" if np.isposinf(point.threshold) else number(point.threshold)
   )
-  hollow = point.source == operating_point.OWN_ROC
-  return dataclasses.replace(mark, hollow=hollow, shape=shape)
 
 
-def _mark(
-  label: str, sensitivity: float, specificity: float, share: float
-) -> decision_figures.Mark:
-  """A mark whose precision follows from the share of positive images."""
-  hits, alarms = share * sensitivity, (1 - share) * (1 - specificity)
-  precision = hits / (hits + alarms) if hits + alarms else np.nan
-  return decision_figures.Mark(label, sensitivity, specificity, precision)
-
-
-def _with_interval(found: Interval) -> str:
+def with_interval(found: Interval) -> str:
+  """Formats '0.812 (0.700 to 0.900)'; the value alone without an interval."""
   text = number(found.value)
   if np.isnan([found.low, found.high]).any():
     return text

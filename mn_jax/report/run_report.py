@@ -6,7 +6,7 @@ from typing import Any
 from mn_jax.config import changes
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
-from mn_jax.report import decisions
+from mn_jax.report import decision_curves, decisions
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -287,7 +287,7 @@ def _decision_figures(
   if analysis.at_threshold:
     names = ("sensitivity", "specificity")
     best = (analysis.threshold, *map(analysis.at_threshold.get, names))
-  yield decisions.figure(
+  yield decision_curves.figure(
     f"{anchor}_decisions",
     title,
     analysis.test,

@@ -26,12 +26,15 @@ class Assessment:
     predicted: i[n], the classes that the threshold decides on; None without.
     metrics: by name.
     applied: the 'temperature' and 'threshold' that validation chose.
+    val: predictions for the validation part, divided likewise; None if they
+      were not asked for.
   """
 
   predictions: Predictions
   predicted: np.ndarray | None
   metrics: dict[str, float]
   applied: dict[str, float]
+  val: Predictions | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,7 @@ def assess(
   *,
   temperature: bool,
   threshold: bool,
+  validation: bool = False,
 ) -> Assessment:
   """Predicts a part of a split and computes its metrics.
 
@@ -67,6 +71,7 @@ def assess(
       validation best.
     threshold: whether the threshold with the best balanced accuracy on
       validation decides, in place of 0.5.
+    validation: whether the predictions for validation are wanted.
 
   Raises:
     InputError: for logits that no temperature can be fitted to.
@@ -74,7 +79,7 @@ def assess(
   applied: dict[str, float] = {}
   positive = data.spec.positive
   predictions = val = predict(data.part(part))
-  if (temperature or threshold) and part != "val":
+  if (temperature or threshold or validation) and part != "val":
     val = predict(data.part("val"))
   if temperature:
     fitted = calibration.fit_temperature(val)
@@ -95,7 +100,9 @@ def assess(
   metrics = classification.summarize(
     predictions, positive=positive, predicted=predicted
   )
-  return Assessment(predictions, predicted, metrics, applied)
+  return Assessment(
+    predictions, predicted, metrics, applied, val if validation else None
+  )
 
 
 def compare(before: Assessment, after: Assessment) -> Change:

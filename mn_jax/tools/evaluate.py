@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline import decision_arguments, program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.data.datasets import registry
 from mn_jax.deploy import predictor
@@ -25,6 +25,7 @@ from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import formatting
+from mn_jax.report.decisions import Decisions
 from mn_jax.run import assessment, reopen, split_data
 
 # Groups that the table shows.
@@ -40,6 +41,7 @@ class _Result:
   groups: list[tuple[str, int, float]]  # empty without --by-group
   change: assessment.Change | None  # None without --precision
   recalibrated: int  # training images behind the statistics of BatchNorm
+  decisions: Decisions
 
 
 def _parser() -> Parser:
@@ -64,6 +66,7 @@ def _parser() -> Parser:
     "95 %% bootstrap intervals, groups resampled where they are known",
   )
   parser.flag("--by-group", "accuracy of the worst groups")
+  decision_arguments.add(parser)
   parser.option(
     "--recalibrate",
     "N",
@@ -135,6 +138,7 @@ def _measure(
     args.part,
     temperature=args.temperature_from_val,
     threshold=args.threshold_from_val,
+    validation=bool(decision_arguments.targets(args)),
   )
   assessed = measure(functools.partial(run.predict, data))
   change = None
@@ -159,7 +163,11 @@ def _measure(
     groups = classification.accuracy_by_group(
       assessed.predictions, named.groups, predicted=assessed.predicted
     )
-  return _Result(assessed, intervals, groups, change, recalibrated)
+  val = None
+  if assessed.val is not None and args.part != "val":
+    val = data.named_predictions(assessed.val)
+  decisions = decision_arguments.measure(args, val, named, assessed.predicted)
+  return _Result(assessed, intervals, groups, change, recalibrated, decisions)
 
 
 def _as_json(
@@ -200,6 +208,8 @@ def _as_json(
       {"group": group, "images": images, "accuracy": accuracy}
       for group, images, accuracy in result.groups
     ]
+  test = data.named_predictions(result.assessed.predictions)
+  values |= decision_arguments.as_json(args, result.decisions, test)
   return formatting.jsonable(values)
 
 
@@ -241,6 +251,12 @@ def _show(
         for group, images, accuracy in result.groups[:_WORST]
       ],
     )
+  decision_arguments.show(
+    console,
+    result.decisions,
+    data.named_predictions(result.assessed.predictions),
+    data.spec.group or "image",
+  )
   if any(map(math.isnan, result.assessed.metrics.values())):
     console.line("- is a number that is not defined for these images.")
 

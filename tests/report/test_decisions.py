@@ -8,7 +8,13 @@ import pytest
 
 from mn_jax.metrics import by_attribute, operating_point, predictions
 from mn_jax.observe import formatting
-from mn_jax.report import decisions, page, run_analysis, run_report
+from mn_jax.report import (
+  decision_curves,
+  decisions,
+  page,
+  run_analysis,
+  run_report,
+)
 from tests.report import toy_runs as toy
 from tests.report.test_study_report import NOTHING
 
@@ -122,7 +128,7 @@ def test_too_few_images_are_said(tmp_path):
 def test_many_classes_have_curves_of_the_worst(monkeypatch):
   shown = []
   monkeypatch.setattr(
-    decisions.decision_figures,
+    decision_curves.decision_figures,
     "decisions",
     lambda curves, *_: shown.extend(curves) or np.zeros((2, 2, 3), np.uint8),
   )
@@ -131,17 +137,17 @@ def test_many_classes_have_curves_of_the_worst(monkeypatch):
   found = decisions.measure(test, test, resamples=10)
   assert not found.points
   assert not found.bands
-  figure = decisions.figure("f", "title", test, found, None)
+  figure = decision_curves.figure("f", "title", test, found, None)
   assert "12 classes with the lowest AUROC" in figure.caption
   outputs = test.predictions
   areas = {
-    curve.name: decisions._auroc(
+    curve.name: decision_curves._auroc(
       test, outputs.probabilities(), names.index(curve.name)
     )
     for curve in shown
   }
   others = [
-    decisions._auroc(test, outputs.probabilities(), k)
+    decision_curves._auroc(test, outputs.probabilities(), k)
     for k in range(25)
     if names[k] not in areas
   ]
