@@ -1,6 +1,7 @@
 """The model object of Python's users: predict, features, explain, export."""
 
 import functools
+import os
 import pathlib
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from mn_jax.deploy import folded, image_input, predictor
+import mn_jax
+from mn_jax.config import paths
+from mn_jax.deploy import folded, image_input, predictor, stablehlo
 from mn_jax.deploy.image_input import Images
 from mn_jax.deploy.trained import Trained
 from mn_jax.errors import InputError
@@ -261,6 +264,36 @@ class Model:
       )
       maps.append(found[: len(pixels) - start])
     return np.concatenate(maps)
+
+  def export(self, path: str | os.PathLike[str]) -> pathlib.Path:
+    """Writes it as StableHLO, which JAX alone runs, without this package.
+
+    The program maps decoded images u8[n, h, w, 3], RGB of any size, to
+    probabilities f32[n, classes], on CPUs, GPUs and TPUs. Resizing may round
+    otherwise than `predict`. `PATH.json` beside it has the classes and
+    describes the input.
+
+    Args:
+      path: of the file, such as 'model.stablehlo'.
+
+    Returns:
+      The path.
+
+    Raises:
+      InputError: without flatbuffers (`pip install 'mn_jax[export]'`), or for a
+        file that cannot be written.
+
+    Example:
+      >>> path = model.export("pets.stablehlo")
+      >>> exported = jax.export.deserialize(bytearray(path.read_bytes()))
+      >>> jax.jit(exported.call)(np.zeros((2, 300, 400, 3), np.uint8)).shape
+      (2, 3)
+    """
+    self._warn("head", "network")
+    place = paths.local(os.fsdecode(path), "path")
+    return stablehlo.export(
+      self._trained, self._folded, place, mn_jax.__version__
+    )
 
   @functools.cached_property
   def num_features(self) -> int:

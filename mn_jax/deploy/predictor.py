@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
-import scipy.special
 
 from mn_jax.deploy import folded
 from mn_jax.deploy import trained as trained_lib
@@ -32,12 +31,14 @@ class Predictor:
     read_image: decodes an image file into u8[r, r, 3]; raises a DecodeError.
     outputs: maps any number of such images to the outputs of each, in order.
     note: what its user should know of it, or ''.
+    multi_label: whether an image may have several labels.
   """
 
   classes: tuple[str, ...]
   read_image: Callable[[bytes], np.ndarray]
   outputs: Forward
   note: str = ""
+  multi_label: bool = False
 
   def logits(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields f32[classes] for each of any number of images u8[r, r, 3]."""
@@ -49,7 +50,7 @@ class Predictor:
 
   def probabilities_of(self, logits: np.ndarray) -> np.ndarray:
     """Returns f64[..., classes] of logits f32[..., classes]."""
-    return predictions.probabilities(logits, multi_label=False)
+    return predictions.probabilities(logits, multi_label=self.multi_label)
 
   def features(self, images: Iterable[np.ndarray]) -> np.ndarray:
     """Returns f32[n, channels], the features of n >= 1 images u8[r, r, 3]."""
@@ -140,6 +141,7 @@ def from_trained(
     read_image=trained.read_image,
     outputs=functools.partial(network.outputs, batch_size=batch_size),
     note=trained.note,
+    multi_label=trained.multi_label,
   )
 
 
@@ -178,10 +180,9 @@ def predict_rows(
   images = (data.cache.images[row] for row in rows)
   logits = np.stack([*predictor.logits(images)])
   labels = data.cache.labels[rows]
-  log_probabilities = scipy.special.log_softmax(logits, axis=1)
   return Predictions(
     ids=rows.astype(np.int32),
     labels=labels,
     logits=logits,
-    losses=-log_probabilities[np.arange(len(rows)), labels],
+    losses=predictions.losses(logits, labels),
   )

@@ -31,6 +31,10 @@ class Trained:
     dtype: 'float32' or 'bfloat16', what it was trained to compute in.
     read_image: decodes an image file into u8[r, r, 3]; raises a DecodeError.
     fit_image: makes u8[r, r, 3] of a decoded image u8[h, w, 3].
+    crop: share of an image's short side that the middle square has which is
+      cropped; None: images are resized without regard to their aspect ratio.
+    interpolation: of that resize: 'bilinear' or 'bicubic'.
+    multi_label: whether an image may have several labels.
     bits: that 16-bit grey images use, as `decode.decode` takes them.
     random: what is randomly initialised: '', 'head' or 'network'.
     note: what its user should know of it, or ''.
@@ -44,6 +48,9 @@ class Trained:
   dtype: str
   read_image: Callable[[bytes], np.ndarray]
   fit_image: Callable[[np.ndarray], np.ndarray]
+  crop: float | None
+  interpolation: str = "bilinear"
+  multi_label: bool = False
   bits: int = 16
   random: str = ""
   note: str = ""
@@ -64,6 +71,8 @@ def from_run(run: reopen.SavedRun) -> Trained:
     dtype=run.config.model.dtype,
     read_image=run.read_image,
     fit_image=run.fit_image,
+    crop=1.0 if run.config.data.other_sizes == "crop" else None,
+    multi_label=run.config.data.multi_label,
     bits=run.config.data.bits,
   )
 
@@ -166,6 +175,8 @@ def initial(
     dtype="float32",
     read_image=lambda data: fit_image(decode.decode(data)),
     fit_image=fit_image,
+    crop=conventions.crop,
+    interpolation=conventions.interpolation,
     random="network",
   )
 

@@ -123,6 +123,7 @@ def test_logits_that_are_not_finite_are_no_prediction(run):
   opened, data, rows, _ = expected(run)
   bias = opened.variables["params"]["head"]["logits"]["bias"]
   opened.variables["params"]["head"]["logits"]["bias"] = bias * np.nan
+  opened = dataclasses.replace(opened)  # one that has not predicted yet
   for attempt in (
     lambda: opened.predict(data, rows),
     lambda: predict(predictor.from_run(opened), data.cache.images[rows]),
