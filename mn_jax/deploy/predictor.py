@@ -30,6 +30,8 @@ class Predictor:
     classes: names of the classes, in the order of the logits.
     read_image: decodes an image file into u8[r, r, 3]; raises a DecodeError.
     outputs: maps any number of such images to the outputs of each, in order.
+    multi_label: whether an image may have several labels, so that each class
+      has a probability of its own.
     note: what its user should know of it, or ''.
     multi_label: whether an image may have several labels.
   """
@@ -37,6 +39,7 @@ class Predictor:
   classes: tuple[str, ...]
   read_image: Callable[[bytes], np.ndarray]
   outputs: Forward
+  multi_label: bool = False
   note: str = ""
   multi_label: bool = False
 
@@ -140,6 +143,7 @@ def from_trained(
     classes=trained.classes,
     read_image=trained.read_image,
     outputs=functools.partial(network.outputs, batch_size=batch_size),
+    multi_label=trained.multi_label,
     note=trained.note,
     multi_label=trained.multi_label,
   )

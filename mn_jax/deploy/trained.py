@@ -72,7 +72,7 @@ def from_run(run: reopen.SavedRun) -> Trained:
     read_image=run.read_image,
     fit_image=run.fit_image,
     crop=1.0 if run.config.data.other_sizes == "crop" else None,
-    multi_label=run.config.data.multi_label,
+    multi_label=run.multi_label,
     bits=run.config.data.bits,
   )
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,11 @@ class Assessment:
 
   Attributes:
     predictions: logits divided by the temperature, if there is one.
-    predicted: i[n], the classes that the threshold decides on; None without.
+    predicted: what the threshold decides on, classes i[n] or labels u8[n,
+      classes]; None without.
     metrics: by name.
-    applied: the 'temperature' and 'threshold' that validation chose.
+    applied: the 'temperature' and 'threshold' that validation chose; of several
+      labels per image the 'thresholds', by label.
     val: predictions for the validation part, divided likewise; None if they
       were not asked for.
   """
@@ -33,7 +36,7 @@ class Assessment:
   predictions: Predictions
   predicted: np.ndarray | None
   metrics: dict[str, float]
-  applied: dict[str, float]
+  applied: dict[str, Any]
   val: Predictions | None = None
 
 
@@ -70,13 +73,13 @@ def assess(
     temperature: whether logits are divided by the temperature that fits
       validation best.
     threshold: whether the threshold with the best balanced accuracy on
-      validation decides, in place of 0.5.
+      validation decides, in place of 0.5; each label has its own.
     validation: whether the predictions for validation are wanted.
 
   Raises:
     InputError: for logits that no temperature can be fitted to.
   """
-  applied: dict[str, float] = {}
+  applied: dict[str, Any] = {}
   positive = data.spec.positive
   predictions = val = predict(data.part(part))
   if (temperature or threshold or validation) and part != "val":
@@ -93,7 +96,13 @@ def assess(
       calibration.scale(x, fitted) for x in (predictions, val)
     )
   predicted = None
-  if threshold:
+  if threshold and val.multi_label:
+    lowest = thresholds.of_labels(val)
+    applied["thresholds"] = dict(
+      zip(data.classes, lowest.tolist(), strict=True)
+    )
+    predicted = thresholds.decide_labels(predictions, lowest)
+  elif threshold:
     lowest = thresholds.best_balanced_accuracy(val, positive=positive)
     applied["threshold"] = lowest
     predicted = thresholds.decide(predictions, lowest, positive=positive)

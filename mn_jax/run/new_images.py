@@ -52,6 +52,13 @@ class Reader:
       section = section_of(run, self._path, self._changes)
       with self._console.counting("decoding", "images") as progress:
         data = split_data.load_all(section, run.classes, progress)
+      if data.multi_label != run.multi_label:
+        found = ("one class", "several labels")
+        raise InputError(
+          f"--data: got images of {found[data.multi_label]} each for a run of "
+          f"{found[run.multi_label]}; valid, by data.label and "
+          f"data.label_separator: images of {found[run.multi_label]}"
+        )
       for other in self._read.values():
         if data.cache.names.tolist() != other.cache.names.tolist():
           raise InputError(

@@ -53,6 +53,11 @@ class SavedRun:
   variables: dict
   digests: dict[str, str]
 
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image may have several labels, or none."""
+    return self.config.data.multi_label
+
   def data(self, progress: packing.Progress) -> split_data.SplitData:
     """Loads the run's data set, packed and split; decodes it if need be.
 
