@@ -33,7 +33,6 @@ class Predictor:
     multi_label: whether an image may have several labels, so that each class
       has a probability of its own.
     note: what its user should know of it, or ''.
-    multi_label: whether an image may have several labels.
   """
 
   classes: tuple[str, ...]
@@ -41,7 +40,6 @@ class Predictor:
   outputs: Forward
   multi_label: bool = False
   note: str = ""
-  multi_label: bool = False
 
   def logits(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields f32[classes] for each of any number of images u8[r, r, 3]."""
@@ -145,7 +143,6 @@ def from_trained(
     outputs=functools.partial(network.outputs, batch_size=batch_size),
     multi_label=trained.multi_label,
     note=trained.note,
-    multi_label=trained.multi_label,
   )
 
 
