@@ -1,39 +1,53 @@
 """Trains an experiment: `python -m mn_jax.main --config=NAME --workdir=DIR`.
 
+Or on a folder, an archive or a table of images, with settings that are chosen
+for them: `python -m mn_jax.main --data=PATH`.
+
 Exit codes: 0 done; 2 something given cannot be used; 130 stopped by Ctrl-C and
 143 by SIGTERM, with all training saved; others are failures. Whatever stopped
 it, the same command resumes.
 """
 
+import argparse
 import faulthandler
 import itertools
 import os
+import pathlib
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from absl import logging
 
-from mn_jax.commandline import program, signals
+from mn_jax.commandline import network_arguments, program, signals
 from mn_jax.commandline.parser import Parser, command, file_path, number
-from mn_jax.config import files
+from mn_jax.config import Config, checks, files, overrides, own_data
+from mn_jax.errors import InputError
 from mn_jax.parallel import allocator, cluster
 
 
 def _parser() -> Parser:
   parser = Parser(
     command("train"),
-    description="Train an experiment. An interrupted run resumes when the same "
-    "command is given again.",
-    example="--config=idc_v1:sample --workdir=runs/sample",
+    description="Train on your own images, with settings that are chosen for "
+    "them and printed, or an experiment, --config. An interrupted run resumes "
+    "when the same command is given again.",
+    example="--data=photos --workdir=runs/photos",
   )
-  parser.add_config()
+  parser.add_argument(
+    "--data",
+    metavar="PATH",
+    help="images of yours: a folder or archive with a folder for each class, "
+    "or a table (.csv, .tsv, .parquet); with --config, in place of its data",
+  )
+  network_arguments.add(parser)
+  parser.add_config(required=False)
   parser.add_argument(
     "--workdir",
     metavar="DIR",
     type=file_path,
-    required=True,
-    help="folder of the run",
+    help="folder of the run (default with --data: runs/NAME of the images)",
   )
   parser.add_argument(
     "--distributed",
@@ -75,6 +89,43 @@ def _parser() -> Parser:
   )
   parser.add_overrides()
   return parser
+
+
+def _workdir(args: argparse.Namespace) -> pathlib.Path:
+  """Returns the folder of the run.
+
+  Raises:
+    InputError: if the arguments name nothing to train, or no folder.
+  """
+  if args.config is None and args.data is None:
+    raise InputError(
+      "--data: got nothing to train; valid: --data=PATH, images of yours, or "
+      "--config=NAME, an experiment"
+    )
+  if args.workdir is not None:
+    return args.workdir
+  if args.data is None:
+    raise InputError(
+      "--workdir: got nothing; valid: with --config, the folder of the run"
+    )
+  return own_data.default_workdir(args.data)
+
+
+def _experiment(args: argparse.Namespace, given: Mapping[str, Any]) -> Config:
+  """Reads the config that is named, on the user's own images if there are any.
+
+  Raises:
+    InputError: for whatever is wrong with one of its fields.
+  """
+  values = files.read_config(args.config)
+  changes = {}
+  if args.data is not None:
+    changes |= own_data.fields(args.data)
+  if args.weights is not None and values.model.transfer == "scratch":
+    changes["model.transfer"] = "fine_tune"
+  for path, value in {**changes, **given}.items():
+    overrides.put(values, path, value)
+  return checks.from_config_dict(values)
 
 
 def _stop_requested() -> Callable[[int, bool], bool]:
@@ -124,7 +175,8 @@ def _train(argv: Sequence[str] | None) -> int:
     args.process_id,
   )
   cluster.check_flags(*processes)
-  config = files.load_config(args.config, args.overrides)
+  given, workdir = network_arguments.given(args), _workdir(args)
+  config = _experiment(args, given) if args.config else None
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
   faulthandler.enable()
   logging.set_verbosity(logging.WARNING)
@@ -137,7 +189,6 @@ def _train(argv: Sequence[str] | None) -> int:
   if args.cpu_devices is not None:
     jax.config.update("jax_num_cpu_devices", args.cpu_devices)
   cluster.connect(*processes, timeout=args.start_timeout)
-  compile_cache.keep(config.data.cache_dir)
 
   from mn_jax.parallel import watchdog
 
@@ -145,13 +196,17 @@ def _train(argv: Sequence[str] | None) -> int:
     cluster.connect_devices()
 
     from mn_jax.observe.console import Console
-    from mn_jax.run import training
+    from mn_jax.run import own_images, training
 
+    # Ctrl-C ends the `tee` of a pipe first, and there is training to save.
+    console = Console(quiet=jax.process_index() > 0, needs_reader=False)
+    if config is None:
+      config = own_images.config(args.data, workdir, given, console)
+    compile_cache.keep(config.data.cache_dir)
     summaries = training.train_and_evaluate(
       config,
-      args.workdir,
-      # Ctrl-C ends the `tee` of a pipe first, and there is training to save.
-      console=Console(quiet=jax.process_index() > 0, needs_reader=False),
+      workdir,
+      console=console,
       stop_requested=_stop_requested(),
       reached=reached,
     )

@@ -9,7 +9,8 @@ from mn_jax.errors import InputError
 
 # Name -> (module with a `main`, what it does).
 COMMANDS = {
-  "train": ("main", "train an experiment"),
+  "look": ("tools.look", "look at your own images, before training"),
+  "train": ("main", "train on your own images, or an experiment"),
   "predict": ("tools.predict", "classify images"),
   "evaluate": ("tools.evaluate", "compute the metrics of a run"),
   "report": ("tools.report", "write a page about a run or a study"),
@@ -51,12 +52,17 @@ def _help() -> str:
   rows = [f"  {name:{width}}  {text}" for name, (_, text) in COMMANDS.items()]
   return "\n".join(
     (
-      "example:",
+      "Train MobileNet-family image classifiers in JAX, and compare them.",
+      "",
+      "your own images, in a folder for each class or a table:",
+      "  mn-jax look photos                     what is there, what to train",
+      "  mn-jax train --data=photos             trains, into runs/photos",
+      "  mn-jax predict --workdir=runs/photos new_photos",
+      "",
+      "an experiment of this project, on a generated sample:",
       "  mn-jax train --config=idc_v1:sample --workdir=runs/sample",
       "",
       "usage: mn-jax COMMAND ...",
-      "",
-      "Train and compare MobileNet-family image classifiers in JAX.",
       "",
       "commands (mn-jax COMMAND --help says more):",
       *rows,

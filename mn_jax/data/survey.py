@@ -49,20 +49,6 @@ class Survey:
 
 
 @dataclasses.dataclass(frozen=True)
-class Duplicates:
-  """Images that lie in a data set more than once.
-
-  Attributes:
-    equal: i64[k] each, rows of the listing whose files are the same.
-    near: i64[k, 2], rows of images that look alike; of equal files the first
-      stands for all.
-  """
-
-  equal: tuple[np.ndarray, ...]
-  near: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
 class _Image:
   header: decode.Header
   num_bytes: int
@@ -129,43 +115,59 @@ def survey(
   )
 
 
-def find_duplicates(
+def equal_files(found: Survey) -> list[np.ndarray]:
+  """Returns i64[k] each, rows of the listing whose files are the same."""
+  order, place = _by_content(found)
+  sets = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)
+  return [found.rows[places] for places in sets if len(places) > 1]
+
+
+def look_alikes(
   found: Survey,
   *,
   max_distance: int,
   min_correlation: float,
   progress: Callable[[int, int], None] | None = None,
-) -> Duplicates:
-  """Finds equal files and images that look alike.
+) -> np.ndarray:
+  """Finds images that look alike and are not the same file.
+
+  Of equal files the first stands for all. The time grows with the square of the
+  number of images.
 
   Args:
     found: of all images.
-    max_distance, min_correlation: of images that look alike; see
-      `duplicates.similar_pairs`.
+    max_distance, min_correlation: see `duplicates.similar_pairs`.
     progress: called with the number of images compared, and of all.
+
+  Returns:
+    i64[k, 2], rows of the listing, the smaller first.
   """
-  prints = found.fingerprints
-  _, first, place = np.unique(
-    prints.digests, return_index=True, return_inverse=True
+  order, place = _by_content(found)
+  is_first = np.diff(place[order], prepend=-1) > 0
+  first = np.sort(order[is_first])
+  prints = duplicates.Fingerprints(
+    *(
+      getattr(found.fingerprints, field.name)[first]
+      for field in dataclasses.fields(found.fingerprints)
+    )
   )
-  order = np.argsort(place, kind="stable")
-  sets = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)
-  first = np.sort(first)
-  one = duplicates.Fingerprints(
-    *(getattr(prints, f.name)[first] for f in dataclasses.fields(prints))
-  )
-  near = duplicates.similar_pairs(
-    one,
-    one,
+  pairs = duplicates.similar_pairs(
+    prints,
+    prints,
     max_distance=max_distance,
     min_correlation=min_correlation,
     progress=progress,
   )
-  near = near[near[:, 0] < near[:, 1]]
-  return Duplicates(
-    equal=tuple(found.rows[rows] for rows in sets if len(rows) > 1),
-    near=found.rows[first[near]],
-  )
+  return found.rows[first[pairs[pairs[:, 0] < pairs[:, 1]]]]
+
+
+def _by_content(found: Survey) -> tuple[np.ndarray, np.ndarray]:
+  """Returns i64[m], images with equal files together, and what each contains.
+
+  The latter is i64[m] too, a number for each content.
+  """
+  _, place = np.unique(found.fingerprints.digests, return_inverse=True)
+  return np.argsort(place, kind="stable"), place
 
 
 def _read(source: ImageFiles, row: int, bits: int) -> _Image | str:

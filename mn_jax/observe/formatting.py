@@ -71,6 +71,14 @@ def duration(seconds: float) -> str:
   return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
+def rough_duration(seconds: float) -> str:
+  """Formats an estimate of seconds as '42 s', '12 min' or '3 h 5 min'."""
+  if seconds < 60:
+    return f"{seconds:.0f} s"
+  hours, minutes = divmod(round(seconds / 60), 60)
+  return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 def metric_name(key: str) -> str:
   """Spells out a metric's key: 'test/macro_auroc' is 'test macro AUROC'."""
   words = key.replace("/", " ").replace("_", " ").split()

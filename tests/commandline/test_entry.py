@@ -70,6 +70,9 @@ def test_the_list_of_commands_needs_no_jax():
   )
   lines = done.stdout.splitlines()
   assert lines[-1] == "[]"
+  # What a new user came for is what is shown first.
+  shown = [line.split()[1] for line in lines if line.startswith("  mn-jax ")]
+  assert shown[:3] == ["look", "train", "predict"]
   assert max(map(len, lines)) <= 80
   for name in entry.COMMANDS:
     assert any(text.split()[:1] == [name] for text in lines)
@@ -79,5 +82,5 @@ def test_an_unknown_command_is_one_line(capsys):
   assert entry.main(["fly"]) == 2
   out, err = capsys.readouterr()
   assert out == ""
-  assert err.startswith("mn-jax: got 'fly'; valid: train, predict, ")
+  assert err.startswith("mn-jax: got 'fly'; valid: look, train, ")
   assert err.count("\n") == 1

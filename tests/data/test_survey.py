@@ -66,11 +66,11 @@ def test_every_image_is_decoded(folder, monkeypatch):
 def test_duplicates_are_found_once(folder):
   with opened(folder) as source:
     found = survey.survey(source)
-  pairs = survey.find_duplicates(found, max_distance=6, min_correlation=0.97)
+  pairs = survey.look_alikes(found, max_distance=6, min_correlation=0.97)
   names = source.listing.names
-  (equal,) = pairs.equal
+  (equal,) = survey.equal_files(found)
   assert names[equal].tolist() == ["a/3.png", "a/again.png", "b/copy.png"]
-  assert names[pairs.near].tolist() == [["a/3.png", "b/like.jpg"]]
+  assert names[pairs].tolist() == [["a/3.png", "b/like.jpg"]]
 
 
 def test_images_of_which_none_can_be_read(tmp_path):

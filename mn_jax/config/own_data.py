@@ -1,0 +1,44 @@
+"""A user's own images, named by their path alone: their fields and workdir."""
+
+import pathlib
+from typing import Any
+
+from mn_jax.config import paths
+
+NAME = "image_folder"
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def fields(data: str) -> dict[str, Any]:
+  """Returns 'section.field' -> value of what a path alone tells.
+
+  Args:
+    data: path of a folder, an archive or a table.
+
+  Raises:
+    InputError: if it is no path of this machine's file system.
+  """
+  return {
+    "experiment": name(data),
+    "data.name": NAME,
+    "data.path": str(paths.local(data, "--data").absolute()),
+    "data.split": "auto",
+  }
+
+
+def name(data: str) -> str:
+  """Returns the name of images: of their folder, or of their file's stem."""
+  # Not resolved: the name of a link is the one that its user knows.
+  path = paths.local(data, "--data").absolute()
+  if path.name == "..":
+    path = path.resolve()
+  if path.is_dir():
+    return path.name or "images"
+  lower = path.name.lower()
+  suffix = next((x for x in _ARCHIVES if lower.endswith(x)), path.suffix)
+  return path.name.removesuffix(path.name[len(path.name) - len(suffix) :])
+
+
+def default_workdir(data: str) -> pathlib.Path:
+  """Returns `runs/NAME`, where a run is if no folder is named."""
+  return pathlib.Path("runs") / name(data)
