@@ -74,13 +74,13 @@ def add_precision(parser: Parser, default: str) -> None:
 def add_places(parser: Parser) -> None:
   """Adds the overrides of where a run's data are; to be called last."""
   parser.add_overrides(
-    "data.path=PATH and data.cache_dir=DIR, if the images or the packed cache "
-    "are no longer where the run had them"
+    "data.path=PATH, data.root=PATH and data.cache_dir=DIR, if the images, "
+    "those of a table or the packed cache are no longer where the run had them"
   )
 
 
 def places(changes: Sequence[str]) -> dict[str, str]:
-  """Returns the arguments `data_path` and `cache_dir` that overrides give.
+  """Returns the arguments of `reopen.open_run` that overrides give.
 
   Raises:
     InputError: for an override of another field.
@@ -91,7 +91,9 @@ def places(changes: Sequence[str]) -> dict[str, str]:
       raise InputError(f"{path}: got it; valid: {' and '.join(PLACES)}")
   return {
     argument: values[path]
-    for argument, path in zip(("data_path", "cache_dir"), PLACES, strict=True)
+    for argument, path in zip(
+      ("data_path", "data_root", "cache_dir"), PLACES, strict=True
+    )
     if path in values
   }
 

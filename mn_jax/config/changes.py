@@ -19,7 +19,7 @@ from mn_jax.errors import InputError
 
 LENGTHS = ("train.steps", "train.epochs", "train.examples")
 # Where files are, which changes no number.
-PLACES = ("data.path", "data.cache_dir")
+PLACES = ("data.path", "data.root", "data.cache_dir")
 # With another value of these a run that has ended may have more to train.
 EXTENDING = (*LENGTHS, "train.patience")
 

@@ -81,6 +81,7 @@ def inspect(
   inspections: Inspections,
   *,
   data_path: str | None,
+  data_root: str | None,
   cache_dir: str | None,
   progress: Progress,
 ) -> None:
@@ -90,6 +91,7 @@ def inspect(
     analysis: of the run.
     inspections: that it and the baselines of a new split are added to.
     data_path: of the images; None for where the run found them.
+    data_root: of the images in a table; None for where the run found them.
     cache_dir: of packed images; None for that of the run.
     progress: called with (images done, images in all).
 
@@ -102,6 +104,7 @@ def inspect(
     analysis.path,
     step=analysis.summary["best_step"],
     data_path=data_path,
+    data_root=data_root,
     cache_dir=cache_dir,
   )
   data = run.data(progress)

@@ -40,8 +40,8 @@ class SavedRun:
     variables: what the checkpoint is evaluated with: 'params' and
       'batch_stats' (their moving averages, if the run kept them), f32 NumPy
       arrays.
-    digests: sha256 of the run's 'split' and 'images', as the checkpoint has
-      them.
+    digests: sha256 of the run's 'split', 'images' and 'labels', as far as the
+      checkpoint has them.
   """
 
   path: pathlib.Path
@@ -180,6 +180,7 @@ def open_run(
   *,
   step: int | None = None,
   data_path: str | None = None,
+  data_root: str | None = None,
   cache_dir: str | None = None,
   batch_size: int | None = None,
 ) -> SavedRun:
@@ -189,8 +190,8 @@ def open_run(
     path: its workdir.
     step: of the checkpoint; None for the best that is not damaged, or the
       newest where none was validated.
-    data_path, cache_dir, batch_size: instead of the run's data.path,
-      data.cache_dir and eval.batch_size; None for those.
+    data_path, data_root, cache_dir, batch_size: instead of the run's data.path,
+      data.root, data.cache_dir and eval.batch_size; None for those.
 
   Raises:
     InputError: if the folder is not that of a run of this version, or has no
@@ -217,6 +218,8 @@ def open_run(
     config = _replace(config, "eval", batch_size=batch_size)
   if data_path is not None:
     config = _replace(config, "data", path=data_path)
+  if data_root is not None:
+    config = _replace(config, "data", root=data_root)
   if cache_dir is not None:
     config = _replace(config, "data", cache_dir=cache_dir)
   return SavedRun(
@@ -227,7 +230,11 @@ def open_run(
     classes=classes,
     step=step,
     variables=jax.tree.map(np.asarray, variables),
-    digests={what: position.data[what] for what in ("split", "images")},
+    digests={
+      what: position.data[what]
+      for what in ("split", "images", "labels")
+      if what in position.data
+    },
   )
 
 

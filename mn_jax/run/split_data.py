@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ from mn_jax.data import (
   splits,
   store,
   strata,
+  suspected_groups,
 )
 from mn_jax.data.datasets import columns, registry
 from mn_jax.data.datasets import listing as listing_lib
@@ -82,8 +84,17 @@ class SplitData:
     return rows[places.astype(int)].reshape(batch_size, batches).T
 
   def digests(self) -> dict[str, str]:
-    """Returns the SHA-256 of the split and of the images."""
-    return {"split": self.split.sha256, "images": self.cache.sha256}
+    """Returns the SHA-256 of the split, of the images, and of their labels.
+
+    Names of files need not have the labels, and a table can be edited.
+    """
+    labels = hashlib.sha256(repr(self.cache.classes).encode())
+    labels.update(np.ascontiguousarray(self.cache.labels))
+    return {
+      "split": self.split.sha256,
+      "images": self.cache.sha256,
+      "labels": labels.hexdigest(),
+    }
 
   def groups(self, name: str) -> list[str]:
     """Returns the groups of a part, in order."""
@@ -213,6 +224,7 @@ def divide(
   )
   notes = (
     *notes_of_kind,
+    *_ungrouped(data),
     *(notes if kind == "fixed" else _mixed(packed.parts, split)),
     *split.notes,
     *classes.notes(
@@ -375,6 +387,21 @@ def _kind(
   else:
     kind, why = "stratified", "neither a test part nor groups are known"
   return kind, (f"data.split=auto is {kind} here: {why}",)
+
+
+def _ungrouped(data: SplitData) -> tuple[str, ...]:
+  """Returns notes if nothing says which of the user's images belong together.
+
+  Of published data sets without groups the documentation says it.
+  """
+  if data.spec.group is not None or not data.spec.tables:
+    return ()
+  suggestions = suspected_groups.suggest(data.cache.names, data.cache.labels)
+  return (
+    "no groups are known: images of one patient or object may be in two parts; "
+    "data.group_pattern, or data.group of a table, tells them",
+    *(suggestion.describe() for suggestion in suggestions[:1]),
+  )
 
 
 def _mixed(listed: np.ndarray, split: splits.Split) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from mn_jax.config import Config, changes
 from mn_jax.config.experiment import result_fields
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.data import decode, manifest, store
+from mn_jax.data.files import table
 from mn_jax.errors import InputError, RunError
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.run import records
@@ -25,7 +26,12 @@ _OTHERS = (
   "predictions/test.npz",
 )
 # What a run is started with -> the field that errors name.
-_DIGESTS = {"split": "data", "images": "data", "weights": "model.weights"}
+_DIGESTS = {
+  "split": "data",
+  "images": "data",
+  "labels": "data",
+  "weights": "model.weights",
+}
 
 
 class Workdir:
@@ -139,7 +145,7 @@ class Workdir:
     """Refuses to resume with something else than the run was started with.
 
     Args:
-      now: sha256 of 'split', 'images', 'weights' and 'config'.
+      now: sha256 of 'split', 'images', 'labels', 'weights' and 'config'.
       before: those that a checkpoint has.
 
     Raises:
@@ -304,6 +310,8 @@ def _check_place(section: DataConfig, path: pathlib.Path) -> None:
   folder, workdir = (
     pathlib.Path(p).expanduser().resolve() for p in (source, path)
   )
+  if table.is_table(folder):
+    folder = pathlib.Path(section.root or folder.parent).expanduser().resolve()
   is_below = folder in workdir.parents and not any(
     path.glob("seed*/config.json")
   )
@@ -329,8 +337,8 @@ def check_digests(
 
   Args:
     path: the run's folder.
-    now, before: sha256 of 'split', 'images' and 'weights', of which each may
-      lack some.
+    now, before: sha256 of 'split', 'images', 'labels' and 'weights', of which
+      each may lack some.
 
   Raises:
     InputError: with both digests.

@@ -16,7 +16,6 @@ import numpy as np
 from mn_jax.commandline import program, study_arguments
 from mn_jax.commandline.parser import Parser
 from mn_jax.config import Config, files
-from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name
@@ -38,7 +37,7 @@ def plan(name: str, config: Config, folds: int, count: int) -> study.Study:
     folds: as `data.folds`; 0: one per group.
     count: number of folds.
   """
-  positive = registry.get(config.data.name).positive is not None
+  positive = split_data.has_positive(config.data)
   return study.Study(
     title=f"Cross-validation of {config.experiment}, {count} folds",
     source=name,

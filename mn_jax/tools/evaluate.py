@@ -19,7 +19,7 @@ from typing import Any
 
 from mn_jax.commandline import decision_arguments, program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path
-from mn_jax.data.datasets import registry
+from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
@@ -95,10 +95,10 @@ def _evaluate(argv: Sequence[str] | None) -> None:
   if output is not None:
     run_arguments.output_folder(output.parent)
   run = run_arguments.open_run(args)
-  _check(args, run.config.data.name)
   console = console_lib.Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
+  _check(args, run.config.data.name, data.spec)
   result = _measure(args, run, data)
   if output is not None:
     data.named_predictions(result.assessed.predictions).write(output)
@@ -110,9 +110,8 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     console.line(f"Predictions: {output}")
 
 
-def _check(args: argparse.Namespace, name: str) -> None:
+def _check(args: argparse.Namespace, name: str, spec: DatasetSpec) -> None:
   """Refuses what the data set has no answer to."""
-  spec = registry.get(name)
   if args.threshold_from_val and spec.positive is None:
     raise InputError(
       f"--threshold-from-val: got it for {name!r}, which has no positive "

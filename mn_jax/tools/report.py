@@ -95,6 +95,7 @@ def _inspect(
           analysis,
           inspections,
           data_path=places.get("data_path"),
+          data_root=places.get("data_root"),
           cache_dir=places.get("cache_dir"),
           progress=progress,
         )

@@ -216,7 +216,7 @@ def test_other_data_is_refused(run):
   (run / "split.json").unlink()
   opened = reopen.open_run(run)
   opened.data(toy.ignore_progress)
-  for key in ("split", "images"):
+  for key in ("split", "images", "labels"):
     digests = {**opened.digests, key: "0" * 64}
     opened = dataclasses.replace(opened, digests=digests)
     with pytest.raises(InputError, match=r"was started with 0{16}; valid"):
@@ -230,6 +230,8 @@ def test_data_may_have_moved(run, tmp_path, monkeypatch):
   assert moved.config.eval.batch_size == 32
   assert moved.data(toy.ignore_progress).digests() == moved.digests
   assert not other.exists()
+  moved = reopen.open_run(run, data_root="elsewhere")
+  assert moved.config.data.root == "elsewhere"
   missing = reopen.open_run(run, data_path=str(tmp_path / "nowhere"))
   with pytest.raises(InputError, match=r"data\.path: got '.*nowhere'"):
     missing.data(toy.ignore_progress)

@@ -156,13 +156,31 @@ def test_a_part_of_one_class_is_said(load):
   )
 
 
-def test_clean_data_has_no_notes(load):
+_UNGROUPED = (
+  "no groups are known: images of one patient or object may be in two parts; "
+  "data.group_pattern, or data.group of a table, tells them",
+)
+
+
+def test_clean_data_have_one_note_or_none(load):
   data = load({"a": 40, "b": 40}, split="stratified")
-  assert data.split.notes == data.cache.notes == data.cache.left_out == ()
+  assert data.split.notes == _UNGROUPED
+  assert data.cache.notes == data.cache.left_out == ()
   assert _check(data) == ""
   unused = load({"a": 40, "b": 40, "c": 1}, split="stratified", classes=2)
-  assert dataclasses.asdict(unused.split)["notes"] == ()
+  assert dataclasses.asdict(unused.split)["notes"] == _UNGROUPED
   assert _check(unused) == ""
+  grouped = load({f"{c}/p{i}": 2 for c in "ab" for i in range(20)})
+  assert not any("no groups" in note for note in grouped.notes())
+
+
+def test_groups_in_names_are_suggested(load):
+  # Named after their folders: p0_0.png, p1_0.png and so on.
+  data = load({"a": 30, "b": 30, "c": 30})
+  assert data.split.notes[1:] == _UNGROUPED
+  folders = {f"{c}/p{i}_": 3 for c in "ab" for i in range(12)}
+  data = load(folders, split="stratified", group_pattern="(zz|a/p0_/p0_0)")
+  assert not any("suggest" in note for note in data.notes())
 
 
 def test_a_pattern_finds_groups_across_classes(load):

@@ -226,6 +226,7 @@ def test_a_lost_config_is_made_up_for_by_a_checkpoint(folder):
 
 def test_other_data_is_refused_with_both_digests(folder):
   digests = {"split": "a" * 64, "images": "c" * 64, "weights": "e" * 64}
+  digests |= {"labels": "1" * 64}
   folder.check_data(digests)
   content = {"sha256": "a" * 64, "images_sha256": "c" * 64}
   content |= {"seed": 0, "notes": [], "images": {}}
@@ -235,10 +236,11 @@ def test_other_data_is_refused_with_both_digests(folder):
     ({"split": "b" * 64}, "the split is b{16},.* with a{16};"),
     ({"images": "d" * 64}, "the images is d{16},.* with c{16};"),
     ({"weights": "f" * 64}, "the weights is f{16},.* with e{16};"),
+    ({"labels": "2" * 64}, "the labels is 2{16},.* with 1{16};"),
   ):
     with pytest.raises(InputError, match=shown):
       folder.check_origin({**digests, **other}, digests)
-    if "weights" not in other:
+    if other.keys() & {"split", "images"}:
       with pytest.raises(InputError, match=shown):
         folder.check_data({**digests, **other})
   # What a damaged file, or an older version, does not tell is not compared.
@@ -276,9 +278,13 @@ def test_a_folder_of_the_images_is_no_workdir(tmp_path):
   )
   (tmp_path / "link").symlink_to(data)
   before = sorted(tmp_path.rglob("*"))
-  for source in (str(data), str(tmp_path / "link"), ""):
+  tables = (tmp_path / "t.csv", data / "t.csv")
+  for source, root in (
+    *((source, "") for source in (str(data), str(tmp_path / "link"), "")),
+    *zip(map(str, tables), (str(data), ""), strict=True),
+  ):
     section = config_lib.DataConfig(
-      name="image_folder", path=source, cache_dir=str(cache)
+      name="image_folder", path=source, root=root, cache_dir=str(cache)
     )
     config = _config(data=section)
     for place in (".", "../link", "train", "train/cat"):

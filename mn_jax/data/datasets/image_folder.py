@@ -82,7 +82,7 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
     classes,
     sorted(rows),
     passed_over=images.count(passed_over),
-    notes=(*found.notes, *_group_notes(folders, depth)),
+    notes=(*found.notes, *_group_notes(folders, top, depth)),
   )
 
 
@@ -199,7 +199,7 @@ def _check_all(
     )
 
 
-def _group_notes(folders: set[tuple], depth: int) -> list[str]:
+def _group_notes(folders: set[tuple], top: int, depth: int) -> list[str]:
   """Returns what to know of folders inside those of the classes."""
   deep = sorted(folder[depth:] for folder in folders if len(folder) > depth + 1)
   if not deep:
@@ -207,16 +207,20 @@ def _group_notes(folders: set[tuple], depth: int) -> list[str]:
   groups = len(set(deep))
   notes = [
     f"folders inside those of the classes, which are groups: {groups}, the "
-    f"first {'/'.join(deep[0])!r}; data.split=grouped keeps each in one part"
+    f"first {'/'.join(deep[0])!r}; data.split=grouped keeps each in one part, "
+    "and data.group_pattern finds others"
   ]
   inside = collections.Counter(name for _, name in {f[:2] for f in deep})
   alike = sorted(n for n in inside if inside[n] > 1 or n.lower() in PARTS)
   if alike:
     shown = ", ".join(map(repr, alike[:_SHOWN]))
+    # Names start with the folder at the top: of a part, or of a class.
+    above = "[^/]+/" * (depth - top + 1)
     notes.append(
       f"folders of one name inside several classes, or called like parts: "
       f"{len(alike)}, {shown}; they are groups of each class, and neither "
-      "classes nor parts"
+      f"classes nor parts; data.group_pattern='^{above}([^/]+)/' makes each "
+      "name one group"
     )
   return notes
 
