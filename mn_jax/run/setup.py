@@ -17,7 +17,7 @@ from mn_jax.metrics import classification, selection
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import frozen_features, split_data
+from mn_jax.run import frozen_features, open_data
 from mn_jax.run import network as network_lib
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import evaluate as evaluate_lib
@@ -157,7 +157,7 @@ def check(config: Config, *, revision: str = "") -> None:
   """
   selection.check_metric(
     config.eval.best_metric,
-    positive=split_data.has_positive(config.data),
+    positive=open_data.has_positive(config.data),
     multi_label=config.data.multi_label,
   )
   network_lib.check(config, revision=revision)

@@ -1,9 +1,7 @@
 """Loads the packed images of a data set and splits them, as a config says."""
 
-import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,21 +9,19 @@ from mn_jax.config.sections.data import DataConfig
 from mn_jax.data import (
   cache,
   classes,
-  groups,
   packing,
   splits,
-  store,
   strata,
   suspected_groups,
 )
-from mn_jax.data.datasets import columns, registry
 from mn_jax.data.datasets import listing as listing_lib
-from mn_jax.data.datasets import source as source_lib
+from mn_jax.data.datasets import registry
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.errors import InputError
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.observe import formatting
+from mn_jax.run import open_data
 
 _MOST_LEFT_OUT = 8  # kinds of files that are named
 
@@ -132,7 +128,9 @@ def load_packed(
   Raises:
     InputError: for data that cannot be used.
   """
-  return _regroup(section, _open(section, progress, names))
+  return open_data.regroup(
+    section, open_data.open_packed(section, progress, names)
+  )
 
 
 def load_all(
@@ -154,7 +152,7 @@ def load_all(
   """
   packed = load_packed(section, progress, names)
   return SplitData(
-    spec=_spec(section, packed, packed.classes),
+    spec=open_data.describe(section, packed, packed.classes),
     cache=packed,
     classes=packed.classes,
     kind="none",
@@ -172,7 +170,7 @@ def load(section: DataConfig, progress: packing.Progress) -> SplitData:
   Raises:
     InputError: for data or a split that cannot be used.
   """
-  return divide(section, _open(section, progress))
+  return divide(section, open_data.open_packed(section, progress))
 
 
 def divide(
@@ -188,12 +186,12 @@ def divide(
   Raises:
     InputError: for a split that cannot be made.
   """
-  _check_classes(section, listed)
+  open_data.check_classes(section, listed)
   # The published lists are of the groups that the data set has by itself.
   parts, notes = registry.published_parts(
     section.name, listed.groups, listed.parts
   )
-  packed = _regroup(section, listed)
+  packed = open_data.regroup(section, listed)
   labels = packed.labels
   table = splits.ImageTable(
     packed.names,
@@ -202,21 +200,10 @@ def divide(
     parts,
   )
   kind, notes_of_kind = _kind(section, packed.parts, table)
-  rule = splits.Rule(
-    kind=kind,
-    seed=section.split_seed,
-    val_fraction=section.val_fraction,
-    test_fraction=section.test_fraction,
-    folds=section.folds,
-    fold=section.fold,
-    train_fraction=section.train_fraction,
-    shared_groups=section.shared_groups,
-    classes=section.classes,
-  )
-  split = splits.make(rule, table)
+  split = splits.make(_rule(section, kind), table)
   names = packed.classes[: section.classes or None]
   data = SplitData(
-    spec=_spec(section, packed, names),
+    spec=open_data.describe(section, packed, names),
     cache=packed,
     classes=names,
     kind=kind,
@@ -239,117 +226,11 @@ def divide(
   return dataclasses.replace(data, split=split)
 
 
-@contextlib.contextmanager
-def open_source(section: DataConfig) -> Iterator[source_lib.Source]:
-  """Opens the images of a data set before they are packed.
-
-  Args:
-    section: which data.
-
-  Raises:
-    InputError: if it is missing or refused.
-  """
-  with store.open_source(
-    section.name,
-    section.path,
-    store.cache_root(section.cache_dir),
-    columns=_columns(section),
-  ) as source:
-    yield source
-
-
-def has_positive(section: DataConfig) -> bool:
-  """Whether one class of a data set is the positive one; reads no data."""
-  spec = registry.get(section.name)
-  return bool(section.positive) or spec.positive is not None
-
-
-def _open(
-  section: DataConfig,
-  progress: packing.Progress,
-  names: tuple[str, ...] = (),
-) -> cache.PackedCache:
-  """Opens the packed images of a data set, in its own groups."""
-  return store.load(
-    section.name,
-    path=section.path,
-    root=store.cache_root(section.cache_dir),
-    options=packing.PackOptions(
-      section.image_size,
-      section.other_sizes,
-      section.max_unreadable,
-      section.bits,
-    ),
-    columns=_columns(section),
-    classes=names,
-    progress=progress,
-  )
-
-
-def _columns(section: DataConfig) -> columns.Columns:
-  """Returns which columns of a table are which."""
-  return columns.Columns(
-    **{
-      field.name: getattr(section, field.name)
-      for field in dataclasses.fields(columns.Columns)
-    }
-  )
-
-
-def _regroup(
-  section: DataConfig, packed: cache.PackedCache
-) -> cache.PackedCache:
-  """Returns the images in the groups that their names tell, if so asked."""
-  if not section.group_pattern:
-    return packed
-  found, notes = groups.by_pattern(section.group_pattern, packed.names)
-  return dataclasses.replace(
-    packed, groups=found, notes=(*packed.notes, *notes)
-  )
-
-
-def _spec(
-  section: DataConfig, packed: cache.PackedCache, names: tuple[str, ...]
-) -> DatasetSpec:
-  """Returns the description of a data set with the user's group and positive.
-
-  Args:
-    section: which data.
-    packed: its images.
-    names: of the classes that are used.
-
-  Raises:
-    InputError: for a positive class that is none of them.
-  """
-  spec = registry.get(section.name)
-  is_grouped = len(np.unique(packed.groups)) < len(packed)
-  if section.group_pattern or (spec.group is None and is_grouped):
-    known = section.group and not section.group_pattern
-    unit = columns.unit(section.group) if known else "group"
-    spec = dataclasses.replace(spec, group=unit)
-  if not section.positive:
-    return spec
-  if packed.multi_label or section.positive not in names:
-    valid = "'', as each label has its own" if packed.multi_label else names
-    raise InputError(
-      f"data.positive: got {section.positive!r}; valid: "
-      f"{valid if isinstance(valid, str) else ', '.join(valid)}"
-    )
-  return dataclasses.replace(spec, positive=names.index(section.positive))
-
-
-def _check_classes(section: DataConfig, packed: cache.PackedCache) -> None:
-  """Refuses to use the first of more classes than there are, or of labels."""
-  if section.classes and packed.multi_label:
-    raise InputError(
-      f"data.classes: got {section.classes} of images with several labels; "
-      "valid: 0, and fewer columns or labels in the table"
-    )
-  if section.classes > len(packed.classes):
-    raise InputError(
-      f"data.classes: got {section.classes} of {section.name!r}; valid: at "
-      f"most {len(packed.classes)}"
-    )
+def _rule(section: DataConfig, kind: str) -> splits.Rule:
+  """Returns how to split; all but its kind and seed are named as in `data`."""
+  fields = {field.name for field in dataclasses.fields(splits.Rule)}
+  values = {n: getattr(section, n) for n in fields - {"kind", "seed"}}
+  return splits.Rule(kind, section.split_seed, **values)
 
 
 def _kind(

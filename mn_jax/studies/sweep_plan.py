@@ -20,7 +20,7 @@ from mn_jax.config import overrides as overrides_lib
 from mn_jax.data import checksums
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
-from mn_jax.run import network, records, split_data
+from mn_jax.run import network, open_data, records
 from mn_jax.studies import study
 from mn_jax.studies.sweep import Sweep
 
@@ -167,7 +167,7 @@ def _point(
     config = checks.from_config_dict(ml_collections.ConfigDict(values))
     selection.check_metric(
       config.eval.best_metric,
-      positive=split_data.has_positive(config.data),
+      positive=open_data.has_positive(config.data),
       multi_label=config.data.multi_label,
     )
     if config.eval.part != "val":

@@ -19,7 +19,7 @@ from mn_jax.config import Config, files
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name
-from mn_jax.run import split_data
+from mn_jax.run import open_data, split_data
 from mn_jax.studies import results, runner, study
 
 _METRICS = {
@@ -37,7 +37,7 @@ def plan(name: str, config: Config, folds: int, count: int) -> study.Study:
     folds: as `data.folds`; 0: one per group.
     count: number of folds.
   """
-  positive = split_data.has_positive(config.data)
+  positive = open_data.has_positive(config.data)
   return study.Study(
     title=f"Cross-validation of {config.experiment}, {count} folds",
     source=name,

@@ -10,7 +10,7 @@ from PIL import Image
 from mn_jax.config import Config, checks, overrides
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
-from mn_jax.run import recommend, split_data
+from mn_jax.run import open_data, recommend
 
 FOLDER = {"name": "image_folder"}
 
@@ -183,7 +183,7 @@ def _photos(root, counts, size=(40, 30)) -> None:
 
 
 def facts_of(section: DataConfig) -> recommend.Facts:
-  with split_data.open_source(section) as source:
+  with open_data.open_source(section) as source:
     return recommend.facts(section, source)
 
 

@@ -19,7 +19,7 @@ from mn_jax.metrics import (
   thresholds,
 )
 from mn_jax.observe import formatting
-from mn_jax.run import reopen, split_data
+from mn_jax.run import open_data, reopen
 from mn_jax.tools import evaluate
 from tests import toy_transfer as toy
 from tests.tools.inspecting import content, refuse
@@ -216,5 +216,5 @@ def test_evaluate_refuses_what_the_data_do_not_have(start, monkeypatch):
   ):
     with monkeypatch.context() as patch:
       spec = dataclasses.replace(registry.get("idc_sample"), **changed)
-      patch.setattr(split_data, "_spec", lambda *_, spec=spec: spec)
+      patch.setattr(open_data, "describe", lambda *_, spec=spec: spec)
       refuse(start("evaluate", option), "evaluate", text)
