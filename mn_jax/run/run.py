@@ -14,6 +14,7 @@ from mn_jax.observe import writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.profiler import Profiler
 from mn_jax.run import outputs
+from mn_jax.run import reference as reference_lib
 from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
 from mn_jax.train import checkpoint as checkpoint_lib
@@ -312,6 +313,9 @@ class Run:
       self._results |= {f"{part}/{k}": v for k, v in metrics.items()}
       self._results |= {f"last/{part}/{k}": v for k, v in last.items()}
       self._write_predictions(part, predictions)
+    step = position.best_step or self.step
+    with self.timed("evaluate"):
+      reference = reference_lib.compute(self.setup, best, step)
     if self.setup.config.eval.part != "test":  # its curve would end falsely
       self._writer.write_scalars(
         self.step,
@@ -326,9 +330,10 @@ class Run:
       self._results,
       self.clock,
       seeds=len(self._seeds),
-    )
+    ) | {"reference_images": len(reference.names)}
     if self._first_process:
       self.folder.check_there()
+      reference_lib.write(self.folder.path, reference)
       self.folder.write_json("summary.json", summary)
     return summary
 

@@ -113,18 +113,34 @@ class Setup:
     predictions = evaluate_lib.predict(
       self.eval_step,
       state,
-      loader.eval_batches(
-        self.images,
-        self.data.cache.labels,
-        self.data.part(part),
-        batch_size=self.config.eval.batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-      ),
+      self._eval_batches(self.data.part(part)),
       self.placement.put,
     )
     positive = self.data.spec.positive
     return classification.summarize(predictions, positive=positive), predictions
+
+  def predict_with_features(
+    self, state: state_lib.TrainState, rows: np.ndarray
+  ) -> tuple[Predictions, np.ndarray]:
+    """Predictions and features f32[n, channels] of some images.
+
+    Args:
+      state: what to evaluate.
+      rows: i64[n], of the packed images.
+    """
+    return evaluate_lib.predict_with_features(
+      self.eval_step, state, self._eval_batches(rows), self.placement.put
+    )
+
+  def _eval_batches(self, rows: np.ndarray) -> Iterator[loader.Batch]:
+    return loader.eval_batches(
+      self.images,
+      self.data.cache.labels,
+      rows,
+      batch_size=self.config.eval.batch_size,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
 
   def digests(self) -> dict[str, str]:
     """SHA-256 of what a run is started with, the same whenever it resumes."""

@@ -184,7 +184,12 @@ class Workdir:
       for name in _OTHERS:
         if not (self.path / name).exists():
           raise records.DamagedError(self.path, name, "it is not there")
-    return records.read_summary(self.path)
+    summary = records.read_summary(self.path)
+    # A run of an earlier version has no reference, and needs none.
+    lacks = not (self.path / "reference.npz").exists()
+    if self.has_checkpoints() and "reference_images" in summary and lacks:
+      raise records.DamagedError(self.path, "reference.npz", "it is not there")
+    return summary
 
   def write_config(self, config: Config, step: int) -> None:
     """Writes `config.json`: all fields, and those that decide the numbers.

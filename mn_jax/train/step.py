@@ -320,12 +320,15 @@ def make_eval_step(
   *,
   extracted: bool = False,
 ) -> EvalStep:
-  """Compiles `(state, batch) -> {'logits', 'loss', 'label', 'mask', 'id'}`.
+  """Compiles `(state, batch) -> results`, a dictionary of arrays.
 
-  Logits are f32[batch, classes], losses f32[batch] in nats: the plain
-  cross-entropy (of several labels the binary one), whatever loss is trained
-  with. Images are not augmented, logits not adjusted. All results are whole on
-  every process.
+  They are 'logits', 'features', 'loss', 'label', 'mask' and 'id', whole on
+  every process. Logits are f32[batch, classes], losses f32[batch] in nats: the
+  plain cross-entropy (of several labels the binary one), whatever loss is
+  trained with. Images are not augmented, logits not adjusted. Features are
+  f32[batch, channels], the mean of the last feature map: nothing more is
+  computed for them where the head pools too, and nothing is fetched unless
+  `evaluate.predict_with_features` asks for it.
 
   Args:
     module: the network.
@@ -338,17 +341,19 @@ def make_eval_step(
 
   def forward(variables, images):
     if extracted:
-      return module.apply(variables, images, False, method="classify")
+      logits = module.apply(variables, images, False, method="classify")
+      return logits, images if images.ndim == 2 else images.mean(axis=(1, 2))
     x = inputs.to_input(
       images,
       resolution=config.model.resolution,
       mean=conventions.mean,
       std=conventions.std,
     )
-    return module.apply(variables, x, False)[0]
+    logits, maps = module.apply(variables, x, False)
+    return logits, maps["pooled"]
 
   def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
-    logits = forward(eval_variables(state), batch["image"])
+    logits, features = forward(eval_variables(state), batch["image"])
     labels = batch["label"]
     if labels.ndim == 2:
       loss = losses.binary_cross_entropy(logits, labels.astype(jnp.float32))
@@ -357,6 +362,7 @@ def make_eval_step(
       loss = losses.cross_entropy(logits, targets)
     return {
       "logits": logits,
+      "features": features,
       "loss": loss,
       "label": labels,
       "mask": batch["mask"],

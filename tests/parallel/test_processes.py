@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mn_jax.parallel import cluster
+from mn_jax.run import reference
 from tests import process_ids, several
 from tests import toy_transfer as toy
 
@@ -111,6 +112,12 @@ def test_two_processes_train_as_two_devices_do(tmp_path):
   assert several.summary(processes)["test/loss"] == pytest.approx(
     several.summary(devices)["test/loss"], rel=1e-5
   )
+  references = [reference.read(folder) for folder in (processes, devices)]
+  assert references[0].names.tolist() == references[1].names.tolist()
+  for name in ("distances", "energies"):
+    np.testing.assert_allclose(
+      *(getattr(x, name) for x in references), rtol=1e-3, atol=1e-3
+    )
 
 
 FOUR = (

@@ -206,6 +206,10 @@ def test_a_finished_run_writes_damaged_files_again(finished, tmp_path):
     found = records.read_object(workdir / name)
     assert found.keys() == before.keys()
     assert name == "summary.json" or found == before
+  reference = (workdir / "reference.npz").read_bytes()
+  (workdir / "reference.npz").unlink()
+  assert "reference.npz cannot be read" in toy.run(load(), workdir)[1]
+  assert (workdir / "reference.npz").read_bytes() == reference
   # Without a checkpoint there is nothing to make it from.
   shutil.rmtree(workdir / "checkpoints")
   (workdir / "network.json").unlink()

@@ -11,7 +11,12 @@ _LOGITS = np.random.default_rng(0).normal(size=(_N, _CLASSES)).astype("f4")
 _LOSSES = np.random.default_rng(1).random(_N).astype("f4")
 
 
-def _predict(rows: np.ndarray, batch_size: int, on_batch=lambda batch: None):
+def _predict(
+  rows: np.ndarray,
+  batch_size: int,
+  on_batch=lambda batch: None,
+  predict=evaluate.predict,
+):
   labels = np.arange(_N, dtype=np.int32) % _CLASSES
 
   def eval_step(state, batch):
@@ -20,12 +25,13 @@ def _predict(rows: np.ndarray, batch_size: int, on_batch=lambda batch: None):
     ids = batch["id"]
     return {
       "logits": _LOGITS[ids],
+      "features": 2 * _LOGITS[ids],
       "loss": _LOSSES[ids],
       **{key: batch[key] for key in ("label", "mask", "id")},
     }
 
   batches = loader.eval_batches(None, labels, rows, batch_size=batch_size)
-  return evaluate.predict(eval_step, "state", batches, lambda batch: batch)
+  return predict(eval_step, "state", batches, lambda batch: batch)
 
 
 def test_every_image_is_predicted_once_in_order():
@@ -43,6 +49,23 @@ def test_every_image_is_predicted_once_in_order():
     np.testing.assert_array_equal(predictions.labels, rows % _CLASSES)
     np.testing.assert_array_equal(predictions.logits, _LOGITS[rows])
     np.testing.assert_array_equal(predictions.losses, _LOSSES[rows])
+
+
+def test_features_come_with_the_predictions_that_they_are_of(monkeypatch):
+  rows = np.random.default_rng(1).permutation(_N)[:17]
+  predictions, features = _predict(
+    rows, 5, predict=evaluate.predict_with_features
+  )
+  np.testing.assert_array_equal(features, 2 * _LOGITS[rows])
+  np.testing.assert_array_equal(predictions.logits, _LOGITS[rows])
+  # Nobody pays for features that are not asked for.
+  fetched = []
+  monkeypatch.setattr(
+    evaluate.jax, "device_get", lambda x: fetched.append(x) or x
+  )
+  _predict(rows, 5)
+  assert "features" not in str(fetched)
+  assert "logits" in str(fetched)
 
 
 def test_results_are_fetched_while_later_batches_run(monkeypatch):

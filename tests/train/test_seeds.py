@@ -76,6 +76,11 @@ def assert_same(folder, expected):
         del summary[name]
     assert summaries[0] == summaries[1]
     assert logged(actual_run) == logged(expected_run)
+    written = [
+      (path / "reference.npz").read_bytes()
+      for path in (actual_run, expected_run)
+    ]
+    assert written[0] == written[1]
     for part in ("val", "test"):
       arrays, expected_arrays = (
         dict(np.load(path / f"predictions/{part}.npz"))
