@@ -17,9 +17,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from mn_jax.commandline import decision_arguments, program, run_arguments
+from mn_jax.commandline import (
+  decision_arguments,
+  label_results,
+  program,
+  run_arguments,
+)
 from mn_jax.commandline.parser import Parser, file_path
-from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
@@ -42,6 +46,7 @@ class _Result:
   change: assessment.Change | None  # None without --precision
   recalibrated: int  # training images behind the statistics of BatchNorm
   decisions: Decisions
+  labels: label_results.LabelResults | None  # None for one class per image
 
 
 def _parser() -> Parser:
@@ -80,7 +85,8 @@ def _parser() -> Parser:
   parser.flag(
     "--threshold-from-val",
     "predict the positive class from the threshold on that has the best "
-    "balanced accuracy on the validation part",
+    "balanced accuracy on the validation part; of several labels each from its "
+    "own",
   )
   run_arguments.add_precision(
     parser, "training's evaluation step, to which it is compared"
@@ -98,7 +104,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
   console = console_lib.Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
-  _check(args, run.config.data.name, data.spec)
+  _check(args, run.config.data.name, data)
   result = _measure(args, run, data)
   if output is not None:
     data.named_predictions(result.assessed.predictions).write(output)
@@ -110,9 +116,13 @@ def _evaluate(argv: Sequence[str] | None) -> None:
     console.line(f"Predictions: {output}")
 
 
-def _check(args: argparse.Namespace, name: str, spec: DatasetSpec) -> None:
+def _check(
+  args: argparse.Namespace, name: str, data: split_data.SplitData
+) -> None:
   """Refuses what the data set has no answer to."""
-  if args.threshold_from_val and spec.positive is None:
+  spec = data.spec
+  has_threshold = data.multi_label or spec.positive is not None
+  if args.threshold_from_val and not has_threshold:
     raise InputError(
       f"--threshold-from-val: got it for {name!r}, which has no positive "
       "class; valid: without it"
@@ -166,7 +176,12 @@ def _measure(
   if assessed.val is not None and args.part != "val":
     val = data.named_predictions(assessed.val)
   decisions = decision_arguments.measure(args, val, named, assessed.predicted)
-  return _Result(assessed, intervals, groups, change, recalibrated, decisions)
+  labels = label_results.measure(
+    named, assessed.predicted, intervals=args.intervals
+  )
+  return _Result(
+    assessed, intervals, groups, change, recalibrated, decisions, labels
+  )
 
 
 def _as_json(
@@ -209,6 +224,7 @@ def _as_json(
     ]
   test = data.named_predictions(result.assessed.predictions)
   values |= decision_arguments.as_json(args, result.decisions, test)
+  values |= label_results.as_json(result.labels)
   return formatting.jsonable(values)
 
 
@@ -233,6 +249,9 @@ def _show(
       f"Threshold: {data.classes[data.spec.positive]} from a probability of "
       f"{applied['threshold']:.4g} on, from val"
     )
+  if "thresholds" in applied:
+    values = label_results.thresholds(applied["thresholds"])
+    console.line(f"Thresholds of the labels, from val: {values}")
   from_val = args.temperature_from_val or args.threshold_from_val
   if from_val and args.part == "val":
     console.line("Note: found on these very images, which flatters them.")
@@ -240,11 +259,12 @@ def _show(
   if args.intervals:
     what = data.spec.group or "image"
     console.line(f"low, high: 95 % intervals, {what}s resampled")
+  label_results.show(console, result.labels)
   if args.by_group:
     kind = data.spec.group
     console.table(
       f"Least accurate of {len(result.groups)} {kind}s",
-      (kind, "images", "accuracy"),
+      (kind, "images", "label accuracy" if data.multi_label else "accuracy"),
       [
         (group, f"{images:,}", formatting.number(accuracy))
         for group, images, accuracy in result.groups[:_WORST]
