@@ -22,22 +22,34 @@ count = number(int, 1)
 seed = number(int, 0, 2**31 - 1)
 
 
-def parser(name: str, *, description: str, example: str) -> Parser:
+def parser(
+  name: str, *, description: str, example: str, several: bool = False
+) -> Parser:
   """Returns a parser with the arguments that name a run and its data.
 
   Args:
     name: of the program.
     description: what it does.
     example: arguments of an example.
+    several: whether it takes several runs, for `open_runs`.
   """
   arguments = Parser(command(name), description=description, example=example)
-  arguments.add_argument(
-    "--workdir",
-    metavar="DIR",
-    type=file_path,
-    required=True,
-    help="folder of a finished or stopped run",
-  )
+  text = "folder of a finished or stopped run"
+  if several:
+    arguments.add_argument(
+      "--workdir",
+      metavar="DIR",
+      type=file_path,
+      action="extend",
+      nargs="+",
+      required=True,
+      help=f"{text}, or several, or a folder of them such as that of a "
+      "cross-validation: an ensemble",
+    )
+  else:
+    arguments.add_argument(
+      "--workdir", metavar="DIR", type=file_path, required=True, help=text
+    )
   arguments.option(
     "--step", "STEP", "step of the checkpoint (default: the best one)", type=int
   )
@@ -113,6 +125,45 @@ def open_run(args: argparse.Namespace) -> reopen.SavedRun:
   )
   compile_cache.keep(run.config.data.cache_dir)
   return run
+
+
+def open_runs(
+  args: argparse.Namespace, changes: Sequence[str]
+) -> list[reopen.SavedRun]:
+  """Opens all runs that arguments name, for a parser of several.
+
+  Args:
+    args: of the program.
+    changes: overrides of places, see `places`.
+
+  Raises:
+    InputError: if one is no run, or has no such checkpoint.
+  """
+  allocator.keep_freed_memory()
+  runs = [
+    reopen.open_run(
+      path, step=args.step, batch_size=args.batch_size, **places(changes)
+    )
+    for folder in args.workdir
+    for path in run_folders(folder)
+  ]
+  compile_cache.keep(runs[0].config.data.cache_dir)
+  return runs
+
+
+def run_folders(path: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the folder of a run, or those of the runs inside a folder.
+
+  Those of a study or a cross-validation lie two levels below, seeds one.
+  """
+  if (path / "config.json").is_file():
+    return [path]
+  found = {
+    file.parent
+    for depth in ("*", "*/*")
+    for file in path.glob(f"{depth}/config.json")
+  }
+  return sorted(found) or [path]
 
 
 def output_folder(path: pathlib.Path) -> pathlib.Path:

@@ -4,7 +4,7 @@ What a colour says is also said by a shape, a dash or a word.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import axes as axes_lib
@@ -107,16 +107,37 @@ def decisions(
   return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
 
 
-def _draw_reliability(axes: axes_lib.Axes, reliability: Reliability) -> None:
-  filled = reliability.counts > 0
-  axes.plot([0, 1], [0, 1], ls=":", c="gray", lw=0.8)
+def reliability(diagrams: Mapping[str, Reliability], title: str) -> np.ndarray:
+  """Draws reliability diagrams in one plot, 75 mm wide.
+
+  Args:
+    diagrams: label -> diagram.
+    title: above the plot.
+
+  Returns:
+    u8[h, w, 3].
+  """
+  figure = canvas.new_figure(canvas.PAGE / 2, 2.8)
+  figure.suptitle(canvas.label(title, 45), fontsize=_TEXT)
+  axes = figure.subplots()
+  for number, (label, diagram) in enumerate(diagrams.items()):
+    _draw_reliability(axes, diagram, f"{label}, ", number)
+  return canvas.pixels(figure, dpi=_DPI, tick_size=_SMALL)
+
+
+def _draw_reliability(
+  axes: axes_lib.Axes, diagram: Reliability, label: str = "", number: int = 0
+) -> None:
+  filled = diagram.counts > 0
+  if not number:
+    axes.plot([0, 1], [0, 1], ls=":", c="gray", lw=0.8)
   axes.plot(
-    reliability.confidence[filled],
-    reliability.accuracy[filled],
-    "o-",
+    diagram.confidence[filled],
+    diagram.accuracy[filled],
+    "o-" if not number else "s--",
     ms=3,
-    c=canvas.COLOURS[0],
-    label=f"ECE {reliability.ece():.3f}",
+    c=canvas.COLOURS[number],
+    label=f"{label}ECE {diagram.ece():.3f}",
   )
   _square(axes, "confidence", "accuracy", "lower right")
 

@@ -13,7 +13,7 @@ import numpy as np
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding, saliency
 from mn_jax.metrics import baselines, classification
-from mn_jax.metrics.predictions import NamedPredictions
+from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.observe import canvas, inspection_figures, report_figures
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import reopen
@@ -111,7 +111,7 @@ def inspect(
   if data.split.sha256 not in inspections.baselines:
     inspections.baselines[data.split.sha256] = measure_baselines(data)
   inspections.networks[analysis.path] = Inspection(
-    _draw_errors(data, analysis),
+    draw_errors(data, analysis.test.predictions),
     _explain(run, data, analysis.test),
     *_embed(run, data, progress),
     _with_batch_statistics(run, data),
@@ -149,16 +149,24 @@ def _with_batch_statistics(run: SavedRun, data: SplitData) -> dict[str, float]:
   return classification.summarize(outputs, positive=data.spec.positive)
 
 
-def _draw_errors(data: SplitData, analysis: RunAnalysis) -> np.ndarray | None:
-  indices = analysis.most_confident_errors(_ERRORS)
+def draw_errors(data: SplitData, outputs: Predictions) -> np.ndarray | None:
+  """Draws the images of the most confident errors, with what is predicted.
+
+  Args:
+    data: the images.
+    outputs: predictions for some of them.
+
+  Returns:
+    u8[h, w, 3]; None if there are no errors.
+  """
+  indices = outputs.most_confident_errors(_ERRORS)
   if not len(indices):
     return None
-  outputs, classes = analysis.test.predictions, analysis.test.classes
-  probabilities = outputs.probabilities()
   titles = [
-    f"{_short(classes[x.argmax()])} {x.max():.2f}\nis {_short(classes[label])}"
+    f"{_short(data.classes[x.argmax()])} {x.max():.2f}\nis "
+    f"{_short(data.classes[label])}"
     for x, label in zip(
-      probabilities[indices], outputs.labels[indices], strict=True
+      outputs.probabilities()[indices], outputs.labels[indices], strict=True
     )
   ]
   return report_figures.examples(

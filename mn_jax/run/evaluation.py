@@ -30,6 +30,8 @@ from mn_jax.run.split_data import SplitData
 # Resamples of the bootstrap are fewer for many images and classes, so that
 # resamples x logits stay below the last number.
 _LEAST_RESAMPLES, _LOGITS = 50, 500_000_000
+# Fields of an evaluation that are no results, or are written otherwise.
+_NOT_NUMBERS = ("runs", "data", "images", "overlaps", "validation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Evaluation:
     without_overlap: metric -> value and interval without the images that a run
       knows; empty if there are none, or no others.
     sets: conformal prediction sets; None unless they were asked for.
+    validation: the predictions that everything was chosen on; None if the
+      validation part is gone.
     notes: what a reader should know, a line each.
   """
 
@@ -108,6 +112,7 @@ class Evaluation:
   overlaps: Sequence[Overlap] = ()
   without_overlap: Intervals = field(default_factory=dict)
   sets: PredictionSets | None = None
+  validation: NamedPredictions | None = None
   notes: Sequence[str] = ()
 
   def known(self) -> np.ndarray:
@@ -120,7 +125,7 @@ class Evaluation:
     values = {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
-      if field.name not in ("runs", "data", "images", "overlaps")
+      if field.name not in _NOT_NUMBERS
     }
     return formatting.jsonable(
       {
@@ -251,5 +256,6 @@ def _measure(
         sampling=sampling,
       )
     ),
+    validation=val,
     notes=evaluation_metrics.notes(members, data, val),
   )

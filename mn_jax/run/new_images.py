@@ -7,6 +7,9 @@ from typing import Any
 
 from mn_jax.config import checks
 from mn_jax.config.sections.data import DataConfig
+from mn_jax.data.datasets import registry
+from mn_jax.data.datasets.columns import Columns
+from mn_jax.data.files import table
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
@@ -18,7 +21,6 @@ FIELDS = (
   *("name", "root", "file", "label", "label_separator", "group"),
   *("group_pattern", "attributes", "positive", "max_unreadable", "cache_dir"),
 )
-_TABLES = (".csv", ".tsv", ".parquet")
 
 
 class Reader:
@@ -49,9 +51,7 @@ class Reader:
     """
     rule = reading(run)
     if rule not in self._read:
-      section = section_of(run, self._path, self._changes)
-      with self._console.counting("decoding", "images") as progress:
-        data = split_data.load_all(section, run.classes, progress)
+      data = self._load(run)
       if data.multi_label != run.multi_label:
         found = ("one class", "several labels")
         raise InputError(
@@ -67,6 +67,19 @@ class Reader:
           )
       self._read[rule] = data
     return self._read[rule]
+
+  def _load(self, run: SavedRun) -> SplitData:
+    section = section_of(run, self._path, self._changes)
+    try:
+      with self._console.counting("decoding", "images") as progress:
+        return split_data.load_all(section, run.classes, progress)
+    except InputError as error:
+      if section.name == "image_folder":
+        raise
+      raise InputError(
+        f"{error}; or, if they do not lie as those of {section.name!r} do, "
+        "data.name=image_folder: a folder for each class"
+      ) from None
 
 
 def reading(run: SavedRun) -> tuple[int, str, int]:
@@ -97,9 +110,18 @@ def section_of(
       raise InputError(f"data.{name}: got it for new images; valid: {valid}")
   section = run.config.data
   checks.check_fields("data", section, **changes)
-  name = section.name
-  if pathlib.Path(path).suffix.lower() in _TABLES:
-    name = "image_folder"
   # A published part and the root of paths are of the run's own table.
-  values = {"name": name, "root": "", "part": "", "classes": 0} | changes
-  return dataclasses.replace(section, path=str(path), **values)
+  values: dict[str, Any] = {"path": str(path), "classes": 0}
+  if table.is_table(pathlib.Path(path)):
+    values |= {"name": "image_folder", "root": "", "part": ""}
+  else:
+    values |= {
+      field.name: field.default for field in dataclasses.fields(Columns)
+    }
+  values |= changes
+  if values.get("name", section.name) != section.name:
+    # The positive class is that of the run's own data set.
+    positive = registry.get(section.name).positive
+    if positive is not None and not section.positive:
+      values = {"positive": run.classes[positive]} | values
+  return dataclasses.replace(section, **values)

@@ -1,11 +1,14 @@
 """Evaluates a run: `python -m mn_jax.tools.evaluate --workdir=DIR`.
 
+New labelled images (`--data=PATH`), by one run or by several as an ensemble:
+see `commandline.new_image_arguments`. Else a part of the run's split:
+
 Any checkpoint on any part of the run's split, by the evaluation step of
 training: as it is, or with recomputed running statistics (`--recalibrate`), a
 temperature and a threshold that were found on the validation part. With
 `--precision` by the folded network of `mn_jax.tools.predict`, beside what that
-changes. Nothing is written but the file of `--output`. Exit codes: 0, or 2 for
-a wrong argument.
+changes. Nothing is written but the files of `--output` and `--page`. Exit
+codes: 0, or 2 for a wrong argument.
 """
 
 import argparse
@@ -20,6 +23,7 @@ from typing import Any
 from mn_jax.commandline import (
   decision_arguments,
   label_results,
+  new_image_arguments,
   program,
   run_arguments,
 )
@@ -52,23 +56,28 @@ class _Result:
 def _parser() -> Parser:
   parser = run_arguments.parser(
     "evaluate",
-    description="Compute the metrics of a run's checkpoint on a part of its "
-    "split; for the best checkpoint on val and test, those of summary.json.",
-    example="--workdir=runs/idc_v1 --part=test",
+    description="Compute the metrics of a run's checkpoint on new labelled "
+    "images (--data), or on a part of its split: for the best checkpoint on "
+    "val and test, those of summary.json.",
+    example="--workdir=runs/idc_v1 --data=new_patients --page=new.html",
+    several=True,
   )
+  new_image_arguments.add(parser)
   run_arguments.add_part(parser, default="val")
+  parser.set_defaults(part=None)
   parser.flag("--json", "print JSON")
   parser.option(
     "--output",
     "FILE.npz",
     "write predictions, as in a run's folder `predictions`: ids (rows of "
     "the packed images), names, groups, labels, logits (after --recalibrate "
-    "and --temperature-from-val), losses, classes",
+    "and --temperature-from-val; means of an ensemble), losses, classes",
     type=file_path,
   )
   parser.flag(
     "--intervals",
-    "95 %% bootstrap intervals, groups resampled where they are known",
+    "95 %% bootstrap intervals, groups resampled where they are known; always "
+    "with --data, as are groups and a threshold",
   )
   parser.flag("--by-group", "accuracy of the worst groups")
   decision_arguments.add(parser)
@@ -91,12 +100,23 @@ def _parser() -> Parser:
   run_arguments.add_precision(
     parser, "training's evaluation step, to which it is compared"
   )
-  run_arguments.add_places(parser)
+  parser.add_overrides(
+    "data.path=PATH and data.cache_dir=DIR, if the run's images or the packed "
+    "cache are no longer where the run had them; with --data also how a table "
+    "or folder of new images is read, such as data.label=COLUMN or "
+    "data.group=COLUMN (default: as the run's own)"
+  )
   return parser
 
 
 def _evaluate(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
+  new_image_arguments.check(args)
+  if args.data is not None:
+    new_image_arguments.evaluate(args)
+    return
+  args.part = args.part or "val"
+  (args.workdir,) = args.workdir
   output = args.output
   if output is not None:
     run_arguments.output_folder(output.parent)

@@ -1,0 +1,286 @@
+"""Tables of an evaluation of new images, for its page and for a terminal."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mn_jax.metrics.bootstrap import Interval
+from mn_jax.metrics.classification import DEFINED
+from mn_jax.metrics.conformal import SetMetrics
+from mn_jax.observe.formatting import interval, metric_name, number
+from mn_jax.report.tables import Table
+from mn_jax.run.evaluation import Evaluation
+
+# Of worse groups and of classes, those that are shown.
+_GROUPS, _CLASSES = 10, 100
+# What a temperature changes.
+_PROBABILISTIC = ("loss", "brier", "ece")
+# What a threshold changes, and what members of an ensemble are compared by.
+_DECIDED = (
+  *("accuracy", "balanced_accuracy", "mcc", "precision", "sensitivity"),
+  *("specificity", "f1"),
+)
+_MEMBER = (
+  *("loss", "accuracy", "balanced_accuracy", "auroc", "macro_auroc"),
+  *("macro_average_precision", "ece"),
+)
+
+
+def tables(found: Evaluation) -> dict[str, Table]:
+  """Returns title -> table of everything that an evaluation found.
+
+  Operating points and attributes are left to `report.decisions`.
+  """
+  result = {"New images": _metrics(found)}
+  if found.threshold is not None:
+    result["At the threshold of validation"] = _threshold(found)
+  if found.temperatures:
+    result["Calibration"] = _calibration(found)
+  if found.members:
+    result["Members of the ensemble"] = _members(found)
+  if found.gain:
+    result["Test-time augmentation, judged on validation"] = _gain(found)
+  if found.known().any() or any(x.problem for x in found.overlaps):
+    result["Images that a run knows"] = _overlap(found)
+  if len(found.data.classes) > 2:
+    result["Classes"] = _per_class(found)
+  if found.groups:
+    result[f"Least accurate {found.unit}s"] = _groups(found)
+  if found.sets is not None:
+    result["Prediction sets"] = _sets(found)
+  return result
+
+
+def warnings(found: Evaluation) -> list[str]:
+  """Returns what makes the metrics too good, or may; a line each."""
+  texts, count = [], int(found.known().sum())
+  if count:
+    texts.append(
+      f"{count:,} of {len(found.images.names):,} images are known to "
+      f"{_runs(found)} from training or the selection of its checkpoint, which "
+      "makes metrics too good; those without these images are beside"
+    )
+    if count == len(found.images.names):
+      texts[-1] = (
+        f"all {count:,} images are known to {_runs(found)} from training or "
+        "the selection of its checkpoint: the metrics are not of new images"
+      )
+  for why in dict.fromkeys(x.problem for x in found.overlaps if x.problem):
+    texts.append(
+      "pixels could not be compared with those of training, only names and "
+      f"groups ({why})"
+    )
+  return texts
+
+
+def verdict(found: Evaluation) -> str:
+  """Returns what validation says of test-time augmentation, or ''."""
+  if not found.views:
+    return ""
+  if "loss" not in found.gain:
+    return "Validation cannot judge the views: its images are gone."
+  loss = found.gain["loss"]
+  if np.isnan([loss.low, loss.high]).any():
+    judged = "has no interval, so nothing is decided"
+  elif loss.high < 0:
+    judged = "is lower with the views"
+  elif loss.low > 0:
+    judged = "is higher with the views, which are better left out"
+  else:
+    judged = "is not clearly changed by the views"
+  return (
+    f"The loss on validation {judged}: {number(loss.value, signed=True)} "
+    f"({interval(loss.low, loss.high, signed=True)})."
+  )
+
+
+def _runs(found: Evaluation) -> str:
+  return "the run" if len(found.runs) == 1 else "a run"
+
+
+def _metrics(found: Evaluation) -> Table:
+  columns = {"": found.intervals}
+  if found.without_overlap:
+    columns["without known: "] = found.without_overlap
+  rows = []
+  for name in found.intervals:
+    if name != "majority_rate":
+      cells = [_cells(column[name]) for column in columns.values()]
+      rows.append((metric_name(name), *sum(cells, ())))
+  rate = found.intervals["majority_rate"].value if _single(found) else None
+  note = (
+    f"{len(found.images.names):,} images; low and high: 95 % intervals, "
+    f"{found.unit}s resampled."
+  )
+  if rate is not None:
+    note += (
+      f" The share of the majority class is {number(rate)}: the accuracy of "
+      "always predicting it."
+    )
+  titles = [f"{x}{end}" for x in columns for end in ("value", "low", "high")]
+  return Table(("metric", *titles), rows, note)
+
+
+def _single(found: Evaluation) -> bool:
+  return "majority_rate" in found.intervals
+
+
+def _cells(found: Interval) -> tuple[str, str, str]:
+  return number(found.value), number(found.low), number(found.high)
+
+
+def _threshold(found: Evaluation) -> Table:
+  rows = [
+    (
+      metric_name(name),
+      *_cells(found.at_threshold[name]),
+      number(found.intervals[name].value),
+    )
+    for name in _DECIDED
+    if name in found.at_threshold
+  ]
+  name = found.data.classes[found.data.spec.positive]
+  return Table(
+    ("metric", "value", "low", "high", "likeliest class"),
+    rows,
+    f"Images are predicted {name} from a probability of {found.threshold:.4g} "
+    "on, which has the best balanced accuracy on validation.",
+  )
+
+
+def _calibration(found: Evaluation) -> Table:
+  rows = [
+    (metric_name(name), number(found.intervals[name].value), number(value))
+    for name, value in found.at_temperature.items()
+    if name in _PROBABILISTIC
+  ]
+  values = ", ".join(f"{x:.3g}" for x in found.temperatures)
+  return Table(
+    ("metric", "as above", "at the temperature"),
+    rows,
+    f"Logits divided by {values}, which fits validation; that changes no "
+    "predicted class of a single run.",
+  )
+
+
+def _members(found: Evaluation) -> Table:
+  names = [x for x in _MEMBER if x in found.intervals]
+  values = {name: x.value for name, x in found.intervals.items()}
+  rows = [("ensemble", *(number(values[x]) for x in names))]
+  rows += [
+    (str(run.path), *(number(metrics[x]) for x in names))
+    for run, metrics in zip(found.runs, found.members, strict=True)
+  ]
+  return Table(
+    ("run", *map(metric_name, names)),
+    rows,
+    "The ensemble predicts the mean of the members' probabilities.",
+  )
+
+
+def _gain(found: Evaluation) -> Table:
+  rows = [
+    (
+      metric_name(name),
+      *(number(x, signed=True) for x in (gain.value, gain.low, gain.high)),
+    )
+    for name, gain in found.gain.items()
+    if name not in DEFINED
+  ]
+  return Table(
+    ("metric", "difference", "low", "high"),
+    rows,
+    f"Mean of the views ({found.views}) minus the plain image, with paired 95 "
+    f"% intervals. {verdict(found)}",
+  )
+
+
+def _overlap(found: Evaluation) -> Table:
+  rows = []
+  for one in found.overlaps:
+    pixels = ("-", "-")
+    if not one.problem:
+      pixels = (f"{one.equal.sum():,}", f"{one.similar.sum():,}")
+    groups = f"{one.same_group.sum():,}" if one.groups_known else "-"
+    names = f"{one.same_name.sum():,}"
+    known = f"{one.known().sum():,}"
+    rows.append((str(one.workdir), *pixels, groups, names, known))
+  note = (
+    "Images of training and validation among the new ones. Names alone count "
+    "as known only where pixels could not be compared."
+  )
+  pairs = dict.fromkeys(x for one in found.overlaps for x in one.pairs)
+  if pairs:
+    shown = "; ".join(f"{a} is {b}" for a, b in [*pairs][:3])
+    note += f" Such as: {shown}."
+  groups = dict.fromkeys(x for one in found.overlaps for x in one.groups)
+  if groups:
+    note += f" {found.unit.capitalize()}s in both: {', '.join([*groups][:8])}"
+    note += f" and {len(groups) - 8} more." if len(groups) > 8 else "."
+  columns = ("equal", "near", f"same {found.unit}", "same name", "known")
+  return Table(("run", *columns), rows, note)
+
+
+def _per_class(found: Evaluation) -> Table:
+  names = [x for x in found.per_class if x != "support"]
+  names = [
+    x
+    for x in ("precision", "recall", "f1", "auroc", "average_precision")
+    if x in names
+  ]
+  support = found.per_class["support"]
+  rows = [
+    (
+      label,
+      f"{support[i]:,.0f}",
+      *(number(found.per_class[name][i]) for name in names),
+    )
+    for i, label in enumerate(found.data.classes[:_CLASSES])
+  ]
+  note = ""
+  if len(found.data.classes) > _CLASSES:
+    note = f"The first {_CLASSES} of {len(found.data.classes):,} classes."
+  return Table(("class", "images", *map(metric_name, names)), rows, note)
+
+
+def _groups(found: Evaluation) -> Table:
+  rows = [
+    (name, f"{images:,}", number(accuracy))
+    for name, images, accuracy in found.groups[:_GROUPS]
+  ]
+  return Table(
+    (found.unit, "images", "accuracy"),
+    rows,
+    f"Of {len(found.groups):,} with ten images or more.",
+  )
+
+
+def _sets(found: Evaluation) -> Table:
+  sets = found.sets
+  rows = [("all", "", *_set_cells(sets.metrics))]
+  rows += [
+    (label, number(least), *_set_cells(metrics))
+    for label, least, metrics in zip(
+      found.data.classes[:_CLASSES],
+      sets.thresholds.least,
+      sets.per_class,
+      strict=False,
+    )
+  ]
+  whom = "each class" if sets.thresholds.class_conditional else "all images"
+  return Table(
+    ("images of", "least", "coverage", "low", "high", "size", "empty"),
+    rows,
+    "Conformal sets that should hold the class of "
+    f"{1 - sets.thresholds.alpha:g} of the images of {whom}, by validation: a "
+    "class is in the set of an image from its least probability on. Means of "
+    f"the means of {found.unit}s.",
+  )
+
+
+def _set_cells(metrics: SetMetrics) -> tuple[str, ...]:
+  values: Mapping[str, Interval] = vars(metrics)
+  return (
+    *_cells(metrics.coverage),
+    *(number(values[name].value) for name in ("size", "empty")),
+  )
