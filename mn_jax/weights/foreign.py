@@ -9,8 +9,8 @@ import zipfile
 
 _SIZE = 1024  # bytes that are looked at
 _HEADER = 8  # bytes of the length of safetensors' header
-_KERAS = "keras.models.load_model(sys.argv[1]).save(sys.argv[2])"
 _TORCH = (
+  "import sys, torch, safetensors.torch; "
   "safetensors.torch.save_file({k: v.contiguous() for k, v in "
   'torch.load(sys.argv[1], map_location="cpu", weights_only=True).items()}, '
   "sys.argv[2])"
@@ -41,7 +41,7 @@ def describe(path: pathlib.Path) -> tuple[str, str] | None:
     path: of the file.
 
   Returns:
-    ('is ...', advice), or None for what may be HDF5 or safetensors.
+    ('is ...', advice), or None for what may be of Keras or safetensors.
   """
   with path.open("rb") as file:
     start = file.read(_SIZE)
@@ -68,15 +68,15 @@ def describe(path: pathlib.Path) -> tuple[str, str] | None:
   return _describe_text(start) or _describe_header(start, size)
 
 
-def _describe_zip(path: pathlib.Path) -> tuple[str, str]:
-  """Tells files of Keras 3, of PyTorch and of NumPy from other archives."""
+def _describe_zip(path: pathlib.Path) -> tuple[str, str] | None:
+  """Tells files of PyTorch and NumPy from other archives; None for Keras."""
   try:
     with zipfile.ZipFile(path) as archive:
       names = archive.namelist()
   except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
     return "is a zip archive that is not complete", _AGAIN
   if "model.weights.h5" in names:
-    return "is a model of Keras 3 (.keras)", _command(path, _KERAS, ".h5")
+    return None
   if any(name.rpartition("/")[2] == "data.pkl" for name in names):
     return _pickle(path, "a file of PyTorch (.pth, .pt, .bin, .ckpt)")
   if names and all(name.endswith(".npy") for name in names):
@@ -109,16 +109,9 @@ def _describe_header(start: bytes, size: int) -> tuple[str, str] | None:
 
 
 def _pickle(path: pathlib.Path, what: str) -> tuple[str, str]:
+  """Returns a description with a command that converts the file beside it."""
+  converted = path.with_name(f"{path.stem}_converted.safetensors")
   return (
     f"is {what}, which could run code when it is read",
-    _command(path, _TORCH, ".safetensors"),
+    shlex.join(("python", "-c", _TORCH, str(path), str(converted))),
   )
-
-
-def _command(path: pathlib.Path, code: str, suffix: str) -> str:
-  """Returns a command that converts a file beside it."""
-  library = code.partition(".")[0]
-  modules = "torch, safetensors.torch" if library == "safetensors" else library
-  words = ("python", "-c", f"import sys, {modules}; {code}")
-  converted = path.with_name(f"{path.stem}_converted{suffix}")
-  return shlex.join((*words, str(path), str(converted)))

@@ -5,20 +5,22 @@ used.
 
 `model.layers`, and so a legacy file, is sorted by depth, counted back from the
 output, and within one depth by the order in which Keras's traversal from the
-output meets the layers. Networks without branches are in the order of their
+output meets the layers; files of Keras 3 are put into that order first, by
+`arrange`. Networks without branches are in the order of their
 calls. Where branches meet again, in an addition or a concatenation, they are
 aligned at their ends: each is written here as a column of layers, `None` for
 one without weights, and the columns are read row by row.
 """
 
+import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from mn_jax.models.counting import Layer
-from mn_jax.weights.files import KerasLayer
+from mn_jax.weights.keras_files import KerasLayer
 
 # These were trained on Caffe's channel order, blue first.
 _BLUE_FIRST = ("resnet50", "resnet152", "vgg16")
@@ -30,6 +32,76 @@ _NORM = {
   "var": "moving_variance",
 }
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
+
+
+# Keras 3's classes of layers by kind; the first that has layers left is taken.
+_CLASSES = {
+  "norm": ("batch_normalization",),
+  "depthwise": ("depthwise_conv2d", "separable_conv2d"),
+  "conv": ("conv2d", "dense"),
+  "dense": ("dense", "conv2d"),
+}
+
+
+def arrange(
+  model: str, layers: Sequence[Layer], content: Sequence[KerasLayer]
+) -> list[KerasLayer]:
+  """Puts the layers of a Keras 3 file in order, and names their weights.
+
+  The file has the order of layers within each class; that of the classes is the
+  network's.
+
+  Args:
+    model: name of the network.
+    layers: that are needed, in the order of their calls.
+    content: the file's layers; those of legacy files are returned as they are.
+
+  Returns:
+    Those that have a place in the network, then all others.
+  """
+  if not any(layer.kind for layer in content):
+    return list(content)
+  waiting: dict[str, list[KerasLayer]] = {}
+  for keras_layer in content:
+    waiting.setdefault(keras_layer.kind, []).append(keras_layer)
+  arranged = []
+  pointwise = False  # comes with the depthwise convolution before it
+  for layer in in_keras_order(model, layers):
+    if pointwise:
+      pointwise = False
+      continue
+    for kind in _CLASSES[layer.kind.partition(" ")[0]]:
+      if waiting.get(kind):
+        arranged.append(_named(waiting[kind].pop(0), layer.shapes))
+        pointwise = kind == "separable_conv2d"
+        break
+  return arranged + [
+    _named(keras_layer, {}) for rest in waiting.values() for keras_layer in rest
+  ]
+
+
+def _named(
+  layer: KerasLayer, shapes: Mapping[str, tuple[int, ...]]
+) -> KerasLayer:
+  """Names the weights of a Keras 3 layer, whose file numbers them.
+
+  Args:
+    layer: of the file.
+    shapes: of the layer that it is for.
+  """
+  count = len(layer.weights)
+  if layer.kind == "batch_normalization":
+    # Without a scale, or as Keras never has it, without an offset.
+    names = ["gamma", "beta", "moving_mean", "moving_variance"]
+    names = names[1:] if count < 4 and "scale" not in shapes else names
+  else:
+    names = {
+      "depthwise_conv2d": ["depthwise_kernel", "bias"],
+      "separable_conv2d": ["depthwise_kernel", "pointwise_kernel", "bias"],
+    }.get(layer.kind, ["kernel", "bias"])
+  names += [str(i) for i in range(len(names), count)]
+  weights = dict(zip(names, layer.weights.values(), strict=False))
+  return dataclasses.replace(layer, weights=weights)
 
 
 def num_logits(content: Sequence[KerasLayer]) -> int:

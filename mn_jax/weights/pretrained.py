@@ -8,6 +8,7 @@ the preprocessing and layer settings of those who trained them: see `sources`.
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,14 +19,16 @@ from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
 from mn_jax.weights import (
   files,
+  keras_files,
   keras_layout,
   locate,
   sources,
-  torch_layout,
+  torch_tensors,
 )
 
 # A file of another network has hundreds of tensors that do not fit.
 _MOST_PROBLEMS = 12
+_NARROW = "values of 16 bits are converted to float32"
 
 Tensors = dict[str, np.ndarray]  # 'backbone/stem/conv/kernel' -> value
 
@@ -106,21 +109,8 @@ def load(
     minimalistic=network.options.minimalistic,
     revision=revision,
   )
-  file = located.path
-  if files.is_keras(file):
-    content, source = files.read_keras(file), "keras"
-    described = sources.keras(network)
-    num_logits = keras_layout.num_logits(content)
-    convert = functools.partial(keras_layout.convert, network.name)
-    separate_head = keras_layout.separate_head
-  else:
-    content = files.read_safetensors(file)
-    layout = torch_layout.recognise(network.name, content, str(file))
-    source = layout.source
-    described = sources.torch(network, source, file.with_name("config.json"))
-    num_logits = torch_layout.num_logits(layout, content)
-    convert = functools.partial(torch_layout.convert, layout)
-    separate_head = functools.partial(torch_layout.separate_head, layout)
+  file, read = located.path, _read(located.path, network)
+  described, num_logits = read.network, read.num_logits
   # The network as the file has it: with its own head, if the file has one.
   layers = published_layers(
     dataclasses.replace(described, head="own", num_classes=num_logits or 1)
@@ -128,7 +118,7 @@ def load(
   if not num_logits:  # timm's features have the layers before them
     layers = [layer for layer in layers if layer.path != "head/logits"]
   tensors, problems, head_problem = _fit(
-    layers, content, convert, separate_head
+    layers, read.content, read.convert, read.separate_head
   )
   for key, value in tensors.items():
     if not np.isfinite(value).all():
@@ -148,15 +138,73 @@ def load(
   origin = Origin(
     file.name,
     files.sha256(file),
-    source,
+    read.source,
     num_classes=0 if head_problem else num_logits + one_logit,
     one_logit=one_logit,
     head_problem=head_problem,
     name=located.name,
     revision=located.revision,
-    note=located.note,
+    note="; ".join(filter(None, (located.note, *read.notes))),
   )
   return Pretrained(described, tensors, origin)
+
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+  """The content of a file of one library, and how it is converted.
+
+  Attributes:
+    source: as `Origin` has it.
+    network: with the file's conventions.
+    content: as `convert` and `separate_head` take it.
+    num_logits: of its classifier; 0 if it has none.
+    convert, separate_head: of the library's layout.
+    notes: what its user should know of it.
+  """
+
+  source: str
+  network: registry.Network
+  content: Any
+  num_logits: int
+  convert: Callable[..., tuple[Tensors, list[str]]]
+  separate_head: Callable[..., tuple[Any, bool]]
+  notes: tuple[str, ...]
+
+
+def _read(file: pathlib.Path, network: registry.Network) -> _File:
+  """Reads a file of any library.
+
+  Raises:
+    InputError: if it cannot be read, or is of no library with this network.
+  """
+  if files.is_keras(file):
+    content = keras_files.read(file)
+    narrow = any(layer.narrow for layer in content)
+    described = sources.keras(network)
+    own = dataclasses.replace(described, head="own", num_classes=1)
+    content = keras_layout.arrange(network.name, published_layers(own), content)
+    return _File(
+      "keras",
+      described,
+      content,
+      keras_layout.num_logits(content),
+      functools.partial(keras_layout.convert, network.name),
+      keras_layout.separate_head,
+      (_NARROW,) * narrow,
+    )
+  content = files.read_safetensors(file)
+  narrow = files.has_narrow_floats(file)
+  recognised = torch_tensors.recognise(network.name, content, str(file))
+  layout = recognised.layout
+  return _File(
+    layout.source,
+    sources.torch(network, layout.source, file.with_name("config.json")),
+    recognised.content,
+    torch_tensors.num_logits(layout, recognised.content),
+    functools.partial(torch_tensors.convert, layout),
+    functools.partial(torch_tensors.separate_head, layout),
+    (recognised.note, *(_NARROW,) * narrow),
+  )
 
 
 def _fit(

@@ -1,19 +1,15 @@
-"""Weight files of timm and torchvision: names of layers, axes of tensors.
+"""Weight files of timm and torchvision: the names of layers.
+
+`torch_tensors` finds and converts their tensors.
 
 Source: the state dictionaries of timm 1.0.31 and torchvision 0.28.0. Where
 both name a network's layers alike, the layout is called 'torchvision'.
 """
 
 import dataclasses
-import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
-from mn_jax.errors import InputError
 from mn_jax.models import resnet
-from mn_jax.models.counting import Layer
 
 Name = Callable[
   [str, Sequence[str]], str
@@ -27,12 +23,15 @@ class Layout:
   Attributes:
     source: 'timm' or 'torchvision'.
     first: name of a layer by which a file is recognised.
+    inner: what the names of other layers start with, by which a prefix of all
+      names is told from a block's own.
     last: name of the layer that gives the logits.
     name: (path of a layer, paths of all) -> the library's name of it.
   """
 
   source: str
   first: str
+  inner: str
   last: str
   name: Name
 
@@ -202,23 +201,26 @@ def _inception_v3(path: str, paths: Sequence[str]) -> str:
 
 
 def _timm(model: str) -> Layout:
-  return Layout("timm", "conv_stem", "classifier", _timm_mobilenet(model))
+  return Layout(
+    "timm", "conv_stem", "blocks.0", "classifier", _timm_mobilenet(model)
+  )
 
 
-def _both(first: str, name: Name) -> tuple[Layout]:
-  return (Layout("torchvision", first, "fc", name),)
+def _both(first: str, inner: str, name: Name) -> tuple[Layout]:
+  return (Layout("torchvision", first, inner, "fc", name),)
 
 
 def _vgg_layout(source: str, first: str, *dense: str) -> Layout:
   """Returns a layout; `dense` are the names of the head's three layers."""
   paths = ("head/dense0", "head/dense1", "head/logits")
   name = _vgg(dict(zip(paths, dense, strict=True)))
-  return Layout(source, first, dense[-1], name)
+  return Layout(source, first, "features.2", dense[-1], name)
 
 
 def _torchvision(group: str, head: Mapping[str, str]) -> Layout:
   name = _torchvision_mobilenet(group, head)
-  return Layout("torchvision", "features.0.0", head["head/logits"], name)
+  last = head["head/logits"]
+  return Layout("torchvision", "features.0.0", "features.1", last, name)
 
 
 _TORCHVISION_V3 = _torchvision(
@@ -235,7 +237,7 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
   "mobilenet_v4_conv_small": (_timm("mobilenet_v4_conv_small"),),
   "mobilenet_v4_conv_medium": (_timm("mobilenet_v4_conv_medium"),),
   **{
-    f"resnet{depth}": _both("conv1", _resnet(stages))
+    f"resnet{depth}": _both("conv1", "layer1.0", _resnet(stages))
     for depth, stages in resnet.STAGES.items()
   },
   "vgg16": (
@@ -250,145 +252,5 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
       "classifier.6",
     ),
   ),
-  "inception_v3": _both("Conv2d_1a_3x3.conv", _inception_v3),
+  "inception_v3": _both("Conv2d_1a_3x3.conv", "Mixed_5b", _inception_v3),
 }
-
-# Of a BatchNorm, and of everything else.
-_NORM = {
-  "scale": "weight",
-  "bias": "bias",
-  "mean": "running_mean",
-  "var": "running_var",
-}
-_OTHER = {"kernel": "weight", "bias": "bias"}
-# In files of training: counters of BatchNorm, the head beside InceptionV3's.
-_IGNORED = re.compile(r".*\.num_batches_tracked|AuxLogits\..*")
-
-
-def recognise(
-  model: str, content: Mapping[str, np.ndarray], file: str
-) -> Layout:
-  """Finds the layout of a file.
-
-  Args:
-    model: name of the network.
-    content: the file's tensors by name.
-    file: its path, for the message.
-
-  Raises:
-    InputError: if it is of no library that has this network.
-  """
-  layouts = LAYOUTS.get(model, ())
-  for layout in layouts:
-    if f"{layout.first}.weight" in content:
-      return layout
-  known = " or ".join(f"{a.first}.weight ({a.source})" for a in layouts)
-  raise InputError(
-    f"model.weights: got {file!r}, which has none of the names of {model}; "
-    f"valid: a file with {known or 'weights of Keras Applications (.h5)'}"
-  )
-
-
-def num_logits(layout: Layout, content: Mapping[str, np.ndarray]) -> int:
-  """Counts the logits of a file's classifier; 0 if it has none."""
-  kernel = content.get(f"{layout.last}.weight", np.zeros(()))
-  return kernel.shape[0] if kernel.ndim else 0
-
-
-def separate_head(
-  layout: Layout, backbone: Sequence[Layer], content: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], bool]:
-  """Separates the tensors of a backbone from those of any head.
-
-  Args:
-    layout: of the file.
-    backbone: its layers.
-    content: the file's tensors by name.
-
-  Returns:
-    The tensors of the backbone's modules, as `features` or `layer1`, and
-    whether there are others. What is in these modules belongs to a backbone,
-    perhaps to a longer one.
-  """
-  paths = [layer.path for layer in backbone]
-  modules = {layout.name(path, paths).partition(".")[0] for path in paths}
-  rest = {
-    key: value
-    for key, value in content.items()
-    if key.partition(".")[0] in modules
-  }
-  others = content.keys() - rest.keys()
-  return rest, not all(map(_IGNORED.fullmatch, others))
-
-
-def convert(
-  layout: Layout, layers: Sequence[Layer], content: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], list[str]]:
-  """Converts a file's tensors to this package's names and axes.
-
-  Args:
-    layout: of the file.
-    layers: that are needed, in the order of their calls.
-    content: the file's tensors by name.
-
-  Returns:
-    Tensors by path ('backbone/stem/conv/kernel'), and a message for everything
-    that does not fit.
-  """
-  paths = [layer.path for layer in layers]
-  tensors, problems, used = {}, [], set()
-  channels = 0  # of the layer before
-  for layer in layers:
-    prefix = layout.name(layer.path, paths)
-    for name, shape in layer.shapes.items():
-      suffix = (_NORM if layer.kind == "norm" else _OTHER)[name]
-      key = f"{prefix}.{suffix}"
-      if key not in content:
-        problems.append(f"{key} is missing")
-        continue
-      used.add(key)
-      value = content[key]
-      if value.dtype != np.float32:
-        problems.append(f"{key} has values of type {value.dtype}")
-        continue
-      if name == "kernel":
-        value = _kernel(value, layer, channels)
-      if value is None or value.shape != shape:
-        problems.append(
-          f"{key} is {content[key].shape}, {layer.path}/{name} here {shape}"
-        )
-      else:
-        tensors[f"{layer.path}/{name}"] = np.ascontiguousarray(value)
-    channels = layer.output[-1]
-  problems += [
-    f"{key} is one too many"
-    for key in content
-    if key not in used and not _IGNORED.fullmatch(key)
-  ]
-  return tensors, problems
-
-
-def _kernel(
-  value: np.ndarray, layer: Layer, channels: int
-) -> np.ndarray | None:
-  """A kernel with this package's order of axes; None if its size is another.
-
-  Args:
-    value: PyTorch's: [out, in, h, w] of a convolution, [out, 1, h, w] of a
-      depthwise one, [out, in] or [out, in, h, w] of a dense layer.
-    layer: that it is for.
-    channels: of the layer before. A dense layer on a flattened map has
-      several inputs for each of them, its pixels.
-  """
-  shape = layer.shapes["kernel"]
-  if value.size != math.prod(shape):
-    return None
-  if layer.kind != "dense":
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value
-  side = math.isqrt(shape[0] // channels)
-  if value.ndim == 2 and side > 1 and value.shape[1] % side**2 == 0:
-    # PyTorch flattens channels before pixels.
-    value = value.reshape(len(value), -1, side, side)
-  if value.ndim == 4:
-    return value.transpose(2, 3, 1, 0).reshape(-1, len(value))
-  return value.T

@@ -13,7 +13,7 @@ from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
 from mn_jax.run import outputs
 from mn_jax.train import state as state_lib
-from mn_jax.weights import files
+from mn_jax.weights import keras_files
 from tests import toy_transfer as toy
 from tests.weights import toy_h5
 
@@ -109,7 +109,7 @@ def test_a_new_head_is_initialised_from_the_seed(
 
 def test_a_head_of_another_kind_is_said_and_new(two_classes, tmp_path, capsys):
   weights, tensors = two_classes
-  content = files.read_keras(pathlib.Path(weights))
+  content = keras_files.read(pathlib.Path(weights))
   layers = [(layer.name, layer.weights) for layer in content]
   layers.append(("more", {"kernel": np.ones((2, 2)), "bias": np.ones(2)}))
   path = toy_h5.write_layers(tmp_path / "custom.h5", layers)

@@ -15,7 +15,7 @@ import pytest
 import safetensors.numpy
 
 from mn_jax.errors import InputError
-from mn_jax.weights import files
+from mn_jax.weights import files, keras_files
 from tests.weights import toy_h5
 from tests.weights.broken import FOREIGN, refuses
 
@@ -26,7 +26,7 @@ _LAYERS = [("conv", {"kernel": _KERNEL, "bias": _BIAS})]
 
 
 @pytest.mark.parametrize("kind", FOREIGN)
-@pytest.mark.parametrize("read", [files.read_keras, files.read_safetensors])
+@pytest.mark.parametrize("read", [keras_files.read, files.read_safetensors])
 def test_what_is_no_file_of_weights_is_refused(
   read, kind, tmp_path, monkeypatch
 ):
@@ -61,11 +61,6 @@ def test_a_file_of_another_kind_is_named_and_how_to_convert_it(tmp_path):
     (b'{"metadata": {}}', "is text, JSON", "beside it"),
     (_zip(archive__data_d_pkl=b"x"), torch, save_file),
     (b"\x80\x02\x8a\nl\xfc\x9cF\xf9", "is a pickle, which could", save_file),
-    (
-      _zip(config_d_json="{}", model_d_weights_d_h5=b""),
-      "is a model of Keras 3 (.keras)",
-      "python -c 'import sys, keras; keras.models.load_model(",
-    ),
     (_zip(a_d_npy=b""), "is an archive of NumPy", "saved from the network"),
     (_zip(a_d_h5=b""), "is a zip archive", "the file inside, unzip "),
     (_zip(a_d_h5=b"")[:-9], "is a zip archive that is not c", "once more"),
@@ -93,7 +88,7 @@ def test_truncated_files_are_refused(tmp_path):
   safetensors.numpy.save_file({"a.weight": _KERNEL, "a.bias": _BIAS}, whole)
   torch = whole.read_bytes()
   for read, data in (
-    (files.read_keras, keras),
+    (keras_files.read, keras),
     (files.read_safetensors, torch),
   ):
     for share in (0.001, 0.1, 0.3, 0.5, 0.8, 0.99):
@@ -124,7 +119,9 @@ def test_reasons_of_several_lines_are_joined(tmp_path, monkeypatch):
 
   monkeypatch.setattr(h5py, "File", fail)
   reason = r"\(cannot open \(the file is bad\)\)"
-  refuses(files.read_keras, tmp_path / "a.h5", reason)
+  path = tmp_path / "a.h5"
+  path.touch()
+  refuses(keras_files.read, path, reason)
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
@@ -138,7 +135,7 @@ def test_values_that_overflow_become_infinite(tmp_path):
   large = np.array([1e300, 1.0])
   toy_h5.write_layers(path, [("conv", {"bias": large})])
   assert files.is_keras(path)
-  (layer,) = files.read_keras(path)
+  (layer,) = keras_files.read(path)
   assert layer.weights["bias"].tolist() == [np.inf, 1]
   safetensors.numpy.save_file({"bias": large}, path)
   assert not files.is_keras(path)

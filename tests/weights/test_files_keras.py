@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mn_jax.weights import files
+from mn_jax.weights import keras_files
 from tests.weights import toy_h5
 from tests.weights.broken import refuses
 
@@ -32,7 +32,7 @@ def test_layers_with_weights_are_read_in_order(root, tmp_path):
   # Alphabetically, as HDF5 lists them, the last would come first.
   layers = [*_LAYERS, ("a", {"kernel": _BIAS})]
   toy_h5.write_layers(path, layers, root=root)
-  read = files.read_keras(path)
+  read = keras_files.read(path)
   assert [layer.name for layer in read] == ["conv", "norm", "a"]
   _check(read[:2])
 
@@ -50,7 +50,7 @@ def test_numbered_attributes_are_joined(tmp_path):
     weights = file["conv"].attrs["weight_names"]
     del file["conv"].attrs["weight_names"]
     file["conv"].attrs["weight_names0"] = weights
-  _check(files.read_keras(path))
+  _check(keras_files.read(path))
 
 
 def test_a_network_that_is_one_layer_is_read_layer_by_layer(tmp_path):
@@ -68,7 +68,7 @@ def test_a_network_that_is_one_layer_is_read_layer_by_layer(tmp_path):
     for key in inner:
       file["net"].move(f"net/{key}:0", f"{key}:0")
     file["net"].attrs["weight_names"] = [f"{key}:0" for key in inner]
-  read = files.read_keras(path)
+  read = keras_files.read(path)
   names = ["net/conv", "net/norm", "net/last", "model/dense"]
   assert [layer.name for layer in read] == names
   assert list(read[1].weights) == ["gamma", "moving_mean"]
@@ -83,19 +83,19 @@ def test_strings_of_fixed_length_are_read(tmp_path):
       for name in group.attrs:
         if group.attrs[name].size:
           group.attrs[name] = np.array(group.attrs[name], "S30")
-  _check(files.read_keras(path))
+  _check(keras_files.read(path))
 
 
 def test_all_floats_become_float32_and_other_numbers_are_refused(tmp_path):
   path = tmp_path / "a.h5"
   for dtype in (np.float16, np.float64, np.longdouble):
     toy_h5.write_layers(path, [("conv", {"kernel": _KERNEL.astype(dtype)})])
-    (layer,) = files.read_keras(path)
+    (layer,) = keras_files.read(path)
     assert layer.weights["kernel"].dtype == np.float32
     np.testing.assert_allclose(layer.weights["kernel"], _KERNEL, rtol=1e-3)
   for dtype in (np.int8, np.int64, np.bool_, np.complex64):
     toy_h5.write_layers(path, [("conv", {"kernel": np.ones((2, 2), dtype)})])
-    refuses(files.read_keras, path, "'/conv/conv/kernel:0' is no array of floa")
+    refuses(keras_files.read, path, "'/conv/conv/kernel:0' is no array of floa")
 
 
 def _change(path, change):
@@ -106,7 +106,7 @@ def _change(path, change):
 
 def _no_names(file):
   del file.attrs["layer_names"]
-  file.create_group("layers/conv2d/vars")["0"] = _KERNEL
+  file.create_group("other/conv2d/vars")["0"] = _KERNEL
 
 
 def _names(value):
@@ -139,10 +139,10 @@ def _weights_as_root(file):
 
 
 _WRONG = [
-  (_no_names, r"HDF5 without layer_names, perhaps a \.weights\.h5"),
+  (_no_names, "HDF5 without layer_names or layers, not of Keras"),
   (_names(np.arange(3)), "layer_names of '/' has no strings"),
   (_names(np.array([b"\xff\xfe"])), "can't decode"),
-  (_names("conv"), "HDF5 without layer_names"),
+  (_names("conv"), "HDF5 without layer_names or layers"),
   (_names([b"conv", b"con\nv2"]), r"there is no 'con\\nv2' in '/'"),
   (_names([b"conv", b"conv"]), "two layers have the same name"),
   (_repeated_weight, "layer 'conv' has two weights named 'kernel'"),
@@ -159,7 +159,7 @@ def test_hdf5_of_another_kind_is_refused(tmp_path):
   path = tmp_path / "a.h5"
   for change, message in _WRONG:
     _change(path, change)
-    refuses(files.read_keras, path, message)
+    refuses(keras_files.read, path, message)
 
 
 def _replace(file, name, link):
@@ -188,7 +188,7 @@ def test_links_are_refused(tmp_path):
   path = tmp_path / "a.h5"
   for change in _LINKS:
     _change(path, change)
-    refuses(files.read_keras, path, "a link is refused: ")
+    refuses(keras_files.read, path, "a link is refused: ")
 
 
 def test_values_in_other_files_are_refused(tmp_path):
@@ -205,7 +205,7 @@ def test_values_in_other_files_are_refused(tmp_path):
     )
 
   _change(path, external)
-  refuses(files.read_keras, path, "kernel:0' refers to other data")
+  refuses(keras_files.read, path, "kernel:0' refers to other data")
 
   def virtual(file):
     del file["conv/conv/kernel:0"]
@@ -216,7 +216,7 @@ def test_values_in_other_files_are_refused(tmp_path):
   with h5py.File(tmp_path / "other.h5", "w") as other:
     other["x"] = _BIAS
   _change(path, virtual)
-  refuses(files.read_keras, path, "kernel:0' refers to other data")
+  refuses(keras_files.read, path, "kernel:0' refers to other data")
 
 
 @pytest.mark.parametrize("parts", [1, 3])
@@ -234,4 +234,4 @@ def test_promises_of_many_values_are_refused_unread(parts, tmp_path):
 
   _change(path, promise)
   assert path.stat().st_size < 1 << 20
-  refuses(files.read_keras, path, r"6,4\d\d,\d\d\d,\d\d\d bytes, more than")
+  refuses(keras_files.read, path, r"6,4\d\d,\d\d\d,\d\d\d bytes, more than")

@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from mn_jax.errors import InputError
 from mn_jax.models import registry
-from mn_jax.weights import pretrained, sources, torch_layout
+from mn_jax.weights import pretrained, sources, torch_layout, torch_tensors
 from tests.weights import golden, toy_h5
 
 CLASSES = 5
@@ -131,7 +131,7 @@ def test_names_are_unique_and_those_of_the_libraries(name):
   for content in files:
     shapes = {key: tuple(shape) for key, shape in content["tensors"].items()}
     empty = {key: np.zeros(0) for key in shapes}
-    layout = torch_layout.recognise(name, empty, "file")
+    layout = torch_tensors.recognise(name, empty, "file").layout
     recognised.add(layout)
     network = sources.torch(
       registry.describe(name, num_classes=1000),
