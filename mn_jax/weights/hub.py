@@ -17,10 +17,10 @@ import re
 from collections.abc import Iterator
 
 from mn_jax.errors import InputError
-from mn_jax.weights import files
+from mn_jax.weights import files, sources
 
 PREFIX = "hf:"
-_WEIGHTS, _CONFIG = files.FILE, "config.json"
+_WEIGHTS, _CONFIG = files.FILE, sources.CONFIG
 _NAME = re.compile(
   r"hf:(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w./-]*))?",
   re.ASCII,

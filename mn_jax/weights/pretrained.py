@@ -77,11 +77,14 @@ class Pretrained:
     network: the requested network, with the conventions of the file.
     tensors: f32 parameters and running statistics by path.
     origin: the file.
+    class_names: of its classifier, in the order of the logits; () if the file
+      does not have them.
   """
 
   network: registry.Network
   tensors: Tensors
   origin: Origin
+  class_names: tuple[str, ...] = ()
 
 
 def load(
@@ -146,7 +149,10 @@ def load(
     revision=located.revision,
     note="; ".join(filter(None, (located.note, *read.notes))),
   )
-  return Pretrained(described, tensors, origin)
+  names = sources.class_names(file.with_name(sources.CONFIG))
+  if len(names) != origin.num_classes:
+    names = ()
+  return Pretrained(described, tensors, origin, names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +204,7 @@ def _read(file: pathlib.Path, network: registry.Network) -> _File:
   layout = recognised.layout
   return _File(
     layout.source,
-    sources.torch(network, layout.source, file.with_name("config.json")),
+    sources.torch(network, layout.source, file.with_name(sources.CONFIG)),
     recognised.content,
     torch_tensors.num_logits(layout, recognised.content),
     functools.partial(torch_tensors.convert, layout),

@@ -9,6 +9,7 @@ import json
 import math
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 from mn_jax.errors import InputError
 from mn_jax.models import registry
@@ -21,6 +22,10 @@ _CAFFE = {
   "std": (1 / 255, 1 / 255, 1 / 255),
 }
 
+# The file beside timm's weights.
+CONFIG = "config.json"
+# Arguments of timm's networks that change no logits of one that is trained.
+_HARMLESS = ("num_classes", "drop_rate", "drop_path_rate", "bn_momentum")
 # The largest input that timm's config.json may ask for, in pixels.
 _MAX_RESOLUTION = 4096
 
@@ -110,6 +115,41 @@ def torch(
   )
 
 
+def class_names(described: pathlib.Path) -> tuple[str, ...]:
+  """Reads the names of classes in timm's config.json, in the logits' order.
+
+  Args:
+    described: path of the file, which may not exist.
+
+  Returns:
+    The names; of those that have a description, as ImageNet's numbers have, its
+    first part. () if there are none.
+  """
+  content = _read(described)
+  if content is None:
+    return ()
+  fields = content["pretrained_cfg"] | content
+  names, texts = fields.get("label_names"), fields.get("label_descriptions")
+  if isinstance(names, dict):  # by number
+    names = [names.get(str(i)) for i in range(len(names))]
+  if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+    return ()
+  texts = texts if isinstance(texts, dict) else {}
+  shown = (str(texts.get(name, name)) for name in names)
+  return tuple(text.partition(",")[0].strip() or "?" for text in shown)
+
+
+def _read(path: pathlib.Path) -> dict[str, Any] | None:
+  """Reads timm's config.json; None if there is none, or one of others."""
+  try:
+    content = json.loads(path.read_bytes())
+    content["pretrained_cfg"] = dict(content["pretrained_cfg"])
+    content["architecture"] = str(content["architecture"])
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    return None
+  return content
+
+
 def _described(model: str, path: pathlib.Path) -> dict[str, object]:
   """Reads the conventions in timm's config.json.
 
@@ -118,24 +158,42 @@ def _described(model: str, path: pathlib.Path) -> dict[str, object]:
   Raises:
     InputError: if it is of another network or cannot be understood.
   """
-  try:
-    content = json.loads(path.read_bytes())
-    architecture = str(content["architecture"])
-    config = dict(content["pretrained_cfg"])
-  except (OSError, ValueError, KeyError, TypeError, RecursionError):
+  content = _read(path)
+  if content is None:
     return {}
+  architecture = content["architecture"]
   if model.replace("_", "") not in architecture.replace("_", ""):
     raise InputError(
       f"model.weights: got weights beside {str(path)!r}, which is of "
       f"{architecture!r}; valid: for {model!r}, its own or none"
     )
   try:
-    return _conventions(model, architecture, config)
+    changes = _conventions(model, architecture, content["pretrained_cfg"])
+    return changes | _arguments(content.get("model_args") or {})
   except (TypeError, ValueError, LookupError) as error:
     raise InputError(
       f"model.weights: got weights beside {str(path)!r}, which cannot be "
       f"understood ({error}); valid: timm's own, or none"
     ) from None
+
+
+def _arguments(arguments: Mapping[str, Any]) -> dict[str, object]:
+  """Reads the conventions in timm's `model_args`, with which it builds.
+
+  Raises:
+    TypeError, ValueError: for what would build another network.
+  """
+  changes: dict[str, object] = {}
+  for name, value in dict(arguments).items():
+    if name == "bn_eps" and 0 < float(value) < 1:
+      changes["epsilon"] = float(value)
+    elif name == "pad_type" and value in ("", "same"):
+      changes["padding"] = "same" if value else "symmetric"
+    elif (name, value) not in (("in_chans", 3), ("global_pool", "avg")) and (
+      name not in _HARMLESS
+    ):
+      raise ValueError(f"model_args has {name}={value!r}")
+  return changes
 
 
 def _conventions(

@@ -3,6 +3,15 @@
 `python keras_oracle.py FOLDER CASE...` writes for every case of CASES
 
   CASE.h5         random weights, in the legacy layout, by Keras itself
+  CASE.weights.h5, CASE.keras
+                  the same in the layouts of Keras 3
+  CASE_nested.weights.h5, CASE_nested.keras
+                  the same network as one layer of another, before a head of
+                  its own; for NESTED, as are the next two
+  CASE_rescaled.keras
+                  another preprocessing before it
+  CASE_bfloat16.keras
+                  the same values in bfloat16
   CASE_after.h5   the same after a training pass: other running statistics;
                   for cases in TRAINED
   CASE.npz        images ('x') and logits ('y')
@@ -59,6 +68,7 @@ TRAINED = (
 SLOW = ("mobilenet_v2-50", "mobilenet_v3_small-50")
 # Variance of a kernel times its fan-in, where sums of many residuals would
 # grow with that of He et al.
+NESTED = "mobilenet_v1-65"
 GAINS = {"resnet50": 0.7, "resnet152": 0.7, "xception": 0.7}
 
 
@@ -107,6 +117,24 @@ def main(folder: pathlib.Path, cases: list[str]) -> None:
     with h5py.File(path, "w") as file:
       legacy_h5_format.save_weights_to_hdf5_group(file, model)
 
+  def save_nested(model, path, options, size):
+    layers = keras.layers
+    base = build("MobileNet", {**options, "include_top": False}, size)
+    base.set_weights([w.numpy() for w in model.weights[: len(base.weights)]])
+    new = [layers.GlobalAveragePooling2D(), layers.Dense(3)]
+    image = layers.Input((size, size, 3))
+    nested = keras.Sequential([image, layers.RandomFlip(), base, *new])
+    nested.save(f"{path}_nested.keras")
+    nested.save_weights(f"{path}_nested.weights.h5")
+    scaled = [image, layers.Rescaling(1 / 255), base, *new]
+    keras.Sequential(scaled).save(f"{path}_rescaled.keras")
+    keras.config.set_dtype_policy("bfloat16")
+    narrow = build("MobileNet", options, size)
+    keras.config.set_dtype_policy("float32")
+    for weight, value in zip(narrow.weights, model.weights, strict=True):
+      weight.assign(value)
+    narrow.save(f"{path}_bfloat16.keras")
+
   for case in cases:
     keras_name, options = (CASES | MORE_CASES)[case]
     name, size = case.split("-")
@@ -115,6 +143,10 @@ def main(folder: pathlib.Path, cases: list[str]) -> None:
     randomize(model, name, draw)
     x = images(draw, int(size))
     save(model, folder / f"{case}.h5")
+    model.save(folder / f"{case}.keras")
+    model.save_weights(folder / f"{case}.weights.h5")
+    if case == NESTED:
+      save_nested(model, folder / case, options, int(size))
     np.savez(folder / f"{case}.npz", x=x, y=np.asarray(model(x)))
     if case in TRAINED:
       model(x, training=True)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.weights import pretrained
 from tests.weights import keras_oracle
@@ -45,7 +46,7 @@ def oracle(request, tmp_path_factory):
   shutil.rmtree(folder)
 
 
-def load(oracle, case, suffix=""):
+def load(oracle, case, suffix=".h5"):
   name = case.split("-")[0]
   minimalistic = name.endswith("_minimalistic")
   name = name.removesuffix("_minimalistic")
@@ -55,7 +56,7 @@ def load(oracle, case, suffix=""):
     width=WIDTHS.get(name, 1.0),
     options=registry.Options(minimalistic=minimalistic),
   )
-  return pretrained.load(str(oracle / f"{case}{suffix}.h5"), network)
+  return pretrained.load(str(oracle / f"{case}{suffix}"), network)
 
 
 def recorded(oracle, case):
@@ -98,11 +99,65 @@ def test_logits_are_those_of_keras(oracle, case):
   np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-4)
 
 
+def check_equal(tensors, expected):
+  assert tensors.keys() == expected.keys()
+  for name, value in expected.items():
+    np.testing.assert_array_equal(tensors[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(
+  "case",
+  cases(keras_oracle.CASES, ("mobilenet_v1-65", "mobilenet_v3_small-50")),
+)
+def test_files_of_keras_3_have_the_same_tensors(oracle, case):
+  legacy = load(oracle, case)
+  for suffix in (".keras", ".weights.h5"):
+    loaded = load(oracle, case, suffix)
+    check_equal(loaded.tensors, legacy.tensors)
+    assert loaded.network == legacy.network
+    assert loaded.origin.num_classes == legacy.origin.num_classes
+    assert loaded.origin.head_problem == legacy.origin.head_problem == ""
+
+
+@pytest.mark.parametrize("case", [keras_oracle.NESTED])
+def test_a_network_in_another_is_found(oracle, case):
+  legacy = load(oracle, case)
+  for suffix in ("_nested.keras", "_nested.weights.h5"):
+    loaded = load(oracle, case, suffix)
+    # Its head of three classes is that of MobileNetV1, too.
+    assert loaded.origin.num_classes == 3
+    of_head = {k for k in loaded.tensors if k.startswith("head/")}
+    assert loaded.tensors["head/logits/bias"].shape == (3,)
+    check_equal(
+      {k: v for k, v in loaded.tensors.items() if k not in of_head},
+      {k: v for k, v in legacy.tensors.items() if k not in of_head},
+    )
+
+
+@pytest.mark.parametrize("case", [keras_oracle.NESTED])
+def test_another_preprocessing_is_refused(oracle, case):
+  with pytest.raises(InputError, match=r"a Rescaling, maps x to 0\.0039"):
+    load(oracle, case, "_rescaled.keras")
+
+
+@pytest.mark.parametrize("case", [keras_oracle.NESTED])
+def test_bfloat16_is_converted_and_said(oracle, case):
+  legacy, loaded = load(oracle, case), load(oracle, case, "_bfloat16.keras")
+  assert legacy.origin.note == ""
+  assert "16 bits are converted to float32" in loaded.origin.note
+  assert loaded.tensors.keys() == legacy.tensors.keys()
+  for name, value in legacy.tensors.items():
+    assert loaded.tensors[name].dtype == np.float32
+    np.testing.assert_allclose(
+      loaded.tensors[name], value, rtol=2**-8, err_msg=name
+    )
+
+
 @pytest.mark.parametrize(
   "case", cases(keras_oracle.TRAINED, ("mobilenet_v1-65",))
 )
 def test_training_moves_statistics_as_in_keras(oracle, case):
-  before, after = load(oracle, case), load(oracle, case, "_after")
+  before, after = load(oracle, case), load(oracle, case, "_after.h5")
   x, _ = recorded(oracle, case)
   momentum = 0.999 if case in keras_oracle.SLOW else 0.99
   module = registry.build(before.network, norm_momentum=momentum)
