@@ -13,6 +13,10 @@ from mn_jax.data import strata
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 
+# Of a split by group whose parts miss classes; seeds of a user lie in between.
+_ATTEMPTS = 100
+_BETWEEN_SEEDS = 1 << 32
+
 KINDS = ("grouped", "fixed", "stratified", "random", "kfold")
 
 
@@ -51,7 +55,8 @@ class Rule:
 
   Attributes:
     kind: 'grouped' (all images of a group in one part, groups stratified by
-      the share of their images above class 0), 'fixed' (the publisher's parts;
+      the share of their images above class 0; where that leaves a part without
+      images of a class, other seeds are tried), 'fixed' (the publisher's parts;
       a missing validation part is taken from training, per group where groups
       are known), 'stratified' (per image, groups ignored, every class in
       proportion), 'random' (per image, groups and classes ignored) or 'kfold'
@@ -167,7 +172,7 @@ def _make(
           f"data.split: got 'grouped', but each of the {len(table)} images is "
           "a group of its own; valid: stratified, random, kfold"
         )
-      return _assign(table, rows, rule.seed, shares, by_group=True), ()
+      return _grouped(rule, table, shares)
     case "fixed":
       return _fixed(rule, table)
     case "kfold":
@@ -208,6 +213,36 @@ def _draw_validation(
   shares = {"val": rule.val_fraction}
   by_group = table.has_groups()
   return _assign(table, rows, rule.seed, shares, by_group=by_group)
+
+
+def _grouped(
+  rule: Rule, table: ImageTable, shares: dict[str, float]
+) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+  """Splits by group; of few groups until parts have images of all classes.
+
+  Strata of few groups are coarse, and a part may miss a class. Then further
+  seeds are tried, and the first that leaves the fewest such parts is taken.
+  """
+  _, group_of = np.unique(table.groups, return_inverse=True)
+  pairs = np.unique(np.stack([table.labels, group_of], 1), axis=0)
+  groups_of_class = np.unique(pairs[:, 0], return_counts=True)[1]
+  possible = np.minimum(groups_of_class, len(PARTS)).sum()
+  best, most, chosen = {}, -1, 0
+  for attempt in range(_ATTEMPTS):
+    seed = rule.seed + attempt * _BETWEEN_SEEDS
+    rows = np.arange(len(table))
+    parts = _assign(table, rows, seed, shares, by_group=True)
+    count = sum(len(np.unique(table.labels[rows])) for rows in parts.values())
+    if count > most:
+      best, most, chosen = parts, count, attempt
+    if most == possible:
+      break
+  if not chosen:
+    return best, ()
+  return best, (
+    f"groups are few: the random split is the first of {chosen + 1} whose "
+    "parts have images of as many classes as possible",
+  )
 
 
 def _fixed(

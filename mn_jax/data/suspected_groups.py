@@ -35,10 +35,13 @@ _MOST_IN_ONE = 0.5
 _LEAST_ALIKE = 0.2
 # Numbers with something behind them, which does not make another group.
 _MOST_SUFFIXED = 0.1
-# Pieces of fewer values tell sides, views or parts. Groups that lie within one
-# class each are its kinds if there are no more than so many of them.
+# Pieces of fewer values tell sides, views or parts.
 _LEAST_GROUPS = 3
-_LEAST_PER_CLASS = 10
+# Groups that lie within one class each are its kinds if a class has no more of
+# them, or somewhat more and each has several groups inside.
+_MOST_KINDS = 5
+_MOST_DIVIDED_KINDS = 10
+_DIVIDED = 4
 _MOST_SUGGESTED = 3
 
 
@@ -155,7 +158,9 @@ def _patterns(form: _Form, labels: np.ndarray) -> list[tuple[str, str]]:
   Each is what comes before the group, and the group itself.
   """
   classes = np.unique(labels, return_inverse=True)[1]
-  kept, found, counts = [], [], set()
+  kept: list[int] = []
+  found: dict[int, tuple[str, str]] = {}  # by number of groups
+  kinds = set()
   key = np.zeros(len(classes), np.int64)
   for column in range(form.pieces.shape[1]):
     values = np.unique(form.pieces[:, column], return_inverse=True)[1]
@@ -164,12 +169,19 @@ def _patterns(form: _Form, labels: np.ndarray) -> list[tuple[str, str]]:
     kept.append(column)
     key = np.unique(np.stack([key, values], 1), axis=0, return_inverse=True)[1]
     count = key.max() + 1
-    if count in counts or not _are_groups(key, classes):
+    if count in found or not _are_groups(key, classes):
       continue
-    counts.add(count)
     alone = values.max() + 1 == count
-    found.append(_expressions(form, column if alone else kept[0], column))
-  return found
+    found[count] = _expressions(form, column if alone else kept[0], column)
+    pairs = _count_pairs(key, classes)
+    if _are_kinds(count, pairs, classes, _MOST_DIVIDED_KINDS):
+      kinds.add(count)
+  finest = max(found, default=0)
+  return [
+    expressions
+    for count, expressions in found.items()
+    if count not in kinds or finest < _DIVIDED * count
+  ]
 
 
 def _is_skipped(
@@ -190,15 +202,19 @@ def _are_groups(key: np.ndarray, classes: np.ndarray) -> bool:
   """Whether sets of images, i64[m], have the sizes of groups."""
   sizes = np.bincount(key)
   pairs = _count_pairs(key, classes)
-  num_classes = classes.max() + 1
-  within_classes = num_classes > 1 and pairs == len(sizes)
   return (
     len(sizes) >= _LEAST_GROUPS
     and len(sizes) <= _MOST_GROUPS * len(key)
     and not _numbers_images(key, classes)
     and sizes.max() <= _MOST_IN_ONE * len(key)
-    and not (within_classes and len(sizes) < _LEAST_PER_CLASS * num_classes)
+    and not _are_kinds(len(sizes), pairs, classes, _MOST_KINDS)
   )
+
+
+def _are_kinds(count: int, pairs: int, classes: np.ndarray, most: int) -> bool:
+  """Whether so many groups lie within classes, at most `most` in each."""
+  num_classes = classes.max() + 1
+  return num_classes > 1 and pairs == count <= most * num_classes
 
 
 def _numbers_images(key: np.ndarray, classes: np.ndarray) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command, number
 from mn_jax.config import Config, files
-from mn_jax.data import duplicates, splits
+from mn_jax.data import duplicates, groups, splits, suspected_groups
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
@@ -42,9 +42,9 @@ def _find_leaks(
   names = data.cache.names
   for one, other in itertools.combinations(PARTS, 2):
     rows, other_rows = data.part(one), data.part(other)
-    groups = []
+    shared = []
     if data.spec.group is not None:
-      groups = splits.leaks({one: rows, other: other_rows}, data.cache.groups)
+      shared = splits.leaks({one: rows, other: other_rows}, data.cache.groups)
     with console.counting(f"comparing {one} and {other}", "images") as progress:
       similar = duplicates.similar_pairs(
         fingerprints[one],
@@ -61,9 +61,32 @@ def _find_leaks(
       for pairs in (equal, similar)
     )
     leaks.append(
-      {"parts": [one, other], "groups": groups, "exact": exact, "near": near}
+      {"parts": [one, other], "groups": shared, "exact": exact, "near": near}
     )
   return leaks
+
+
+def _suspect(data: split_data.SplitData) -> list[dict[str, Any]]:
+  """Returns groups that names suggest, where none are known.
+
+  Of each its `data.group_pattern`, the numbers of groups and of images in them,
+  and the groups that lie in more than one part of the split.
+  """
+  if data.spec.group is not None:
+    return []
+  names = data.cache.names
+  suspected = []
+  for suggestion in suspected_groups.suggest(names, data.cache.labels):
+    found, _ = groups.by_pattern(suggestion.pattern, names)
+    suspected.append(
+      {
+        "pattern": suggestion.pattern,
+        "groups": suggestion.groups,
+        "images": suggestion.images,
+        "in_several_parts": splits.leaks(data.split.parts, found),
+      }
+    )
+  return suspected
 
 
 def _parser() -> Parser:
@@ -108,6 +131,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
     data = split_data.load(config.data, progress)
   leaks = _find_leaks(data, args, console)
   leaking = any(pair[kind] for pair in leaks for kind in _KINDS)
+  suspected = _suspect(data)
   if args.json:
     report = {
       "data": config.data.name,
@@ -118,12 +142,14 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
       "notes": data.notes(),
       "leaking": leaking,
       "found": leaks,
+      "suspected_groups": suspected,
     }
     print(json.dumps(report, indent=1))
   else:
     for note in data.notes():
       console.line(f"Note: {note}")
     _show(console, args, config, data, leaks)
+    _show_suspected(console, data, suspected)
     console.line(
       "Leaks were found."
       if leaking
@@ -152,12 +178,37 @@ def _show(
       for pair in leaks
     ],
   )
-  if data.spec.group is None:
-    console.line("Nothing is known of which images belong together.")
   for pair, kind in itertools.product(leaks, _KINDS):
     for leak in pair[kind][: args.shown]:
       shown = leak if kind == "groups" else " = ".join(leak)
       console.line(f"{' and '.join(pair['parts'])}, {kind}: {shown}")
+
+
+def _show_suspected(
+  console: Console,
+  data: split_data.SplitData,
+  suspected: Sequence[dict[str, Any]],
+) -> None:
+  """Says that no groups are known, and prints those that names suggest."""
+  if data.spec.group is not None:
+    return
+  console.line("Nothing is known of which images belong together.")
+  if not suspected:
+    console.line("Their names suggest no groups either.")
+    return
+  console.table(
+    "groups that the names suggest",
+    ("data.group_pattern", "groups", "images", "in several parts"),
+    [
+      (
+        guess["pattern"],
+        f"{guess['groups']:,}",
+        f"{guess['images']:,}",
+        f"{len(guess['in_several_parts']):,}",
+      )
+      for guess in suspected
+    ],
+  )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

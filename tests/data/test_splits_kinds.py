@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mn_jax.data import splits
+from mn_jax.data import splits, strata
 from mn_jax.data.datasets import chest_xray
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.files import archive
@@ -184,3 +184,32 @@ def test_real_xrays_have_a_validation_part_of_use(shared_data):
     assert train.isdisjoint(listing.groups[split.parts["val"]])
     share = [listing.labels[split.parts[p]].mean() for p in ("train", "val")]
     assert abs(share[0] - share[1]) < 0.06
+
+
+def test_parts_of_few_groups_have_all_classes_if_that_is_possible():
+  drawn_again = 0
+  for seed in range(20):
+    # Five groups of one class and four of another; a third class in two.
+    groups = np.repeat([f"g{i}" for i in range(11)], 3)
+    labels = np.repeat([0, 1, 0, 1, 0, 1, 0, 1, 0, 2, 2], 3)
+    table = toy.of_groups(groups, labels)
+    split = toy.make("grouped", table, seed=seed, val_fraction=0.25)
+    toy.assert_partition(split, len(table))
+    assert splits.leaks(split.parts, groups) == []
+    found = [{*labels[split.parts[part]].tolist()} for part in PARTS]
+    assert all(classes >= {0, 1} for classes in found)
+    assert sum(2 in classes for classes in found) == 2
+    drawn_again += bool(split.notes)
+    again = toy.make("grouped", table, seed=seed, val_fraction=0.25)
+    assert again.sha256 == split.sha256
+  assert 5 < drawn_again < 20
+  assert "the first of " in split.notes[0] or not split.notes
+  # Where the first seed does it, nothing else is looked at.
+  for seed in range(3):
+    table = toy.table(60, classes=3, seed=seed)
+    ids, _, members = strata.group_strata(table.groups, table.labels, seed)
+    first = strata.assign_parts(ids, members, seed, {"test": 0.2, "val": 0.15})
+    split = toy.make("grouped", table, seed=seed)
+    for part in PARTS:
+      assert {*table.groups[split.parts[part]]} == {*ids[first[part]]}
+    assert split.notes == ()

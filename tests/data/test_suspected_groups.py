@@ -64,6 +64,12 @@ def test_repeated_names_are_suggested():
       r"(?:^|/)[^/_. -]+_(S-HE-\d+)[^/]*$",
       11,
     ),
+    # Few objects of two classes.
+    (
+      [f"{'ab'[p % 2]}/animal{p}_{k}.png" for p in range(12) for k in range(6)],
+      r"(?:^|/)(animal\d+)[^/]*$",
+      12,
+    ),
     # Kinds of a class and a constant first.
     (
       [
@@ -95,6 +101,8 @@ def test_numbers_of_images_suggest_nothing():
     [f"{c}/{i}.jpg" for c in "ab" for i in range(99)],
     [f"train/{c}/train_{i}.jpg" for i, c in enumerate("abcde" * 20)]
     + [f"test/{c}/test_{i}.jpg" for i, c in enumerate("abcde" * 5)],
+    # Kinds of a class.
+    [f"{c}/{c}{i % 3}_{i}.jpg" for c in "ab" for i in range(99)],
     ["a/1.png", "b/2.png"],
   ):
     assert _suggest(names, _class_of(names)) == []

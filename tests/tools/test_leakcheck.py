@@ -99,3 +99,37 @@ def test_what_cannot_be_used_is_one_line(run):
     assert code == 2
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_groups_that_names_suggest_are_told(tmp_path, capsys):
+  rng = np.random.default_rng(0)
+  for animal in range(12):
+    folder = tmp_path / "data" / ("cat", "dog")[animal % 2]
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(6):
+      image = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8))
+      image.save(folder / f"animal{animal}_{k}.png")
+  arguments = (
+    "--config=image_folder_v2",
+    f"data.path={tmp_path / 'data'}",
+    f"data.cache_dir={tmp_path / 'cache'}",
+    "data.image_size=8",
+    "augment.crop_padding=0",
+  )
+  assert leakcheck.main([*arguments, "--json"]) == 0
+  report = json.loads(capsys.readouterr().out)
+  (suspected,) = report["suspected_groups"]
+  assert (suspected["groups"], suspected["images"]) == (12, 72)
+  assert len(suspected["in_several_parts"]) > 9
+  assert report["split"] == "stratified"
+  leakcheck.main([*arguments])
+  out = capsys.readouterr().out
+  pattern = suspected["pattern"]
+  assert "Nothing is known of which images belong together." in out
+  assert f"│ {pattern} " in out
+  # The pattern as it is shown makes the split by group.
+  leakcheck.main([*arguments, f"data.group_pattern={pattern}", "--json"])
+  report = json.loads(capsys.readouterr().out)
+  assert report["split"] == "grouped"
+  assert report["suspected_groups"] == []
+  assert not any(pair["groups"] for pair in report["found"])
