@@ -26,6 +26,8 @@ from mn_jax.models import registry
 from mn_jax.observe import escape
 from mn_jax.parallel import allocator, compile_cache
 
+_TOP = 5  # classes per image, unless the user wants another number
+
 
 def classify(
   images: Iterator[tuple[str, np.ndarray]],
@@ -39,6 +41,38 @@ def classify(
   for (name, _), row in zip(named, rows, strict=True):
     best = np.argsort(-row, kind="stable")[:top].tolist()
     yield name, [(i, loaded.classes[i], float(row[i])) for i in best]
+
+
+def label_probabilities(
+  images: Iterator[tuple[str, np.ndarray]], loaded: predictor.Predictor
+) -> Iterator[tuple[str, list[float]]]:
+  """Yields path and the probability of every label, in the order of classes."""
+  named, images = itertools.tee(images)
+  rows = loaded.probabilities(pixels for _, pixels in images)
+  for (name, _), row in zip(named, rows, strict=True):
+    yield name, row.tolist()
+
+
+def _write_labels_csv(results: Iterator, labels: Sequence[str]) -> int:
+  """Writes a column for each label, where an image may have several."""
+  writer = csv.writer(sys.stdout, lineterminator="\n")
+  writer.writerow(["file", *map(escape.csv_cell, labels)])
+  count = 0
+  for name, row in results:
+    count += 1
+    writer.writerow([escape.csv_cell(name), *(f"{p:.6f}" for p in row)])
+    sys.stdout.flush()
+  return count
+
+
+def _write_labels_json(results: Iterator, labels: Sequence[str]) -> int:
+  rows = [
+    {"file": name, "labels": dict(zip(labels, row, strict=True))}
+    for name, row in results
+  ]
+  json.dump(rows, sys.stdout, indent=2)
+  print(flush=True)
+  return len(rows)
 
 
 def _write_csv(results: Iterator, top: int) -> int:
@@ -123,9 +157,9 @@ def _parser() -> Parser:
   parser.option(
     "--top",
     "COUNT",
-    "classes per image, most probable first",
+    "classes per image, most probable first (default: 5); a run of several "
+    "labels per image has a column for each of them",
     type=run_arguments.count,
-    default=5,
   )
   parser.option(
     "--batch-size",
@@ -174,6 +208,28 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
   )
 
 
+def _write(
+  args: argparse.Namespace,
+  images: Iterator[tuple[str, np.ndarray]],
+  loaded: predictor.Predictor,
+) -> int:
+  """Writes a row for each image as it is predicted; returns their number."""
+  if loaded.multi_label:
+    if args.top is not None:
+      raise InputError(
+        f"--top: got {args.top} for a run of several labels per image, each of "
+        "which has a probability of its own; valid: without it"
+      )
+    results = label_probabilities(images, loaded)
+    write = _write_labels_json if args.format == "json" else _write_labels_csv
+    return write(results, loaded.classes)
+  top = min(args.top or _TOP, len(loaded.classes))
+  results = classify(images, loaded, top=top)
+  if args.format == "json":
+    return _write_json(results)
+  return _write_csv(results, top)
+
+
 def _predict(argv: Sequence[str] | None) -> int:
   args = _parser().parse(argv)
   # Names of files need not be text; what was read as such is written again.
@@ -184,13 +240,7 @@ def _predict(argv: Sequence[str] | None) -> int:
     loaded = _load(args)
     if loaded.note:
       print(f"predict: {escape.printable(loaded.note)}", file=sys.stderr)
-    top = min(args.top, len(loaded.classes))
-    results = classify(named.read(loaded.read_image), loaded, top=top)
-    count = (
-      _write_json(results)
-      if args.format == "json"
-      else _write_csv(results, top)
-    )
+    count = _write(args, named.read(loaded.read_image), loaded)
   if named.unreadable or not count:
     print(
       f"predict: {count or 'none'} of {named.count} images could be classified",
