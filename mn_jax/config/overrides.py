@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import types
+import typing
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,7 +21,8 @@ def parse(text: str) -> tuple[str, Any]:
 
   Args:
     text: `section.field=value` or `field=value`; a bool is true or false in
-      any case, a tuple is written as in Python.
+      any case, a tuple is written as in Python, one of strings also as words
+      separated by commas.
 
   Returns:
     'section.field', and the value in the type of the field.
@@ -85,6 +87,8 @@ def _value(field: dataclasses.Field, path: str, text: str) -> Any:
       value = ast.literal_eval(text)
     except (SyntaxError, ValueError):
       value = text
+      if str in typing.get_args(kind):
+        value = tuple(text.split(",")) if text else ()
     return checks.check_value(field, path, value)
   try:
     return kind(text)

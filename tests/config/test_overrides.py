@@ -51,3 +51,17 @@ def test_the_last_of_several_counts():
   values = config_lib.default()
   overrides.apply(values, ["seed=1", "model.width=0.5", "seed=2"])
   assert (values.seed, values.model.width) == (2, 0.5)
+
+
+@pytest.mark.parametrize(
+  ("text", "value"),
+  [
+    ("site", ("site",)),
+    ("site,sex of patient", ("site", "sex of patient")),
+    ("('a,b',)", ("a,b",)),
+    ("", ()),
+  ],
+)
+def test_names_are_written_with_commas_or_as_in_python(text, value):
+  expected = ("data.attributes", value)
+  assert overrides.parse(f"data.attributes={text}") == expected
