@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mn_jax.observe import canvas, overview_figures, report_figures
-from mn_jax.observe.formatting import count, percent
+from mn_jax.observe.formatting import count, left_out, percent
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.tables import Table
 from mn_jax.run.overview import MOST_COMPARED, Alike, Overview
@@ -119,6 +119,8 @@ def lines(overview: Overview, *, shown: int = 5) -> Iterator[str]:
   for suggestion in overview.new.suggested:
     yield f"Groups? {suggestion.describe()}"
   yield from (f"Note: {note}" for note in overview.listing.notes)
+  passed_over = left_out(overview.listing.passed_over, shown)
+  yield from (f"Note: {note}" for note in passed_over)
   if overview.data is not None:
     yield from (f"Note: {note}" for note in overview.data.split.notes)
   if overview.problem:

@@ -253,7 +253,7 @@ class Run:
       self.step, {f"{section.part}/{k}": v for k, v in metrics.items()}
     )
     epoch = self.step / self.setup.plan.steps_per_epoch
-    mark = "  best" if self.improved else ""
+    mark = "  best" if self.improved else "  early stop" * self.out_of_patience
     self._event(
       f"epoch {epoch:.1f}  "
       f"{console_lib.evaluation(section.part, metrics)}{mark}",
