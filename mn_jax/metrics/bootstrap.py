@@ -60,7 +60,8 @@ def intervals(
 
   Returns:
     Metric of `classification.summarize`, without the count -> interval between
-    the percentiles of its resamples.
+    the percentiles of its resamples; that of `widen` for accuracy, sensitivity
+    and specificity where no image is missed, or all are.
 
   Raises:
     InputError: if there are no images, or not a group for each.
@@ -74,10 +75,15 @@ def intervals(
     predictions, positive=positive, predicted=predicted
   )
   samples = resample(weighted, codes, resamples=resamples, seed=seed)
-  return {
+  found = {
     name: interval(value, samples[name], groups=codes.max() + 1, level=level)
     for name, value in values.items()
   }
+  for name, counted in _counted(predictions, positive).items():
+    found[name] = widen(
+      found[name], groups=len(np.unique(codes[counted])), level=level
+    )
+  return found
 
 
 def label_intervals(
@@ -133,6 +139,43 @@ def interval(
     low, high = ends.tolist()
   undefined = len(samples) - len(defined)
   return Interval(value, low, high, undefined, len(samples))
+
+
+def widen(found: Interval, *, groups: int, level: float) -> Interval:
+  """Widens the interval of a share of which all resamples are 0 or all are 1.
+
+  Resampling cannot tell how far a share is from 1 if every image is a hit: its
+  interval is a single point, however few images there are. The interval of
+  Clopper and Pearson (1934) for as many trials as groups is used there: of 10
+  groups without a miss, from 0.692 to 1. Groups count as wholes, which is
+  cautious where groups are of similar size.
+
+  Args:
+    found: interval of a share.
+    groups: with images that count; of fewer than two there is no interval.
+    level: confidence, between 0 and 1.
+  """
+  if groups < 2:
+    return dataclasses.replace(found, low=np.nan, high=np.nan)
+  if found.low != found.high or found.value not in (0.0, 1.0):
+    return found
+  end = ((1 - level) / 2) ** (1 / groups)
+  if found.value:
+    return dataclasses.replace(found, low=end)
+  return dataclasses.replace(found, high=1 - end)
+
+
+def _counted(
+  predictions: Predictions, positive: int | None
+) -> dict[str, np.ndarray]:
+  """Returns bool[n] of each share, the images that it is a share of."""
+  if predictions.multi_label:
+    return {}
+  counted = {"accuracy": np.full(len(predictions.labels), True)}
+  if positive is not None:
+    hits = predictions.labels == positive
+    counted |= {"sensitivity": hits, "specificity": ~hits}
+  return counted
 
 
 def draw(groups: int, *, seed: int, number: int) -> np.ndarray:

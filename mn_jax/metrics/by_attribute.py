@@ -12,7 +12,7 @@ import itertools
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import bootstrap, operating_point, shares
+from mn_jax.metrics import bootstrap, operating_point
 from mn_jax.metrics.bootstrap import Interval
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 
@@ -33,8 +33,6 @@ METRICS = (
 _MOST_NUMBERS, _MOST_TEXTS = 10, 30
 # Of fewer groups or images an interval by resampling means little.
 _FEW_GROUPS, _FEW_IMAGES = 10, 10
-# Shares, whose intervals are widened where no image is missed, or all are.
-_SHARES = ("accuracy", "sensitivity", "specificity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,14 +230,6 @@ def _measure_subset(
     hits = operating_point.is_positive(outputs, named.positive)
     counted |= {"sensitivity": hits, "specificity": ~hits}
   metrics = {name: found[name] for name in METRICS if name in found}
-  for name in _SHARES:
-    if name in metrics and name in counted:
-      count = len(np.unique(units[counted[name]]))
-      if count > 1:
-        metrics[name] = shares.widen(metrics[name], count, sizes["level"])
-      else:
-        nothing = {"low": np.nan, "high": np.nan}
-        metrics[name] = dataclasses.replace(metrics[name], **nothing)
   return Subset(
     value,
     len(rows),

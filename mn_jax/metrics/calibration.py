@@ -156,6 +156,11 @@ def fit_temperature(predictions: Predictions) -> float:
   return float(np.exp(scipy.optimize.brentq(slope, low, high, xtol=1e-12)))
 
 
+def is_inside(temperature: float) -> bool:
+  """Whether a fitted temperature is one, and not an end of the range."""
+  return _TEMPERATURES[0] < temperature < _TEMPERATURES[1]
+
+
 def scale(predictions: Predictions, temperature: float) -> Predictions:
   """Returns predictions with their logits divided by a temperature.
 

@@ -273,9 +273,9 @@ def from_own_roc(
   hits = is_positive(test, positive)
   found = {}
   for name, of in ((SENSITIVITY, hits), (SPECIFICITY, ~hits)):
-    units = len(np.unique(codes[of]))
-    ends = shares.percentiles(values[name], samples[name], units, level)
-    found[name] = shares.widen(ends, units, level)
+    size = {"groups": len(np.unique(codes[of])), "level": level}
+    ends = bootstrap.interval(values[name], samples[name], **size)
+    found[name] = bootstrap.widen(ends, **size)
   return dataclasses.replace(point, **found)
 
 

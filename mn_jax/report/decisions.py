@@ -27,7 +27,7 @@ TARGETS = (
 )
 # Of every class against the rest; with more classes neither points nor bands.
 _TARGETS_OF_CLASSES = TARGETS[:1]
-_MOST_CLASSES, _MOST_BANDS = 20, 3
+MOST_CLASSES, _MOST_BANDS = 20, 3
 # What a page calls them.
 SOURCES = {
   operating_point.VALIDATION: "threshold of validation",
@@ -97,7 +97,7 @@ def measure(
   if targets is None:
     targets = TARGETS
     if test.positive is None:
-      many = len(test.classes) > _MOST_CLASSES
+      many = len(test.classes) > MOST_CLASSES
       targets = () if many else _TARGETS_OF_CLASSES
   sizes = {"resamples": resamples, "seed": seed}
   points = {}

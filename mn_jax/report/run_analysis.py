@@ -136,7 +136,7 @@ def analyze(path: pathlib.Path) -> RunAnalysis:
     config=config,
     damage=damage,
     test=parts["test"],
-    curves=_curves(path / "metrics.jsonl"),
+    curves=read_curves(path / "metrics.jsonl"),
     refused=refused,
     **({} if refused else _test_metrics(parts["val"], parts["test"])),
   )
@@ -196,8 +196,12 @@ def _worst_groups(
   return ranked[:_WORST_GROUPS], len(groups) - len(ranked)
 
 
-def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  """The last point of every step, in the order of steps."""
+def read_curves(path: pathlib.Path) -> dict[str, Curve]:
+  """Reads metrics, of every step the last point, in the order of steps.
+
+  Args:
+    path: of `metrics.jsonl`.
+  """
   points: dict[str, dict[int, float]] = {}
   for line in writers.read_lines(path):
     for name, value in writers.metrics(line).items():

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from mn_jax.config import changes
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
@@ -76,9 +78,11 @@ def section(
   if analysis.refused:
     return Section(title, anchor, text, command, figures=figures_shown)
   measured = inspection.with_batch_statistics if inspection else {}
-  tables = [
-    _test_table(analysis, measured),
-    *_class_table(analysis),
+  classes = analysis.test.classes
+  tables = [_test_table(analysis, measured)]
+  if len(classes) > 2:
+    tables.append(class_table(classes, analysis.per_class))
+  tables += [
     *_group_table(analysis),
     *decisions.tables(analysis.decisions, analysis.test, unit(analysis)),
   ]
@@ -220,21 +224,24 @@ def _test_table(
   return Table(("test", *columns), rows, note)
 
 
-def _class_table(analysis: RunAnalysis) -> list[Table]:
-  if len(analysis.test.classes) < 3:
-    return []
+def class_table(
+  classes: Sequence[str], per_class: Mapping[str, np.ndarray]
+) -> Table:
+  """Returns the metrics of every class.
+
+  Args:
+    classes: their names.
+    per_class: of `classification.per_class`.
+  """
   names = ("precision", "recall", "f1", "auroc")
-  columns = [analysis.per_class[name] for name in names]
+  columns = [per_class[name] for name in names]
   rows = [
     (label, f"{support:,.0f}", *map(number, values))
     for label, support, *values in zip(
-      analysis.test.classes,
-      analysis.per_class["support"],
-      *columns,
-      strict=True,
+      classes, per_class["support"], *columns, strict=True
     )
   ]
-  return [Table(("class", "images", *map(metric_name, names)), rows)]
+  return Table(("class", "images", *map(metric_name, names)), rows)
 
 
 def _group_table(analysis: RunAnalysis) -> list[Table]:
@@ -254,13 +261,7 @@ def _group_table(analysis: RunAnalysis) -> list[Table]:
 def _curves_figure(
   title: str, anchor: str, seeds: Sequence[RunAnalysis]
 ) -> Figure:
-  runs = []
-  for analysis in seeds:
-    steps, epochs = analysis.summary["steps"], analysis.summary["epochs"]
-    scale = steps / max(epochs, 1e-9)
-    runs.append(
-      {k: [(x / scale, y) for x, y in c] for k, c in analysis.curves.items()}
-    )
+  runs = [over_epochs(x.curves, x.summary) for x in seeds]
   names = ["loss", "accuracy"]
   if any("val/balanced_accuracy" in run for run in runs):
     names.append("balanced_accuracy")
@@ -270,6 +271,22 @@ def _curves_figure(
     f"Learning curves, {count(len(seeds), 'seed')}. Training values are means "
     "since the last log, of augmented images.",
   )
+
+
+def over_epochs(
+  curves: Mapping[str, Sequence[tuple[int, float]]], summary: Mapping[str, Any]
+) -> dict[str, list[tuple[float, float]]]:
+  """Returns points (epoch, value) of points (step, value).
+
+  Args:
+    curves: metric -> points.
+    summary: content of `summary.json`.
+  """
+  scale = summary["steps"] / max(summary["epochs"], 1e-9)
+  return {
+    name: [(step / scale, value) for step, value in points]
+    for name, points in curves.items()
+  }
 
 
 def _decision_figures(

@@ -145,27 +145,6 @@ def _values(summaries: Summaries, key: str) -> dict[int, float]:
   }
 
 
-def over_members(
-  study: Study, runs: Sequence[StudyRun]
-) -> dict[str, tuple[float, float]]:
-  """Returns metric -> mean and standard deviation over the members' means.
-
-  This is the result of a cross-validation, whose members are its folds. It is
-  NaN while a member has no run that counts, or has one in which the metric is
-  undefined: a mean over some folds is not the mean over all. Folds share
-  training images, so the deviation is not a standard error of the mean.
-  """
-  summaries = summaries_by_member(runs)
-  results = {}
-  for name in study.metrics:
-    means = [
-      _mean_over_seeds(summaries[member.name], f"test/{name}")
-      for member in study.members
-    ]
-    results[name] = (float(np.mean(means)), float(np.std(means, ddof=1)))
-  return results
-
-
 def judge_claim(
   claim: Claim, summaries: Mapping[str, Summaries]
 ) -> dict[str, Any]:
@@ -259,15 +238,6 @@ def _paired_difference(
       )
     )
   return {"seeds": seeds, **jsonable(dict(zip(names, numbers, strict=False)))}
-
-
-def _mean_over_seeds(summaries: Summaries, key: str) -> float:
-  """NaN without runs that count, or if the metric is undefined in one."""
-  values = _values(summaries, key)
-  counted = len(summaries) - len(_refused_seeds(summaries))
-  if not values or len(values) < counted:
-    return math.nan
-  return float(np.mean(list(values.values())))
 
 
 def _shared_facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

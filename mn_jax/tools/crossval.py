@@ -2,10 +2,13 @@
 
 Every fold is the test of one run, trained on the others: by group where groups
 are known (patients, slides), classes in proportion. `--folds=0` leaves one
-group out at a time. Complete runs are skipped and stopped ones resume. Exit
-codes: 0 all complete, 1 some failed, 2 a wrong argument, 130 stopped by Ctrl-C.
+group out at a time. Complete runs are skipped and stopped ones resume. Once all
+folds are complete, their tests are put together: `crossval.json` and a page.
+Exit codes: 0 all complete, 1 some failed, 2 a wrong argument, 130 stopped by
+Ctrl-C.
 """
 
+import argparse
 import functools
 import pathlib
 import sys
@@ -17,47 +20,24 @@ from mn_jax.commandline import program, study_arguments
 from mn_jax.commandline.parser import Parser
 from mn_jax.config import Config, files
 from mn_jax.errors import InputError
+from mn_jax.metrics.operating_point import OWN_ROC, VALIDATION, OperatingPoint
 from mn_jax.observe.console import Console
-from mn_jax.observe.formatting import mean_std, metric_name
+from mn_jax.observe.formatting import mean_std, metric_name, number
+from mn_jax.report import cross_validation_pages, decisions
 from mn_jax.run import open_data, split_data
-from mn_jax.studies import results, runner, study
+from mn_jax.studies import cross_validation, results, runner, study
+from mn_jax.studies.cross_validation import CrossValidation
 
-_METRICS = {
-  True: ("balanced_accuracy", "sensitivity", "specificity", "auroc"),
-  False: ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"),
-}
-
-
-def plan(name: str, config: Config, folds: int, count: int) -> study.Study:
-  """Returns the study whose members are folds.
-
-  Args:
-    name: of the experiment, NAME[:ARG] or FILE.py[:ARG].
-    config: its config.
-    folds: as `data.folds`; 0: one per group.
-    count: number of folds.
-  """
-  positive = open_data.has_positive(config.data)
-  return study.Study(
-    title=f"Cross-validation of {config.experiment}, {count} folds",
-    source=name,
-    members=tuple(
-      study.Member(
-        f"fold{fold}",
-        name,
-        {"data.split": "kfold", "data.folds": folds, "data.fold": fold},
-      )
-      for fold in range(count)
-    ),
-    sample={},
-    metrics=_METRICS[positive],
-  )
+# What the program itself decides.
+_OWN = ("data.split", "data.folds", "data.fold", "seed", "train.replicas")
+_MAIN = 3  # metrics of the table of folds, in 80 columns
 
 
 def _parser() -> Parser:
   parser = study_arguments.parser(
     "crossval",
-    description="Train once per fold and gather the tests.",
+    description="Train once per fold, and put the tests of all folds together: "
+    "intervals by group, ROC, sensitivity at a fixed specificity.",
     example="--config=idc_v2 --folds=5",
     seeds=1,
   )
@@ -67,6 +47,25 @@ def _parser() -> Parser:
   )
   parser.add_overrides()
   return parser
+
+
+def _check(config: Config, changes: Sequence[str]) -> None:
+  """Refuses what a cross-validation decides, or cannot have.
+
+  Raises:
+    InputError: for the first such field.
+  """
+  for change in changes:
+    path = change.partition("=")[0]
+    if path in _OWN:
+      raise InputError(
+        f"{path}: got it; valid: --folds and --seeds, which decide it"
+      )
+  if config.eval.part == "test":
+    raise InputError(
+      "eval.part: got 'test', which selects checkpoints on the test and leaves "
+      "none; valid: val"
+    )
 
 
 def _count_folds(console: Console, config: Config, folds: int) -> int:
@@ -92,12 +91,18 @@ def _count_folds(console: Console, config: Config, folds: int) -> int:
   return count
 
 
-def _crossval(argv: Sequence[str] | None) -> int:
-  args = _parser().parse(argv)
-  console = Console()
-  config = files.load_config(args.config, args.overrides)
-  count = _count_folds(console, config, args.folds)
-  selected = plan(args.config, config, args.folds, count)
+def _plan(
+  args: argparse.Namespace, config: Config, console: Console
+) -> tuple[study.Study, list[study.StudyRun]]:
+  """Returns the folds as a study, and its runs."""
+  selected = cross_validation.plan(
+    args.config,
+    config.experiment,
+    {},
+    folds=args.folds,
+    count=_count_folds(console, config, args.folds),
+    positive=open_data.has_positive(config.data),
+  )
   runs = study.expand(
     selected,
     folder=study_arguments.folder(args.workdir, f"{config.experiment}_cv"),
@@ -108,12 +113,88 @@ def _crossval(argv: Sequence[str] | None) -> int:
     overrides=args.overrides,
   )
   study.check_folders(runs)
+  return selected, runs
+
+
+def _crossval(argv: Sequence[str] | None) -> int:
+  args = _parser().parse(argv)
+  console = Console()
+  config = files.load_config(args.config, args.overrides)
+  _check(config, args.overrides)
+  selected, runs = _plan(args, config, console)
   failed = [] if args.collect else runner.run_all(console, runs)
-  results.finish(console, selected, runs)
-  for metric, (mean, std) in results.over_members(selected, runs).items():
-    if not np.isnan(mean):
-      console.line(f"{metric_name(metric)} over folds: {mean_std(mean, std)}")
-  return 1 if failed else 0
+  results.show_damage(console, runs)
+  for run in failed:
+    console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
+  done = [run for run in runs if run.is_complete()]
+  if len(done) < len(runs):
+    console.line(
+      f"{len(done)} of {len(runs)} runs are complete. The folds' tests are put "
+      "together once all are."
+    )
+    return 1 if failed else 0
+  folder = runs[0].workdir.parents[1]
+  found, path = cross_validation_pages.write(
+    folder, selected, runs, console, places={}
+  )
+  _show(console, found, selected.metrics)
+  console.line(f"Results: {folder / 'crossval.json'}")
+  console.line(f"Page:    {path.resolve().as_uri()}")
+  return 0
+
+
+def _show(
+  console: Console, found: CrossValidation, metrics: Sequence[str]
+) -> None:
+  """Prints folds, all of them together, and operating points."""
+  shown = metrics[:_MAIN]
+  rows = [
+    (
+      fold.name,
+      f"{len(fold.test.names):,}",
+      *map(number, map(fold.metric, shown)),
+    )
+    for fold in found.folds
+  ]
+  means = [found.over_folds[name] for name in shown]
+  rows.append(("mean", "", *(mean_std(x.mean, x.std) for x in means)))
+  columns = ("fold", "images", *map(metric_name, shown))
+  console.table(found.title, columns, rows)
+  units = "" if found.unit == "image" else f", {found.unit}s resampled"
+  rows = [
+    (metric_name(name), *map(number, (x.value, x.low, x.high)))
+    for name, x in found.intervals.items()
+    if name != "majority_rate"
+  ]
+  columns = ("all folds together", "value", "95 % low", "high")
+  console.table(f"{len(found.test.names):,} images{units}", columns, rows)
+  for k, points in found.points.items():
+    for point in points:
+      _show_point(console, found, k, point)
+  if found.test.groups is None:
+    console.line(
+      "Note: nothing is known of which images belong together (data.group, "
+      "data.group_pattern): folds and intervals are of single images."
+    )
+
+
+def _show_point(
+  console: Console, found: CrossValidation, k: int, point: OperatingPoint
+) -> None:
+  """Prints what is read off at a target, and what was reached of it."""
+  of = "" if found.test.positive is not None else f"{found.test.classes[k]}: "
+  how = {
+    VALIDATION: "each fold's threshold from its validation",
+    OWN_ROC: "off the ROC of all folds",
+  }[point.source]
+  text = decisions.with_interval(getattr(point, point.target.read))
+  if point.source == VALIDATION and not point.note:
+    reached = getattr(point, point.target.fixed).value
+    text += f", {point.target.fixed} reached {number(reached)}"
+  if point.note:
+    text += f": {point.note}"
+  title = point.target.title()
+  console.line(f"{of}{title[:1].upper()}{title[1:]}, {how}: {text}")
 
 
 main = functools.partial(

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 
 from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, command, file_path
+from mn_jax.config import overrides
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import (
+  cross_validation_pages,
   page,
   reproduction,
   run_analysis,
@@ -31,8 +33,9 @@ from mn_jax.report.run_analysis import RunAnalysis
 def _parser() -> Parser:
   parser = Parser(
     command("report"),
-    description="Write a page about a run or a study: published numbers beside "
-    "ours, intervals, baselines, curves, mistakes, saliency, t-SNE.",
+    description="Write a page about a run, a study or a cross-validation: "
+    "published numbers beside ours, intervals, baselines, curves, mistakes, "
+    "saliency, t-SNE.",
     example="runs/idc --open",
   )
   parser.add_argument(
@@ -69,12 +72,13 @@ def _folder(name: str) -> pathlib.Path:
   path = pathlib.Path(name).expanduser()
   if path.suffix == ".py":
     path = pathlib.Path("runs") / path.stem
-  for name in ("results.json", "summary.json"):
+  for name in (cross_validation_pages.NAME, "results.json", "summary.json"):
     if (path / name).is_file():
       return path
   raise InputError(
-    f"got {str(path)!r}, which has neither results.json nor summary.json; "
-    "valid: the folder of a finished run, or of a study"
+    f"got {str(path)!r}, which has no {cross_validation_pages.NAME}, "
+    "results.json or summary.json; valid: the folder of a finished run, of a "
+    "study or of a cross-validation"
   )
 
 
@@ -122,6 +126,9 @@ def _report(argv: Sequence[str] | None) -> None:
     _reproduce(args.reproduction, console)
     return
   folder = _folder(args.folder)
+  if (folder / cross_validation_pages.NAME).is_file():
+    _finish(args, _cross_validation(args, folder, console), console)
+    return
   results = None
   if (folder / "results.json").is_file():
     results, analyses = study_report.read(folder)
@@ -145,6 +152,29 @@ def _report(argv: Sequence[str] | None) -> None:
   path = page.write(document, numbers, output)
   for _, verdict, text, _ in document.claims:
     console.line(f"{verdict}: {text}")
+  _finish(args, path, console)
+
+
+def _cross_validation(
+  args: argparse.Namespace, folder: pathlib.Path, console: Console
+) -> pathlib.Path:
+  """Writes the page of a cross-validation again; returns its path."""
+  study, runs = cross_validation_pages.reopen(folder)
+  output = run_arguments.output_folder(args.output or folder / "report")
+  _, path = cross_validation_pages.write(
+    folder,
+    study,
+    runs,
+    console,
+    output=output,
+    places=None if args.numbers else dict(map(overrides.parse, args.overrides)),
+  )
+  return path
+
+
+def _finish(
+  args: argparse.Namespace, path: pathlib.Path, console: Console
+) -> None:
   console.line(f"Report: {path.resolve().as_uri()}")
   if args.open and not webbrowser.open(path.resolve().as_uri()):
     console.line("No browser was found here: open that file in one.")

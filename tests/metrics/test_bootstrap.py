@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from mn_jax.metrics import bootstrap, classification
 from tests.metrics import toy_predictions as toy
@@ -127,6 +128,28 @@ def test_undefined_resamples_are_counted():
   for interval in result.values():
     assert not np.isnan(interval.value)
     assert np.isnan([interval.low, interval.high]).all()
+
+
+def test_shares_of_one_are_as_uncertain_as_their_groups_are_few():
+  labels = np.array([1] * 12 + [0] * 30)
+  predictions = toy.of(labels, np.eye(2)[labels])
+  groups = np.concatenate([np.arange(12) // 3, 4 + np.arange(30) // 3])
+  found = bootstrap.intervals(
+    predictions, positive=1, groups=groups, resamples=50
+  )
+  for name, units in (
+    ("accuracy", 14),
+    ("sensitivity", 4),
+    ("specificity", 10),
+  ):
+    exact = scipy.stats.binomtest(units, units).proportion_ci(0.95, "exact")
+    assert found[name].value == found[name].high == 1
+    assert found[name].low == pytest.approx(exact.low, rel=1e-9)
+  groups[:12] = 0  # all of one patient
+  found = bootstrap.intervals(
+    predictions, positive=1, groups=groups, resamples=50
+  )
+  assert np.isnan([found["sensitivity"].low, found["sensitivity"].high]).all()
 
 
 def _check_weights(predictions, positive, weights, predicted=None):

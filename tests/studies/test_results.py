@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 import scipy.stats
 
 from mn_jax.observe.console import Console
@@ -111,18 +110,3 @@ def test_runs_selected_on_the_test_decide_nothing(tmp_path):
   assert (first["seeds"], first["refused"]) == ([0, 1], [0])
   assert first["metrics"]["accuracy"]["values"] == [0.7]  # of seed 1 alone
   assert first["published"]["test/f1"]["values"] == []
-
-
-def test_the_mean_over_members_needs_all_of_them(tmp_path):
-  runs = expand(folder=tmp_path, seeds=2)
-  a0, b0, a1, b1 = runs
-  finish(a0, 0.5, 0.9)
-  finish(a1, 0.7, 0.9)
-  assert np.isnan(results.over_members(TOY, runs)["accuracy"][0])
-  finish(b0, 0.4, 0.9, chosen_on="test")  # that is no test
-  assert np.isnan(results.over_members(TOY, runs)["accuracy"][0])
-  finish(b1, 0.8, None)
-  accuracy = results.over_members(TOY, runs)["accuracy"]
-  expected = (0.7, np.std([0.6, 0.8], ddof=1))
-  assert accuracy == pytest.approx(expected)
-  assert np.isnan(results.over_members(TOY, runs)["auroc"][0])

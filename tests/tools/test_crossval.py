@@ -8,7 +8,7 @@ import pytest
 
 from mn_jax.config import files
 from mn_jax.errors import InputError
-from mn_jax.run import split_data
+from mn_jax.run import records, split_data
 from mn_jax.tools import crossval
 from tests import programs
 from tests.tools.short_runs import TWO_STEPS
@@ -28,7 +28,15 @@ def test_folds_are_run_and_gathered(tmp_path):
   )
   done = run(*arguments)
   assert done.returncode == 0, done.stderr
-  assert "balanced accuracy over folds: 0." in done.stdout
+  assert "all folds together" in done.stdout
+  saved = records.read_object(tmp_path / "crossval.json")
+  assert saved["groups"] == 40
+  assert (tmp_path / "report" / "report.html").is_file()
+  assert set(saved["baselines"]) == {
+    "majority class",
+    "mean colour",
+    "colour histogram",
+  }
   groups = []
   for fold in range(2):
     split = json.loads((tmp_path / f"fold{fold}/seed0/split.json").read_text())
@@ -36,8 +44,11 @@ def test_folds_are_run_and_gathered(tmp_path):
     groups.append(set(split["groups"]["test"]))
   assert not groups[0] & groups[1]
   assert len(groups[0] | groups[1]) == 40
-  again = run(*arguments, "--collect")
-  assert again.stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+  # The same command runs nothing again and says the same.
+  again = run(*arguments)
+  assert again.stdout.count(": complete") == 2
+  assert again.stdout.splitlines()[2:] == done.stdout.splitlines()[2:]
+  assert records.read_object(tmp_path / "crossval.json") == saved
 
 
 def test_mistakes_are_one_line(capsys):
@@ -47,6 +58,9 @@ def test_mistakes_are_one_line(capsys):
     (["--config=idc_v1", "--folds=1"], "--folds: got 1"),
     (["--config=idc_v1", "--seeds=0"], "--seeds: got 0"),
     (["--config=idc_v1", "x"], "got 'x'; valid: SECTION.FIELD"),
+    (["--config=idc_v1", "data.fold=1"], "data.fold: got it; valid: --folds"),
+    (["--config=idc_v1", "eval.part=test"], "eval.part: got 'test'"),
+    (["--config=idc_v1", "train.replicas=2"], "train.replicas: got it"),
   ):
     assert crossval.main(arguments) == 2
     err = capsys.readouterr().err

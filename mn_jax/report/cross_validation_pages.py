@@ -1,0 +1,130 @@
+"""Puts a cross-validation's folds together: its numbers, baselines and page."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from mn_jax import config as config_lib
+from mn_jax.config import changes, checks
+from mn_jax.errors import InputError
+from mn_jax.observe.console import Console
+from mn_jax.report import (
+  cross_validation_report,
+  decisions,
+  inspection,
+  page,
+  run_analysis,
+  run_report,
+)
+from mn_jax.report.cross_validation_report import Baselines
+from mn_jax.run import records, split_data
+from mn_jax.studies import cross_validation
+from mn_jax.studies.cross_validation import CrossValidation, Fold
+from mn_jax.studies.study import Member, Study, StudyRun
+
+NAME = "crossval.json"
+_FIELDS = {"title": str, "folds": list, "metrics": list}
+
+
+def write(
+  folder: pathlib.Path,
+  study: Study,
+  runs: Sequence[StudyRun],
+  console: Console,
+  *,
+  output: pathlib.Path | None = None,
+  places: Mapping[str, str] | None = None,
+  resamples: int = 2000,
+) -> tuple[CrossValidation, pathlib.Path]:
+  """Writes `crossval.json` and the page of complete folds.
+
+  Args:
+    folder: of all runs.
+    study: whose members are the folds.
+    runs: all of them, complete.
+    console: shows progress.
+    output: folder of the page; None for `report` in the folder.
+    places: 'data.path' and 'data.cache_dir' of the images, those that are not
+      where the runs had them; None leaves out baselines, which read them.
+    resamples: of the intervals; fewer for very many logits.
+
+  Returns:
+    The cross-validation, and the path of its page.
+
+  Raises:
+    InputError: if the runs cannot be read, or are not of one cross-validation.
+  """
+  folds = cross_validation.read(runs)
+  targets = decisions.TARGETS[:1]
+  if folds[0].test.positive is not None:
+    targets = decisions.TARGETS
+  elif len(folds[0].test.classes) > decisions.MOST_CLASSES:
+    targets = ()
+  found = cross_validation.measure(
+    study.title, folds, targets, resamples=resamples
+  )
+  baselines: Baselines = {}
+  if places is not None and not found.test.predictions.multi_label:
+    baselines = _baselines(folds, study.metrics, places, console)
+  curves = [
+    run_report.over_epochs(
+      run_analysis.read_curves(run.workdir / "metrics.jsonl"), run.summary()
+    )
+    for run in runs
+    if run.seed == runs[0].seed
+  ]
+  numbers = cross_validation_report.numbers(found, study.metrics, baselines)
+  records.write_object(folder / NAME, numbers)
+  document = cross_validation_report.build(
+    found, study.metrics, baselines, curves
+  )
+  return found, page.write(document, numbers, output or folder / "report")
+
+
+def reopen(folder: pathlib.Path) -> tuple[Study, list[StudyRun]]:
+  """Returns the study and the runs of a folder that has a `crossval.json`.
+
+  Raises:
+    InputError: if it cannot be read.
+  """
+  saved = records.read_object(folder / NAME, _FIELDS)
+  members = tuple(Member(fold["name"], "") for fold in saved["folds"])
+  runs = [
+    StudyRun(member, seed, folder / member.name / f"seed{seed}", ())
+    for member, fold in zip(members, saved["folds"], strict=True)
+    for seed in fold["seeds"]
+  ]
+  runs.sort(key=lambda run: run.seed)
+  metrics = tuple(saved["metrics"])
+  return Study(saved["title"], "", members, {}, metrics=metrics), runs
+
+
+def _baselines(
+  folds: Sequence[Fold],
+  metrics: Sequence[str],
+  places: Mapping[str, str],
+  console: Console,
+) -> Baselines:
+  """Measures baselines on the split of each fold; empty without the images."""
+  found: dict[str, dict[str, list[float]]] = {}
+  try:
+    for fold in folds:
+      with console.counting(f"baselines of {fold.name}", "images") as progress:
+        data = split_data.load(_config(fold, places).data, progress)
+      if data.split.sha256 != fold.split["sha256"]:
+        raise InputError("data.path: its images are not those of the folds")
+      for name, values in inspection.measure_baselines(data).items():
+        of_metric = found.setdefault(name, {})
+        for metric in metrics:
+          of_metric.setdefault(metric, []).append(values[metric])
+  except InputError as error:
+    console.line(f"Note: baselines are left out: {error}")
+    return {}
+  return found
+
+
+def _config(fold: Fold, places: Mapping[str, str]) -> config_lib.Config:
+  """Returns the config of a fold's run, with its images at other places."""
+  known, _ = changes.read(fold.config["config"])
+  values = config_lib.default()
+  values.update_from_flattened_dict({**known, **places})
+  return checks.from_config_dict(values)

@@ -1,0 +1,151 @@
+"""Tests of the page of a cross-validation."""
+
+import json
+
+import pytest
+
+from mn_jax.errors import InputError
+from mn_jax.observe import formatting
+from mn_jax.observe.console import Console
+from mn_jax.report import cross_validation_pages, decisions, inspection
+from mn_jax.run import records, split_data
+from mn_jax.tools import report
+from tests.studies import toy_folds as toy
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("folds")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+  study, runs = toy.write(folder)
+  written, path = cross_validation_pages.write(
+    folder, study, runs, Console(quiet=True), resamples=100
+  )
+  assert path == folder / "report" / "report.html"
+  return written
+
+
+@pytest.fixture(scope="module")
+def text(found, folder):
+  del found
+  return (folder / "report" / "report.md").read_text()
+
+
+def test_the_page_has_every_fold_once(found, text):
+  for fold in found.folds:
+    auroc = formatting.number(fold.metric("auroc"))
+    (row,) = [x for x in text.splitlines() if x.startswith(f"| {fold.name} |")]
+    assert f"| {len(fold.test.names)} | 10 |" in row
+    assert f"| {auroc} |" in row
+  mean = found.over_folds["auroc"]
+  assert formatting.mean_std(mean.mean, mean.std) in text
+  assert "Nadeau and Bengio" in text
+  assert "all alike" in text  # a note of every fold once, without its name
+  assert "fold1: only fold1" in text
+  assert text.count("all alike") == 1
+
+
+def test_the_page_has_all_folds_together(found, text):
+  pooled, mean = found.intervals["auroc"], found.over_folds["auroc"]
+  cells = (
+    "AUROC",
+    formatting.number(pooled.value),
+    formatting.interval(pooled.low, pooled.high),
+    formatting.number(mean.mean),
+    formatting.interval(mean.low, mean.high),
+  )
+  assert f"| {' | '.join(cells)} |" in text
+  assert "240 images of 30 groups" in text
+  assert "does not put them on one scale" in text
+
+
+def test_the_page_has_each_folds_thresholds(found, text):
+  target = decisions.TARGETS[0]
+  values = found.thresholds[1][target]
+  assert f"{target.title()} {', '.join(map(formatting.number, values))}" in text
+  point = found.points[1][0]
+  assert (
+    f"| {target.title()} | threshold of validation | - | "
+    f"{decisions.with_interval(point.sensitivity)} |"
+  ) in text
+
+
+def test_the_numbers_are_json_with_a_checksum(found, folder):
+  saved = records.read_object(folder / cross_validation_pages.NAME)
+  json.dumps(saved, allow_nan=False)
+  assert saved["pooled"]["auroc"]["low"] == found.intervals["auroc"].low
+  assert saved["over_folds"]["auroc"]["mean"] == found.over_folds["auroc"].mean
+  assert saved["by_attribute"]["site"]["subsets"][0]["value"] == "north"
+  assert saved["groups"] == 30
+  assert [fold["name"] for fold in saved["folds"]] == [
+    "fold0",
+    "fold1",
+    "fold2",
+  ]
+  assert not saved["baselines"]
+
+
+def test_report_writes_the_page_again(found, folder, tmp_path, capsys):
+  del found
+  arguments = [str(folder), f"--output={tmp_path / 'again'}", "--numbers"]
+  assert report.main(arguments) == 0
+  assert "Report: file:///" in capsys.readouterr().out
+  again = (tmp_path / "again" / "report.md").read_text()
+  before = (folder / "report" / "report.md").read_text()
+  # But for the intervals, which have more resamples.
+  assert again.splitlines()[:8] == before.splitlines()[:8]
+  assert len(again.splitlines()) == len(before.splitlines())
+
+
+def test_baselines_are_means_over_folds(tmp_path, monkeypatch, capsys):
+  """Of the images if they are there, and the same."""
+  study, runs = toy.write(tmp_path)
+  splits = iter(["fold0", "fold1", "fold2", "fold0", "changed"])
+
+  class Data:
+    def __init__(self):
+      self.split = self
+      self.sha256 = next(splits)
+
+  monkeypatch.setattr(split_data, "load", lambda *_: Data())
+  values = iter([0.5, 0.6, 0.7, 0.5])
+  monkeypatch.setattr(
+    inspection,
+    "measure_baselines",
+    lambda _: {"mean colour": dict.fromkeys(study.metrics, next(values))},
+  )
+  console = Console()
+  cross_validation_pages.write(
+    tmp_path, study, runs, console, places={}, resamples=20
+  )
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert text.count("mean colour") == 1
+  assert "| mean colour, mean |" in text
+  assert "| 0.600 | 0.600 |" in text
+  cross_validation_pages.write(
+    tmp_path, study, runs, console, places={}, resamples=20
+  )
+  assert "Note: baselines are left out: data.path" in capsys.readouterr().out
+  assert "mean colour" not in (tmp_path / "report" / "report.md").read_text()
+
+
+def test_classes_and_images_without_groups(tmp_path):
+  named = toy.everything(grouped=False, classes=("a", "b", "c"))
+  study, runs = toy.write(tmp_path, named=named)
+  cross_validation_pages.write(
+    tmp_path, study, runs, Console(quiet=True), resamples=20
+  )
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert "Nothing is known of which images belong together" in text
+  assert "| b | sensitivity at specificity 0.9 | threshold of" in text
+  assert "## Classes" in text
+  assert "## Worst groups" not in text
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+  (tmp_path / cross_validation_pages.NAME).write_text("{}")
+  with pytest.raises(InputError, match=r"whose crossval\.json cannot be read"):
+    cross_validation_pages.reopen(tmp_path)
