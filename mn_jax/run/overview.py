@@ -17,7 +17,7 @@ from mn_jax.data.datasets.listing import PARTS, Listing
 from mn_jax.data.datasets.source import ImageFiles
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.run import own_images, split_data
+from mn_jax.run import open_data, own_images, split_data
 from mn_jax.run.split_data import SplitData
 
 # With more images, comparing all with all takes minutes.
@@ -177,7 +177,7 @@ def look(
   """
   new = own_images.recommended(data, given)
   section = new.config.data
-  with split_data.open_source(section) as source:
+  with open_data.open_source(section) as source:
     with console.counting("decoding", "images") as progress:
       found = survey.survey(source, bits=section.bits, progress=progress)
     equal, near = survey.equal_files(found), None

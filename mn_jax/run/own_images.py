@@ -16,7 +16,7 @@ from mn_jax.config import Config, changes, checks, overrides, own_data
 from mn_jax.data import suspected_groups
 from mn_jax.observe import escape
 from mn_jax.observe.console import Console
-from mn_jax.run import recommend, records, split_data, workdir
+from mn_jax.run import open_data, recommend, records, split_data, workdir
 from mn_jax.weights import locate
 
 
@@ -93,7 +93,7 @@ def recommended(data: str, given: Mapping[str, Any]) -> Recommendation:
   # What is recommended for these, until it is known: checks need a length.
   length = {} if any(map(given.get, changes.LENGTHS)) else {"train.epochs": 1.0}
   section = _config({**base, "optim.name": "adamw", **length, **given}).data
-  with split_data.open_source(section) as source:
+  with open_data.open_source(section) as source:
     facts = recommend.facts(section, source)
     listing = source.listing
   choices = recommend.choices(facts, given, imagenet=_has_imagenet(given))

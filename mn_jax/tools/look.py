@@ -27,7 +27,7 @@ from mn_jax.parallel import allocator
 from mn_jax.perf import training_time
 from mn_jax.report import overview_page, page
 from mn_jax.run import overview as overview_lib
-from mn_jax.run import own_images, split_data
+from mn_jax.run import open_data, own_images
 from mn_jax.run.overview import Overview
 
 # Images that are decoded as training would, for the estimate of the time.
@@ -119,7 +119,7 @@ def _decode_seconds(overview: Overview) -> float:
   places = np.linspace(0, len(rows) - 1, min(_DECODED, len(rows)))
   chosen = rows[places.round().astype(int)]
   size = section.image_size if section.other_sizes == "resize" else None
-  with split_data.open_source(section) as source:
+  with open_data.open_source(section) as source:
     start = time.perf_counter()
     for row in chosen.tolist():
       image = source.read(row, size, bits=section.bits)
