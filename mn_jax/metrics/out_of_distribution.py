@@ -47,7 +47,8 @@ def neighbour_distances(
     neighbours: k; at most m are taken.
   """
   k = min(neighbours, len(reference)) - 1
-  features, reference = normalise(features), reference.astype(np.float32)
+  features = normalise(features)
+  reference = reference.astype(np.float32, copy=False)
   step = max(1, _MAX_DISTANCES // len(reference))
   distances = [np.empty(0)]
   for start in range(0, len(features), step):

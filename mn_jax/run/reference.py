@@ -5,6 +5,7 @@ far validation images are from them. The file carries a digest of its arrays.
 """
 
 import dataclasses
+import functools
 import hashlib
 import io
 import pathlib
@@ -53,6 +54,10 @@ class Reference:
     """Whether an image can have any number of labels, not exactly one."""
     return self.labels.ndim == 2
 
+  @functools.cached_property
+  def _float32_features(self) -> np.ndarray:
+    return self.features.astype(np.float32)
+
   def percentiles(
     self, features: np.ndarray, logits: np.ndarray
   ) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +71,9 @@ class Reference:
       Two f64[n], the percentages of validation images that are nearer to the
       training images, and of those with a lower energy.
     """
-    distances = out_of_distribution.neighbour_distances(features, self.features)
+    distances = out_of_distribution.neighbour_distances(
+      features, self._float32_features
+    )
     energies = out_of_distribution.energies(
       logits, multi_label=self.multi_label
     )
@@ -123,7 +130,10 @@ def write(folder: pathlib.Path, reference: Reference) -> None:
 
   The bytes depend on nothing but the reference.
   """
-  arrays = {k: np.asarray(v) for k, v in vars(reference).items()}
+  arrays = {
+    field.name: np.asarray(getattr(reference, field.name))
+    for field in dataclasses.fields(reference)
+  }
   with atomic.writing(folder / NAME) as file:
     np.savez_compressed(file, **arrays, sha256=np.array(_digest(arrays)))
 

@@ -8,102 +8,24 @@ for a wrong argument.
 """
 
 import argparse
-import csv
 import functools
-import itertools
-import json
 import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mn_jax.commandline import images as image_files
-from mn_jax.commandline import program, run_arguments
+from mn_jax.commandline import prediction_rows, program, run_arguments
 from mn_jax.commandline.parser import Parser, command, file_path, number
-from mn_jax.deploy import predictor
+from mn_jax.deploy import confidence, predictor
 from mn_jax.errors import InputError
+from mn_jax.metrics import out_of_distribution
 from mn_jax.models import registry
 from mn_jax.observe import escape
 from mn_jax.parallel import allocator, compile_cache
+from mn_jax.run import reopen
 
 _TOP = 5  # classes per image, unless the user wants another number
-
-
-def classify(
-  images: Iterator[tuple[str, np.ndarray]],
-  loaded: predictor.Predictor,
-  *,
-  top: int,
-) -> Iterator[tuple[str, list[tuple[int, str, float]]]]:
-  """Yields path, [(class index, name, probability), ...], best first."""
-  named, images = itertools.tee(images)
-  rows = loaded.probabilities(pixels for _, pixels in images)
-  for (name, _), row in zip(named, rows, strict=True):
-    best = np.argsort(-row, kind="stable")[:top].tolist()
-    yield name, [(i, loaded.classes[i], float(row[i])) for i in best]
-
-
-def label_probabilities(
-  images: Iterator[tuple[str, np.ndarray]], loaded: predictor.Predictor
-) -> Iterator[tuple[str, list[float]]]:
-  """Yields path and the probability of every label, in the order of classes."""
-  named, images = itertools.tee(images)
-  rows = loaded.probabilities(pixels for _, pixels in images)
-  for (name, _), row in zip(named, rows, strict=True):
-    yield name, row.tolist()
-
-
-def _write_labels_csv(results: Iterator, labels: Sequence[str]) -> int:
-  """Writes a column for each label, where an image may have several."""
-  writer = csv.writer(sys.stdout, lineterminator="\n")
-  writer.writerow(["file", *map(escape.csv_cell, labels)])
-  count = 0
-  for name, row in results:
-    count += 1
-    writer.writerow([escape.csv_cell(name), *(f"{p:.6f}" for p in row)])
-    sys.stdout.flush()
-  return count
-
-
-def _write_labels_json(results: Iterator, labels: Sequence[str]) -> int:
-  rows = [
-    {"file": name, "labels": dict(zip(labels, row, strict=True))}
-    for name, row in results
-  ]
-  json.dump(rows, sys.stdout, indent=2)
-  print(flush=True)
-  return len(rows)
-
-
-def _write_csv(results: Iterator, top: int) -> int:
-  writer = csv.writer(sys.stdout, lineterminator="\n")
-  columns = ("index", "name", "probability")
-  writer.writerow(
-    ["file"] + [f"top{k + 1}_{c}" for k in range(top) for c in columns]
-  )
-  count = 0
-  for name, best in results:
-    count += 1
-    cells = [(i, escape.csv_cell(x), f"{p:.6f}") for i, x, p in best]
-    row = itertools.chain.from_iterable(cells)
-    writer.writerow([escape.csv_cell(name), *row])
-    sys.stdout.flush()
-  return count
-
-
-def _write_json(results: Iterator) -> int:
-  rows = [
-    {
-      "file": name,
-      "top": [
-        {"index": i, "name": label, "probability": p} for i, label, p in best
-      ],
-    }
-    for name, best in results
-  ]
-  json.dump(rows, sys.stdout, indent=2)
-  print(flush=True)
-  return len(rows)
 
 
 def _parser() -> Parser:
@@ -128,9 +50,9 @@ def _parser() -> Parser:
   parser.option("--model", "NAME", "name of the network")
   parser.option(
     "--weights",
-    "FILE",
-    "its weights: .h5 of Keras Applications, or .safetensors of timm or "
-    "torchvision",
+    "NAME",
+    "its weights: imagenet, hf:OWNER/NAME of the Hugging Face Hub, or a file: "
+    ".h5 of Keras Applications, .safetensors of timm or torchvision",
   )
   parser.option(
     "--width",
@@ -168,14 +90,36 @@ def _parser() -> Parser:
     type=run_arguments.count,
     default=32,
   )
+  _add_confidence(parser)
   run_arguments.add_precision(
     parser, "that of the run's training; float32 with --weights"
   )
   return parser
 
 
-def _load(args: argparse.Namespace) -> predictor.Predictor:
-  """Returns the network that the arguments name, ready to predict."""
+def _add_confidence(parser: Parser) -> None:
+  """Adds what the validation part of a run is used for."""
+  parser.option(
+    "--conformal",
+    "ALPHA",
+    "with --workdir: add prediction sets, which miss the class of at most that "
+    "share of images, such as 0.1, of every class (docs/trust.md)",
+    type=number(float, 0, 1),
+  )
+  parser.flag(
+    "--marginal", "with --conformal: of all images, not of every class"
+  )
+  parser.flag(
+    "--temperature-from-val",
+    "with --workdir: divide logits by the temperature that fits the validation "
+    "part, so that probabilities are calibrated",
+  )
+
+
+def _load(
+  args: argparse.Namespace,
+) -> tuple[predictor.Predictor, confidence.Confidence]:
+  """Returns the network that the arguments name, and what is known of it."""
   of_weights = {
     f"--{name}": getattr(args, name)
     for name in ("model", "weights", "width", "minimalistic", "classes")
@@ -187,47 +131,61 @@ def _load(args: argparse.Namespace) -> predictor.Predictor:
     listed = ", ".join(f"{k}={v}" for k, v in (of_run | of_weights).items())
     raise InputError(
       f"got {listed or 'no network'}; valid: --workdir=DIR, or --model=NAME "
-      "and --weights=FILE"
+      "and --weights=NAME"
     )
+  if args.marginal and args.conformal is None:
+    raise InputError("--marginal: got it without --conformal; valid: with it")
   if args.workdir:
-    return predictor.from_workdir(
-      args.workdir, precision=args.precision, batch_size=args.batch_size
-    )
+    return _load_run(args)
+  for name in ("conformal", "temperature_from_val"):
+    if getattr(args, name) not in (None, False):
+      raise InputError(
+        f"--{name.replace('_', '-')}: got it with published weights, which "
+        "come without validation images; valid: with --workdir"
+      )
   network = registry.describe(
     args.model,
     num_classes=1,
     width=1.0 if args.width is None else args.width,
     options=registry.Options(minimalistic=args.minimalistic),
   )
-  return predictor.from_weights(
+  loaded = predictor.from_weights(
     args.weights,
     network,
     classes=args.classes or (),
     precision=args.precision or "float32",
     batch_size=args.batch_size,
   )
+  note = (
+    "no out-of-distribution score: published weights come without images to "
+    "compare with"
+  )
+  return loaded, confidence.Confidence(notes=(note,))
 
 
-def _write(
+def _load_run(
   args: argparse.Namespace,
-  images: Iterator[tuple[str, np.ndarray]],
-  loaded: predictor.Predictor,
-) -> int:
-  """Writes a row for each image as it is predicted; returns their number."""
-  if loaded.multi_label:
-    if args.top is not None:
-      raise InputError(
-        f"--top: got {args.top} for a run of several labels per image, each of "
-        "which has a probability of its own; valid: without it"
-      )
-    results = label_probabilities(images, loaded)
-    write = _write_labels_json if args.format == "json" else _write_labels_csv
-    return write(results, loaded.classes)
-  top = min(args.top or _TOP, len(loaded.classes))
-  results = classify(images, loaded, top=top)
-  if args.format == "json":
-    return _write_json(results)
-  return _write_csv(results, top)
+) -> tuple[predictor.Predictor, confidence.Confidence]:
+  run = reopen.open_run(args.workdir)
+  judge = confidence.of_run(
+    run,
+    alpha=args.conformal,
+    marginal=args.marginal,
+    calibrated=args.temperature_from_val,
+  )
+  own = run.config.model.dtype
+  compared = judge.reference is not None or args.temperature_from_val
+  compared = compared or judge.thresholds is not None
+  if compared and args.precision not in (None, own):
+    note = (
+      f"validation was predicted in {own}: scores, sets and a temperature are "
+      f"those of that precision, not of {args.precision}"
+    )
+    judge = judge.with_note(note)
+  loaded = predictor.from_run(
+    run, precision=args.precision, batch_size=args.batch_size
+  )
+  return loaded, judge
 
 
 def _predict(argv: Sequence[str] | None) -> int:
@@ -237,10 +195,14 @@ def _predict(argv: Sequence[str] | None) -> int:
   allocator.keep_freed_memory()
   with image_files.Images(args.paths, "predict") as named:
     compile_cache.keep()
-    loaded = _load(args)
-    if loaded.note:
-      print(f"predict: {escape.printable(loaded.note)}", file=sys.stderr)
-    count = _write(args, named.read(loaded.read_image), loaded)
+    loaded, judge = _load(args)
+    for note in filter(None, (loaded.note, *judge.notes)):
+      print(f"predict: {escape.printable(note)}", file=sys.stderr)
+    count, distances = _write(
+      args, named.read(loaded.read_image), loaded, judge
+    )
+  if judge.reference is not None:
+    _warn(distances, len(judge.reference.distances))
   if named.unreadable or not count:
     print(
       f"predict: {count or 'none'} of {named.count} images could be classified",
@@ -249,6 +211,54 @@ def _predict(argv: Sequence[str] | None) -> int:
   if not count:
     return 2
   return 1 if named.unreadable else 0
+
+
+def _write(
+  args: argparse.Namespace,
+  images: Iterator[tuple[str, np.ndarray]],
+  loaded: predictor.Predictor,
+  judge: confidence.Confidence,
+) -> tuple[int, list[float]]:
+  """Writes a row for each image as it is predicted.
+
+  Returns:
+    The number of rows, and the percentiles of their distances.
+  """
+  if loaded.multi_label and args.top is not None:
+    raise InputError(
+      f"--top: got {args.top} for a run of several labels per image, each of "
+      "which has a probability of its own; valid: without it"
+    )
+  top, distances = min(args.top or _TOP, len(loaded.classes)), []
+  rows = prediction_rows.classify(
+    images, loaded, judge, top=top, batch_size=args.batch_size
+  )
+
+  def kept() -> Iterator[prediction_rows.Row]:
+    for row in rows:
+      if row.judged.distance is not None:
+        distances.append(row.judged.distance)
+      yield row
+
+  if args.format == "json":
+    count = prediction_rows.write_json(kept(), judge, loaded.classes)
+  else:
+    count = prediction_rows.write_csv(kept(), judge, loaded.classes, top=top)
+  return count, distances
+
+
+def _warn(distances: list[float], validation: int) -> None:
+  """Says so if more images are strange than chance would have it."""
+  beyond, percentile = out_of_distribution.many_beyond(
+    np.array(distances), validation
+  )
+  if beyond:
+    print(
+      f"predict: {beyond} of {len(distances)} images are farther from the "
+      f"training images than {percentile:.3g} % of the validation images are; "
+      "what is predicted for them may mean nothing",
+      file=sys.stderr,
+    )
 
 
 main = functools.partial(program.run, "predict", _predict)

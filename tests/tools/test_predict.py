@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.commandline import prediction_rows
 from mn_jax.data import decode
-from mn_jax.deploy import folded, predictor
+from mn_jax.deploy import confidence, folded, predictor
 from mn_jax.models import registry
 from mn_jax.parallel import batching
 from mn_jax.tools import predict
@@ -40,17 +41,18 @@ def batches(monkeypatch):
     total = images.astype(np.float64).sum((1, 2))
     return folded.Outputs(np.log(total.clip(1e-9)), total)
 
-  def from_workdir(path, *, precision, batch_size):
-    assert precision in (None, "int8")
-    return predictor.Predictor(
+  def load_run(args):
+    assert args.precision in (None, "int8")
+    loaded = predictor.Predictor(
       classes=CLASSES,
       read_image=lambda data: decode.decode(data, 4),
       outputs=lambda images: batching.apply_in_batches(
-        program, images, batch_size=batch_size
+        program, images, batch_size=args.batch_size
       ),
     )
+    return loaded, confidence.Confidence()
 
-  monkeypatch.setattr(predictor, "from_workdir", from_workdir)
+  monkeypatch.setattr(predict, "_load_run", load_run)
   return sizes
 
 
@@ -257,9 +259,11 @@ def test_odd_images_are_classified(capsys, batches, tmp_path):
 
 
 def test_names_in_csv_are_no_formulas(capsys):
-  predict._write_csv(iter([("=a.png", [(0, "+b", 0.5)])]), 1)
+  judged = confidence.Judged(np.array([0.5]), (0,), None, None)
+  row = prediction_rows.Row("=a.png", [(0, "+b", 0.5)], judged)
+  prediction_rows.write_csv(iter([row]), confidence.Confidence(), ["+b"], top=1)
   out, _ = capsys.readouterr()
-  assert out.splitlines()[1] == "'=a.png,0,'+b,0.500000"
+  assert out.splitlines()[1] == "'=a.png,0,'+b,0.500000,1,0,'+b"
 
 
 def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
@@ -317,7 +321,9 @@ def test_the_program_is_quiet_and_takes_any_name(run, images):
     capture_output=True,
   )
   assert done.returncode == 0
-  assert done.stderr.count(b"\n") == 1  # what is passed over
+  passed_over, strange = done.stderr.splitlines()
+  assert b"passed over" in passed_over
+  assert strange.startswith(b"predict: 4 of 4 images are farther from the trai")
   lines = done.stdout.splitlines()
   assert lines[0].startswith(b"file,top1_index,top1_name,top1_probability,top2")
   assert len(lines) == 5
