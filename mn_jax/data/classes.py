@@ -31,6 +31,18 @@ def of_row(classes: Sequence[str], labels: np.ndarray, row: int) -> str:
   return "" if labels.ndim == 2 else classes[labels[row]]
 
 
+def names_of(classes: Sequence[str], label: np.ndarray) -> str:
+  """Returns the class of an image, or its labels: 'red + blue', 'no label'.
+
+  Args:
+    classes: names in the order of the labels.
+    label: i32[], or u8[classes] where an image may have several.
+  """
+  if label.ndim == 0:
+    return classes[label]
+  return " + ".join(classes[i] for i in np.flatnonzero(label)) or "no label"
+
+
 def notes(
   classes: Sequence[str],
   counts: Counts,

@@ -45,12 +45,14 @@ class Reliability:
       label; NaN in an empty bin.
     accuracy: f64[bins], share of images of that class, or with the label; NaN
       in an empty bin.
+    pooled: whether it is of all labels together.
   """
 
   edges: np.ndarray
   counts: np.ndarray
   confidence: np.ndarray
   accuracy: np.ndarray
+  pooled: bool = False
 
   def ece(self) -> float:
     """Returns the expected calibration error (Guo et al. 2017, equation 3)."""
@@ -98,7 +100,8 @@ def reliability(predictions: Predictions) -> Reliability:
   probabilities = predictions.probabilities()
   if predictions.multi_label:
     bins = Bins(probabilities.ravel(), predictions.labels.ravel() > 0)
-    return bins.reliability(np.ones(probabilities.size, np.int64))
+    diagram = bins.reliability(np.ones(probabilities.size, np.int64))
+    return dataclasses.replace(diagram, pooled=True)
   bins = top_label(predictions, probabilities)
   return bins.reliability(np.ones(len(predictions.labels), np.int64))
 

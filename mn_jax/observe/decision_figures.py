@@ -137,7 +137,7 @@ def _draw_reliability(
     "o-" if not number else "s--",
     ms=3,
     c=canvas.COLOURS[number],
-    label=f"{label}ECE {diagram.ece():.3f}",
+    label=f"{label}{'pooled ' * diagram.pooled}ECE {diagram.ece():.3f}",
   )
   _square(axes, "confidence", "accuracy", "lower right")
 

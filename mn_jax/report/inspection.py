@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from mn_jax.data import classes, strata
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding, saliency
 from mn_jax.metrics import baselines, classification
@@ -49,6 +50,9 @@ class Inspection:
     with_batch_statistics: test metrics with BatchNorm statistics of batches of
       training images in place of the running ones; empty for a network without
       running statistics that could lag.
+    is_multi_label: whether an image may have several labels: then there are
+      neither errors, as each label is right or wrong, nor accuracy and
+      silhouette of the features.
   """
 
   errors: np.ndarray | None
@@ -57,6 +61,7 @@ class Inspection:
   knn_accuracy: float
   silhouette: float
   with_batch_statistics: Mapping[str, float]
+  is_multi_label: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +120,7 @@ def inspect(
     _explain(run, data, analysis.test),
     *_embed(run, data, progress),
     _with_batch_statistics(run, data),
+    data.multi_label,
   )
 
 
@@ -194,8 +200,8 @@ def _explain(
   }
   probabilities = outputs.probabilities()
   titles = [
-    f"true {_short(test.classes[outputs.labels[index]])}, predicted "
-    f"{_short(test.classes[guess])} {probabilities[index, guess]:.2f}"
+    f"true {_short(classes.names_of(test.classes, outputs.labels[index]))}, "
+    f"predicted {_short(test.classes[guess])} {probabilities[index, guess]:.2f}"
     for index, guess in zip(chosen, predicted, strict=True)
   ]
   return inspection_figures.heat_maps(images, maps, titles)
@@ -225,12 +231,17 @@ def _embed(
     projections = embedding.project(features, seed=0)
   except InputError:  # too few images
     return undefined
+  colours, names = labels, data.classes
+  if data.multi_label:
+    colours, names = strata.rarest(labels), ("no label", *data.classes)
   picture = inspection_figures.embedding(
     {"PCA": projections.pca, "t-SNE": projections.tsne},
-    labels,
-    data.classes,
+    colours,
+    names,
     f"features of {len(labels):,} test images",
   )
+  if data.multi_label:
+    return picture, np.nan, np.nan
   return (
     picture,
     embedding.knn_accuracy(features, labels, groups, k=_NEIGHBOURS),

@@ -52,12 +52,17 @@ class RunAnalysis:
       metrics are not a test; the fields below are empty then.
     intervals: test metric -> value and 95 % interval, resampled by group.
     threshold: chosen on the validation part; None without a positive class.
-    at_threshold: test metrics at that threshold.
+    label_thresholds: the same for every label, f64[classes], where an image may
+      have several; else None.
+    at_threshold: test metrics at that threshold, or those.
     temperature: fitted on the validation part.
     at_temperature: test metrics with logits divided by that temperature.
     reliability: reliability diagram of the test, before scaling.
-    matrix: i64[classes, classes], confusion matrix of the test.
+    matrix: i64[classes, classes], confusion matrix of the test; None of several
+      labels per image.
     per_class: test metric -> f64[classes].
+    label_intervals: test metric -> the interval of every label, where an image
+      may have several; else empty.
     groups: (name, images, accuracy) of the worst groups of the test with ten
       images or more, worst first; None if the data set has no groups.
     unranked: number of groups with fewer images.
@@ -74,12 +79,16 @@ class RunAnalysis:
   refused: bool
   intervals: Mapping[str, bootstrap.Interval] = field(default_factory=dict)
   threshold: float | None = None
+  label_thresholds: np.ndarray | None = None
   at_threshold: Mapping[str, float] = field(default_factory=dict)
   temperature: float = np.nan
   at_temperature: Mapping[str, float] = field(default_factory=dict)
   reliability: calibration.Reliability | None = None
   matrix: np.ndarray | None = None
   per_class: Mapping[str, np.ndarray] = field(default_factory=dict)
+  label_intervals: Mapping[str, list[bootstrap.Interval]] = field(
+    default_factory=dict
+  )
   groups: list[tuple[str, int, float]] | None = None
   unranked: int = 0
   decisions: Decisions = field(default_factory=Decisions)
@@ -92,6 +101,7 @@ class RunAnalysis:
     """Returns the metrics as values that JSON can hold."""
     if self.refused:
       return {"refused": True}
+    matrix = self.matrix
     return formatting.jsonable(
       {
         "seed": self.summary["seed"],
@@ -101,12 +111,25 @@ class RunAnalysis:
         "temperature": self.temperature,
         "at_temperature": self.at_temperature,
         "classes": self.test.classes,
-        "confusion_matrix": self.matrix.tolist(),
+        "confusion_matrix": None if matrix is None else matrix.tolist(),
         "per_class": {k: v.tolist() for k, v in self.per_class.items()},
+        **self._label_numbers(),
         "worst_groups": self.groups,
         **self.decisions.numbers(self.test.classes),
       }
     )
+
+  def _label_numbers(self) -> dict[str, Any]:
+    """Thresholds and intervals of every label, where there are several."""
+    if self.label_thresholds is None:
+      return {}
+    return {
+      "label_thresholds": self.label_thresholds.tolist(),
+      "label_intervals": {
+        name: [vars(x) for x in intervals]
+        for name, intervals in self.label_intervals.items()
+      },
+    }
 
 
 def analyze(path: pathlib.Path) -> RunAnalysis:
@@ -146,17 +169,6 @@ def _test_metrics(
   val: NamedPredictions, test: NamedPredictions
 ) -> dict[str, Any]:
   outputs, positive = test.predictions, test.positive
-  threshold, at_threshold = None, {}
-  if positive is not None:
-    threshold = thresholds.best_balanced_accuracy(
-      val.predictions, positive=positive
-    )
-    if not np.isnan(threshold):
-      at_threshold = classification.summarize(
-        outputs,
-        positive=positive,
-        predicted=thresholds.decide(outputs, threshold, positive=positive),
-      )
   temperature = calibration.fit_temperature(val.predictions)
   at_temperature = {}
   if not np.isnan(temperature):
@@ -170,18 +182,55 @@ def _test_metrics(
     "intervals": bootstrap.intervals(
       outputs, positive=positive, groups=test.groups, resamples=resamples
     ),
-    "threshold": threshold,
-    "at_threshold": at_threshold,
+    **_at_threshold(val, test),
     "temperature": temperature,
     "at_temperature": at_temperature,
     "reliability": calibration.reliability(outputs),
-    "matrix": classification.confusion_matrix(
-      outputs.labels, outputs.logits.argmax(axis=1), len(test.classes)
+    "matrix": (
+      None
+      if outputs.multi_label
+      else classification.confusion_matrix(
+        outputs.labels, outputs.predicted(), len(test.classes)
+      )
     ),
     "per_class": classification.per_class(outputs),
+    "label_intervals": (
+      bootstrap.label_intervals(
+        outputs, groups=test.groups, resamples=resamples
+      )
+      if outputs.multi_label
+      else {}
+    ),
     "groups": groups,
     "unranked": unranked,
     "decisions": decisions_lib.measure(val, test, resamples=resamples),
+  }
+
+
+def _at_threshold(
+  val: NamedPredictions, test: NamedPredictions
+) -> dict[str, Any]:
+  """What validation chooses as thresholds, and what they do to the test."""
+  outputs, positive = test.predictions, test.positive
+  if outputs.multi_label:
+    found = thresholds.of_labels(val.predictions)
+    chosen = {"label_thresholds": found}
+    predicted = thresholds.decide_labels(outputs, found)
+  elif positive is not None:
+    found = thresholds.best_balanced_accuracy(
+      val.predictions, positive=positive
+    )
+    chosen = {"threshold": found}
+    if np.isnan(found):
+      return chosen
+    predicted = thresholds.decide(outputs, found, positive=positive)
+  else:
+    return {}
+  return {
+    **chosen,
+    "at_threshold": classification.summarize(
+      outputs, positive=positive, predicted=predicted
+    ),
   }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from mn_jax.config import changes
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
+from mn_jax.observe.label_table import label_table
 from mn_jax.report import decision_curves, decisions
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
@@ -79,7 +80,7 @@ def section(
     return Section(title, anchor, text, command, figures=figures_shown)
   measured = inspection.with_batch_statistics if inspection else {}
   classes = analysis.test.classes
-  tables = [_test_table(analysis, measured)]
+  tables = [_test_table(analysis, measured), *_label_table(analysis)]
   if len(classes) > 2:
     tables.append(class_table(classes, analysis.per_class))
   tables += [
@@ -175,7 +176,7 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
     f"test {number(analysis.intervals['ece'].value)} before, "
     f"{number(analysis.at_temperature.get('ece'))} after."
   )
-  if inspection is not None:
+  if inspection is not None and not inspection.is_multi_label:
     text += (
       f" 5-nearest-neighbour accuracy of its features "
       f"{number(inspection.knn_accuracy)}, silhouette "
@@ -192,7 +193,7 @@ def unit(analysis: RunAnalysis) -> str:
 def _test_table(
   analysis: RunAnalysis, with_batch_statistics: Mapping[str, float]
 ) -> Table:
-  resamples = analysis.intervals["accuracy"].resamples
+  resamples = analysis.intervals["loss"].resamples
   note = (
     f"{len(analysis.test.names):,} images; bootstrap over {unit(analysis)}s, "
     f"{resamples:,} resamples; 'last epoch' is the last checkpoint instead of "
@@ -207,7 +208,13 @@ def _test_table(
       for name in analysis.intervals
     },
   }
-  if analysis.at_threshold:
+  if analysis.label_thresholds is not None:
+    columns["own thresholds"] = analysis.at_threshold
+    note += (
+      " 'Own thresholds' are those of each label that have the best balanced "
+      "accuracy on validation; in all else a label is predicted from 0.5 on."
+    )
+  elif analysis.at_threshold:
     columns[f"at {analysis.threshold:.2f}"] = analysis.at_threshold
     note += f" The threshold {analysis.threshold:.2f} was chosen on validation."
   if with_batch_statistics:
@@ -222,6 +229,28 @@ def _test_table(
     if name != "majority_rate"
   ]
   return Table(("test", *columns), rows, note)
+
+
+def _label_table(analysis: RunAnalysis) -> list[Table]:
+  """The areas of every label with intervals; nothing of one class per image."""
+  if analysis.label_thresholds is None:
+    return []
+  columns, rows = label_table(
+    analysis.test.classes, analysis.per_class, analysis.label_intervals
+  )
+  limits = map(number, analysis.label_thresholds)
+  note = (
+    f"Intervals by resampling {unit(analysis)}s. The threshold has the best "
+    "balanced accuracy on validation."
+  )
+  undefined = np.isnan(analysis.per_class["auroc"]).sum()
+  if undefined:
+    note += (
+      f" {count(int(undefined), 'label')} without images of both kinds "
+      "cannot be measured: macro means leave them out."
+    )
+  rows = [(*row, limit) for row, limit in zip(rows, limits, strict=True)]
+  return [Table((*columns, "threshold"), rows, note)]
 
 
 def class_table(
@@ -251,7 +280,10 @@ def _group_table(analysis: RunAnalysis) -> list[Table]:
     (name, f"{images:,}", number(accuracy))
     for name, images, accuracy in analysis.groups
   ]
-  columns = ("worst groups of the test", "images", "accuracy")
+  metric = "accuracy"
+  if analysis.label_thresholds is not None:
+    metric = "label accuracy"
+  columns = ("worst groups of the test", "images", metric)
   note = "Among groups of ten images or more."
   if analysis.unranked:
     note += f" Not ranked, with fewer: {count(analysis.unranked, 'group')}."
@@ -262,7 +294,10 @@ def _curves_figure(
   title: str, anchor: str, seeds: Sequence[RunAnalysis]
 ) -> Figure:
   runs = [over_epochs(x.curves, x.summary) for x in seeds]
-  names = ["loss", "accuracy"]
+  multi_label = any("val/label_accuracy" in run for run in runs)
+  names = ["loss", "label_accuracy" if multi_label else "accuracy"]
+  if multi_label:
+    names.append("macro_auroc")
   if any("val/balanced_accuracy" in run for run in runs):
     names.append("balanced_accuracy")
   return Figure(
@@ -293,7 +328,18 @@ def _decision_figures(
   title: str, anchor: str, analysis: RunAnalysis
 ) -> Iterable[Figure]:
   classes = analysis.test.classes
-  if len(classes) <= _CLASSES_IN_MATRIX:
+  if analysis.matrix is None:
+    outputs = analysis.test.predictions
+    yield Figure(
+      f"{anchor}_labels",
+      figures.label_areas(
+        analysis.per_class, outputs.labels.mean(axis=0), classes, title
+      ),
+      "Areas under the curves of every label on the test; chance is 0.5 for "
+      "AUROC, and for average precision the share of images with the label.",
+      narrow=True,
+    )
+  elif len(classes) <= _CLASSES_IN_MATRIX:
     yield Figure(
       f"{anchor}_confusion",
       figures.confusion_matrix(analysis.matrix, classes, title),
@@ -301,7 +347,7 @@ def _decision_figures(
       narrow=True,
     )
   best = None
-  if analysis.at_threshold:
+  if analysis.threshold is not None and analysis.at_threshold:
     names = ("sensitivity", "specificity")
     best = (analysis.threshold, *map(analysis.at_threshold.get, names))
   yield decision_curves.figure(
@@ -339,6 +385,7 @@ def _inspection_figures(
       f"{anchor}_embedding",
       inspection.embedding,
       "Features of test images before the head. Distances between clusters of "
-      "t-SNE mean nothing.",
+      "t-SNE mean nothing."
+      + (inspection.is_multi_label * " The colour is an image's rarest label."),
       narrow=True,
     )

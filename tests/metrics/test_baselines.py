@@ -142,3 +142,29 @@ def test_a_class_without_training_images_has_a_finite_loss():
     np.testing.assert_array_equal(
       found[name].logits, found["majority class"].logits
     )
+
+
+def test_each_label_has_a_regression_of_its_own():
+  """Red and blue are in the colour; a third label is of every image."""
+  rng = np.random.default_rng(5)
+  labels = rng.integers(0, 2, (160, 4), np.uint8)
+  labels[:, 2], labels[:, 3] = 1, 0
+  images = _images(60 + 120 * labels[:, [0, 3, 1]])
+  parts = {"train": np.arange(100), "rows": np.arange(100, 160)}
+  found = baselines.predict(images, labels, classes=4, **parts)
+  assert list(found) == ["label shares", "mean colour", "colour histogram"]
+  for name, outputs in found.items():
+    np.testing.assert_array_equal(outputs.labels, labels[100:])
+    assert outputs.logits.dtype == outputs.losses.dtype == np.float32
+    assert np.isfinite(outputs.logits).all()
+    result = classification.summarize(outputs, positive=None)
+    expected = sklearn.metrics.log_loss(
+      outputs.labels[:, :2].ravel(),
+      outputs.probabilities()[:, :2].ravel(),
+    )
+    # Of the last two labels nothing is left to be told.
+    assert result["loss"] == pytest.approx(expected / 2, abs=0.01)
+    area = result["macro_auroc"]
+    assert area == (0.5 if name == "label shares" else 1.0)
+  shares = found["label shares"].probabilities()[0]
+  np.testing.assert_allclose(shares, labels[:100].mean(0), atol=0.01)
