@@ -26,8 +26,8 @@ from mn_jax.observe.formatting import jsonable
 from mn_jax.parallel import allocator
 from mn_jax.perf import training_time
 from mn_jax.report import overview_page, page
-from mn_jax.run import overview as overview_lib
 from mn_jax.run import open_data, own_images
+from mn_jax.run import overview as overview_lib
 from mn_jax.run.overview import Overview
 
 # Images that are decoded as training would, for the estimate of the time.
