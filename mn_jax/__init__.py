@@ -1,8 +1,9 @@
 """mn_jax: train and compare MobileNet-family image classifiers in JAX.
 
-What Python's users need is here: `load` and `create_model` make a `Model`,
-which predicts. All of it is imported when it is first used: importing this
-package loads neither JAX nor anything else that is slow.
+What Python's users need is here: `fit` trains on images of theirs, `load` and
+`create_model` make a `Model`, which predicts, and `evaluate` tells how good it
+is on new images; docs/python.md describes them. All of it is imported when it
+is first used: importing this package loads neither JAX nor anything slow.
 """
 
 import sys
@@ -21,25 +22,32 @@ if sys.argv[:1] == ["-m"] and any(
 
 TYPE_CHECKING = False  # as type checkers know it; `typing` is slow to import
 if TYPE_CHECKING:
-  from mn_jax.api import create_model, list_models, load
+  from mn_jax.api import create_model, evaluate, fit, list_models, load
   from mn_jax.deploy.model import Model
   from mn_jax.errors import InputError, RunError
+  from mn_jax.run.evaluation import Evaluation
 
 # Name -> module that defines it.
 _MODULES = {
+  "Evaluation": "mn_jax.run.evaluation",
   "InputError": "mn_jax.errors",
   "Model": "mn_jax.deploy.model",
   "RunError": "mn_jax.errors",
   "create_model": "mn_jax.api",
+  "evaluate": "mn_jax.api",
+  "fit": "mn_jax.api",
   "list_models": "mn_jax.api",
   "load": "mn_jax.api",
 }
 
 __all__ = [
+  "Evaluation",
   "InputError",
   "Model",
   "RunError",
   "create_model",
+  "evaluate",
+  "fit",
   "list_models",
   "load",
 ]

@@ -1,4 +1,4 @@
-"""The Python interface: list_models, create_model, load.
+"""The Python interface: list_models, create_model, load, fit, evaluate.
 
 `mn_jax` re-exports all of it and imports it when it is first used. Paths are
 `str` or `pathlib.Path`. What cannot be used is an `InputError` of one line,
@@ -8,23 +8,32 @@ what fails although all is right a `RunError`; both are in `mn_jax`.
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 from absl import logging
 
-from mn_jax.config import paths
+from mn_jax.commandline import failures
+from mn_jax.config import overrides as overrides_lib
+from mn_jax.config import own_data, paths
 from mn_jax.deploy import trained as trained_lib
 from mn_jax.deploy.model import Model
 from mn_jax.errors import InputError, RunError
 from mn_jax.models import registry
+from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator, compile_cache
-from mn_jax.run import records, reopen
-from mn_jax.weights import pretrained
+from mn_jax.report import evaluation_tables
+from mn_jax.run import evaluation, interactive, records, reopen
+from mn_jax.run.evaluation import Evaluation
+from mn_jax.weights import locate
 
 __all__ = [
+  "Evaluation",
   "InputError",
   "Model",
   "RunError",
   "create_model",
+  "evaluate",
+  "fit",
   "list_models",
   "load",
 ]
@@ -56,8 +65,9 @@ def create_model(
 
   Args:
     name: of the network, see `list_models`.
-    weights: a file of them: .h5 of Keras Applications, or .safetensors of timm
-      or torchvision. None: the network is randomly initialised.
+    weights: 'imagenet', 'hf:OWNER/NAME' or 'hf:OWNER/NAME@REVISION' on the
+      Hugging Face Hub (timm's layout), or a file: of Keras Applications, or
+      .safetensors of timm or torchvision. None: randomly initialised.
     classes: their names, or how many there are. None: those of the file, or
       ImageNet's 1000. Where the file has another number of classes, the last
       layer is randomly initialised.
@@ -83,10 +93,8 @@ def create_model(
     names = names or trained_lib.class_names(network.num_classes)
     made = trained_lib.initial(network, names, seed=seed)
   else:
-    loaded = pretrained.load(_text(weights, "weights"), network)
-    count = loaded.origin.num_classes
-    names = names or trained_lib.class_names(count or network.num_classes)
-    made = trained_lib.with_head(loaded, names, seed=seed)
+    name_of_weights = _weights(weights, "weights")
+    made = trained_lib.backbone_of(name_of_weights, network, names, seed=seed)
   return Model(made, precision=precision)
 
 
@@ -103,13 +111,12 @@ def load(
   """Loads a trained model: that of a run, or a file of weights.
 
   Args:
-    path: folder of a run (a workdir), whose best checkpoint is loaded; or a
-      file of weights, .h5 of Keras Applications or .safetensors of timm or
-      torchvision.
-    model: of a file only: name of its network.
-    classes: of a file only: names of its classes in the order of its outputs.
+    path: folder of a run (a workdir), whose best checkpoint is loaded; or
+      weights with a classifier, as `create_model` takes them.
+    model: of weights only: name of their network.
+    classes: of weights only: names of the classes in the order of the outputs.
       None: those of ImageNet if there are 1000, or numbers.
-    width, minimalistic: of a file only, as `create_model` takes them.
+    width, minimalistic: of weights only, as `create_model` takes them.
     step: of a run only: the step of a checkpoint, in place of the best.
     precision: 'float32', 'bfloat16', 'int8' or 'int8_bfloat16', in which it
       predicts. None: that of the run's training, 'float32' for a file.
@@ -122,34 +129,185 @@ def load(
     >>> model.predict("photo.jpg")
     array([[0.03, 0.97]], dtype=float32)
   """
-  place = pathlib.Path(_text(path, "path"))
+  name = _weights(path, "path")
   _start()
-  of_file = {
+  place = pathlib.Path(name)
+  if not locate.is_path(name) or place.is_file() or _is_pushed(place):
+    if model is None or step is not None:
+      raise InputError(
+        f"{'model' if model is None else 'step'}: got {model or step} with the "
+        f"weights {name!r}; valid: model=NAME of their network, and no step"
+      )
+    network = _network(model, 1, width, minimalistic)
+    made = trained_lib.from_name(name, network, classes=classes or ())
+    return Model(made, precision=precision)
+  if not place.exists():
+    raise InputError(
+      f"path: got {name!r}, which does not exist; valid: the folder of a run, "
+      "or a file of weights"
+    )
+  of_weights = {
     "model": model is not None,
     "classes": classes is not None,
     "width": width != 1,
     "minimalistic": minimalistic,
   }
-  if place.is_dir():
-    for name in (name for name, used in of_file.items() if used):
-      raise InputError(
-        f"{name}: got it with {str(place)!r}, the folder of a run, which has "
-        "its own; valid: with a file of weights"
-      )
-    return _of_run(place, step=step, precision=precision)
-  if not place.exists():
+  for argument in (argument for argument, used in of_weights.items() if used):
     raise InputError(
-      f"path: got {str(place)!r}, which does not exist; valid: the folder of a "
-      "run, or a file of weights"
+      f"{argument}: got it with {name!r}, the folder of a run, which has its "
+      "own; valid: with a file of weights"
     )
-  if model is None or step is not None:
+  return _of_run(place, step=step, precision=precision)
+
+
+def fit(
+  data: Path,
+  model: str = "mobilenet_v2",
+  workdir: Path | None = None,
+  *,
+  weights: Path | None = None,
+  epochs: float | None = None,
+  batch_size: int | None = None,
+  learning_rate: float | None = None,
+  seed: int | None = None,
+  verbose: bool = True,
+  **overrides: Any,
+) -> Model:
+  r"""Trains a network on images of yours, as `mn-jax train --data` does.
+
+  What is not given is chosen for the images, and printed with its reason. A run
+  that was stopped, by Ctrl-C or "interrupt kernel" too, is saved, and the same
+  call resumes it; one that has ended is only loaded. In another thread than the
+  main one nothing interrupts it.
+
+  Args:
+    data: folder or archive (.zip, .tar) with a folder for each class, or with
+      train/ and test/ of these; or a table (.csv, .tsv, .parquet) with columns
+      of paths and labels, see docs/data.md.
+    model: name of the network, see `list_models`.
+    workdir: folder of the run; None for `runs/NAME` of the data.
+    weights: to start from, as `create_model` takes them. None: ImageNet's, if
+      they are on this machine, else from scratch; these are looked for whatever
+      is trained. To train from scratch: model__transfer="scratch".
+    epochs: length of the run.
+    batch_size: images per step.
+    learning_rate: its peak.
+    seed: of initial values, order, augmentation and dropout.
+    verbose: whether progress and results are printed.
+    **overrides: any other field of the configuration, as `section__field`, such
+      as `data__group_pattern=r"(\d+)_"` or `augment__flip="both"`; all are in
+      docs/config.md.
+
+  Returns:
+    The model of the best checkpoint; `summary` has the results.
+
+  Raises:
+    InputError: for data or a field that cannot be used, naming it, and for a
+      workdir of another run.
+    RunError: if the machine fails, or the loss is no longer finite.
+    KeyboardInterrupt: after Ctrl-C, with all training saved.
+
+  Example:
+    >>> model = mn_jax.fit("photos", workdir="runs/photos", epochs=5)
+    >>> model.summary["test/balanced_accuracy"]
+    0.93
+  """
+  if not isinstance(model, str):
     raise InputError(
-      f"{'model' if model is None else 'step'}: got {model or step} with the "
-      f"file {str(place)!r}; valid: model=NAME of its network, and no step"
+      f"model: got {type(model).__name__}; valid: the name of a network, "
+      f"{', '.join(list_models())}; weights are an argument of their own"
     )
-  network = _network(model, 1, width, minimalistic)
-  made = trained_lib.from_weights(str(place), network, classes=classes or ())
-  return Model(made, precision=precision)
+  named = {
+    "model__name": model,
+    "model__weights": None if weights is None else _weights(weights, "weights"),
+    "train__epochs": epochs,
+    "train__batch_size": batch_size,
+    "optim__learning_rate": learning_rate,
+    "seed": seed,
+  }
+  named = {name: value for name, value in named.items() if value is not None}
+  given = overrides_lib.from_keywords([*named.items(), *overrides.items()])
+  source = _text(data, "data")
+  folder = own_data.default_workdir(source)
+  if workdir is not None:
+    folder = pathlib.Path(_text(workdir, "workdir"))
+  _start()
+  with failures.as_run_error():
+    interactive.train(source, folder, given, _console(verbose))
+  return load(folder)
+
+
+def evaluate(
+  model: Model | Path | Sequence[Model | Path],
+  data: Path,
+  *,
+  views: str = "",
+  calibrated: bool = False,
+  conformal: float | None = None,
+  verbose: bool = True,
+  **overrides: Any,
+) -> Evaluation:
+  """Evaluates a trained model on new labelled images.
+
+  Nothing is fitted to these images: thresholds and temperatures are those that
+  the run's validation part chose. Images that training has seen are looked for.
+
+  Args:
+    model: of a run, or the folder of one; several are an ensemble.
+    data: folder, archive or table of the images, as `fit` takes them, whose
+      classes are those of the run. It may lack some.
+    views: 'auto' averages over the symmetries that training showed (test-time
+      augmentation); '' does not.
+    calibrated: whether logits are divided by the temperature that fits
+      validation best.
+    conformal: share of prediction sets that may miss the label, such as 0.1;
+      None for no sets.
+    verbose: whether progress and metrics are printed.
+    **overrides: how the images are listed, as `data__FIELD` of docs/config.md,
+      such as `data__label=("diagnosis",)`.
+
+  Returns:
+    Metrics with 95 % intervals, in `intervals` by name, and all that they are
+    computed from.
+
+  Raises:
+    InputError: for images that cannot be used, a class that the run does not
+      have, or a model of no run.
+
+  Example:
+    >>> result = mn_jax.evaluate(model, "new_photos")
+    >>> accuracy = result.intervals["accuracy"]
+    >>> accuracy.value, accuracy.low, accuracy.high
+    (0.91, 0.87, 0.95)
+  """
+  source = _text(data, "data")
+  changes = overrides_lib.from_keywords(overrides.items())
+  for path in changes:
+    if not path.startswith("data."):
+      raise InputError(f"{path}: got it for new images; valid: data__FIELD")
+  members = [model] if isinstance(model, Model | str | os.PathLike) else model
+  runs = [
+    (member if isinstance(member, Model) else load(member)).saved_run()
+    for member in members
+  ]
+  if not runs:
+    raise InputError("model: got none; valid: a model, or several")
+  _start()
+  console = _console(verbose)
+  with failures.as_run_error():
+    result = evaluation.evaluate(
+      runs,
+      source,
+      changes={k.removeprefix("data."): v for k, v in changes.items()},
+      options=evaluation.Options(
+        views=views, calibrated=calibrated, conformal=conformal
+      ),
+      console=console,
+    )
+  evaluation_tables.show(console, result)
+  for note in result.notes:
+    console.line(f"Note: {note}")
+  return result
 
 
 def _of_run(
@@ -163,10 +321,13 @@ def _of_run(
   return Model(
     trained_lib.from_run(run),
     precision=precision,
-    workdir=path,
-    step=run.step,
+    run=run,
     summary=summary,
   )
+
+
+def _console(verbose: bool) -> Console:
+  return Console(quiet=not verbose, needs_reader=False)
 
 
 def _start() -> None:
@@ -201,6 +362,17 @@ def _class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
       "sequence of different names"
     )
   return names
+
+
+def _weights(path: Path, name: str) -> str:
+  """Returns a name of weights, or a path of this machine as text."""
+  is_name = isinstance(path, str) and not locate.is_path(path)
+  return path if is_name else _text(path, name)
+
+
+def _is_pushed(path: pathlib.Path) -> bool:
+  """Whether a folder is not that of a run, but what `mn-jax push` wrote."""
+  return (path / "model.safetensors").is_file()
 
 
 def _text(path: Path, name: str) -> str:

@@ -5,15 +5,19 @@ which writes checkpoints in threads of its own. Until it does, these threads
 print the same error, with a trace each.
 """
 
+import contextlib
 import errno
 import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import logging as absl_logging
+
+from mn_jax.errors import InputError, RunError
+from mn_jax.observe import escape
 
 _NUMBERS = frozenset(
   {
@@ -44,6 +48,20 @@ def reason(error: BaseException | None) -> str | None:
       found = found or os.strerror(number)
     error = error.__cause__ or error.__context__
   return found
+
+
+@contextlib.contextmanager
+def as_run_error() -> Iterator[None]:
+  """Raises a `RunError` in place of a failure of the machine in a block."""
+  try:
+    yield
+  except (InputError, RunError):
+    raise
+  except Exception as error:
+    text = reason(error)
+    if text is None:
+      raise
+    raise RunError(escape.printable(text)) from error
 
 
 def silence_echoes() -> None:

@@ -120,7 +120,7 @@ def evaluate(args: argparse.Namespace) -> None:
     numbers = evaluation_report.numbers(found, decisions)
     print(json.dumps({"data": str(args.data), **numbers}, indent=2))
     return
-  _show(console, found)
+  evaluation_tables.show(console, found)
   if not targets:  # those of every page are not printed
     decisions = dataclasses.replace(decisions, points={})
   decision_arguments.show(console, decisions, found.images, found.unit)
@@ -149,13 +149,6 @@ def _overrides(changes: list[str]) -> tuple[list[str], dict[str, Any]]:
     if path != "data.path":
       values[name] = value
   return places, values
-
-
-def _show(console: Console, found: Evaluation) -> None:
-  for warning in evaluation_tables.warnings(found):
-    console.line(f"Warning: {warning}.")
-  for title, table in evaluation_tables.tables(found).items():
-    table.show(console, title)
 
 
 def _write_page(

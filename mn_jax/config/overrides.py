@@ -2,12 +2,14 @@
 
 import ast
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Iterable
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from mn_jax.config import checks
 from mn_jax.config.experiment import Config
@@ -34,6 +36,35 @@ def parse(text: str) -> tuple[str, Any]:
   if not equals:
     raise InputError(f"got {text!r}; valid: SECTION.FIELD=VALUE")
   return path, _value(_field(path, value), path, value)
+
+
+def from_keywords(keywords: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+  """Reads fields that Python code gives: `section__field=value`.
+
+  Ranges are left to `checks.from_config_dict`, which sees the whole config.
+
+  Args:
+    keywords: pairs of 'section__field', 'section.field' or 'field' and a value
+      of the field's type; a path may be a `pathlib.Path`, a number NumPy's.
+
+  Returns:
+    'section.field' -> value.
+
+  Raises:
+    InputError: if there is no such field, or it is given twice.
+  """
+  fields: dict[str, Any] = {}
+  for keyword, value in keywords:
+    path = keyword.replace("__", ".")
+    if path in fields:
+      raise InputError(f"{path}: got it twice; valid: once")
+    if isinstance(value, os.PathLike):
+      value = os.fsdecode(value)
+    elif isinstance(value, np.generic):
+      value = value.item()
+    _field(path, value)
+    fields[path] = value
+  return fields
 
 
 def apply(values: ml_collections.ConfigDict, overrides: Iterable[str]) -> None:

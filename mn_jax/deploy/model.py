@@ -21,6 +21,7 @@ from mn_jax.metrics import predictions
 from mn_jax.models import counting, registry
 from mn_jax.models.classifier import Classifier
 from mn_jax.observe import formatting
+from mn_jax.run import reopen
 
 _EXPLAINED = 8  # images at once; their gradients take memory
 _NAMED = 4  # classes that `repr` names
@@ -50,8 +51,7 @@ class Model:
     trained: Trained,
     *,
     precision: str | None = None,
-    workdir: pathlib.Path | None = None,
-    step: int | None = None,
+    run: reopen.SavedRun | None = None,
     summary: Mapping[str, Any] | None = None,
   ):
     """Use `mn_jax.load` or `mn_jax.create_model` instead.
@@ -59,7 +59,8 @@ class Model:
     Args:
       trained: the network with its weights.
       precision: a name in `folded.PRECISIONS`; None for that of its training.
-      workdir, step, summary: of its run.
+      run: that it is of; None without one.
+      summary: results of that run.
 
     Raises:
       InputError: for an unknown precision.
@@ -70,7 +71,7 @@ class Model:
         f"precision: got {precision!r}; valid: {', '.join(folded.PRECISIONS)}"
       )
     self._trained, self._precision = trained, precision
-    self._workdir, self._step, self._summary = workdir, step, summary
+    self._run, self._summary = run, summary
     self._warned = False
 
   @property
@@ -104,7 +105,12 @@ class Model:
   @property
   def workdir(self) -> pathlib.Path | None:
     """Folder of its run; None for a model of other origin."""
-    return self._workdir
+    return None if self._run is None else self._run.path
+
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image may have several labels: `predict` then gives each."""
+    return self._trained.multi_label
 
   @property
   def module(self) -> Classifier:
@@ -120,6 +126,24 @@ class Model:
     """Its 'params' and 'batch_stats', trees of f32 NumPy arrays."""
     return self._trained.variables
 
+  def saved_run(self) -> reopen.SavedRun:
+    """The run that it is of, as `mn_jax.evaluate` needs it.
+
+    Raises:
+      InputError: if it is of none, or predicts in another precision.
+    """
+    if self._run is None:
+      raise InputError(
+        f"model: got {self!r}, which is of no run; valid: a model of "
+        "mn_jax.fit, or mn_jax.load(WORKDIR)"
+      )
+    if self._precision != self._trained.dtype:
+      raise InputError(
+        f"model: got one that predicts in {self._precision}; valid: one that "
+        f"is loaded without precision, in {self._trained.dtype}"
+      )
+    return self._run
+
   def __repr__(self) -> str:
     names = ", ".join(map(repr, self.classes[:_NAMED]))
     if len(self.classes) > _NAMED:
@@ -131,10 +155,12 @@ class Model:
     ]
     if self._precision != "float32":
       facts.append(self._precision)
-    if self._workdir is not None:
-      facts.append(f"step {self._step} of {str(self._workdir)!r}")
+    if self._run is not None:
+      facts.append(f"step {self._run.step} of {str(self._run.path)!r}")
     if self._trained.random:
       facts.append(f"{self._trained.random} randomly initialised")
+    if self._trained.note:
+      facts.append(self._trained.note)
     return f"<mn_jax.Model {self.name}: {', '.join(facts)}>"
 
   def predict(self, images: Images, *, batch_size: int = 32) -> np.ndarray:

@@ -13,7 +13,7 @@ from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.run import reopen
-from mn_jax.weights import imagenet
+from mn_jax.weights import imagenet, locate
 from mn_jax.weights import pretrained as pretrained_lib
 
 
@@ -123,6 +123,55 @@ def from_weights(
     else ""
   )
   return dataclasses.replace(trained, note=note)
+
+
+def from_name(
+  name: str, network: registry.Network, *, classes: Sequence[str] = ()
+) -> Trained:
+  """Loads weights as `from_weights` does, by a name of `weights.locate`."""
+  file = _locate(name, network)
+  made = from_weights(str(file.path), network, classes=classes)
+  return _noted(made, file.note)
+
+
+def backbone_of(
+  name: str,
+  network: registry.Network,
+  classes: tuple[str, ...] | None,
+  *,
+  seed: int,
+) -> Trained:
+  """Loads weights for any classes, which may get a random classifier.
+
+  Args:
+    name: of the weights, as `weights.locate` takes it.
+    network: that they are of.
+    classes: their names; None for those of the file, or of the network if it
+      has none.
+    seed: of initial values.
+
+  Raises:
+    InputError: if the weights are not found or do not fit.
+  """
+  file = _locate(name, network)
+  loaded = pretrained_lib.load(str(file.path), network)
+  count = loaded.origin.num_classes or network.num_classes
+  made = with_head(loaded, classes or class_names(count), seed)
+  return _noted(made, file.note)
+
+
+def _locate(name: str, network: registry.Network) -> locate.Located:
+  return locate.resolve(
+    name,
+    network.name,
+    width=network.width,
+    minimalistic=network.options.minimalistic,
+  )
+
+
+def _noted(made: Trained, note: str) -> Trained:
+  notes = [line for line in (made.note, note) if line]
+  return dataclasses.replace(made, note="; ".join(notes))
 
 
 def with_head(

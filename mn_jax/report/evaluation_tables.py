@@ -7,6 +7,7 @@ import numpy as np
 from mn_jax.metrics.bootstrap import Interval
 from mn_jax.metrics.classification import DEFINED
 from mn_jax.metrics.conformal import SetMetrics
+from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import interval, metric_name, number
 from mn_jax.report.tables import Table
 from mn_jax.run.evaluation import Evaluation
@@ -49,6 +50,14 @@ def tables(found: Evaluation) -> dict[str, Table]:
   if found.sets is not None:
     result["Prediction sets"] = _sets(found)
   return result
+
+
+def show(console: Console, found: Evaluation) -> None:
+  """Prints the warnings and the tables."""
+  for warning in warnings(found):
+    console.line(f"Warning: {warning}.")
+  for title, table in tables(found).items():
+    table.show(console, title)
 
 
 def warnings(found: Evaluation) -> list[str]:

@@ -27,6 +27,11 @@ from mn_jax.run.overlap import Overlap
 from mn_jax.run.reopen import SavedRun
 from mn_jax.run.split_data import SplitData
 
+# What `repr` shows.
+_SHOWN = (
+  *("accuracy", "balanced_accuracy", "auroc", "macro_auroc"),
+  "macro_average_precision",
+)
 # Resamples of the bootstrap are fewer for many images and classes, so that
 # resamples x logits stay below the last number.
 _LEAST_RESAMPLES, _LOGITS = 50, 500_000_000
@@ -58,7 +63,7 @@ class Options:
   seed: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
   """Results of saved runs on new images.
 
@@ -114,6 +119,16 @@ class Evaluation:
   sets: PredictionSets | None = None
   validation: NamedPredictions | None = None
   notes: Sequence[str] = ()
+
+  def __repr__(self) -> str:
+    metrics = [
+      f"{formatting.metric_name(name)} {formatting.number(x.value)} "
+      f"({formatting.interval(x.low, x.high)})"
+      for name, x in self.intervals.items()
+      if name in _SHOWN
+    ]
+    count = f"{len(self.images.names):,} images"
+    return f"<mn_jax.Evaluation of {count}: {', '.join(metrics)}>"
 
   def known(self) -> np.ndarray:
     """Returns bool[n], the images that some run knows."""
