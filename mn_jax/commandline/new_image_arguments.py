@@ -81,6 +81,11 @@ def check(args: argparse.Namespace) -> None:
       f"--workdir: got {len(args.workdir)} without --data; valid: one run, or "
       "several with --data"
     )
+  if new and not args.data.exists():
+    raise InputError(
+      f"--data: got {str(args.data)!r}, which does not exist; valid: a folder, "
+      "an archive or a table of images"
+    )
   if args.marginal and args.conformal is None:
     raise InputError("--marginal: got it without --conformal; valid: with it")
   for name, suffix in (("page", ".html"), ("output", ".npz")):

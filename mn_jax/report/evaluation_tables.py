@@ -1,19 +1,23 @@
 """Tables of an evaluation of new images, for its page and for a terminal."""
 
+import os
 from collections.abc import Mapping
 
 import numpy as np
 
+from mn_jax.metrics import out_of_distribution
 from mn_jax.metrics.bootstrap import Interval
 from mn_jax.metrics.classification import DEFINED
 from mn_jax.metrics.conformal import SetMetrics
 from mn_jax.observe.console import Console
-from mn_jax.observe.formatting import interval, metric_name, number
+from mn_jax.observe.formatting import interval, metric_name, number, percent
 from mn_jax.report.tables import Table
 from mn_jax.run.evaluation import Evaluation
 
 # Of worse groups and of classes, those that are shown.
 _GROUPS, _CLASSES = 10, 100
+# Percentages of validation images.
+_BEYOND = (95, 99)
 # What a temperature changes.
 _PROBABILISTIC = ("loss", "brier", "ece")
 # What a threshold changes, and what members of an ensemble are compared by.
@@ -22,8 +26,7 @@ _DECIDED = (
   *("specificity", "f1"),
 )
 _MEMBER = (
-  *("loss", "accuracy", "balanced_accuracy", "auroc", "macro_auroc"),
-  *("macro_average_precision", "ece"),
+  *("loss", "accuracy", "balanced_accuracy", "auroc", "macro_auroc", "ece"),
 )
 
 
@@ -43,6 +46,8 @@ def tables(found: Evaluation) -> dict[str, Table]:
     result["Test-time augmentation, judged on validation"] = _gain(found)
   if found.known().any() or any(x.problem for x in found.overlaps):
     result["Images that a run knows"] = _overlap(found)
+  if any(not x.problem for x in found.strangeness):
+    result["Images unlike those of training"] = _strangeness(found)
   if len(found.data.classes) > 2:
     result["Classes"] = _per_class(found)
   if found.groups:
@@ -79,6 +84,25 @@ def warnings(found: Evaluation) -> list[str]:
       "pixels could not be compared with those of training, only names and "
       f"groups ({why})"
     )
+  return texts + _strange(found)
+
+
+def _strange(found: Evaluation) -> list[str]:
+  """Returns a warning for each run that finds many new images strange."""
+  texts = []
+  for run, scores in zip(found.runs, found.strangeness, strict=True):
+    if scores.problem:
+      continue
+    beyond, percentile = out_of_distribution.many_beyond(
+      scores.distances, scores.validation
+    )
+    if beyond:
+      texts.append(
+        f"{beyond:,} of {len(scores.distances):,} images are farther from "
+        f"those of training than {percentile:.3g} % of validation's, by the "
+        f"features of {run.path}: more than chance, so do not expect the "
+        "metrics of validation and test"
+      )
   return texts
 
 
@@ -103,35 +127,42 @@ def verdict(found: Evaluation) -> str:
   )
 
 
+def _names(found: Evaluation) -> list[str]:
+  """Returns the paths of the runs without the folder that they share."""
+  if len(found.runs) == 1:
+    return [str(found.runs[0].path)]
+  paths = [run.path.resolve() for run in found.runs]
+  shared = os.path.commonpath(paths)
+  return [str(path.relative_to(shared)) for path in paths]
+
+
 def _runs(found: Evaluation) -> str:
-  return "the run" if len(found.runs) == 1 else "a run"
+  return "the run" if len(found.runs) == 1 else "some run"
 
 
 def _metrics(found: Evaluation) -> Table:
-  columns = {"": found.intervals}
-  if found.without_overlap:
-    columns["without known: "] = found.without_overlap
-  rows = []
-  for name in found.intervals:
-    if name != "majority_rate":
-      cells = [_cells(column[name]) for column in columns.values()]
-      rows.append((metric_name(name), *sum(cells, ())))
-  rate = found.intervals["majority_rate"].value if _single(found) else None
+  columns, titles = [found.intervals], ["value", "low", "high"]
   note = (
     f"{len(found.images.names):,} images; low and high: 95 % intervals, "
     f"{found.unit}s resampled."
   )
+  if found.without_overlap:
+    columns.append(found.without_overlap)
+    titles += ["others", "low", "high"]
+    others = int((~found.known()).sum())
+    note += f" Others: the {others:,} images that no run knows."
+  rate = found.intervals.get("majority_rate")
   if rate is not None:
     note += (
-      f" The share of the majority class is {number(rate)}: the accuracy of "
-      "always predicting it."
+      f" The share of the majority class is {number(rate.value)}: the accuracy "
+      "of always predicting it."
     )
-  titles = [f"{x}{end}" for x in columns for end in ("value", "low", "high")]
+  rows = [
+    (metric_name(name), *(x for c in columns for x in _cells(c[name])))
+    for name in found.intervals
+    if name != "majority_rate"
+  ]
   return Table(("metric", *titles), rows, note)
-
-
-def _single(found: Evaluation) -> bool:
-  return "majority_rate" in found.intervals
 
 
 def _cells(found: Interval) -> tuple[str, str, str]:
@@ -177,8 +208,8 @@ def _members(found: Evaluation) -> Table:
   values = {name: x.value for name, x in found.intervals.items()}
   rows = [("ensemble", *(number(values[x]) for x in names))]
   rows += [
-    (str(run.path), *(number(metrics[x]) for x in names))
-    for run, metrics in zip(found.runs, found.members, strict=True)
+    (run, *(number(metrics[x]) for x in names))
+    for run, metrics in zip(_names(found), found.members, strict=True)
   ]
   return Table(
     ("run", *map(metric_name, names)),
@@ -206,14 +237,14 @@ def _gain(found: Evaluation) -> Table:
 
 def _overlap(found: Evaluation) -> Table:
   rows = []
-  for one in found.overlaps:
+  for run, one in zip(_names(found), found.overlaps, strict=True):
     pixels = ("-", "-")
     if not one.problem:
       pixels = (f"{one.equal.sum():,}", f"{one.similar.sum():,}")
     groups = f"{one.same_group.sum():,}" if one.groups_known else "-"
     names = f"{one.same_name.sum():,}"
     known = f"{one.known().sum():,}"
-    rows.append((str(one.workdir), *pixels, groups, names, known))
+    rows.append((run, *pixels, groups, names, known))
   note = (
     "Images of training and validation among the new ones. Names alone count "
     "as known only where pixels could not be compared."
@@ -228,6 +259,48 @@ def _overlap(found: Evaluation) -> Table:
     note += f" and {len(groups) - 8} more." if len(groups) > 8 else "."
   columns = ("equal", "near", f"same {found.unit}", "same name", "known")
   return Table(("run", *columns), rows, note)
+
+
+def _strangeness(found: Evaluation) -> Table:
+  rows = []
+  for run, scores in zip(_names(found), found.strangeness, strict=True):
+    if scores.problem:
+      continue
+    name = (run,) if len(found.runs) > 1 else ()
+    beyond = [scores.beyond(x) for x in _BEYOND]
+    values = {"distance": scores.distances, "energy": scores.energies}
+    for score, percentages in values.items():
+      rows.append(
+        (
+          *name,
+          score,
+          *(percent(x[score]) for x in beyond),
+          *_accuracies(found, percentages > _BEYOND[0]),
+        )
+      )
+  runs = ("run",) if len(found.runs) > 1 else ()
+  accuracies = ("accuracy of these", "of the others")
+  return Table(
+    (
+      *(*runs, "score", *(f"beyond {x} %" for x in _BEYOND)),
+      *(() if found.images.predictions.multi_label else accuracies),
+    ),
+    rows,
+    "Shares of the new images beyond that percentage of validation images; of "
+    "images like those of training 5 % and 1 %. Distance: to the nearest "
+    "training images, between features; energy: of the logits.",
+  )
+
+
+def _accuracies(found: Evaluation, strange: np.ndarray) -> tuple[str, ...]:
+  outputs = found.images.predictions
+  if outputs.multi_label:
+    return ()
+  hits = outputs.predicted() == outputs.labels
+  return tuple(
+    number(float(hits[chosen].mean()) if chosen.any() else None)
+    for chosen in (strange, ~strange)
+  )
 
 
 def _per_class(found: Evaluation) -> Table:

@@ -21,7 +21,7 @@ from mn_jax.observe.console import Console
 from mn_jax.run import evaluation_metrics, new_images, overlap
 from mn_jax.run import members as members_lib
 from mn_jax.run.evaluation_metrics import Intervals, PredictionSets, Sampling
-from mn_jax.run.members import Member
+from mn_jax.run.members import Member, Strangeness
 from mn_jax.run.new_images import Reader
 from mn_jax.run.overlap import Overlap
 from mn_jax.run.reopen import SavedRun
@@ -36,7 +36,9 @@ _SHOWN = (
 # resamples x logits stay below the last number.
 _LEAST_RESAMPLES, _LOGITS = 50, 500_000_000
 # Fields of an evaluation that are no results, or are written otherwise.
-_NOT_NUMBERS = ("runs", "data", "images", "overlaps", "validation")
+_NOT_NUMBERS = (
+  *("runs", "data", "images", "strangeness", "overlaps", "validation"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Evaluation:
     views: kind of views that are averaged, or ''.
     gain: metric -> what the views add on validation, with an interval; empty
       without views or without validation.
+    strangeness: how far the new images are from each run's training.
     overlaps: the new images that each run knows.
     without_overlap: metric -> value and interval without the images that a run
       knows; empty if there are none, or no others.
@@ -114,6 +117,7 @@ class Evaluation:
   members: Sequence[Mapping[str, float]] = ()
   views: str = ""
   gain: Intervals = field(default_factory=dict)
+  strangeness: Sequence[Strangeness] = ()
   overlaps: Sequence[Overlap] = ()
   without_overlap: Intervals = field(default_factory=dict)
   sets: PredictionSets | None = None
@@ -156,6 +160,7 @@ class Evaluation:
         "images": len(self.images.names),
         "images_sha256": self.data.cache.sha256,
         "classes": dict(zip(self.data.classes, counts.tolist(), strict=True)),
+        "strangeness": [x.numbers() for x in self.strangeness],
         "overlap": {
           "images": int(self.known().sum()),
           "runs": [x.numbers() for x in self.overlaps],
@@ -258,6 +263,7 @@ def _measure(
       calibrated=options.calibrated,
       **sampling.size,
     ),
+    strangeness=[x.strangeness for x in members],
     overlaps=overlaps,
     without_overlap=without,
     sets=(

@@ -10,6 +10,7 @@ together.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,12 +21,53 @@ from mn_jax.metrics import (
   calibration,
   comparison,
   ensemble,
-  predictions,
 )
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
-from mn_jax.run import records
+from mn_jax.run import reference
 from mn_jax.run.reopen import SavedRun
 from mn_jax.run.split_data import SplitData
+
+
+@dataclasses.dataclass(frozen=True)
+class Strangeness:
+  """How far new images are from those of training, by the scores of a run.
+
+  Attributes:
+    distances, energies: f64[n] in [0, 100], the percentage of validation images
+      that are nearer to training, or of a lower energy; empty if unknown.
+    validation: number of validation images.
+    problem: why the run has no such scores, or ''.
+  """
+
+  distances: np.ndarray
+  energies: np.ndarray
+  validation: int
+  problem: str
+
+  def beyond(self, percentage: float) -> dict[str, float]:
+    """Returns for each score the share of new images beyond validation's.
+
+    Of images that are as those of training it is 5 % beyond 95 %.
+
+    Args:
+      percentage: of validation images, which lie on this side.
+    """
+    return {
+      name: float((scores > percentage).mean()) if len(scores) else np.nan
+      for name, scores in (
+        ("distance", self.distances),
+        ("energy", self.energies),
+      )
+    }
+
+  def numbers(self) -> dict[str, Any]:
+    """Returns the shares beyond 95 % and 99 %, as JSON can hold them."""
+    return {
+      "validation_images": self.validation,
+      "beyond_95": self.beyond(95),
+      "beyond_99": self.beyond(99),
+      "problem": self.problem,
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +80,14 @@ class Member:
     validation: of its validation part, by each view; empty if the images are
       gone and the run wrote no such predictions.
     val: names and groups of the validation part; None if that is empty.
+    strangeness: of the new images, as they are.
   """
 
   run: SavedRun
   new: tuple[Predictions, ...]
   validation: tuple[Predictions, ...]
   val: NamedPredictions | None
+  strangeness: Strangeness
 
   def predict(self, *, views: int, calibrated: bool) -> Predictions:
     """Returns the predictions of the new images.
@@ -103,27 +147,43 @@ def predict(
     own: its data set; None if that is gone.
     symmetries: views of every image, the plain one first.
   """
-  seen = tuple(run.predict(new, new.part("new"), view) for view in symmetries)
+  rows = new.part("new")
+  plain, strangeness = _compare(run, new, rows)
+  others = symmetries[1:]
+  seen = (plain, *(run.predict(new, rows, view) for view in others))
   val = _read_validation(run)
-  if val is not None and len(symmetries) == 1:
-    return Member(run, seen, (val.predictions,), val)
+  if val is not None and not others:
+    return Member(run, seen, (val.predictions,), val, strangeness)
   if own is None:
-    return Member(run, seen, (), None)
+    return Member(run, seen, (), None, strangeness)
   validation = tuple(
     run.predict(own, own.part("val"), view) for view in symmetries
   )
-  return Member(run, seen, validation, own.named_predictions(validation[0]))
+  named = own.named_predictions(validation[0])
+  return Member(run, seen, validation, named, strangeness)
+
+
+def _compare(
+  run: SavedRun, new: SplitData, rows: np.ndarray
+) -> tuple[Predictions, Strangeness]:
+  """Predicts new images, and compares them with those of training."""
+  try:
+    found, problem = reference.of_run(run)
+  except InputError as error:
+    found, problem = None, str(error)
+  if found is None:
+    nothing = np.empty(0)
+    return run.predict(new, rows), Strangeness(nothing, nothing, 0, problem)
+  outputs, features = run.predict_with_features(new, rows)
+  distances, energies = found.percentiles(features, outputs.logits)
+  count = len(found.distances)
+  return outputs, Strangeness(distances, energies, count, "")
 
 
 def _read_validation(run: SavedRun) -> NamedPredictions | None:
-  """Returns what a run wrote of its validation part, if it is intact.
-
-  None too if it is of another checkpoint.
-  """
+  """Returns what a run wrote of its validation part, if it still holds."""
   try:
-    if records.read_summary(run.path)["best_step"] != run.step:
-      return None
-    return predictions.read(run.path / "predictions" / "val.npz")
+    return reference.validation(run)
   except InputError:
     return None
 

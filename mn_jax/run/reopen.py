@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -109,20 +109,34 @@ class SavedRun:
     Raises:
       RunError: if logits are not finite.
     """
-    size = self.config.eval.batch_size
-    mesh.check_batch_size("--batch-size", size)
     eval_step, state, put = self._program
-    batches = loader.eval_batches(
-      data.cache.images, data.cache.labels, rows, batch_size=size
+    batches = (
+      {**batch, "image": view(batch["image"])}
+      for batch in self._batches(data, rows)
     )
-    predicted = evaluate.predict(
-      eval_step,
-      state,
-      ({**batch, "image": view(batch["image"])} for batch in batches),
-      put,
-    )
+    predicted = evaluate.predict(eval_step, state, batches, put)
     predictions.check_finite(predicted.logits)
     return predicted
+
+  def predict_with_features(
+    self, data: split_data.SplitData, rows: np.ndarray
+  ) -> tuple[Predictions, np.ndarray]:
+    """As `predict`, and returns the features f32[n, channels] too."""
+    eval_step, state, put = self._program
+    predicted, features = evaluate.predict_with_features(
+      eval_step, state, self._batches(data, rows), put
+    )
+    predictions.check_finite(predicted.logits)
+    return predicted, features
+
+  def _batches(
+    self, data: split_data.SplitData, rows: np.ndarray
+  ) -> Iterator[loader.Batch]:
+    size = self.config.eval.batch_size
+    mesh.check_batch_size("--batch-size", size)
+    return loader.eval_batches(
+      data.cache.images, data.cache.labels, rows, batch_size=size
+    )
 
   @functools.cached_property
   def _program(self) -> tuple[step.EvalStep, TrainState, Callable]:

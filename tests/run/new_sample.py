@@ -7,9 +7,11 @@ import numpy as np
 from PIL import Image
 
 from mn_jax.data.samples import patches
+from mn_jax.run import evaluation
 from tests import toy_transfer as toy
 
 CASES, NEW = 14, 4  # patients in all, and those that no run sees
+QUICK = evaluation.Options(resamples=40)
 
 
 def write(root: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
