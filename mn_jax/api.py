@@ -112,10 +112,12 @@ def load(
 
   Args:
     path: folder of a run (a workdir), whose best checkpoint is loaded; or
-      weights with a classifier, as `create_model` takes them.
-    model: of weights only: name of their network.
+      weights with a classifier, as `create_model` takes them, or a folder that
+      `mn-jax push` wrote.
+    model: of weights only: name of their network; None for what `mn-jax push`
+      wrote, which says it.
     classes: of weights only: names of the classes in the order of the outputs.
-      None: those of ImageNet if there are 1000, or numbers.
+      None: those of the file, of ImageNet if there are 1000, or numbers.
     width, minimalistic: of weights only, as `create_model` takes them.
     step: of a run only: the step of a checkpoint, in place of the best.
     precision: 'float32', 'bfloat16', 'int8' or 'int8_bfloat16', in which it
@@ -133,13 +135,22 @@ def load(
   _start()
   place = pathlib.Path(name)
   if not locate.is_path(name) or place.is_file() or _is_pushed(place):
-    if model is None or step is not None:
+    if step is not None:
       raise InputError(
-        f"{'model' if model is None else 'step'}: got {model or step} with the "
-        f"weights {name!r}; valid: model=NAME of their network, and no step"
+        f"step: got {step} with the weights {name!r}; valid: a run, or no step"
       )
+    if model is None:
+      made = None
+      if not classes and width == 1 and not minimalistic:
+        made = trained_lib.from_export(name)
+      if made is None:
+        raise InputError(
+          f"model: got None with the weights {name!r}; valid: model=NAME of "
+          "their network, or alone what mn-jax push wrote"
+        )
+      return Model(made, precision=precision)
     network = _network(model, 1, width, minimalistic)
-    made = trained_lib.from_name(name, network, classes=classes or ())
+    made = trained_lib.from_weights(name, network, classes=classes or ())
     return Model(made, precision=precision)
   if not place.exists():
     raise InputError(

@@ -151,7 +151,10 @@ def test_mistakes_are_one_line(finished, weights, tmp_path):
       lambda: load(weights),
       "model: got None with the weights .*; valid: mod",
     ),
-    (lambda: load(weights, step=3, **OF_FILE), "step: got .* and no step"),
+    (
+      lambda: load(weights, step=3, **OF_FILE),
+      "step: got 3 with .*; valid: a run, or",
+    ),
     (lambda: load(weights, model="vgg16"), "which does not fit vgg16 at "),
     (lambda: load(weights, classes="ab", **OF_FILE), "got 2 names; valid: 3"),
     (lambda: create("vgg17"), "model.name: got 'vgg17'; valid: mobilenet_v1"),

@@ -91,6 +91,25 @@ def from_weights(
   )
 
 
+def from_export(
+  name: str, *, precision: str | None = None, batch_size: int = 32
+) -> Predictor | None:
+  """Loads a network that `mn-jax push` wrote; None for other weights.
+
+  Args:
+    name: of the weights, as `trained.from_export` takes it.
+    precision: a name in `folded.PRECISIONS`; None for that of its training.
+    batch_size: largest number of images in a batch.
+
+  Raises:
+    InputError: if the files are not to be had, or damaged.
+  """
+  trained = trained_lib.from_export(name)
+  if trained is None:
+    return None
+  return _predictor(trained, precision=precision, batch_size=batch_size)
+
+
 def from_workdir(
   path: pathlib.Path, *, precision: str | None = None, batch_size: int = 32
 ) -> Predictor:

@@ -5,6 +5,7 @@ initialised.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.run import reopen
-from mn_jax.weights import imagenet, locate
+from mn_jax.weights import exported, imagenet, locate
 from mn_jax.weights import pretrained as pretrained_lib
 
 
@@ -77,6 +78,54 @@ def from_run(run: reopen.SavedRun) -> Trained:
   )
 
 
+def from_export(name: str) -> Trained | None:
+  """Loads what `mn-jax push` wrote: a network that needs no other description.
+
+  Args:
+    name: of the weights, as `weights.locate.resolve` takes it: a folder or
+      'hf:OWNER/NAME@REVISION'.
+
+  Returns:
+    The network; None if its weights have no description of this package.
+
+  Raises:
+    InputError: if the files are not to be had, or damaged.
+  """
+  if name == locate.IMAGENET:  # of which network, it does not say
+    return None
+  located = locate.resolve(name, network="")
+  found = exported.read(located.path)
+  if found is None:
+    return None
+  described, values = found
+  fit = functools.partial(
+    _fit, size=described.image_size, other_sizes=described.other_sizes
+  )
+  squeezed = described.image_size if described.other_sizes == "resize" else None
+
+  def read_image(data: bytes) -> np.ndarray:
+    return fit(decode.decode(data, squeezed, bits=described.bits))
+
+  return Trained(
+    network=described.network,
+    variables=values,
+    classes=described.classes,
+    image_size=described.image_size,
+    resolution=described.resolution,
+    dtype=described.dtype,
+    read_image=read_image,
+    fit_image=fit,
+    crop=1.0 if described.other_sizes == "crop" else None,
+    multi_label=described.multi_label,
+    bits=described.bits,
+    note=located.note,
+  )
+
+
+def _fit(image: np.ndarray, *, size: int, other_sizes: str) -> np.ndarray:
+  return decode.FITS[other_sizes](image, size)
+
+
 def from_weights(
   path: str, network: registry.Network, *, classes: Sequence[str] = ()
 ) -> Trained:
@@ -86,11 +135,11 @@ def from_weights(
   probability of the second.
 
   Args:
-    path: file of the weights, as `weights.pretrained.load` reads them.
+    path: the weights, as `weights.pretrained.load` takes them.
     network: the network that they are of; the number of classes is taken from
       the file.
-    classes: their names, in the order of the logits; () for those of ImageNet
-      or numbers.
+    classes: their names, in the order of the logits; () for those of the file,
+      of ImageNet, or numbers.
 
   Raises:
     InputError: if the file does not fit, has no classifier or one that is not
@@ -109,29 +158,20 @@ def from_weights(
       f"model.weights: got {path!r}, which has no classifier; valid: a file "
       "with the top layers"
     )
-  names = tuple(classes) or class_names(count)
+  names = tuple(classes) or loaded.class_names or class_names(count)
   if len(names) != count:
     raise InputError(
       f"--classes: got {len(names)} names; valid: {count}, as {path!r} has "
       "classes"
     )
   trained = with_head(loaded, names)
-  note = (
-    f"{origin.file} has one logit; its sigmoid is the probability of "
-    f"{names[1]!r}"
-    if origin.one_logit
-    else ""
-  )
-  return dataclasses.replace(trained, note=note)
-
-
-def from_name(
-  name: str, network: registry.Network, *, classes: Sequence[str] = ()
-) -> Trained:
-  """Loads weights as `from_weights` does, by a name of `weights.locate`."""
-  file = _locate(name, network)
-  made = from_weights(str(file.path), network, classes=classes)
-  return _noted(made, file.note)
+  notes = [origin.note]
+  if origin.one_logit:
+    notes.append(
+      f"{origin.file} has one logit; its sigmoid is the probability of "
+      f"{names[1]!r}"
+    )
+  return dataclasses.replace(trained, note="; ".join(filter(None, notes)))
 
 
 def backbone_of(
@@ -144,7 +184,7 @@ def backbone_of(
   """Loads weights for any classes, which may get a random classifier.
 
   Args:
-    name: of the weights, as `weights.locate` takes it.
+    name: of the weights, as `weights.pretrained.load` takes it.
     network: that they are of.
     classes: their names; None for those of the file, or of the network if it
       has none.
@@ -153,25 +193,11 @@ def backbone_of(
   Raises:
     InputError: if the weights are not found or do not fit.
   """
-  file = _locate(name, network)
-  loaded = pretrained_lib.load(str(file.path), network)
+  loaded = pretrained_lib.load(name, network)
   count = loaded.origin.num_classes or network.num_classes
-  made = with_head(loaded, classes or class_names(count), seed)
-  return _noted(made, file.note)
-
-
-def _locate(name: str, network: registry.Network) -> locate.Located:
-  return locate.resolve(
-    name,
-    network.name,
-    width=network.width,
-    minimalistic=network.options.minimalistic,
-  )
-
-
-def _noted(made: Trained, note: str) -> Trained:
-  notes = [line for line in (made.note, note) if line]
-  return dataclasses.replace(made, note="; ".join(notes))
+  names = classes or loaded.class_names or class_names(count)
+  made = with_head(loaded, names, seed)
+  return dataclasses.replace(made, note=loaded.origin.note)
 
 
 def with_head(

@@ -221,11 +221,14 @@ def from_dict(values: dict[str, Any]) -> Network:
   Raises:
     KeyError, TypeError: if its fields are not those of this version.
   """
+  conventions = dict(values["conventions"])
+  for name in ("mean", "std"):  # JSON has lists
+    conventions[name] = tuple(conventions[name])
   return Network(
     **{
       **values,
       "options": Options(**values["options"]),
-      "conventions": Conventions(**values["conventions"]),
+      "conventions": Conventions(**conventions),
     }
   )
 

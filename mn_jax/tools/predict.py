@@ -51,8 +51,9 @@ def _parser() -> Parser:
   parser.option(
     "--weights",
     "NAME",
-    "its weights: imagenet, hf:OWNER/NAME of the Hugging Face Hub, or a file: "
-    ".h5 of Keras Applications, .safetensors of timm or torchvision",
+    "its weights: imagenet, hf:OWNER/NAME[@REVISION] of the Hugging Face Hub, "
+    "or a file: .h5 or .keras of Keras Applications, .safetensors of timm or "
+    "torchvision; a folder of `mn-jax push` needs no --model",
   )
   parser.option(
     "--width",
@@ -125,7 +126,7 @@ def _load(
     for name in ("model", "weights", "width", "minimalistic", "classes")
     if getattr(args, name)
   }
-  complete = not of_weights if args.workdir else args.model and args.weights
+  complete = not of_weights if args.workdir else args.weights
   if not complete:
     of_run = {"--workdir": args.workdir} if args.workdir else {}
     listed = ", ".join(f"{k}={v}" for k, v in (of_run | of_weights).items())
@@ -143,24 +144,51 @@ def _load(
         f"--{name.replace('_', '-')}: got it with published weights, which "
         "come without validation images; valid: with --workdir"
       )
+  loaded = _load_weights(args) if args.model else _load_exported(args)
+  note = (
+    "no out-of-distribution score: published weights come without images to "
+    "compare with"
+  )
+  return loaded, confidence.Confidence(notes=(note,))
+
+
+def _load_weights(args: argparse.Namespace) -> predictor.Predictor:
+  """Returns the named network with the weights that are named."""
   network = registry.describe(
     args.model,
     num_classes=1,
     width=1.0 if args.width is None else args.width,
     options=registry.Options(minimalistic=args.minimalistic),
   )
-  loaded = predictor.from_weights(
+  return predictor.from_weights(
     args.weights,
     network,
     classes=args.classes or (),
     precision=args.precision or "float32",
     batch_size=args.batch_size,
   )
-  note = (
-    "no out-of-distribution score: published weights come without images to "
-    "compare with"
+
+
+def _load_exported(args: argparse.Namespace) -> predictor.Predictor:
+  """Returns the network that weights describe themselves.
+
+  Raises:
+    InputError: if they do not, or an argument says otherwise.
+  """
+  for name in ("width", "minimalistic", "classes"):
+    if getattr(args, name):
+      raise InputError(
+        f"--{name}: got it without a network; valid: --model=NAME"
+      )
+  loaded = predictor.from_export(
+    args.weights, precision=args.precision, batch_size=args.batch_size
   )
-  return loaded, confidence.Confidence(notes=(note,))
+  if loaded is None:
+    raise InputError(
+      f"--weights: got {args.weights!r} without the name of its network; "
+      "valid: --model=NAME too, or what mn-jax push wrote"
+    )
+  return loaded
 
 
 def _load_run(

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 
 from mn_jax.errors import InputError
-from mn_jax.weights import files, sources
+from mn_jax.weights import exported, files, sources
 
 PREFIX = "hf:"
 _WEIGHTS, _CONFIG = files.FILE, sources.CONFIG
@@ -293,11 +293,13 @@ def _check_config(name: str, path: pathlib.Path) -> None:
   """Refuses a config.json without timm's fields, before weights are fetched.
 
   Raises:
-    InputError: if it gives no normalisation.
+    InputError: if it gives no normalisation, in timm's way or in our own.
   """
   try:
     content = json.loads(path.read_bytes())
-    if isinstance(content["architecture"], str) and content["pretrained_cfg"]:
+    if exported.FIELD in content or (
+      isinstance(content["architecture"], str) and content["pretrained_cfg"]
+    ):
       return
   except (OSError, ValueError, KeyError, TypeError, RecursionError):
     pass

@@ -18,6 +18,7 @@ import numpy as np
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry
 from mn_jax.weights import (
+  exported,
   files,
   keras_files,
   keras_layout,
@@ -25,6 +26,7 @@ from mn_jax.weights import (
   sources,
   torch_tensors,
 )
+from mn_jax.weights.listing import published_layers
 
 # A file of another network has hundreds of tensors that do not fit.
 _MOST_PROBLEMS = 12
@@ -40,7 +42,7 @@ class Origin:
   Attributes:
     file: name of the file.
     sha256: of its bytes.
-    source: 'keras', 'timm' or 'torchvision'.
+    source: 'keras', 'timm', 'torchvision' or 'mn_jax'.
     num_classes: of its classifier, 2 if that has one logit; 0 if there is
       none, or none that fits.
     one_logit: whether its classifier has one logit, z, which is read as the
@@ -200,6 +202,16 @@ def _read(file: pathlib.Path, network: registry.Network) -> _File:
     )
   content = files.read_safetensors(file)
   narrow = files.has_narrow_floats(file)
+  if exported.is_own(content):
+    return _File(
+      "mn_jax",
+      _exported(file, network),
+      content,
+      exported.num_logits(content),
+      exported.convert,
+      exported.separate_head,
+      (_NARROW,) * narrow,
+    )
   recognised = torch_tensors.recognise(network.name, content, str(file))
   layout = recognised.layout
   return _File(
@@ -211,6 +223,39 @@ def _read(file: pathlib.Path, network: registry.Network) -> _File:
     functools.partial(torch_tensors.separate_head, layout),
     (recognised.note, *(_NARROW,) * narrow),
   )
+
+
+def _exported(
+  file: pathlib.Path, network: registry.Network
+) -> registry.Network:
+  """Returns a network with the conventions of one that this package exported.
+
+  Raises:
+    InputError: if that is another, or not described.
+  """
+  found = exported.describe(file)
+  if found is None:
+    raise InputError(
+      f"model.weights: got {str(file)!r}, which has no {sources.CONFIG} beside "
+      "it; valid: both files, as `mn-jax push` wrote them"
+    )
+  theirs = found.network
+  options = dataclasses.replace(
+    network.options, stride_in_1x1=theirs.options.stride_in_1x1
+  )
+  described = dataclasses.replace(
+    network, options=options, conventions=theirs.conventions
+  )
+  other = dataclasses.replace(
+    described, num_classes=theirs.num_classes, head=theirs.head
+  )
+  if other != theirs:
+    raise InputError(
+      f"model.weights: got {str(file)!r}, which is of {theirs.name} at width "
+      f"{theirs.width:g} with {theirs.options}; valid: weights of "
+      f"{network.name} at width {network.width:g} with {network.options}"
+    )
+  return described
 
 
 def _fit(
@@ -247,13 +292,6 @@ def _listed(problems: Sequence[str]) -> str:
   more = len(problems) - _MOST_PROBLEMS
   shown = "; ".join(problems[:_MOST_PROBLEMS])
   return f"{shown}; and {more} more" if more > 0 else shown
-
-
-@functools.cache
-def published_layers(network: registry.Network) -> tuple[counting.Layer, ...]:
-  """Lists the layers of a network at the resolution of its conventions."""
-  resolution = network.conventions.resolution
-  return tuple(counting.list_layers(registry.build(network), resolution))
 
 
 def insert(pretrained: Pretrained, values: dict) -> dict:

@@ -232,3 +232,33 @@ def _kernel(
   if value.ndim == 4:
     return value.transpose(2, 3, 1, 0).reshape(-1, len(value))
   return value.T
+
+
+def revert(
+  layout: Layout,
+  layers: Sequence[Layer],
+  tensors: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+  """Gives tensors a library's names and axes, as `convert` takes them off.
+
+  Args:
+    layout: of the library.
+    layers: of the network, in the order of their calls; none of them is a dense
+      layer on a flattened map.
+    tensors: f32 by path.
+  """
+  paths = [layer.path for layer in layers]
+  reverted = {}
+  for layer in layers:
+    prefix = layout.name(layer.path, paths)
+    names = _NORM if layer.kind == "norm" else _OTHER
+    for name in layer.shapes:
+      value = tensors[f"{layer.path}/{name}"]
+      if name == "kernel" and value.ndim == 4:
+        value = value.transpose(3, 2, 0, 1)
+      elif name == "kernel":
+        value = value.T
+        if prefix != layout.last:  # 1x1 convolutions on a pooled map
+          value = value[:, :, None, None]
+      reverted[f"{prefix}.{names[name]}"] = np.ascontiguousarray(value)
+  return reverted

@@ -16,6 +16,7 @@ import safetensors.numpy
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.weights import pretrained, sources, torch_layout, torch_tensors
+from mn_jax.weights.listing import published_layers
 from tests.weights import golden, toy_h5
 
 CLASSES = 5
@@ -49,7 +50,7 @@ def describe(name, width=0.25):
 
 def names(network, layout):
   """{theirs: (unit, key of its tensor)}, and how many there should be."""
-  listed = pretrained.published_layers(network)
+  listed = published_layers(network)
   paths = [unit.path for unit in listed]
   pairs = [
     (unit, key, NORM_SUFFIXES if unit.kind == "norm" else SUFFIXES)
@@ -66,7 +67,7 @@ def names(network, layout):
 def to_torch(network, values, layout):
   """A state dictionary with these values."""
   made = {}
-  layers = pretrained.published_layers(network)
+  layers = published_layers(network)
   channels = {b.path: a.output[-1] for a, b in itertools.pairwise(layers)}
   for theirs, (unit, key) in names(network, layout)[0].items():
     value = values[f"{unit.path}/{key}"]

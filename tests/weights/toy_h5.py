@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from mn_jax.weights import keras_layout
-from mn_jax.weights.pretrained import published_layers
+from mn_jax.weights.listing import published_layers
 
 NORM = {
   "scale": "gamma",
