@@ -5,6 +5,8 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 # A copy of the requirements.txt that .venv was made from, written last.
 STAMP := $(VENV)/requirements.installed
+# The console script, which runs this checkout.
+PROGRAM := $(VENV)/bin/mn-jax
 # More arguments for the command of the target: make test ARGS="-k optim"
 ARGS ?=
 
@@ -15,7 +17,7 @@ help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' \
 	  $(firstword $(MAKEFILE_LIST))
 
-setup: $(STAMP)  ## create .venv with the pinned requirements
+setup: $(STAMP) $(PROGRAM)  ## create .venv: pinned requirements, mn-jax
 
 train: $(STAMP)  ## train on the embedded sample (ARGS="--workdir=DIR ...")
 	$(PYTHON) -m mn_jax.main --config=idc_v1:sample \
@@ -93,3 +95,11 @@ $(STAMP): requirements.txt $(if $(RUNS),,FORCE)
 	    --require-hashes -r requirements.txt; \
 	fi; \
 	cp requirements.txt $@.part; mv $@.part $@
+
+# Editable, so that a change of the checkout is seen at once.
+$(PROGRAM): $(STAMP) pyproject.toml setup.py
+	@set -e; \
+	if command -v uv >/dev/null; then pip="uv pip"; for="--python $(PYTHON)"; \
+	else pip="$(PYTHON) -m pip --disable-pip-version-check"; for=; fi; \
+	$$pip install --quiet $$for --no-deps --no-build-isolation -e .; \
+	touch $@

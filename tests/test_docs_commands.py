@@ -7,6 +7,7 @@ the pages, shrunk to the embedded sample; but not what `NOT_RUN` lists.
 import contextlib
 import faulthandler
 import importlib
+import itertools
 import json
 import pathlib
 import re
@@ -27,7 +28,9 @@ from tests.test_docs import ROOT, TEXT
 NOT_RUN = {
   r"tools\.bench": "takes minutes; tests/tools/test_bench.py runs small cases",
   r"tools\.scaling": "takes minutes; tests/tools/test_scaling_tool.py",
-  r"tools\.(study|sweep|crossval)": "many runs; their tests run small ones",
+  r"tools\.(study|sweep|crossval)|mn-jax crossval": (
+    "many runs; their tests run small ones"
+  ),
   r"tools\.launch (?!.*--dry.run)": "starts a job on a cluster, or processes",
   r"tools\.prepare|tools\.fetch \w": "downloads, or takes the whole data set",
   r"weights=": "needs published weights",
@@ -150,14 +153,43 @@ def _folder(path: pathlib.Path) -> None:
     for number in range(20):
       pixels = numbers.integers(0, 256, (40, 40, 3), np.uint8)
       Image.fromarray(pixels).save(path / folder / f"{number}.png")
+  _tables(path)
+
+
+def _tables(path: pathlib.Path) -> None:
+  """Makes tables of images: of patients with two each, of several labels."""
+  numbers = np.random.default_rng(1)
+  for table, folder in (("labels", "scans"), ("new_labels", "new_scans")):
+    (path / folder).mkdir()
+    rows = ["file,label,patient,site"]
+    for patient, view in itertools.product(range(20), range(2)):
+      name = f"{folder}/p{patient}_{view}.png"
+      pixels = numbers.integers(0, 256, (40, 40, 3), np.uint8)
+      Image.fromarray(pixels).save(path / name)
+      label = ("normal", "tumour")[(patient + view) % 2]
+      rows.append(f"{name},{label},p{patient},{('north', 'south')[view]}")
+    (path / f"{table}.csv").write_text("\n".join(rows) + "\n")
+  rows = ["path,label,patient,site,split"]
+  for patient, view in itertools.product(range(20), range(2)):
+    label = ("benign", "malignant")[(patient + view) % 2]
+    part = ("train", "train", "test", "")[patient % 4]
+    name = f"scans/p{patient}_{view}.png"
+    rows.append(f"{name},{label},p{patient},Oslo,{part}")
+  (path / "scans.csv").write_text("\n".join(rows) + "\n")
+  rows = ["file,cat,dog"]
+  for number in range(20):
+    for name, cat, dog in (("cat", 1, number % 2), ("dog", number % 3 == 0, 1)):
+      rows.append(f"photos/{name}/{number}.png,{int(cat)},{dog}")
+    rows.append(f"photos/owl/{number}.png,0,0")
+  (path / "pets.csv").write_text("\n".join(rows) + "\n")
 
 
 def _shrink(module: str, arguments: list[str], folder: pathlib.Path) -> list:
   """The same command on the embedded sample, for seconds."""
-  if module == "mn_jax.main":
+  if module in ("mn_jax.main", "mn_jax.tools.look"):
     arguments = [*arguments, *SHRUNK]
-  if module in ("mn_jax.main", "mn_jax.tools.leakcheck"):
-    config = next(a for a in arguments if a.startswith("--config="))
+  config = next((a for a in arguments if a.startswith("--config=")), "")
+  if config and module in ("mn_jax.main", "mn_jax.tools.leakcheck"):
     with contextlib.chdir(folder):
       name = files.load_config(config.partition("=")[2]).data.name
     if name in DATA:

@@ -85,8 +85,11 @@ def test_versions_are_valid_and_pins_fit_the_dependencies():
 def test_makefile_has_the_commands_and_one_set_up():
   text = (ROOT / "Makefile").read_text()
   rules = dict(re.findall(r"^([a-z]+):(.*?)(?:##.*)?$", text, re.MULTILINE))
-  for target in ("setup", "train", "test", "lint"):
+  for target in ("train", "test", "lint"):
     assert rules[target].split() == ["$(STAMP)"]
+  assert rules["setup"].split() == ["$(STAMP)", "$(PROGRAM)"]
+  assert "mn-jax" in PYPROJECT["project"]["scripts"]
+  assert re.search(r"^PROGRAM := .*/mn-jax$", text, re.MULTILINE)
   phony = re.search(r"^\.PHONY:(.*)$", text, re.MULTILINE)[1].split()
   assert set(rules) <= set(phony)
   assert PYPROJECT["project"]["requires-python"] == ">=3.12"
