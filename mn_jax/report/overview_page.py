@@ -116,8 +116,6 @@ def lines(overview: Overview, *, shown: int = 5) -> Iterator[str]:
   yield from _examples(overview.equal, "equal files", shown)
   if overview.near is not None:
     yield from _examples(overview.near, "look alike", shown)
-  for suggestion in overview.new.suggested:
-    yield f"Groups? {suggestion.describe()}"
   yield from (f"Note: {note}" for note in overview.listing.notes)
   passed_over = left_out(overview.listing.passed_over, shown)
   yield from (f"Note: {note}" for note in passed_over)

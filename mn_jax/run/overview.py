@@ -128,7 +128,6 @@ class Overview:
       "bytes": int(self.found.num_bytes.sum()),
       "multi_label": new.facts.multi_label,
       "groups": new.facts.groups,
-      "suggested_groups": [vars(x) for x in new.suggested],
       "classes": {
         name: {key: int(column[i]) for key, column in counts.items()}
         for i, name in enumerate(names)

@@ -13,7 +13,6 @@ from typing import Any
 import ml_collections
 
 from mn_jax.config import Config, changes, checks, overrides, own_data
-from mn_jax.data import suspected_groups
 from mn_jax.observe import escape
 from mn_jax.observe.console import Console
 from mn_jax.run import open_data, recommend, records, split_data, workdir
@@ -29,14 +28,12 @@ class Recommendation:
     facts: what it was decided by.
     choices: what was decided.
     given: 'section.field' -> value, which the user has fixed.
-    suggested: groups that the names of the images suggest, if none are known.
   """
 
   config: Config
   facts: recommend.Facts
   choices: tuple[recommend.Choice, ...]
   given: Mapping[str, Any]
-  suggested: tuple[suspected_groups.Suggestion, ...]
 
   def rows(self) -> list[tuple[str, str]]:
     """Returns the settings and the reason of each decision, for a table."""
@@ -68,8 +65,6 @@ def config(
   if before is None:
     new = recommended(data, given)
     print_recommendation(console, new)
-    for suggestion in new.suggested:
-      console.line(f"Note: {suggestion.describe()}")
     return new.config
   console.line(
     f"{folder} has a run already: its settings are used, but for those that "
@@ -95,14 +90,9 @@ def recommended(data: str, given: Mapping[str, Any]) -> Recommendation:
   section = _config({**base, "optim.name": "adamw", **length, **given}).data
   with open_data.open_source(section) as source:
     facts = recommend.facts(section, source)
-    listing = source.listing
   choices = recommend.choices(facts, given, imagenet=_has_imagenet(given))
   config = _config({**base, **recommend.fields(choices), **given})
-  suggested = ()
-  if not (facts.groups or facts.test_part):
-    found = suspected_groups.suggest(listing.names, listing.labels)
-    suggested = tuple(found)
-  return Recommendation(config, facts, choices, given, suggested)
+  return Recommendation(config, facts, choices, given)
 
 
 def saved(

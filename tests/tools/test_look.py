@@ -147,12 +147,12 @@ def test_names_suggest_groups(run, tmp_path):
       name = f"patient{patient:02}_view{number}.png"
       picture(10 * patient + number).save(folder / name)
   _, out, _ = run(tmp_path, "--no-time")
-  (note,) = (x for x in out.splitlines() if x.startswith("Groups? "))
+  (note,) = (x for x in out.splitlines() if "images suggest" in x)
   assert "8 groups" in note
   pattern = note.partition("data.group_pattern=")[2].partition("' ")[0]
   given = f"data.group_pattern={pattern.strip(chr(39))}"
   _, out, _ = run(tmp_path, "--no-time", given)
-  assert "Groups? " not in out
+  assert "images suggest" not in out
   assert "8 groups of images that belong together" in " ".join(
     " ".join(x.strip("│ ").split("│")[-1].split()) for x in out.splitlines()
   )
