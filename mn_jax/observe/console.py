@@ -82,16 +82,17 @@ class Console:
       needs_reader: raise a BrokenPipeError once nobody reads any longer;
         otherwise nothing more is printed.
     """
-    # In a notebook, lines are those of any program, and only bars are HTML.
+    self._in_notebook = not quiet and notebook.is_notebook()
+    # A notebook gets plain lines, whatever its kernel says that it is.
     self._console = _Terminal(
       quiet=quiet,
       highlight=False,
       markup=False,
       emoji=False,
       force_jupyter=False,
+      **{"force_terminal": False} if self._in_notebook else {},
     )
     self._console.needs_reader = needs_reader
-    self._in_notebook = not quiet and notebook.is_notebook()
 
   def line(self, text: str) -> None:
     """Prints text without markup, for the terminal to wrap."""
@@ -131,7 +132,8 @@ class Console:
     """
     bar = self._bar("images/s")
     # The first step waits for the compiler; `Training.step` renames the bar.
-    bar.add_task("compiling", total=total)
+    # Its own rate would be one of steps.
+    bar.add_task("compiling", total=total, rate=None)
     with bar:
       yield Training(self, bar)
 
