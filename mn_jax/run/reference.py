@@ -34,7 +34,9 @@ class Reference:
 
   Attributes:
     step: of the checkpoint that computed them.
-    features: f16[m, channels], of training images, scaled to length 1.
+    mean, spread: f32[channels], `out_of_distribution.moments` of the features
+      of training images.
+    features: f16[m, channels], of training images, without mean and spread.
     names: str[m], their names.
     labels: their labels: i32[m], or u8[m, classes] of several labels.
     distances: f32[v], from validation images to the training images, as
@@ -43,6 +45,8 @@ class Reference:
   """
 
   step: int
+  mean: np.ndarray
+  spread: np.ndarray
   features: np.ndarray
   names: np.ndarray
   labels: np.ndarray
@@ -72,7 +76,7 @@ class Reference:
       training images, and of those with a lower energy.
     """
     distances = out_of_distribution.neighbour_distances(
-      features, self._float32_features
+      (features - self.mean) / self.spread, self._float32_features
     )
     energies = out_of_distribution.energies(
       logits, multi_label=self.multi_label
@@ -104,13 +108,20 @@ def compute(setup: Setup, state: TrainState, step: int) -> Reference:
     setup.predict_with_features(state, _spread(data, part))
     for part in ("train", "val")
   )
-  kept = out_of_distribution.normalise(features).astype(np.float16)
-  distances = out_of_distribution.neighbour_distances(validation_features, kept)
+  mean, spread = out_of_distribution.moments(features)
+  largest = np.finfo(np.float16).max
+  kept = ((features - mean) / spread).clip(-largest, largest)
+  kept = kept.astype(np.float16)
+  distances = out_of_distribution.neighbour_distances(
+    (validation_features - mean) / spread, kept
+  )
   energies = out_of_distribution.energies(
     validation.logits, multi_label=validation.multi_label
   )
   return Reference(
     step=step,
+    mean=mean,
+    spread=spread,
     features=kept,
     names=data.cache.names[training.ids],
     labels=training.labels,

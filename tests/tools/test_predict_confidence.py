@@ -230,6 +230,8 @@ def test_several_labels_have_columns_and_scores(tmp_path, capsys, monkeypatch):
   Image.new("RGB", (4, 4), (20, 18, 60)).save(tmp_path / "b.png")
   kept = reference.Reference(
     step=1,
+    mean=np.zeros(3, np.float32),
+    spread=np.ones(3, np.float32),
     features=np.eye(3, dtype=np.float16),
     names=np.array(["x", "y", "z"]),
     labels=np.ones((3, 3), np.uint8),
