@@ -7,13 +7,14 @@ TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
 import functools
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path
-from mn_jax.data import atomic
+from mn_jax.data import atomic, strata
+from mn_jax.data import classes as classes_lib
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
 from mn_jax.observe import console as console_lib
@@ -123,13 +124,15 @@ def _embed(argv: Sequence[str] | None) -> None:
   features = _layer_features(run, images, args.layer, console)
   projections = embedding.project(features, seed=args.seed)
   neighbours = f"of another {data.spec.group or 'image'}"
-  metrics = {
-    "knn_accuracy": embedding.knn_accuracy(
-      features, labels, groups, k=_NEIGHBOURS
-    ),
-    "majority_rate": float(np.bincount(labels).max() / len(labels)),
-    "silhouette": embedding.silhouette(features, labels),
-  }
+  metrics = {}
+  if not data.multi_label:
+    metrics = {
+      "knn_accuracy": embedding.knn_accuracy(
+        features, labels, groups, k=_NEIGHBOURS
+      ),
+      "majority_rate": float(np.bincount(labels).max() / len(labels)),
+      "silhouette": embedding.silhouette(features, labels),
+    }
   variances = enumerate(projections.explained_variance, 1)
   numbers = {
     "experiment": run.config.experiment,
@@ -145,21 +148,19 @@ def _embed(argv: Sequence[str] | None) -> None:
     "seed": args.seed,
   }
   atomic.write_json(folder / "embedding.json", formatting.jsonable(numbers))
-  shown = {name: formatting.number(x) for name, x in metrics.items()}
-  summary = (
-    f"{_NEIGHBOURS}-NN accuracy {shown['knn_accuracy']} (neighbours "
-    f"{neighbours}), majority rate {shown['majority_rate']}, silhouette "
-    f"{shown['silhouette']}"
-  )
+  colours, legend = labels, data.classes
+  if data.multi_label:
+    colours, legend = strata.rarest(labels), ("no label", *data.classes)
+  summary = _summary(metrics, neighbours)
   title = (
     f"{run.config.experiment}, step {run.step}, {args.layer} of {len(labels):,}"
     f" {args.part} images: {summary}"
   )
   run_arguments.save_picture(
-    _draw(projections, labels, data.classes, title), folder / "embedding.png"
+    _draw(projections, colours, legend, title), folder / "embedding.png"
   )
   columns = {
-    "class": [data.classes[label] for label in labels],
+    "class": [classes_lib.names_of(data.classes, label) for label in labels],
     "name": data.cache.names[rows].tolist(),
   }
   if groups is not None:
@@ -169,6 +170,18 @@ def _embed(argv: Sequence[str] | None) -> None:
   console.line(f"{args.part}, {len(labels):,} images: {summary}")
   console.line(f"Embedding: {folder / 'embedding.png'}")
   console.line(f"Projector: tensorboard --logdir {shlex.quote(str(folder))}")
+
+
+def _summary(metrics: Mapping[str, float], neighbours: str) -> str:
+  """What is measured of the features, in a line."""
+  if not metrics:
+    return "the colour is an image's rarest label"
+  shown = {name: formatting.number(x) for name, x in metrics.items()}
+  return (
+    f"{_NEIGHBOURS}-NN accuracy {shown['knn_accuracy']} (neighbours "
+    f"{neighbours}), majority rate {shown['majority_rate']}, silhouette "
+    f"{shown['silhouette']}"
+  )
 
 
 main = functools.partial(program.run, "embed", _embed)

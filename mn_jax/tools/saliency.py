@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
 
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path, names, number
+from mn_jax.data import classes as classes_lib
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
 from mn_jax.metrics import predictions
@@ -126,8 +126,9 @@ def _sample(
   rows = data.part(args.part)
   rows = np.random.default_rng(args.seed).permutation(rows)[: args.count]
   rows.sort()
-  labels = data.cache.labels[rows].tolist()
-  titles = [f"true {_short(data.classes[label])}" for label in labels]
+  labels = data.cache.labels[rows]
+  names = (classes_lib.names_of(data.classes, label) for label in labels)
+  titles = [f"true {_short(name)}" for name in names]
   return data.cache.images[rows], titles
 
 
@@ -174,7 +175,9 @@ def _saliency(argv: Sequence[str] | None) -> None:
       differences.append(explainer.score_difference(*batch)[:count])
       for name in args.methods:
         maps[name].append(explainer.explain(name, *batch)[:count])
-      probabilities = scipy.special.softmax(logits, axis=1)
+      probabilities = predictions.probabilities(
+        logits, multi_label=run.multi_label
+      )
       for i in range(count):
         titles[start + i] += _predicted(
           run.classes, probabilities[i], explained[i]
