@@ -14,6 +14,7 @@ COMMANDS = {
   "predict": ("tools.predict", "classify images"),
   "evaluate": ("tools.evaluate", "compute the metrics of a run"),
   "report": ("tools.report", "write a page about a run or a study"),
+  "push": ("tools.push", "write a run as a model for others"),
   "study": ("tools.study", "train the members of a study"),
   "sweep": ("tools.sweep", "search a space of fields"),
   "crossval": ("tools.crossval", "cross-validate an experiment"),

@@ -13,6 +13,7 @@ from PIL import Image
 from mn_jax.data import atomic
 from mn_jax.observe import escape
 from mn_jax.report.document import Document, Figure
+from mn_jax.report.model_card import Card
 
 # Pixels of the width of figures.
 _NARROW, _WIDE = 600, 1000
@@ -47,6 +48,12 @@ def markdown(document: Document, figures: str) -> str:
 def latex(document: Document) -> str:
   """Returns the tables of a document, for a paper that loads booktabs."""
   return _render("tables.tex", d=document).strip() + "\n"
+
+
+def model_card(card: Card) -> str:
+  """Returns a model card as Markdown, with YAML before it."""
+  text = _render("model_card.md", card=card, text=escape.markdown)
+  return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def write(

@@ -61,8 +61,12 @@ class Fetched:
   note: str
 
 
-def parse(name: str) -> Repository:
+def parse(name: str, field: str = "model.weights") -> Repository:
   """Reads 'hf:OWNER/NAME' or 'hf:OWNER/NAME@REVISION'.
+
+  Args:
+    name: what to read.
+    field: what it is given as, for errors.
 
   Raises:
     InputError: if it is neither.
@@ -70,7 +74,7 @@ def parse(name: str) -> Repository:
   match = _NAME.fullmatch(name)
   if match is None or ".." in name or "--" in match["repository"]:
     raise InputError(
-      f"model.weights: got {name!r}; valid: hf:OWNER/NAME, or "
+      f"{field}: got {name!r}; valid: hf:OWNER/NAME, or "
       "hf:OWNER/NAME@REVISION with a branch, a tag or a commit"
     )
   return Repository(match["repository"], match["revision"] or "main")
@@ -160,10 +164,22 @@ class _UnreachableError(Exception):
 
 
 @contextlib.contextmanager
+def quiet() -> Iterator[None]:
+  """Silences the library, whose lines have addresses with signatures."""
+  loggers = [logging.getLogger(name) for name in _LOGGERS]
+  levels = [logger.level for logger in loggers]
+  for logger in loggers:
+    logger.setLevel(logging.CRITICAL)
+  try:
+    yield
+  finally:
+    for logger, level in zip(loggers, levels, strict=True):
+      logger.setLevel(level)
+
+
+@contextlib.contextmanager
 def _explained(name: str, repository: Repository, file: str) -> Iterator[None]:
   """Says in one line why a file does not come; the library stays silent.
-
-  Its own lines have addresses with signatures in them.
 
   Raises:
     _UnreachableError: without a connection.
@@ -171,14 +187,11 @@ def _explained(name: str, repository: Repository, file: str) -> Iterator[None]:
   """
   from huggingface_hub import errors
 
-  loggers = [logging.getLogger(name) for name in _LOGGERS]
-  levels = [logger.level for logger in loggers]
-  for logger in loggers:
-    logger.setLevel(logging.CRITICAL)
   page = f"https://huggingface.co/{repository.name}"
   whose = "with HF_TOKEN of an account that may read it"
   try:
-    yield
+    with quiet():
+      yield
   except errors.GatedRepoError:
     raise _refused(
       name, "is gated", f"once its terms are accepted on {page}, {whose}"
@@ -217,9 +230,6 @@ def _explained(name: str, repository: Repository, file: str) -> Iterator[None]:
       f"did not come whole ({kind})",
       "the same, once the connection holds and the disk has room",
     ) from None
-  finally:
-    for logger, level in zip(loggers, levels, strict=True):
-      logger.setLevel(level)
 
 
 def _missing(repository: Repository, file: str) -> tuple[str, str]:
