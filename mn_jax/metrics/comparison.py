@@ -116,8 +116,7 @@ def on_images(
   _check_same(first, second)
   codes = group_codes(first, groups)
   weighted = [
-    classification.WeightedMetrics(x, positive=positive)
-    for x in (first, second)
+    classification.weighted(x, positive=positive) for x in (first, second)
   ]
 
   def difference(weights: np.ndarray) -> dict[str, float]:

@@ -7,7 +7,12 @@ from typing import Any
 from mn_jax.metrics.operating_point import Target
 from mn_jax.observe import decision_figures, figures
 from mn_jax.observe.formatting import count, jsonable
-from mn_jax.report import decision_curves, evaluation_tables, inspection
+from mn_jax.report import (
+  decision_curves,
+  evaluation_remarks,
+  evaluation_tables,
+  inspection,
+)
 from mn_jax.report import decisions as decisions_lib
 from mn_jax.report.decisions import Decisions
 from mn_jax.report.document import Document, Figure
@@ -44,8 +49,8 @@ def numbers(found: Evaluation, decisions: Decisions) -> dict[str, Any]:
   return jsonable(
     values
     | {
-      "warnings": evaluation_tables.warnings(found),
-      "verdict": evaluation_tables.verdict(found),
+      "warnings": evaluation_remarks.warnings(found),
+      "verdict": evaluation_remarks.verdict(found),
     }
   )
 
@@ -62,7 +67,7 @@ def build(found: Evaluation, decisions: Decisions, source: str) -> Document:
   for table in decisions_lib.tables(decisions, found.images, found.unit):
     first = table.columns[0]
     tables["Operating points" if first[:2] != "by" else first] = table
-  warnings = evaluation_tables.warnings(found)
+  warnings = evaluation_remarks.warnings(found)
   run = found.runs[0]
   title = f"{run.config.experiment} on new images"
   if len(found.runs) > 1:
@@ -152,11 +157,11 @@ def _figures(found: Evaluation, decisions: Decisions) -> Iterator[Figure]:
 
 def _best(found: Evaluation) -> tuple[float, float, float] | None:
   """Returns the threshold of validation with what it leads to."""
-  if found.threshold is None:
+  if not found.thresholds or found.images.predictions.multi_label:
     return None
   shares: Mapping[str, Any] = found.at_threshold
   return (
-    found.threshold,
+    found.thresholds[0],
     shares["sensitivity"].value,
     shares["specificity"].value,
   )

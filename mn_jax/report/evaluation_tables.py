@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mn_jax.metrics import out_of_distribution
 from mn_jax.metrics.bootstrap import Interval
 from mn_jax.metrics.classification import DEFINED
 from mn_jax.metrics.conformal import SetMetrics
 from mn_jax.observe.console import Console
-from mn_jax.observe.formatting import interval, metric_name, number, percent
+from mn_jax.observe.formatting import metric_name, number, percent
+from mn_jax.report import evaluation_remarks
 from mn_jax.report.tables import Table
 from mn_jax.run.evaluation import Evaluation
 
@@ -23,7 +23,8 @@ _PROBABILISTIC = ("loss", "brier", "ece")
 # What a threshold changes, and what members of an ensemble are compared by.
 _DECIDED = (
   *("accuracy", "balanced_accuracy", "mcc", "precision", "sensitivity"),
-  *("specificity", "f1"),
+  *("specificity", "f1", "label_accuracy", "exact_match", "macro_sensitivity"),
+  *("macro_specificity", "macro_f1", "micro_f1"),
 )
 _MEMBER = (
   *("loss", "accuracy", "balanced_accuracy", "auroc", "macro_auroc", "ece"),
@@ -36,7 +37,7 @@ def tables(found: Evaluation) -> dict[str, Table]:
   Operating points and attributes are left to `report.decisions`.
   """
   result = {"New images": _metrics(found)}
-  if found.threshold is not None:
+  if found.thresholds:
     result["At the threshold of validation"] = _threshold(found)
   if found.temperatures:
     result["Calibration"] = _calibration(found)
@@ -48,7 +49,9 @@ def tables(found: Evaluation) -> dict[str, Table]:
     result["Images that a run knows"] = _overlap(found)
   if any(not x.problem for x in found.strangeness):
     result["Images unlike those of training"] = _strangeness(found)
-  if len(found.data.classes) > 2:
+  if found.per_label:
+    result["Labels"] = _per_label(found)
+  elif len(found.data.classes) > 2:
     result["Classes"] = _per_class(found)
   if found.groups:
     result[f"Least accurate {found.unit}s"] = _groups(found)
@@ -59,72 +62,10 @@ def tables(found: Evaluation) -> dict[str, Table]:
 
 def show(console: Console, found: Evaluation) -> None:
   """Prints the warnings and the tables."""
-  for warning in warnings(found):
+  for warning in evaluation_remarks.warnings(found):
     console.line(f"Warning: {warning}.")
   for title, table in tables(found).items():
     table.show(console, title)
-
-
-def warnings(found: Evaluation) -> list[str]:
-  """Returns what makes the metrics too good, or may; a line each."""
-  texts, count = [], int(found.known().sum())
-  if count:
-    texts.append(
-      f"{count:,} of {len(found.images.names):,} images are known to "
-      f"{_runs(found)} from training or the selection of its checkpoint, which "
-      "makes metrics too good; those without these images are beside"
-    )
-    if count == len(found.images.names):
-      texts[-1] = (
-        f"all {count:,} images are known to {_runs(found)} from training or "
-        "the selection of its checkpoint: the metrics are not of new images"
-      )
-  for why in dict.fromkeys(x.problem for x in found.overlaps if x.problem):
-    texts.append(
-      "pixels could not be compared with those of training, only names and "
-      f"groups ({why})"
-    )
-  return texts + _strange(found)
-
-
-def _strange(found: Evaluation) -> list[str]:
-  """Returns a warning for each run that finds many new images strange."""
-  texts = []
-  for run, scores in zip(found.runs, found.strangeness, strict=True):
-    if scores.problem:
-      continue
-    beyond, percentile = out_of_distribution.many_beyond(
-      scores.distances, scores.validation
-    )
-    if beyond:
-      texts.append(
-        f"{beyond:,} of {len(scores.distances):,} images are farther from "
-        f"those of training than {percentile:.3g} % of validation's, by the "
-        f"features of {run.path}: more than chance, so do not expect the "
-        "metrics of validation and test"
-      )
-  return texts
-
-
-def verdict(found: Evaluation) -> str:
-  """Returns what validation says of test-time augmentation, or ''."""
-  if not found.views:
-    return ""
-  if "loss" not in found.gain:
-    return "Validation cannot judge the views: its images are gone."
-  loss = found.gain["loss"]
-  if np.isnan([loss.low, loss.high]).any():
-    judged = "has no interval, so nothing is decided"
-  elif loss.high < 0:
-    judged = "is lower with the views"
-  elif loss.low > 0:
-    judged = "is higher with the views, which are better left out"
-  else:
-    judged = "is not clearly changed by the views"
-  return (
-    f"The loss on validation {judged}: {number(loss.value, signed=True)} "
-    f"({interval(loss.low, loss.high, signed=True)})."
-  )
 
 
 def _names(found: Evaluation) -> list[str]:
@@ -134,10 +75,6 @@ def _names(found: Evaluation) -> list[str]:
   paths = [run.path.resolve() for run in found.runs]
   shared = os.path.commonpath(paths)
   return [str(path.relative_to(shared)) for path in paths]
-
-
-def _runs(found: Evaluation) -> str:
-  return "the run" if len(found.runs) == 1 else "some run"
 
 
 def _metrics(found: Evaluation) -> Table:
@@ -153,9 +90,11 @@ def _metrics(found: Evaluation) -> Table:
     note += f" Others: the {others:,} images that no run knows."
   rate = found.intervals.get("majority_rate")
   if rate is not None:
+    accuracy = "an accuracy"
+    if found.images.predictions.multi_label:
+      accuracy = "a label accuracy"
     note += (
-      f" The share of the majority class is {number(rate.value)}: the accuracy "
-      "of always predicting it."
+      f" Always predicting the majority has {accuracy} of {number(rate.value)}."
     )
   rows = [
     (metric_name(name), *(x for c in columns for x in _cells(c[name])))
@@ -179,12 +118,23 @@ def _threshold(found: Evaluation) -> Table:
     for name in _DECIDED
     if name in found.at_threshold
   ]
-  name = found.data.classes[found.data.spec.positive]
+  if found.images.predictions.multi_label:
+    pairs = zip(found.data.classes, found.thresholds, strict=True)
+    what = "A label is predicted from a probability of " + ", ".join(
+      f"{number(0.5 if np.isnan(x) else x)} ({label})" for label, x in pairs
+    )
+    plain = "from 0.5 on"
+  else:
+    label = found.data.classes[found.data.spec.positive]
+    what = (
+      f"Images are predicted {label} from a probability of "
+      f"{found.thresholds[0]:.4g}"
+    )
+    plain = "likeliest class"
   return Table(
-    ("metric", "value", "low", "high", "likeliest class"),
+    ("metric", "value", "low", "high", plain),
     rows,
-    f"Images are predicted {name} from a probability of {found.threshold:.4g} "
-    "on, which has the best balanced accuracy on validation.",
+    f"{what} on, which has the best balanced accuracy on validation.",
   )
 
 
@@ -198,8 +148,7 @@ def _calibration(found: Evaluation) -> Table:
   return Table(
     ("metric", "as above", "at the temperature"),
     rows,
-    f"Logits divided by {values}, which fits validation; that changes no "
-    "predicted class of a single run.",
+    f"Logits divided by {values}, which fits validation.",
   )
 
 
@@ -231,7 +180,7 @@ def _gain(found: Evaluation) -> Table:
     ("metric", "difference", "low", "high"),
     rows,
     f"Mean of the views ({found.views}) minus the plain image, with paired 95 "
-    f"% intervals. {verdict(found)}",
+    f"% intervals. {evaluation_remarks.verdict(found)}",
   )
 
 
@@ -323,6 +272,24 @@ def _per_class(found: Evaluation) -> Table:
   if len(found.data.classes) > _CLASSES:
     note = f"The first {_CLASSES} of {len(found.data.classes):,} classes."
   return Table(("class", "images", *map(metric_name, names)), rows, note)
+
+
+def _per_label(found: Evaluation) -> Table:
+  areas = [found.per_label[x] for x in ("auroc", "average_precision")]
+  rows = [
+    (
+      label,
+      f"{found.per_class['support'][i]:,.0f}",
+      *(x for area in areas for x in _cells(area[i])),
+    )
+    for i, label in enumerate(found.data.classes[:_CLASSES])
+  ]
+  ends = ("low", "high")
+  return Table(
+    ("label", "images", "AUROC", *ends, "AP", *ends),
+    rows,
+    f"AP: average precision; 95 % intervals, {found.unit}s resampled.",
+  )
 
 
 def _groups(found: Evaluation) -> Table:

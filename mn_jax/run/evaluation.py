@@ -14,7 +14,12 @@ from typing import Any
 import numpy as np
 
 from mn_jax.augment import views as views_lib
-from mn_jax.metrics import by_attribute, calibration, classification
+from mn_jax.metrics import (
+  bootstrap,
+  by_attribute,
+  calibration,
+  classification,
+)
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
@@ -75,14 +80,17 @@ class Evaluation:
     images: predictions for all n of them, with names, groups and attributes.
     unit: what intervals resample: 'image', or what groups are.
     intervals: metric -> value and 95 % interval, of the likeliest classes.
-    threshold: that validation chose for the positive class; None without one.
-    at_threshold: metric -> value and interval at that threshold, or empty.
+    thresholds: that validation chose: one for the positive class, or one for
+      each of several labels (NaN: 0.5); empty without either.
+    at_threshold: metric -> value and interval at these thresholds, or empty.
     temperatures: that fit each run's validation part; empty without these.
     at_temperature: metrics with logits divided by them, or empty.
     reliability: reliability diagram, before and after that; one or two.
     matrix: i64[classes, classes], rows are true classes; None for several
       labels per image.
     per_class: metric -> f64[classes].
+    per_label: metric -> value and interval of each of several labels; empty for
+      images of one class each.
     groups: (name, images, accuracy) of groups of ten images or more, the worst
       first; empty where groups are not known.
     attributes: metrics of the values of each attribute.
@@ -105,13 +113,14 @@ class Evaluation:
   images: NamedPredictions
   unit: str
   intervals: Intervals
-  threshold: float | None
+  thresholds: tuple[float, ...]
   at_threshold: Intervals
   temperatures: tuple[float, ...]
   at_temperature: Mapping[str, float]
   reliability: tuple[calibration.Reliability, ...]
   matrix: np.ndarray | None
   per_class: Mapping[str, np.ndarray]
+  per_label: Mapping[str, Sequence[bootstrap.Interval]]
   groups: Sequence[tuple[str, int, float]]
   attributes: Sequence[by_attribute.AttributeMetrics]
   members: Sequence[Mapping[str, float]] = ()
@@ -250,6 +259,11 @@ def _measure(
     ),
     matrix=matrix,
     per_class=classification.per_class(outputs),
+    per_label=(
+      bootstrap.label_intervals(outputs, groups=images.groups, **sampling.size)
+      if outputs.multi_label
+      else {}
+    ),
     groups=evaluation_metrics.worst_groups(images),
     attributes=[
       by_attribute.measure(images, name, **sampling.size)

@@ -78,18 +78,31 @@ class Sampling:
 def at_threshold(
   images: NamedPredictions, val: NamedPredictions | None, sampling: Sampling
 ) -> dict[str, Any]:
-  """Returns the threshold that validation chooses, and metrics at it."""
-  positive, outputs = sampling.positive, images.predictions
-  threshold = np.nan
-  if val is not None and positive is not None and not outputs.multi_label:
-    threshold = thresholds.best_balanced_accuracy(
-      val.predictions, positive=positive
+  """Returns the thresholds that validation chooses, and metrics at them.
+
+  Of several labels each has its own; one that is undefined is 0.5.
+  """
+  outputs, none = images.predictions, {"thresholds": (), "at_threshold": {}}
+  if val is None:
+    return none
+  if outputs.multi_label:
+    found = thresholds.of_labels(val.predictions)
+    predicted = thresholds.decide_labels(outputs, found)
+  elif sampling.positive is not None:
+    found = np.array(
+      [
+        thresholds.best_balanced_accuracy(
+          val.predictions, positive=sampling.positive
+        )
+      ]
     )
-  if np.isnan(threshold):
-    return {"threshold": None, "at_threshold": {}}
-  predicted = thresholds.decide(outputs, threshold, positive=positive)
+    if np.isnan(found).any():
+      return none
+    predicted = thresholds.decide(outputs, found[0], positive=sampling.positive)
+  else:
+    return none
   return {
-    "threshold": threshold,
+    "thresholds": tuple(found.tolist()),
     "at_threshold": sampling.intervals(images, predicted),
   }
 

@@ -70,7 +70,7 @@ def test_new_images_are_predicted_as_by_predict(found, workdirs, places):
 def test_choices_are_those_of_validation(found, workdirs):
   val, outputs = val_of(workdirs[0]).predictions, found.images.predictions
   threshold = thresholds.best_balanced_accuracy(val, positive=1)
-  assert found.threshold == threshold
+  assert found.thresholds == (threshold,)
   decided = outputs.probabilities()[:, 1] >= threshold
   recall = sklearn.metrics.recall_score(outputs.labels, decided)
   assert found.at_threshold["sensitivity"].value == pytest.approx(recall)
@@ -91,7 +91,7 @@ def test_calibrated_predictions_choose_anew(found, runs, places):
   np.testing.assert_array_equal(
     scaled.images.predictions.logits, expected.logits
   )
-  assert scaled.threshold != found.threshold
+  assert scaled.thresholds != found.thresholds
   assert scaled.intervals["loss"].value == found.at_temperature["loss"]
 
 
@@ -162,7 +162,7 @@ def test_views_are_averaged_and_judged_on_validation(runs, places, found):
   assert turned.gain["loss"].low < turned.gain["loss"].high
   # The threshold is that of averaged validation images too.
   threshold = thresholds.best_balanced_accuracy(average(own, rows), positive=1)
-  assert turned.threshold == pytest.approx(threshold, abs=1e-6)
+  assert turned.thresholds == pytest.approx((threshold,), abs=1e-6)
 
 
 def test_automatic_views_are_those_of_training(runs, places):
@@ -197,7 +197,7 @@ def test_runs_of_one_split_are_an_ensemble(runs, workdirs, places, found):
   assert both.members[0]["loss"] == pytest.approx(found.intervals["loss"].value)
   val = ensemble.mean([val_of(x).predictions for x in workdirs[:2]])
   threshold = thresholds.best_balanced_accuracy(val, positive=1)
-  assert both.threshold == pytest.approx(threshold)
+  assert both.thresholds == pytest.approx((threshold,))
   assert len(both.temperatures) == len(both.overlaps) == 2
   assert not any("different splits" in note for note in both.notes)
 
@@ -211,7 +211,7 @@ def test_runs_of_other_splits_choose_on_their_own_validation(
   labels = np.concatenate([x.labels for x in vals])
   scores = np.concatenate([x.probabilities()[:, 1] for x in vals])
   hits, alarms = [
-    (scores[labels == y] >= mixed.threshold).mean() for y in (1, 0)
+    (scores[labels == y] >= mixed.thresholds[0]).mean() for y in (1, 0)
   ]
   best = max(
     (scores[labels == 1] >= x).mean() - (scores[labels == 0] >= x).mean()

@@ -79,7 +79,7 @@ def test_a_run_whose_images_are_gone_compares_names_and_groups(
   assert overlap.groups == (patient,)
   assert overlap.known().sum() == overlap.same_group.sum() == 1
   # What validation chose is in the file that the run wrote.
-  assert seen.threshold is not None
+  assert seen.thresholds
   own = evaluation.evaluate([run], places[1], options=QUICK)
   split = json.loads((workdirs[0] / "split.json").read_text("utf-8"))
   groups = {*split["groups"]["train"], *split["groups"]["val"]}
@@ -88,7 +88,7 @@ def test_a_run_whose_images_are_gone_compares_names_and_groups(
   assert 0 < expected.sum() < len(expected)
   options = dataclasses.replace(QUICK, views="horizontal")
   turned = evaluation.evaluate([run], folder, options=options)
-  assert turned.threshold is None
+  assert turned.thresholds == ()
   assert turned.gain == {}
   assert any("validation part is gone" in note for note in turned.notes)
   for asked in ({"conformal": 0.4}, {"calibrated": True}):

@@ -145,6 +145,6 @@ def test_a_threshold_stays_where_the_images_of_a_run_are_gone(start, places):
   code, out, _ = start(run, f"--data={new}", "--json", "data.path=/no/where")
   assert code == 0
   found = json.loads(out)
-  assert 0 < found["threshold"] < 1
+  assert 0 < found["thresholds"][0] < 1
   assert any("pixels could not be compared" in x for x in found["warnings"])
   assert np.isfinite(found["temperatures"]).all()
