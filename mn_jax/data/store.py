@@ -52,7 +52,7 @@ def locate(name: str, path: str, root: pathlib.Path) -> pathlib.Path:
     if not chosen.exists():
       raise InputError(
         f"data.path: got {path!r}, which does not exist; valid: the folder or "
-        f"archive of {name!r}"
+        f"archive of {name!r}{', or a table' * spec.tables}"
       )
     return chosen
   if spec.generate is not None:

@@ -21,6 +21,7 @@ from mn_jax.data import manifest, packing, store
 from mn_jax.data.acquire import kaggle, space, tfds
 from mn_jax.data.acquire.download import download
 from mn_jax.data.datasets import registry
+from mn_jax.data.files import table
 from mn_jax.errors import InputError
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
@@ -113,6 +114,11 @@ def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
       raise InputError(
         f"--source: got {kind!r}, which does not exist; valid: "
         f"{', '.join((*sources, 'the folder or archive of a copy'))}"
+      )
+    if table.is_table(pathlib.Path(kind)):
+      raise InputError(
+        f"--source: got the table {kind!r}; valid: a folder or archive, or "
+        "training with data.path=TABLE, which needs no preparation"
       )
     return {"kind": "path"}
   if kind == "web":

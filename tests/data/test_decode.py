@@ -172,7 +172,7 @@ def test_real_images_decode(shared_data):
     files = archive.open_files(shared_data / name)
     images = [
       decode.decode(files.read(path))
-      for path, _ in files.names()
+      for path in files.names()
       if path.lower().endswith((".tif", ".tiff", ".jpeg", ".jpg"))
     ]
     files.close()

@@ -34,8 +34,8 @@ class Memory:
     self.reads: list[str] = []
     self._lock = threading.Lock()
 
-  def names(self) -> list[tuple[str, int]]:
-    return [(name, len(data)) for name, data in self.content.items()]
+  def names(self) -> list[str]:
+    return [*self.content]
 
   def stamp(self, name: str) -> int:
     return zlib.crc32(self.content[name])

@@ -135,7 +135,9 @@ def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
   assert all(reason for _, reason in manifest(root)["quarantine"])
 
 
-def test_wrong_input_is_one_line(root, run_prepare):
+def test_wrong_input_is_one_line(root, run_prepare, tmp_path):
+  table = tmp_path / "t.csv"
+  table.touch()
   for arguments, message in (
     (["nothing"], "dataset: got 'nothing'; valid: idc, idc_sample"),
     (["idc", "--source=/no/such"], "got '/no/such', which does not exist; val"),
@@ -149,6 +151,7 @@ def test_wrong_input_is_one_line(root, run_prepare):
     (["image_folder"], "--source: got nothing, and 'image_folder' is not down"),
     (["idc", f"--source={ROOT / 'configs'}"], "--source: no file named like"),
     (["idc", f"--source={ROOT / 'LICENSE'}"], "LICENSE: not a readable"),
+    (["image_folder", f"--source={table}"], "csv'; valid: a folder or archive"),
   ):
     code, out, err = run_prepare(*arguments)
     assert (code, out) == (2, "")

@@ -35,7 +35,7 @@ def photographs(shared_data):
   with (shared_data / "imagenet-sample-334.csv").open() as file:
     rows = list(csv.DictReader(file))
   files = archive.open_files(shared_data / "imagenet-sample-334.zip")
-  paths = {path.rpartition("/")[2]: path for path, _ in files.names()}
+  paths = {path.rpartition("/")[2]: path for path in files.names()}
   images = [files.read(paths[row["file"]]) for row in rows]
   files.close()
   return images, np.array([int(row["index"]) for row in rows])

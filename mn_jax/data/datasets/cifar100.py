@@ -41,7 +41,7 @@ def open_source(files: Files) -> Source:
     InputError: if it is none of them, or its files are not what they should be.
   """
   by_name = {}
-  for path, _ in files.names():
+  for path in files.names():
     words = image_files.split(path)
     if len(words) <= 2:  # the archive's one folder, and the file
       by_name["".join(words[-1:])] = path

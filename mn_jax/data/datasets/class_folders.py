@@ -52,14 +52,14 @@ def list_images(
   """
   folders = classes if folders is None else folders
   label_of = {folder: label for label, folder in enumerate(folders)}
-  files_by_name: dict[str, tuple] = {}  # (depth, path, size, label, part)
+  files_by_name: dict[str, tuple] = {}  # (depth, path, label, part)
   image_folders: set[tuple[str, str]] = set()  # (path above, name)
   found = images.find(files, suffixes)
   passed_over = []
   for path, what in found.passed_over:
     label = label_of.get("".join(path.split("/")[-2:-1]))
     passed_over.append(("" if label is None else classes[label], what))
-  for path, size in found.images:
+  for path in found.images:
     words = images.split(path)
     above, folder = words[:-2], "".join(words[-2:-1])
     in_part = parts is None or (above and above[-1] in parts)
@@ -70,7 +70,7 @@ def list_images(
       continue
     part = "" if parts is None else parts[above[-1]]
     name = "/".join(words[-2 if parts is None else -3 :])
-    file = (len(words), path, size, label_of[folder], part)
+    file = (len(words), path, label_of[folder], part)
     if name in files_by_name:
       first, second = sorted((files_by_name[name][1], path))
       if not copies:
@@ -83,11 +83,12 @@ def list_images(
   count = len(found.images) + len(found.passed_over)
   _check_folders(image_folders, folders, count)
   rows = []
-  for name, (_, path, size, label, part) in files_by_name.items():
+  for name, (_, path, label, part) in files_by_name.items():
     file = name.rpartition("/")[2]
     group_id = name if group is None else group(file)
     x, y = (0, 0) if position is None else position(file)
-    rows.append((label, name, path, size, group_id, part, x, y))
+    stamp = files.stamp(path)
+    rows.append((label, name, path, stamp, group_id, part, x, y))
   return Listing.of_rows(
     classes,
     sorted(rows),

@@ -30,14 +30,14 @@ def list_images(files: Files) -> Listing:
   """
   row_of_name: dict[str, tuple] = {}  # of rank, sorting key and row
   others = copies = 0
-  for path, size in files.names():
+  for path in files.names():
     match = _NAME.fullmatch(path)
     if not match:
       others += 1
       continue
     name, case, *numbers = match.groups()
     x, y, label = map(int, numbers)
-    row = (label, name, path, size, case, "", x, y)
+    row = (label, name, path, files.stamp(path), case, "", x, y)
     # The copy nearest the root wins, whatever order the names come in.
     ranked = ((path.count("/"), path), (int(case), x, y, name), row)
     copies += name in row_of_name

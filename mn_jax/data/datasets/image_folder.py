@@ -42,7 +42,7 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
       classes, or two folders are the same part; and see `images.find`.
   """
   found = images.find(files)
-  folders = {_folder(path) for path, _ in found.images}
+  folders = {_folder(path) for path in found.images}
   # Those without an image count as well: one may be a class.
   bare = {
     _folder(path)
@@ -62,13 +62,14 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
   label_of = {name: label for label, name in enumerate(classes)}
   is_deep = any(len(folder) > depth + 1 for folder in folders)
   rows = []
-  for path, size in found.images:
+  for path in found.images:
     folder = _folder(path)
     name = "/".join((*folder[top:], path.rpartition("/")[2]))
     has_group = is_deep and len(folder) > depth + 1
     group = "/".join(folder[depth:]) if has_group else name
     part = "" if parts is None else parts[folder[top]]
-    rows.append((label_of[folder[depth]], name, path, size, group, part, 0, 0))
+    label, stamp = label_of[folder[depth]], files.stamp(path)
+    rows.append((label, name, path, stamp, group, part, 0, 0))
   passed_over = [
     (
       name

@@ -77,13 +77,13 @@ def list_images(
     notes += more
   notes += point_out(table, columns)
   rows = [
-    (label, name, name, 0, group, part, 0, 0)
+    (label, name, name, files.stamp(name), group, part, 0, 0)
     for label, name, group, part in zip(
       labels, names, groups, _parts(table, columns.part), strict=True
     )
   ]
-  others = {name for name, _ in images.find(files, decode.SUFFIXES).images}
-  unlisted = len(others.difference(names))
+  found = images.find(files, decode.SUFFIXES).images
+  unlisted = len({*found}.difference(names))
   return Listing.of_rows(
     classes,
     rows,
@@ -99,7 +99,7 @@ def _paths(
   files: Files, table: Table, column: str, root: pathlib.Path
 ) -> list[str]:
   """Returns the path of every image below the root, as it is listed there."""
-  there = {name for name, _ in files.names()}
+  there = {*files.names()}
   row_of_name: dict[str, int] = {}
   missing = []
   for row, cell in enumerate(table.column(column, "file")):

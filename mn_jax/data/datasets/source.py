@@ -84,8 +84,8 @@ def of_files(
 ) -> Callable[..., ImageFiles]:
   """Returns the function that opens a data set of image files, for `SPEC.open`.
 
-  It gives each image the stamp of its file. A few files spread over all are
-  also read: copies of a disk may have equal metadata and other content.
+  A few files spread over all are read, and what they hold becomes part of their
+  stamps: copies of a disk may have equal metadata and other content.
 
   Args:
     list_images: lists the images among the files of a folder or archive, which
@@ -94,7 +94,7 @@ def of_files(
 
   def open_source(files: Files, **more: Any) -> ImageFiles:
     listing = list_images(files, **more)
-    stamps = [files.stamp(path) for path in listing.paths]
+    stamps = listing.stamps.tolist()
     for row in sorted({i * len(stamps) // _READ for i in range(_READ)}):
       try:
         content = files.read(listing.paths[row], _READ_BYTES)

@@ -115,8 +115,8 @@ class _TfdsFiles:
     self._path, self._sources, self._layout = path, sources, layout
     self._folders = folders
 
-  def names(self) -> list[tuple[str, int]]:
-    return [(name, size) for name, (_, _, size, _) in self._examples.items()]
+  def names(self) -> list[str]:
+    return [*self._examples]
 
   def stamp(self, name: str) -> int:
     *_, size, checksum = self._examples[name]

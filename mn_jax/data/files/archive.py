@@ -28,8 +28,8 @@ class Files(Protocol):
   unread: Sequence[tuple[str, str]]
   notes: Sequence[str]
 
-  def names(self) -> list[tuple[str, int]]:
-    """Returns (name with slashes, size in bytes) of every file, in any order.
+  def names(self) -> list[str]:
+    """Returns the name of every file, with slashes, in any order.
 
     Raises:
       InputError: if they cannot be listed.
@@ -93,7 +93,7 @@ def stamp(path: pathlib.Path) -> str:
     return f"{stamps.of_status(path.stat()):x}"
   files = Folder(path)
   digest = hashlib.sha256()
-  for name, _ in sorted(files.names()):
+  for name in sorted(files.names()):
     line = f"{name}\0{files.stamp(name)}\0"
     digest.update(line.encode(errors="surrogateescape"))
   return digest.hexdigest()

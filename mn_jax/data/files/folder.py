@@ -23,7 +23,6 @@ class Folder:
 
   def __init__(self, root: pathlib.Path):
     self._root = root
-    self._files: list[tuple[str, int]] = []
     self._stamps: dict[str, int] = {}
     self.unread: list[tuple[str, str]] = []
     outside: list[str] = []
@@ -39,9 +38,9 @@ class Folder:
         f"first {first!r}, to {os.path.realpath(root / first)!r}",
       )
 
-  def names(self) -> list[tuple[str, int]]:
-    """Returns (name, size in bytes) of every file."""
-    return self._files
+  def names(self) -> list[str]:
+    """Returns the name of every file."""
+    return [*self._stamps]
 
   def stamp(self, name: str) -> int:
     """Returns a number that changes whenever the content can have changed."""
@@ -84,13 +83,12 @@ class Folder:
         if is_folder:
           pending.append((f"{name}/", (*above, _identity(status))))
         else:
-          self._files.append((name, status.st_size))
           self._stamps[name] = stamps.of_status(status)
         if entry.is_symlink():
           target = os.path.realpath(entry.path)
           if os.path.commonpath((inside, target)) != inside:
             outside.append(name)
-      if len(self._files) + len(pending) > members.MAX_MEMBERS:
+      if len(self._stamps) + len(pending) > members.MAX_MEMBERS:
         raise InputError(
           f"{self._root}: more than {members.MAX_MEMBERS} files and folders"
         )

@@ -44,12 +44,12 @@ class Found:
   """The images among some files.
 
   Attributes:
-    images: (name, size in bytes) of each.
+    images: name of each.
     passed_over: (name, what it is, in the plural) of all others.
     notes: what a reader should know of the images, a line each.
   """
 
-  images: list[tuple[str, int]]
+  images: list[str]
   passed_over: list[tuple[str, str]]
   notes: tuple[str, ...]
 
@@ -68,7 +68,7 @@ def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
   """
   known = frozenset(decode.SUFFIXES if suffixes is None else suffixes)
   listed = files.names()
-  runs = _runs(files, {name for name, _ in listed})
+  runs = _runs(files, {*listed})
   images, passed_over, by_content = [], [], []
   animations = 0
 
@@ -83,15 +83,15 @@ def find(files: Files, suffixes: Iterable[str] | None = None) -> Found:
     folder, _, file = name.rpartition("/")
     return HIDDEN if _is_hidden(file) else skipped_in(folder)
 
-  for name, size in listed:
+  for name in listed:
     suffix = _suffix(name)
     if what := skipped(name):
       passed_over.append((name, what))
     elif suffix in known:
-      images.append((name, size))
+      images.append(name)
       animations += suffix == ".gif"
     elif suffixes is None and _is_image(files, name, suffix):
-      images.append((name, size))
+      images.append(name)
       by_content.append(name)
     else:
       passed_over.append((name, _kind(suffix)))

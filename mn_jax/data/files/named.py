@@ -81,7 +81,7 @@ def find(text: str) -> Named:
   except BaseException:
     files.close()
     raise
-  names = sorted((name for name, _ in found.images), key=pathlib.PurePath)
+  names = sorted(found.images, key=pathlib.PurePath)
   notes = list(found.notes)
   if found.passed_over:
     held = images.summary(what for _, what in found.passed_over)

@@ -58,9 +58,9 @@ class TarFiles:
       self._file.close()
       raise
 
-  def names(self) -> list[tuple[str, int]]:
-    """Returns (name, size in bytes) of every file."""
-    return [(name, size) for name, (_, size) in self._places.items()]
+  def names(self) -> list[str]:
+    """Returns the name of every file."""
+    return [*self._places]
 
   def stamp(self, name: str) -> int:
     """Returns a number that changes with the archive or the file's place.

@@ -52,9 +52,9 @@ class ZipFiles:
         f"{len(unsaid)}, the first {unsaid[0]!r}",
       )
 
-  def names(self) -> list[tuple[str, int]]:
-    """Returns (name, size in bytes) of every file."""
-    return [(name, info.file_size) for name, info in self._members.items()]
+  def names(self) -> list[str]:
+    """Returns the name of every file."""
+    return [*self._members]
 
   def stamp(self, name: str) -> int:
     """Returns a number of a file's size and checksum, CRC-32."""

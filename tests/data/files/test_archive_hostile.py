@@ -101,7 +101,7 @@ def test_odd_archives_are_read(tmp_path, writes):
     path = _write(tmp_path / "archive", data)
     writes.clear()
     files = archive.open_files(path)
-    assert dict(files.names()) == {n: len(d) for n, d in content.items()}, name
+    assert sorted(files.names()) == sorted(content), name
     assert {n: files.read(n) for n in content} == content, name
     assert bool(files.notes) == (name == "zip of a name of DOS"), name
     with pytest.raises(OSError, match=r"no\.png"):
@@ -193,9 +193,9 @@ def test_damage_is_an_input_error_or_found_when_read(kind, tmp_path):
     except InputError as error:
       outcomes.add("refused" if str(error).isprintable() else "unprintable")
       continue
-    for name, size in files.names():
+    for name in files.names():
       try:
-        assert len(files.read(name)) == size
+        files.read(name)
       except OSError:
         outcomes.add("unreadable")
     files.close()

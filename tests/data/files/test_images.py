@@ -44,7 +44,7 @@ def test_other_files_are_images_by_their_content():
     "gone.x": b"missing",  # when it is read
   }
   found = images.find(toy.Memory({**content, **others}))
-  assert {name for name, _ in found.images} == set(content)
+  assert {*found.images} == {*content}
   assert dict(found.passed_over) == {
     **{"raw.nef": ".nef files", "saved.txt": ".txt files"},
     **{"a.png~": "other files", "a.png.bak": ".bak files"},
@@ -57,7 +57,7 @@ def test_other_files_are_images_by_their_content():
     f"they are: {len(content) - 2}, the first 'AVIF.x'",
     "GIF files, of which the first frame is read: 1",
   )
-  for name, _ in found.images[:-2]:
+  for name in found.images[:-2]:
     assert decode.decode(content[name]).shape == hostile.RGB.shape
   broken = toy.Memory({"a": _PNG})
   broken.read = _fail
@@ -82,7 +82,7 @@ def test_what_systems_and_runs_leave_behind_is_no_image():
   files |= {name: config for name in files if name.startswith("r")}
   files["x/config.json"] = b"{}"
   found = images.find(toy.Memory(files))
-  assert [name for name, _ in found.images] == ["x/b.png", "b.png"]
+  assert found.images == ["x/b.png", "b.png"]
   assert dict(found.passed_over) == {
     **dict.fromkeys(hidden, images.HIDDEN),
     **dict.fromkeys(of_a_run, images.OF_A_RUN),
