@@ -102,6 +102,8 @@ def evaluate(args: argparse.Namespace) -> None:
   """Evaluates new images as arguments say, prints and writes the results."""
   console = Console(quiet=args.json)
   places, changes = _overrides(args.overrides)
+  if args.by_attribute:
+    changes.setdefault("attributes", tuple(dict.fromkeys(args.by_attribute)))
   runs = run_arguments.open_runs(args, places)
   found = evaluation.evaluate(
     runs,

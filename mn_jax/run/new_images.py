@@ -74,7 +74,8 @@ class Reader:
       with self._console.counting("decoding", "images") as progress:
         return split_data.load_all(section, run.classes, progress)
     except InputError as error:
-      if section.name == "image_folder":
+      of_layout = str(error).startswith("data.path: ")
+      if section.name == "image_folder" or not of_layout:
         raise
       raise InputError(
         f"{error}; or, if they do not lie as those of {section.name!r} do, "
