@@ -23,7 +23,8 @@ def class_table(overview: Overview, *, most: int = _CLASSES) -> Table:
     most: number of classes that are shown.
   """
   counts, names = overview.counts(), overview.new.facts.classes
-  total = max(1, int(counts["images"].sum()))
+  is_multi = overview.new.facts.multi_label
+  total = len(overview.found.rows) if is_multi else counts["images"].sum()
   order = np.argsort(-counts["images"], kind="stable")
   if len(order) > most:
     order = np.concatenate([order[: most // 2], order[-(most // 2) :]])
@@ -41,7 +42,8 @@ def class_table(overview: Overview, *, most: int = _CLASSES) -> Table:
   note = ""
   if len(names) > len(order):
     note = f"The largest and smallest {most // 2} of {len(names):,} classes."
-  return Table(("class", "images", "share", *parts), rows, note)
+  kind = "label" if is_multi else "class"
+  return Table((kind, "images", "share", *parts), rows, note)
 
 
 def size_table(overview: Overview) -> Table:

@@ -303,7 +303,7 @@ class _Chooser:
 
   def _length(self) -> Iterator[Choice]:
     epochs = self._epochs()
-    patience = 5 if epochs is None else max(3, round(epochs / 3))
+    patience = 5 if epochs is None else max(5, round(epochs / 3))
     stop = f"early stopping after {patience} validations without improvement"
     if self.given.get("train.replicas", 1) > 1:
       patience, stop = 0, "several seeds end together, without early stopping"
