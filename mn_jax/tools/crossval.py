@@ -1,4 +1,4 @@
-"""Cross-validates: `python -m mn_jax.tools.crossval --config=NAME --folds=5`.
+"""Cross-validates: `python -m mn_jax.tools.crossval --data=PATH --folds=5`.
 
 Every fold is the test of one run, trained on the others: by group where groups
 are known (patients, slides), classes in proportion. `--folds=0` leaves one
@@ -16,17 +16,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mn_jax.commandline import program, study_arguments
+from mn_jax.commandline import network_arguments, program, study_arguments
 from mn_jax.commandline.parser import Parser
-from mn_jax.config import Config, files
+from mn_jax.config import Config, own_data
 from mn_jax.errors import InputError
 from mn_jax.metrics.operating_point import OWN_ROC, VALIDATION, OperatingPoint
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name, number
 from mn_jax.report import cross_validation_pages, decisions
 from mn_jax.run import open_data, split_data
-from mn_jax.studies import cross_validation, results, runner, study
+from mn_jax.studies import (
+  cross_validation,
+  fold_settings,
+  results,
+  runner,
+  study,
+)
 from mn_jax.studies.cross_validation import CrossValidation
+from mn_jax.studies.fold_settings import FoldSettings
 
 # What the program itself decides.
 _OWN = ("data.split", "data.folds", "data.fold", "seed", "train.replicas")
@@ -38,10 +45,17 @@ def _parser() -> Parser:
     "crossval",
     description="Train once per fold, and put the tests of all folds together: "
     "intervals by group, ROC, sensitivity at a fixed specificity.",
-    example="--config=idc_v2 --folds=5",
+    example="--data=table.csv --folds=5 data.group=patient",
     seeds=1,
   )
-  parser.add_config()
+  parser.add_argument(
+    "--data",
+    metavar="PATH",
+    help="images of yours, as train takes them; with --config, in place of its "
+    "data",
+  )
+  network_arguments.add(parser)
+  parser.add_config(required=False)
   parser.option(
     "--folds", "COUNT", "number of folds; 0: one per group", type=int, default=5
   )
@@ -49,31 +63,26 @@ def _parser() -> Parser:
   return parser
 
 
-def _check(config: Config, changes: Sequence[str]) -> None:
-  """Refuses what a cross-validation decides, or cannot have.
+def _check(args: argparse.Namespace) -> None:
+  """Refuses what a cross-validation decides by itself.
 
   Raises:
     InputError: for the first such field.
   """
-  for change in changes:
-    path = change.partition("=")[0]
+  if args.folds < 0 or args.folds == 1:
+    raise InputError(
+      f"--folds: got {args.folds}; valid: 0 for one per group, or 2 on"
+    )
+  for change in args.overrides:
+    path, _, value = change.partition("=")
     if path in _OWN:
       raise InputError(
-        f"{path}: got it; valid: --folds and --seeds, which decide it"
+        f"{path}: got {value}; valid: --folds and --seeds, which decide it"
       )
-  if config.eval.part == "test":
-    raise InputError(
-      "eval.part: got 'test', which selects checkpoints on the test and leaves "
-      "none; valid: val"
-    )
 
 
 def _count_folds(console: Console, config: Config, folds: int) -> int:
   """Returns the number of folds; reads the data for one per group."""
-  if folds < 0 or folds == 1:
-    raise InputError(
-      f"--folds: got {folds}; valid: 0 for one per group, or 2 on"
-    )
   if folds:
     return folds
   section = config.data
@@ -91,26 +100,53 @@ def _count_folds(console: Console, config: Config, folds: int) -> int:
   return count
 
 
+def _settings(
+  args: argparse.Namespace, console: Console
+) -> tuple[FoldSettings, pathlib.Path]:
+  """Returns what folds are trained with, and the folder of all of them."""
+  given = network_arguments.given(args)
+  if args.config is None and args.data is None:
+    raise InputError(
+      "--data: got nothing to train; valid: --data=PATH, images of yours, or "
+      "--config=NAME, an experiment"
+    )
+  if args.config is None:
+    name = f"{given.get('experiment', own_data.name(args.data))}_cv"
+    folder = study_arguments.folder(args.workdir, name)
+    settings = fold_settings.of_images(
+      args.data, given, folder, console, folds=args.folds
+    )
+    return settings, folder
+  settings = fold_settings.of_experiment(
+    args.config, given, data=args.data, fine_tune=args.weights is not None
+  )
+  name = f"{settings.config.experiment}_cv"
+  return settings, study_arguments.folder(args.workdir, name)
+
+
 def _plan(
-  args: argparse.Namespace, config: Config, console: Console
+  args: argparse.Namespace,
+  settings: FoldSettings,
+  folder: pathlib.Path,
+  console: Console,
 ) -> tuple[study.Study, list[study.StudyRun]]:
   """Returns the folds as a study, and its runs."""
+  config = settings.config
   selected = cross_validation.plan(
-    args.config,
+    settings.name,
     config.experiment,
-    {},
+    settings.fields,
     folds=args.folds,
     count=_count_folds(console, config, args.folds),
     positive=open_data.has_positive(config.data),
   )
   runs = study.expand(
     selected,
-    folder=study_arguments.folder(args.workdir, f"{config.experiment}_cv"),
+    folder=folder,
     seeds=args.seeds,
     sample=False,
     weights=pathlib.Path(),
     only=[member.name for member in selected.members],
-    overrides=args.overrides,
   )
   study.check_folders(runs)
   return selected, runs
@@ -119,10 +155,24 @@ def _plan(
 def _crossval(argv: Sequence[str] | None) -> int:
   args = _parser().parse(argv)
   console = Console()
-  config = files.load_config(args.config, args.overrides)
-  _check(config, args.overrides)
-  selected, runs = _plan(args, config, console)
-  failed = [] if args.collect else runner.run_all(console, runs)
+  _check(args)
+  settings, folder = _settings(args, console)
+  if settings.config.train.replicas > 1:
+    raise InputError(
+      f"train.replicas: got {settings.config.train.replicas}; valid: 1, with "
+      "--seeds for several"
+    )
+  if settings.config.eval.part == "test":
+    raise InputError(
+      "eval.part: got 'test', which selects checkpoints on the test and leaves "
+      "none; valid: val"
+    )
+  selected, runs = _plan(args, settings, folder, console)
+  failed = []
+  if not args.collect:
+    if args.config is None:
+      settings.write(folder)
+    failed = runner.run_all(console, runs)
   results.show_damage(console, runs)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
@@ -133,7 +183,6 @@ def _crossval(argv: Sequence[str] | None) -> int:
       "together once all are."
     )
     return 1 if failed else 0
-  folder = runs[0].workdir.parents[1]
   found, path = cross_validation_pages.write(
     folder, selected, runs, console, places={}
   )

@@ -58,9 +58,9 @@ def test_mistakes_are_one_line(capsys):
     (["--config=idc_v1", "--folds=1"], "--folds: got 1"),
     (["--config=idc_v1", "--seeds=0"], "--seeds: got 0"),
     (["--config=idc_v1", "x"], "got 'x'; valid: SECTION.FIELD"),
-    (["--config=idc_v1", "data.fold=1"], "data.fold: got it; valid: --folds"),
+    (["--config=idc_v1", "data.fold=1"], "data.fold: got 1; valid: --folds"),
     (["--config=idc_v1", "eval.part=test"], "eval.part: got 'test'"),
-    (["--config=idc_v1", "train.replicas=2"], "train.replicas: got it"),
+    (["--config=idc_v1", "train.replicas=2"], "train.replicas: got 2"),
   ):
     assert crossval.main(arguments) == 2
     err = capsys.readouterr().err
