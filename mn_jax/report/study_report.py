@@ -26,6 +26,7 @@ from mn_jax.report.tables import Table
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import results as study_results
+from mn_jax.weights import hub
 
 # Paths of one computer mean nothing on another.
 # What results.json must have.
@@ -273,7 +274,7 @@ def _repeat_run(config: str, saved: Mapping[str, Any]) -> str:
       continue
     if isinstance(value, list):  # of a tuple
       value = json.dumps(value)
-    elif name == "model.weights":
+    elif name == "model.weights" and not value.startswith(hub.PREFIX):
       value = pathlib.Path(value).name
     arguments.append(f"{name}={value}")
   return shlex.join(arguments)

@@ -97,7 +97,8 @@ def describe(
   if section.group_pattern or (spec.group is None and is_grouped):
     known = section.group and not section.group_pattern
     unit = columns.unit(section.group) if known else "group"
-    spec = dataclasses.replace(spec, group=unit)
+    # Groups by a pattern need not be slides.
+    spec = dataclasses.replace(spec, group=unit, slides=False)
   if not section.positive:
     return spec
   if packed.multi_label or section.positive not in names:

@@ -164,7 +164,9 @@ def _embed(argv: Sequence[str] | None) -> None:
     "name": data.cache.names[rows].tolist(),
   }
   if groups is not None:
-    columns[data.spec.group] = groups.tolist()
+    # A table's column of groups may have the name of one of these.
+    group = data.spec.group
+    columns[f"{group} (group)" if group in columns else group] = groups.tolist()
   name = f"{run.config.experiment} {args.layer}"
   projector.write(folder, features, columns, images, name=name)
   console.line(f"{args.part}, {len(labels):,} images: {summary}")

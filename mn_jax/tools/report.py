@@ -159,6 +159,7 @@ def _cross_validation(
   args: argparse.Namespace, folder: pathlib.Path, console: Console
 ) -> pathlib.Path:
   """Writes the page of a cross-validation again; returns its path."""
+  run_arguments.places(args.overrides)  # refuses other fields
   study, runs = cross_validation_pages.reopen(folder)
   output = run_arguments.output_folder(args.output or folder / "report")
   _, path = cross_validation_pages.write(

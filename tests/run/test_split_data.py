@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.config import files
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.data import classes
 from mn_jax.errors import InputError
-from mn_jax.run import split_data
+from mn_jax.run import open_data, split_data
 
 
 @pytest.fixture
@@ -197,6 +198,19 @@ def test_a_pattern_finds_groups_across_classes(load):
   folders = {f"{c}/p{i}": 5 for i, c in enumerate("abab")} | {"a/q": 5}
   assert load(folders).kind == "stratified"
   assert load(folders, group_pattern="/([pq][0-9]*)/").kind == "grouped"
+
+
+def test_groups_by_a_pattern_are_no_slides():
+  """They may be of several, which a map would draw over each other."""
+
+  class Images(list):
+    groups = np.array(["8863", "8863", "8864"])
+    multi_label = False
+
+  for change, slides in (((), True), (["data.group_pattern=^(..)"], False)):
+    section = files.load_config("idc_v1", change).data
+    spec = open_data.describe(section, Images("abc"), ("no", "yes"))
+    assert spec.slides is slides
 
 
 def test_the_positive_class_is_named(load):

@@ -123,6 +123,8 @@ def test_points_that_cannot_be_run_or_compared_are_refused():
     (({"model.width": 1}, {"model.width": 1.0}), "points 0 and 1 are the same"),
     (({}, {"model.width": 0.25}), "points 0 and 1 are the same, width_0.25-"),
     (({"seed": 1},), "points have seed, and can only be compared on the same"),
+    (({"data.label": ("a",)},), "points have data.label, and can only be"),
+    (({"data.group_pattern": "(a)"},), "points have data.group_pattern, and"),
     (({"data.split": "random"},), "points have data.split, and can only"),
     (({"eval.best_metric": "loss"},), "points have eval.best_metric"),
     (({"eval.part": "test"},), "points have eval.part"),
