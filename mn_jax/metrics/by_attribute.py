@@ -26,6 +26,8 @@ METRICS = (
   "sensitivity",
   "specificity",
   "auroc",
+  "label_accuracy",
+  "exact_match",
   "macro_auroc",
 )
 # Numbers of more values than this are binned by their quartiles; of more texts

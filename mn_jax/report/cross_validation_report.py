@@ -133,7 +133,9 @@ def pooled_table(found: CrossValidation) -> Table:
     "may, it is because scores of different networks are compared in the "
     "first: each fold's logits are divided by the temperature that its own "
     "validation part chose, which does not put them on one scale. The second "
-    "compares scores of one network alone, but is about tests that are smaller."
+    "compares scores of one network alone, but is about tests that are "
+    "smaller. Loss, Brier and ECE are after that division in the first and "
+    "before it in the second."
   )
   columns = ("test", "together", "95 %", "mean over folds", "95 % of the mean")
   return Table(columns, rows, note)
@@ -184,8 +186,8 @@ def _points_table(found: CrossValidation) -> Table:
     names = () if found.test.positive is not None else (classes[k],)
     rows += [(names, point) for point in points]
     for target, values in found.thresholds[k].items():
-      title = ": ".join((*names, target.title()))
-      chosen.append(f"{title} {', '.join(map(number, values))}")
+      title = ", ".join((*names, target.title()))
+      chosen.append(f"{title}: {', '.join(map(number, values))}")
   table = decisions.points_table(rows, found.unit)
   note = (
     f"{table.note} A threshold of validation is another in each fold, chosen "

@@ -37,10 +37,11 @@ from mn_jax.metrics.predictions import (
 from mn_jax.run import records
 from mn_jax.studies.study import Member, Study, StudyRun
 
-_METRICS = {
-  True: ("balanced_accuracy", "sensitivity", "specificity", "auroc"),
-  False: ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc"),
-}
+# Metrics of a data set with a positive class, of one without, and of one whose
+# images have several labels.
+_WITH_POSITIVE = ("balanced_accuracy", "sensitivity", "specificity", "auroc")
+_WITHOUT = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc")
+_LABELS = ("macro_auroc", "macro_average_precision", "macro_f1", "exact_match")
 # Resamples of the bootstrap are fewer for many images and classes, so that
 # resamples x logits stay below the last number.
 _RESAMPLES, _LEAST_RESAMPLES, _LOGITS = 2000, 50, 500_000_000
@@ -112,7 +113,7 @@ class CrossValidation:
   @property
   def resamples(self) -> int:
     """Number of resamples of the intervals."""
-    return self.intervals["accuracy"].resamples
+    return next(iter(self.intervals.values())).resamples
 
 
 def plan(
@@ -123,6 +124,7 @@ def plan(
   folds: int,
   count: int,
   positive: bool,
+  multi_label: bool = False,
 ) -> Study:
   """Returns the study whose members are folds.
 
@@ -133,7 +135,9 @@ def plan(
     folds: as `data.folds`; 0: one per group.
     count: number of folds.
     positive: whether the data set has a positive class.
+    multi_label: whether its images have several labels.
   """
+  metrics = _WITH_POSITIVE if positive else _WITHOUT
   return Study(
     title=f"Cross-validation of {experiment}, {count} folds",
     source=config,
@@ -151,7 +155,7 @@ def plan(
       for fold in range(count)
     ),
     sample={},
-    metrics=_METRICS[positive],
+    metrics=_LABELS if multi_label else metrics,
   )
 
 

@@ -139,6 +139,7 @@ def _plan(
     folds=args.folds,
     count=_count_folds(console, config, args.folds),
     positive=open_data.has_positive(config.data),
+    multi_label=config.data.multi_label,
   )
   runs = study.expand(
     selected,

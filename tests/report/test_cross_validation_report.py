@@ -1,7 +1,9 @@
 """Tests of the page of a cross-validation."""
 
+import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
@@ -9,6 +11,7 @@ from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.report import cross_validation_pages, decisions, inspection
 from mn_jax.run import records, split_data
+from mn_jax.studies import cross_validation
 from mn_jax.tools import report
 from tests.studies import toy_folds as toy
 
@@ -65,7 +68,9 @@ def test_the_page_has_all_folds_together(found, text):
 def test_the_page_has_each_folds_thresholds(found, text):
   target = decisions.TARGETS[0]
   values = found.thresholds[1][target]
-  assert f"{target.title()} {', '.join(map(formatting.number, values))}" in text
+  assert (
+    f"{target.title()}: {', '.join(map(formatting.number, values))}" in text
+  )
   point = found.points[1][0]
   assert (
     f"| {target.title()} | threshold of validation | - | "
@@ -143,6 +148,34 @@ def test_classes_and_images_without_groups(tmp_path):
   assert "| b | sensitivity at specificity 0.9 | threshold of" in text
   assert "## Classes" in text
   assert "## Worst groups" not in text
+
+
+def test_labels_have_metrics_of_their_own(tmp_path):
+  named = toy.everything(classes=("a", "b", "c"))
+  numbers = np.random.default_rng(0)
+  labels = (numbers.random((toy.IMAGES, 3)) < 0.3).astype(np.uint8)
+  logits = numbers.normal(size=labels.shape) + 1.5 * labels - 1
+  outputs = dataclasses.replace(
+    named.predictions, labels=labels, logits=logits.astype(np.float32)
+  )
+  named = dataclasses.replace(named, predictions=outputs)
+  study, runs = toy.write(tmp_path, named=named)
+  labelled = cross_validation.plan(
+    "idc_v1", "toy", {}, folds=3, count=3, positive=False, multi_label=True
+  )
+  study = dataclasses.replace(study, metrics=labelled.metrics)
+  found, _ = cross_validation_pages.write(
+    tmp_path, study, runs, Console(quiet=True), resamples=20
+  )
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert "| fold | test images | groups | macro AUROC |" in text
+  assert "exact match" in text
+  assert list(found.points) == [0, 1, 2]
+  (site, *_), hits = found.attributes, labels == (logits >= 0)
+  for subset in site.subsets:
+    rows = named.attributes["site"] == subset.value
+    exact = hits[rows].all(axis=1).mean()
+    assert subset.metrics["exact_match"].value == pytest.approx(exact)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
