@@ -162,6 +162,21 @@ def test_a_table_of_patients_is_what_the_reader_of_idc_gives(
     assert own.split.sha256 != built_in.split.sha256
     assert own.spec.group == built_in.spec.group == "patient"
     assert own.spec.positive == built_in.spec.positive
+    # A pattern in the names of files finds the same patients.
+    named = _load(
+      tmp_path,
+      name="idc",
+      path=str(shared_data / IDC),
+      group_pattern=r"^(\d+)_idx",
+      **split,
+    )
+    assert named.split.sha256 == built_in.split.sha256
+  fields = {"name": "idc", "path": str(shared_data / IDC), "split": "fixed"}
+  published = _load(tmp_path, **fields)
+  # The published lists are of patients, whatever the groups.
+  columns = _load(tmp_path, group_pattern=r"_(x\d+)_", **fields)
+  assert columns.split.sha256 == published.split.sha256
+  assert columns.cache.groups[0].startswith("x")
   np.testing.assert_array_equal(
     own.cache.attributes["x"].astype(int), built_in.cache.positions[:, 0]
   )

@@ -5,8 +5,10 @@ several labels: in a cell, separated by some character, or in columns of 0 and
 1. Further columns may hold a group, a part, and attributes that are kept.
 """
 
+import functools
 import pathlib
 import posixpath
+import unicodedata
 
 from mn_jax.data import decode
 from mn_jax.data.datasets import table_labels
@@ -99,11 +101,13 @@ def _paths(
   files: Files, table: Table, column: str, root: pathlib.Path
 ) -> list[str]:
   """Returns the path of every image below the root, as it is listed there."""
-  there = {*files.names()}
+  there = frozenset(files.names())
   row_of_name: dict[str, int] = {}
   missing = []
   for row, cell in enumerate(table.column(column, "file")):
     name = _below(cell, root)
+    if name not in there and not name.isascii():
+      name = _composed(there).get(unicodedata.normalize("NFC", name), name)
     if not name:
       raise table.refuse(
         row, f"the path {cell!r}", f"a path inside {root} (data.root)"
@@ -128,6 +132,15 @@ def _paths(
   return [*row_of_name]
 
 
+@functools.lru_cache(1)
+def _composed(names: frozenset[str]) -> dict[str, str]:
+  """Returns names by themselves with letters and accents composed.
+
+  Some systems take these apart: the same name has other bytes then.
+  """
+  return {unicodedata.normalize("NFC", name): name for name in names}
+
+
 def _below(cell: str, root: pathlib.Path) -> str:
   """Returns a path below the root without '.' and '..'; '' if it is outside."""
   if cell.startswith("/"):
@@ -141,7 +154,7 @@ def _below(cell: str, root: pathlib.Path) -> str:
   return "" if name in (".", "..") or name.startswith("../") else name
 
 
-def _hint(name: str, files: Files, there: set[str]) -> str:
+def _hint(name: str, files: Files, there: frozenset[str]) -> str:
   """Returns what may have been meant by a file that is not there."""
   unread = dict(files.unread).get(name)
   if unread:

@@ -1,6 +1,7 @@
 """Tests of images in tables."""
 
 import pathlib
+import unicodedata
 
 import numpy as np
 import pytest
@@ -141,6 +142,23 @@ def test_an_image_without_a_group_is_one_of_its_own(listing):
     "the column 'p' is empty for 1 images, the first 'a/2.png': each is a "
     "group of its own"
   )
+
+
+def test_names_are_found_in_another_unicode_form(tmp_path):
+  nfc, nfd = (unicodedata.normalize(f, "Müll.png") for f in ("NFC", "NFD"))
+  both = NamedFiles(nfc, nfd)
+  for files, written, names in (
+    (NamedFiles(nfd, "b.png"), nfc, [nfd]),
+    (NamedFiles(nfc, "b.png"), nfd, [nfc]),
+    (both, nfc, [nfc]),
+    (both, nfd, [nfd]),
+  ):
+    path = tmp_path / "t.csv"
+    path.write_text(f"path,label\n{written},0\n", encoding="utf-8")
+    images = image_table.list_images(
+      files, table_lib.read(path), Columns(), tmp_path, ("0", "1")
+    )
+    assert images.paths == images.names.tolist() == names
 
 
 def test_absolute_paths_inside_the_root_are_read(listing, tmp_path):
