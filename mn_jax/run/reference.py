@@ -9,16 +9,16 @@ import functools
 import hashlib
 import io
 import pathlib
+from typing import Protocol
 
 import numpy as np
 
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.metrics import out_of_distribution, predictions
-from mn_jax.metrics.predictions import NamedPredictions
+from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.run import records
 from mn_jax.run.reopen import SavedRun
-from mn_jax.run.setup import Setup
 from mn_jax.run.split_data import SplitData
 from mn_jax.train.state import TrainState
 
@@ -40,7 +40,7 @@ class Reference:
     names: str[m], their names.
     labels: their labels: i32[m], or u8[m, classes] of several labels.
     distances: f32[v], from validation images to the training images, as
-      `out_of_distribution.neighbour_distances`.
+      `out_of_distribution.Neighbours` computes them.
     energies: f32[v], of the validation images.
   """
 
@@ -59,8 +59,8 @@ class Reference:
     return self.labels.ndim == 2
 
   @functools.cached_property
-  def _float32_features(self) -> np.ndarray:
-    return self.features.astype(np.float32)
+  def _neighbours(self) -> out_of_distribution.Neighbours:
+    return out_of_distribution.Neighbours(self.features)
 
   def percentiles(
     self, features: np.ndarray, logits: np.ndarray
@@ -75,9 +75,7 @@ class Reference:
       Two f64[n], the percentages of validation images that are nearer to the
       training images, and of those with a lower energy.
     """
-    distances = out_of_distribution.neighbour_distances(
-      (features - self.mean) / self.spread, self._float32_features
-    )
+    distances = self._neighbours.distances((features - self.mean) / self.spread)
     energies = out_of_distribution.energies(
       logits, multi_label=self.multi_label
     )
@@ -90,6 +88,17 @@ class Reference:
         (energies, self.energies),
       )
     )
+
+
+class Setup(Protocol):
+  """The set-up of a run (`run.setup.Setup`), as this module needs it."""
+
+  data: SplitData
+
+  def predict_with_features(
+    self, state: TrainState, rows: np.ndarray
+  ) -> tuple[Predictions, np.ndarray]:
+    """Predictions and features f32[n, channels] for rows i64[n]."""
 
 
 def compute(setup: Setup, state: TrainState, step: int) -> Reference:
@@ -112,8 +121,8 @@ def compute(setup: Setup, state: TrainState, step: int) -> Reference:
   largest = np.finfo(np.float16).max
   kept = ((features - mean) / spread).clip(-largest, largest)
   kept = kept.astype(np.float16)
-  distances = out_of_distribution.neighbour_distances(
-    (validation_features - mean) / spread, kept
+  distances = out_of_distribution.Neighbours(kept).distances(
+    (validation_features - mean) / spread
   )
   energies = out_of_distribution.energies(
     validation.logits, multi_label=validation.multi_label

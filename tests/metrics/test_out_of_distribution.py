@@ -25,7 +25,7 @@ def test_distances_are_those_of_scikit_learn(draw, neighbours):
   centres = draw.normal(size=(4, 60))
   reference = clusters(draw, 200, centres)
   features = clusters(draw, 57, centres)
-  found = ood.neighbour_distances(features, reference, neighbours=neighbours)
+  found = ood.Neighbours(reference).distances(features, neighbours=neighbours)
   nearest = sklearn.neighbors.NearestNeighbors().fit(reference)
   expected, _ = nearest.kneighbors(features, min(neighbours, 200))
   assert np.std(expected) > 0.01
@@ -35,11 +35,11 @@ def test_distances_are_those_of_scikit_learn(draw, neighbours):
 def test_blocks_do_not_matter(draw, monkeypatch):
   reference = draw.normal(size=(50, 8)).astype(np.float16)
   features = draw.normal(size=(33, 8)).astype(np.float32)
-  whole = ood.neighbour_distances(features, reference)
+  whole = ood.Neighbours(reference).distances(features)
   monkeypatch.setattr(ood, "_MAX_DISTANCES", 200)
-  blocks = ood.neighbour_distances(features, reference)
+  blocks = ood.Neighbours(reference).distances(features)
   np.testing.assert_allclose(blocks, whole, rtol=1e-5)
-  assert ood.neighbour_distances(features[:0], reference).shape == (0,)
+  assert ood.Neighbours(reference).distances(features[:0]).shape == (0,)
 
 
 def test_channels_weigh_the_same_unless_they_are_silent(draw):
@@ -82,11 +82,10 @@ def test_percentiles_are_those_of_scipy(draw):
 def test_strange_images_score_higher_and_alike_images_do_not(draw):
   centres = draw.normal(size=(6, 64))
   reference = clusters(draw, 1000, centres)
-  alike = ood.neighbour_distances(clusters(draw, 300, centres), reference)
-  twins = ood.neighbour_distances(clusters(draw, 300, centres), reference)
-  strange = ood.neighbour_distances(
-    clusters(draw, 300, draw.normal(size=(6, 64))), reference
-  )
+  alike = ood.Neighbours(reference).distances(clusters(draw, 300, centres))
+  twins = ood.Neighbours(reference).distances(clusters(draw, 300, centres))
+  others = clusters(draw, 300, draw.normal(size=(6, 64)))
+  strange = ood.Neighbours(reference).distances(others)
   is_strange = np.repeat([0, 1], 300)
   found = sklearn.metrics.roc_auc_score(is_strange, np.append(alike, strange))
   assert found > 0.99

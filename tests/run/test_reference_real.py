@@ -41,7 +41,7 @@ def test_x_rays_are_strange_among_satellite_images(shared_data, shared_weights):
   mean, spread = out_of_distribution.moments(training)
   reference = (training - mean) / spread
   scores = [
-    out_of_distribution.neighbour_distances((x - mean) / spread, reference)
+    out_of_distribution.Neighbours(reference).distances((x - mean) / spread)
     for x in (new, x_rays)
   ]
   found = sklearn.metrics.roc_auc_score(
