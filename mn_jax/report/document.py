@@ -55,6 +55,7 @@ class Document:
   Attributes:
     title: heading of the page.
     intro: a line below it, or ''.
+    warnings: what makes the numbers misleading, below that.
     claims: (sign, verdict, text, numbers) of each claim; the sign is 'yes',
       'no', 'open' or 'missing'.
     tables: title -> table.
@@ -68,6 +69,7 @@ class Document:
 
   title: str
   intro: str = ""
+  warnings: Sequence[str] = ()
   claims: Sequence[tuple[str, str, str, str]] = ()
   tables: Mapping[str, Table] = dataclasses.field(default_factory=dict)
   figures: Sequence[Figure] = ()

@@ -67,14 +67,13 @@ def build(found: Evaluation, decisions: Decisions, source: str) -> Document:
   for table in decisions_lib.tables(decisions, found.images, found.unit):
     first = table.columns[0]
     tables["Operating points" if first[:2] != "by" else first] = table
-  warnings = evaluation_remarks.warnings(found)
   run = found.runs[0]
   title = f"{run.config.experiment} on new images"
   if len(found.runs) > 1:
     title = f"{len(found.runs)} runs on new images"
   return Document(
     title=title,
-    intro=" ".join(f"Warning: {text}." for text in warnings),
+    warnings=evaluation_remarks.warnings(found),
     tables=tables,
     figures=list(_figures(found, decisions)),
     protocol=_protocol(found, source),

@@ -292,5 +292,5 @@ def _measure(
       )
     ),
     validation=val,
-    notes=evaluation_metrics.notes(members, data, val),
+    notes=evaluation_metrics.notes(members, data, overlaps, val),
   )

@@ -20,6 +20,7 @@ from mn_jax.metrics import (
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.run import members as members_lib
 from mn_jax.run.members import Member
+from mn_jax.run.overlap import Overlap
 from mn_jax.run.split_data import SplitData
 
 Intervals = Mapping[str, bootstrap.Interval]
@@ -184,7 +185,10 @@ def alone(
 
 
 def notes(
-  members: Sequence[Member], data: SplitData, val: NamedPredictions | None
+  members: Sequence[Member],
+  data: SplitData,
+  overlaps: Sequence[Overlap],
+  val: NamedPredictions | None,
 ) -> tuple[str, ...]:
   """Returns what a reader should know of the images and the choices."""
   texts = data.notes()
@@ -192,6 +196,12 @@ def notes(
   missing = [x for x, n in zip(data.classes, counts, strict=True) if not n]
   if missing:
     texts.append(f"no image of {', '.join(missing)}")
+  if not any(x.problem or x.known().any() for x in overlaps):
+    groups = all(x.groups_known for x in overlaps)
+    texts.append(
+      "no image of training or validation is among them, by pixels"
+      f"{' and groups' if groups else ''}"
+    )
   if data.spec.group is None:
     texts.append(
       "nothing is known of which images belong together (data.group, "
@@ -207,4 +217,7 @@ def notes(
       "the runs have different splits: threshold and gains are chosen on what "
       "each run alone predicts of its own validation part"
     )
+  for why in dict.fromkeys(x.strangeness.problem for x in members):
+    if why:
+      texts.append(f"not known how unlike training the images are ({why})")
   return tuple(texts)

@@ -60,6 +60,9 @@ def test_images_of_training_are_found_and_left_out(leaking, runs, found):
   assert {theirs for _, theirs in overlap.pairs} == {name}
   assert overlap.parts == ("train", "val")
   assert seen.known().sum() == 3
+  clean = "no image of training or validation is among them, by pixels and "
+  assert f"{clean}groups" in found.notes
+  assert not any(clean in note for note in seen.notes)
   assert seen.intervals["loss"].value != found.intervals["loss"].value
   for metric, interval in seen.without_overlap.items():
     expected = dataclasses.astuple(found.intervals[metric])
