@@ -16,7 +16,7 @@ from mn_jax.data.datasets.columns import Columns, find, point_out
 from mn_jax.data.datasets.image_folder import PARTS
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles, of_files
-from mn_jax.data.files import images
+from mn_jax.data.files import images, members
 from mn_jax.data.files.archive import Files
 from mn_jax.data.files.table import Table, shown
 from mn_jax.errors import InputError
@@ -176,6 +176,9 @@ def _groups(
 ) -> tuple[list[str], list[str]]:
   """Returns groups, an image's own name where none is told, and notes."""
   cells = table.column(column, "group")
+  for row, cell in enumerate(cells):
+    if members.has_control_character(cell):
+      raise table.refuse(row, f"the group {cell!r}", "text, one line of it")
   empty = [row for row, cell in enumerate(cells) if not cell]
   if len(empty) == len(cells):
     raise InputError(

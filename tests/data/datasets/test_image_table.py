@@ -235,6 +235,8 @@ def test_rows_that_cannot_be_used_are_refused(listing):
     assert message in str(caught.value), (text, fields)
     assert "valid: " in str(caught.value)
     assert "\n" not in str(caught.value)
+  with pytest.raises(InputError, match=r"line 2: got the group 'a\\nb'; valid"):
+    listing('path,label,p\na/1.png,0,"a\nb"\n', ("0", "1"), group="p")
   for classes, fields, message in (
     (("1", "2"), {}, "line 2: got the label '0'; valid: the classes '1', '2'"),
     (
