@@ -1,5 +1,6 @@
 """A server on this machine that answers as the Hugging Face Hub does."""
 
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 
 MAIN = "a" * 40
 _RESOLVE = re.compile(r"/([\w.-]+/[\w.-]+)/resolve/([^/]+)/(.+)")
+_PREUPLOAD = re.compile(r"/api/models/([\w.-]+/[\w.-]+)/preupload/main")
+_COMMIT = re.compile(r"/api/models/([\w.-]+/[\w.-]+)/commit/main")
 _API = re.compile(r"/api/models/([\w.-]+/[\w.-]+)(/.*)?")
 
 
@@ -28,6 +31,9 @@ class Hub:
     wrong: files whose content is another than their checksum says.
     cut: files of which only so many bytes are sent.
     status: answer to everything, if it isn't 0.
+    public: repositories that everybody may see; those that are created with
+      the valid token are not among them unless they are asked to be.
+    uploads: the commits that were made: 'message' and 'files', name -> content.
     requests: method and path of each one.
     tokens: of each request; '' for none.
   """
@@ -43,6 +49,8 @@ class Hub:
   wrong: set[str] = dataclasses.field(default_factory=set)
   cut: dict[str, int] = dataclasses.field(default_factory=dict)
   status: int = 0
+  public: set[str] = dataclasses.field(default_factory=set)
+  uploads: list[dict] = dataclasses.field(default_factory=list)
   requests: list[str] = dataclasses.field(default_factory=list)
   tokens: list[str] = dataclasses.field(default_factory=list)
 
@@ -79,6 +87,93 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   def do_GET(self):
     self._handle(body=True)
 
+  def do_POST(self):
+    hub = self.server.hub
+    path = self.path.partition("?")[0]
+    size = int(self.headers.get("Content-Length", 0))
+    content = self.rfile.read(size)
+    token = self.headers.get("authorization", "").removeprefix("Bearer ")
+    hub.requests.append(f"{self.command} {path}")
+    hub.tokens.append(token)
+    if hub.status:
+      self._answer(hub.status)
+    elif path == "/api/validate-yaml":
+      self._json({"errors": [], "warnings": []})
+    elif token != hub.token:
+      self._answer(401, {"X-Error-Code": "RepoNotFound"})
+    elif path == "/api/repos/create":
+      self._create(json.loads(content))
+    elif match := _PREUPLOAD.fullmatch(path):
+      self._json(
+        {
+          "files": [
+            {
+              "path": file["path"],
+              "uploadMode": "lfs" if _is_large(file["path"]) else "regular",
+              "shouldIgnore": False,
+            }
+            for file in json.loads(content)["files"]
+          ]
+        }
+      )
+    elif path.endswith("/info/lfs/objects/batch"):
+      objects = json.loads(content)["objects"]
+      for entry in objects:
+        href = f"{hub.url}/upload/{entry['oid']}"
+        entry["actions"] = {"upload": {"href": href}}
+      self._json({"transfer": "basic", "objects": objects})
+    elif match := _COMMIT.fullmatch(path):
+      self._commit_files(match[1], content)
+    else:
+      self._answer(404)
+
+  def do_PUT(self):
+    size = int(self.headers.get("Content-Length", 0))
+    oid = self.path.rpartition("/")[2]
+    content = self.rfile.read(size)
+    assert hashlib.sha256(content).hexdigest() == oid
+    self.server.hub.requests.append(f"PUT {self.path}")
+    self.server.blobs[oid] = ("", content)
+    self._answer(200)
+
+  def _create(self, fields: dict) -> None:
+    hub = self.server.hub
+    name = f"{fields['organization']}/{fields['name']}"
+    if name in hub.files:
+      self._json({"error": "exists", "url": f"{hub.url}/{name}"}, 409)
+      return
+    hub.files[name], hub.branches[name] = {}, {}
+    private = fields.get("visibility") == "private"
+    (hub.private if private else hub.public).add(name)
+    self._json({"url": f"{hub.url}/{name}"})
+
+  def _commit_files(self, repository: str, content: bytes) -> None:
+    lines = [json.loads(line) for line in content.splitlines() if line]
+    upload = {"message": "", "files": {}}
+    for line in lines:
+      value = line["value"]
+      if line["key"] == "header":
+        upload["message"] = value["summary"]
+      elif line["key"] == "lfsFile":
+        upload["files"][value["path"]] = self.server.blobs[value["oid"]][1]
+      elif line["key"] == "file":
+        upload["files"][value["path"]] = base64.b64decode(value["content"])
+    hub = self.server.hub
+    hub.uploads.append(upload)
+    commit = f"{len(hub.uploads):040x}"
+    hub.publish(repository, upload["files"], commit=commit)
+    self._json(
+      {
+        "success": True,
+        "commitOid": commit,
+        "commitUrl": f"{hub.url}/{repository}/commit/{commit}",
+      }
+    )
+
+  def _json(self, value: object, status: int = 200) -> None:
+    headers = {"Content-Type": "application/json"}
+    self._answer(status, headers, json.dumps(value).encode(), True)
+
   def _handle(self, *, body: bool) -> None:
     hub = self.server.hub
     path = self.path.partition("?")[0]
@@ -92,7 +187,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     elif match := _RESOLVE.fullmatch(path):
       self._resolve(*match.groups(), token, body)
     elif match := _API.fullmatch(path):
-      self._list(match[1], (match[2] or "/").split("/")[-1], token)
+      if match[2]:
+        self._list(match[1], match[2].split("/")[-1], token)
+      elif not self._refused(match[1], token):
+        private = match[1] in hub.private
+        self._json({"id": match[1], "private": private, "siblings": []})
     else:
       self._answer(404)
 
@@ -162,8 +261,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         {"type": "file", "path": name, "size": len(content), "oid": commit}
         for name, content in files.items()
       ]
-      headers = {"Content-Type": "application/json"}
-      self._answer(200, headers, json.dumps(described).encode(), True)
+      self._json(described)
 
   def _answer(
     self,

@@ -153,7 +153,7 @@ def _summary(analysis: RunAnalysis, classes: Sequence[str]) -> str:
   kind = "labels" if analysis.test.predictions.multi_label else "classes"
   start = summary.get("weights") or ""
   origin = f"fine-tuned from {start}" if start else "trained from scratch"
-  if summary["transfer"] == "frozen":
+  if summary.get("transfer") == "frozen":
     origin = f"a new head on the fixed backbone of {start}"
   return (
     f"{summary['model']} for {len(classes)} {kind}, "

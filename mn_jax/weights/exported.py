@@ -171,10 +171,11 @@ def read(file: pathlib.Path) -> tuple[Description, dict[str, Any]] | None:
   found = describe(file)
   if found is None:
     return None
-  content, layers = (
-    files.read_safetensors(file),
-    published_layers(found.network),
-  )
+  content = files.read_safetensors(file)
+  # A head on a flattened map is for one size of the input.
+  module = registry.build(found.network)
+  resolution = found.resolution or found.image_size
+  layers = counting.list_layers(module, resolution)
   if is_own(content):
     tensors, problems = convert(layers, content)
   else:
@@ -193,9 +194,7 @@ def read(file: pathlib.Path) -> tuple[Description, dict[str, Any]] | None:
       f"model.weights: got {str(file)!r}, which does not fit the config.json "
       f"beside it: {'; '.join(problems[:3])}; valid: as `mn-jax push` wrote it"
     )
-  initial = variables_lib.initial_values(
-    registry.build(found.network), found.network.conventions.resolution, seed=0
-  )
+  initial = variables_lib.initial_values(module, resolution, seed=0)
   return found, insert(tensors, initial)
 
 

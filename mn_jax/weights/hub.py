@@ -14,6 +14,7 @@ import json
 import logging
 import pathlib
 import re
+import sys
 from collections.abc import Iterator
 
 from mn_jax.errors import InputError
@@ -165,7 +166,15 @@ class _UnreachableError(Exception):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-  """Silences the library, whose lines have addresses with signatures."""
+  """Silences the library, whose lines have addresses with signatures.
+
+  Its progress bars are shown in a terminal alone.
+  """
+  from huggingface_hub import utils
+
+  hides_bars = not (sys.stderr.isatty() or utils.are_progress_bars_disabled())
+  if hides_bars:
+    utils.disable_progress_bars()
   loggers = [logging.getLogger(name) for name in _LOGGERS]
   levels = [logger.level for logger in loggers]
   for logger in loggers:
@@ -175,6 +184,8 @@ def quiet() -> Iterator[None]:
   finally:
     for logger, level in zip(loggers, levels, strict=True):
       logger.setLevel(level)
+    if hides_bars:
+      utils.enable_progress_bars()
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ def describe(network, **changes):
     network=network,
     classes=CLASSES,
     image_size=64,
-    resolution=48,
+    resolution=96,
     other_sizes="crop",
     bits=12,
     multi_label=False,
@@ -104,7 +104,7 @@ def test_config_is_as_timm_reads_it(tmp_path):
   # Keras's padding and epsilon, with which it was trained from scratch.
   assert config["model_args"] == {"bn_eps": 1e-3, "pad_type": "same"}
   assert config["pretrained_cfg"] == {
-    "input_size": [3, 48, 48],
+    "input_size": [3, 96, 96],
     "fixed_input_size": False,
     "interpolation": "bilinear",
     "crop_pct": 1.0,

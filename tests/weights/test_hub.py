@@ -65,6 +65,8 @@ def connect(monkeypatch, url, folder):
   monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
   monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
   monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+  # The server knows the protocol of Git LFS, not that of Xet.
+  monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
   monkeypatch.delenv("HF_TOKEN", raising=False)
   monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
 
