@@ -98,8 +98,6 @@ def of_images(
   split = {"data.split": "kfold", "data.folds": folds, "data.fold": 0}
   new = own_images.recommended(data, {**given, **split})
   own_images.print_recommendation(console, new)
-  for suggestion in new.suggested:
-    console.line(f"Note: {suggestion.describe()}")
   base = checks.from_config_dict(files.read_config(_BASE))
   before = {path: value for path, _, value in changes.items(base)}
   fields = {

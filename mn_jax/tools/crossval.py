@@ -9,6 +9,7 @@ Ctrl-C.
 """
 
 import argparse
+import dataclasses
 import functools
 import pathlib
 import sys
@@ -19,8 +20,10 @@ import numpy as np
 from mn_jax.commandline import network_arguments, program, study_arguments
 from mn_jax.commandline.parser import Parser
 from mn_jax.config import Config, own_data
+from mn_jax.data import classes
 from mn_jax.errors import InputError
 from mn_jax.metrics.operating_point import OWN_ROC, VALIDATION, OperatingPoint
+from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name, number
 from mn_jax.report import cross_validation_pages, decisions
@@ -100,6 +103,29 @@ def _count_folds(console: Console, config: Config, folds: int) -> int:
   return count
 
 
+def _check_split(console: Console, config: Config, folds: int) -> None:
+  """Splits the data before any fold is trained, and says by what.
+
+  Raises:
+    InputError: for data or folds that cannot be used.
+  """
+  section = dataclasses.replace(config.data, split="kfold", folds=folds, fold=0)
+  with console.counting("decoding", "images") as progress:
+    data = split_data.load(section, progress)
+  rows = np.concatenate(list(data.split.parts.values()))
+  images = formatting.count(len(rows), "image")
+  unit = data.spec.group
+  if unit is None:
+    console.line(f"{images}; folds are of single images.")
+  else:
+    groups = formatting.count(len(np.unique(data.cache.groups[rows])), unit)
+    console.line(f"{images} of {groups}; each {unit} is tested in one fold.")
+  for note in data.notes():
+    console.line(f"Note: {note}")
+  allowed = config.data.allow_missing
+  classes.check(data.kind, data.classes, data.counts(), allowed)
+
+
 def _settings(
   args: argparse.Namespace, console: Console
 ) -> tuple[FoldSettings, pathlib.Path]:
@@ -171,6 +197,8 @@ def _crossval(argv: Sequence[str] | None) -> int:
   selected, runs = _plan(args, settings, folder, console)
   failed = []
   if not args.collect:
+    if not all(run.is_complete() for run in runs):
+      _check_split(console, settings.config, args.folds)
     if args.config is None:
       settings.write(folder)
     failed = runner.run_all(console, runs)
