@@ -26,7 +26,7 @@ from mn_jax.metrics.operating_point import OWN_ROC, VALIDATION, OperatingPoint
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import mean_std, metric_name, number
-from mn_jax.report import cross_validation_pages, decisions
+from mn_jax.report import decisions
 from mn_jax.run import open_data, split_data
 from mn_jax.studies import (
   cross_validation,
@@ -212,6 +212,9 @@ def _crossval(argv: Sequence[str] | None) -> int:
       "together once all are."
     )
     return 1 if failed else 0
+  # Slow imports come last: a wrong argument is answered at once.
+  from mn_jax.report import cross_validation_pages
+
   found, path = cross_validation_pages.write(
     folder, selected, runs, console, places={}
   )

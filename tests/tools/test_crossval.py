@@ -47,8 +47,34 @@ def test_folds_are_run_and_gathered(tmp_path):
   # The same command runs nothing again and says the same.
   again = run(*arguments)
   assert again.stdout.count(": complete") == 2
-  assert again.stdout.splitlines()[2:] == done.stdout.splitlines()[2:]
+  results = [
+    x.stdout.partition("Cross-validation of")[2] for x in (done, again)
+  ]
+  assert results[0] == results[1] != ""
   assert records.read_object(tmp_path / "crossval.json") == saved
+
+
+def test_data_are_split_before_the_first_fold(tmp_path, capsys, monkeypatch):
+  """So that what is wrong with it is said once, not in the log of each fold."""
+  monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
+
+  def fail(*_):
+    raise AssertionError("a fold was trained")
+
+  monkeypatch.setattr(crossval.runner, "run_all", fail)
+  runs = tmp_path / "runs"
+  options = ["--config=idc_v1:test", f"--workdir={runs}", "data.image_size=16"]
+  assert crossval.main([*options, "--folds=41"]) == 2
+  out, err = capsys.readouterr()
+  assert "data.folds: got 41 for 40 groups" in err
+  assert err.count("\n") == 1
+  with pytest.raises(AssertionError, match="a fold was trained"):
+    crossval.main([*options, "--folds=2"])
+  out, _ = capsys.readouterr()
+  assert (
+    "2,000 images of 40 patients; each patient is tested in one fold." in out
+  )
+  assert not runs.exists()
 
 
 def test_mistakes_are_one_line(capsys):
