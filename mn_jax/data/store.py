@@ -158,8 +158,9 @@ def _open_files(
     )
   columns.check_unused()
   if spec.tfds is not None and tfds_files.is_prepared(place):
-    return tfds_files.open_files(place, spec.tfds), spec.open
-  files = archive.open_files(place)
+    files = tfds_files.open_files(place, spec.tfds)
+  else:
+    files = archive.open_files(place)
   if spec.classes:
     return files, spec.open
   return files, partial(spec.open, classes=classes)

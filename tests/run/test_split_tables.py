@@ -161,3 +161,25 @@ def test_a_table_goes_with_its_fields_and_the_right_data_set(section, tmp_path):
   ):
     with pytest.raises(InputError, match=message):
       _load(section(**fields))
+
+
+def test_new_images_of_a_table_have_the_classes_of_a_run(section, tmp_path):
+  fields = {"label": ("class",), "group": "patient", "positive": "b"}
+  data = split_data.load_all(section(**fields), ("c", "b", "a"), _progress)
+  assert data.counts()["new"].tolist() == [0, 30, 30]
+  assert (data.spec.group, data.spec.positive) == ("patient", 1)
+  assert len(data.groups("new")) == 12
+  with pytest.raises(InputError, match="line 3: got the label 'b'; valid: the"):
+    split_data.load_all(section(**fields), ("a", "c"), _progress)
+  fields = {"label": ("green", "red")}
+  data = split_data.load_all(section(**fields), ("red", "green"), _progress)
+  numbers = np.arange(COUNT)
+  np.testing.assert_array_equal(
+    data.cache.labels, np.stack([numbers % 2, numbers % 3 // 2], 1)
+  )
+  # A folder of one class alone is enough then.
+  (tmp_path / "new/b").mkdir(parents=True)
+  Image.new("RGB", (8, 8)).save(tmp_path / "new/b/1.png")
+  new = section(path=str(tmp_path / "new"))
+  data = split_data.load_all(new, ("a", "b"), _progress)
+  assert data.cache.labels.tolist() == [1]
