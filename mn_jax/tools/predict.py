@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from mn_jax.augment import views
 from mn_jax.commandline import images as image_files
 from mn_jax.commandline import prediction_rows, program, run_arguments
 from mn_jax.commandline.parser import Parser, command, file_path, number
-from mn_jax.deploy import confidence, predictor
+from mn_jax.deploy import averaging, confidence, predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import out_of_distribution
 from mn_jax.models import registry
@@ -41,11 +42,13 @@ def _parser() -> Parser:
     metavar="PATH",
     help="images, and folders, zips or tars of images",
   )
-  parser.option(
+  parser.add_argument(
     "--workdir",
-    "DIR",
-    "folder of a run, whose best checkpoint is used",
+    metavar="DIR",
     type=file_path,
+    action="append",
+    help="folder of a run, whose best checkpoint is used; repeated, the mean "
+    "probabilities of several runs",
   )
   parser.option("--model", "NAME", "name of the network")
   parser.option(
@@ -91,6 +94,13 @@ def _parser() -> Parser:
     type=run_arguments.count,
     default=32,
   )
+  parser.add_argument(
+    "--tta",
+    metavar="KIND",
+    choices=("auto", *views.KINDS),
+    help="with --workdir: the mean probabilities of several views of an image, "
+    "horizontal, flips, turns, dihedral, or auto (docs/evaluation.md)",
+  )
   _add_confidence(parser)
   run_arguments.add_precision(
     parser, "that of the run's training; float32 with --weights"
@@ -128,7 +138,7 @@ def _load(
   }
   complete = not of_weights if args.workdir else args.weights
   if not complete:
-    of_run = {"--workdir": args.workdir} if args.workdir else {}
+    of_run = {"--workdir": args.workdir[0]} if args.workdir else {}
     listed = ", ".join(f"{k}={v}" for k, v in (of_run | of_weights).items())
     raise InputError(
       f"got {listed or 'no network'}; valid: --workdir=DIR, or --model=NAME "
@@ -138,6 +148,10 @@ def _load(
     raise InputError("--marginal: got it without --conformal; valid: with it")
   if args.workdir:
     return _load_run(args)
+  if args.tta is not None:
+    raise InputError(
+      f"--tta: got {args.tta!r} with published weights; valid: with --workdir"
+    )
   for name in ("conformal", "temperature_from_val"):
     if getattr(args, name) not in (None, False):
       raise InputError(
@@ -194,7 +208,10 @@ def _load_exported(args: argparse.Namespace) -> predictor.Predictor:
 def _load_run(
   args: argparse.Namespace,
 ) -> tuple[predictor.Predictor, confidence.Confidence]:
-  run = reopen.open_run(args.workdir)
+  runs = [reopen.open_run(path) for path in args.workdir]
+  if len(runs) > 1 or args.tta is not None:
+    return _load_several(args, runs)
+  (run,) = runs
   judge = confidence.of_run(
     run,
     alpha=args.conformal,
@@ -214,6 +231,27 @@ def _load_run(
     run, precision=args.precision, batch_size=args.batch_size
   )
   return loaded, judge
+
+
+def _load_several(
+  args: argparse.Namespace, runs: Sequence[reopen.SavedRun]
+) -> tuple[predictor.Predictor, confidence.Confidence]:
+  """Returns the mean of runs and views, of which validation says nothing."""
+  if args.conformal is not None or args.temperature_from_val:
+    flag = "--temperature-from-val"
+    if args.conformal is not None:
+      flag = "--conformal"
+    raise InputError(
+      f"{flag}: got it with several runs or --tta; valid: with one run and "
+      "plain images, of which validation was predicted"
+    )
+  loaded = averaging.of_runs(
+    runs,
+    views=args.tta or "",
+    precision=args.precision,
+    batch_size=args.batch_size,
+  )
+  return loaded, confidence.Confidence(multi_label=loaded.multi_label)
 
 
 def _predict(argv: Sequence[str] | None) -> int:
