@@ -20,13 +20,6 @@ if sys.argv[:1] == ["-m"] and any(
 
   signals.take_over()
 
-TYPE_CHECKING = False  # as type checkers know it; `typing` is slow to import
-if TYPE_CHECKING:
-  from mn_jax.api import create_model, evaluate, fit, list_models, load
-  from mn_jax.deploy.model import Model
-  from mn_jax.errors import InputError, RunError
-  from mn_jax.run.evaluation import Evaluation
-
 # Name -> module that defines it.
 _MODULES = {
   "Evaluation": "mn_jax.run.evaluation",
@@ -52,13 +45,20 @@ __all__ = [
   "load",
 ]
 
+TYPE_CHECKING = False  # as type checkers know it; `typing` is slow to import
+if TYPE_CHECKING:
+  from mn_jax.api import create_model, evaluate, fit, list_models, load
+  from mn_jax.deploy.model import Model
+  from mn_jax.errors import InputError, RunError
+  from mn_jax.run.evaluation import Evaluation
+else:
 
-def __getattr__(name: str) -> object:
-  if name not in _MODULES:
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  import importlib
+  def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+      raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-  return getattr(importlib.import_module(_MODULES[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

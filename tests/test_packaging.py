@@ -1,5 +1,6 @@
 """The files that install, pin and describe the project agree."""
 
+import email
 import importlib.util
 import json
 import os
@@ -8,8 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import tomllib
+import venv
+import zipfile
 
+import nbclient
+import nbformat
 import pytest
 from packaging import requirements
 from packaging import version as versions
@@ -19,6 +26,8 @@ import mn_jax
 ROOT = pathlib.Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.txt").read_text()
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+OFFLINE = ["--no-deps", "--no-build-isolation", "--no-index"]
 LOCKED_EXTRAS = ("dev", "kaggle")
 
 
@@ -138,27 +147,90 @@ def test_artefacts_are_described_and_pinned():
     assert re.fullmatch(r"[\w-]+/[\w-]+/versions/\d+", handle)
 
 
-@pytest.mark.extended
-def test_an_installed_wheel_trains_without_the_checkout(tmp_path):
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> list[pathlib.Path]:
+  """The wheel and the source distribution, built without a network."""
   if importlib.util.find_spec("pip") is None:
     pytest.skip("this environment was made by uv, without pip")
-  source, target, home = (tmp_path / name for name in ("src", "lib", "home"))
+  source = tmp_path_factory.mktemp("source")
+  output = tmp_path_factory.mktemp("dist")
+  hidden = shutil.ignore_patterns("__pycache__")
   for folder in ("mn_jax", "configs"):
-    shutil.copytree(ROOT / folder, source / folder)
+    shutil.copytree(ROOT / folder, source / folder, ignore=hidden)
   for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
     shutil.copy(ROOT / name, source)
-  pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-  offline = ["--no-deps", "--no-build-isolation", "--no-index"]
-  subprocess.run(
-    [*pip, "install", *offline, f"--target={target}", source], check=True
+  sdist = (
+    "import sys; from setuptools import build_meta; "
+    "build_meta.build_sdist(sys.argv[1])"
   )
-  home.mkdir()
+  for command in (
+    [*PIP, "wheel", *OFFLINE, f"--wheel-dir={output}", "."],
+    [sys.executable, "-c", sdist, output],
+  ):
+    subprocess.run(command, cwd=source, check=True, stdout=subprocess.DEVNULL)
+  (wheel,), (archive,) = output.glob("*.whl"), output.glob("*.tar.gz")
+  return [wheel, archive]
+
+
+@pytest.fixture(scope="module")
+def python(built, tmp_path_factory) -> pathlib.Path:
+  """The Python of a fresh environment in which the wheel is installed.
+
+  What it depends on is that of this environment, behind its own packages.
+  """
+  folder = tmp_path_factory.mktemp("fresh") / "venv"
+  venv.create(folder, symlinks=True)
+  python = folder / "bin" / "python"
+  wheel = [str(built[0]), "--no-warn-script-location"]
+  subprocess.run(
+    [*PIP, f"--python={python}", "install", *OFFLINE[::2], *wheel],
+    check=True,
+  )
+  ours = sysconfig.get_path("purelib")
+  (packages,) = folder.glob("lib/*/site-packages")
+  (packages / "dependencies.pth").write_text(f"{ours}\n")
+  return python
+
+
+@pytest.mark.extended
+def test_distributions_have_all_that_is_needed(built):
+  wheel, archive = built
+  with tarfile.open(archive) as packed_files:
+    packed = {name.partition("/")[2] for name in packed_files.getnames()}
+  with zipfile.ZipFile(wheel) as files:
+    names = set(files.namelist())
+    (information,) = (name for name in names if name.endswith("/METADATA"))
+    metadata = email.message_from_bytes(files.read(information))
+  for folder in ("mn_jax", "configs"):
+    for path in (ROOT / folder).rglob("*"):
+      if path.is_file() and "__pycache__" not in path.parts:
+        name = path.relative_to(ROOT).as_posix()
+        assert name in packed
+        assert name.replace("configs/", "mn_jax/configs/", 1) in names, name
+  assert "mn_jax/py.typed" in names
+  assert not [n for n in names if not n.startswith(("mn_jax/", "mn_jax-"))]
+  extras = PYPROJECT["project"]["optional-dependencies"]
+  assert set(metadata.get_all("Provides-Extra")) == set(extras)
+  assert metadata["Description-Content-Type"] == "text/markdown"
+  assert metadata["License-Expression"] == "Apache-2.0"
+  needed = {
+    _normalized(requirements.Requirement(line).name)
+    for line in metadata.get_all("Requires-Dist")
+    if "extra ==" not in line
+  }
+  assert not needed & {"flatbuffers", "huggingface-hub", "pyarrow", "keras"}
+
+
+@pytest.mark.extended
+def test_an_installed_wheel_trains_without_the_checkout(python, tmp_path):
+  environment = {**os.environ}
+  environment.pop("PYTHONPATH", None)
 
   def run(*arguments):
     return subprocess.run(
-      [sys.executable, target / "bin" / "mn-jax", *arguments],
-      cwd=home,
-      env={**os.environ, "PYTHONPATH": str(target)},
+      [python.with_name("mn-jax"), *arguments],
+      cwd=tmp_path,
+      env=environment,
       capture_output=True,
       text=True,
       timeout=300,
@@ -170,11 +242,61 @@ def test_an_installed_wheel_trains_without_the_checkout(tmp_path):
     *("data.image_size=16", "model.name=simple_cnn", "train.epochs=1"),
   )
   assert done.returncode == 0, done.stderr
-  assert (home / "run" / "summary.json").is_file()
+  assert (tmp_path / "run" / "summary.json").is_file()
   # Each is found in the package, and asked for a run that there is not.
   for name, command in (("idc", "study"), ("idc_v2_random", "sweep")):
     done = run(command, name, "--index=999")
     assert "--index: got 999; valid: 0 to " in done.stderr
   done = run("report", "run", "--numbers")
   assert done.returncode == 0, done.stderr
-  assert (home / "run" / "report" / "report.html").is_file()
+  assert (tmp_path / "run" / "report" / "report.html").is_file()
+
+
+def _kinds(cell: nbformat.NotebookNode) -> list[str]:
+  """The outputs of a cell: what they are, without bars that are gone."""
+  return [
+    output.get("name", output.output_type)
+    for output in cell.get("outputs", ())
+    if output.get("data", {}).get("text/plain") != ""
+  ]
+
+
+@pytest.mark.extended
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of the kernel's pipes
+def test_the_notebook_runs_with_an_installed_wheel(
+  python, tmp_path, monkeypatch
+):
+  kernel = tmp_path / "kernels" / "fresh"
+  kernel.mkdir(parents=True)
+  arguments = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
+  description = {
+    "argv": [str(python), *arguments],
+    "display_name": "fresh",
+    "language": "python",
+  }
+  (kernel / "kernel.json").write_text(json.dumps(description))
+  monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+  monkeypatch.delenv("PYTHONPATH", raising=False)
+  page = nbformat.read(ROOT / "docs" / "quickstart.ipynb", as_version=4)
+  nbformat.validate(page)
+  shown = [_kinds(cell) for cell in page.cells]
+  home = tmp_path / "home"
+  home.mkdir()
+  page.cells.append(
+    nbformat.v4.new_code_cell(
+      "print(mn_jax.__file__)\nprint(result.intervals['accuracy'].value)"
+    )
+  )
+  executed = nbclient.NotebookClient(
+    page,
+    timeout=500,
+    kernel_name="fresh",
+    coalesce_streams=True,
+    resources={"metadata": {"path": str(home)}},
+  ).execute()
+  *cells, last = executed.cells
+  assert [_kinds(cell) for cell in cells] == shown
+  place, accuracy = last.outputs[0].text.split()
+  assert python.parents[1] in pathlib.Path(place).parents
+  # Three classes; what a run gets depends on the machine.
+  assert float(accuracy) > 0.6

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 import mn_jax
 from mn_jax.config import paths
@@ -20,12 +21,10 @@ from mn_jax.explain import saliency
 from mn_jax.metrics import predictions
 from mn_jax.models import counting, registry
 from mn_jax.models.classifier import Classifier
-from mn_jax.observe import formatting
 from mn_jax.run import reopen
 
 _EXPLAINED = 8  # images at once; their gradients take memory
 _NAMED = 4  # classes that `repr` names
-_VALID = 12  # and an error
 
 
 class Model:
@@ -163,7 +162,9 @@ class Model:
       facts.append(self._trained.note)
     return f"<mn_jax.Model {self.name}: {', '.join(facts)}>"
 
-  def predict(self, images: Images, *, batch_size: int = 32) -> np.ndarray:
+  def predict(
+    self, images: Images, *, batch_size: int = 32
+  ) -> npt.NDArray[np.float32]:
     """Computes the probabilities of the classes.
 
     The same files in the same order give, bit for bit, what `mn-jax predict`
@@ -196,7 +197,9 @@ class Model:
     rows = list(chosen.probabilities(image_input.read(images, self._trained)))
     return np.array(rows, np.float32).reshape(-1, len(self.classes))
 
-  def features(self, images: Images, *, batch_size: int = 32) -> np.ndarray:
+  def features(
+    self, images: Images, *, batch_size: int = 32
+  ) -> npt.NDArray[np.float32]:
     """Computes features, the mean of the backbone's last feature map.
 
     Args:
@@ -220,7 +223,7 @@ class Model:
     rows = list(self._folded.features(pixels, batch_size=size))
     return np.stack(rows) if rows else np.zeros((0, self.num_features), "f")
 
-  def prepare(self, images: Images) -> np.ndarray:
+  def prepare(self, images: Images) -> npt.NDArray[np.uint8]:
     """Returns images as the network sees them, before normalisation.
 
     Args:
@@ -245,7 +248,7 @@ class Model:
     classes: str | int | Sequence[str | int] | None = None,
     *,
     method: str = "grad_cam",
-  ) -> np.ndarray:
+  ) -> npt.NDArray[np.float32]:
     """Computes saliency maps: which pixels raise the logit of a class.
 
     No such map proves what a network has learned.
@@ -274,7 +277,7 @@ class Model:
         f"method: got {method!r}; valid: {', '.join(saliency.METHODS)}"
       )
     pixels = self.prepare(images)
-    chosen = self._chosen(classes, len(pixels))
+    chosen = self._trained.class_indices(classes, len(pixels))
     self._warn("head", "network")
     maps = [np.zeros((0, self.resolution, self.resolution), np.float32)]
     size = min(_EXPLAINED, 1 << max(0, len(pixels) - 1).bit_length())
@@ -346,37 +349,6 @@ class Model:
       self._trained.network.conventions,
       resolution=self._trained.resolution,
     )
-
-  def _chosen(
-    self, classes: str | int | Sequence[str | int] | None, count: int
-  ) -> np.ndarray | None:
-    """Returns i32[count], indices of classes; None for the most probable."""
-    if classes is None:
-      return None
-    listed = [classes] if isinstance(classes, str | int) else list(classes)
-    indices = []
-    for value in listed:
-      index = value
-      if isinstance(value, str):
-        if self.classes.count(value) != 1:
-          valid = ", ".join(self.classes[:_VALID])
-          if len(self.classes) > _VALID:
-            valid += f", ... ({len(self.classes)} in all, as model.classes has)"
-          raise InputError(
-            f"classes: got {value!r}; valid: {valid}, or an index where "
-            "several have the name"
-          )
-        index = self.classes.index(value)
-      if not 0 <= index < len(self.classes):
-        last = len(self.classes) - 1
-        raise InputError(f"classes: got {value}; valid: 0 to {last}")
-      indices.append(index)
-    if len(indices) not in (1, count):
-      raise InputError(
-        f"classes: got {len(indices)} for {formatting.count(count, 'image')}; "
-        "valid: one for all, or one for each"
-      )
-    return np.resize(np.array(indices, np.int32), count)
 
   def _warn(self, *parts: str) -> None:
     """Warns once of results that mean nothing, as one of the parts is random.

@@ -13,9 +13,12 @@ import numpy as np
 from mn_jax.data import decode
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
+from mn_jax.observe import formatting
 from mn_jax.run import reopen
 from mn_jax.weights import exported, imagenet, locate
 from mn_jax.weights import pretrained as pretrained_lib
+
+_VALID = 12  # classes that an error names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,49 @@ class Trained:
   bits: int = 16
   random: str = ""
   note: str = ""
+
+  def class_indices(
+    self, classes: str | int | Sequence[str | int] | None, count: int
+  ) -> np.ndarray | None:
+    """Returns the class that is chosen for each of some images.
+
+    Args:
+      classes: one for all images or one for each, by name or index; None for
+        no choice.
+      count: number of images.
+
+    Returns:
+      i32[count], indices of the classes; None without a choice.
+
+    Raises:
+      InputError: for a class that there is not, or another number of them.
+    """
+    if classes is None:
+      return None
+    listed = [classes] if isinstance(classes, str | int) else list(classes)
+    indices = []
+    for value in listed:
+      index = value
+      if isinstance(value, str):
+        if self.classes.count(value) != 1:
+          valid = ", ".join(self.classes[:_VALID])
+          if len(self.classes) > _VALID:
+            valid += f", ... ({len(self.classes)} in all, as Model.classes has)"
+          raise InputError(
+            f"classes: got {value!r}; valid: {valid}, or an index where "
+            "several have the name"
+          )
+        index = self.classes.index(value)
+      if not 0 <= index < len(self.classes):
+        last = len(self.classes) - 1
+        raise InputError(f"classes: got {value}; valid: 0 to {last}")
+      indices.append(index)
+    if len(indices) not in (1, count):
+      raise InputError(
+        f"classes: got {len(indices)} for {formatting.count(count, 'image')}; "
+        "valid: one for all, or one for each"
+      )
+    return np.resize(np.array(indices, np.int32), count)
 
 
 def from_run(run: reopen.SavedRun) -> Trained:
