@@ -34,6 +34,7 @@ NOT_RUN = {
   r"tools\.launch (?!.*--dry.run)": "starts a job on a cluster, or processes",
   r"tools\.prepare|tools\.fetch \w": "downloads, or takes the whole data set",
   r"weights=": "needs published weights",
+  r"new_patients|new\.csv": "labelled images; tests/tools/test_evaluate_new.py",
   r"runs/idc(?!_v1)": "needs the runs of a whole study",
 }
 # Not a program of this package -> why it is not run.

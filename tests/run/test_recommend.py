@@ -150,6 +150,14 @@ def test_a_length_that_is_given_is_the_only_one(given, warmup):
   assert found == pytest.approx(warmup)
 
 
+def test_small_batches_fine_tune_at_a_lower_rate():
+  rates = [
+    decided({"train.batch_size": size}, imagenet=True)["optim.learning_rate"]
+    for size in (256, 64, 32, 8)
+  ]
+  assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 1.25e-4])
+
+
 def test_several_seeds_have_no_early_stopping():
   assert decided({"train.replicas": 2})["train.patience"] == 0
 
