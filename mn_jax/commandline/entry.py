@@ -17,7 +17,10 @@ COMMANDS = {
   "push": ("tools.push", "write a run as a model for others"),
   "study": ("tools.study", "train the members of a study"),
   "sweep": ("tools.sweep", "search a space of fields"),
-  "crossval": ("tools.crossval", "cross-validate an experiment"),
+  "crossval": (
+    "tools.crossval",
+    "cross-validate your images, or an experiment",
+  ),
   "prepare": ("tools.prepare", "download and pack a data set"),
   "fetch": ("tools.fetch", "download published weights"),
   "leakcheck": ("tools.leakcheck", "look for leaks in a split"),

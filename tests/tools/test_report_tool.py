@@ -91,7 +91,7 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
   folder = toy.write(tmp_path / "run")
   (folder / "predictions" / "val.npz").write_bytes(b"PK")
   for text, *arguments in (
-    ("has neither results.json nor summary.json", tmp_path / "no"),
+    ("has no crossval.json, results.json or summary.json", tmp_path / "no"),
     ("got both or neither",),
     ("got both or neither", tmp_path, "--reproduction=x.md"),
     ("val.npz cannot be read", folder),
