@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import pathlib
+import zipfile
 from typing import Protocol
 
 import numpy as np
@@ -154,8 +155,18 @@ def write(folder: pathlib.Path, reference: Reference) -> None:
     field.name: np.asarray(getattr(reference, field.name))
     for field in dataclasses.fields(reference)
   }
-  with atomic.writing(folder / NAME) as file:
-    np.savez_compressed(file, **arrays, sha256=np.array(_digest(arrays)))
+  arrays["sha256"] = np.array(_digest(arrays))
+  # NumPy's own writer leaves the time of a member to the version of Python.
+  with (
+    atomic.writing(folder / NAME) as file,
+    zipfile.ZipFile(file, "w") as archive,
+  ):
+    for name, array in arrays.items():
+      member = zipfile.ZipInfo(f"{name}.npy")
+      member.compress_type = zipfile.ZIP_DEFLATED
+      content = io.BytesIO()
+      np.lib.format.write_array(content, array, allow_pickle=False)
+      archive.writestr(member, content.getvalue())
 
 
 def read(folder: pathlib.Path) -> Reference:
