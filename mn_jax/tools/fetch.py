@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command, file_path
-from mn_jax.data import store
 from mn_jax.data.acquire.download import (
   check_hash,
   check_url,
@@ -22,7 +21,7 @@ from mn_jax.data.acquire.download import (
 )
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.weights import manifest
+from mn_jax.weights import locate, manifest
 
 # Pickles (.pth, .pt, .bin, .ckpt) run code when they are read.
 _SUFFIXES = (".h5", ".hdf5", ".safetensors", ".json")
@@ -158,7 +157,7 @@ def _parser() -> Parser:
 
 def _fetch(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
-  folder = store.cache_root(args.cache_dir) / "weights"
+  folder = locate.folder(args.cache_dir)
   console = Console()
   if args.name and args.url:
     raise InputError(

@@ -92,9 +92,13 @@ def at_hand(
   return None if published is None else find(folder(), published)
 
 
-def folder() -> pathlib.Path:
-  """Returns the folder of published weights, `$MN_JAX_CACHE/weights`."""
-  return store.cache_root("") / "weights"
+def folder(cache_dir: str = "") -> pathlib.Path:
+  """Returns the folder of published weights, `$MN_JAX_CACHE/weights`.
+
+  Args:
+    cache_dir: in place of `$MN_JAX_CACHE`, or ''.
+  """
+  return store.cache_root(cache_dir) / "weights"
 
 
 def find(
