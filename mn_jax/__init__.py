@@ -22,7 +22,7 @@ if sys.argv[:1] == ["-m"] and any(
 
 # Name -> module that defines it.
 _MODULES = {
-  "Evaluation": "mn_jax.run.evaluation",
+  "Evaluation": "mn_jax.evaluation.evaluation",
   "InputError": "mn_jax.errors",
   "Model": "mn_jax.deploy.model",
   "RunError": "mn_jax.errors",
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
   from mn_jax.api import create_model, evaluate, fit, list_models, load
   from mn_jax.deploy.model import Model
   from mn_jax.errors import InputError, RunError
-  from mn_jax.run.evaluation import Evaluation
+  from mn_jax.evaluation.evaluation import Evaluation
 else:
 
   def __getattr__(name: str) -> object:

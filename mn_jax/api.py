@@ -18,12 +18,14 @@ from mn_jax.config import own_data, paths
 from mn_jax.deploy import trained as trained_lib
 from mn_jax.deploy.model import Model
 from mn_jax.errors import InputError, RunError
+from mn_jax.evaluation import evaluation
+from mn_jax.evaluation.evaluation import Evaluation
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
+from mn_jax.own_images import interactive
 from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import evaluation_tables
-from mn_jax.run import evaluation, interactive, records, reopen
-from mn_jax.run.evaluation import Evaluation
+from mn_jax.run import records, reopen
 from mn_jax.weights import locate
 
 __all__ = [

@@ -196,12 +196,13 @@ def _train(argv: Sequence[str] | None) -> int:
     cluster.connect_devices()
 
     from mn_jax.observe.console import Console
-    from mn_jax.run import own_images, training
+    from mn_jax.own_images import settings
+    from mn_jax.run import training
 
     # Ctrl-C ends the `tee` of a pipe first, and there is training to save.
     console = Console(quiet=jax.process_index() > 0, needs_reader=False)
     if config is None:
-      config = own_images.config(args.data, workdir, given, console)
+      config = settings.config(args.data, workdir, given, console)
     compile_cache.keep(config.data.cache_dir)
     summaries = training.train_and_evaluate(
       config,

@@ -13,6 +13,7 @@ FLOORS = (
   {"augment", "weights", "metrics", "parallel"},
   {"train", "observe"},
   {"run"},
+  {"evaluation", "own_images"},
   {"deploy", "explain", "studies", "report"},
   {"perf", "launch"},
   {"commandline", "api", "main", "tools"},

@@ -13,11 +13,11 @@ from mn_jax.config import overrides
 from mn_jax.config.changes import PLACES
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
+from mn_jax.evaluation import evaluation, new_images
+from mn_jax.evaluation.evaluation import Evaluation
 from mn_jax.observe.console import Console
 from mn_jax.report import evaluation_report, evaluation_tables, page
 from mn_jax.report.decisions import Decisions
-from mn_jax.run import evaluation, new_images
-from mn_jax.run.evaluation import Evaluation
 
 # Options that need --data, with the values that they have without being given.
 _OF_NEW = {"tta": None, "conformal": None, "marginal": False, "page": None}

@@ -10,8 +10,8 @@ from mn_jax.augment.views import View
 from mn_jax.deploy import folded, predictor
 from mn_jax.deploy.predictor import Predictor
 from mn_jax.errors import InputError
+from mn_jax.evaluation import members, new_images
 from mn_jax.metrics import ensemble
-from mn_jax.run import members, new_images
 from mn_jax.run.reopen import SavedRun
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from mn_jax.evaluation.evaluation import Evaluation
 from mn_jax.metrics import out_of_distribution
 from mn_jax.observe.formatting import interval, number
-from mn_jax.run.evaluation import Evaluation
 
 
 def warnings(found: Evaluation) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mn_jax.evaluation.evaluation import Evaluation
 from mn_jax.metrics.operating_point import Target
 from mn_jax.observe import decision_figures, figures
 from mn_jax.observe.formatting import count, jsonable
@@ -16,7 +17,6 @@ from mn_jax.report import (
 from mn_jax.report import decisions as decisions_lib
 from mn_jax.report.decisions import Decisions
 from mn_jax.report.document import Document, Figure
-from mn_jax.run.evaluation import Evaluation
 
 _CLASSES_IN_MATRIX = 20
 _RESAMPLES = 1000

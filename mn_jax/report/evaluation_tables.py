@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mn_jax.evaluation.evaluation import Evaluation
 from mn_jax.metrics.bootstrap import Interval
 from mn_jax.metrics.classification import DEFINED
 from mn_jax.metrics.conformal import SetMetrics
@@ -12,7 +13,6 @@ from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import metric_name, number, percent
 from mn_jax.report import evaluation_remarks
 from mn_jax.report.tables import Table
-from mn_jax.run.evaluation import Evaluation
 
 # Of worse groups and of classes, those that are shown.
 _GROUPS, _CLASSES = 10, 100

@@ -6,9 +6,9 @@ import numpy as np
 
 from mn_jax.observe import canvas, overview_figures, report_figures
 from mn_jax.observe.formatting import count, left_out, percent
+from mn_jax.own_images.overview import MOST_COMPARED, Alike, Overview
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.tables import Table
-from mn_jax.run.overview import MOST_COMPARED, Alike, Overview
 
 # Of more classes the largest and smallest are shown.
 _CLASSES = 20

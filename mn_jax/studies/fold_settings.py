@@ -12,7 +12,8 @@ from typing import Any
 
 from mn_jax.config import Config, changes, checks, files, overrides, own_data
 from mn_jax.observe.console import Console
-from mn_jax.run import own_images, records
+from mn_jax.own_images import settings
+from mn_jax.run import records
 
 # The experiment whose fields a recommendation changes.
 _BASE = "image_folder_v2"
@@ -96,8 +97,8 @@ def of_images(
     )
     return _settings(saved["config"], {**saved["fields"], **place, **given})
   split = {"data.split": "kfold", "data.folds": folds, "data.fold": 0}
-  new = own_images.recommended(data, {**given, **split})
-  own_images.print_recommendation(console, new)
+  new = settings.recommended(data, {**given, **split})
+  settings.print_recommendation(console, new)
   base = checks.from_config_dict(files.read_config(_BASE))
   before = {path: value for path, _, value in changes.items(base)}
   fields = {

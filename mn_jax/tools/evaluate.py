@@ -30,11 +30,12 @@ from mn_jax.commandline import (
 from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
+from mn_jax.evaluation import assessment
 from mn_jax.metrics import bootstrap, classification
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import formatting
 from mn_jax.report.decisions import Decisions
-from mn_jax.run import assessment, reopen, split_data
+from mn_jax.run import reopen, split_data
 
 # Groups that the table shows.
 _WORST = 10

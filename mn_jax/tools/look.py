@@ -23,12 +23,13 @@ from mn_jax.data import atomic, decode
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import jsonable
+from mn_jax.own_images import overview as overview_lib
+from mn_jax.own_images import settings
+from mn_jax.own_images.overview import Overview
 from mn_jax.parallel import allocator
 from mn_jax.perf import training_time
 from mn_jax.report import overview_page, page
-from mn_jax.run import open_data, own_images
-from mn_jax.run import overview as overview_lib
-from mn_jax.run.overview import Overview
+from mn_jax.run import open_data
 
 # Images that are decoded as training would, for the estimate of the time.
 _DECODED = 32
@@ -142,7 +143,7 @@ def _show(overview: Overview, time_text: str, console: Console) -> None:
   overview_page.duplicate_table(overview).show(console, "More than once")
   for line in overview_page.lines(overview):
     console.line(line)
-  own_images.print_recommendation(console, overview.new)
+  settings.print_recommendation(console, overview.new)
   stored = 3e-6 * len(overview.found.rows) * config.data.image_size**2
   console.line(f"Time:     {time_text}")
   console.line(f"Disk:     {stored:,.0f} MB of packed images in the cache")

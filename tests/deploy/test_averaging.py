@@ -11,7 +11,7 @@ from mn_jax.deploy import averaging, folded, predictor
 from mn_jax.errors import InputError
 from mn_jax.run import reopen
 from mn_jax.tools import predict
-from tests.run import new_sample
+from tests.evaluation import new_sample
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)

@@ -7,7 +7,7 @@ from PIL import Image
 from mn_jax.config import checks, files, overrides
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.run import own_images
+from mn_jax.own_images import settings
 from mn_jax.studies import cross_validation, fold_settings, study
 
 GIVEN = {
@@ -48,7 +48,7 @@ def config_of(run):
 
 def test_every_fold_is_trained_with_what_is_recommended(images, tmp_path):
   found = of_images(images, tmp_path)
-  expected = own_images.recommended(images, GIVEN).config
+  expected = settings.recommended(images, GIVEN).config
   selected = cross_validation.plan(
     found.name, "photos", found.fields, folds=3, count=3, positive=False
   )
@@ -80,7 +80,7 @@ def test_what_was_recommended_once_stays(images, tmp_path, monkeypatch, capsys):
   def fail(*_):
     raise AssertionError("recommended again")
 
-  monkeypatch.setattr(own_images, "recommended", fail)
+  monkeypatch.setattr(settings, "recommended", fail)
   again = fold_settings.of_images(images, GIVEN, tmp_path, Console(), folds=3)
   assert "settings are used, but for those that you give" in (
     " ".join(capsys.readouterr().out.split())

@@ -8,7 +8,7 @@ import pytest
 
 from mn_jax.metrics import predictions
 from mn_jax.tools import evaluate
-from tests.run import new_sample
+from tests.evaluation import new_sample
 from tests.tools.inspecting import content, refuse
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")

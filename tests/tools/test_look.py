@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.own_images import overview as overview_lib
 from mn_jax.perf import training_time
-from mn_jax.run import overview as overview_lib
 from mn_jax.tools import look
 
 TIMED = training_time.TrainingTime(

@@ -1,6 +1,6 @@
 """Metrics of predictions for new images, and of choices made on validation.
 
-What `run.evaluation` puts together.
+What `evaluation.evaluation` puts together.
 """
 
 import dataclasses
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from mn_jax.errors import InputError
+from mn_jax.evaluation import members as members_lib
+from mn_jax.evaluation.members import Member
+from mn_jax.evaluation.overlap import Overlap
 from mn_jax.metrics import (
   bootstrap,
   calibration,
@@ -18,9 +21,6 @@ from mn_jax.metrics import (
   thresholds,
 )
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
-from mn_jax.run import members as members_lib
-from mn_jax.run.members import Member
-from mn_jax.run.overlap import Overlap
 from mn_jax.run.split_data import SplitData
 
 Intervals = Mapping[str, bootstrap.Interval]

@@ -12,7 +12,8 @@ from mn_jax.commandline import network_arguments
 from mn_jax.config import own_data
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.run import own_images, split_data
+from mn_jax.own_images import settings
+from mn_jax.run import split_data
 from mn_jax.run.workdir import Workdir
 from mn_jax.weights import locate
 
@@ -60,7 +61,7 @@ def test_a_folder_keeps_what_looks_like_a_suffix(photos):
 
 
 def test_what_is_given_comes_before_what_is_recommended(photos):
-  new = own_images.recommended(str(photos), SMALL | {"train.steps": 5})
+  new = settings.recommended(str(photos), SMALL | {"train.steps": 5})
   assert new.config.data.path == str(photos)
   assert new.config.experiment == "my.photos"
   assert new.config.data.image_size == 32
@@ -75,15 +76,15 @@ def test_weights_that_are_here_are_used(photos, monkeypatch):
   monkeypatch.setattr(
     locate, "at_hand", lambda name, width, **_: found.get((name, width))
   )
-  of_all = own_images.recommended(str(photos), {}).config.model
+  of_all = settings.recommended(str(photos), {}).config.model
   assert (of_all.weights, of_all.transfer) == ("imagenet", "fine_tune")
-  narrow = own_images.recommended(str(photos), SMALL).config.model
+  narrow = settings.recommended(str(photos), SMALL).config.model
   assert (narrow.weights, narrow.transfer) == ("", "scratch")
 
 
 def test_a_run_keeps_its_config(photos, tmp_path, monkeypatch, capsys):
   folder = tmp_path / "run"
-  first = own_images.config(str(photos), folder, SMALL, QUIET)
+  first = settings.config(str(photos), folder, SMALL, QUIET)
   workdir = Workdir(folder, first_process=True)
   workdir.write_config(first, 0)
   workdir.close()
@@ -92,21 +93,21 @@ def test_a_run_keeps_its_config(photos, tmp_path, monkeypatch, capsys):
   for number in range(200):
     image = Image.new("RGB", (300, 300), (number, 0, 0))
     image.save(photos / "cat" / f"new{number}.png")
-  again = own_images.config(str(photos), folder, SMALL, Console())
+  again = settings.config(str(photos), folder, SMALL, Console())
   assert again == first
   assert "its settings are used" in capsys.readouterr().out
-  changed = own_images.config(
+  changed = settings.config(
     str(photos), folder, {**SMALL, "train.patience": 9}, QUIET
   )
   assert changed.train.patience == 9
   # Another folder has none of that.
-  other = own_images.config(str(photos), tmp_path / "other", {}, QUIET)
+  other = settings.config(str(photos), tmp_path / "other", {}, QUIET)
   assert other.model.weights == "imagenet"
 
 
 def test_a_finished_run_refuses_other_images(photos, tmp_path):
   folder = tmp_path / "run"
-  config = own_images.config(str(photos), folder, SMALL, QUIET)
+  config = settings.config(str(photos), folder, SMALL, QUIET)
   data = split_data.load(config.data, lambda *_: None)
   workdir = Workdir(folder, first_process=True)
   workdir.write_config(config, 0)
@@ -125,19 +126,19 @@ def test_a_finished_run_refuses_other_images(photos, tmp_path):
   workdir.write_json("split.json", digests)
   workdir.write_json("summary.json", {})
   workdir.close()
-  assert own_images.config(str(photos), folder, {}, QUIET) == config
+  assert settings.config(str(photos), folder, {}, QUIET) == config
   Image.new("RGB", (50, 50)).save(photos / "cat" / "new.png")
   with pytest.raises(InputError, match="sha256 of the split is"):
-    own_images.config(str(photos), folder, {}, QUIET)
+    settings.config(str(photos), folder, {}, QUIET)
 
 
 def test_seeds_are_continued_too(photos, tmp_path):
   given = SMALL | {"train.replicas": 2, "seed": 3}
-  config = own_images.config(str(photos), tmp_path / "run", given, QUIET)
+  config = settings.config(str(photos), tmp_path / "run", given, QUIET)
   workdir = Workdir(tmp_path / "run" / "seed3", first_process=True)
   workdir.write_config(config, 0)
   workdir.close()
-  saved = own_images.saved(tmp_path / "run", str(photos), given)
+  saved = settings.saved(tmp_path / "run", str(photos), given)
   assert (saved.seed, saved.train.replicas) == (3, 2)
 
 

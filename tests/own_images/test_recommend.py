@@ -10,7 +10,8 @@ from PIL import Image
 from mn_jax.config import Config, checks, overrides
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
-from mn_jax.run import open_data, recommend
+from mn_jax.own_images import recommend
+from mn_jax.run import open_data
 
 FOLDER = {"name": "image_folder"}
 

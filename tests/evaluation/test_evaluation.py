@@ -11,6 +11,7 @@ import sklearn.metrics
 from mn_jax.augment import views
 from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
+from mn_jax.evaluation import evaluation
 from mn_jax.metrics import (
   bootstrap,
   calibration,
@@ -21,8 +22,8 @@ from mn_jax.metrics import (
   predictions,
   thresholds,
 )
-from mn_jax.run import evaluation, reference
-from tests.run import new_sample
+from mn_jax.run import reference
+from tests.evaluation import new_sample
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 QUICK = new_sample.QUICK

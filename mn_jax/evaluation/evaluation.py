@@ -14,6 +14,12 @@ from typing import Any
 import numpy as np
 
 from mn_jax.augment import views as views_lib
+from mn_jax.evaluation import measures, new_images, overlap
+from mn_jax.evaluation import members as members_lib
+from mn_jax.evaluation.measures import Intervals, PredictionSets, Sampling
+from mn_jax.evaluation.members import Member, Strangeness
+from mn_jax.evaluation.new_images import Reader
+from mn_jax.evaluation.overlap import Overlap
 from mn_jax.metrics import (
   bootstrap,
   by_attribute,
@@ -23,12 +29,6 @@ from mn_jax.metrics import (
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
-from mn_jax.run import evaluation_metrics, new_images, overlap
-from mn_jax.run import members as members_lib
-from mn_jax.run.evaluation_metrics import Intervals, PredictionSets, Sampling
-from mn_jax.run.members import Member, Strangeness
-from mn_jax.run.new_images import Reader
-from mn_jax.run.overlap import Overlap
 from mn_jax.run.reopen import SavedRun
 from mn_jax.run.split_data import SplitData
 
@@ -253,10 +253,8 @@ def _measure(
     images=images,
     unit=data.spec.group or "image",
     intervals=sampling.intervals(images),
-    **evaluation_metrics.at_threshold(images, val, sampling),
-    **evaluation_metrics.at_temperature(
-      members, outputs, val, sampling.positive
-    ),
+    **measures.at_threshold(images, val, sampling),
+    **measures.at_temperature(members, outputs, val, sampling.positive),
     matrix=matrix,
     per_class=classification.per_class(outputs),
     per_label=(
@@ -264,12 +262,12 @@ def _measure(
       if outputs.multi_label
       else {}
     ),
-    groups=evaluation_metrics.worst_groups(images),
+    groups=measures.worst_groups(images),
     attributes=[
       by_attribute.measure(images, name, **sampling.size)
       for name in images.attributes
     ],
-    members=evaluation_metrics.alone(members, sampling.positive, how),
+    members=measures.alone(members, sampling.positive, how),
     views=kind,
     gain=members_lib.gain(
       members,
@@ -283,7 +281,7 @@ def _measure(
     sets=(
       None
       if options.conformal is None
-      else evaluation_metrics.prediction_sets(
+      else measures.prediction_sets(
         images,
         val,
         alpha=options.conformal,
@@ -292,5 +290,5 @@ def _measure(
       )
     ),
     validation=val,
-    notes=evaluation_metrics.notes(members, data, overlaps, val),
+    notes=measures.notes(members, data, overlaps, val),
   )

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from mn_jax.errors import InputError
-from mn_jax.run import evaluation, reopen
-from tests.run import new_sample
+from mn_jax.evaluation import evaluation
+from mn_jax.run import reopen
+from tests.evaluation import new_sample
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 QUICK = new_sample.QUICK

@@ -17,7 +17,8 @@ from mn_jax.data.datasets.listing import PARTS, Listing
 from mn_jax.data.datasets.source import ImageFiles
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.run import open_data, own_images, split_data
+from mn_jax.own_images import settings
+from mn_jax.run import open_data, split_data
 from mn_jax.run.split_data import SplitData
 
 # With more images, comparing all with all takes minutes.
@@ -72,7 +73,7 @@ class Overview:
     pair_names: (name, class) of both images of each.
   """
 
-  new: own_images.Recommendation
+  new: settings.Recommendation
   listing: Listing
   found: survey.Survey
   equal: Alike
@@ -174,7 +175,7 @@ def look(
   Raises:
     InputError: for data that cannot be used, or a field with a wrong value.
   """
-  new = own_images.recommended(data, given)
+  new = settings.recommended(data, given)
   section = new.config.data
   with open_data.open_source(section) as source:
     with console.counting("decoding", "images") as progress:
@@ -218,7 +219,7 @@ def class_name(listing: Listing, row: int) -> str:
 
 
 def _split(
-  new: own_images.Recommendation, listing: Listing
+  new: settings.Recommendation, listing: Listing
 ) -> tuple[SplitData | None, str]:
   """Returns the split that would be trained on, or why there is none."""
   try:
@@ -251,7 +252,7 @@ def _alike(listing: Listing, parts: np.ndarray, sets: Any) -> Alike:
 
 
 def _samples(
-  new: own_images.Recommendation, source: ImageFiles, readable: np.ndarray
+  new: settings.Recommendation, source: ImageFiles, readable: np.ndarray
 ) -> dict[str, np.ndarray]:
   """Returns some images of the first classes, spread over each."""
   listing, shown = source.listing, {}
@@ -269,7 +270,7 @@ def _samples(
 
 
 def _pairs(
-  new: own_images.Recommendation, source: ImageFiles, sets: list[np.ndarray]
+  new: settings.Recommendation, source: ImageFiles, sets: list[np.ndarray]
 ) -> tuple[list[np.ndarray], list[tuple[tuple[str, str], ...]]]:
   """Returns some pairs of images, those with different labels first."""
   listing = source.listing
@@ -290,7 +291,7 @@ def _pairs(
 
 
 def _read(
-  new: own_images.Recommendation, source: ImageFiles, row: int
+  new: settings.Recommendation, source: ImageFiles, row: int
 ) -> np.ndarray:
   """Returns u8[side, side, 3], an image as training would see it."""
   section = new.config.data

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from mn_jax.data.samples import patches
-from mn_jax.run import evaluation
+from mn_jax.evaluation import evaluation
 from tests import toy_transfer as toy
 
 CASES, NEW = 14, 4  # patients in all, and those that no run sees

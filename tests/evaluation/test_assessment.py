@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
+from mn_jax.evaluation import assessment
 from mn_jax.metrics import calibration, classification, comparison, thresholds
-from mn_jax.run import assessment
 from tests.metrics import toy_predictions
 
 PARTS = {"val": np.arange(0, 60), "test": np.arange(60, 140)}

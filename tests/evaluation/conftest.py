@@ -2,8 +2,9 @@
 
 import pytest
 
-from mn_jax.run import evaluation, reopen
-from tests.run import new_sample
+from mn_jax.evaluation import evaluation
+from mn_jax.run import reopen
+from tests.evaluation import new_sample
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ import jax
 
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
+from mn_jax.own_images import settings
 from mn_jax.parallel import compile_cache
-from mn_jax.run import own_images, training
+from mn_jax.run import training
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _SAVING = "mn_jax: saving, then stopping; once more stops at once"
@@ -51,7 +52,7 @@ def train(
     )
   interrupts = Interrupts()
   with interrupts.kept():
-    config = own_images.config(data, folder, given, console)
+    config = settings.config(data, folder, given, console)
     compile_cache.keep(config.data.cache_dir)
     summaries = training.train_and_evaluate(
       config, folder, console=console, stop_requested=interrupts

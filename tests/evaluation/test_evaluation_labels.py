@@ -8,10 +8,11 @@ import scipy.special
 import sklearn.metrics
 
 from mn_jax.errors import InputError
+from mn_jax.evaluation import evaluation
 from mn_jax.metrics import predictions, thresholds
 from mn_jax.report import evaluation_report, evaluation_tables, page
-from mn_jax.run import evaluation, reopen
-from tests.run import new_sample
+from mn_jax.run import reopen
+from tests.evaluation import new_sample
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
 LABELS = ("tumour", "left", "odd")

@@ -15,7 +15,8 @@ import ml_collections
 from mn_jax.config import Config, changes, checks, overrides, own_data
 from mn_jax.observe import escape
 from mn_jax.observe.console import Console
-from mn_jax.run import open_data, recommend, records, split_data, workdir
+from mn_jax.own_images import recommend
+from mn_jax.run import open_data, records, split_data, workdir
 from mn_jax.weights import locate
 
 

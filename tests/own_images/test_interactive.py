@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mn_jax.run.interactive import Interrupts
+from mn_jax.own_images.interactive import Interrupts
 
 
 @pytest.fixture(autouse=True)

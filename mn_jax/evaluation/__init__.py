@@ -1,0 +1,1 @@
+"""Saved runs, evaluated on parts of their data and on new images."""

@@ -1,0 +1,1 @@
+"""A user's own images: what is there, and what to train on them."""
