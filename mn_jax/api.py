@@ -17,7 +17,7 @@ from mn_jax.config import overrides as overrides_lib
 from mn_jax.config import own_data, paths
 from mn_jax.deploy import trained as trained_lib
 from mn_jax.deploy.model import Model
-from mn_jax.errors import InputError, RunError
+from mn_jax.errors import InputError
 from mn_jax.evaluation import evaluation
 from mn_jax.evaluation.evaluation import Evaluation
 from mn_jax.models import registry
@@ -27,18 +27,6 @@ from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import evaluation_tables
 from mn_jax.run import records, reopen
 from mn_jax.weights import locate
-
-__all__ = [
-  "Evaluation",
-  "InputError",
-  "Model",
-  "RunError",
-  "create_model",
-  "evaluate",
-  "fit",
-  "list_models",
-  "load",
-]
 
 Path = str | os.PathLike[str]
 
