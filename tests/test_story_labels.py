@@ -17,6 +17,9 @@ from mn_jax.tools import embed, evaluate, predict, report, saliency
 from tests import programs
 from tests import toy_labels as toy
 
+# Two runs are trained, and every program is compiled for them.
+pytestmark = pytest.mark.extended
+
 SHRUNK = (
   "--config=image_folder_v2",
   "model.name=simple_cnn",
@@ -212,7 +215,6 @@ def test_what_several_labels_do_not_have_is_refused(folder, fields, said):
   assert said in err
 
 
-@pytest.mark.extended
 def test_pages_and_pictures_of_a_run(trained, tmp_path):
   workdir, _ = trained
   code, _, err = start(report, workdir, f"--output={tmp_path / 'page'}")
