@@ -48,7 +48,7 @@ class Confidence:
     notes: what a user should know of it, a line each.
   """
 
-  multi_label: bool = False
+  multi_label: bool
   temperature: float = 1.0
   thresholds: conformal.Thresholds | None = None
   reference: reference_lib.Reference | None = None

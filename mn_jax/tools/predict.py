@@ -163,7 +163,9 @@ def _load(
     "no out-of-distribution score: published weights come without images to "
     "compare with"
   )
-  return loaded, confidence.Confidence(notes=(note,))
+  return loaded, confidence.Confidence(
+    multi_label=loaded.multi_label, notes=(note,)
+  )
 
 
 def _load_weights(args: argparse.Namespace) -> predictor.Predictor:

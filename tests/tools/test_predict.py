@@ -50,7 +50,7 @@ def batches(monkeypatch):
         program, images, batch_size=args.batch_size
       ),
     )
-    return loaded, confidence.Confidence()
+    return loaded, confidence.Confidence(multi_label=False)
 
   monkeypatch.setattr(predict, "_load_run", load_run)
   return sizes
@@ -261,7 +261,8 @@ def test_odd_images_are_classified(capsys, batches, tmp_path):
 def test_names_in_csv_are_no_formulas(capsys):
   judged = confidence.Judged(np.array([0.5]), (0,), None, None)
   row = prediction_rows.Row("=a.png", [(0, "+b", 0.5)], judged)
-  prediction_rows.write_csv(iter([row]), confidence.Confidence(), ["+b"], top=1)
+  judge = confidence.Confidence(multi_label=False)
+  prediction_rows.write_csv(iter([row]), judge, ["+b"], top=1)
   out, _ = capsys.readouterr()
   assert out.splitlines()[1] == "'=a.png,0,'+b,0.500000,1,0,'+b"
 

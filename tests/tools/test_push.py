@@ -7,10 +7,13 @@ import shutil
 import numpy as np
 import pytest
 import safetensors.numpy
+from PIL import Image
 
 from mn_jax import api
 from mn_jax.deploy import predictor
+from mn_jax.models import registry, variables
 from mn_jax.tools import predict, push
+from mn_jax.weights import exported
 
 FILES = {"README.md", "config.json", "model.safetensors"}
 
@@ -52,8 +55,6 @@ def test_what_is_written_predicts_as_the_run(run, pushed):
 
 
 def test_predict_needs_no_name_of_the_network(run, pushed, tmp_path, capsys):
-  from PIL import Image
-
   image = tmp_path / "a.png"
   Image.new("RGB", (40, 30), (200, 30, 60)).save(image)
   assert predict.main([f"--weights={pushed}", str(image)]) == 0
@@ -64,6 +65,44 @@ def test_predict_needs_no_name_of_the_network(run, pushed, tmp_path, capsys):
   assert ours.splitlines() == [
     ",".join(line.split(",")[:columns]) for line in theirs.splitlines()
   ]
+
+
+@pytest.fixture
+def several(tmp_path):
+  """Folder of a network of several labels per image, as push writes it."""
+  network = registry.describe("simple_cnn", num_classes=3, width=0.25)
+  described = exported.Description(
+    network=network,
+    classes=("red, dark", "green", "blue"),
+    image_size=32,
+    resolution=0,
+    other_sizes="resize",
+    bits=16,
+    multi_label=True,
+    dtype="float32",
+  )
+  initial = variables.initial_values(registry.build(network), 32, seed=0)
+  folder = tmp_path / "several"
+  folder.mkdir()
+  exported.write(folder, described, initial)
+  return folder
+
+
+def test_labels_have_probabilities_of_their_own(several, tmp_path, capsys):
+  image = tmp_path / "a.png"
+  Image.new("RGB", (40, 30), (200, 30, 60)).save(image)
+  model = api.load(several)
+  (expected,) = model.predict(image).tolist()
+  assert abs(sum(expected) - 1) > 0.1
+  arguments = [f"--weights={several}", str(image)]
+  assert predict.main([*arguments, "--format=json"]) == 0
+  (row,) = json.loads(capsys.readouterr().out)
+  assert row["labels"] == pytest.approx(
+    dict(zip(model.classes, expected, strict=True))
+  )
+  assert predict.main(arguments) == 0
+  header, _ = capsys.readouterr().out.splitlines()
+  assert header == 'file,"red, dark",green,blue'
 
 
 def test_nothing_of_patients_is_written(run, pushed):
