@@ -22,7 +22,7 @@ from mn_jax.metrics import (
   predictions,
   thresholds,
 )
-from mn_jax.run import reference
+from mn_jax.run import reference, reopen
 from tests.evaluation import new_sample
 
 pytestmark = pytest.mark.usefixtures("standard_promotion")
@@ -200,6 +200,21 @@ def test_runs_of_one_split_are_an_ensemble(runs, workdirs, places, found):
   threshold = thresholds.best_balanced_accuracy(val, positive=1)
   assert both.thresholds == pytest.approx((threshold,))
   assert len(both.temperatures) == len(both.overlaps) == 2
+  assert not any("different splits" in note for note in both.notes)
+
+
+def test_members_of_one_split_may_see_images_of_other_sizes(
+  runs, workdirs, places, tmp_path
+):
+  fields = {"data__image_size": 40, "data__other_sizes": "resize"}
+  smaller = new_sample.train(places[1], tmp_path / "smaller", **fields)
+  members = [runs[0], reopen.open_run(smaller)]
+  assert members[0].digests["images"] != members[1].digests["images"]
+  both = evaluation.evaluate(members, places[2], options=QUICK)
+  val = [val_of(x).predictions for x in (workdirs[0], smaller)]
+  np.testing.assert_array_equal(
+    both.validation.predictions.logits, ensemble.mean(val).logits
+  )
   assert not any("different splits" in note for note in both.notes)
 
 
