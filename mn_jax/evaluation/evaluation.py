@@ -271,6 +271,7 @@ def _measure(
     views=kind,
     gain=members_lib.gain(
       members,
+      val,
       positive=sampling.positive,
       calibrated=options.calibrated,
       **sampling.size,

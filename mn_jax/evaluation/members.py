@@ -96,17 +96,11 @@ class Member:
       views: number of views that are averaged, the first ones.
       calibrated: whether logits are divided by the member's temperature.
     """
-    found = ensemble.mean(self.new[:views])
-    if not calibrated:
-      return found
-    return calibration.scale(found, self.temperature(views))
+    return self._mean(self.new, views, calibrated)
 
   def validate(self, *, views: int, calibrated: bool) -> Predictions:
     """Returns the predictions of the validation part, like `predict`."""
-    found = ensemble.mean(self.validation[:views])
-    if not calibrated:
-      return found
-    return calibration.scale(found, self.temperature(views))
+    return self._mean(self.validation, views, calibrated)
 
   def temperature(self, views: int) -> float:
     """Returns the temperature that fits the validation part.
@@ -128,6 +122,14 @@ class Member:
         "are not finite; valid: a checkpoint that has not diverged"
       )
     return fitted
+
+  def _mean(
+    self, outputs: Sequence[Predictions], views: int, calibrated: bool
+  ) -> Predictions:
+    found = ensemble.mean(outputs[:views])
+    if not calibrated:
+      return found
+    return calibration.scale(found, self.temperature(views))
 
 
 def predict(
@@ -295,6 +297,7 @@ def kind_of_views(runs: Sequence[SavedRun], asked: str) -> str:
 
 def gain(
   members: Sequence[Member],
+  averaged: NamedPredictions | None,
   *,
   positive: int | None,
   calibrated: bool,
@@ -305,6 +308,7 @@ def gain(
 
   Args:
     members: of the ensemble, each with the same views.
+    averaged: their `validation`, of all views.
     positive: index of the positive class, or None.
     calibrated: whether each member's logits are divided by its temperature.
     seed, resamples: of the bootstrap, paired and by group.
@@ -313,12 +317,9 @@ def gain(
     Metric -> mean of all views minus the plain one, with its interval; empty
     for one view, or without the images of validation.
   """
-  count = len(members[0].new)
-  averaged, plain = (
-    validation(members, views=n, calibrated=calibrated) for n in (count, 1)
-  )
-  if count == 1 or averaged is None or plain is None:
+  if averaged is None or len(members[0].new) == 1:
     return {}
+  plain = validation(members, views=1, calibrated=calibrated)
   groups = averaged.names if averaged.groups is None else averaged.groups
   return comparison.on_images(
     averaged.predictions,
