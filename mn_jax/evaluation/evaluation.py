@@ -37,9 +37,6 @@ _SHOWN = (
   *("accuracy", "balanced_accuracy", "auroc", "macro_auroc"),
   "macro_average_precision",
 )
-# Resamples of the bootstrap are fewer for many images and classes, so that
-# resamples x logits stay below the last number.
-_LEAST_RESAMPLES, _LOGITS = 50, 500_000_000
 # Fields of an evaluation that are no results, or are written otherwise.
 _NOT_NUMBERS = (
   *("runs", "data", "images", "strangeness", "overlaps", "validation"),
@@ -233,9 +230,10 @@ def _measure(
   how = {"views": len(members[0].new), "calibrated": options.calibrated}
   outputs = members_lib.new_images(members, **how)
   images = data.named_predictions(outputs)
-  affordable = max(_LEAST_RESAMPLES, _LOGITS // outputs.logits.size)
   sampling = Sampling(
-    data.spec.positive, options.seed, min(options.resamples, affordable)
+    data.spec.positive,
+    options.seed,
+    bootstrap.affordable(outputs, options.resamples),
   )
   val = members_lib.validation(members, **how)
   known = np.any([x.known() for x in overlaps], axis=0)

@@ -25,9 +25,6 @@ from mn_jax.run.split_data import SplitData
 
 Intervals = Mapping[str, bootstrap.Interval]
 
-# The accuracy of a group with fewer images is mostly chance.
-_LEAST_IMAGES = 10
-
 
 @dataclasses.dataclass(frozen=True)
 class PredictionSets:
@@ -169,7 +166,7 @@ def worst_groups(images: NamedPredictions) -> list[tuple[str, int, float]]:
   if images.groups is None:
     return []
   groups = classification.accuracy_by_group(images.predictions, images.groups)
-  return [x for x in groups if x[1] >= _LEAST_IMAGES]
+  return [x for x in groups if x[1] >= classification.LEAST_IMAGES]
 
 
 def alone(

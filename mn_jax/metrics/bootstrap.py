@@ -16,6 +16,10 @@ import numpy as np
 from mn_jax.metrics import classification, multilabel
 from mn_jax.metrics.predictions import Predictions, group_codes
 
+# Resamples are fewer for many images and classes, so that resamples x logits
+# stay below the last number.
+_LEAST_RESAMPLES, _LOGITS = 50, 500_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
@@ -35,6 +39,13 @@ class Interval:
   high: float
   undefined: int
   resamples: int
+
+
+def affordable(predictions: Predictions, resamples: int) -> int:
+  """Returns how many resamples to draw of those that are asked for."""
+  return min(
+    resamples, max(_LEAST_RESAMPLES, _LOGITS // predictions.logits.size)
+  )
 
 
 def intervals(

@@ -18,6 +18,8 @@ from mn_jax.metrics import calibration, curves, multilabel
 from mn_jax.metrics.predictions import Predictions, group_codes
 
 DEFINED = multilabel.DEFINED
+# The accuracy of a group with fewer images is mostly chance.
+LEAST_IMAGES = 10
 
 
 def confusion_matrix(

@@ -25,13 +25,8 @@ from mn_jax.report import decisions as decisions_lib
 from mn_jax.report.decisions import Decisions
 from mn_jax.run import records
 
-# The accuracy of a group with fewer images is mostly chance.
-_LEAST_IMAGES = 10
 _WORST_GROUPS = 5
-# Resamples of the bootstrap; fewer for a test of many images and classes, so
-# that resamples x logits stay below the last number.
-_RESAMPLES, _LEAST_RESAMPLES = 1000, 50
-_LOGITS = 500_000_000
+_RESAMPLES = 1000  # of the bootstrap
 
 Curve = list[tuple[int, float]]
 
@@ -176,8 +171,7 @@ def _test_metrics(
       calibration.scale(outputs, temperature), positive=positive
     )
   groups, unranked = _worst_groups(test)
-  affordable = _LOGITS // outputs.logits.size
-  resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, affordable))
+  resamples = bootstrap.affordable(outputs, _RESAMPLES)
   return {
     "intervals": bootstrap.intervals(
       outputs, positive=positive, groups=test.groups, resamples=resamples
@@ -241,7 +235,7 @@ def _worst_groups(
   if test.groups is None:
     return None, 0
   groups = classification.accuracy_by_group(test.predictions, test.groups)
-  ranked = [x for x in groups if x[1] >= _LEAST_IMAGES]
+  ranked = [x for x in groups if x[1] >= classification.LEAST_IMAGES]
   return ranked[:_WORST_GROUPS], len(groups) - len(ranked)
 
 

@@ -42,10 +42,7 @@ from mn_jax.studies.study import Member, Study, StudyRun
 _WITH_POSITIVE = ("balanced_accuracy", "sensitivity", "specificity", "auroc")
 _WITHOUT = ("accuracy", "balanced_accuracy", "macro_f1", "macro_auroc")
 _LABELS = ("macro_auroc", "macro_average_precision", "macro_f1", "exact_match")
-# Resamples of the bootstrap are fewer for many images and classes, so that
-# resamples x logits stay below the last number.
-_RESAMPLES, _LEAST_RESAMPLES, _LOGITS = 2000, 50, 500_000_000
-_LEAST_IMAGES = 10
+_RESAMPLES = 2000  # of the bootstrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,8 +194,7 @@ def measure(
   """
   test = _pool([fold.test for fold in found])
   outputs, positive = test.predictions, test.positive
-  affordable = max(_LEAST_RESAMPLES, _LOGITS // outputs.logits.size)
-  sizes = {"resamples": min(resamples, affordable), "seed": seed}
+  sizes = {"resamples": bootstrap.affordable(outputs, resamples), "seed": seed}
   intervals = bootstrap.intervals(
     outputs, positive=positive, groups=test.groups, **sizes
   )
@@ -220,7 +216,7 @@ def measure(
     groups = [
       x
       for x in classification.accuracy_by_group(outputs, test.groups)
-      if x[1] >= _LEAST_IMAGES
+      if x[1] >= classification.LEAST_IMAGES
     ]
   return CrossValidation(
     title=title,
