@@ -29,7 +29,7 @@ _HUB_METRICS = {
   "f1": "f1",
   "auroc": "roc_auc",
   "precision": "precision",
-  "recall": "recall",
+  "sensitivity": "recall",
 }
 
 
@@ -177,45 +177,55 @@ def _results(analysis: RunAnalysis) -> Table:
   ]
   unit = run_report.unit(analysis)
   resamples = next(iter(analysis.intervals.values())).resamples
+  majority = "the accuracy of predicting the majority class always"
+  if analysis.test.predictions.multi_label:
+    majority = "the label accuracy of each label's more frequent answer"
   return Table(
     columns,
     rows,
     f"{len(analysis.test.names):,} images of the test part; intervals by "
     f"bootstrap over {unit}s, {resamples:,} resamples. The majority rate is "
-    "the accuracy of predicting the majority class always.",
+    f"{majority}.",
   )
 
 
 def _tables(analysis: RunAnalysis, classes: Sequence[str]) -> list[Table]:
-  """Returns metrics by class, and those at the chosen threshold."""
-  tables = []
+  """Returns metrics at the chosen thresholds, and those by class or label."""
+  tables, limits = [], analysis.label_thresholds
   if analysis.at_threshold:
-    positive = classes[analysis.test.positive]
-    names = [
-      name
-      for name in ("sensitivity", "specificity", "balanced_accuracy", "f1")
-      if name in analysis.at_threshold
-    ]
+    names = ("sensitivity", "specificity", "balanced_accuracy", "f1")
+    if limits is not None:
+      names = ("label_accuracy", "exact_match", "macro_sensitivity")
+      names += ("macro_specificity", "macro_f1")
+      note = (
+        "With each label predicted from its own threshold on, which has its "
+        "best balanced accuracy on validation."
+      )
+    else:
+      positive = classes[analysis.test.positive]
+      note = (
+        f"With {positive!r} predicted from a probability of "
+        f"{analysis.threshold:.3f} on, which has the best balanced accuracy on "
+        "validation."
+      )
     rows = [(metric_name(n), number(analysis.at_threshold[n])) for n in names]
-    note = (
-      f"With {positive!r} predicted from a probability of "
-      f"{analysis.threshold:.3f} on, which has the best balanced accuracy on "
-      "validation."
-    )
-    tables.append(Table(("test, at the threshold", "value"), rows, note))
+    title = "at the threshold" if limits is None else "at the thresholds"
+    tables.append(Table((f"test, {title}", "value"), rows, note))
   by_class = {
-    name: analysis.per_class[name]
+    metric_name(name): analysis.per_class[name]
     for name in ("precision", "recall", "auroc")
     if name in analysis.per_class
   }
-  if by_class and len(classes) > 2:
+  if limits is not None:
+    by_class["threshold"] = limits
+  if by_class and (len(classes) > 2 or limits is not None):
     support = analysis.per_class["support"]
     rows = [
       (name, f"{support[i]:,.0f}", *(number(x[i]) for x in by_class.values()))
       for i, name in enumerate(classes)
     ]
-    columns = ("class", "test images", *map(metric_name, by_class))
-    tables.append(Table(columns, rows))
+    kind = "class" if limits is None else "label"
+    tables.append(Table((kind, "test images", *by_class), rows))
   return tables
 
 

@@ -1,5 +1,6 @@
 """The card of a run: its numbers, its YAML, and what it must not tell."""
 
+import dataclasses
 import json
 import re
 
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 import yaml
 
+from mn_jax.metrics import predictions
 from mn_jax.observe.formatting import number
 from mn_jax.report import model_card, page, run_analysis
+from tests.metrics import toy_predictions
 from tests.report import toy_runs as toy
 
 OPTIONS = {
@@ -77,6 +80,35 @@ def test_limits_are_said(tmp_path):
   _, _, body = card_of(toy.write(tmp_path / "three", classes=classes), classes)
   assert "fewer than 30 test images: cat (6), dog (10), cow (15), emu (" in body
   assert "| class | test images | precision | recall | AUROC |" in body
+
+
+def test_labels_have_their_own_thresholds(tmp_path):
+  folder, labels = toy.write(tmp_path / "run"), ("scar", "tear")
+  for part, seed in (("val", 0), ("test", 1)):
+    path = folder / "predictions" / f"{part}.npz"
+    dataclasses.replace(
+      predictions.read(path),
+      predictions=toy_predictions.multi_label(
+        91 if part == "test" else 60, 2, seed
+      ),
+      classes=labels,
+      positive=None,
+    ).write(path)
+  analysis, _, body = card_of(folder, labels)
+  exact = number(analysis.at_threshold["exact_match"])
+  assert f"\n| exact match | {exact} |\n" in body
+  assert "label accuracy of each label's more frequent answer" in body
+  columns = "| label | test images | precision | recall | AUROC | threshold |"
+  assert columns in body
+  for name, limit in zip(labels, analysis.label_thresholds, strict=True):
+    assert re.search(rf"\| {name} \| .*\| {number(limit)} \|\n", body)
+
+
+def test_the_sensitivity_is_the_recall_of_the_hub(tmp_path):
+  analysis, front, _ = card_of(toy.write(tmp_path / "run"))
+  (result,) = front["model-index"][0]["results"]
+  values = {m["type"]: m["value"] for m in result["metrics"]}
+  assert values["recall"] == round(analysis.intervals["sensitivity"].value, 4)
 
 
 def test_a_checkpoint_chosen_on_the_test_has_no_results(tmp_path):
