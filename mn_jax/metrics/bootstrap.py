@@ -184,7 +184,7 @@ def _counted(
     return {}
   counted = {"accuracy": np.full(len(predictions.labels), True)}
   if positive is not None:
-    hits = predictions.labels == positive
+    hits = predictions.is_of(positive)
     counted |= {"sensitivity": hits, "specificity": ~hits}
   return counted
 

@@ -12,9 +12,9 @@ import itertools
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.metrics import bootstrap, operating_point
+from mn_jax.metrics import bootstrap
 from mn_jax.metrics.bootstrap import Interval
-from mn_jax.metrics.predictions import NamedPredictions, Predictions
+from mn_jax.metrics.predictions import NamedPredictions
 
 MISSING = "(missing)"
 # What a subset is described by, if its data set has the metric. None of them
@@ -106,9 +106,8 @@ def measure(
     rows = np.flatnonzero(codes == code)
     subsets.append(
       _measure_subset(
-        named,
+        named.take(rows),
         title,
-        rows,
         None if predicted is None else predicted[rows],
         seed=seed,
         resamples=resamples,
@@ -209,52 +208,33 @@ def _largest(
 
 
 def _measure_subset(
-  named: NamedPredictions,
+  images: NamedPredictions,
   value: str,
-  rows: np.ndarray,
   predicted: np.ndarray | None,
   **sizes: int | float,
 ) -> Subset:
-  outputs = Predictions(
-    **{k: array[rows] for k, array in vars(named.predictions).items()}
-  )
-  groups = None if named.groups is None else named.groups[rows]
   found = bootstrap.intervals(
-    outputs,
-    positive=named.positive,
-    groups=groups,
+    images.predictions,
+    positive=images.positive,
+    groups=images.groups,
     predicted=predicted,
     **sizes,
   )
-  units = outputs.ids if groups is None else groups
-  counted = {"accuracy": np.full(len(rows), True)}
-  if named.positive is not None:
-    hits = operating_point.is_positive(outputs, named.positive)
-    counted |= {"sensitivity": hits, "specificity": ~hits}
+  groups = None if images.groups is None else len(np.unique(images.groups))
   metrics = {name: found[name] for name in METRICS if name in found}
   return Subset(
-    value,
-    len(rows),
-    None if groups is None else len(np.unique(groups)),
-    metrics,
-    _flags(counted, units if groups is not None else None),
+    value, len(images.names), groups, metrics, _flags(images, groups)
   )
 
 
-def _flags(
-  counted: dict[str, np.ndarray], groups: np.ndarray | None
-) -> tuple[str, ...]:
+def _flags(images: NamedPredictions, groups: int | None) -> tuple[str, ...]:
   """Returns why the numbers of a subset mean little."""
   flags = []
-  if groups is not None and (count := len(np.unique(groups))) < _FEW_GROUPS:
-    flags.append(f"{count} groups" if count > 1 else "1 group")
-  names = {
-    "accuracy": "images",
-    "sensitivity": "positive",
-    "specificity": "negative",
-  }
-  for metric, name in names.items():
-    count = int(counted[metric].sum()) if metric in counted else _FEW_IMAGES
-    if count < _FEW_IMAGES:
-      flags.append(f"{count} {name}")
+  if groups is not None and groups < _FEW_GROUPS:
+    flags.append(f"{groups} groups" if groups > 1 else "1 group")
+  counts = {"images": len(images.names)}
+  if images.positive is not None:
+    positive = int(images.predictions.is_of(images.positive).sum())
+    counts |= {"positive": positive, "negative": counts["images"] - positive}
+  flags += [f"{n} {kind}" for kind, n in counts.items() if n < _FEW_IMAGES]
   return tuple(flags)

@@ -133,7 +133,7 @@ def problem(
     positive: index of the positive class.
     part: what to call the part, as 'validation'.
   """
-  hits = is_positive(predictions, positive)
+  hits = predictions.is_of(positive)
   if not np.isfinite(predictions.logits).all():
     return f"{part} has logits that are not finite"
   counts = {True: int(hits.sum()), False: int((~hits).sum())}
@@ -184,7 +184,7 @@ def from_validation(
     return dataclasses.replace(point, note=why)
   return at_threshold(
     point,
-    is_positive(test, positive),
+    test.is_of(positive),
     test.probabilities()[:, positive],
     group_codes(test, groups),
     seed=seed,
@@ -270,7 +270,7 @@ def from_own_roc(
 
   values = read(np.ones(len(codes), np.int64))
   samples = bootstrap.resample(read, codes, resamples=resamples, seed=seed)
-  hits = is_positive(test, positive)
+  hits = test.is_of(positive)
   found = {}
   for name, of in ((SENSITIVITY, hits), (SPECIFICITY, ~hits)):
     size = {"groups": len(np.unique(codes[of])), "level": level}
@@ -279,21 +279,9 @@ def from_own_roc(
   return dataclasses.replace(point, **found)
 
 
-def is_positive(predictions: Predictions, positive: int) -> np.ndarray:
-  """Returns bool[n], whether images are of a class, or have a label.
-
-  Args:
-    predictions: of n images.
-    positive: index of the class or label.
-  """
-  if predictions.labels.ndim == 2:
-    return predictions.labels[:, positive] > 0
-  return predictions.labels == positive
-
-
 def _rank(predictions: Predictions, positive: int) -> curves.Ranking:
   return curves.Ranking(
-    is_positive(predictions, positive),
+    predictions.is_of(positive),
     predictions.probabilities()[:, positive],
   )
 

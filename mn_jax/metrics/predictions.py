@@ -55,6 +55,12 @@ class Predictions:
     """Returns the predictions of some images, i64[m] of the n."""
     return Predictions(**{k: values[rows] for k, values in vars(self).items()})
 
+  def is_of(self, label: int) -> np.ndarray:
+    """Returns bool[n], whether images are of a class, or have a label."""
+    if self.multi_label:
+      return self.labels[:, label] > 0
+    return self.labels == label
+
   def probabilities(self) -> np.ndarray:
     """Returns f64[n, classes]: the softmax, or the sigmoid of every label."""
     return probabilities(self.logits, multi_label=self.multi_label)
@@ -131,6 +137,13 @@ class NamedPredictions:
   classes: tuple[str, ...]
   positive: int | None
   attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+  @property
+  def shown_classes(self) -> list[int]:
+    """The positive class; or all classes, each against the rest."""
+    if self.positive is not None:
+      return [self.positive]
+    return list(range(len(self.classes)))
 
   def take(self, rows: np.ndarray) -> "NamedPredictions":
     """Returns the predictions of some images, i64[m] of the n."""

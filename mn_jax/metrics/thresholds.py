@@ -24,9 +24,7 @@ def best_balanced_accuracy(predictions: Predictions, *, positive: int) -> float:
   Returns:
     From 0 to 1; NaN without images of both kinds or if a logit is not finite.
   """
-  hits = predictions.labels == positive
-  if predictions.multi_label:
-    hits = predictions.labels[:, positive] > 0
+  hits = predictions.is_of(positive)
   if (
     not 0 < hits.sum() < len(hits) or not np.isfinite(predictions.logits).all()
   ):

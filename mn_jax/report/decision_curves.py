@@ -40,7 +40,7 @@ def figure(
   """
   outputs = test.predictions
   probabilities = outputs.probabilities()
-  shown, caption = decisions_lib.shown_classes(test), "of the test"
+  shown, caption = test.shown_classes, "of the test"
   if len(shown) > _MOST_CURVES:
     areas = {k: _auroc(test, probabilities, k) for k in shown}
     shown = sorted(shown, key=areas.__getitem__)[:_MOST_CURVES]
@@ -48,7 +48,7 @@ def figure(
   curves = [
     decision_figures.Curve(
       test.classes[k],
-      operating_point.is_positive(outputs, k),
+      outputs.is_of(k),
       probabilities[:, k],
       found.bands.get(k),
     )
@@ -79,7 +79,7 @@ def figure(
 
 
 def _auroc(test: NamedPredictions, probabilities: np.ndarray, k: int) -> float:
-  hits = operating_point.is_positive(test.predictions, k)
+  hits = test.predictions.is_of(k)
   ranking = curves_lib.Ranking(hits, probabilities[:, k])
   area = curves_lib.auroc(*ranking.curve())
   return np.inf if np.isnan(area) else area

@@ -101,7 +101,7 @@ def measure(
       targets = () if many else _TARGETS_OF_CLASSES
   sizes = {"resamples": resamples, "seed": seed}
   points = {}
-  for k in shown_classes(test) if targets else ():
+  for k in test.shown_classes if targets else ():
     points[k] = measure_points(val, test, targets, positive=k, **sizes)
   return Decisions(
     points,
@@ -155,14 +155,14 @@ def measure_bands(
   test: NamedPredictions, *, resamples: int, seed: int = 0
 ) -> dict[int, Bands]:
   """Returns the bands of the curves that are few enough to have some."""
-  shown = shown_classes(test)
+  shown = test.shown_classes
   if len(shown) > _MOST_BANDS or not np.isfinite(test.predictions.logits).all():
     return {}
   codes = group_codes(test.predictions, test.groups)
   probabilities = test.predictions.probabilities()
   return {
     k: bands_lib.measure(
-      operating_point.is_positive(test.predictions, k),
+      test.predictions.is_of(k),
       probabilities[:, k],
       codes,
       resamples=resamples,
@@ -295,13 +295,6 @@ def attribute_table(found: AttributeMetrics, unit: str) -> Table:
     note += f" {found.note[:1].upper()}{found.note[1:]}."
   columns = (f"by {found.name}", "images", *(("groups",) if known else ()))
   return Table((*columns, "small", *map(metric_name, metrics)), rows, note)
-
-
-def shown_classes(test: NamedPredictions) -> list[int]:
-  """Returns the positive class, or all classes if there is none."""
-  if test.positive is not None:
-    return [test.positive]
-  return list(range(len(test.classes)))
 
 
 def threshold(point: OperatingPoint) -> str:

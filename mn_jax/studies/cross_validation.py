@@ -201,8 +201,7 @@ def measure(
   images = [fold.split["images"] for fold in found]
   points: dict[int, list[OperatingPoint]] = {}
   thresholds: dict[int, dict[Target, list[float]]] = {}
-  shown = range(len(test.classes)) if positive is None else [positive]
-  for k in shown if targets else ():
+  for k in test.shown_classes if targets else ():
     points[k], thresholds[k] = [], {}
     for target in targets:
       applied, chosen = _apply_thresholds(found, test, target, k, sizes)
@@ -360,7 +359,7 @@ def _apply_thresholds(
   outputs = test.predictions
   measured = operating_point.at_threshold(
     dataclasses.replace(point, threshold=0.0),
-    operating_point.is_positive(outputs, k),
+    outputs.is_of(k),
     np.array([margins[i] for i in outputs.ids.tolist()]),
     group_codes(outputs, test.groups),
     **sizes,
