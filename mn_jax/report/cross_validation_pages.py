@@ -54,13 +54,11 @@ def write(
     InputError: if the runs cannot be read, or are not of one cross-validation.
   """
   folds = cross_validation.read(runs)
-  targets = decisions.TARGETS[:1]
-  if folds[0].test.positive is not None:
-    targets = decisions.TARGETS
-  elif len(folds[0].test.classes) > decisions.MOST_CLASSES:
-    targets = ()
   found = cross_validation.measure(
-    study.title, folds, targets, resamples=resamples
+    study.title,
+    folds,
+    decisions.targets_of(folds[0].test),
+    resamples=resamples,
   )
   baselines: Baselines = {}
   if places is not None and not found.test.predictions.multi_label:

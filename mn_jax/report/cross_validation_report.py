@@ -50,12 +50,11 @@ def build(
     "All folds together": pooled_table(found),
     "Folds": folds_table(found, metrics, baselines),
   }
-  titles = ["Operating points"] if found.points else []
-  titles += [f"By {x.name}" for x in found.attributes]
-  shown = decisions.tables(part, test, found.unit)
-  tables |= dict(zip(titles, shown, strict=True))
+  for title, table in decisions.tables(part, test, found.unit).items():
+    tables[title[0].upper() + title[1:]] = table
   if found.points:
-    tables["Operating points"] = _points_table(found)
+    points = tables[decisions.POINTS]
+    tables[decisions.POINTS] = _with_thresholds(points, found)
   if len(test.classes) > 2:
     tables["Classes"] = run_report.class_table(
       test.classes, classification.per_class(test.predictions)
@@ -179,16 +178,14 @@ def folds_table(
   )
 
 
-def _points_table(found: CrossValidation) -> Table:
-  classes = found.test.classes
-  rows, chosen = [], []
-  for k, points in found.points.items():
+def _with_thresholds(table: Table, found: CrossValidation) -> Table:
+  """Returns the table of points with each fold's thresholds in its note."""
+  classes, chosen = found.test.classes, []
+  for k, of_class in found.thresholds.items():
     names = () if found.test.positive is not None else (classes[k],)
-    rows += [(names, point) for point in points]
-    for target, values in found.thresholds[k].items():
+    for target, values in of_class.items():
       title = ", ".join((*names, target.title()))
       chosen.append(f"{title}: {', '.join(map(number, values))}")
-  table = decisions.points_table(rows, found.unit)
   note = (
     f"{table.note} A threshold of validation is another in each fold, chosen "
     "on its own validation part and applied to its own test, so that no scale "

@@ -27,7 +27,8 @@ TARGETS = (
 )
 # Of every class against the rest; with more classes neither points nor bands.
 _TARGETS_OF_CLASSES = TARGETS[:1]
-MOST_CLASSES, _MOST_BANDS = 20, 3
+_MOST_CLASSES, _MOST_BANDS = 20, 3
+POINTS = "Operating points"
 # What a page calls them.
 SOURCES = {
   operating_point.VALIDATION: "threshold of validation",
@@ -95,10 +96,7 @@ def measure(
   if attributes is None:
     attributes = list(test.attributes)
   if targets is None:
-    targets = TARGETS
-    if test.positive is None:
-      many = len(test.classes) > MOST_CLASSES
-      targets = () if many else _TARGETS_OF_CLASSES
+    targets = targets_of(test)
   sizes = {"resamples": resamples, "seed": seed}
   points = {}
   for k in test.shown_classes if targets else ():
@@ -111,6 +109,13 @@ def measure(
       for name in attributes
     ],
   )
+
+
+def targets_of(test: NamedPredictions) -> tuple[Target, ...]:
+  """Returns the targets of the operating points of a report."""
+  if test.positive is not None:
+    return TARGETS
+  return _TARGETS_OF_CLASSES if len(test.classes) <= _MOST_CLASSES else ()
 
 
 def measure_points(
@@ -205,23 +210,25 @@ def attribute_numbers(found: AttributeMetrics) -> dict[str, Any]:
 
 def tables(
   decisions: Decisions, test: NamedPredictions, unit: str
-) -> list[Table]:
-  """Returns the tables of operating points and of subsets.
+) -> dict[str, Table]:
+  """Returns title -> table of operating points, and of each attribute.
 
   Args:
     decisions: of the test.
     test: its predictions.
     unit: that was resampled, such as 'group' or 'image'.
   """
-  found = []
+  found = {}
   if decisions.points:
     rows = [
       (() if test.positive is not None else (test.classes[k],), point)
       for k, points in decisions.points.items()
       for point in points
     ]
-    found.append(points_table(rows, unit))
-  return found + [attribute_table(x, unit) for x in decisions.attributes]
+    found[POINTS] = points_table(rows, unit)
+  return found | {
+    f"by {x.name}": attribute_table(x, unit) for x in decisions.attributes
+  }
 
 
 def points_table(

@@ -64,9 +64,7 @@ def build(found: Evaluation, decisions: Decisions, source: str) -> Document:
     source: folder, archive or table of the images.
   """
   tables = evaluation_tables.tables(found)
-  for table in decisions_lib.tables(decisions, found.images, found.unit):
-    first = table.columns[0]
-    tables["Operating points" if first[:2] != "by" else first] = table
+  tables |= decisions_lib.tables(decisions, found.images, found.unit)
   run = found.runs[0]
   title = f"{run.config.experiment} on new images"
   if len(found.runs) > 1:

@@ -85,7 +85,9 @@ def section(
     tables.append(class_table(classes, analysis.per_class))
   tables += [
     *_group_table(analysis),
-    *decisions.tables(analysis.decisions, analysis.test, unit(analysis)),
+    *decisions.tables(
+      analysis.decisions, analysis.test, unit(analysis)
+    ).values(),
   ]
   figures_shown += _decision_figures(title, anchor, analysis)
   if inspection is not None:
