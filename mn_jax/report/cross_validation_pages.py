@@ -16,7 +16,7 @@ from mn_jax.report import (
   run_report,
 )
 from mn_jax.report.cross_validation_report import Baselines
-from mn_jax.run import records, split_data
+from mn_jax.run import open_data, records, split_data
 from mn_jax.studies import cross_validation
 from mn_jax.studies.cross_validation import CrossValidation, Fold
 from mn_jax.studies.study import Member, Study, StudyRun
@@ -105,9 +105,12 @@ def _baselines(
   """Measures baselines on the split of each fold; empty without the images."""
   found: dict[str, dict[str, list[float]]] = {}
   try:
-    for fold in folds:
-      with console.counting(f"baselines of {fold.name}", "images") as progress:
-        data = split_data.load(_config(fold, places).data, progress)
+    sections = [_config(fold, places).data for fold in folds]
+    # Folds are of the same images, which are listed and verified once.
+    with console.counting("baselines", "images") as progress:
+      packed = open_data.open_packed(sections[0], progress)
+    for fold, section in zip(folds, sections, strict=True):
+      data = split_data.divide(section, packed)
       if data.split.sha256 != fold.split["sha256"]:
         raise InputError("data.path: its images are not those of the folds")
       for name, values in inspection.measure_baselines(data).items():

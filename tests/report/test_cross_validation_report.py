@@ -10,7 +10,7 @@ from mn_jax.errors import InputError
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.report import cross_validation_pages, decisions, inspection
-from mn_jax.run import records, split_data
+from mn_jax.run import open_data, records, split_data
 from mn_jax.studies import cross_validation
 from mn_jax.tools import report
 from tests.studies import toy_folds as toy
@@ -115,7 +115,8 @@ def test_baselines_are_means_over_folds(tmp_path, monkeypatch, capsys):
       self.split = self
       self.sha256 = next(splits)
 
-  monkeypatch.setattr(split_data, "load", lambda *_: Data())
+  monkeypatch.setattr(open_data, "open_packed", lambda *_: None)
+  monkeypatch.setattr(split_data, "divide", lambda *_: Data())
   values = iter([0.5, 0.6, 0.7, 0.5])
   monkeypatch.setattr(
     inspection,
