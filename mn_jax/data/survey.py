@@ -53,7 +53,6 @@ class _Image:
   header: decode.Header
   num_bytes: int
   digest: bytes
-  pixels: np.ndarray
 
 
 def survey(
@@ -74,11 +73,11 @@ def survey(
   """
   total = len(source.listing)
   rows: list[int] = []
-  images: list[_Image] = []  # without their pixels
+  images: list[_Image] = []
   unreadable: list[tuple[int, str]] = []
   prints: list[duplicates.Fingerprints] = []
 
-  def read(chunk: Sequence[int]) -> list[_Image | str]:
+  def read(chunk: Sequence[int]) -> list[tuple[_Image, np.ndarray] | str]:
     return [_read(source, row, bits) for row in chunk]
 
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -88,13 +87,13 @@ def survey(
         pool.map(read, itertools.batched(listed, _TASK))
       )
       pixels = []
-      for row, image in zip(listed, found, strict=True):
-        if isinstance(image, str):
-          unreadable.append((row, image))
+      for row, result in zip(listed, found, strict=True):
+        if isinstance(result, str):
+          unreadable.append((row, result))
           continue
         rows.append(row)
-        pixels.append(image.pixels)
-        images.append(dataclasses.replace(image, pixels=pixels[-1][:0]))
+        images.append(result[0])
+        pixels.append(result[1])
       if pixels:
         prints.append(
           duplicates.fingerprints(np.stack(pixels), np.arange(len(pixels)))
@@ -170,15 +169,17 @@ def _by_content(found: Survey) -> tuple[np.ndarray, np.ndarray]:
   return np.argsort(place, kind="stable"), place
 
 
-def _read(source: ImageFiles, row: int, bits: int) -> _Image | str:
-  """Returns an image, or why it cannot be read."""
+def _read(
+  source: ImageFiles, row: int, bits: int
+) -> tuple[_Image, np.ndarray] | str:
+  """Returns an image and its pixels, or why it cannot be read."""
   try:
     data = source.files.read(source.listing.paths[row])
     pixels = decode.decode(data, SIDE, bits=bits, maxima=source.maxima)
     header = decode.header(data)
   except (decode.DecodeError, OSError) as error:
     return str(error)
-  return _Image(header, len(data), hashlib.sha256(data).digest(), pixels)
+  return _Image(header, len(data), hashlib.sha256(data).digest()), pixels
 
 
 def _joined(

@@ -1,6 +1,7 @@
 """Tests of the survey of images that are not packed."""
 
 import contextlib
+import weakref
 
 import numpy as np
 import pytest
@@ -61,6 +62,26 @@ def test_every_image_is_decoded(folder, monkeypatch):
   assert found.sizes[names.index("b/tall.jpg")].tolist() == [300, 200]
   sizes = [(folder / name).stat().st_size for name in names]
   assert found.num_bytes.tolist() == sizes
+
+
+def test_pixels_of_one_chunk_are_in_memory(folder, monkeypatch):
+  monkeypatch.setattr(survey, "_CHUNK", 5)
+  decoded, alive = [], []
+  decode_image = decode.decode
+
+  def copy(*args, **options):
+    pixels = decode_image(*args, **options).copy()
+    decoded.append(weakref.ref(pixels))
+    return pixels
+
+  def count(*_):
+    alive.append(sum(pixels() is not None for pixels in decoded))
+
+  monkeypatch.setattr(survey.decode, "decode", copy)
+  with opened(folder) as source:
+    survey.survey(source, progress=count)
+  assert len(decoded) == 13
+  assert max(alive) <= 5 + 1  # the last of the chunk before has a name still
 
 
 def test_duplicates_are_found_once(folder):
