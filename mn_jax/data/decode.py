@@ -1,9 +1,11 @@
 """Decodes, resizes and crops images: few formats, one kind of error."""
 
+import contextlib
 import dataclasses
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import (
@@ -99,24 +101,17 @@ def decode(
       or float) or outside that of `bits`, broken or truncated files, more than
       MAX_PIXELS, MAX_SIDE or MAX_READS, and too many scans or tiles.
   """
-  try:
-    with _open(data) as image:
-      if bits < 16 and image.mode[0] != "I" and ";16" in str(image.tile):
-        raise DecodeError("16-bit colour; valid with data.bits=16 only")
-      turned = _is_turned(image)
-      box = _load(image, data, None if turned else size)
-      if turned:
-        ImageOps.exif_transpose(image, in_place=True)
-      rgb = _to_rgb(image, bits, set() if maxima is None else maxima)
-      if size is not None:
-        rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
-      return np.asarray(rgb)
-  except DecodeError:
-    raise
-  except UnidentifiedImageError:
-    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
-  except Exception as error:  # Pillow's decoders raise whatever they meet
-    raise DecodeError(str(error) or type(error).__name__) from None
+  with _as_decode_error(), _open(data) as image:
+    if bits < 16 and image.mode[0] != "I" and ";16" in str(image.tile):
+      raise DecodeError("16-bit colour; valid with data.bits=16 only")
+    turned = _is_turned(image)
+    box = _load(image, data, None if turned else size)
+    if turned:
+      ImageOps.exif_transpose(image, in_place=True)
+    rgb = _to_rgb(image, bits, set() if maxima is None else maxima)
+    if size is not None:
+      rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
+    return np.asarray(rgb)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,22 +140,15 @@ def header(data: bytes) -> Header:
     DecodeError: for other formats, a header that cannot be read, and sizes that
       are not decoded.
   """
-  try:
-    with _open(data) as image:
-      width, height = image.size
-      # The size of a TIFF is that of the turned image already.
-      on_its_side = image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
-      if on_its_side and image.format != "TIFF":
-        width, height = height, width
-      # A JPEG with further images behind it, as some cameras write.
-      name = "JPEG" if image.format == "MPO" else image.format
-      return Header(name, image.mode, height, width)
-  except DecodeError:
-    raise
-  except UnidentifiedImageError:
-    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
-  except Exception as error:  # Pillow's readers raise whatever they meet
-    raise DecodeError(str(error) or type(error).__name__) from None
+  with _as_decode_error(), _open(data) as image:
+    width, height = image.size
+    # The size of a TIFF is that of the turned image already.
+    on_its_side = image.getexif().get(_ORIENTATION) in _ON_THEIR_SIDE
+    if on_its_side and image.format != "TIFF":
+      width, height = height, width
+    # A JPEG with further images behind it, as some cameras write.
+    name = "JPEG" if image.format == "MPO" else image.format
+    return Header(name, image.mode, height, width)
 
 
 def from_pil(image: Image.Image, *, bits: int = 16) -> np.ndarray:
@@ -179,13 +167,9 @@ def from_pil(image: Image.Image, *, bits: int = 16) -> np.ndarray:
       file that Pillow cannot read, or too many pixels.
   """
   _check_size(image)
-  try:
+  with _as_decode_error():
     turned = ImageOps.exif_transpose(image) if _is_turned(image) else image
     return np.asarray(_to_rgb(turned, bits, set()))
-  except DecodeError:
-    raise
-  except Exception as error:  # Pillow's decoders raise whatever they meet
-    raise DecodeError(str(error) or type(error).__name__) from None
 
 
 def unused_bits(maxima: set[int], bits: int) -> str | None:
@@ -274,6 +258,19 @@ class _Counted(io.BytesIO):
     if self.reads > MAX_READS:
       raise DecodeError(f"more than {MAX_READS} pieces")
     return super().read(size)
+
+
+@contextlib.contextmanager
+def _as_decode_error() -> Iterator[None]:
+  """Raises a `DecodeError` for all that goes wrong in a block."""
+  try:
+    yield
+  except DecodeError:
+    raise
+  except UnidentifiedImageError:
+    raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None
+  except Exception as error:  # Pillow's decoders raise whatever they meet
+    raise DecodeError(str(error) or type(error).__name__) from None
 
 
 def _open(data: bytes) -> Image.Image:
