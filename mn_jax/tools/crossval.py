@@ -85,12 +85,17 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _count_folds(console: Console, config: Config, folds: int) -> int:
-  """Returns the number of folds; reads the data for one per group."""
+  """Returns the number of folds; reads the data for one per group.
+
+  Raises:
+    InputError: for data that cannot be used, or has no groups then.
+  """
   if folds:
     return folds
   section = config.data
   with console.counting("decoding", "images") as progress:
     packed = split_data.load_packed(section, progress)
+  open_data.check_classes(section, packed)
   groups = packed.groups
   if section.classes:
     groups = groups[packed.labels < section.classes]

@@ -10,7 +10,7 @@ from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import records, split_data
 from mn_jax.tools import crossval
-from tests import programs
+from tests import programs, toy_labels
 from tests.tools.short_runs import TWO_STEPS
 
 
@@ -94,6 +94,23 @@ def test_mistakes_are_one_line(capsys):
     assert err.count("\n") == 1
 
 
+def test_the_first_of_several_labels_are_refused(tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
+  toy_labels.write(tmp_path / "data", 6)
+  arguments = [
+    f"--data={tmp_path / 'data' / 'columns.csv'}",
+    f"--workdir={tmp_path / 'runs'}",
+    "--folds=0",
+    f"data.label={','.join(toy_labels.NAMES)}",
+    "data.group=patient",
+    "data.classes=2",
+  ]
+  assert crossval.main(arguments) == 2
+  err = capsys.readouterr().err
+  assert "data.classes: got 2 of images with several labels" in err
+  assert err.count("\n") == 1
+
+
 def test_one_fold_per_group_counts_the_groups(monkeypatch):
   """Of the classes that are used, and only where there are groups."""
   config = files.load_config("idc_v1", ["data.classes=2"])
@@ -101,7 +118,12 @@ def test_one_fold_per_group_counts_the_groups(monkeypatch):
 
   def count(groups):
     labels = np.arange(len(groups)) % 3
-    packed = types.SimpleNamespace(groups=np.array(groups), labels=labels)
+    packed = types.SimpleNamespace(
+      groups=np.array(groups),
+      labels=labels,
+      classes=("a", "b", "c"),
+      multi_label=False,
+    )
     monkeypatch.setattr(split_data, "load_packed", lambda *_: packed)
     return crossval._count_folds(console, config, 0)
 
