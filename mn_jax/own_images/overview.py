@@ -210,14 +210,6 @@ def look(
   )
 
 
-def class_name(listing: Listing, row: int) -> str:
-  """Returns the class of an image, or all of its labels in one string."""
-  if not listing.multi_label:
-    return listing.classes[listing.labels[row]]
-  labels = np.flatnonzero(listing.labels[row])
-  return " + ".join(listing.classes[i] for i in labels) or "none"
-
-
 def _split(
   new: settings.Recommendation, listing: Listing
 ) -> tuple[SplitData | None, str]:
@@ -245,10 +237,14 @@ def _alike(listing: Listing, parts: np.ndarray, sets: Any) -> Alike:
   return Alike(
     names=tuple(tuple(listing.names[rows].tolist()) for rows in sets),
     classes=tuple(
-      tuple(class_name(listing, row) for row in rows) for rows in sets
+      tuple(_class_name(listing, row) for row in rows) for rows in sets
     ),
     parts=tuple(tuple(parts[rows].tolist()) for rows in sets),
   )
+
+
+def _class_name(listing: Listing, row: int) -> str:
+  return classes_lib.names_of(listing.classes, listing.labels[row])
 
 
 def _samples(
@@ -276,7 +272,7 @@ def _pairs(
   listing = source.listing
   pairs = []
   for rows in sets:
-    names = [class_name(listing, row) for row in rows]
+    names = [_class_name(listing, row) for row in rows]
     other = next((i for i, name in enumerate(names) if name != names[0]), 0)
     pairs.append((not other, rows[0], rows[other or 1]))
   chosen = sorted(pairs, key=lambda pair: pair[0])[:_PAIRS]
@@ -284,7 +280,7 @@ def _pairs(
     np.stack([_read(new, source, row) for row in rows]) for _, *rows in chosen
   ]
   names = [
-    tuple((str(listing.names[row]), class_name(listing, row)) for row in rows)
+    tuple((str(listing.names[row]), _class_name(listing, row)) for row in rows)
     for _, *rows in chosen
   ]
   return images, names
