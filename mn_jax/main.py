@@ -118,12 +118,10 @@ def _experiment(args: argparse.Namespace, given: Mapping[str, Any]) -> Config:
     InputError: for whatever is wrong with one of its fields.
   """
   values = files.read_config(args.config)
-  changes = {}
-  if args.data is not None:
-    changes |= own_data.fields(args.data)
-  if args.weights is not None and values.model.transfer == "scratch":
-    changes["model.transfer"] = "fine_tune"
-  for path, value in {**changes, **given}.items():
+  changes = own_data.over_experiment(
+    values, given, data=args.data, fine_tune=args.weights is not None
+  )
+  for path, value in changes.items():
     overrides.put(values, path, value)
   return checks.from_config_dict(values)
 

@@ -1,7 +1,10 @@
 """A user's own images, named by their path alone: their fields and workdir."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
+
+import ml_collections
 
 from mn_jax.config import paths
 
@@ -24,6 +27,30 @@ def fields(data: str) -> dict[str, Any]:
     "data.path": str(paths.local(data, "--data").absolute()),
     "data.split": "auto",
   }
+
+
+def over_experiment(
+  values: ml_collections.ConfigDict,
+  given: Mapping[str, Any],
+  *,
+  data: str | None,
+  fine_tune: bool,
+) -> dict[str, Any]:
+  """Returns 'section.field' -> value of what changes in an experiment.
+
+  Args:
+    values: of the experiment.
+    given: 'section.field' -> value, over all others.
+    data: path of a user's images in place of the experiment's, or None.
+    fine_tune: whether an experiment from scratch starts from weights instead.
+
+  Raises:
+    InputError: if the path is none of this machine's file system.
+  """
+  changes = {} if data is None else fields(data)
+  if fine_tune and values.model.transfer == "scratch":
+    changes["model.transfer"] = "fine_tune"
+  return {**changes, **given}
 
 
 def name(data: str) -> str:

@@ -62,10 +62,10 @@ def of_experiment(
   Raises:
     InputError: for whatever is wrong with one of them.
   """
-  fields = {} if data is None else own_data.fields(data)
-  if fine_tune and files.read_config(name).model.transfer == "scratch":
-    fields["model.transfer"] = "fine_tune"
-  return _settings(name, {**fields, **given})
+  fields = own_data.over_experiment(
+    files.read_config(name), given, data=data, fine_tune=fine_tune
+  )
+  return _settings(name, fields)
 
 
 def of_images(
