@@ -248,6 +248,23 @@ def resize_and_crop(
 FITS = {"resize": resize, "crop": resize_and_crop, "drop": resize}
 
 
+def decode_and_fit(
+  data: bytes, *, size: int, other_sizes: str, bits: int
+) -> np.ndarray:
+  """Decodes one image as large as it is packed, u8[size, size, 3].
+
+  Args:
+    data, bits: as `decode` takes them.
+    size: height and width of the result in pixels.
+    other_sizes: a name in FITS.
+
+  Raises:
+    DecodeError: if it cannot be decoded.
+  """
+  squeezed = size if other_sizes == "resize" else None
+  return FITS[other_sizes](decode(data, squeezed, bits=bits), size)
+
+
 class _Counted(io.BytesIO):
   """A large file in memory that is read MAX_READS times at most."""
 

@@ -144,32 +144,26 @@ def from_export(name: str) -> Trained | None:
   if found is None:
     return None
   described, values = found
-  fit = functools.partial(
-    _fit, size=described.image_size, other_sizes=described.other_sizes
-  )
-  squeezed = described.image_size if described.other_sizes == "resize" else None
-
-  def read_image(data: bytes) -> np.ndarray:
-    return fit(decode.decode(data, squeezed, bits=described.bits))
-
+  size, other_sizes = described.image_size, described.other_sizes
   return Trained(
     network=described.network,
     variables=values,
     classes=described.classes,
-    image_size=described.image_size,
+    image_size=size,
     resolution=described.resolution,
     dtype=described.dtype,
-    read_image=read_image,
-    fit_image=fit,
-    crop=1.0 if described.other_sizes == "crop" else None,
+    read_image=functools.partial(
+      decode.decode_and_fit,
+      size=size,
+      other_sizes=other_sizes,
+      bits=described.bits,
+    ),
+    fit_image=functools.partial(decode.FITS[other_sizes], size=size),
+    crop=1.0 if other_sizes == "crop" else None,
     multi_label=described.multi_label,
     bits=described.bits,
     note=located.note,
   )
-
-
-def _fit(image: np.ndarray, *, size: int, other_sizes: str) -> np.ndarray:
-  return decode.FITS[other_sizes](image, size)
 
 
 def from_weights(

@@ -80,9 +80,12 @@ class SavedRun:
       DecodeError: if it cannot be decoded.
     """
     section = self.config.data
-    squeezed = section.image_size if section.other_sizes == "resize" else None
-    image = decode.decode(data, squeezed, bits=section.bits)
-    return self.fit_image(image)
+    return decode.decode_and_fit(
+      data,
+      size=section.image_size,
+      other_sizes=section.other_sizes,
+      bits=section.bits,
+    )
 
   def fit_image(self, image: np.ndarray) -> np.ndarray:
     """Makes a decoded image u8[h, w, 3] as large as it is packed for training.
