@@ -15,3 +15,8 @@ class RunError(RuntimeError):
   The message is one line: what failed and what to do. Programs print it and
   exit with 1.
   """
+
+
+def in_one_line(error: Exception) -> str:
+  """Returns the start of what an exception says, or its type if it is mute."""
+  return " ".join(str(error).split())[:200] or type(error).__name__

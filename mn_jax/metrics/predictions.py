@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 
 from mn_jax.data import atomic
-from mn_jax.errors import InputError, RunError
+from mn_jax.errors import InputError, RunError, in_one_line
 
 _ATTRIBUTE = "attribute:"  # before the names of attributes in a file
 
@@ -194,10 +194,9 @@ def read(path: pathlib.Path) -> NamedPredictions:
     )
     groups, positive = arrays["groups"], int(arrays["positive"])
   except Exception as error:  # zipfile raises whatever a broken file leads to
-    why = " ".join(str(error).split())[:200] or type(error).__name__
     raise InputError(
-      f"predictions: {path} cannot be read ({why}); valid: a file that a run "
-      "or `mn_jax.tools.evaluate --output` wrote"
+      f"predictions: {path} cannot be read ({in_one_line(error)}); valid: a "
+      "file that a run or `mn_jax.tools.evaluate --output` wrote"
     ) from None
   return NamedPredictions(
     predictions=predictions,

@@ -51,6 +51,14 @@ class DamagedError(InputError):
     )
 
 
+def unreadable(path: pathlib.Path, error: OSError) -> InputError:
+  """Returns what to raise for a file that the system does not let be read."""
+  return InputError(
+    f"{path}: cannot be read ({error.strerror}); valid: a file that you may "
+    "read"
+  )
+
+
 def read_object(
   path: pathlib.Path, fields: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -73,10 +81,7 @@ def read_object(
   except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
     raise damaged(error.strerror) from None
   except OSError as error:
-    raise InputError(
-      f"{path}: cannot be read ({error.strerror}); valid: a file that you may "
-      "read"
-    ) from None
+    raise unreadable(path, error) from None
   try:
     value = json.loads(content.decode())
   except (ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from mn_jax.data import atomic
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, in_one_line
 from mn_jax.metrics import out_of_distribution, predictions
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.run import records
@@ -184,10 +184,7 @@ def read(folder: pathlib.Path) -> Reference:
   except FileNotFoundError:
     raise
   except OSError as error:
-    raise InputError(
-      f"{path}: cannot be read ({error.strerror}); valid: a file that you may "
-      "read"
-    ) from None
+    raise records.unreadable(path, error) from None
   try:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
@@ -195,8 +192,7 @@ def read(folder: pathlib.Path) -> Reference:
       raise ValueError("it is not as it was written")
     return Reference(**{**arrays, "step": int(arrays["step"])})
   except Exception as error:  # zipfile raises whatever a broken file leads to
-    why = " ".join(str(error).split())[:200] or type(error).__name__
-    raise records.DamagedError(folder, NAME, why) from None
+    raise records.DamagedError(folder, NAME, in_one_line(error)) from None
 
 
 def of_run(run: SavedRun) -> tuple[Reference | None, str]:

@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 import safetensors
 
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, in_one_line
 from mn_jax.weights import foreign
 
 # The largest network here, VGG16, has 0.14 G weights of 4 bytes.
@@ -48,7 +48,7 @@ def check_path(path: str) -> pathlib.Path:
     else:
       return file
   except (OSError, RuntimeError) as error:
-    reason = f"cannot be opened ({_line(error)})"
+    reason = f"cannot be opened ({in_one_line(error)})"
   raise InputError(
     f"model.weights: got {path!r}, which {reason}; valid: {valid}"
   )
@@ -115,11 +115,7 @@ def check_size(size: int) -> None:
 def unreadable(path: pathlib.Path, error: Exception) -> InputError:
   """Returns the error that says in one line why a file cannot be read."""
   return InputError(
-    f"model.weights: got {str(path)!r}, which cannot be read ({_line(error)}); "
-    "valid: a whole .h5 or .keras file of Keras Applications or a .safetensors "
-    "file"
+    f"model.weights: got {str(path)!r}, which cannot be read "
+    f"({in_one_line(error)}); valid: a whole .h5 or .keras file of Keras "
+    "Applications or a .safetensors file"
   )
-
-
-def _line(error: Exception) -> str:
-  return " ".join(str(error).split())[:200] or type(error).__name__

@@ -13,7 +13,7 @@ from typing import Any
 from mn_jax.data.datasets.spec import Tfds
 from mn_jax.data.files import stamps
 from mn_jax.data.files.archive import Files
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, in_one_line
 
 FORMAT = "array_record"
 
@@ -56,7 +56,7 @@ def open_files(path: pathlib.Path, layout: Tfds) -> Files:
   except Exception as error:  # TFDS raises whatever a broken folder leads to
     raise InputError(
       f"{path}: not readable as prepared by TensorFlow Datasets "
-      f"({' '.join(str(error).split())[:200] or type(error).__name__})"
+      f"({in_one_line(error)})"
     ) from None
   prepared = builder.info.full_name
   if prepared != layout.name.replace(":", "/"):

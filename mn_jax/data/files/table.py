@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from mn_jax.data.files import members
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, in_one_line
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -203,5 +203,4 @@ def _damaged(path: pathlib.Path, error: Exception) -> Exception:
   """Returns what to raise for a Parquet file that pyarrow does not read."""
   if isinstance(error, OSError) and error.errno is not None:
     return error  # the system's fault
-  reason = " ".join(str(error).split())[:200]
-  return _refuse(path, f"no readable Parquet ({reason})")
+  return _refuse(path, f"no readable Parquet ({in_one_line(error)})")
