@@ -32,6 +32,7 @@ from mn_jax.deploy import predictor
 from mn_jax.errors import InputError
 from mn_jax.evaluation import assessment
 from mn_jax.metrics import bootstrap, classification
+from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import formatting
 from mn_jax.report.decisions import Decisions
@@ -46,6 +47,7 @@ class _Result:
   """Results of an evaluation."""
 
   assessed: assessment.Assessment
+  named: NamedPredictions  # for the evaluated part
   intervals: dict[str, bootstrap.Interval]  # empty without --intervals
   groups: list[tuple[str, int, float]]  # empty without --by-group
   change: assessment.Change | None  # None without --precision
@@ -128,7 +130,7 @@ def _evaluate(argv: Sequence[str] | None) -> None:
   _check(args, run.config.data.name, data)
   result = _measure(args, run, data)
   if output is not None:
-    data.named_predictions(result.assessed.predictions).write(output)
+    result.named.write(output)
   if args.json:
     print(json.dumps(_as_json(args, run, data, result), indent=2))
     return
@@ -201,7 +203,7 @@ def _measure(
     named, assessed.predicted, intervals=args.intervals
   )
   return _Result(
-    assessed, intervals, groups, change, recalibrated, decisions, labels
+    assessed, named, intervals, groups, change, recalibrated, decisions, labels
   )
 
 
@@ -243,8 +245,7 @@ def _as_json(
       {"group": group, "images": images, "accuracy": accuracy}
       for group, images, accuracy in result.groups
     ]
-  test = data.named_predictions(result.assessed.predictions)
-  values |= decision_arguments.as_json(args, result.decisions, test)
+  values |= decision_arguments.as_json(args, result.decisions, result.named)
   values |= label_results.as_json(result.labels)
   return formatting.jsonable(values)
 
@@ -292,10 +293,7 @@ def _show(
       ],
     )
   decision_arguments.show(
-    console,
-    result.decisions,
-    data.named_predictions(result.assessed.predictions),
-    data.spec.group or "image",
+    console, result.decisions, result.named, data.spec.group or "image"
   )
   if any(map(math.isnan, result.assessed.metrics.values())):
     console.line("- is a number that is not defined for these images.")
