@@ -14,8 +14,8 @@ FLOORS = (
   {"train", "observe"},
   {"run"},
   {"evaluation", "own_images"},
-  {"deploy", "explain", "studies", "report"},
-  {"perf", "launch"},
+  {"deploy", "export", "explain", "studies", "report"},
+  {"demo", "perf", "launch"},
   {"commandline", "api", "main", "tools"},
 )
 FLOOR = {name: i for i, names in enumerate(FLOORS) for name in names}
