@@ -19,6 +19,7 @@ images, which are from where the training images are from.
 """
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.special
@@ -69,19 +70,55 @@ class Neighbours:
       neighbours: k; at most m are taken.
     """
     k = min(neighbours, len(self._reference)) - 1
+    distances = [np.empty(0)]
+    for parts, squares in self._squared_distances(features):
+      kth = np.partition(parts, k, axis=1)[:, k]
+      distances.append(np.sqrt((kth + squares).clip(0)))
+    return np.concatenate(distances)
+
+  def nearest(
+    self, features: np.ndarray, *, neighbours: int = NEIGHBOURS
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the nearest reference images, the nearest first.
+
+    Args:
+      features: f[n, channels], with the mean and the spread taken out.
+      neighbours: k; at most m are taken.
+
+    Returns:
+      i64[n, k], places in the reference, and f64[n, k], Euclidean distances.
+    """
+    k = min(neighbours, len(self._reference))
+    places, distances = [np.empty((0, k), np.int64)], [np.empty((0, k))]
+    for parts, squares in self._squared_distances(features):
+      found = np.argsort(parts, axis=1, kind="stable")[:, :k]
+      chosen = np.take_along_axis(parts, found, axis=1) + squares[:, None]
+      places.append(found)
+      distances.append(np.sqrt(chosen.clip(0)))
+    return np.concatenate(places), np.concatenate(distances)
+
+  def _squared_distances(
+    self, features: np.ndarray
+  ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the terms of squared distances, for a block of images at a time.
+
+    Args:
+      features: f[n, channels].
+
+    Yields:
+      f32[b, m], without the squares of the images themselves, which change no
+      order, and f64[b], these squares.
+    """
     features = features.astype(np.float32, copy=False)
     step = max(1, _MAX_DISTANCES // len(self._reference))
-    distances = [np.empty(0)]
     for start in range(0, len(features), step):
       block = features[start : start + step]
       # Threads of BLAS spin while they wait for each other: where the network
       # keeps the processors busy, one is nine times as fast as two.
       with _blas().limit(limits=1, user_api="blas"):
         products = block @ self._reference.T
-      nearest = np.partition(self._squares - 2 * products, k, axis=1)[:, k]
       squares = np.square(block.astype(np.float64)).sum(axis=1)
-      distances.append(np.sqrt((nearest + squares).clip(0)))
-    return np.concatenate(distances)
+      yield self._squares - 2 * products, squares
 
 
 @functools.cache

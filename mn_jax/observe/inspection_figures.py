@@ -70,6 +70,41 @@ def heat_maps(
   return canvas.pixels(figure, dpi=_DPI)
 
 
+def heat(values: np.ndarray, *, signed: bool) -> np.ndarray:
+  """Colours a saliency map, to be laid over its image.
+
+  Args:
+    values: f32[h, w]; scaled to its own strongest pixels.
+    signed: whether it is orange above 0 and purple below; else it runs to
+      yellow.
+
+  Returns:
+    u8[h, w, 4], RGBA; the weaker a pixel, the more transparent.
+  """
+  strongest = np.percentile(np.abs(values), _STRONGEST)
+  share = np.clip(values / (strongest or 1), -1, 1)
+  if signed:
+    colours = matplotlib.colormaps["PuOr_r"]((share + 1) / 2)
+  else:
+    colours = matplotlib.colormaps["plasma"](share)
+  colours[..., 3] = 0.9 * np.abs(share)
+  return (255 * colours).round().astype(np.uint8)
+
+
+def shares(values: np.ndarray) -> np.ndarray:
+  """Colours shares by cividis, from blue at 0 to yellow at 1.
+
+  Args:
+    values: f[h, w] in [0, 1]; NaN where unknown, which becomes transparent.
+
+  Returns:
+    u8[h, w, 4], RGBA.
+  """
+  colours = matplotlib.colormaps["cividis"](np.nan_to_num(values), bytes=True)
+  colours[..., 3] = np.where(np.isnan(values), 0, 255)
+  return colours
+
+
 def embedding(
   points: Mapping[str, np.ndarray],
   labels: np.ndarray,
@@ -184,17 +219,7 @@ def _draw_map(
   grey = np.asarray(Image.fromarray(image).convert("L"))
   place = {"extent": (0, 1, 0, 1), "aspect": "auto"}
   axes.imshow(grey, cmap="gray", vmin=-80, vmax=255, **place)
-  strongest = np.percentile(np.abs(values), _STRONGEST)
-  share = np.clip(values / (strongest or 1), -1, 1)
-  axes.imshow(
-    share,
-    cmap="PuOr_r" if signed else "plasma",
-    vmin=-1 if signed else 0,
-    vmax=1,
-    alpha=0.9 * np.abs(share),  # weak pixels are transparent
-    interpolation="nearest",
-    **place,
-  )
+  axes.imshow(heat(values, signed=signed), interpolation="nearest", **place)
 
 
 def _mark(label: int) -> dict[str, str]:

@@ -90,6 +90,23 @@ class Reference:
       )
     )
 
+  def nearest(
+    self, features: np.ndarray, count: int
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the training images that are nearest to new ones.
+
+    Args:
+      features: f32[n, channels], by the network of this reference.
+      count: training images for each; at most m are taken.
+
+    Returns:
+      i64[n, count], places in `names`, nearest first, and f64[n, count], the
+      distances that `percentiles` judges one of.
+    """
+    return self._neighbours.nearest(
+      (features - self.mean) / self.spread, neighbours=count
+    )
+
 
 class Setup(Protocol):
   """The set-up of a run (`run.setup.Setup`), as this module needs it."""

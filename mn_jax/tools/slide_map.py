@@ -5,23 +5,17 @@ the run's network predicts, averaged where patches overlap. Exit codes: 0, or 2
 for a wrong argument.
 """
 
-import difflib
 import functools
 import sys
 from collections.abc import Sequence
 
-import numpy as np
-
 from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path
-from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
-from mn_jax.explain import slide
+from mn_jax.explain import slide_map
 from mn_jax.observe import inspection_figures
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
-
-_MAX_SIZE = 900  # pixels: a column of 80 mm in print
 
 
 def _parser() -> Parser:
@@ -53,26 +47,6 @@ def _parser() -> Parser:
   return parser
 
 
-def _rows(data: split_data.SplitData, group: str) -> np.ndarray:
-  """Returns the rows i64[n] of a group's patches that have a class."""
-  if not data.spec.slides:
-    names = [name for name, spec in registry.DATASETS.items() if spec.slides]
-    raise InputError(
-      f"--workdir: got a run whose data set ({data.spec.title}) does not know "
-      f"where on a slide its images are; valid: a run on {', '.join(names)}"
-    )
-  has_class = data.cache.labels < len(data.classes)
-  rows = np.flatnonzero((data.cache.groups == group) & has_class)
-  if not len(rows):
-    names = np.unique(data.cache.groups).tolist()
-    near = difflib.get_close_matches(group, names, n=5, cutoff=0) or names[:5]
-    raise InputError(
-      f"--group: got {group!r}; valid: one of {len(names)} {data.spec.group}s "
-      f"as in split.json, like {', '.join(near)}"
-    )
-  return rows
-
-
 def _class(data: split_data.SplitData, name: str | None) -> int:
   """Returns the index of the class whose probability is drawn."""
   if name is None and data.spec.positive is not None:
@@ -89,37 +63,23 @@ def _slide_map(argv: Sequence[str] | None) -> None:
   console = Console()
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
-  rows, label = _rows(data, args.group), _class(data, args.class_name)
-  try:
-    layout = slide.grid(data.cache.positions[rows], data.spec.image_size)
-  except ValueError as error:
-    raise InputError(
-      f"--group: got {args.group!r}, whose patches lie too far apart for one "
-      f"slide ({error}); valid: another {data.spec.group}"
-    ) from None
+  patches = slide_map.find(data, args.group)
+  label = _class(data, args.class_name)
   output = run_arguments.output_picture(
     args.output, run.path / "inspect" / f"slide_{args.group}.png"
   )
-  predictions = run.predict(data, rows)
-  probability = predictions.probabilities()[:, label]
-  positive = predictions.labels == label
-  correct = predictions.logits.argmax(axis=1) == predictions.labels
-  parts = [
-    part for part in data.split.parts if np.isin(rows, data.part(part)).any()
-  ]
-  where = f"in {' and '.join(parts)}" if parts else "in no part"
+  found = slide_map.predict(run, data, patches, label)
   picture = inspection_figures.slide(
-    slide.mosaic(layout, data.cache.images[rows], largest=_MAX_SIZE),
-    slide.spread(layout, positive),
-    slide.spread(layout, probability),
+    found.tissue,
+    found.truth,
+    found.probability,
     name=data.classes[label],
-    title=f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches",
+    title=patches.title,
   )
   run_arguments.save_picture(picture, output)
   console.line(
-    f"{data.spec.group} {args.group}, {where}: {len(rows):,} patches, "
-    f"{positive.mean():.1%} {data.classes[label]}, {correct.mean():.1%} "
-    "classified correctly"
+    f"{patches.title}, {found.positive:.1%} {data.classes[label]}, "
+    f"{found.correct:.1%} classified correctly"
   )
   console.line(f"Slide map: {output}")
 

@@ -32,6 +32,22 @@ def test_distances_are_those_of_scikit_learn(draw, neighbours):
   np.testing.assert_allclose(found, expected[:, -1], rtol=1e-4)
 
 
+def test_nearest_are_those_of_scikit_learn(draw):
+  reference = draw.normal(size=(200, 60)).astype(np.float32)
+  features = draw.normal(size=(57, 60)).astype(np.float32)
+  neighbours = ood.Neighbours(reference)
+  places, distances = neighbours.nearest(features, neighbours=4)
+  nearest = sklearn.neighbors.NearestNeighbors(n_neighbors=4).fit(reference)
+  expected, expected_places = nearest.kneighbors(features)
+  np.testing.assert_array_equal(places, expected_places)
+  np.testing.assert_allclose(distances, expected, rtol=1e-4)
+  places, distances = neighbours.nearest(reference[7:8], neighbours=300)
+  assert sorted(places[0]) == list(range(200))
+  assert places[0, 0] == 7
+  assert distances[0, 0] == pytest.approx(0, abs=0.01)
+  assert neighbours.nearest(features[:0])[0].shape == (0, 5)
+
+
 def test_blocks_do_not_matter(draw, monkeypatch):
   reference = draw.normal(size=(50, 8)).astype(np.float16)
   features = draw.normal(size=(33, 8)).astype(np.float32)
@@ -40,6 +56,8 @@ def test_blocks_do_not_matter(draw, monkeypatch):
   blocks = ood.Neighbours(reference).distances(features)
   np.testing.assert_allclose(blocks, whole, rtol=1e-5)
   assert ood.Neighbours(reference).distances(features[:0]).shape == (0,)
+  places, _ = ood.Neighbours(reference).nearest(features)
+  assert places.shape == (33, 5)
 
 
 def test_channels_weigh_the_same_unless_they_are_silent(draw):

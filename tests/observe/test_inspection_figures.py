@@ -73,6 +73,28 @@ def test_heat_maps_are_strong_where_the_map_is():
   assert grey.max() == 0
 
 
+def test_heat_is_transparent_where_the_map_is_weak():
+  values = np.zeros((20, 20), np.float32)
+  values[:2], values[2:4] = 3, -3
+  red, _, blue, alpha = np.moveaxis(
+    inspection_figures.heat(values, signed=True).astype(int), -1, 0
+  )
+  assert (alpha[:4] == 229).all()  # 0.9 of 255
+  assert (alpha[4:] == 0).all()
+  assert (red - blue)[:2].min() > 50  # orange
+  assert (blue - red)[2:4].min() > 20  # purple
+  unsigned = inspection_figures.heat(values.clip(0), signed=False)
+  assert (unsigned[2:, :, 3] == 0).all()
+  assert (unsigned[0, 0] == (240, 249, 33, 229)).all()  # the end of plasma
+
+
+def test_shares_run_from_blue_to_yellow():
+  found = inspection_figures.shares(np.array([[0, 1, np.nan]])).astype(int)
+  assert found[0, :, 3].tolist() == [255, 255, 0]
+  assert found[0, 0, 2] - found[0, 0, 0] > 50
+  assert found[0, 1, 0] - found[0, 1, 2] > 100
+
+
 @pytest.mark.parametrize("classes", [2, 10])
 def test_embedding(classes, texts):
   rng = np.random.default_rng(0)

@@ -86,6 +86,9 @@ def test_it_is_of_training_and_validation_images(finished):
   np.testing.assert_allclose(
     found.energies, -np.logaddexp.reduce(logits, axis=1), rtol=1e-3
   )
+  places, distances = found.nearest(features, 5)
+  np.testing.assert_allclose(distances, nearest, atol=0.02)
+  assert places.shape == (len(features), 5)
   # The images themselves are spread over the percentiles.
   for percentages in found.percentiles(features, logits):
     assert percentages.mean() == pytest.approx(50, abs=5)
