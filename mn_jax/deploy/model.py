@@ -11,13 +11,14 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-import mn_jax
 from mn_jax.config import paths
-from mn_jax.deploy import folded, image_input, predictor, stablehlo
+from mn_jax.deploy import folded, image_input, predictor
 from mn_jax.deploy.image_input import Images
 from mn_jax.deploy.trained import Trained
 from mn_jax.errors import InputError
 from mn_jax.explain import saliency
+from mn_jax.export import description, files
+from mn_jax.export.options import Options
 from mn_jax.metrics import predictions
 from mn_jax.models import counting, registry
 from mn_jax.models.classifier import Classifier
@@ -294,35 +295,63 @@ class Model:
       maps.append(found[: len(pixels) - start])
     return np.concatenate(maps)
 
-  def export(self, path: str | os.PathLike[str]) -> pathlib.Path:
-    """Writes it as StableHLO, which JAX alone runs, without this package.
+  def export(
+    self,
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    precision: str = "float32",
+    batch: int | None = None,
+    input: str = "pixels",
+    size: tuple[int, int] | None = None,
+    calibration: Images | None = None,
+  ) -> pathlib.Path:
+    """Writes it as a file for another runtime: LiteRT, ONNX or StableHLO.
 
-    The program maps decoded images u8[n, h, w, 3], RGB of any size, to
-    probabilities f32[n, classes], on CPUs, GPUs and TPUs. Resizing may round
-    otherwise than `predict`. `PATH.json` beside it has the classes and
-    describes the input.
+    The file maps decoded images u8[n, h, w, 3], RGB, to 'probabilities' and
+    'logits', f32[n, classes] each. Resizing may round otherwise than `predict`.
+    `PATH.json` beside it describes them. `mn-jax export` measures what is lost.
 
     Args:
-      path: of the file, such as 'model.stablehlo'.
+      path: of the file, such as 'model.onnx'.
+      format: 'litert', 'onnx' or 'stablehlo'; None for that of the suffix:
+        .tflite, .onnx or .stablehlo.
+      precision: 'float32', 'float16' or 'int8_weights', in which kernels are
+        stored, or 'int8_full', in which it also computes.
+      batch: number of images of a call; None for any.
+      input: 'pixels', or 'normalised' for images f32[n, r, r, 3] as the network
+        itself takes them.
+      size: height and width of the images; None for any, of LiteRT for those of
+        `prepare`.
+      calibration: training images for 'int8_full', some hundreds.
 
     Returns:
       The path.
 
     Raises:
-      InputError: without flatbuffers (`pip install 'mn_jax[export]'`), or for a
-        file that cannot be written.
+      InputError: without a package (`pip install 'mn_jax[export]'`), for an
+        option that the format does not have, or a file that cannot be written.
 
     Example:
       >>> path = model.export("pets.stablehlo")
       >>> exported = jax.export.deserialize(bytearray(path.read_bytes()))
-      >>> jax.jit(exported.call)(np.zeros((2, 300, 400, 3), np.uint8)).shape
+      >>> images = np.zeros((2, 300, 400, 3), np.uint8)
+      >>> jax.jit(exported.call)(images)["probabilities"].shape
       (2, 3)
     """
     self._warn("head", "network")
     place = paths.local(os.fsdecode(path), "path")
-    return stablehlo.export(
-      self._trained, self._folded, place, mn_jax.__version__
+    images = None
+    if calibration is not None:
+      images = files.Calibration(self.prepare(calibration), "given")
+    made = files.make(
+      self._trained,
+      files.form_of(place) if format is None else format,
+      Options(precision=precision, batch=batch, input=input, size=size),
+      origin=description.origin_of(self._run),
+      calibration=images,
     )
+    return files.write(made, place)
 
   @functools.cached_property
   def num_features(self) -> int:

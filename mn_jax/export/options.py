@@ -26,9 +26,11 @@ class Options:
     precision: a name in PRECISIONS.
     batch: number of images of a call; None for any number.
     input: a name in INPUTS.
-    size: height and width of the images that it takes, in pixels, which are
-      resized and cropped inside as those of training were; None for any. Of
-      'normalised' input it is the network's resolution.
+    size: height and width of the images that it takes, in pixels; None for any.
+      They are resized and cropped inside as those of training were, except
+      that those of `Trained.image_size` squared are taken as ready, which is
+      what `Trained.fit_image` makes. Of 'normalised' input it is the network's
+      resolution.
   """
 
   precision: str = "float32"
