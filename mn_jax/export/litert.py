@@ -1,0 +1,171 @@
+"""Exports a network as LiteRT, formerly TensorFlow Lite: a file for phones.
+
+The file has one signature, 'serving_default': 'images' in, 'probabilities' and
+'logits' out. `litert_convert` makes it from what JAX traces, `litert_quantize`
+gives it other precisions, `litert_file` reads and changes it. TensorFlow is not
+needed anywhere.
+"""
+
+import functools
+import importlib.util
+
+import jax
+import numpy as np
+
+from mn_jax.errors import InputError, RunError, in_one_line
+from mn_jax.export import fitting, litert_convert, litert_file
+from mn_jax.export import session as session_lib
+from mn_jax.export.options import OUTPUTS, Options
+from mn_jax.export.source import Source
+
+_INPUT = "images"
+_PACKAGES = ("ai_edge_litert", "ai_edge_quantizer", "litert_converter")
+
+
+def export(
+  source: Source,
+  options: Options,
+  *,
+  description: str,
+  calibration: np.ndarray | None = None,
+) -> bytes:
+  """Makes a LiteRT file of a network.
+
+  Args:
+    source: the network.
+    options: what the file is; it has a size.
+    description: JSON, which becomes metadata of the file.
+    calibration: u8[n, image_size, image_size, 3], images as training sees
+      them, for 'int8_full'.
+
+  Returns:
+    The content of the file.
+
+  Raises:
+    InputError: without the extra 'export', or for an option that LiteRT does
+      not have.
+  """
+  _check_packages()
+  if options.size is None:
+    raise InputError(
+      "size: got none; valid: height and width, which are fixed in a LiteRT "
+      "file"
+    )
+  if options.precision != "float32":
+    raise InputError(
+      f"precision: got {options.precision!r} for LiteRT; valid: float32"
+    )
+  # A batch of 1 is an axis that the converter may drop.
+  images = jax.ShapeDtypeStruct(
+    (options.batch or 2, *options.size, 3),
+    np.uint8 if options.input == "pixels" else np.float32,
+  )
+  content = litert_convert.convert(
+    functools.partial(_program, source, options),
+    images,
+    input_name=_INPUT,
+    output_names=OUTPUTS,
+  )
+  any_batch = options.batch is None
+  content = litert_file.finish(content, description, any_batch=any_batch)
+  if any_batch:
+    _check_batches(open_bytes(content), images)
+  return content
+
+
+def open_bytes(data: bytes, *, threads: int = 1) -> session_lib.Session:
+  """Opens a LiteRT file that `export` made.
+
+  Args:
+    data: content of the file.
+    threads: that a call uses.
+
+  Raises:
+    InputError: without the extra 'export', or for a file that is damaged or
+      not from here.
+  """
+  _check_packages()
+  metadata = litert_file.description(data)
+  from ai_edge_litert import interpreter as runtime
+
+  try:
+    # Verifies the flatbuffer before anything of it is used.
+    interpreter = runtime.Interpreter(model_content=data, num_threads=threads)
+    interpreter.allocate_tensors()
+    runner = interpreter.get_signature_runner(litert_convert.SIGNATURE)
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
+  except (ValueError, RuntimeError) as error:
+    raise InputError(
+      f"LiteRT file: got one that its runtime refuses ({in_one_line(error)}); "
+      "valid: a file that mn-jax export wrote"
+    ) from None
+  found = (tuple(inputs), set(outputs))
+  if found != ((_INPUT,), set(OUTPUTS)):
+    raise InputError(
+      f"LiteRT file: got {', '.join(inputs)} -> {', '.join(outputs)}; valid: "
+      f"{_INPUT} -> {', '.join(OUTPUTS)}"
+    )
+  shape = tuple(int(n) for n in inputs[_INPUT]["shape_signature"])
+  dtype = inputs[_INPUT]["dtype"]
+
+  def run(images: np.ndarray) -> session_lib.Outputs:
+    _check_images(images, shape, dtype)
+    try:
+      outputs = runner(**{_INPUT: images})
+    except (ValueError, RuntimeError) as error:
+      raise RunError(f"LiteRT failed: {in_one_line(error)}") from None
+    return session_lib.Outputs(*(outputs[name] for name in OUTPUTS))
+
+  batch = None if shape[0] < 0 else shape[0]
+  return session_lib.Session(run, batch, metadata)
+
+
+def _program(
+  source: Source, options: Options, images: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """Computes probabilities and logits of images, to be traced by JAX."""
+  logits = source.logits(fitting.to_network(source, options, images))
+  return source.probabilities(logits), logits
+
+
+def _check_batches(
+  session: session_lib.Session, images: jax.ShapeDtypeStruct
+) -> None:
+  """Refuses a file that computes something else of several images at once."""
+  random = np.random.default_rng(0)
+  batch = random.integers(0, 256, (3, *images.shape[1:])).astype(images.dtype)
+  try:
+    together = session.run(batch).logits
+    alone = [session.run(batch[i : i + 1]).logits for i in range(len(batch))]
+    is_same = np.allclose(together, np.concatenate(alone), rtol=1e-3, atol=1e-3)
+  except (RunError, ValueError):
+    is_same = False
+  if not is_same:
+    raise InputError(
+      "batch: got any number of images, which this network's LiteRT file "
+      "cannot take; valid: a number of images"
+    )
+
+
+def _check_packages() -> None:
+  for name in _PACKAGES:
+    if importlib.util.find_spec(name) is None:
+      raise InputError(
+        f"LiteRT: got an environment without {name.replace('_', '-')}; valid: "
+        "after pip install 'mn_jax[export]'"
+      )
+
+
+def _check_images(
+  images: np.ndarray, shape: tuple[int, ...], dtype: type
+) -> None:
+  """Refuses images that are not as the file's input; the runtime resizes it."""
+  expected = images.shape[:1] if shape[0] < 0 else shape[:1]
+  expected = (*expected, *shape[1:])
+  if images.shape != expected or images.dtype != dtype or not len(images):
+    of_batch = "batch" if shape[0] < 0 else shape[0]
+    size = ", ".join(map(str, (of_batch, *shape[1:])))
+    raise InputError(
+      f"images: got {images.dtype}{list(images.shape)}; valid: "
+      f"{np.dtype(dtype)}[{size}]"
+    )
