@@ -1,0 +1,183 @@
+"""A network as an ONNX file, written without another exporter.
+
+The graph is made from the traced network: maps are NCHW, BatchNorm is folded,
+and pixels are resized, cropped and normalised inside. onnxruntime runs it.
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import mn_jax
+from mn_jax.errors import InputError, in_one_line
+from mn_jax.export import (
+  equations,
+  onnx_input,
+  onnx_lowering,
+  onnx_model,
+  session,
+)
+from mn_jax.export.options import OUTPUTS, Options
+from mn_jax.export.source import Source
+
+INPUT = "images"
+_METADATA = "mn_jax"
+_ERRORS = 3  # of onnxruntime's levels of severity: no warnings
+
+
+def export(
+  source: Source,
+  options: Options,
+  *,
+  description: str,
+  calibration: np.ndarray | None = None,
+) -> bytes:
+  """Writes a network as an ONNX model.
+
+  Args:
+    source: the folded network.
+    options: precision, batch, input and size.
+    description: JSON text, for the model's metadata.
+    calibration: u8[n, image_size, image_size, 3], training images; for
+      int8_full only.
+
+  Returns:
+    The bytes of the file.
+
+  Raises:
+    InputError: without the packages onnx and onnxruntime, for options that do
+      not go together, or a network that cannot be written.
+  """
+  _check_packages()
+  from onnx import TensorProto, helper
+
+  del calibration
+  resolution = source.resolution
+  nodes = onnx_lowering.lower(
+    equations.trace(
+      lambda variables, x: source.module.apply(variables, x, False)[0],
+      source.variables,
+      (resolution, resolution, 3),
+    )
+  )
+  batch = options.batch or "batch"
+  graph = onnx_model.Graph(options.precision)
+  if options.input == "pixels":
+    x = onnx_input.pixels(graph, INPUT, source, options.size)
+    dtype, size = TensorProto.UINT8, options.size or ("height", "width")
+  else:
+    x = onnx_input.normalised(graph, INPUT)
+    dtype, size = TensorProto.FLOAT, (resolution, resolution)
+  probabilities, logits = OUTPUTS
+  graph.network(nodes, x, logits)
+  if source.trained.multi_label:
+    graph.add("Sigmoid", [logits], "Sigmoid", output=probabilities)
+  else:
+    graph.add("Softmax", [logits], "Softmax", output=probabilities, axis=1)
+  model = graph.model(
+    source.trained.network.name,
+    helper.make_tensor_value_info(INPUT, dtype, [batch, *size, 3]),
+    [
+      helper.make_tensor_value_info(
+        name, TensorProto.FLOAT, [batch, nodes.output.shape[0]]
+      )
+      for name in OUTPUTS
+    ],
+  )
+  model.producer_name = "mn_jax"
+  model.producer_version = mn_jax.__version__
+  model.doc_string = ""
+  helper.set_model_props(model, {_METADATA: description})
+  return model.SerializeToString()
+
+
+def open_bytes(data: bytes, *, threads: int = 1) -> session.Session:
+  """Opens an ONNX model with onnxruntime, on the CPU.
+
+  Args:
+    data: of a file that `export` wrote.
+    threads: that a call may use, at least 1.
+
+  Raises:
+    InputError: without the packages onnx and onnxruntime, or for data that are
+      not such a file.
+  """
+  _check_packages()
+  import onnxruntime
+
+  model = _parsed(data)
+  options = onnxruntime.SessionOptions()
+  options.intra_op_num_threads = threads
+  options.inter_op_num_threads = 1
+  options.log_severity_level = _ERRORS
+  try:
+    opened = onnxruntime.InferenceSession(
+      data, options, providers=["CPUExecutionProvider"]
+    )
+  except Exception as error:  # of its own, which share no other base
+    raise _foreign(in_one_line(error)) from None
+  batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value
+
+  def run(images: np.ndarray) -> session.Outputs:
+    return session.Outputs(*opened.run(list(OUTPUTS), {INPUT: images}))
+
+  found = {entry.key: entry.value for entry in model.metadata_props}
+  return session.Session(run, batch or None, found.get(_METADATA, ""))
+
+
+def _check_packages() -> None:
+  for package in ("onnx", "onnxruntime"):
+    if importlib.util.find_spec(package) is None:
+      raise InputError(
+        f"export: got an environment without {package}; valid: after pip "
+        "install 'mn_jax[export]'"
+      )
+
+
+def _foreign(what: str) -> InputError:
+  return InputError(
+    f"file: got {what}; valid: an ONNX file that mn-jax export wrote"
+  )
+
+
+def _parsed(data: bytes) -> Any:
+  """Parses a model and checks that it is one of ours; returns a `ModelProto`.
+
+  onnxruntime would look for external data wherever the model says.
+  """
+  import onnx
+
+  try:
+    model = onnx.ModelProto.FromString(data)
+  except Exception:  # of the protocol buffers, whose errors are not public
+    raise _foreign("data that are not of ONNX, or truncated") from None
+  if any(_is_external(tensor) for tensor in _messages(model, onnx.TensorProto)):
+    raise _foreign("a model with data in other files")
+  inputs = tuple(x.name for x in model.graph.input)
+  outputs = tuple(x.name for x in model.graph.output)
+  if (inputs, outputs) != ((INPUT,), OUTPUTS):
+    raise _foreign(
+      f"a model from {list(inputs)[:3]} to {list(outputs)[:3]}"
+      if inputs or outputs
+      else "data that are not of ONNX"
+    )
+  return model
+
+
+def _is_external(tensor: Any) -> bool:
+  return bool(tensor.data_location or tensor.external_data)
+
+
+def _messages(message: Any, kind: type) -> Iterator[Any]:
+  """Yields all messages of a type that are in another, at any depth."""
+  waiting = [message]
+  while waiting:
+    message = waiting.pop()
+    if isinstance(message, kind):
+      yield message
+    for field, value in message.ListFields():
+      if field.message_type is None:
+        continue
+      waiting.extend(value if field.is_repeated else [value])
