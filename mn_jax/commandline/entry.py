@@ -15,6 +15,10 @@ COMMANDS = {
   "evaluate": ("tools.evaluate", "compute the metrics of a run"),
   "report": ("tools.report", "write a page about a run or a study"),
   "push": ("tools.push", "write a run as a model for others"),
+  "export": (
+    "tools.export",
+    "write a network for phones and other runtimes",
+  ),
   "study": ("tools.study", "train the members of a study"),
   "sweep": ("tools.sweep", "search a space of fields"),
   "crossval": (

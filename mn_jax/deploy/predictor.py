@@ -84,7 +84,7 @@ def from_weights(
     InputError: if the file does not fit, has no classifier or one that is not
       the network's own, or if it has another number of classes than names.
   """
-  return _predictor(
+  return fold(
     trained_lib.from_weights(path, network, classes=classes),
     precision=precision,
     batch_size=batch_size,
@@ -107,7 +107,7 @@ def from_export(
   trained = trained_lib.from_export(name)
   if trained is None:
     return None
-  return _predictor(trained, precision=precision, batch_size=batch_size)
+  return fold(trained, precision=precision, batch_size=batch_size)
 
 
 def from_workdir(
@@ -141,7 +141,7 @@ def from_run(
     precision: a name in `folded.PRECISIONS`; None for the run's compute type.
     batch_size: largest number of images in a batch.
   """
-  return _predictor(
+  return fold(
     trained_lib.from_run(run), precision=precision, batch_size=batch_size
   )
 
@@ -165,9 +165,19 @@ def from_trained(
   )
 
 
-def _predictor(
-  trained: trained_lib.Trained, *, precision: str | None, batch_size: int
+def fold(
+  trained: trained_lib.Trained,
+  *,
+  precision: str | None = None,
+  batch_size: int = 32,
 ) -> Predictor:
+  """Makes a predictor of a network, whose BatchNorm it folds.
+
+  Args:
+    trained: the network with its weights.
+    precision: a name in `folded.PRECISIONS`; None for that of its training.
+    batch_size: largest number of images in a batch.
+  """
   network = folded.Folded(
     trained.network,
     trained.variables,

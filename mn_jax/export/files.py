@@ -67,9 +67,10 @@ class File:
 
   @property
   def name(self) -> str:
-    """Its usual name, such as 'mobilenet_v2-int8_full.tflite'."""
-    network = self.description["network"]
-    return f"{network}-{self.options.precision}{FORMATS[self.form]}"
+    """Its usual name, such as 'mobilenet_v1_0.75-int8_full.tflite'."""
+    network, width = (self.description[name] for name in ("network", "width"))
+    factor = "" if width == 1 else f"_{width:g}"
+    return f"{network}{factor}-{self.options.precision}{FORMATS[self.form]}"
 
   def open(self, *, threads: int = 1) -> Session:
     """Opens it by the runtime of its format; see `open_bytes` there."""

@@ -16,12 +16,16 @@ import numpy as np
 
 from mn_jax.augment import views
 from mn_jax.commandline import images as image_files
-from mn_jax.commandline import prediction_rows, program, run_arguments
+from mn_jax.commandline import (
+  prediction_rows,
+  program,
+  run_arguments,
+  weights_arguments,
+)
 from mn_jax.commandline.parser import Parser, command, file_path, number
 from mn_jax.deploy import averaging, confidence, predictor
 from mn_jax.errors import InputError
 from mn_jax.metrics import out_of_distribution
-from mn_jax.models import registry
 from mn_jax.observe import escape
 from mn_jax.parallel import allocator, compile_cache
 from mn_jax.run import reopen
@@ -50,30 +54,7 @@ def _parser() -> Parser:
     help="folder of a run, whose best checkpoint is used; repeated, the mean "
     "probabilities of several runs",
   )
-  parser.option("--model", "NAME", "name of the network")
-  parser.option(
-    "--weights",
-    "NAME",
-    "its weights: imagenet, hf:OWNER/NAME[@REVISION] of the Hugging Face Hub, "
-    "or a file: .h5 or .keras of Keras Applications, .safetensors of timm or "
-    "torchvision; a folder of `mn-jax push` needs no --model",
-  )
-  parser.option(
-    "--width",
-    "FACTOR",
-    "width multiplier of these weights (default: 1)",
-    type=number(float, 0.01, 4),
-  )
-  parser.flag(
-    "--minimalistic", "the weights are of a minimalistic mobilenet_v3"
-  )
-  parser.option(
-    "--classes",
-    "NAMES",
-    "names of the classes of these weights in the order of the logits, "
-    "separated by commas (default: those of ImageNet, or numbers)",
-    type=lambda text: tuple(text.split(",")),
-  )
+  weights_arguments.add(parser)
   parser.add_argument(
     "--format",
     choices=("csv", "json"),
@@ -131,19 +112,7 @@ def _load(
   args: argparse.Namespace,
 ) -> tuple[predictor.Predictor, confidence.Confidence]:
   """Returns the network that the arguments name, and what is known of it."""
-  of_weights = {
-    f"--{name}": getattr(args, name)
-    for name in ("model", "weights", "width", "minimalistic", "classes")
-    if getattr(args, name)
-  }
-  complete = not of_weights if args.workdir else args.weights
-  if not complete:
-    of_run = {"--workdir": args.workdir[0]} if args.workdir else {}
-    listed = ", ".join(f"{k}={v}" for k, v in (of_run | of_weights).items())
-    raise InputError(
-      f"got {listed or 'no network'}; valid: --workdir=DIR, or --model=NAME "
-      "and --weights=NAME"
-    )
+  weights_arguments.check(args)
   if args.marginal and args.conformal is None:
     raise InputError("--marginal: got it without --conformal; valid: with it")
   if args.workdir:
@@ -158,7 +127,11 @@ def _load(
         f"--{name.replace('_', '-')}: got it with published weights, which "
         "come without validation images; valid: with --workdir"
       )
-  loaded = _load_weights(args) if args.model else _load_exported(args)
+  loaded = predictor.fold(
+    weights_arguments.load(args),
+    precision=args.precision,
+    batch_size=args.batch_size,
+  )
   note = (
     "no out-of-distribution score: published weights come without images to "
     "compare with"
@@ -166,45 +139,6 @@ def _load(
   return loaded, confidence.Confidence(
     multi_label=loaded.multi_label, notes=(note,)
   )
-
-
-def _load_weights(args: argparse.Namespace) -> predictor.Predictor:
-  """Returns the named network with the weights that are named."""
-  network = registry.describe(
-    args.model,
-    num_classes=1,
-    width=1.0 if args.width is None else args.width,
-    options=registry.Options(minimalistic=args.minimalistic),
-  )
-  return predictor.from_weights(
-    args.weights,
-    network,
-    classes=args.classes or (),
-    precision=args.precision or "float32",
-    batch_size=args.batch_size,
-  )
-
-
-def _load_exported(args: argparse.Namespace) -> predictor.Predictor:
-  """Returns the network that weights describe themselves.
-
-  Raises:
-    InputError: if they do not, or an argument says otherwise.
-  """
-  for name in ("width", "minimalistic", "classes"):
-    if getattr(args, name):
-      raise InputError(
-        f"--{name}: got it without a network; valid: --model=NAME"
-      )
-  loaded = predictor.from_export(
-    args.weights, precision=args.precision, batch_size=args.batch_size
-  )
-  if loaded is None:
-    raise InputError(
-      f"--weights: got {args.weights!r} without the name of its network; "
-      "valid: --model=NAME too, or what mn-jax push wrote"
-    )
-  return loaded
 
 
 def _load_run(

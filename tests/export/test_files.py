@@ -167,7 +167,7 @@ def test_a_model_of_random_weights_says_so(tmp_path):
 
 def test_files_are_opened_by_their_runtime():
   made = files.make(toy.trained(), "stablehlo", Options())
-  assert made.name == "mobilenet_v1-float32.stablehlo"
+  assert made.name == "mobilenet_v1_0.125-float32.stablehlo"
   assert made.sha256 == hashlib.sha256(made.data).hexdigest()
   found = made.open().run(toy.images(2))
   assert np.isfinite(found.logits).all()
