@@ -1,5 +1,6 @@
 """What all tests share: strict JAX, one CPU device, a cache of programs."""
 
+import contextlib
 import os
 import pathlib
 
@@ -11,6 +12,7 @@ SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 # its mark `devices(count)` says.
 _DEVICES = 4
 _CACHE_BYTES = 2 << 30
+_MIN_COMPILE_SECONDS = 0.05  # of a program that is kept
 
 _REAL = {}  # JAX's own functions
 
@@ -48,10 +50,12 @@ def _caches(tmp_path_factory):
   """Packed data is shared within a run, compiled programs beyond it too.
 
   JAX's key of a program includes all that it depends on, the versions of JAX
-  and XLA among them. The environment variable reaches the processes that tests
-  start.
+  and XLA among them. The environment variables reach the processes that tests
+  start: they look for programs beside packed data, and find the same ones.
   """
   import jax
+
+  from mn_jax.parallel import compile_cache
 
   base = tmp_path_factory.getbasetemp()
   if "PYTEST_XDIST_WORKER" in os.environ:
@@ -61,9 +65,17 @@ def _caches(tmp_path_factory):
   os.environ["MN_JAX_CACHE"] = str(root)
   user = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
   programs = pathlib.Path(user) / "mn_jax" / "test_programs" / jax.__version__
+  programs.mkdir(parents=True, exist_ok=True)
+  with contextlib.suppress(FileExistsError):  # another worker's
+    (root / "compiled").symlink_to(programs)
   jax.config.update("jax_compilation_cache_dir", str(programs))
   jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+  os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(_CACHE_BYTES)
+  # A program that is called in this process sets it too, to more.
+  compile_cache._MIN_COMPILE_SECONDS = _MIN_COMPILE_SECONDS
+  jax.config.update(
+    "jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS
+  )
 
 
 @pytest.fixture(scope="session")

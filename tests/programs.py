@@ -1,9 +1,9 @@
 """Programs of the package in processes of their own, most of them started fast.
 
 A new process needs seconds to import JAX. Those of `run` are copies of one that
-has imported it; they differ from a user's in nothing else but their end, which
-leaves out Python's. Where that or the imports are tested, or a signal, start
-one with subprocess.
+has imported it; they differ from a user's in two things: their end leaves out
+Python's, and small compiled programs are kept too. Where the end or the imports
+are tested, or a signal, start one with subprocess.
 """
 
 import multiprocessing
@@ -126,7 +126,10 @@ def _program(
   line: list[str], environment: dict[str, str], files: list[str], folder: str
 ) -> None:
   """Runs a program in this process, which is a copy."""
+  from mn_jax.parallel import compile_cache
+
   signals.take_over()  # as importing the package does under `python -m`
+  compile_cache._MIN_COMPILE_SECONDS = 0.05
   for number, file in zip((1, 2), files, strict=True):
     os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
   os.environ.clear()

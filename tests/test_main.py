@@ -21,6 +21,7 @@ RUN = (
   "--config=configs/idc_v1.py:test",
   "--config.data.image_size=16",
   "--config.model.name=simple_cnn",
+  "--config.model.width=0.5",
   "--config.train.epochs=4",
   "--config.checkpoint.every_epochs=0.5",
 )

@@ -39,6 +39,16 @@ TINY = {
   "augment.flip": "none",
   "augment.quarter_turns": False,
 }
+# The network that compiles fastest, with BatchNorm in its head, and the
+# config's own augmentation.
+QUICK = {
+  **STEPS,
+  "data.image_size": 16,
+  "model.name": "simple_cnn",
+  "model.head": "gap_128_64",
+  "model.shallow": False,
+  "model.separable": True,
+}
 
 
 def load(

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM, in processes that are in the middle of something."""
 
+import concurrent.futures
 import signal
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def stopped(code, *numbers):
 
 def test_what_they_do():
   at_once = "signals.take_over(program.RESUMES);"
-  for case, numbers, expected in (
+  cases = (
     (f"{at_once} wait(60)", (TERM,), (143, "", STOPPED)),
     (f"{at_once} wait(60)", (INT,), (130, "", STOPPED)),
     (f"{at_once} compute()", (TERM,), (143, "", STOPPED)),
@@ -76,8 +77,14 @@ def test_what_they_do():
       (INT, INT),
       (130, "tidying up\nready\n", STOPPED),
     ),
-  ):
-    assert stopped(case, *numbers) == expected, case
+  )
+  # They wait most of the time, and for nothing of each other.
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    results = [
+      pool.submit(stopped, case, *numbers) for case, numbers, _ in cases
+    ]
+  for (case, _, expected), result in zip(cases, results, strict=True):
+    assert result.result() == expected, case
 
 
 def test_a_reader_that_does_not_read_delays_no_end():

@@ -56,7 +56,6 @@ def test_folds_are_run_and_gathered(tmp_path):
 
 def test_data_are_split_before_the_first_fold(tmp_path, capsys, monkeypatch):
   """So that what is wrong with it is said once, not in the log of each fold."""
-  monkeypatch.setenv("MN_JAX_CACHE", str(tmp_path / "cache"))
 
   def fail(*_):
     raise AssertionError("a fold was trained")

@@ -170,6 +170,7 @@ def test_other_set_ups_equal_a_seed_alone(tmp_path, frozen):
     }
   else:
     fields = {
+      "base": {**toy.STEPS, "data.image_size": 16},
       "data__placement": "device",
       "optim__accumulate": 2,
       "train__ema_decay": 0.9,
