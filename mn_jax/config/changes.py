@@ -22,6 +22,8 @@ LENGTHS = ("train.steps", "train.epochs", "train.examples")
 PLACES = ("data.path", "data.root", "data.cache_dir")
 # With another value of these a run that has ended may have more to train.
 EXTENDING = (*LENGTHS, "train.patience")
+# A path whose content is compared by its digest, but for whether there is one.
+TEACHER = "train.teacher"
 
 # 'section.field' -> (value of the saved config, value now).
 Changes = dict[str, tuple[Any, Any]]
@@ -99,7 +101,9 @@ def refused(
     if path not in fields:
       if path in results:
         reasons.append(f"{path}: {before!r} there, unknown to this version")
-    elif same and fields[path].metadata["result"]:
+    elif (path == TEACHER and not (before and now)) or (
+      same and fields[path].metadata["result"]
+    ):
       reasons.append(text)
     elif path in LENGTHS and now < before:
       reasons.append(f"{text}, and a run can only grow")

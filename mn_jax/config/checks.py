@@ -31,6 +31,7 @@ def from_config_dict(values: ml_collections.ConfigDict) -> Config:
   _data(config)
   _class_imbalance(config)
   _replicas(config)
+  _teacher(config)
   _optimizer(config)
   _micro_batches(config)
   return config
@@ -205,6 +206,25 @@ def _replicas(config: Config) -> None:
       f"checkpoint.keep_latest: got 1 with train.replicas {count}, which "
       "resume from a step that all have; valid: 2 or more, or train.replicas 1"
     )
+
+
+def _teacher(config: Config) -> None:
+  """Refuses settings of a teacher that there is not, or is not asked for."""
+  names = ["weight", "temperature", "model", "width", "unchecked"]
+  needs = "train.teacher"
+  if config.train.teacher:
+    names, needs = ["width"], "train.teacher_model"
+    if config.train.teacher_model:
+      return
+  fields = {field.name: field for field in dataclasses.fields(config.train)}
+  for name in names:
+    field = fields[f"teacher_{name}"]
+    value = getattr(config.train, field.name)
+    if value != field.default:
+      raise InputError(
+        f"train.{field.name}: got {value!r} without {needs}; valid: "
+        f"{field.default!r}, or {needs} too"
+      )
 
 
 def _optimizer(config: Config) -> None:

@@ -14,6 +14,7 @@ from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
+from mn_jax.run import outputs
 
 _CLASSES_IN_MATRIX = 20
 
@@ -168,6 +169,9 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
       f"From step {entry['step']} on it was trained with "
       f"{changes.describe(entry['fields'])}. "
     )
+  if teacher := summary.get("teacher"):
+    text += f"It learnt from a teacher: {outputs.described_teacher(teacher)}. "
+    text += "".join(f"Note: {note}. " for note in teacher["notes"])
   if analysis.refused:
     return text + (
       "The checkpoint was selected on the test part, so its test metrics are "

@@ -276,5 +276,7 @@ def _repeat_run(config: str, saved: Mapping[str, Any]) -> str:
       value = json.dumps(value)
     elif name == "model.weights" and not value.startswith(hub.PREFIX):
       value = pathlib.Path(value).name
+    elif name == "train.teacher":
+      value = "/".join(pathlib.PurePath(value).parts[-2:])
     arguments.append(f"{name}={value}")
   return shlex.join(arguments)

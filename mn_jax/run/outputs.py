@@ -2,7 +2,8 @@
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import clu.parameter_overview
@@ -27,6 +28,8 @@ from mn_jax.train.checkpoint import Position
 _MOST_CLASSES = 20
 _SMALLEST = 5
 _MOST_NAMED = 8  # classes without an image
+# Metrics of a teacher that are shown where it has them.
+_SHOWN = ("accuracy", "balanced_accuracy", "auroc", "macro_auroc")
 
 
 def print_data(console: Console, data: SplitData) -> None:
@@ -86,6 +89,7 @@ def write_beginning(
       "resolution": config.model.resolution or config.data.image_size,
       "dtype": config.model.dtype,
       "weights": None if origin is None else dataclasses.asdict(origin),
+      "teacher": None if setup.teacher is None else setup.teacher.described,
     },
   )
   state = setup.initial_state
@@ -125,6 +129,10 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
         f"Note: all of the head is new. The one in {origin.file} is not that "
         f"of {config.model.name}: {origin.head_problem}"
       )
+  if setup.teacher is not None:
+    console.line(f"Teacher: {described_teacher(setup.teacher.described)}")
+    for note in setup.teacher.notes:
+      console.line(f"Note: {note}")
   if setup.cached_features:
     console.line("The backbone's features are computed once and kept.")
   if setup.note:
@@ -137,6 +145,30 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
   )
   if len(seeds) > 1:
     console.line(f"Trained together: seeds {', '.join(map(str, seeds))}")
+
+
+def described_teacher(teacher: Mapping[str, Any]) -> str:
+  """Names a teacher, its test metrics and its part of the loss, in one line.
+
+  Args:
+    teacher: as `network.json` and `summary.json` have it.
+  """
+  width = "" if teacher["width"] == 1 else f" {teacher['width']:g}"
+  # Where it lies on this machine is nobody else's concern.
+  name = "/".join(pathlib.PurePath(teacher["name"]).parts[-2:])
+  text = (
+    f"{teacher['model']}{width} at {teacher['resolution']} pixels of {name} "
+    f"(sha256 {teacher['sha256'][:16]}"
+  )
+  for metric in _SHOWN:
+    value = teacher.get("metrics", {}).get(f"test/{metric}")
+    if value is not None:
+      shown = formatting.number(value)
+      text += f", test {formatting.metric_name(metric)} {shown}"
+  return text + (
+    f"); weight {teacher['weight']:g}, temperature "
+    f"{teacher['temperature']:g}, split: {teacher['overlap']}"
+  )
 
 
 def print_resumed(
@@ -249,6 +281,7 @@ def summarize(
       "weights": (
         None if setup.pretrained is None else setup.pretrained.described()
       ),
+      "teacher": None if setup.teacher is None else setup.teacher.described,
       "cached_features": setup.cached_features,
       "macs": setup.macs,
       "images_per_sec": clock.images_per_sec(),

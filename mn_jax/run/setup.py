@@ -19,6 +19,7 @@ from mn_jax.models import counting, registry
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.run import frozen_features, open_data
 from mn_jax.run import network as network_lib
+from mn_jax.run import teacher as teacher_lib
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import evaluate as evaluate_lib
 from mn_jax.train import losses, optimizer
@@ -37,6 +38,7 @@ class Setup:
     plan: durations in steps.
     network: the network's definition.
     pretrained: where pretrained weights come from; None without.
+    teacher: whose predictions are learnt beside the labels; None without.
     cached_features: whether batches carry features that the frozen backbone
       computed once, in place of pixels.
     note: what was wrong with features that were computed before, or ''.
@@ -61,6 +63,7 @@ class Setup:
   plan: plan_lib.Plan
   network: registry.Network
   pretrained: Origin | None
+  teacher: teacher_lib.RunTeacher | None
   cached_features: bool
   note: str
   schedule: optax.Schedule
@@ -83,8 +86,9 @@ class Setup:
   ) -> tuple[state_lib.TrainState, step_lib.Sums]:
     """Takes the steps of one dispatch, one or several; the state is donated."""
     several = batch["mask"].ndim == 2
+    of_teacher = () if self.teacher is None else (self.teacher.variables,)
     return (self.scanned_step if several else self.step)(
-      state, batch, self.seed
+      state, batch, self.seed, *of_teacher
     )
 
   def batches(self, done: int) -> Iterator[step_lib.Batch]:
@@ -148,6 +152,7 @@ class Setup:
       **self.data.digests(),
       "config": changes.sha256(self.config),
       "weights": "" if self.pretrained is None else self.pretrained.sha256,
+      "teacher": "" if self.teacher is None else self.teacher.sha256,
     }
 
   def mfu(self, images_per_sec: float | None) -> float | None:
@@ -157,6 +162,8 @@ class Setup:
       return None
     backward = self.config.model.transfer != "frozen"
     flops = counting.image_flops(self.macs, backward=backward)
+    if self.teacher is not None:
+      flops += counting.image_flops(self.teacher.macs, backward=False)
     return flops * images_per_sec / peak
 
 
@@ -177,6 +184,7 @@ def check(config: Config, *, revision: str = "") -> None:
     multi_label=config.data.multi_label,
   )
   network_lib.check(config, revision=revision)
+  teacher_lib.check(config.train)
   mesh_lib.check_batch_size(
     "train.batch_size", config.train.batch_size, config.optim.accumulate
   )
@@ -199,11 +207,13 @@ def build(
     revision: of pretrained weights, as `network.build` takes it.
 
   Raises:
-    InputError: for weights or rules that do not fit the network.
+    InputError: for weights or rules that do not fit the network, or a teacher
+      that does not suit the data.
   """
   plan = plan_lib.resolve(config, len(data.part("train")))
   mesh = mesh_lib.make_mesh()
   initial = _initial(config, data, revision)
+  teacher = teacher_lib.load(config, data, mesh)
   num_params, num_stats = counting.count_params(initial.values)
   schedule = optimizer.make_schedule(
     config.optim,
@@ -231,6 +241,7 @@ def build(
     mesh,
     rules=initial.rules,
     extracted=cached,
+    teacher=None if teacher is None else teacher.network,
     **_class_constants(config, data),
   )
   return Setup(
@@ -239,6 +250,7 @@ def build(
     plan=plan,
     network=initial.network,
     pretrained=initial.origin,
+    teacher=teacher,
     cached_features=cached,
     note=note,
     schedule=schedule,
@@ -342,6 +354,7 @@ def _caches_features(config: Config) -> bool:
     config.model.transfer == "frozen"
     and config.model.cache_features
     and config.augment == AugmentConfig()
+    and not config.train.teacher
   )
 
 

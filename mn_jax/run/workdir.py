@@ -31,6 +31,7 @@ _DIGESTS = {
   "images": "data",
   "labels": "data",
   "weights": "model.weights",
+  "teacher": "train.teacher",
 }
 
 
@@ -145,13 +146,21 @@ class Workdir:
     """Refuses to resume with something else than the run was started with.
 
     Args:
-      now: sha256 of 'split', 'images', 'labels', 'weights' and 'config'.
+      now: sha256 of 'split', 'images', 'labels', 'weights', 'teacher' and
+        'config'; '' for what there is not.
       before: those that a checkpoint has.
 
     Raises:
       InputError: with both digests, or if no config is left to compare with.
     """
     check_digests(self.path, now, before)
+    if bool(now["teacher"]) != bool(before.get("teacher")):
+      raise InputError(
+        f"train.teacher: got {'one' if now['teacher'] else 'none'}, but "
+        f"{str(self.path)!r} was started "
+        f"{'without' if now['teacher'] else 'with one'}; valid: as it was "
+        "started, or another --workdir"
+      )
     if self.config_is_lost and now["config"] != before.get("config"):
       raise InputError(
         f"--workdir: got {str(self.path)!r}, which has checkpoints of another "
@@ -170,8 +179,9 @@ class Workdir:
     Raises:
       DamagedError: if the run has ended, but not all of its files are there.
     """
+    # The content of another path is compared when the run resumes.
     more_to_train = self.config_is_lost or any(
-      path in self.changes for path in changes.EXTENDING
+      path in self.changes for path in (*changes.EXTENDING, changes.TEACHER)
     )
     if more_to_train or not (self.path / "summary.json").exists():
       return None
@@ -342,8 +352,8 @@ def check_digests(
 
   Args:
     path: the run's folder.
-    now, before: sha256 of 'split', 'images', 'labels' and 'weights', of which
-      each may lack some.
+    now, before: sha256 of 'split', 'images', 'labels', 'weights' and 'teacher',
+      of which each may lack some.
 
   Raises:
     InputError: with both digests.

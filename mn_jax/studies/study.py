@@ -32,6 +32,10 @@ class Member:
     fields: 'section.field' -> value, over the config.
     weights: name of the published weights that training starts from, one of
       `weights.manifest`; '' for none.
+    teacher: name of the member whose run is `train.teacher`, before this one:
+      that of the same seed if seeds split the data anew, else that of the first
+      seed, which all have in common; '' for none.
+    seeds: at most so many seeds are run; 0: as many as are asked for.
     published: metric -> number of the paper, by the paper's protocol.
     note: what a reader should know about the published numbers.
   """
@@ -40,6 +44,8 @@ class Member:
   config: str
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   weights: str = ""
+  teacher: str = ""
+  seeds: int = 0
   published: Mapping[str, float] = dataclasses.field(default_factory=dict)
   note: str = ""
 
@@ -100,6 +106,12 @@ class Study:
         raise InputError(
           f"study: got a member named {name!r}; valid: each once, of a-z, 0-9, "
           "'_', '.' and '-'"
+        )
+    for i, member in enumerate(self.members):
+      if member.teacher and member.teacher not in names[:i]:
+        raise InputError(
+          f"study: got {member.name!r} with the teacher {member.teacher!r}; "
+          f"valid: a member before it: {', '.join(names[:i]) or 'none'}"
         )
     compared = [name for pair in self.pairs for name in pair]
     compared += [claim.one for claim in self.claims]
@@ -220,11 +232,15 @@ def expand(
   runs = []
   for seed in range(seeds):
     for member in study.members:
-      if member.name not in only:
+      if member.name not in only or 0 < member.seeds <= seed:
         continue
       fields = {**member.fields, "seed": seed}
       if study.resplit:
         fields["data.split_seed"] = seed
+      if member.teacher:
+        teacher = folder / member.teacher
+        of_seed = workdir_lib.of_seed(teacher, seed if study.resplit else 0)
+        fields["train.teacher"] = str(of_seed.absolute())
       if sample:
         fields |= study.sample
         if member.weights:

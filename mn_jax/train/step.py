@@ -1,8 +1,8 @@
 """The train step and the eval step: pure functions, compiled for a mesh.
 
-A train step is three things in order: the loss of a batch, its gradients
-(accumulated over micro-batches where that is asked for), and the update of the
-state.
+A train step is three things in order: the loss of a batch (`objective`), its
+gradients (accumulated over micro-batches where that is asked for), and the
+update of the state.
 """
 
 import functools
@@ -13,22 +13,21 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from mn_jax.augment import inputs, mix, pipeline
-from mn_jax.config import Config, TrainConfig
+from mn_jax.augment import inputs
+from mn_jax.config import Config
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.spec import Conventions
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.train import losses
+from mn_jax.train import losses, objective
+from mn_jax.train.distill import Teacher
+from mn_jax.train.objective import LossFn, Sums
 from mn_jax.train.rules import Rules, merge
 from mn_jax.train.state import TrainState, eval_variables
 
 Batch = dict[str, jax.Array]
-Sums = dict[str, jax.Array]
-TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Sums]]
+# (state, batch, seed), and with a teacher its variables -> (state, sums).
+TrainStep = Callable[..., tuple[TrainState, Sums]]
 EvalStep = Callable[[TrainState, Batch], dict[str, jax.Array]]
-
-# (trained, frozen, batch_stats, batch, key) -> (loss, (batch_stats, sums)).
-LossFn = Callable[..., tuple[jax.Array, tuple[dict, Sums]]]
 
 
 def make_train_step(
@@ -41,10 +40,13 @@ def make_train_step(
   rules: Rules,
   class_weights: jax.Array,
   log_prior: jax.Array,
+  teacher: Teacher | None = None,
   extracted: bool = False,
   scanned: bool = False,
 ) -> TrainStep:
   """Compiles `(state, batch, seed) -> (state, sums)`; the state is donated.
+
+  With a teacher the step has a fourth argument, the teacher's variables.
 
   The seed is an i32 scalar, and every random number derives from (seed,
   state.step): one program serves all seeds. `sums` are f32 scalars over the
@@ -69,28 +71,33 @@ def make_train_step(
     class_weights: f32[classes], factors of the loss; for several labels per
       image f32[2, classes], those of images without and with each.
     log_prior: f32[classes], from `losses.log_prior`, for logit adjustment.
+    teacher: the network whose predictions are learnt beside the labels.
     extracted: whether a batch's 'image' holds features from
-      `Classifier.extract`; these are neither augmented nor mixed.
+      `Classifier.extract`; these are neither augmented nor mixed, and no
+      teacher can see them.
     scanned: whether batch and sums have a leading axis of steps, which are
       taken one after the other in one dispatch.
   """
-  loss_fn = _make_loss(
+  loss_fn = objective.make_loss(
     module,
     conventions,
     config,
     class_weights=class_weights,
     log_prior=log_prior,
+    teacher=teacher,
     extracted=extracted,
   )
-  gradients = _make_gradients(loss_fn, config.optim.accumulate)
+  gradients = _make_gradients(
+    loss_fn, config.optim.accumulate, objective.names_of_sums(teacher)
+  )
 
   def train_step(
-    state: TrainState, batch: Batch, seed: jax.Array
+    state: TrainState, batch: Batch, seed: jax.Array, *of_teacher: dict
   ) -> tuple[TrainState, Sums]:
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     trained, frozen = rules.split(state.params)
     grads, (batch_stats, sums) = gradients(
-      trained, frozen, state.batch_stats, batch, key
+      trained, frozen, state.batch_stats, batch, key, *of_teacher
     )
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     params = merge(optax.apply_updates(trained, updates), frozen)
@@ -110,17 +117,27 @@ def make_train_step(
       return _skip_nonfinite(state, updated, sums)
     return updated, sums
 
-  return _compile(train_step, mesh, scanned=scanned)
+  constants = 1 if teacher is None else 2
+  return _compile(train_step, mesh, constants=constants, scanned=scanned)
 
 
-def _compile(train_step: TrainStep, mesh: Mesh, *, scanned: bool) -> TrainStep:
-  """Compiles a train step for a mesh, or a scan of it over several batches."""
+def _compile(
+  train_step: TrainStep, mesh: Mesh, *, constants: int, scanned: bool
+) -> TrainStep:
+  """Compiles a train step for a mesh, or a scan of it over several batches.
+
+  Args:
+    train_step: to be compiled.
+    mesh: where the batch is sharded.
+    constants: number of arguments after state and batch.
+    scanned: whether to scan.
+  """
 
   def train_steps(
-    state: TrainState, batches: Batch, seed: jax.Array
+    state: TrainState, batches: Batch, *constants: jax.Array | dict
   ) -> tuple[TrainState, Sums]:
     return jax.lax.scan(
-      lambda state, batch: train_step(state, batch, seed), state, batches
+      lambda state, batch: train_step(state, batch, *constants), state, batches
     )
 
   def on_mesh(*arguments):
@@ -132,109 +149,25 @@ def _compile(train_step: TrainStep, mesh: Mesh, *, scanned: bool) -> TrainStep:
   by_example = mesh_lib.by_example(mesh, axis=int(scanned))
   return jax.jit(
     on_mesh,
-    in_shardings=(replicated, by_example, replicated),
+    in_shardings=(replicated, by_example, *constants * (replicated,)),
     out_shardings=replicated,
     donate_argnums=0,
   )
 
 
-def _make_loss(
-  module: Classifier,
-  conventions: Conventions,
-  config: Config,
-  *,
-  class_weights: jax.Array,
-  log_prior: jax.Array,
-  extracted: bool,
-) -> LossFn:
-  """The mean loss of a batch; arguments are those of `make_train_step`."""
-
-  def forward(variables, images, dropout_key):
-    rest = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
-    if extracted:
-      return module.apply(variables, images, True, method="classify", **rest)
-    x = inputs.to_input(
-      images,
-      resolution=config.model.resolution,
-      mean=conventions.mean,
-      std=conventions.std,
-    )
-    (logits, _), updated = module.apply(variables, x, True, **rest)
-    return logits, updated
-
-  def loss_fn(trained, frozen, batch_stats, batch, key):
-    variables = {"params": merge(trained, frozen), "batch_stats": batch_stats}
-    augment_key, dropout_key, mix_key = jax.random.split(key, 3)
-    images, labels = batch["image"], batch["label"]
-    multi_label = labels.ndim == 2
-    if multi_label:
-      targets = labels.astype(jnp.float32)
-    else:
-      targets = jax.nn.one_hot(labels, len(class_weights))
-    if not extracted:
-      images = pipeline.augment(images, augment_key, config.augment)
-      images, targets = mix.mix(
-        images, targets, mix_key, config.augment, mask=batch["mask"]
-      )
-    logits, updated = forward(variables, images, dropout_key)
-    weight = batch["mask"]
-    if not multi_label:
-      weight *= losses.target_weights(class_weights, targets)
-    per_example = _per_example(
-      logits, targets, config.train, class_weights, log_prior, multi_label
-    )
-    loss = jnp.sum(weight * per_example)
-    if multi_label:
-      hits = batch["mask"] * jnp.mean((logits >= 0) == (labels > 0), axis=-1)
-    else:
-      hit = jnp.argmax(logits, axis=-1) == labels
-      hits = jnp.where(hit, batch["mask"], 0)
-    count = jnp.sum(batch["mask"])
-    sums = {"loss": loss, "correct": jnp.sum(hits), "count": count}
-    return loss / count, (updated["batch_stats"], sums)
-
-  return loss_fn
-
-
-def _per_example(
-  logits: jax.Array,
-  targets: jax.Array,
-  config: TrainConfig,
-  class_weights: jax.Array,
-  log_prior: jax.Array,
-  multi_label: bool,
-) -> jax.Array:
-  """The loss of each example, f32[batch].
-
-  Weights of classes are in that of several labels; an example of one class is
-  weighted as a whole.
-  """
-  if config.logit_adjustment:
-    logits = losses.adjust_logits(
-      logits, log_prior, tau=config.logit_adjustment
-    )
-  options = {
-    "label_smoothing": config.label_smoothing,
-    "focal_gamma": config.focal_gamma,
-  }
-  if multi_label:
-    return losses.binary_cross_entropy(
-      logits, targets, weights=class_weights, **options
-    )
-  return losses.cross_entropy(logits, targets, **options)
-
-
-def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
+def _make_gradients(
+  loss_fn: LossFn, micro_batches: int, names: tuple[str, ...]
+) -> Callable:
   """The gradients of a loss by `trained`, with what else the loss returns.
 
-  With more than one micro-batch they are averaged and the sums added over
-  micro-batches, which are computed one after the other.
+  With more than one micro-batch they are averaged and the sums, of these names,
+  added over micro-batches, which are computed one after the other.
   """
   gradient = jax.grad(loss_fn, has_aux=True)
   if micro_batches == 1:
     return gradient
 
-  def accumulated(trained, frozen, batch_stats, batch, key):
+  def accumulated(trained, frozen, batch_stats, batch, key, *of_teacher):
     # Interleaved, so that every device has a share of every micro-batch.
     parts = jax.tree.map(
       lambda x: jnp.moveaxis(x.reshape(-1, micro_batches, *x.shape[1:]), 1, 0),
@@ -245,7 +178,12 @@ def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
       grads, stats, sums = carry
       index, micro_batch = part
       new, (stats, more) = gradient(
-        trained, frozen, stats, micro_batch, jax.random.fold_in(key, index)
+        trained,
+        frozen,
+        stats,
+        micro_batch,
+        jax.random.fold_in(key, index),
+        *of_teacher,
       )
       return (
         jax.tree.map(jnp.add, grads, new),
@@ -256,7 +194,7 @@ def _make_gradients(loss_fn: LossFn, micro_batches: int) -> Callable:
     start = (
       jax.tree.map(jnp.zeros_like, trained),
       batch_stats,
-      {name: jnp.zeros(()) for name in ("loss", "correct", "count")},
+      {name: jnp.zeros(()) for name in names},
     )
     (grads, stats, sums), _ = jax.lax.scan(
       add, start, (jnp.arange(micro_batches), parts)

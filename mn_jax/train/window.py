@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from mn_jax.train.step import Sums
+from mn_jax.train import distill
+from mn_jax.train.objective import Sums
 
 
 def by_step(last: int, sums: Sums) -> Iterator[tuple[int, dict[str, float]]]:
@@ -39,6 +40,10 @@ def metrics(
   Where images have several labels, 'label_accuracy' stands for the accuracy: it
   is the share of all labels of all images that are predicted right.
 
+  With a teacher there are 'teacher_loss', its part of the loss before it is
+  weighted, and 'teacher_agreement', the share of images (of several labels, of
+  labels) that both predict alike.
+
   Where updates may be skipped there is their number, 'skipped_updates'. They
   count in no mean; the mean of none is NaN.
   """
@@ -51,6 +56,9 @@ def metrics(
     ),
     "grad_norm": window["grad_norm"] / updates,
   }
+  for name in distill.SUMS:
+    if name in window:
+      means[name] = window[name] / images
   if "skipped" in window:
     means["skipped_updates"] = window["skipped"]
   return means

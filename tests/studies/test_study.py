@@ -50,6 +50,14 @@ def config_of(run: study.StudyRun):
   return files.load_config(name.removeprefix("--config="), changes)
 
 
+def untaught(config):
+  """A config without its teacher, which is another run of the study."""
+  return dataclasses.replace(
+    config,
+    train=dataclasses.replace(config.train, teacher=""),
+  )
+
+
 def finish(
   run: study.StudyRun,
   accuracy: float | None,
@@ -76,7 +84,8 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
       file = tmp_path / manifest.get(member.weights).top.name
       file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(8))
   runs = expand(made, sample=sample, weights=tmp_path)
-  assert len({run.workdir for run in runs}) == 2 * len(made.members)
+  wanted = sum(min(2, member.seeds or 2) for member in made.members)
+  assert len({run.workdir for run in runs}) == wanted
   text = path.read_text()
   assert f"python -m mn_jax.tools.study configs/studies/{path.name}" in text
   assert re.match(r'"""[A-Z].*[.]\n', text)
@@ -86,7 +95,7 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
     assert config.seed == run.seed
     assert config.data.name.endswith("_sample") == sample
     assert bool(config.model.weights) == (bool(run.member.weights) > sample)
-    setup.check(config)
+    setup.check(untaught(config))
     settings.add(config)
   if not sample:
     assert len(settings) == len(runs)  # no two rows are the same
@@ -187,6 +196,26 @@ def test_mistakes_in_a_study_are_refused():
       Study("t", "s", sample={}, **options)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_is_another_member(tmp_path):
+  teacher = dataclasses.replace(MEMBERS[0], seeds=1)
+  student = Member("c", "idc_v1", {"model.width": 0.25}, teacher="a")
+  made = dataclasses.replace(TOY, members=(teacher, student), pairs=())
+  runs = expand(made, folder=tmp_path)
+  titles = [run.title() for run in runs]
+  assert titles == ["a seed 0", "c seed 0", "c seed 1"]
+  assert not config_of(runs[0]).train.teacher
+  # All seeds learn from one, unless each splits the data anew.
+  for run in runs[1:]:
+    assert config_of(run).train.teacher == str(tmp_path / "a" / "seed0")
+  teacher = dataclasses.replace(teacher, seeds=0)
+  resplit = dataclasses.replace(made, members=(teacher, student), resplit=True)
+  *_, last = expand(resplit, folder=tmp_path)
+  assert config_of(last).train.teacher == str(tmp_path / "a" / "seed1")
+  for members in ((student, teacher), (student,)):
+    with pytest.raises(InputError, match="with the teacher 'a'; valid: a mem"):
+      dataclasses.replace(made, members=members)
 
 
 def test_resplit_changes_the_split_with_the_seed():

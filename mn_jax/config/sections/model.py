@@ -37,7 +37,8 @@ class ModelConfig:
   )
   cache_features: bool = field(
     True,
-    "compute a frozen backbone's features once, if there is no augmentation",
+    "compute a frozen backbone's features once, if there is no augmentation "
+    "and no teacher, who sees pixels",
     result=False,
   )
   resolution: int = field(

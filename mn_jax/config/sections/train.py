@@ -35,6 +35,40 @@ class TrainConfig:
     low=0,
     high=10,
   )
+  teacher: str = field(
+    "",
+    "knowledge distillation: network whose predictions are learnt beside the "
+    "labels: the workdir of a finished run, a folder that push wrote, or "
+    "weights of the same classes; empty: none",
+    result=False,
+    path=True,
+  )
+  teacher_weight: float = field(
+    0.9,
+    "w of the loss (1 - w) * labels' + w * teacher's; 1: labels are not used",
+    low=0,
+    high=1,
+  )
+  teacher_temperature: float = field(
+    4.0,
+    "T of the teacher's loss, T^2 KL(teacher || student) of logits / T",
+    low=0.1,
+    high=100,
+  )
+  teacher_model: str = field(
+    "",
+    "network of a teacher that is a file of weights, a name in "
+    "models.registry.MODELS; empty: the teacher says it",
+  )
+  teacher_width: float = field(
+    1.0, "width multiplier of teacher_model", low=0.05, high=4
+  )
+  teacher_unchecked: bool = field(
+    False,
+    "take a teacher that learnt from images of this run's validation or test "
+    "part, or does not name its classes; the run says so",
+    result=False,
+  )
   replicas: int = field(
     1,
     "seeds trained together in one program, from `seed` on, each in a folder "
