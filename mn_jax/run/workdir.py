@@ -154,12 +154,12 @@ class Workdir:
       InputError: with both digests, or if no config is left to compare with.
     """
     check_digests(self.path, now, before)
-    if bool(now["teacher"]) != bool(before.get("teacher")):
+    teaches, taught = (bool(x.get("teacher")) for x in (now, before))
+    if teaches != taught:
       raise InputError(
-        f"train.teacher: got {'one' if now['teacher'] else 'none'}, but "
-        f"{str(self.path)!r} was started "
-        f"{'without' if now['teacher'] else 'with one'}; valid: as it was "
-        "started, or another --workdir"
+        f"train.teacher: got {'one' if teaches else 'none'}, but "
+        f"{str(self.path)!r} was started with {'one' if taught else 'none'}; "
+        "valid: as it was started, or another --workdir"
       )
     if self.config_is_lost and now["config"] != before.get("config"):
       raise InputError(

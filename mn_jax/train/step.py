@@ -46,7 +46,7 @@ def make_train_step(
 ) -> TrainStep:
   """Compiles `(state, batch, seed) -> (state, sums)`; the state is donated.
 
-  With a teacher the step has a fourth argument, the teacher's variables.
+  With a teacher, its variables are the fourth argument.
 
   The seed is an i32 scalar, and every random number derives from (seed,
   state.step): one program serves all seeds. `sums` are f32 scalars over the
@@ -73,8 +73,7 @@ def make_train_step(
     log_prior: f32[classes], from `losses.log_prior`, for logit adjustment.
     teacher: the network whose predictions are learnt beside the labels.
     extracted: whether a batch's 'image' holds features from
-      `Classifier.extract`; these are neither augmented nor mixed, and no
-      teacher can see them.
+      `Classifier.extract`; these are neither augmented nor mixed.
     scanned: whether batch and sums have a leading axis of steps, which are
       taken one after the other in one dispatch.
   """
@@ -101,28 +100,19 @@ def make_train_step(
     )
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     params = merge(optax.apply_updates(trained, updates), frozen)
-    ema_params, ema_batch_stats = _average(
-      state, params, batch_stats, config.train.ema_decay
+    updated = _updated(
+      state, params, batch_stats, opt_state, config.train.ema_decay
     )
     sums = {**sums, "grad_norm": _norm(grads)}
-    updated = TrainState(
-      step=state.step + 1,
-      params=params,
-      batch_stats=batch_stats,
-      opt_state=opt_state,
-      ema_params=ema_params,
-      ema_batch_stats=ema_batch_stats,
-    )
     if config.optim.skip_nonfinite:
       return _skip_nonfinite(state, updated, sums)
     return updated, sums
 
-  constants = 1 if teacher is None else 2
-  return _compile(train_step, mesh, constants=constants, scanned=scanned)
+  return _compile(train_step, mesh, 1 + bool(teacher), scanned=scanned)
 
 
 def _compile(
-  train_step: TrainStep, mesh: Mesh, *, constants: int, scanned: bool
+  train_step: TrainStep, mesh: Mesh, constants: int, *, scanned: bool
 ) -> TrainStep:
   """Compiles a train step for a mesh, or a scan of it over several batches.
 
@@ -215,6 +205,25 @@ def _skip_nonfinite(
   return (
     jax.tree.map(choose, updated, skipped),
     {**sums, "skipped": choose(0.0, 1.0)},
+  )
+
+
+def _updated(
+  state: TrainState,
+  params: dict,
+  batch_stats: dict,
+  opt_state: optax.OptState,
+  decay: float,
+) -> TrainState:
+  """The state after an update, with its moving averages."""
+  ema_params, ema_batch_stats = _average(state, params, batch_stats, decay)
+  return TrainState(
+    step=state.step + 1,
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=opt_state,
+    ema_params=ema_params,
+    ema_batch_stats=ema_batch_stats,
   )
 
 

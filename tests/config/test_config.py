@@ -277,6 +277,8 @@ def test_result_fields_leave_out_what_changes_no_number():
     "observe.profile_steps",
     "train.replicas",
     "train.steps_per_dispatch",
+    "train.teacher",
+    "train.teacher_unchecked",
   }
   assert set(fields) < everything
   assert fields["train.steps"] == 10
