@@ -31,6 +31,7 @@ NOT_RUN = {
   r"tools\.(study|sweep|crossval)|mn-jax crossval": (
     "many runs; their tests run small ones"
   ),
+  r"tools\.demo": "serves until it is stopped; tests/tools/test_demo.py",
   r"tools\.launch (?!.*--dry.run)": "starts a job on a cluster, or processes",
   r"tools\.prepare|tools\.fetch \w": "downloads, or takes the whole data set",
   r"weights=": "needs published weights",

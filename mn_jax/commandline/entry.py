@@ -13,6 +13,7 @@ COMMANDS = {
   "train": ("main", "train on your own images, or an experiment"),
   "predict": ("tools.predict", "classify images"),
   "evaluate": ("tools.evaluate", "compute the metrics of a run"),
+  "demo": ("tools.demo", "try a run in a browser"),
   "report": ("tools.report", "write a page about a run or a study"),
   "push": ("tools.push", "write a run as a model for others"),
   "export": (

@@ -171,10 +171,25 @@ def many_beyond(percentages: np.ndarray, count: int) -> tuple[int, float]:
     The number of images that lie beyond, 0 if that many are no wonder (with a
     probability of 5 % or more), and the percentile that they lie beyond.
   """
-  share = max(0.01, 1 / (count + 1))
-  beyond = int((percentages >= 100 * (1 - share)).sum())
+  share, percentile = _share_beyond(count), strange_from(count)
+  beyond = int((percentages >= percentile).sum())
   if (
     beyond and scipy.special.bdtrc(beyond - 1, len(percentages), share) >= 0.05
   ):
     beyond = 0
-  return beyond, 100 * (1 - share)
+  return beyond, percentile
+
+
+def strange_from(count: int) -> float:
+  """Returns the percentile from which an image counts as strange.
+
+  See `many_beyond`.
+
+  Args:
+    count: number of validation images.
+  """
+  return 100 * (1 - _share_beyond(count))
+
+
+def _share_beyond(count: int) -> float:
+  return max(0.01, 1 / (count + 1))
