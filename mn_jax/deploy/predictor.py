@@ -7,7 +7,7 @@ stored and computed with in another precision than it was trained in.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from mn_jax.deploy import folded
 from mn_jax.deploy import trained as trained_lib
 from mn_jax.metrics import predictions
 from mn_jax.metrics.predictions import Predictions
-from mn_jax.models import registry
 from mn_jax.run import reopen, split_data
 
 # Maps any number of images u8[r, r, 3] to the outputs of each, in order.
@@ -56,58 +55,6 @@ class Predictor:
   def features(self, images: Iterable[np.ndarray]) -> np.ndarray:
     """Returns f32[n, channels], the features of n >= 1 images u8[r, r, 3]."""
     return np.stack([output.features for output in self.outputs(images)])
-
-
-def from_weights(
-  path: str,
-  network: registry.Network,
-  *,
-  classes: Sequence[str] = (),
-  precision: str = "float32",
-  batch_size: int = 32,
-) -> Predictor:
-  """Loads a network with published weights, which sees the centre of images.
-
-  A classifier of one logit gets two classes: the sigmoid of the logit is the
-  probability of the second.
-
-  Args:
-    path: file of the weights, as `weights.pretrained.load` reads them.
-    network: the network that they are of; the number of classes is taken from
-      the file.
-    classes: their names, in the order of the logits; () for those of ImageNet
-      or numbers.
-    precision: a name in `folded.PRECISIONS`.
-    batch_size: largest number of images in a batch.
-
-  Raises:
-    InputError: if the file does not fit, has no classifier or one that is not
-      the network's own, or if it has another number of classes than names.
-  """
-  return fold(
-    trained_lib.from_weights(path, network, classes=classes),
-    precision=precision,
-    batch_size=batch_size,
-  )
-
-
-def from_export(
-  name: str, *, precision: str | None = None, batch_size: int = 32
-) -> Predictor | None:
-  """Loads a network that `mn-jax push` wrote; None for other weights.
-
-  Args:
-    name: of the weights, as `trained.from_export` takes it.
-    precision: a name in `folded.PRECISIONS`; None for that of its training.
-    batch_size: largest number of images in a batch.
-
-  Raises:
-    InputError: if the files are not to be had, or damaged.
-  """
-  trained = trained_lib.from_export(name)
-  if trained is None:
-    return None
-  return fold(trained, precision=precision, batch_size=batch_size)
 
 
 def from_workdir(

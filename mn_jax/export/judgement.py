@@ -27,7 +27,7 @@ from mn_jax.metrics.predictions import Predictions
 # Metrics that are shown, as far as the images have them.
 METRICS = (
   *("accuracy", "balanced_accuracy", "auroc", "macro_auroc"),
-  *("label_accuracy", "exact_match", "macro_average_precision"),
+  *("label_accuracy", "exact_match"),
 )
 _BATCH = 32  # images at once, where a file takes any number
 _RESAMPLES = 1000
@@ -154,22 +154,27 @@ class Judge:
     before = self._before[part.name]
     outputs = self._outputs(part, file, running)
     predictions_lib.check_finite(outputs.logits)
+    trained = self._source.trained
     after = part.predictions(outputs.logits)
     return _verdict(
       before,
       after,
       outputs.probabilities,
       part,
-      resampled=is_resampled(file.options, self._source.trained),
+      resampled=is_resampled(
+        file.options, size=trained.image_size, crop=trained.crop
+      ),
     )
 
   def _outputs(self, part: Part, file: File, running: Session) -> Outputs:
     """Runs a file on all images; the last batch is padded to the others."""
-    size = running.batch or _BATCH
+    trained, size = self._source.trained, running.batch or _BATCH
     images, batches = part.images(), []
     while batch := list(itertools.islice(images, size)):
       padded = np.stack(batch + batch[:1] * (size - len(batch)))
-      fed = as_input(padded, file.options, self._source.trained)
+      fed = as_input(
+        padded, file.options, size=trained.image_size, crop=trained.crop
+      )
       if file.options.input == "normalised":
         fed = np.asarray(self._normalise(fed))
       found = running.run(fed)
@@ -177,40 +182,36 @@ class Judge:
     return Outputs(*(np.concatenate(x) for x in zip(*batches, strict=True)))
 
 
-def is_resampled(options: Options, trained: Trained) -> bool:
+def is_resampled(options: Options, *, size: int, crop: float | None) -> bool:
   """Whether `as_input` enlarges images, which a file then makes small again."""
   if options.input == "normalised" or options.size is None:
     return False
-  side = _before_crop(trained)
-  return options.size not in ((side, side), (trained.image_size,) * 2)
+  side = _before_crop(size, crop)
+  return options.size not in ((size, size), (side, side))
 
 
 def as_input(
-  images: np.ndarray, options: Options, trained: Trained
+  images: np.ndarray, options: Options, *, size: int, crop: float | None
 ) -> np.ndarray:
   """Returns images from which a file makes the ones that are given.
 
   What it would crop is put around them.
 
   Args:
-    images: u8[batch, r, r, 3], as `Trained.fit_image` makes them.
+    images: u8[batch, size, size, 3], as `Trained.fit_image` makes them.
     options: of the file; of normalised input the images stay as they are.
-    trained: the network.
+    size, crop: `image_size` and `crop` of the network.
 
   Returns:
     u8[batch, h, w, 3].
   """
-  ready = (trained.image_size, trained.image_size)
-  if options.input == "normalised" or options.size == ready:
+  if options.input == "normalised" or options.size == (size, size):
     return images
-  side = _before_crop(trained)
+  side = _before_crop(size, crop)
   images = _centred(images, (side, side))
   if options.size in (None, (side, side)):
     return images
-  height, width = options.size
-  inner = options.size
-  if trained.crop is not None:
-    inner = (min(height, width),) * 2
+  inner = options.size if crop is None else (min(options.size),) * 2
   enlarged = [
     np.asarray(Image.fromarray(x).resize(inner[::-1], Image.Resampling.BICUBIC))
     for x in images
@@ -218,14 +219,9 @@ def as_input(
   return _centred(np.stack(enlarged), options.size)
 
 
-def _before_crop(trained: Trained) -> int:
-  """Height and width of an image of which `Trained.fit_image` crops a border.
-
-  It does not resize images of this size.
-  """
-  if trained.crop is None:
-    return trained.image_size
-  return int(trained.image_size / trained.crop)
+def _before_crop(size: int, crop: float | None) -> int:
+  """Height and width of an image of which a border is cropped, not resized."""
+  return size if crop is None else int(size / crop)
 
 
 def _centred(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:

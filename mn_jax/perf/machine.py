@@ -26,14 +26,14 @@ def describe() -> dict[str, Any]:
     "command": shlex.join(
       ["python", "-m", "mn_jax.tools.bench", *sys.argv[1:]]
     ),
-    "cpu": _cpu(),
+    "cpu": cpu(),
     "cores": cores(),
     "system": platform.platform(terse=True),
     "mn_jax": mn_jax.__version__,
   }
 
 
-def _cpu() -> str:
+def cpu() -> str:
   """The processor's name."""
   info = pathlib.Path("/proc/cpuinfo")
   if info.exists():

@@ -9,7 +9,7 @@ from mn_jax.config import changes
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
 from mn_jax.observe.label_table import label_table
-from mn_jax.report import decision_curves, decisions
+from mn_jax.report import decision_curves, decisions, export_tables
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -34,6 +34,7 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
     rows = [(summary["model"], *values)]
     rows += [(name, *cells) for name, _, cells in below]
     tables["Test"] = Table(("", *map(metric_name, metrics)), rows)
+  tables |= export_tables.of_run(analysis)
   return Document(
     title=f"{summary['experiment']}, seed {summary['seed']}",
     tables=tables,

@@ -8,41 +8,34 @@ and was not written, 2 for a wrong argument, 130 stopped by Ctrl-C.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from mn_jax.commandline import program, run_arguments, weights_arguments
+from mn_jax.commandline import (
+  exported_network,
+  program,
+  run_arguments,
+  weights_arguments,
+)
+from mn_jax.commandline.exported_network import Exported
 from mn_jax.commandline.parser import Parser, command, file_path, names, number
-from mn_jax.config import overrides
-from mn_jax.deploy import trained as trained_lib
-from mn_jax.deploy.trained import Trained
 from mn_jax.errors import InputError, RunError
-from mn_jax.export import description, files, judgement, labelled, results
+from mn_jax.export import files, judgement, results
 from mn_jax.export.files import File
 from mn_jax.export.judgement import Verdict
-from mn_jax.export.labelled import Labelled
 from mn_jax.export.options import FORMATS, INPUTS, PRECISIONS, Options
 from mn_jax.observe.console import Console
-from mn_jax.parallel import allocator, compile_cache
-from mn_jax.run import records, reopen
+from mn_jax.parallel import allocator
+from mn_jax.perf import latency
+from mn_jax.report import export_tables
 
 _ANY = "any"
 _CALIBRATION = 200  # images, unless the user wants another number
 _INT8 = ("int8_weights", "int8_full")
-
-
-@dataclasses.dataclass(frozen=True)
-class _Subject:
-  """What is exported, and what it is judged by."""
-
-  trained: Trained
-  origin: dict[str, Any]
-  labelled: Labelled
 
 
 def _parser() -> Parser:
@@ -144,13 +137,21 @@ def _add_judging(parser: Parser) -> None:
     type=number(float, 0, 1),
     default=0.01,
   )
+  parser.option(
+    "--turns",
+    "N",
+    "how often each file is timed, in turn with the network; 0: not at all",
+    type=number(int, 0, 1000),
+    default=15,
+  )
   parser.flag("--force", "write such a file all the same")
   parser.flag(
     "--unjudged", "open no images: write files of which nothing is measured"
   )
 
 
-def _or_any(read: Any) -> Any:
+def _or_any(read: Callable[[str], Any]) -> Callable[[str], Any]:
+  """Returns a type of arguments: 'any', which is None, or what is read."""
   return lambda text: None if text == _ANY else read(text)
 
 
@@ -194,110 +195,67 @@ def _check(args: argparse.Namespace) -> None:
     )
 
 
-@contextlib.contextmanager
-def _opened(args: argparse.Namespace, console: Console) -> Iterator[_Subject]:
-  """Opens what is exported, with the images that it needs."""
-  precisions = args.precision or ("float32",)
-  calibration = args.calibration_images * ("int8_full" in precisions)
-  if args.workdir:
-    yield _open_run(args, console, calibration)
-    return
-  compile_cache.keep()
-  trained = weights_arguments.load(args)
-  if args.data is None:
-    yield _Subject(trained, {}, Labelled())
-    return
-  changes = {}
-  for change in args.overrides:
-    path, value = overrides.parse(change)
-    section, _, name = path.rpartition(".")
-    if section != "data" or name not in labelled.FIELDS:
-      valid = ", ".join(f"data.{name}" for name in labelled.FIELDS)
-      raise InputError(f"{path}: got it with --data; valid: {valid}")
-    changes[name] = value
-  with contextlib.ExitStack() as stack:
-    with console.counting("decoding", "images") as progress:
-      images = stack.enter_context(
-        labelled.of_path(
-          trained,
-          args.data,
-          changes,
-          calibration=calibration,
-          progress=progress,
-        )
-      )
-    yield _Subject(trained, {}, images)
-
-
-def _open_run(
-  args: argparse.Namespace, console: Console, calibration: int
-) -> _Subject:
-  run = reopen.open_run(
-    args.workdir, step=args.step, **run_arguments.places(args.overrides)
-  )
-  compile_cache.keep(run.config.data.cache_dir)
-  if args.step is None:
-    _check_finished(args.workdir, run.step)
-  images = Labelled()
-  if calibration or not args.unjudged:
-    with console.counting("decoding", "images") as progress:
-      images = labelled.of_run(run.data(progress), calibration=calibration)
-  if args.unjudged:
-    images = dataclasses.replace(images, parts=())
-  return _Subject(trained_lib.from_run(run), description.origin_of(run), images)
-
-
-def _check_finished(workdir: pathlib.Path, step: int) -> None:
-  """Refuses a run without results, or whose results are of another step.
-
-  Raises:
-    InputError: saying so.
-  """
-  if not (workdir / "summary.json").exists():
-    raise InputError(
-      f"--workdir: got {str(workdir)!r}, which has not finished; valid: a "
-      f"finished run, or --step={step}, its best checkpoint so far"
-    )
-  best = records.read_summary(workdir)["best_step"]
-  if step != best:
-    raise InputError(
-      f"--workdir: got {str(workdir)!r}, whose results are of step {best}, of "
-      f"which there is no checkpoint; valid: --step={step}, the best there is"
-    )
-
-
-def _export(argv: Sequence[str] | None) -> int:
+def _export(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
   _check(args)
+  precisions = args.precision or ("float32",)
   console = Console()
   allocator.keep_freed_memory()
   output = run_arguments.output_folder(args.output or args.workdir / "export")
-  refused = []
-  with _opened(args, console) as subject:
+  calibration = args.calibration_images * ("int8_full" in precisions)
+  written, refused = [], []
+  with exported_network.opened(
+    args, console, calibration=calibration
+  ) as subject:
     judge = None
     if subject.labelled.parts:
       judge = judgement.Judge(subject.trained, subject.labelled.parts)
     for form in args.to:
-      for precision in args.precision or ("float32",):
-        file = _make(args, subject, form, precision)
-        verdicts = judge.judge(file) if judge else {}
-        _show(console, file, verdicts)
-        loss = _too_large(args, file, verdicts)
-        if loss:
-          refused.append(loss)
-          continue
+      made = [_make(args, subject, form, name) for name in precisions]
+      verdicts = {x.name: judge.judge(x) if judge else {} for x in made}
+      losses = {x.name: _too_large(args, x, verdicts[x.name]) for x in made}
+      refused += filter(None, losses.values())
+      kept = [x for x in made if not losses[x.name]]
+      for file in kept:
         files.write(file, output / file.name)
-        results.write(output, {file.name: _entry(args, file, verdicts)})
-        console.line(f"File: {output / file.name}")
+        entry = _entry(args, file, verdicts[file.name])
+        results.write(output, {file.name: entry})
+        written.append(file.name)
+      _time(args, subject, form, kept, output)
+  _show(console, output, written)
   if not subject.labelled.parts:
     console.line("Not judged: no labelled images were opened.")
   if refused:
     raise RunError("; ".join(refused))
-  return 0
+
+
+def _time(
+  args: argparse.Namespace,
+  subject: Exported,
+  form: str,
+  made: Sequence[File],
+  output: pathlib.Path,
+) -> None:
+  """Times files of a format, and adds that to their entries."""
+  turns = 0 if args.unjudged else args.turns
+  if not turns or not made:
+    return
+  timed = list(made)
+  if all(x.options.precision != "float32" for x in made):
+    timed.append(_make(args, subject, form, "float32"))
+  found = latency.measure(subject.trained, timed, turns=turns)
+  entries = results.read(output)
+  results.write(
+    output,
+    {
+      x.name: entries[x.name] | {"latency": latency.as_json(found[x.name])}
+      for x in made
+    },
+  )
 
 
 def _make(
-  args: argparse.Namespace, subject: _Subject, form: str, precision: str
+  args: argparse.Namespace, subject: Exported, form: str, precision: str
 ) -> File:
   return files.make(
     subject.trained,
@@ -343,17 +301,22 @@ def _entry(
     "versions": file.description["versions"],
     "max_loss": args.max_loss,
     "parts": {name: x.numbers() for name, x in verdicts.items()},
+    "latency": None,
   }
 
 
-def _show(console: Console, file: File, verdicts: dict[str, Verdict]) -> None:
-  for part, x in verdicts.items():
-    console.line(
-      f"{file.name}: {part}: {x.deciding} {x.before[x.deciding]:.4f} -> "
-      f"{x.after[x.deciding]:.4f}, {x.changed} of {x.images} answers change "
-      f"({x.lost} lost, {x.gained} gained), logits by at most "
-      f"{x.largest_logit_difference:.2g}"
-    )
+def _show(
+  console: Console, output: pathlib.Path, written: Sequence[str]
+) -> None:
+  """Prints tables of the files that were written, and where they are."""
+  entries = results.read(output)
+  shown = {name: entries[name] for name in written}
+  for title, table in export_tables.tables(shown, narrow=True).items():
+    table.show(console, title)
+  for name in written:
+    console.line(f"File: {output / name}")
+  if written:
+    console.line(f"Report: {output / results.NAME}")
 
 
 main = functools.partial(program.run, "export", _export)

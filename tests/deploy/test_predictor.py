@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mn_jax.data import decode
-from mn_jax.deploy import predictor
+from mn_jax.deploy import predictor, trained
 from mn_jax.errors import InputError, RunError
 from mn_jax.explain import embedding
 from mn_jax.models import registry, variables
@@ -181,11 +181,16 @@ def write(path, network, **options):
   return toy_h5.write(path, network, toy_h5.tensors(network), **options)
 
 
+def from_weights(path, network, *, precision=None, classes=()):
+  made = trained.from_weights(path, network, classes=classes)
+  return predictor.fold(made, precision=precision)
+
+
 def test_weights_predict_what_the_network_computes(tmp_path):
   asked = weights_network(resolution=48, crop=0.75, interpolation="bicubic")
   path = write(tmp_path / "a.h5", asked)
   any_classes = dataclasses.replace(asked, num_classes=1)
-  chosen = predictor.from_weights(path, any_classes)
+  chosen = from_weights(path, any_classes)
   assert chosen.classes == ("class 0", "class 1", "class 2")
 
   draw = np.random.default_rng(0)
@@ -213,7 +218,7 @@ def test_weights_predict_what_the_network_computes(tmp_path):
 
 def test_a_network_without_norms_can_be_used(tmp_path):
   network = weights_network("vgg16")
-  chosen = predictor.from_weights(write(tmp_path / "a.h5", network), network)
+  chosen = from_weights(write(tmp_path / "a.h5", network), network)
   (found,) = chosen.probabilities(np.zeros((1, 224, 224, 3), np.uint8))
   assert found.shape == (3,)
   assert found.sum() == pytest.approx(1, abs=1e-5)
@@ -230,7 +235,7 @@ def test_other_precisions_are_close(tmp_path):
   images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
 
   def logits(precision):
-    chosen = predictor.from_weights(path, network, precision=precision)
+    chosen = from_weights(path, network, precision=precision)
     return np.stack([*chosen.logits(images)])
 
   expected = logits("float32")
@@ -263,14 +268,12 @@ def test_one_logit_is_a_sigmoid(tmp_path):
   two = weights_network(classes=2, resolution=32)
   one = weights_network(classes=1, resolution=32)
   values = toy_h5.tensors(two)
-  expected = predictor.from_weights(
-    toy_h5.write(tmp_path / "two.h5", two, values), two
-  )
+  expected = from_weights(toy_h5.write(tmp_path / "two.h5", two, values), two)
   assert expected.note == ""
   for name in ("head/logits/kernel", "head/logits/bias"):
     values[name] = np.diff(values[name], axis=-1)
   path = toy_h5.write(tmp_path / "one.h5", one, values)
-  chosen = predictor.from_weights(path, one, classes=("cat", "dog"))
+  chosen = from_weights(path, one, classes=("cat", "dog"))
   assert chosen.classes == ("cat", "dog")
   assert chosen.note == (
     "one.h5 has one logit; its sigmoid is the probability of 'dog'"
@@ -279,9 +282,9 @@ def test_one_logit_is_a_sigmoid(tmp_path):
   probabilities = predict(expected, images)
   assert np.std(probabilities) > 1e-3
   np.testing.assert_allclose(predict(chosen, images), probabilities, atol=1e-6)
-  assert predictor.from_weights(path, one).classes == ("class 0", "class 1")
+  assert from_weights(path, one).classes == ("class 0", "class 1")
   with pytest.raises(InputError, match="--classes: got 3 names; valid: 2"):
-    predictor.from_weights(path, one, classes="abc")
+    from_weights(path, one, classes="abc")
 
 
 def test_a_head_of_another_kind_cannot_predict(tmp_path):
@@ -294,16 +297,16 @@ def test_a_head_of_another_kind_cannot_predict(tmp_path):
     layers.append((name, {"kernel": kernel, "bias": kernel[0]}))
   path = toy_h5.write_layers(tmp_path / "a.h5", layers)
   with pytest.raises(InputError, match="whose head is not that of mobilenet"):
-    predictor.from_weights(path, network)
+    from_weights(path, network)
 
 
 def test_a_thousand_classes_have_names_and_no_classifier_is_refused(tmp_path):
   network = weights_network(classes=1000)
-  chosen = predictor.from_weights(write(tmp_path / "a.h5", network), network)
+  chosen = from_weights(write(tmp_path / "a.h5", network), network)
   assert chosen.classes[0] == "tench"
   assert len(chosen.classes) == 1000
   path = write(tmp_path / "b.h5", network, skip_head=True)
   with pytest.raises(
     InputError, match=r"b\.h5', which has no classifier; valid"
   ):
-    predictor.from_weights(path, network)
+    from_weights(path, network)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from mn_jax.deploy import predictor
+from mn_jax.deploy import predictor, trained
 from mn_jax.metrics import out_of_distribution
 from mn_jax.models import registry
 
@@ -27,9 +27,8 @@ def images(path, count, suffixes):
 def test_x_rays_are_strange_among_satellite_images(shared_data, shared_weights):
   """With ImageNet's features; measured: 0.99 or more."""
   network = registry.describe("mobilenet_v3_small", num_classes=1000)
-  chosen = predictor.from_weights(
-    str(shared_weights / "mobilenet_v3_small_224_tf.h5"), network
-  )
+  path = str(shared_weights / "mobilenet_v3_small_224_tf.h5")
+  chosen = predictor.fold(trained.from_weights(path, network))
 
   def features(name, count, suffixes):
     files = images(shared_data / name, count, suffixes)

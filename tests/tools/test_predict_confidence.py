@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.commandline import weights_arguments
 from mn_jax.data import decode
 from mn_jax.deploy import confidence, folded, predictor
 from mn_jax.metrics import calibration, conformal, predictions
@@ -194,10 +195,9 @@ def test_what_cannot_be_is_one_line_and_2(run, validation, tmp_path, capsys):
 def test_published_weights_say_that_they_have_no_score(
   validation, tmp_path, capsys, monkeypatch
 ):
+  monkeypatch.setattr(weights_arguments, "load", lambda args: args)
   monkeypatch.setattr(
-    predictor,
-    "from_weights",
-    lambda *_, **__: toy_predictor(multi_label=False),
+    predictor, "fold", lambda *_, **__: toy_predictor(multi_label=False)
   )
   folder, _ = validation
   arguments = ["--model=vgg16", "--weights=x.h5", "--top=1", str(folder)]

@@ -10,7 +10,7 @@ import safetensors.numpy
 from PIL import Image
 
 from mn_jax import api
-from mn_jax.deploy import predictor
+from mn_jax.deploy import predictor, trained
 from mn_jax.models import registry, variables
 from mn_jax.tools import predict, push
 from mn_jax.weights import exported
@@ -42,7 +42,7 @@ def test_what_is_written_predicts_as_the_run(run, pushed):
   assert {path.name for path in pushed.iterdir()} == FILES
   images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
   expected = predictor.from_workdir(run)
-  loaded = predictor.from_export(str(pushed))
+  loaded = predictor.fold(trained.from_export(str(pushed)))
   assert loaded.classes == expected.classes
   for ours, theirs in zip(
     loaded.probabilities(images), expected.probabilities(images), strict=True

@@ -8,7 +8,7 @@ import pytest
 
 from mn_jax.data import decode
 from mn_jax.data.files import archive
-from mn_jax.deploy import predictor
+from mn_jax.deploy import predictor, trained
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.weights import imagenet, pretrained
@@ -71,8 +71,8 @@ def test_logits_are_those_of_keras(stem, shared_weights, crops):
 @cases
 def test_photographs_are_recognised(stem, shared_weights, photographs):
   images, classes = photographs
-  chosen = predictor.from_weights(
-    str(shared_weights / f"{stem}.h5"), describe(stem)
+  chosen = predictor.fold(
+    trained.from_weights(str(shared_weights / f"{stem}.h5"), describe(stem))
   )
   found = [x.argmax() for x in chosen.logits(map(chosen.read_image, images))]
   top1 = 100 * np.mean(found == classes)
@@ -88,7 +88,7 @@ def test_a_backbone_alone_is_loaded_and_cannot_predict(shared_weights):
   assert origin.head_problem == ""
   assert sum(x.size for x in loaded.tensors.values()) == 2_257_984
   with pytest.raises(InputError, match="which has no classifier"):
-    predictor.from_weights(path, network)
+    trained.from_weights(path, network)
 
 
 @pytest.mark.extended
