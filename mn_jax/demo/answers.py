@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mn_jax.data import classes as classes_lib
+from mn_jax.data.datasets import registry
 from mn_jax.demo import pictures
 from mn_jax.deploy import confidence, predictor
 from mn_jax.errors import InputError
@@ -54,7 +55,9 @@ class Answers:
     # (what there is not, why) for the page.
     self._missing: list[tuple[str, str]] = []
     if data is None:
-      self._lack("examples and thumbnails", why_no_data)
+      slides = registry.get(run.config.data.name).slides
+      more = ", thumbnails and slides" if slides else " and thumbnails"
+      self._lack(f"examples{more}", why_no_data)
     reference, why = reference_lib.of_run(run)
     if reference is None:
       self._lack("strangeness and nearest training images", why)
@@ -84,7 +87,8 @@ class Answers:
     except records.DamagedError:
       raise
     except InputError as error:
-      self._lack("calibrated probabilities and prediction sets", str(error))
+      sets = "" if self._run.multi_label else " and prediction sets"
+      self._lack(f"calibrated probabilities{sets}", str(error))
       return None
     for alpha in () if self._run.multi_label else ALPHAS:
       try:

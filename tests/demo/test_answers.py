@@ -282,7 +282,8 @@ def test_what_there_is_not_is_said(run, opened, tmp_path):
   assert "conformal: got 0.05 with" in plain["prediction sets that miss 5%"]
 
   without = answers_lib.Answers(saved, None, why_no_data="it is gone")
-  assert missing(without) == {"examples and thumbnails": "it is gone", **plain}
+  gone = {"examples, thumbnails and slides": "it is gone"}
+  assert missing(without) == {**gone, **plain}
   found = without.predict(image)
   assert [x["image"] for x in found["nearest"]] == [None] * 6
   assert without.describe()["slides"] is None

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+import webbrowser
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
       assert text in err
 
 
+def test_the_page_is_opened_once_it_is_ready(run, capsys, monkeypatch):
+  opened = []
+  monkeypatch.setattr(webbrowser, "open", lambda url: opened.append(url))
+  monkeypatch.setattr(server.Server, "serve_forever", lambda self: None)
+  code, out, err = start(capsys, f"--workdir={run}", "--open")
+  assert (code, err) == (0, "")
+  assert "Without prediction sets that miss 10%: conformal: got 0.1" in out
+  (url,) = opened
+  assert f" s: {url}\n" in out
+  assert url.startswith("http://127.0.0.1:")
+  assert "No browser was found here" in out
+
+
 @pytest.mark.extended
 def test_it_serves_until_ctrl_c(run, tmp_path):
   workdir = shutil.copytree(run, tmp_path / "run")
@@ -60,7 +74,7 @@ def test_it_serves_until_ctrl_c(run, tmp_path):
   try:
     lines = [program.stdout.readline() for _ in range(5)]
     assert lines[0] == (
-      "Without examples and thumbnails: --without-data was given\n"
+      "Without examples, thumbnails and slides: --without-data was given\n"
     )
     assert lines[1].startswith("Without strangeness and nearest training")
     assert lines[2].startswith("Without prediction sets that miss 5%: ")
