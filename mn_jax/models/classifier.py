@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mn_jax.models import layers
+from mn_jax.models import fake_quant, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +97,7 @@ class Head(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """f32[batch, c] (pooled) or f[batch, h, w, c] -> f32[batch, classes]."""
     x = x.astype(jnp.float32).reshape(x.shape[0], -1)
+    x = fake_quant.rounded(self, x, "input")
     dropout = nn.Dropout(self.dropout, deterministic=not train)
     if not self.spec.hidden:
       x = dropout(x)
@@ -104,12 +105,14 @@ class Head(nn.Module):
       dense = layers.Dense(
         features, use_bias=self.spec.hidden_bias, name=f"dense{i}"
       )
-      x = dense(x)
       if self.spec.norm == "before":
-        x = self.norm(name=f"norm{i}")(x, train)
-      x = self.spec.activation(x)
+        x = self.norm(name=f"norm{i}")(dense(x), train)
+        x = fake_quant.rounded(self, self.spec.activation(x), f"norm{i}")
+      else:
+        x = dense(x, self.spec.activation)
       if self.spec.norm == "after":
         x = self.norm(name=f"norm{i}")(x, train)
+        x = fake_quant.rounded(self, x, f"norm{i}")
       x = dropout(x)
     return layers.Dense(self.num_classes, name="logits")(x)
 
@@ -204,4 +207,5 @@ class Classifier(nn.Module):
   def _maps(
     self, x: jax.Array, train: bool
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    x = fake_quant.rounded(self, x, "input")
     return self.backbone(x, train and not self.frozen)

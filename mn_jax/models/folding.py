@@ -7,11 +7,14 @@ adds an offset, which the convolution's kernel and a bias do as well.
 import flax.traverse_util
 import numpy as np
 
+from mn_jax.models import fake_quant
+
 
 def fold(variables: dict, *, epsilon: float) -> dict:
   """Folds every BatchNorm of a backbone into the convolution before it.
 
-  Every 'norm' has a 'conv' beside it. The head is not changed.
+  Every 'norm' has a 'conv' beside it. The head is not changed. Of a
+  fake-quantised network it is the one in float32 that is folded.
 
   Args:
     variables: 'params' and 'batch_stats' of a network.
@@ -20,6 +23,7 @@ def fold(variables: dict, *, epsilon: float) -> dict:
   Returns:
     The variables of `registry.build(..., folded=True)`, f32 NumPy arrays.
   """
+  variables = fake_quant.without_ranges(variables)
   params = flax.traverse_util.flatten_dict(variables["params"])
   stats = flax.traverse_util.flatten_dict(variables["batch_stats"])
   norms = {p[:-1] for p in stats if p[0] == "backbone"}

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mn_jax.models import layers
+from mn_jax.models import fake_quant, layers
 from mn_jax.ops import pooling
 
 # Height and width in pixels, or one number for both.
@@ -139,6 +139,7 @@ class Mixed(nn.Module):
         y = pooling.avg_pool(
           x, 3, stride=1, padding="same", count_padding=self.count_padding
         )
+        y = fake_quant.rounded(self, y, f"{branch.name}_pool")
       elif branch.pool == "max":
         y = pooling.max_pool(x, 3, stride=2, padding="valid")
       several = len(branch.convs) > 1 or branch.fork
@@ -153,10 +154,12 @@ class Mixed(nn.Module):
       else:
         outputs.append(y)
     mixed = jnp.concatenate(outputs, axis=-1)
+    mixed = fake_quant.rounded(self, mixed, "mixed")
     if self.scale is None:
       return mixed
     up = layers.Conv(
       x.shape[-1], window=1, use_bias=True, dtype=self.dtype, name="up"
     )
     x = x + self.scale * up(mixed)
-    return jax.nn.relu(x) if self.relu else x
+    x = jax.nn.relu(x) if self.relu else x
+    return fake_quant.rounded(self, x, "sum")

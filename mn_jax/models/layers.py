@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mn_jax.models import fake_quant
 from mn_jax.ops import batch_norm, convolution, pointwise
 from mn_jax.ops import padding as padding_lib
 from mn_jax.ops.depthwise import depthwise_conv
@@ -49,6 +50,10 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
   return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+# What int8 files compute as a part of the layer before, without rounding.
+_FUSED = (None, jax.nn.relu, relu6)
+
+
 class Conv(nn.Module):
   """Convolution over all channels, or of every channel with its own kernel.
 
@@ -69,13 +74,33 @@ class Conv(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, h, w, c] -> dtype[batch, oh, ow, features or c]."""
+  def __call__(
+    self,
+    x: jax.Array,
+    activation: Activation | None = None,
+    folded: tuple[jax.Array, jax.Array] | None = None,
+  ) -> jax.Array:
+    """Convolves images, and applies an activation.
+
+    Args:
+      x: f[batch, h, w, c].
+      activation: elementwise, applied last; None for none.
+      folded: factor and offset f32[features or c] of the output's channels, of
+        a BatchNorm between convolution and activation.
+
+    Returns:
+      dtype[batch, oh, ow, features or c].
+    """
     window, channels = as_pair(self.window), x.shape[-1]
     depthwise = self.features is None
     outputs = channels if depthwise else self.features
     shape = (*window, 1 if depthwise else channels, outputs)
-    kernel = self.param("kernel", kernel_init, shape).astype(self.dtype)
+    kernel = self.param("kernel", kernel_init, shape)
+    if folded is not None:
+      kernel = kernel * folded[0].reshape(1, 1, 1, -1)
+    if fake_quant.is_on(self):
+      kernel = fake_quant.kernel(self, kernel)
+    kernel = kernel.astype(self.dtype)
     x = x.astype(self.dtype)
     if window == (1, 1) and not depthwise:
       # Without padding a stride only picks pixels.
@@ -89,8 +114,12 @@ class Conv(nn.Module):
       out = conv(x, kernel, stride=self.stride, padding=padding)
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (outputs,))
+      if folded is not None:
+        bias = bias * folded[0]
       out = out + bias.astype(self.dtype).reshape(1, 1, 1, -1)
-    return out
+    if folded is not None:
+      out = out + folded[1].reshape(1, 1, 1, -1)
+    return _activate(self, out, activation)
 
 
 class Dense(nn.Module):
@@ -105,14 +134,29 @@ class Dense(nn.Module):
   use_bias: bool = True
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """f[batch, c] -> f32[batch, features]."""
+  def __call__(
+    self, x: jax.Array, activation: Activation | None = None
+  ) -> jax.Array:
+    """f[batch, c] -> f32[batch, features], with an activation if given."""
     kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
+    if fake_quant.is_on(self):
+      kernel = fake_quant.kernel(self, kernel)
     x = pointwise.pointwise_conv(x.astype(jnp.float32), kernel)
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (self.features,))
       x = x + bias.reshape(1, self.features)
-    return x
+    return _activate(self, x, activation)
+
+
+def _activate(
+  layer: nn.Module, x: jax.Array, activation: Activation | None
+) -> jax.Array:
+  """Applies an activation, with the roundings of int8 around it."""
+  if activation not in _FUSED:
+    x = fake_quant.rounded(layer, x, "preactivation")
+  if activation is not None:
+    x = activation(x)
+  return fake_quant.rounded(layer, x, "output")
 
 
 class BatchNorm(nn.Module):
@@ -197,6 +241,16 @@ class BatchNorm(nn.Module):
     out = x.astype(jnp.float32) * factor.reshape(shape) + offset.reshape(shape)
     return (activation or (lambda x: x))(out).astype(x.dtype)
 
+  def affine(self) -> tuple[jax.Array, jax.Array]:
+    """Returns factor and offset f32[channels] by the running statistics."""
+    bias = self.get_variable("params", "bias")
+    mean = self.get_variable("batch_stats", "mean")
+    var = self.get_variable("batch_stats", "var")
+    factor = lax.rsqrt(var + self.epsilon)
+    if self.use_scale:
+      factor = factor * self.get_variable("params", "scale")
+    return factor, bias - mean * factor
+
 
 class FoldedNorm(nn.Module):
   """The bias that is left of a BatchNorm folded into its convolution."""
@@ -245,7 +299,10 @@ class ConvBN(nn.Module):
       dtype=self.dtype,
       name="conv",
     )
-    return self.norm(name="norm")(conv(x), train, self.activation)
+    norm = self.norm(name="norm")
+    if fake_quant.is_on(conv):
+      return conv(x, self.activation, norm.affine())
+    return norm(conv(x), train, self.activation)
 
 
 class SqueezeExcite(nn.Module):
@@ -264,8 +321,10 @@ class SqueezeExcite(nn.Module):
     """f[batch, h, w, c] -> f[batch, h, w, c], computed in the dtype of `x`."""
     conv = functools.partial(Conv, window=1, use_bias=True, dtype=x.dtype)
     mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-    squeezed = jax.nn.relu(conv(self.hidden, name="reduce")(mean))
-    return x * hard_sigmoid(conv(x.shape[-1], name="expand")(squeezed))
+    mean = fake_quant.rounded(self, mean, "mean")
+    squeezed = conv(self.hidden, name="reduce")(mean, jax.nn.relu)
+    gate = conv(x.shape[-1], name="expand")(squeezed, hard_sigmoid)
+    return fake_quant.rounded(self, x * gate, "product")
 
 
 class InvertedResidual(nn.Module):
@@ -307,7 +366,7 @@ class InvertedResidual(nn.Module):
       x = SqueezeExcite(self.squeezed, name="squeeze_excite")(x)
     x = self.unit(self.features, window=1, name="project")(x, train)
     residual = self.stride == 1 and shortcut.shape[-1] == self.features
-    return x + shortcut if residual else x
+    return fake_quant.rounded(self, x + shortcut, "sum") if residual else x
 
 
 def as_pair(window: int | tuple[int, int]) -> tuple[int, int]:

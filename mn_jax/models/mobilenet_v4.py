@@ -17,7 +17,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from mn_jax.models import layers
+from mn_jax.models import fake_quant, layers
 from mn_jax.models.classifier import Backbone, HeadSpec
 
 
@@ -163,7 +163,7 @@ class UniversalBottleneck(nn.Module):
       x = middle(x, train)
     x = unit(self.features, window=1, name="project")(x, train)
     residual = self.stride == 1 and shortcut.shape[-1] == self.features
-    return x + shortcut if residual else x
+    return fake_quant.rounded(self, x + shortcut, "sum") if residual else x
 
 
 class MobileNetV4(Backbone):

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
+from mn_jax.models import fake_quant
 from mn_jax.models.classifier import Backbone
 from mn_jax.ops import pooling
 
@@ -82,7 +83,7 @@ class ResidualBlock(nn.Module):
     if self.stride > 1 or shortcut.shape[-1] != out:
       unit = self.unit(out, window=1, stride=self.stride, name="shortcut")
       shortcut = unit(shortcut, train)
-    return jax.nn.relu(x + shortcut)
+    return fake_quant.rounded(self, jax.nn.relu(x + shortcut), "sum")
 
 
 class ResNet(Backbone):

@@ -45,7 +45,7 @@ class SimpleCNN(Backbone):
         dtype=self.dtype,
         name=f"conv{i}",
       )
-      x = jax.nn.relu(conv(x))
+      x = conv(x, jax.nn.relu)
       x = pooling.max_pool(x, 2, stride=2, padding="valid")
       features[f"block{i}"] = x
     return x, features

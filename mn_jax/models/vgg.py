@@ -54,7 +54,7 @@ class Block(nn.Module):
         dtype=self.dtype,
         name=f"conv{i}",
       )
-      x = jax.nn.relu(conv(x))
+      x = conv(x, jax.nn.relu)
     return pooling.max_pool(x, 2, stride=2, padding="valid")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from mn_jax.models import layers
+from mn_jax.models import fake_quant, layers
 from mn_jax.models.classifier import Backbone
 from mn_jax.ops import pooling
 
@@ -77,7 +77,7 @@ class ResidualBlock(nn.Module):
         self.features[-1], window=1, stride=self.stride, name="shortcut"
       )
       shortcut = unit(shortcut, train)
-    return x + shortcut
+    return fake_quant.rounded(self, x + shortcut, "sum")
 
 
 class Xception(Backbone):

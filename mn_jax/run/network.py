@@ -1,7 +1,7 @@
 """The network before the first step: described, initialised or loaded."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ from mn_jax.errors import InputError
 from mn_jax.models import layers, registry, variables
 from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import recalibrate
+from mn_jax.run import calibrate, recalibrate, weights_of_run
 from mn_jax.train.rules import FREEZE_BACKBONE, Rules
 from mn_jax.weights import locate
 from mn_jax.weights import pretrained as pretrained_lib
@@ -59,9 +59,11 @@ def check(config: Config, *, revision: str = "") -> None:
     raise InputError(
       f"model.transfer: got {model.transfer!r} with model.weights "
       f"{model.weights!r}; valid: 'scratch' without weights, 'fine_tune' or "
-      "'frozen' with imagenet, hf:OWNER/NAME or the path of a file"
+      "'frozen' with imagenet, hf:OWNER/NAME, or the path of a file or a run"
     )
-  if model.weights:
+  if weights_of_run.is_run(model.weights):
+    weights_of_run.check(model.weights, network)
+  elif model.weights:
     locate.resolve(
       model.weights,
       network.name,
@@ -76,12 +78,13 @@ def check(config: Config, *, revision: str = "") -> None:
         f"model.transfer {model.transfer!r}; valid: 0, or 'fine_tune'"
       )
     recalibrate.check(network)
+  _check_fake_quant(config)
   Rules(config.optim.rules)
 
 
 def build(
   config: Config,
-  num_classes: int,
+  classes: Sequence[str],
   sample: Callable[[int], np.ndarray],
   *,
   revision: str = "",
@@ -90,7 +93,7 @@ def build(
 
   Args:
     config: sections model, optim and data, and the seed.
-    num_classes: number of logits.
+    classes: their names, in the order of the logits.
     sample: returns about so many training images, u8[batches, batch, h, w, 3].
     revision: commit of pretrained weights on the hub, as the run started from
       them; '' to take what their name says today.
@@ -101,9 +104,9 @@ def build(
   """
   model = config.model
   resolution = model.resolution or config.data.image_size
-  network, loaded = describe(config, num_classes), None
+  network, loaded = describe(config, len(classes)), None
   if model.weights:
-    loaded = pretrained_lib.load(model.weights, network, revision=revision)
+    loaded = _load(config, network, tuple(classes), revision)
     network = loaded.network
     _check_padding(network, resolution)
   module, rules = make_module(config, network)
@@ -120,8 +123,37 @@ def build(
       iter(sample(model.match_statistics)),
       resolution=model.resolution,
     )
+  if model.fake_quant != "none":
+    values = calibrate.calibrate(
+      module,
+      network.conventions,
+      values,
+      iter(sample(calibrate.IMAGES)),
+      resolution=model.resolution,
+    )
   origin = None if loaded is None else loaded.origin
   return Initial(network, module, values, rules, origin)
+
+
+def _load(
+  config: Config,
+  network: registry.Network,
+  classes: tuple[str, ...],
+  revision: str,
+) -> pretrained_lib.Pretrained:
+  """Loads `model.weights`; without their last layer where its classes differ.
+
+  Raises:
+    InputError: as `build`.
+  """
+  name = config.model.weights
+  if weights_of_run.is_run(name):
+    loaded = weights_of_run.load(
+      name, network, multi_label=config.data.multi_label
+    )
+  else:
+    loaded = pretrained_lib.load(name, network, revision=revision)
+  return pretrained_lib.for_classes(loaded, classes)
 
 
 def make_module(
@@ -136,6 +168,7 @@ def make_module(
   """
   model = config.model
   frozen = model.transfer == "frozen"
+  fake_quant = model.fake_quant != "none"
   rules = Rules((FREEZE_BACKBONE,) * frozen + config.optim.rules)
   module = registry.build(
     network,
@@ -144,10 +177,16 @@ def make_module(
     norm_debias=model.norm_debias,
     norm_group=_norm_group(config, num_devices),
     dtype=model.dtype,
-    norm_frozen=rules.norm_frozen,
+    # What is folded into a kernel has to be fixed.
+    norm_frozen=_every_norm if fake_quant else rules.norm_frozen,
     freeze_backbone=frozen,
   )
   return module, rules
+
+
+def _every_norm(path: str) -> bool:
+  del path
+  return True
 
 
 def _norm_group(config: Config, num_devices: int | None) -> int:
@@ -179,6 +218,28 @@ def describe(config: Config, num_classes: int) -> registry.Network:
   )
 
 
+def _check_fake_quant(config: Config) -> None:
+  """Refuses fake quantisation of what it is not meant for.
+
+  Raises:
+    InputError: if the network is not fine-tuned in float32.
+  """
+  model = config.model
+  if model.fake_quant == "none":
+    return
+  if model.transfer != "fine_tune":
+    raise InputError(
+      f"model.fake_quant: got {model.fake_quant!r} with model.transfer "
+      f"{model.transfer!r}; valid: 'none', or 'fine_tune' with model.weights, "
+      "such as the folder of a finished run"
+    )
+  if model.dtype != "float32":
+    raise InputError(
+      f"model.fake_quant: got {model.fake_quant!r} with model.dtype "
+      f"{model.dtype!r}, which rounds more coarsely; valid: 'float32'"
+    )
+
+
 def _check_norms(
   config: Config, module: Classifier, values: dict, resolution: int
 ) -> None:
@@ -195,7 +256,9 @@ def _check_norms(
 
   def record(next_function, args, kwargs, context):
     layer, path = context.module, "/".join(context.module.path)
-    if isinstance(layer, layers.BatchNorm):
+    if (
+      isinstance(layer, layers.BatchNorm) and context.method_name == "__call__"
+    ):
       fixed = layer.frozen is not None and layer.frozen(path)
       if args[1] and not fixed and args[0].size == args[0].shape[-1]:
         single.append(path)

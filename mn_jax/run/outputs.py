@@ -115,7 +115,7 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
   origin = setup.pretrained
   if origin is not None:
     head = setup.network.head
-    own = head == "own"
+    own = head == origin.head
     reused = own and origin.num_classes == len(data.classes)
     loaded = "its last layer too" if reused else "new logits"
     console.line(

@@ -177,7 +177,9 @@ def _moments(
     layer, path = context.module, "/".join(context.module.path)
     if train and isinstance(layer, nn.Dropout):
       return args[0]
-    if isinstance(layer, layers.BatchNorm):
+    if (
+      isinstance(layer, layers.BatchNorm) and context.method_name == "__call__"
+    ):
       if train:
         wanted = args[1] and not (layer.frozen and layer.frozen(path))
       else:

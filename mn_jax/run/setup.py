@@ -304,7 +304,7 @@ def _initial(
     rows = data.spread("train", batches=batches, batch_size=size)
     return data.cache.images[rows]
 
-  return network_lib.build(config, len(data.classes), sample, revision=revision)
+  return network_lib.build(config, data.classes, sample, revision=revision)
 
 
 def train_batches(

@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
-from mn_jax.models import counting, registry
+from mn_jax.models import counting, fake_quant, registry
 from mn_jax.models import variables as variables_lib
 from mn_jax.models.spec import Network, Options
 from mn_jax.weights import files, sources, torch_layout, torch_tensors
@@ -283,8 +283,11 @@ def _check(found: Description) -> None:
 
 
 def _flatten(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Returns f32 tensors by path, without the weight of running averages."""
-  flat = {}
+  """Returns f32 tensors by path, without the weight of running averages.
+
+  Ranges of fake quantisation are no part of the network.
+  """
+  flat, variables = {}, fake_quant.without_ranges(variables)
   for collection in ("params", "batch_stats"):
     tree = flax.traverse_util.flatten_dict(variables[collection], sep="/")
     for name, value in tree.items():

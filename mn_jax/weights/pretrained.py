@@ -42,11 +42,12 @@ class Origin:
   Attributes:
     file: name of the file.
     sha256: of its bytes.
-    source: 'keras', 'timm', 'torchvision' or 'mn_jax'.
+    source: 'keras', 'timm', 'torchvision', 'mn_jax' or 'run'.
     num_classes: of its classifier, 2 if that has one logit; 0 if there is
       none, or none that fits.
     one_logit: whether its classifier has one logit, z, which is read as the
       two logits (0, z): the second class has the probability sigmoid(z).
+    head: the head that its layers are of, as `Network.head`.
     head_problem: why its head cannot be used, so that a new one is needed; ''
       if it can, or there is none.
     name: by which it was asked for: 'imagenet', 'hf:OWNER/NAME', or a path.
@@ -59,6 +60,7 @@ class Origin:
   source: str
   num_classes: int
   one_logit: bool = False
+  head: str = "own"
   head_problem: str = ""
   name: str = ""
   revision: str = ""
@@ -81,12 +83,15 @@ class Pretrained:
     origin: the file.
     class_names: of its classifier, in the order of the logits; () if the file
       does not have them.
+    classes: the same, of what this package has trained, as the data set names
+      them; () for others, who may name the same classes differently.
   """
 
   network: registry.Network
   tensors: Tensors
   origin: Origin
   class_names: tuple[str, ...] = ()
+  classes: tuple[str, ...] = ()
 
 
 def load(
@@ -154,7 +159,9 @@ def load(
   names = sources.class_names(file.with_name(sources.CONFIG))
   if len(names) != origin.num_classes:
     names = ()
-  return Pretrained(described, tensors, origin, names)
+  ours = exported.describe(file)
+  classes = () if ours is None else ours.classes
+  return Pretrained(described, tensors, origin, names, classes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +246,22 @@ def _exported(
       f"model.weights: got {str(file)!r}, which has no {sources.CONFIG} beside "
       "it; valid: both files, as `mn-jax push` wrote them"
     )
-  theirs = found.network
+  return with_conventions_of(found.network, network, str(file))
+
+
+def with_conventions_of(
+  theirs: registry.Network, network: registry.Network, name: str
+) -> registry.Network:
+  """Returns a network with the conventions of one whose weights it gets.
+
+  Args:
+    theirs: the network that the weights are of.
+    network: that they are for; its classes and its head may differ.
+    name: of the weights, for the error.
+
+  Raises:
+    InputError: if they are different networks.
+  """
   options = dataclasses.replace(
     network.options, stride_in_1x1=theirs.options.stride_in_1x1
   )
@@ -251,7 +273,7 @@ def _exported(
   )
   if other != theirs:
     raise InputError(
-      f"model.weights: got {str(file)!r}, which is of {theirs.name} at width "
+      f"model.weights: got {name!r}, which is of {theirs.name} at width "
       f"{theirs.width:g} with {theirs.options}; valid: weights of "
       f"{network.name} at width {network.width:g} with {network.options}"
     )
@@ -294,11 +316,31 @@ def _listed(problems: Sequence[str]) -> str:
   return f"{shown}; and {more} more" if more > 0 else shown
 
 
+def for_classes(pretrained: Pretrained, classes: tuple[str, ...]) -> Pretrained:
+  """Returns weights that keep the last layer only if it is of these classes.
+
+  Args:
+    pretrained: from `load`; those of others keep it if it is of as many.
+    classes: of the network that they are for, in the order of the logits.
+  """
+  theirs, origin = pretrained.classes, pretrained.origin
+  if theirs in ((), classes):
+    return pretrained
+  differ = "in another order" if set(theirs) == set(classes) else "others"
+  notes = origin.note, f"the classes of {origin.file} are {differ}"
+  return dataclasses.replace(
+    pretrained,
+    origin=dataclasses.replace(
+      origin, num_classes=0, note="; ".join(filter(None, notes))
+    ),
+  )
+
+
 def insert(pretrained: Pretrained, values: dict) -> dict:
   """Replaces the initial values of a network by pretrained weights.
 
-  The backbone is replaced always, the head only if it is the network's own, and
-  its last layer only if the number of classes is the same.
+  The backbone is replaced always, the head only if it is the one that the
+  weights are of, and its last layer only if the number of classes is the same.
 
   Args:
     pretrained: from `load`.
@@ -311,7 +353,8 @@ def insert(pretrained: Pretrained, values: dict) -> dict:
     InputError: if the head's input has another size than the file's.
   """
   flat = flax.traverse_util.flatten_dict(values, sep="/")
-  prefix = "" if pretrained.network.head == "own" else "backbone/"
+  same_head = pretrained.network.head == pretrained.origin.head
+  prefix = "" if same_head else "backbone/"
   skipped = (
     "head/logits/"
     if pretrained.origin.num_classes != pretrained.network.num_classes
@@ -331,8 +374,8 @@ def insert(pretrained: Pretrained, values: dict) -> dict:
       flat[place.removesuffix("mean") + "weight"] = np.ones((), np.float32)
   if problems:
     raise InputError(
-      f"model.head: got 'own', for which the weights have another size "
-      f"({'; '.join(problems)}); valid: model.resolution="
+      f"model.head: got {pretrained.network.head!r}, for which the weights "
+      f"have another size ({'; '.join(problems)}); valid: model.resolution="
       f"{pretrained.network.conventions.resolution}, or another head"
     )
   changed = flax.traverse_util.unflatten_dict(flat, sep="/")

@@ -19,7 +19,8 @@ class ModelConfig:
   weights: str = field(
     "",
     "pretrained weights: imagenet, hf:OWNER/NAME[@REVISION] of the Hugging "
-    "Face Hub, or a file, .h5 or .safetensors; empty: none",
+    "Face Hub, a file, .h5 or .safetensors, or the folder of a run or of "
+    "mn-jax push; empty: none",
     result=False,
     path=True,
   )
@@ -34,6 +35,12 @@ class ModelConfig:
     "fine_tune: training images from which running statistics are recomputed, "
     "with the network's function unchanged; 0: keep the pretrained ones",
     low=0,
+  )
+  fake_quant: str = field(
+    "none",
+    "quantisation-aware fine-tuning for int8 files: training and evaluation "
+    "round kernels and activations to 8 bits, with fixed running statistics",
+    choices=("none", "int8"),
   )
   cache_features: bool = field(
     True,
