@@ -85,7 +85,7 @@ def test_a_norm_of_one_value_per_channel_is_refused():
   ):
     config = toy.load(**{"data__image_size": 16, **options})
     if layer is None:
-      network_lib.build(config, 2, lambda count: None)
+      network_lib.build(config, ("a", "b"), lambda count: None)
     else:
       with pytest.raises(InputError, match=f"batch_size: got 4 .*'{layer}'"):
-        network_lib.build(config, 2, lambda count: None)
+        network_lib.build(config, ("a", "b"), lambda count: None)

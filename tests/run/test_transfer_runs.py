@@ -75,6 +75,7 @@ def test_summary_and_printed_lines(finished, weights):
     "source": "keras",
     "num_classes": 5,
     "one_logit": False,
+    "head": "own",
     "head_problem": "",
     "name": weights,
     "revision": "",
