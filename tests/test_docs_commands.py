@@ -38,6 +38,9 @@ NOT_RUN = {
   r"new_patients|new\.csv": "labelled images; tests/tools/test_evaluate_new.py",
   r"--conformal|--at-spec": "needs more groups; tests/tools/test_predict*.py",
   r"scans\.csv": "a table of patients; tests/test_story_patients.py",
+  r"export .*--input-size=224": (
+    "the run of the page on own images; tests/test_docs_serving.py exports one"
+  ),
   r"runs/idc(?!_v1)": "needs the runs of a whole study",
 }
 # Pages on own images: their commands are parsed, and the stories
