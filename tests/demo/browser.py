@@ -155,6 +155,7 @@ def started() -> Iterator[Browser]:
     pytest.skip(f"no browser is installed: {', '.join(_NAMES)}")
   theirs_in, ours_out = os.pipe()
   ours_in, theirs_out = os.pipe()
+  free = max(theirs_in, theirs_out) + 1
   with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
     process = os.posix_spawn(
       program,
@@ -162,10 +163,12 @@ def started() -> Iterator[Browser]:
       {**os.environ, "HOME": profile},
       file_actions=[
         # Out of the way first: one of them may be 3 or 4.
-        (os.POSIX_SPAWN_DUP2, theirs_in, 103),
-        (os.POSIX_SPAWN_DUP2, theirs_out, 104),
-        (os.POSIX_SPAWN_DUP2, 103, 3),
-        (os.POSIX_SPAWN_DUP2, 104, 4),
+        (os.POSIX_SPAWN_DUP2, theirs_in, free),
+        (os.POSIX_SPAWN_DUP2, theirs_out, free + 1),
+        (os.POSIX_SPAWN_DUP2, free, 3),
+        (os.POSIX_SPAWN_DUP2, free + 1, 4),
+        (os.POSIX_SPAWN_CLOSE, free),
+        (os.POSIX_SPAWN_CLOSE, free + 1),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
       ],

@@ -124,6 +124,7 @@ def test_an_example_and_a_file(page, site, image, size, dark, tmp_path):
     assert "of the validation images" in texts(page, ".strange")[1] or (
       "than all validation images" in texts(page, ".strange")[1]
     )
+    assert "energy of its logits" in texts(page, ".strange")[1]
     assert len(texts(page, ".card:nth-child(2) .nearest li")) == 6
     under = "document.querySelector('.card:nth-child(2) .under')"
     assert (

@@ -21,6 +21,14 @@ const METHODS = {
 };
 const SMALL = 128; // pixels: larger images are smoothed on the screen
 
+// What a percentage of validation images is called. It is rounded down: not all
+// but one in a thousand are all.
+function shareOf(percentage) {
+  if (percentage === 100) return "all validation images";
+  const tenths = Math.floor(10 * percentage) / 10;
+  return `${tenths.toFixed(1)} % of the validation images`;
+}
+
 export const nameOf = (method) => METHODS[method] ?? method;
 
 export class Card {
@@ -224,22 +232,20 @@ export class Card {
   }
 
   showDistance() {
-    const { distance } = this.found;
+    const { distance, energy } = this.found;
     const place = this.find(".strange");
     place.hidden = distance === null;
     if (distance === null) return;
     const beyond = distance >= this.run.strange;
     place.classList.toggle("beyond", beyond);
     this.find(".gauge i").style.width = `${Math.max(1, distance)}%`;
-    // Rounded down: not all but one of a thousand are all.
-    const tenths = Math.floor(10 * distance) / 10;
-    const share = distance === 100 ? "all" : `${tenths.toFixed(1)} % of the`;
-    const than =
-      `farther from the training images than ${share} validation images`;
+    const than = `farther from the training images than ${shareOf(distance)}`;
     const [start, end] = beyond
       ? ["Strange", ". What is predicted may mean nothing."]
       : [distance >= 90 ? "Unusual" : "Usual", "."];
     this.find(".strange p").textContent = `${start}: ${than}${end}`;
+    this.find(".strange .soft").textContent =
+      `The energy of its logits is above that of ${shareOf(energy)}.`;
   }
 
   showNearest() {
