@@ -10,7 +10,8 @@ from jax import export as jax_export
 from mn_jax.export.options import Options
 from mn_jax.export.source import Source
 
-_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
+# Interpolation -> method of jax.image.
+METHODS = {"bilinear": "linear", "bicubic": "cubic"}
 
 
 def to_network(
@@ -59,7 +60,7 @@ def fit(
   Returns:
     u8[batch, size, size, 3].
   """
-  method = _METHODS[interpolation]
+  method = METHODS[interpolation]
   resize = functools.partial(_resize, size=size, crop=crop, method=method)
   if crop is not None and int(size / crop) != size:
     return resize(images)
@@ -81,27 +82,44 @@ def _same(images: jax.Array, *, size: int) -> jax.Array:
   return images[:, rows][:, :, columns]
 
 
+def placement(
+  shape: tuple[int, int], size: int, *, crop: float | None
+) -> tuple[tuple, tuple]:
+  """Returns how an image is scaled and moved so that it fits.
+
+  Args:
+    shape: its height and width: numbers, or scalars that JAX traces.
+    size, crop: as of `fit`.
+
+  Returns:
+    Scale and translation of the two axes, as `jax.image.scale_and_translate`
+    takes them.
+  """
+  resized, corner = (size, size), (0, 0)
+  if crop is not None:
+    height, width = shape
+    known = isinstance(height, int) and isinstance(width, int)
+    short = (np if known else jnp).minimum(height, width)
+    # Rounded down, as there.
+    resized = tuple(int(size / crop) * n // short for n in shape)
+    corner = tuple((n - size) // 2 for n in resized)
+  scale = tuple(a / b for a, b in zip(resized, shape, strict=True))
+  return scale, tuple(-n for n in corner)
+
+
 def _resize(
   images: jax.Array, *, size: int, crop: float | None, method: str
 ) -> jax.Array:
-  height, width = images.shape[1:3]
-  if not any(map(jax_export.is_symbolic_dim, (height, width))):
-    number = np  # constants of the program
-  else:
-    number, height, width = jnp, jnp.int32(height), jnp.int32(width)
-  resized = (size, size)
-  if crop is not None:
-    short = number.minimum(height, width)
-    # Rounded down, as there.
-    resized = tuple(int(size / crop) * n // short for n in (height, width))
-  corner = [0, 0] if crop is None else [(n - size) // 2 for n in resized]
-  scale = [a / b for a, b in zip(resized, (height, width), strict=True)]
+  shape, number = images.shape[1:3], np  # constants of the program
+  if any(map(jax_export.is_symbolic_dim, shape)):
+    shape, number = tuple(map(jnp.int32, shape)), jnp
+  scale, translation = placement(shape, size, crop=crop)
   x = jax.image.scale_and_translate(
     images.astype(jnp.float32),
     (images.shape[0], size, size, 3),
     spatial_dims=(1, 2),
     scale=number.stack(scale).astype(np.float32),
-    translation=-number.stack(corner).astype(np.float32),
+    translation=number.stack(translation).astype(np.float32),
     method=method,
     antialias=True,
   )

@@ -11,14 +11,19 @@ import importlib.util
 
 import jax
 import numpy as np
+from PIL import Image
 
 from mn_jax.errors import InputError, RunError, in_one_line
-from mn_jax.export import fitting, litert_convert, litert_file
+from mn_jax.export import (
+  litert_convert,
+  litert_file,
+  litert_quantize,
+  litert_resize,
+)
 from mn_jax.export import session as session_lib
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.export.source import Source
 
-_INPUT = "images"
 _PACKAGES = ("ai_edge_litert", "ai_edge_quantizer", "litert_converter")
 
 
@@ -35,8 +40,8 @@ def export(
     source: the network.
     options: what the file is; it has a size.
     description: JSON, which becomes metadata of the file.
-    calibration: u8[n, image_size, image_size, 3], images as training sees
-      them, for 'int8_full'.
+    calibration: u8[n, image_size, image_size, 3], images of training as
+      `Trained.fit_image` makes them, for 'int8_full'.
 
   Returns:
     The content of the file.
@@ -51,21 +56,20 @@ def export(
       "size: got none; valid: height and width, which are fixed in a LiteRT "
       "file"
     )
-  if options.precision != "float32":
-    raise InputError(
-      f"precision: got {options.precision!r} for LiteRT; valid: float32"
-    )
   # A batch of 1 is an axis that the converter may drop.
   images = jax.ShapeDtypeStruct(
     (options.batch or 2, *options.size, 3),
     np.uint8 if options.input == "pixels" else np.float32,
   )
   content = litert_convert.convert(
-    functools.partial(_program, source, options),
-    images,
-    input_name=_INPUT,
-    output_names=OUTPUTS,
+    functools.partial(_program, source, options), images, OUTPUTS
   )
+  if options.precision == "int8_full":
+    content = litert_quantize.quantize(
+      content, _batches(source, options, images, calibration)
+    )
+  elif options.precision != "float32":
+    content = litert_quantize.store_kernels(content, options.precision)
   any_batch = options.batch is None
   content = litert_file.finish(content, description, any_batch=any_batch)
   if any_batch:
@@ -100,18 +104,18 @@ def open_bytes(data: bytes, *, threads: int = 1) -> session_lib.Session:
       "valid: a file that mn-jax export wrote"
     ) from None
   found = (tuple(inputs), set(outputs))
-  if found != ((_INPUT,), set(OUTPUTS)):
+  if found != ((litert_convert.INPUT,), set(OUTPUTS)):
     raise InputError(
       f"LiteRT file: got {', '.join(inputs)} -> {', '.join(outputs)}; valid: "
-      f"{_INPUT} -> {', '.join(OUTPUTS)}"
+      f"{litert_convert.INPUT} -> {', '.join(OUTPUTS)}"
     )
-  shape = tuple(int(n) for n in inputs[_INPUT]["shape_signature"])
-  dtype = inputs[_INPUT]["dtype"]
+  shape = tuple(int(n) for n in inputs[litert_convert.INPUT]["shape_signature"])
+  dtype = inputs[litert_convert.INPUT]["dtype"]
 
   def run(images: np.ndarray) -> session_lib.Outputs:
     _check_images(images, shape, dtype)
     try:
-      outputs = runner(**{_INPUT: images})
+      outputs = runner(**{litert_convert.INPUT: images})
     except (ValueError, RuntimeError) as error:
       raise RunError(f"LiteRT failed: {in_one_line(error)}") from None
     return session_lib.Outputs(*(outputs[name] for name in OUTPUTS))
@@ -124,8 +128,51 @@ def _program(
   source: Source, options: Options, images: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
   """Computes probabilities and logits of images, to be traced by JAX."""
-  logits = source.logits(fitting.to_network(source, options, images))
+  if options.input == "pixels":
+    # Rounded to 8 bits while it is resized, an image would lose too much.
+    with jax.named_scope(litert_quantize.FLOAT_SCOPE):
+      images = litert_resize.to_resolution(source, options, images)
+    images = source.normalise(images)
+  logits = source.logits(images)
   return source.probabilities(logits), logits
+
+
+def _batches(
+  source: Source,
+  options: Options,
+  taken: jax.ShapeDtypeStruct,
+  calibration: np.ndarray | None,
+) -> list[np.ndarray]:
+  """Returns images of training as the file takes them."""
+  if calibration is None or not len(calibration):
+    raise InputError(
+      "calibration: got no images for int8_full; valid: some of training"
+    )
+  images = calibration
+  if options.input == "normalised":
+    images = np.asarray(source.normalise(images))
+  elif images.shape[1:3] != taken.shape[1:3]:
+    images = np.stack([_placed(source, x, taken.shape[1:3]) for x in images])
+  count = taken.shape[0]
+  starts = range(0, len(images), count)
+  # The last batch is filled up with the first images.
+  return [
+    images.take(range(start, start + count), axis=0, mode="wrap")
+    for start in starts
+  ]
+
+
+def _placed(
+  source: Source, image: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+  """Returns u8[*size, 3] of which the file sees about this image."""
+  if source.trained.crop is None:  # all of it is seen
+    return np.asarray(Image.fromarray(image).resize(size[::-1]))
+  side = source.trained.image_size
+  seen = round(min(size) * side / int(side / source.trained.crop))
+  image = np.asarray(Image.fromarray(image).resize((seen, seen)))
+  edges = [((n - seen) // 2, n - seen - (n - seen) // 2) for n in size]
+  return np.pad(image, (*edges, (0, 0)), mode="edge")
 
 
 def _check_batches(

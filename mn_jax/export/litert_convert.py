@@ -18,8 +18,9 @@ from mn_jax.errors import InputError, RunError, in_one_line
 # Of litert-converter, as pyproject.toml pins it.
 VERSION = "0.5.0"
 
-# The name under which runtimes find a model's only entry.
+# The names of a model's only entry and of what it takes.
 SIGNATURE = "serving_default"
+INPUT = "images"
 
 # The networks are plain convolutions there; on CPUs a depthwise convolution is
 # a sum of shifted products.
@@ -29,8 +30,6 @@ _PLATFORM = "tpu"
 def convert(
   program: Callable[[jax.Array], Sequence[jax.Array]],
   images: jax.ShapeDtypeStruct,
-  *,
-  input_name: str,
   output_names: Sequence[str],
 ) -> bytes:
   """Converts a function to a LiteRT flatbuffer in float32.
@@ -38,8 +37,7 @@ def convert(
   Args:
     program: maps an array to a sequence of arrays.
     images: shape and dtype of its argument.
-    input_name: of its argument, in the signature.
-    output_names: of its results, in their order.
+    output_names: of its results, in their order. The argument is called INPUT.
 
   Raises:
     InputError: with another version of the converter.
@@ -61,7 +59,7 @@ def convert(
       pipeline = "builtin.module(vhlo-legalize-stablehlo,inline)"
       passmanager.PassManager.parse(pipeline).run(module.operation)
       api.set_signature(
-        module.operation, SIGNATURE, [input_name], list(output_names)
+        module.operation, SIGNATURE, [INPUT], list(output_names)
       )
       # Also of one module: the merged one is what the next passes expect.
       merged = api.merge_modules([module])

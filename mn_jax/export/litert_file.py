@@ -21,6 +21,29 @@ _IDENTIFIER = b"TFL3"
 _BLANK = bytes(hashlib.sha256().digest_size)
 
 
+def read(data: bytes):
+  """Returns a LiteRT file as an object, whose parts may be changed."""
+  from ai_edge_litert.tools import flatbuffer_utils
+
+  return flatbuffer_utils.read_model_from_bytearray(data)
+
+
+def write(model) -> bytes:
+  """Returns the LiteRT file of an object from `read`."""
+  from ai_edge_litert.tools import flatbuffer_utils
+
+  return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def operation(model, op) -> int:
+  """Returns which of `schema.BuiltinOperator` an operator of a file is."""
+  from ai_edge_litert.tools import flatbuffer_utils
+
+  return flatbuffer_utils.get_builtin_code_from_operator_code(
+    model.operatorCodes[op.opcodeIndex]
+  )
+
+
 def finish(data: bytes, description: str, *, any_batch: bool) -> bytes:
   """Puts a description and a digest into a LiteRT file.
 
@@ -31,9 +54,8 @@ def finish(data: bytes, description: str, *, any_batch: bool) -> bytes:
       activations, outputs, and of what they are reshaped to.
   """
   from ai_edge_litert import schema_py_generated as schema
-  from ai_edge_litert.tools import flatbuffer_utils
 
-  model = flatbuffer_utils.read_model_from_bytearray(data)
+  model = read(data)
   if any_batch:
     _free_batch(model)
   # Found again by its value, which nothing else in the file has.
@@ -46,7 +68,7 @@ def finish(data: bytes, description: str, *, any_batch: bool) -> bytes:
     entry.name, entry.buffer = name, len(model.buffers)
     model.buffers.append(buffer)
     model.metadata.append(entry)
-  finished = flatbuffer_utils.convert_object_to_bytearray(model)
+  finished = bytearray(write(model))
   place = finished.index(mark)
   finished[place : place + len(mark)] = _digest(finished, place)
   return bytes(finished)
@@ -108,21 +130,19 @@ def _metadata(data: bytes) -> dict[str, bytes]:
 def _free_batch(model) -> None:
   """Makes the first axis of all that is computed a free one, 1 by default."""
   from ai_edge_litert import schema_py_generated as schema
-  from ai_edge_litert.tools import flatbuffer_utils
 
   (graph,) = model.subgraphs
-  computed = {
-    *graph.inputs,
-    *(i for op in graph.operators for i in op.outputs),
-  }
+  computed = {*graph.inputs}
+  for op in graph.operators:  # each behind those that it needs
+    # A kernel may be computed too, from a stored one.
+    if computed.intersection(op.inputs):
+      computed.update(op.outputs)
   for index in computed:
     tensor = graph.tensors[index]
     tensor.shapeSignature = [-1, *tensor.shape[1:]]
     tensor.shape = [1, *tensor.shape[1:]]
   for op in graph.operators:
-    code = flatbuffer_utils.get_builtin_code_from_operator_code(
-      model.operatorCodes[op.opcodeIndex]
-    )
+    code = operation(model, op)
     if code == schema.BuiltinOperator.RESHAPE:
       shape = model.buffers[graph.tensors[op.inputs[1]].buffer]
       sizes = shape.data.view(np.int32).copy()

@@ -42,7 +42,7 @@ def test_every_network_computes_the_same(name):
   batch = toy_sources.images(made, 2)
   expected = toy_sources.logits(made, batch)
   found = session.run(batch)
-  assert np.std(expected) > 1e-2
+  assert np.std(expected, axis=0).min() > 1e-4  # images matter
   np.testing.assert_allclose(found.logits, expected, atol=1e-4)
   np.testing.assert_allclose(
     found.probabilities, jax.nn.softmax(expected), atol=1e-4
@@ -100,7 +100,7 @@ def test_variants(fields):
   batch = toy_sources.images(made, 2)
   found = litert.open_bytes(export(made)).run(batch)
   expected = toy_sources.logits(made, batch)
-  assert np.std(expected) > 1e-2
+  assert np.std(expected, axis=0).min() > 1e-4  # images matter
   np.testing.assert_allclose(found.logits, expected, atol=1e-4)
   if made.trained.multi_label:
     expected = 1 / (1 + np.exp(-expected))
@@ -195,8 +195,7 @@ def test_a_file_of_others_is_refused():
   foreign = litert_convert.convert(
     lambda x: (made.logits(x),),
     jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32),
-    input_name="x",
-    output_names=["y"],
+    ["logits"],
   )
   with pytest.raises(InputError, match="without a description of this pack"):
     litert.open_bytes(foreign)

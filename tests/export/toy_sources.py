@@ -1,6 +1,7 @@
 """Small networks with statistics as after training, ready to be exported."""
 
 import dataclasses
+import re
 
 import flax.traverse_util
 import numpy as np
@@ -52,27 +53,42 @@ def make(
   names = tuple(f"class {i}" for i in range(classes))
   made = trained.initial(network, names, seed=0)
   fields = {"crop": 1.0, "random": "", **fields}
-  values = _after_training(made.variables)
+  values = _after_training(made.variables, name)
   return source.of(dataclasses.replace(made, variables=values, **fields))
 
 
-def _after_training(values: dict) -> dict:
+def _after_training(values: dict, name: str) -> dict:
+  """Values by which logits depend on the images, as after training.
+
+  Initial kernels and other statistics than an input's own let all that an image
+  says fade within a few layers, and then a wrong backbone is not noticed.
+  """
   random = np.random.default_rng(0)
+  # Residual branches add up, most of all where nothing limits the maps.
+  residual = re.compile("$^")
+  if name.startswith(("resnet", "xception", "mobilenet_v4")):
+    residual = re.compile("project|conv[12]/|separable[23]/pointwise")
   flat = flax.traverse_util.flatten_dict(values, keep_empty_nodes=True)
   for path, x in flat.items():
     if path[-1] in ("scale", "var"):
       flat[path] = random.uniform(0.5, 1.5, x.shape).astype(np.float32)
     elif path[-1] in ("bias", "mean"):
-      flat[path] = random.uniform(-0.3, 0.3, x.shape).astype(np.float32)
+      flat[path] = random.uniform(-0.1, 0.1, x.shape).astype(np.float32)
     elif path[-1] == "weight":
       flat[path] = np.float32(1)
+    elif path[-1] == "kernel":
+      # He et al. 2015, arXiv:1502.01852, equation 10.
+      deviation = np.sqrt(2 / np.prod(x.shape[:-1]))
+      if residual.search("/".join(path)):
+        deviation *= 0.4
+      flat[path] = random.normal(0, deviation, x.shape).astype(np.float32)
   return flax.traverse_util.unflatten_dict(flat)
 
 
 def images(
   made: source.Source, count: int, size: tuple[int, int] | None = None
 ) -> np.ndarray:
-  """Returns u8[count, h, w, 3] with gradients, edges and noise.
+  """Returns u8[count, h, w, 3] with gradients, edges and noise, ever darker.
 
   Args:
     made: the network that they are for.
@@ -86,7 +102,7 @@ def images(
   for i in range(count):
     waves = [np.sin(x / (3 + i) + c) + np.cos(y / (4 + c)) for c in range(3)]
     noise = random.normal(0, 0.3, (height, width, 3))
-    image = (np.stack(waves, -1) + noise) * 60 + 90 + 30 * (i % 3)
+    image = ((np.stack(waves, -1) + noise) * 60 + 128) / (1 + i)
     batch.append(image.clip(0, 255).astype(np.uint8))
   return np.stack(batch)
 
