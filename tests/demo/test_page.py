@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -175,9 +177,9 @@ def test_what_a_user_chooses_is_shown(page, site, image):
     assert page.run(f"getComputedStyle({overlay}).opacity") == "0.1"
     first = texts(page, "#strip li")
     titles = "[...document.querySelectorAll('#strip button')].map(x => x.title)"
-    before = page.run(titles)
+    page.run(f"window.before = JSON.stringify({titles})")
     page.run("document.querySelector('#others').click()")
-    page.wait(f"JSON.stringify({titles}) !== {json.dumps(json.dumps(before))}")
+    page.wait(f"JSON.stringify({titles}) !== window.before")
     assert len(first) == len(texts(page, "#strip li"))
     page.run("document.querySelector('.remove').click()")
     assert texts(page, ".card") == []
@@ -324,3 +326,32 @@ def test_a_server_that_is_gone(chromium, site, image):
 def test_the_pages_are_those_of_the_package(site):
   folder = pathlib.Path(routes.__file__).with_name("page")
   assert len(site.pages) == len(list(folder.iterdir()))
+
+
+def test_what_is_removed_is_not_asked_for(page, site, image, tmp_path):
+  asked, ready = [], threading.Event()
+
+  def predict(fields, body):
+    asked.append(body)
+    ready.wait(30)
+    return site.calls["POST", "/predict"].function(fields, body)
+
+  calls = {**site.calls, ("POST", "/predict"): Call(predict)}
+  copies = [tmp_path / f"{i}.png" for i in range(5)]
+  for copy in copies:
+    copy.write_bytes(image.read_bytes())
+  titles = "[...document.querySelectorAll('#strip button')].map(x => x.title)"
+  with serving(Site(site.pages, calls)) as running:
+    page.open(running.url)
+    page.wait("document.querySelectorAll('#strip button').length === 12")
+    page.choose("#files", *copies)
+    page.wait("document.querySelectorAll('.card').length === 5")
+    while not asked:
+      time.sleep(0.01)
+    page.run("document.querySelector('#clear').click()")
+    ready.set()
+    # It is answered after all that was asked before.
+    page.run(f"window.before = JSON.stringify({titles})")
+    page.run("document.querySelector('#others').click()")
+    page.wait(f"JSON.stringify({titles}) !== window.before")
+    assert len(asked) == 1

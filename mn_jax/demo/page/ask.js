@@ -5,19 +5,20 @@ const ATTEMPTS = 10;
 
 let last = Promise.resolve();
 
-// Returns the answer to a question, after those before it. A `body` is posted.
-export function ask(path, fields = {}, body = undefined) {
-  const answer = last.then(() => answerOf(path, fields, body));
+// Returns the answer to a question, after those before it. What `read` returns
+// is posted; it is called when it is its turn, so few files are in memory.
+export function ask(path, fields = {}, read = undefined) {
+  const answer = last.then(() => answerOf(path, fields, read));
   last = answer.catch(() => {});
   return answer;
 }
 
-async function answerOf(path, fields, body) {
+async function answerOf(path, fields, read) {
   const query = new URLSearchParams(fields).toString();
-  const options = body === undefined ? {} : {
+  const options = read === undefined ? {} : {
     method: "POST",
     headers: { "Content-Type": "application/octet-stream" },
-    body,
+    body: await read(),
   };
   for (let attempt = 1; ; attempt++) {
     let response, value;

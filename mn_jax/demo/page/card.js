@@ -62,8 +62,8 @@ export class Card {
   async load() {
     const { name } = this.source;
     try {
-      this.body = await this.read();
-      this.found = await ask("/predict", this.source.fields, this.body);
+      const { fields } = this.source;
+      this.found = await ask("/predict", fields, () => this.read());
     } catch (error) {
       this.find(".time").textContent = "";
       complain(this.find(".problem"), error.message);
@@ -84,7 +84,9 @@ export class Card {
     return `${name}: ${this.verdict()}`;
   }
 
+  // Returns what is posted. A card that is gone needs no answer.
   async read() {
+    if (!this.place.isConnected) throw new Error("It was removed.");
     const { file } = this.source;
     if (!file) return "";
     if (file.size > this.run.max_bytes) {
@@ -111,7 +113,9 @@ export class Card {
     say("computing what");
     try {
       const fields = { ...this.source.fields, method, class: chosen };
-      const { overlay, empty } = await ask("/explain", fields, this.body);
+      const { overlay, empty } = await ask("/explain", fields, () =>
+        this.read(),
+      );
       if (number !== this.asked) return;
       this.find(".over").src = overlay;
       say(empty ? "nothing here" : "what");
