@@ -204,7 +204,8 @@ def main(folder: pathlib.Path) -> None:
   compile_cache.keep()
   spec = json.loads((folder / _SPEC).read_bytes())
   with np.load(folder / _VARIABLES) as arrays:
-    variables = flax.traverse_util.unflatten_dict(
+    # A network without BatchNorm has no statistics to flatten.
+    variables = {"batch_stats": {}} | flax.traverse_util.unflatten_dict(
       {name: arrays[name] for name in arrays.files}, sep="/"
     )
   network = folded.Folded(

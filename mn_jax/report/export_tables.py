@@ -185,7 +185,7 @@ def _short_answers(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
       name,
       number(x["after"][metric]),
       _short_difference(x["differences"][metric]),
-      f"{x['changed']:,} ({x['lost']:,}/{x['gained']:,})",
+      f"{x['changed']} ({x['lost']}/{x['gained']})",
     )
     for name, x in verdicts
   ]
