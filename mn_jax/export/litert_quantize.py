@@ -34,6 +34,9 @@ _ALL = ".*"
 # only sees as 0 the steps would be so fine that runtimes refuse them.
 _NARROWEST = np.float32(0.01)
 
+# Of what 32 bits hold an eighth, as steps may become a little finer.
+_LARGEST_BIAS = 2**28
+
 
 def store_kernels(data: bytes, precision: str) -> bytes:
   """Returns a LiteRT file whose kernels are stored in fewer bits.
@@ -81,21 +84,27 @@ def quantize(data: bytes, batches: Iterable[np.ndarray]) -> bytes:
   Raises:
     RunError: if the quantizer fails.
   """
+  with _quiet():
+    ranges = _ranges(data, batches)
+    quantizer = _integers_of(_with_room_for_biases(data, ranges))
+    content = _quantized(quantizer, ranges)
+  return _finished(content)
+
+
+def _integers_of(data: bytes):
   from ai_edge_quantizer import qtyping
 
-  with _quiet():
-    quantizer = _quantizer(data)
-    quantizer.add_static_config(
-      _ALL,
-      qtyping.TFLOperationName.ALL_SUPPORTED,
-      activation_num_bits=8,
-      weight_num_bits=8,
-    )
-    for name in ("INPUT", "OUTPUT", "SOFTMAX", "LOGISTIC"):
-      _keep_float(quantizer, _ALL, name)
-    _keep_float(quantizer, _FLOAT, "ALL_SUPPORTED")
-    content = _quantized(quantizer, _ranges(data, quantizer, batches))
-  return _finished(content)
+  quantizer = _quantizer(data)
+  quantizer.add_static_config(
+    _ALL,
+    qtyping.TFLOperationName.ALL_SUPPORTED,
+    activation_num_bits=8,
+    weight_num_bits=8,
+  )
+  for name in ("INPUT", "OUTPUT", "SOFTMAX", "LOGISTIC"):
+    _keep_float(quantizer, _ALL, name)
+  _keep_float(quantizer, _FLOAT, "ALL_SUPPORTED")
+  return quantizer
 
 
 def _quantizer(data: bytes):
@@ -128,7 +137,7 @@ def _quantized(quantizer, ranges: dict | None = None) -> bytes:
   return bytes(result.quantized_model)
 
 
-def _ranges(data: bytes, quantizer, batches: Iterable[np.ndarray]) -> dict:
+def _ranges(data: bytes, batches: Iterable[np.ndarray]) -> dict:
   """Returns the range of each activation: the extremes of all batches.
 
   Means of the extremes of single images cut off the logits that decide:
@@ -139,7 +148,7 @@ def _ranges(data: bytes, quantizer, batches: Iterable[np.ndarray]) -> dict:
   from ai_edge_quantizer.utils import qsv_utils
 
   manager = recipe_manager.RecipeManager()
-  manager.load_quantization_recipe(quantizer.get_quantization_recipe())
+  manager.load_quantization_recipe(_integers_of(data).get_quantization_recipe())
   calibration = calibrator.Calibrator(
     data, qsv_update_func=qsv_utils.min_max_update
   )
@@ -155,6 +164,48 @@ def _ranges(data: bytes, quantizer, batches: Iterable[np.ndarray]) -> dict:
       low, high = np.zeros_like(low), np.full_like(high, 255)
     ranges[name] = {"min": low, "max": np.maximum(high, low + _NARROWEST)}
   return ranges
+
+
+def _with_room_for_biases(data: bytes, ranges: dict) -> bytes:
+  """Returns a file whose biases have room in 32 bits.
+
+  A bias is an integer in steps of the input's times the kernel's. The kernel of
+  a dead channel, as most trained networks have some, is almost 0, its steps so
+  fine that the bias does not fit, and is cut off without a word: MobileNetV3's
+  gates of squeeze and excitation were all wrong. Such a kernel gets one weight
+  that is large enough for its bias, and changes the output by less than a
+  thousandth of it.
+  """
+  from ai_edge_litert import schema_py_generated as schema
+
+  model = litert_file.read(data)
+  (graph,) = model.subgraphs
+  operators = schema.BuiltinOperator
+  channel_axis = {
+    operators.CONV_2D: 0,
+    operators.DEPTHWISE_CONV_2D: 3,
+    operators.FULLY_CONNECTED: 0,
+  }
+  for op in graph.operators:
+    axis = channel_axis.get(litert_file.operation(model, op))
+    if axis is None:
+      continue
+    image, kernel, bias = (graph.tensors[i] for i in op.inputs)
+    extremes = ranges[image.name.decode()]
+    step = (float(extremes["max"].max()) - float(extremes["min"].min())) / 255
+    biases = _values(model, bias)
+    weights = _values(model, kernel).reshape(kernel.shape).copy()
+    rows = np.moveaxis(weights, axis, 0)  # a view
+    needed = 127 * np.abs(biases) / (step * _LARGEST_BIAS)
+    largest = np.abs(rows).reshape(len(rows), -1).max(axis=1)
+    first = (slice(None), *(0,) * (rows.ndim - 1))
+    rows[first] = np.where(largest < needed, needed, rows[first])
+    model.buffers[kernel.buffer].data = weights.reshape(-1).view(np.uint8)
+  return litert_file.write(model)
+
+
+def _values(model, tensor) -> np.ndarray:
+  return np.asarray(model.buffers[tensor.buffer].data).view(np.float32)
 
 
 def _pixels(data: bytes) -> list[str]:

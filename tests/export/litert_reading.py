@@ -3,6 +3,8 @@
 import collections
 from typing import NamedTuple
 
+import numpy as np
+
 from mn_jax.export import litert_file
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -75,3 +77,16 @@ def kernel_types(content: bytes) -> dict[str, set[str]]:
 
 def _names(values: type) -> dict[int, str]:
   return {v: k for k, v in vars(values).items() if isinstance(v, int)}
+
+
+def biases(content: bytes) -> list[np.ndarray]:
+  """Returns the bias of each layer of an 8-bit file, as real numbers."""
+  model = litert_file.read(content)
+  (graph,) = model.subgraphs
+  found = []
+  for op, described in zip(graph.operators, operations(content), strict=True):
+    if described.name in _LAYERS:
+      tensor = graph.tensors[op.inputs[2]]
+      steps = np.asarray(model.buffers[tensor.buffer].data).view(np.int32)
+      found.append(steps * np.asarray(tensor.quantization.scale))
+  return found

@@ -1,12 +1,14 @@
 """LiteRT files in other precisions: what is stored, what is computed."""
 
+import dataclasses
+
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.export import litert, source
+from mn_jax.export import litert
 from tests.export import litert_reading, toy_sources
 from tests.export.test_litert import export
 
@@ -158,11 +160,35 @@ def test_an_activation_that_is_always_0_is_no_problem():
   flat = flax.traverse_util.flatten_dict(made.variables)
   path = ("params", "backbone", "block0", "squeeze_excite", "reduce", "bias")
   flat[path] = flat[path] - 1000
-  made = source.Source(
-    made.trained, made.module, flax.traverse_util.unflatten_dict(flat)
-  )
+  variables = flax.traverse_util.unflatten_dict(flat)
+  made = dataclasses.replace(made, variables=variables)
   images = toy_sources.images(made, 4)
   session = litert.open_bytes(
     export(made, precision="int8_full", calibration=images)
   )
   assert np.isfinite(session.run(images[:2]).logits).all()
+
+
+def test_the_bias_of_a_dead_channel_has_room():
+  """Its kernel is almost 0, and a bias is in steps of the kernel's."""
+  made = toy_sources.make("simple_cnn")
+  flat = flax.traverse_util.flatten_dict(made.variables)
+  (kernel, *_) = (
+    path for path in flat if path[-1] == "kernel" and "backbone" in path
+  )
+  bias = next(
+    path
+    for path in flat
+    if path[:3] == kernel[:3] and path[-1] == "bias" and path != kernel
+  )
+  flat[kernel] = flat[kernel].copy()
+  flat[kernel][..., 0] = 1e-12
+  flat[bias] = flat[bias].copy()
+  flat[bias][0] = 3
+  variables = flax.traverse_util.unflatten_dict(flat)
+  made = dataclasses.replace(made, variables=variables)
+  content = export(
+    made, precision="int8_full", calibration=toy_sources.images(made, 4)
+  )
+  biases = litert_reading.biases(content)
+  assert np.isclose(biases[0][0], 3, rtol=1e-3)
