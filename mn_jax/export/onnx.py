@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 import mn_jax
@@ -17,8 +18,10 @@ from mn_jax.export import (
   onnx_input,
   onnx_lowering,
   onnx_model,
+  onnx_quantize,
   session,
 )
+from mn_jax.export.onnx_nodes import Nodes
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.export.source import Source
 
@@ -53,7 +56,6 @@ def export(
   _check_packages()
   from onnx import TensorProto, helper
 
-  del calibration
   resolution = source.resolution
   nodes = onnx_lowering.lower(
     equations.trace(
@@ -71,7 +73,10 @@ def export(
     x = onnx_input.normalised(graph, INPUT)
     dtype, size = TensorProto.FLOAT, (resolution, resolution)
   probabilities, logits = OUTPUTS
-  graph.network(nodes, x, logits)
+  if options.precision == "int8_full":
+    graph.extend(_quantized(source, nodes, x, calibration))
+  else:
+    graph.network(nodes, x, logits)
   if source.trained.multi_label:
     graph.add("Sigmoid", [logits], "Sigmoid", output=probabilities)
   else:
@@ -88,9 +93,46 @@ def export(
   )
   model.producer_name = "mn_jax"
   model.producer_version = mn_jax.__version__
-  model.doc_string = ""
+  network = source.trained.network
+  model.doc_string = (
+    f"{network.name}, width {network.width:g}, of {network.num_classes} classes"
+  )
   helper.set_model_props(model, {_METADATA: description})
   return model.SerializeToString()
+
+
+def _quantized(
+  source: Source, nodes: Nodes, name: str, calibration: np.ndarray
+) -> Any:
+  """The network alone, in 8 bits.
+
+  Args:
+    source: of the normalisation.
+    nodes: of the network.
+    name: of its input, f32[batch, 3, r, r].
+    calibration: u8[n, image_size, image_size, 3].
+
+  Returns:
+    An `onnx.ModelProto` from the input to the logits.
+  """
+  from onnx import TensorProto, helper
+
+  _, logits = OUTPUTS
+  graph = onnx_model.Graph()
+  graph.network(nodes, name, logits)
+  shape = ["batch", 3, source.resolution, source.resolution]
+  info = helper.make_tensor_value_info
+  model = graph.model(
+    "network",
+    info(name, TensorProto.FLOAT, shape),
+    [info(logits, TensorProto.FLOAT, ["batch", nodes.output.shape[0]])],
+  )
+  normalise = jax.jit(source.normalise)
+
+  def read(i: int) -> np.ndarray:
+    return np.asarray(normalise(calibration[i : i + 1])).transpose(0, 3, 1, 2)
+
+  return onnx_quantize.quantized(model, len(calibration), read)
 
 
 def open_bytes(data: bytes, *, threads: int = 1) -> session.Session:

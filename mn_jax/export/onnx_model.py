@@ -17,7 +17,7 @@ OPSET = 18
 IR_VERSION = 8
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 # Of a protocol buffer, with room for what is not an initializer.
-_LARGEST_FILE = (2 << 30) - (16 << 20)
+LARGEST_BYTES = (2 << 30) - (16 << 20)
 
 
 class Graph:
@@ -87,7 +87,7 @@ class Graph:
     key = (array.dtype, array.shape, data)
     if key not in self._constants:
       self._bytes += len(data)
-      if self._bytes > _LARGEST_FILE:
+      if self._bytes > LARGEST_BYTES:
         raise InputError(
           "export: got a network of more than 2 GiB, which no ONNX file holds; "
           "valid: a smaller head, or another format"
@@ -129,6 +129,13 @@ class Graph:
       if len(shape) == 3:
         shape = (shape[2], *shape[:2])
       self.shapes[names[node]] = shape
+
+  def extend(self, model: Any) -> None:
+    """Adds the nodes and initializers of a model, whose names are its own."""
+    for x in (*model.graph.node, *model.graph.initializer):
+      self._unique(x.name)
+    self.nodes.extend(model.graph.node)
+    self.initializers.extend(model.graph.initializer)
 
   def model(self, name: str, images: Any, outputs: list[Any]) -> Any:
     """The finished model.

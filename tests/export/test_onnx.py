@@ -1,50 +1,236 @@
 """Networks as ONNX files, run by onnxruntime."""
 
+import collections
 import json
 
+import flax.traverse_util
+import jax
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto
 
+import mn_jax
 from mn_jax.errors import InputError
 from mn_jax.export import onnx as onnx_lib
-from mn_jax.export import source
 from mn_jax.export.options import OUTPUTS, Options
-from tests.export import toy_networks as toy
+from mn_jax.models import registry
+from tests.export import toy_sources
 
-_DESCRIPTION = json.dumps({"classes": ["a", "ü"]}, ensure_ascii=False)
+_DESCRIPTION = json.dumps({"classes": ["a", "ü", "c"]}, ensure_ascii=False)
+
+NETWORKS = [
+  pytest.param(
+    name, marks=pytest.mark.extended if name in toy_sources.LARGE else ()
+  )
+  for name in registry.MODELS
+]
 
 
-def export(made, description=_DESCRIPTION, **fields):
-  return onnx_lib.export(made, Options(**fields), description=description)
+def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
+  size = made.trained.image_size
+  return onnx_lib.export(
+    made,
+    Options(**{"size": (size, size), **fields}),
+    description=description,
+    calibration=calibration,
+  )
+
+
+def operations(content):
+  """Returns how often a file has each operation, and checks the file."""
+  model = onnx.load_from_string(content)
+  onnx.checker.check_model(model, full_check=True)
+  inferred = onnx.shape_inference.infer_shapes(
+    model, strict_mode=True, data_prop=True
+  )
+  assert len(inferred.graph.value_info) >= len(model.graph.value_info) > 0
+  return collections.Counter(node.op_type for node in model.graph.node)
+
+
+def check(made, content, atol=1e-4):
+  """A file computes what our own network does."""
+  images = toy_sources.images(made, 3)
+  expected = toy_sources.logits(made, images)
+  # A network that does not see the images would agree with any other.
+  assert np.std(expected, axis=0).mean() > 10 * atol
+  found = onnx_lib.open_bytes(content).run(images)
+  np.testing.assert_allclose(found.logits, expected, atol=atol, rtol=1e-5)
+  np.testing.assert_allclose(
+    found.probabilities, jax.nn.softmax(expected), atol=atol
+  )
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_computes_the_same(name):
+  made = toy_sources.make(name)
+  content = export(made)
+  check(made, content)
+  counts = operations(content)
+  assert counts["Transpose"] == 1
+  # Nothing is left of what JAX spells out.
+  assert not counts.keys() & {"ReduceSum", "Div", "Slice", "Reshape", "Min"}
+  layers = flax.traverse_util.flatten_dict(made.variables["params"])
+  kernels = sum(path[-1] == "kernel" for path in layers)
+  assert counts["Conv"] + counts["Gemm"] == kernels
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    {"name": "mobilenet_v1", "options": registry.Options(conv_bias=True)},
+    {"name": "mobilenet_v1", "options": registry.Options(separable=False)},
+    {"name": "mobilenet_v1", "options": registry.Options(shallow=True)},
+    {"name": "mobilenet_v1", "size": 39},
+    {
+      "name": "mobilenet_v3_small",
+      "options": registry.Options(minimalistic=True),
+    },
+    pytest.param(
+      {"name": "resnet50", "options": registry.Options(stride_in_1x1=True)},
+      marks=pytest.mark.extended,
+    ),
+    *({"name": "simple_cnn", "head": head} for head in registry.HEADS),
+  ],
+  ids=str,
+)
+def test_variants_and_heads_compute_the_same(fields):
+  made = toy_sources.make(**fields)
+  content = export(made)
+  check(made, content)
+  assert operations(content)["Transpose"] == 1
+
+
+def test_layers_have_their_biases_and_activations_their_names():
+  made = toy_sources.make("mobilenet_v3_small")
+  model = onnx.load_from_string(export(made))
+  assert operations(model.SerializeToString()) == {
+    "Transpose": 1,
+    "Cast": 1,
+    "Sub": 1,
+    "Mul": 10,  # one of normalisation, nine of squeeze and excitation
+    "Conv": 52,
+    "Relu": 14,
+    "HardSigmoid": 9,
+    "HardSwish": 19,
+    "GlobalAveragePool": 10,
+    "Add": 7,
+    "Flatten": 1,
+    "Gemm": 2,
+    "Softmax": 1,
+  }
+  convs = [node for node in model.graph.node if node.op_type == "Conv"]
+  first = convs[0]
+  assert first.name == "backbone/stem/conv/Conv"
+  assert list(first.input[1:]) == [
+    "backbone/stem/conv/kernel",
+    "backbone/stem/norm/bias",
+  ]
+  assert all(len(node.input) == 3 for node in convs)
+
+
+def test_equal_constants_are_one():
+  made = toy_sources.make("mobilenet_v1")
+  model = onnx.load_from_string(export(made))
+  values = [
+    (x.data_type, tuple(x.dims), x.raw_data) for x in model.graph.initializer
+  ]
+  assert len(set(values)) == len(values)
+  assert len({x.name for x in model.graph.initializer}) == len(values)
 
 
 def test_a_file_says_what_it_is():
-  made = source.of(toy.trained())
-  content = export(made)
+  made = toy_sources.make("simple_cnn")
+  content = export(made, size=None)
   model = onnx.load_from_string(content)
-  onnx.checker.check_model(model, full_check=True)
   assert model.producer_name == "mn_jax"
+  assert model.producer_version == mn_jax.__version__
+  assert "simple_cnn" in model.doc_string
   session = onnx_lib.open_bytes(content)
   assert (session.batch, session.metadata) == (None, _DESCRIPTION)
+  assert [x.name for x in model.graph.input] == ["images"]
   assert tuple(x.name for x in model.graph.output) == OUTPUTS
+  shapes = [
+    [dim.dim_param or dim.dim_value for dim in x.type.tensor_type.shape.dim]
+    for x in (*model.graph.input, *model.graph.output)
+  ]
+  assert shapes == [
+    ["batch", "height", "width", 3],
+    ["batch", 3],
+    ["batch", 3],
+  ]
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"\x08\x07", bytes(100)])
-def test_other_files_are_refused(data):
-  with pytest.raises(InputError, match="valid: an ONNX file that mn-jax"):
-    onnx_lib.open_bytes(data)
+def test_a_fixed_batch_and_normalised_images():
+  made = toy_sources.make("simple_cnn")
+  content = export(made, batch=2, input="normalised")
+  session = onnx_lib.open_bytes(content, threads=2)
+  images = toy_sources.images(made, 2)
+  found = session.run(np.asarray(made.normalise(images)))
+  expected = toy_sources.logits(made, images)
+  np.testing.assert_allclose(found.logits, expected, atol=1e-4)
+  assert session.batch == 2
+  assert operations(content)["Transpose"] == 1
+  with pytest.raises(Exception, match=r"Got: 1 Expected: 2"):
+    session.run(np.asarray(made.normalise(images[:1])))
 
 
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_it_computes_what_our_network_does(multi_label):
-  made = source.of(toy.trained(multi_label=multi_label))
-  session = onnx_lib.open_bytes(export(made, size=(toy.SIZE, toy.SIZE)))
-  images = toy.images(3)
-  logits = np.asarray(made.logits(made.normalise(images)))
-  assert np.std(logits, axis=0).min() > 1e-2
-  found = session.run(images)
-  np.testing.assert_allclose(found.logits, logits, atol=1e-4)
+def test_probabilities_of_several_labels():
+  made = toy_sources.make("simple_cnn", multi_label=True)
+  images = toy_sources.images(made, 3)
+  found = onnx_lib.open_bytes(export(made)).run(images)
   np.testing.assert_allclose(
-    found.probabilities, made.probabilities(logits), atol=1e-5
+    found.probabilities, jax.nn.sigmoid(found.logits), atol=1e-6
   )
+  assert not np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+  ("precision", "dtype", "atol"),
+  [
+    ("float16", TensorProto.FLOAT16, 1e-2),
+    ("int8_weights", TensorProto.INT8, 0.2),
+  ],
+)
+def test_kernels_are_stored_in_fewer_bits(precision, dtype, atol):
+  made = toy_sources.make("mobilenet_v1")
+  full, content = export(made), export(made, precision=precision)
+  model = onnx.load_from_string(content)
+  stored = [x for x in model.graph.initializer if x.data_type == dtype]
+  assert len(stored) == operations(content)["Conv"] + 1
+  assert len(content) < len(full) * (0.6 if precision == "float16" else 0.4)
+  images = toy_sources.images(made, 3)
+  expected = onnx_lib.open_bytes(full).run(images).logits
+  found = onnx_lib.open_bytes(content).run(images).logits
+  np.testing.assert_allclose(found, expected, atol=atol * expected.std())
+  assert not np.array_equal(found, expected)
+
+
+def test_weights_beyond_float16_are_refused():
+  made = toy_sources.make("simple_cnn")
+  kernel = made.variables["params"]["head"]["logits"]["kernel"]
+  kernel[0, 0] = 1e5
+  with pytest.raises(
+    InputError, match=r"float16 .*head/logits/kernel.* 100000"
+  ):
+    export(made, precision="float16")
+
+
+def test_more_than_a_file_holds_is_refused(monkeypatch):
+  made = toy_sources.make("simple_cnn")
+  monkeypatch.setattr("mn_jax.export.onnx_model.LARGEST_BYTES", 1000)
+  with pytest.raises(InputError, match="more than 2 GiB"):
+    export(made)
+
+
+def test_missing_packages_are_one_line(monkeypatch):
+  made = toy_sources.make("simple_cnn")
+  find = onnx_lib.importlib.util.find_spec
+  monkeypatch.setattr(
+    onnx_lib.importlib.util,
+    "find_spec",
+    lambda name: None if name == "onnxruntime" else find(name),
+  )
+  for act in (lambda: export(made), lambda: onnx_lib.open_bytes(b"")):
+    with pytest.raises(InputError, match=r"pip install 'mn_jax\[export\]'"):
+      act()

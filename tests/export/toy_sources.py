@@ -21,6 +21,9 @@ LARGE = (
   "vgg16",
 )
 
+# Layers at the end of a residual branch.
+_LAST = re.compile("project|conv[12]/|separable[23]/pointwise")
+
 
 def make(
   name: str,
@@ -53,21 +56,26 @@ def make(
   names = tuple(f"class {i}" for i in range(classes))
   made = trained.initial(network, names, seed=0)
   fields = {"crop": 1.0, "random": "", **fields}
-  values = _after_training(made.variables, name)
+  growing = name.startswith(
+    ("resnet", "xception", "mobilenet_v2", "mobilenet_v4")
+  )
+  growing |= network.options.minimalistic
+  values = _after_training(made.variables, growing=growing)
   return source.of(dataclasses.replace(made, variables=values, **fields))
 
 
-def _after_training(values: dict, name: str) -> dict:
+def _after_training(values: dict, *, growing: bool) -> dict:
   """Values by which logits depend on the images, as after training.
 
   Initial kernels and other statistics than an input's own let all that an image
   says fade within a few layers, and then a wrong backbone is not noticed.
+
+  Args:
+    values: initial ones.
+    growing: whether residual branches would add up to large maps, because
+      nothing limits them.
   """
   random = np.random.default_rng(0)
-  # Residual branches add up, most of all where nothing limits the maps.
-  residual = re.compile("$^")
-  if name.startswith(("resnet", "xception", "mobilenet_v4")):
-    residual = re.compile("project|conv[12]/|separable[23]/pointwise")
   flat = flax.traverse_util.flatten_dict(values, keep_empty_nodes=True)
   for path, x in flat.items():
     if path[-1] in ("scale", "var"):
@@ -79,7 +87,7 @@ def _after_training(values: dict, name: str) -> dict:
     elif path[-1] == "kernel":
       # He et al. 2015, arXiv:1502.01852, equation 10.
       deviation = np.sqrt(2 / np.prod(x.shape[:-1]))
-      if residual.search("/".join(path)):
+      if growing and _LAST.search("/".join(path)):
         deviation *= 0.4
       flat[path] = random.normal(0, deviation, x.shape).astype(np.float32)
   return flax.traverse_util.unflatten_dict(flat)
