@@ -100,10 +100,9 @@ def make_train_step(
     )
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     params = merge(optax.apply_updates(trained, updates), frozen)
-    updated = _updated(
-      state, params, batch_stats, opt_state, config.train.ema_decay
-    )
+    averages = _average(state, params, batch_stats, config.train.ema_decay)
     sums = {**sums, "grad_norm": _norm(grads)}
+    updated = _updated(state, params, batch_stats, opt_state, averages)
     if config.optim.skip_nonfinite:
       return _skip_nonfinite(state, updated, sums)
     return updated, sums
@@ -213,10 +212,10 @@ def _updated(
   params: dict,
   batch_stats: dict,
   opt_state: optax.OptState,
-  decay: float,
+  averages: tuple[dict, dict],
 ) -> TrainState:
-  """The state after an update, with its moving averages."""
-  ema_params, ema_batch_stats = _average(state, params, batch_stats, decay)
+  """The state after an update; the averages are from `_average`."""
+  ema_params, ema_batch_stats = averages
   return TrainState(
     step=state.step + 1,
     params=params,
