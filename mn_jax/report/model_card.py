@@ -7,7 +7,7 @@ folder or an attribute is written: they may belong to patients.
 import dataclasses
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mn_jax
@@ -322,7 +322,19 @@ def _training(analysis: RunAnalysis) -> list[tuple[str, str]]:
       f"{config['optim']['name']}, learning rate "
       f"{config['optim']['learning_rate']:g}, {config['optim']['schedule']}",
     ),
+    *_teacher(summary.get("teacher")),
     ("seed", str(summary["seed"])),
     ("device", summary["device"]),
     ("versions", ", ".join(f"{name} {v}" for name, v in versions)),
   ]
+
+
+def _teacher(teacher: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+  """Returns what is told of a teacher: not where it lies."""
+  if not teacher:
+    return []
+  text = (
+    f"{teacher['model']}, weight {teacher['weight']:g}, temperature "
+    f"{teacher['temperature']:g}"
+  )
+  return [("teacher", "; ".join((text, *teacher["notes"])))]

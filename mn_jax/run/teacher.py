@@ -339,10 +339,11 @@ def _accept(
   if not overlap.leak:
     return (overlap.note,) if overlap.note else ()
   if not section.teacher_unchecked:
+    named = ", ".join(overlap.examples)
     raise InputError(
-      f"train.teacher: got {section.teacher!r}, which {overlap.leak}; valid: a "
-      "teacher of the same data.split and data.split_seed, or "
-      "train.teacher_unchecked=true, with which metrics promise too much"
+      f"train.teacher: got {section.teacher!r}, which {overlap.leak} (such as "
+      f"{named}); valid: a teacher of the same data.split and data.split_seed, "
+      "or train.teacher_unchecked=true, with which metrics promise too much"
     )
   return (f"the teacher {overlap.leak}: metrics promise too much",)
 

@@ -27,11 +27,13 @@ class Overlap:
       same images, 'of other images' where only names of groups can be compared,
       or 'unknown'.
     leak: what it knows, after 'the teacher'; '' for nothing.
+    examples: names of some of these images or groups.
     note: what could not be compared, or ''.
   """
 
   relation: str
   leak: str = ""
+  examples: tuple[str, ...] = ()
   note: str = ""
 
 
@@ -64,18 +66,18 @@ def of_run(run: reopen.SavedRun, data: SplitData) -> Overlap:
   trained = np.intersect1d(parts["train"], held_out)
   if len(trained):
     what = formatting.count(len(trained), "image")
-    return Overlap(relation, _trained_on(what, names[trained]))
+    return _trained_on(relation, what, names[trained])
   selected = np.intersect1d(parts[chosen_on], data.part("test"))
   if len(selected):
     what = formatting.count(len(selected), "image")
-    return Overlap(relation, _selected_on(what, names[selected]))
+    return _selected_on(relation, what, names[selected])
   groups = data.cache.groups
   own = np.intersect1d(groups[data.part("train")], groups[held_out])
   if data.spec.group is not None and not len(own):
     known = np.intersect1d(groups[parts["train"]], groups[held_out])
     if len(known):
       what = formatting.count(len(known), data.spec.group)
-      return Overlap(relation, _trained_on(f"images of {what}", known))
+      return _trained_on(relation, f"images of {what}", known)
   return Overlap(relation)
 
 
@@ -100,11 +102,11 @@ def _by_group(run: reopen.SavedRun, data: SplitData, chosen_on: str) -> Overlap:
   known = sorted(held_out & set(saved["groups"]["train"]))
   if known:
     what = f"{len(known)} groups or images"
-    return Overlap("of other images", _trained_on(what, known))
+    return _trained_on("of other images", what, known)
   known = sorted({*data.groups("test")} & set(saved["groups"][chosen_on]))
   if known:
     what = f"{len(known)} groups or images"
-    return Overlap("of other images", _selected_on(what, known))
+    return _selected_on("of other images", what, known)
   return Overlap(
     "of other images",
     note="the teacher was trained on other images; that none of this run's "
@@ -112,17 +114,19 @@ def _by_group(run: reopen.SavedRun, data: SplitData, chosen_on: str) -> Overlap:
   )
 
 
-def _trained_on(what: str, names: np.ndarray | list[str]) -> str:
-  return (
-    f"was trained on {what} of this run's validation and test part "
-    f"({_listed(names)})"
-  )
+def _trained_on(
+  relation: str, what: str, names: np.ndarray | list[str]
+) -> Overlap:
+  leak = f"was trained on {what} of this run's validation and test part"
+  return Overlap(relation, leak, _examples(names))
 
 
-def _selected_on(what: str, names: np.ndarray | list[str]) -> str:
-  return f"was selected on {what} of this run's test part ({_listed(names)})"
+def _selected_on(
+  relation: str, what: str, names: np.ndarray | list[str]
+) -> Overlap:
+  leak = f"was selected on {what} of this run's test part"
+  return Overlap(relation, leak, _examples(names))
 
 
-def _listed(names: np.ndarray | list[str]) -> str:
-  shown = ", ".join(map(str, names[:_EXAMPLES]))
-  return f"{shown}, ..." if len(names) > _EXAMPLES else shown
+def _examples(names: np.ndarray | list[str]) -> tuple[str, ...]:
+  return tuple(map(str, names[:_EXAMPLES]))

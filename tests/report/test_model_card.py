@@ -165,3 +165,19 @@ def test_the_hub_reads_the_card(tmp_path):
   accuracy = analysis.intervals["accuracy"].value
   np.testing.assert_allclose(values["accuracy"], accuracy, atol=1e-4)
   assert read.data.pipeline_tag == "image-classification"
+
+
+def test_a_teacher_is_named_without_its_folder(tmp_path):
+  folder = toy.write(tmp_path / "run")
+  assert "teacher" not in card_of(folder)[2]
+  teacher = {
+    "name": "/home/somebody/secret",
+    "model": "resnet50",
+    "weight": 0.9,
+    "temperature": 4.0,
+    "notes": ["the teacher knows some images: metrics promise too much"],
+  }
+  change(folder, "summary.json", teacher=teacher)
+  body = card_of(folder)[2]
+  assert "resnet50, weight 0.9, temperature 4; the teacher knows" in body
+  assert "secret" not in body

@@ -188,6 +188,10 @@ def test_a_teacher_that_knows_held_out_images_is_refused(finished, data):
   loaded = load(finished, other, teacher_unchecked=True)
   assert loaded.described["overlap"] == "another"
   assert "metrics promise too much" in loaded.notes[0]
+  # Names of images are for the user alone.
+  name = message.partition("such as ")[2].partition(",")[0]
+  assert name in data.cache.names
+  assert name not in loaded.notes[0]
   # With fewer training images nothing is held out that it knows.
   fewer = other_split(data, train_fraction=0.5)
   assert fewer.split.sha256 != data.split.sha256
@@ -227,7 +231,7 @@ def test_patients_count_where_the_split_keeps_them_apart(finished, data):
     patch.setattr(teacher_overlap, "_parts", lambda *_: parts)
     overlap = teacher_overlap.of_run(run, here)
   assert "images of 1 patient of this run's" in overlap.leak
-  assert str(group) in overlap.leak
+  assert overlap.examples == (str(group),)
 
 
 def test_other_images_are_compared_by_the_names_of_groups(finished, data):
