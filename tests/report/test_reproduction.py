@@ -13,6 +13,7 @@ from tests.report import toy_runs as toy
 
 ROOT = pathlib.Path(__file__).parents[2]
 STUDIES = ROOT / "configs" / "studies"
+OWN = {"distillation"}  # studies that repeat no paper
 
 
 def toy_paper(*items):
@@ -100,6 +101,9 @@ def test_every_study_and_published_number_is_on_the_page(papers):
   asked = {(item.study, *row) for item in items for row in item.metrics}
   commands = "".join(c for paper in papers for c, _ in paper.commands)
   for path in STUDIES.glob("*.py"):
+    if path.stem in OWN:
+      assert path.stem not in {item.study for item in items}
+      continue
     assert f"configs/studies/{path.name} " in commands
     for member in files.load(str(path), "get_study", study.Study).members:
       for key in member.published:
