@@ -30,7 +30,8 @@ METRICS = (
   *("label_accuracy", "exact_match"),
 )
 _BATCH = 32  # images at once, where a file takes any number
-_RESAMPLES = 1000
+_RESAMPLES = 1000  # of ten classes; with more of them a resample takes longer
+_LEAST_RESAMPLES = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,7 +257,7 @@ def _verdict(
     before,
     positive=part.positive,
     groups=part.groups,
-    resamples=bootstrap.affordable(before, _RESAMPLES),
+    resamples=bootstrap.affordable(before, _resamples(before)),
   )
   was, now = (_right(x) for x in (before, after))
   changed = before.predicted() != after.predicted()
@@ -279,6 +280,12 @@ def _verdict(
     ),
     resampled=resampled,
   )
+
+
+def _resamples(predictions: Predictions) -> int:
+  """Each computes the AUROC of every class, of both networks."""
+  classes = predictions.logits.shape[1]
+  return max(_LEAST_RESAMPLES, min(_RESAMPLES, 10 * _RESAMPLES // classes))
 
 
 def _right(predictions: Predictions) -> np.ndarray:

@@ -9,10 +9,11 @@ import pytest
 from jax import export as jax_export
 
 import mn_jax
-from mn_jax.deploy import folded
+from mn_jax.deploy import folded, trained
 from mn_jax.errors import InputError
 from mn_jax.export import fitting, source, stablehlo
 from mn_jax.export.options import OUTPUTS, Options
+from mn_jax.models import registry
 from tests.deploy import test_predictor as predictors
 from tests.export import toy_networks as toy
 
@@ -192,3 +193,17 @@ def test_broken_and_foreign_files_are_one_line():
     with pytest.raises(InputError, match="no StableHLO of this") as caught:
       stablehlo.open_bytes(broken)
     assert "\n" not in str(caught.value)
+
+
+def test_depthwise_kernels_stay_exact_enough():
+  """They are few, and lose the most in 8 bits."""
+  network = registry.describe("mobilenet_v1", num_classes=3, width=0.125)
+  made = trained.initial(network, ("a", "b", "c"), seed=0)
+  params = source.of(made).variables["params"]
+  stored = stablehlo._stored(params, "int8_weights")
+  depthwise = stored["backbone"]["block3"]["depthwise"]["conv"]["kernel"]
+  pointwise = stored["backbone"]["block3"]["pointwise"]["conv"]["kernel"]
+  assert depthwise.dtype == np.float16
+  assert pointwise.values.dtype == np.int8
+  assert stored["head"]["logits"]["kernel"].values.dtype == np.int8
+  assert stored["backbone"]["stem"]["conv"]["kernel"].values.dtype == np.int8
