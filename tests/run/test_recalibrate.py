@@ -14,7 +14,12 @@ SIZE = 32
 
 def _setup(name="mobilenet_v1", seed=0):
   """(network, module, variables with random statistics)."""
-  network = registry.describe(name, num_classes=3, width=0.25)
+  network = registry.describe(
+    name,
+    num_classes=3,
+    width=0.25,
+    options=registry.Options(shallow=name == "mobilenet_v1"),
+  )
   module = registry.build(network, norm_momentum=0.5)
   values = variables.initial_values(module, SIZE, seed)
   draw = np.random.default_rng(seed)
