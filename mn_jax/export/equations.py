@@ -24,17 +24,13 @@ _BATCH = 997
 _PLATFORM = "tpu"
 # Equations that call another program, and the parameter that it is in.
 _CALLS = {
-  "jit": "jaxpr",
-  "pjit": "jaxpr",
-  "closed_call": "call_jaxpr",
-  "core_call": "call_jaxpr",
   "custom_jvp_call": "call_jaxpr",
   "custom_vjp_call": "call_jaxpr",
+  "jit": "jaxpr",
   "remat2": "jaxpr",
-  "checkpoint": "jaxpr",
 }
 # Equations that return what they get.
-_IDENTITIES = ("copy", "copy_p", "optimization_barrier")
+_IDENTITIES = ("copy", "optimization_barrier")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import flax.traverse_util
 import jax
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
 
@@ -204,6 +205,23 @@ def test_kernels_are_stored_in_fewer_bits(precision, dtype, atol):
   found = onnx_lib.open_bytes(content).run(images).logits
   np.testing.assert_allclose(found, expected, atol=atol * expected.std())
   assert not np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8_weights"])
+def test_onnxruntime_fuses_activations_and_reads_kernels_once(
+  precision, tmp_path
+):
+  made = toy_sources.make("mobilenet_v1")
+  options = onnxruntime.SessionOptions()
+  options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+  options.log_severity_level = 3  # it warns of files for this machine alone
+  content = export(made, precision=precision)
+  onnxruntime.InferenceSession(content, options)
+  optimized = onnx.load(tmp_path / "optimized.onnx")
+  counts = collections.Counter(node.op_type for node in optimized.graph.node)
+  assert counts["Conv"] + counts["FusedConv"] == 27
+  assert counts["Cast"] == counts["Mul"] == 1  # of the images
+  assert not counts.keys() & {"Clip", "Relu", "DequantizeLinear"}
 
 
 def test_weights_beyond_float16_are_refused():

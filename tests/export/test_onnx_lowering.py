@@ -159,6 +159,14 @@ def test_a_result_that_others_read_is_not_changed():
   assert check(function) == ["Conv", "Add", "Mul"]
 
 
+def test_programs_within_programs_are_one_list():
+  def function(x):
+    x = jax.jit(jax.checkpoint(layers.hard_swish))(jnp.copy(x))
+    return jnp.square(lax.optimization_barrier(x))
+
+  assert check(lambda _, x: function(x)) == ["HardSwish", "Pow"]
+
+
 def test_slices():
   kernel = KERNEL.reshape(1, 1, 3, 4)
   assert check(lambda _, x: _conv(x[:, ::2, ::2], kernel)) == ["Conv"]
