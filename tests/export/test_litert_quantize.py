@@ -9,9 +9,11 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.export import litert
+from mn_jax.models import registry
 from tests.export import litert_reading, toy_sources
 from tests.export.test_litert import export
 
+_QUICK = ("mobilenet_v4_conv_small", "resnet18", "vgg16")
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
@@ -85,6 +87,30 @@ def test_all_of_the_network_is_in_8_bits(contents):
   assert (first.inputs, first.outputs) == (("UINT8",), ("INT8",))
   (last,) = litert_reading.types(contents["int8_full"], "SOFTMAX")
   assert last.inputs == last.outputs == ("FLOAT32",)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=() if name in _QUICK else pytest.mark.extended)
+    for name in registry.MODELS
+  ],
+)
+def test_every_network_is_in_8_bits(name):
+  made = toy_sources.make(name)
+  batch = toy_sources.images(made, 2)
+  content = export(made, precision="int8_full", calibration=batch)
+  found = litert.open_bytes(content).run(batch)
+  expected = litert.open_bytes(export(made)).run(batch)
+  assert 0 < relative_error(found.logits, expected.logits) < 0.3
+  for layer in litert_reading.layers(content):
+    assert (*layer.inputs, *layer.outputs) == ("INT8", "INT8", "INT32", "INT8")
+  in_float = {
+    op.name
+    for op in litert_reading.operations(content)
+    if "FLOAT32" in op.inputs + op.outputs
+  }
+  assert in_float == {"DEQUANTIZE", "SOFTMAX"}
 
 
 def test_calibration_images_give_the_ranges(made):
