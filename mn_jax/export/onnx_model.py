@@ -183,8 +183,11 @@ class Graph:
     if not weight.is_kernel or self._precision == "float32":
       return self.constant(array, name)
     if weight not in self._kernels:
-      store = {"float16": self._half, "int8_weights": self._int8}
-      self._kernels[weight] = store[self._precision](array, name)
+      # Depthwise kernels are few, and most of the loss of accuracy is theirs.
+      is_depthwise = array.ndim == 4 and array.shape[1] == 1
+      half = self._precision == "float16" or is_depthwise
+      store = self._half if half else self._int8
+      self._kernels[weight] = store(array, name)
     return self._kernels[weight]
 
   def _half(self, kernel: np.ndarray, name: str) -> str:
@@ -193,8 +196,8 @@ class Graph:
     largest = float(np.abs(kernel).max(initial=0))
     if largest > _LARGEST_HALF:
       raise InputError(
-        f"precision: got float16 for {name!r}, whose largest weight is "
-        f"{largest:g}; valid: float32, as float16 ends at {_LARGEST_HALF:g}"
+        f"precision: got {self._precision} for {name!r}, whose largest weight "
+        f"is {largest:g}; valid: float32, as float16 ends at {_LARGEST_HALF:g}"
       )
     stored = self.constant(kernel.astype(np.float16), f"{name}/float16")
     return self.add("Cast", [stored], name, to=TensorProto.FLOAT)

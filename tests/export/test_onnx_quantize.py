@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from mn_jax.deploy import trained
 from mn_jax.export import onnx as onnx_lib
@@ -90,6 +90,8 @@ def test_8_bits_say_almost_the_same(name, capfd, monkeypatch, tmp_path):
 
 def test_layers_are_quantized_and_pixels_are_not():
   made = toy_sources.make("mobilenet_v3_small")
+  # A dead channel, as real weights have them.
+  made.variables["params"]["backbone"]["top"]["conv"]["kernel"][..., 0] *= 1e-30
   images = toy_sources.images(made, 2)
   model = onnx.load_from_string(export(made, images, size=None, batch=1))
   onnx.checker.check_model(model, full_check=True)
@@ -106,6 +108,14 @@ def test_layers_are_quantized_and_pixels_are_not():
       kernel, scale = (stored[x] for x in sources[1].input[:2])
       assert kernel.data_type == TensorProto.INT8
       assert scale.dims == [kernel.dims[0]]  # one for each channel
+  # No bias was clipped to what its scale cannot hold.
+  biases = [x for x in stored.values() if x.data_type == TensorProto.INT32]
+  largest = [
+    np.abs(numpy_helper.to_array(x).astype(np.int64)).max(initial=0)
+    for x in biases
+  ]
+  assert len(largest) > 50
+  assert max(largest) < 2**31 - 1
   # All but the first two.
   assert len(quantized) == len(layers) - 2
   assert nodes["backbone/stem/conv/Conv"] not in quantized
