@@ -235,6 +235,16 @@ def _finished(data: bytes) -> bytes:
 
   model = litert_file.read(data)
   (graph,), (signature,) = model.subgraphs, model.signatureDefs
+  limits = np.iinfo(np.int32)
+  for tensor in graph.tensors:
+    steps_of = tensor.quantization and tensor.quantization.scale
+    if tensor.type == schema.TensorType.INT32 and steps_of is not None:
+      steps = np.asarray(model.buffers[tensor.buffer].data).view(np.int32)
+      if np.isin(steps, (limits.min, limits.max)).any():
+        raise RunError(
+          f"ai-edge-quantizer cut off a bias ({tensor.name.decode()[-60:]}); "
+          "please report the network and the options"
+        )
   # The quantizer leaves the name 'logits' with the integers of which the
   # output is made, where they have another consumer.
   by_name = {output.name: output for output in signature.outputs}

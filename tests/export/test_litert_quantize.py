@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.errors import InputError
-from mn_jax.export import litert
+from mn_jax.errors import InputError, RunError
+from mn_jax.export import litert, litert_quantize
 from mn_jax.models import registry
 from tests.export import litert_reading, toy_sources
 from tests.export.test_litert import export
@@ -195,7 +195,7 @@ def test_an_activation_that_is_always_0_is_no_problem():
   assert np.isfinite(session.run(images[:2]).logits).all()
 
 
-def test_the_bias_of_a_dead_channel_has_room():
+def test_the_bias_of_a_dead_channel_has_room(monkeypatch):
   """Its kernel is almost 0, and a bias is in steps of the kernel's."""
   made = toy_sources.make("simple_cnn")
   flat = flax.traverse_util.flatten_dict(made.variables)
@@ -218,3 +218,9 @@ def test_the_bias_of_a_dead_channel_has_room():
   )
   biases = litert_reading.biases(content)
   assert np.isclose(biases[0][0], 3, rtol=1e-3)
+  # Without it there is no file.
+  monkeypatch.setattr(
+    litert_quantize, "_with_room_for_biases", lambda data, ranges: data
+  )
+  with pytest.raises(RunError, match="cut off a bias"):
+    export(made, precision="int8_full", calibration=toy_sources.images(made, 4))
