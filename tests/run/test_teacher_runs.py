@@ -201,6 +201,21 @@ def test_a_frozen_backbone_sees_pixels(teacher, tmp_path):
   assert sums[1]["teacher_loss"] > 0
 
 
+@pytest.mark.extended
+def test_a_teacher_of_its_own_quantised_copy(teacher):
+  """The float network, of which the student is the copy, rounded to 8 bits."""
+  config = toy.load(
+    train__teacher=str(teacher),
+    model__transfer="fine_tune",
+    model__weights=str(teacher),
+    model__fake_quant="int8",
+    optim__learning_rate=0.0,
+  )
+  _, sums = toy.steps(toy.build(config), 1)
+  assert sums[0]["teacher_agreement"] >= 24  # of 32
+  assert 0 < sums[0]["teacher_loss"] < 32
+
+
 def test_a_teacher_counts_in_mfu(teacher, monkeypatch):
   monkeypatch.setattr(setup_lib.mesh_lib, "peak_flops", lambda: 1e12)
   alone, taught = toy.build(toy.load(**STUDENT)), toy.build(load(teacher))
