@@ -42,6 +42,7 @@ NOT_RUN = {
     "the run of the page on own images; tests/test_docs_serving.py exports one"
   ),
   r"runs/idc(?!_v1)": "needs the runs of a whole study",
+  r"runs/eurosat_int8": "needs weights; tests/run/test_fake_quant_runs.py",
 }
 # Pages on own images: their commands are parsed, and the stories
 # (tests/test_story_*.py) run such commands on images that can be learned.

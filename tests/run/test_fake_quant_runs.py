@@ -124,3 +124,12 @@ def test_what_cannot_be_fake_quantised_is_refused(base):
       InputError, match=f"fake_quant: got 'int8' with {message}"
     ):
       network_lib.check(config)
+
+
+@pytest.mark.extended
+def test_several_seeds_are_what_each_is_alone(base, finished, tmp_path):
+  config = toy.load(model__weights=str(base), train__replicas=2, **QUANTISED)
+  summaries, _ = toy.run_seeds(config, tmp_path / "seeds")
+  first, second = (summary["state_sha256"] for summary in summaries)
+  assert first == finished[1]["state_sha256"]
+  assert second != first
