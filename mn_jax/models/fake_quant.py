@@ -45,8 +45,8 @@ def kernel(module: nn.Module, values: jax.Array) -> jax.Array:
 def rounded(module: nn.Module, x: jax.Array, name: str) -> jax.Array:
   """Rounds an activation if its range is known.
 
-  Where the running statistics are mutable, in training, the range moves towards
-  that of `x` first.
+  Where the running statistics are mutable, in training, the range grows first
+  until it has all of `x`, or shrinks a little towards that of `x`.
 
   Args:
     module: the layer that computes it.
@@ -70,7 +70,11 @@ def rounded(module: nn.Module, x: jax.Array, name: str) -> jax.Array:
     return x
   limits = module.get_variable("batch_stats", name)
   if module.is_mutable_collection("batch_stats"):
-    limits = _MOMENTUM * limits + (1 - _MOMENTUM) * _range(x)
+    low, high = _range(x)
+    kept = _MOMENTUM * limits + (1 - _MOMENTUM) * jnp.stack([low, high])
+    # Nothing of a batch is clipped, as in files that are calibrated by the
+    # extremes of all images.
+    limits = jnp.stack([jnp.minimum(kept[0], low), jnp.maximum(kept[1], high)])
     module.put_variable("batch_stats", name, limits)
   return fake_quant.activation(x, limits)
 

@@ -25,8 +25,8 @@ def calibrate(
 ) -> dict:
   """Makes a network fake-quantised, by ranges of the network in float32.
 
-  A range is from the smallest to the largest value of an activation in a batch,
-  averaged over batches.
+  A range is from the smallest to the largest value of an activation in all
+  images.
 
   Args:
     module: the network.
@@ -53,7 +53,11 @@ def calibrate(
     jax.device_get(program(variables, put({"image": images})["image"]))
     for images in batches
   ]
-  ranges = jax.tree.map(
-    lambda *values: np.mean(values, axis=0, dtype=np.float32), *seen
-  )
+  ranges = jax.tree.map(_of_all, *seen)
   return fake_quant.with_ranges(variables, ranges)
+
+
+def _of_all(*ranges: np.ndarray) -> np.ndarray:
+  """The smallest and the largest value, f32[2], of several ranges."""
+  low, high = zip(*ranges, strict=True)
+  return np.array([min(low), max(high)], np.float32)

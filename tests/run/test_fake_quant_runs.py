@@ -9,10 +9,12 @@ import pytest
 
 from mn_jax.deploy import trained
 from mn_jax.errors import InputError
+from mn_jax.export import litert
 from mn_jax.export import source as export_source
+from mn_jax.export.options import Options
 from mn_jax.models import fake_quant
+from mn_jax.run import calibrate, reopen
 from mn_jax.run import network as network_lib
-from mn_jax.run import reopen
 from tests import toy_transfer as toy
 
 QUANTISED = {
@@ -101,6 +103,41 @@ def test_it_is_evaluated_with_rounding_and_deployed_without(finished):
   np.testing.assert_allclose(
     np.asarray(logits), plain.logits[:8], atol=1e-4 * np.abs(logits).max()
   )
+
+
+@pytest.mark.extended
+def test_the_8_bit_file_computes_what_is_evaluated(finished):
+  """With ranges of the same images it differs by single steps."""
+  pytest.importorskip("ai_edge_quantizer")
+  run = reopen.open_run(finished[0])
+  data = run.data(toy.ignore_progress)
+  rows, taken = data.part("test")[:100], data.part("train")[:256]
+  images, calibration = data.cache.images[rows], data.cache.images[taken]
+  plain = dataclasses.replace(
+    run, variables=fake_quant.without_ranges(run.variables)
+  )
+  rounded = dataclasses.replace(
+    run,
+    variables=calibrate.calibrate(
+      run.module,
+      run.network.conventions,
+      plain.variables,
+      [calibration],
+      resolution=0,
+    ),
+  ).predict(data, rows)
+  file = litert.export(
+    export_source.of(trained.from_run(run)),
+    Options(precision="int8_full", batch=1, size=images.shape[1:3]),
+    description="{}",
+    calibration=calibration,
+  )
+  session = litert.open_bytes(file)
+  logits = np.concatenate([session.run(x[None]).logits for x in images])
+  same = logits.argmax(-1) == rounded.logits.argmax(-1)
+  assert same.mean() >= 0.98
+  error = np.abs(logits - rounded.logits).mean()
+  assert error < np.abs(logits - plain.predict(data, rows).logits).mean() / 2
 
 
 def test_what_cannot_be_fake_quantised_is_refused(base):
