@@ -29,9 +29,9 @@ _SHORTLY_COMPARED = (
 _COMPARED = (
   "Each file was run by its own runtime; differences are those to the network "
   "in float32 with folded BatchNorm. An interval (95 %, paired) that has 0 in "
-  "it is no loss that these images show. 'Changed' images get another answer "
-  "than the network's; of these, 'lost' were right and are wrong, 'gained' the "
-  "reverse. 'Logits' are the largest and the mean difference of one."
+  "it is no loss that these images show. Changed: other answers than the "
+  "network's; -: were right and are wrong; +: the reverse. Logits: the largest "
+  "difference of one."
 )
 _TIMED = (
   "Times are CPU times on one core, medians, the files and the network in "
@@ -151,7 +151,7 @@ def _answers(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
   ]
   before = (first["before"][name] for name in (metric, *others))
   value, *rest = map(number, before)
-  rows = [("the network", value, "", *rest, "", "", "", "")]
+  rows = [("the network", value, "", *rest, "", "")]
   for name, x in verdicts:
     after = (x["after"][other] for other in (metric, *others))
     value, *rest = map(number, after)
@@ -161,16 +161,14 @@ def _answers(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
         value,
         _short_difference(x["differences"][metric]),
         *rest,
-        f"{x['changed']:,}",
-        f"{x['lost']:,} / {x['gained']:,}",
+        _changed(x),
         f"{x['largest_logit_difference']:.2g}",
-        f"{x['mean_logit_difference']:.2g}",
       )
     )
   columns = (
     *("file", metric_name(metric), "difference"),
     *map(metric_name, others),
-    *("changed", "lost / gained", "logits, most", "mean"),
+    *("changed (-/+)", "logits"),
   )
   return Table(columns, rows)
 
@@ -185,12 +183,17 @@ def _short_answers(verdicts: Sequence[tuple[str, Mapping[str, Any]]]) -> Table:
       name,
       number(x["after"][metric]),
       _short_difference(x["differences"][metric]),
-      f"{x['changed']} ({x['lost']}/{x['gained']})",
+      _changed(x),
     )
     for name, x in verdicts
   ]
   short = {"balanced_accuracy": "balanced"}.get(metric, metric_name(metric))
   return Table(("file", short, "difference", "changed (-/+)"), rows)
+
+
+def _changed(verdict: Mapping[str, Any]) -> str:
+  """Formats '6 (3/2)': of 6 answers that change, 3 were right, 2 are now."""
+  return f"{verdict['changed']} ({verdict['lost']}/{verdict['gained']})"
 
 
 def _short_difference(found: Mapping[str, Any]) -> str:

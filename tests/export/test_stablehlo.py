@@ -16,6 +16,7 @@ from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.models import registry
 from tests.deploy import test_predictor as predictors
 from tests.export import toy_networks as toy
+from tests.export import toy_sources
 
 finished = predictors.finished
 pytestmark = predictors.pytestmark
@@ -207,3 +208,16 @@ def test_depthwise_kernels_stay_exact_enough():
   assert pointwise.values.dtype == np.int8
   assert stored["head"]["logits"]["kernel"].values.dtype == np.int8
   assert stored["backbone"]["stem"]["conv"]["kernel"].values.dtype == np.int8
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("name", registry.MODELS)
+def test_every_network_computes_the_same(name):
+  made = toy_sources.make(name)
+  images = toy_sources.images(made, 2)
+  session = stablehlo.open_bytes(
+    stablehlo.export(made, Options(size=images.shape[1:3]), description="")
+  )
+  expected = toy_sources.logits(made, images)
+  assert np.std(expected, axis=0).min() > 1e-4
+  np.testing.assert_allclose(session.run(images).logits, expected, atol=1e-4)
