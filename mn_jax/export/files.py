@@ -17,7 +17,7 @@ import numpy as np
 
 from mn_jax.data import atomic
 from mn_jax.deploy.trained import Trained
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.export import description as description_lib
 from mn_jax.export import source as source_lib
 from mn_jax.export.options import FORMATS, INPUTS, PRECISIONS, Options
@@ -156,6 +156,7 @@ def make(
   Raises:
     InputError: for options that the format does not have, or a package that is
       not installed.
+    RunError: if the runtime of the format does not open what was made.
   """
   return of_source(
     source_lib.of(trained),
@@ -196,7 +197,14 @@ def of_source(
     description=json.dumps(described),
     calibration=None if calibration is None else calibration.images,
   )
-  return File(form, options, data, described)
+  file = File(form, options, data, described)
+  try:
+    file.open()
+  except InputError as error:
+    raise RunError(
+      f"{file.name}: its own runtime refuses it, so it is not written ({error})"
+    ) from None
+  return file
 
 
 def write(file: File, path: pathlib.Path) -> pathlib.Path:

@@ -11,7 +11,7 @@ import pytest
 
 import mn_jax
 from mn_jax.deploy.model import Model
-from mn_jax.errors import InputError
+from mn_jax.errors import InputError, RunError
 from mn_jax.export import description, files
 from mn_jax.export.options import Options
 from mn_jax.train import state
@@ -171,3 +171,11 @@ def test_files_are_opened_by_their_runtime():
   assert made.sha256 == hashlib.sha256(made.data).hexdigest()
   found = made.open().run(toy.images(2))
   assert np.isfinite(found.logits).all()
+
+
+def test_what_no_runtime_opens_is_not_handed_out(monkeypatch):
+  stablehlo = files.module("stablehlo")
+  monkeypatch.setattr(stablehlo, "export", lambda *_, **__: b"broken")
+  with pytest.raises(RunError, match="its own runtime refuses it") as caught:
+    files.make(toy.trained(), "stablehlo", Options())
+  assert "\n" not in str(caught.value)
