@@ -24,6 +24,12 @@ from mn_jax.export.options import FORMATS, INPUTS, PRECISIONS, Options
 from mn_jax.export.session import Session
 from mn_jax.export.source import Source
 
+# Format -> module that writes and opens it.
+_MODULES = {
+  "litert": "mn_jax.export.litert.file",
+  "onnx": "mn_jax.export.onnx.file",
+  "stablehlo": "mn_jax.export.stablehlo",
+}
 LARGEST = 4096  # batch, and pixels of a side
 _NO_PLACE = (
   *(PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError),
@@ -79,7 +85,7 @@ class File:
 
 def module(form: str) -> ModuleType:
   """Returns the module of a format, which has `export` and `open_bytes`."""
-  return importlib.import_module(f"mn_jax.export.{form}")
+  return importlib.import_module(_MODULES[form])
 
 
 def form_of(path: pathlib.Path) -> str:

@@ -9,8 +9,8 @@ import pytest
 
 from mn_jax.deploy import trained
 from mn_jax.errors import InputError
-from mn_jax.export import litert
 from mn_jax.export import source as export_source
+from mn_jax.export.litert import file as litert_file
 from mn_jax.export.options import Options
 from mn_jax.models import fake_quant
 from mn_jax.run import calibrate, reopen
@@ -126,13 +126,13 @@ def test_the_8_bit_file_computes_what_is_evaluated(finished):
       resolution=0,
     ),
   ).predict(data, rows)
-  file = litert.export(
+  file = litert_file.export(
     export_source.of(trained.from_run(run)),
     Options(precision="int8_full", batch=1, size=images.shape[1:3]),
     description="{}",
     calibration=calibration,
   )
-  session = litert.open_bytes(file)
+  session = litert_file.open_bytes(file)
   logits = np.concatenate([session.run(x[None]).logits for x in images])
   same = logits.argmax(-1) == rounded.logits.argmax(-1)
   assert same.mean() >= 0.98

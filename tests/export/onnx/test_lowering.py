@@ -10,7 +10,8 @@ from jax import lax
 from onnx import TensorProto, helper
 
 from mn_jax.errors import InputError
-from mn_jax.export import equations, onnx_lowering, onnx_model
+from mn_jax.export.onnx import equations, lowering
+from mn_jax.export.onnx.graph import Graph
 from mn_jax.models import layers
 from mn_jax.ops import pooling
 
@@ -21,13 +22,13 @@ KERNEL = _DRAW.normal(size=(3, 4)).astype(np.float32)
 def lowered(function, shape=(6, 5, 3)):
   """Traces (variables, x) -> f32[batch, ...]; returns its nodes."""
   variables = {"params": {"kernel": KERNEL}}
-  return onnx_lowering.lower(equations.trace(function, variables, shape))
+  return lowering.lower(equations.trace(function, variables, shape))
 
 
 def check(function, shape=(6, 5, 3)):
   """ONNX computes what JAX does; returns the operations that it has."""
   nodes = lowered(function, shape)
-  graph = onnx_model.Graph()
+  graph = Graph()
   graph.network(nodes, "x", "y")
   inputs, outputs = (
     helper.make_tensor_value_info(

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mn_jax.export import litert_file
+from mn_jax.export.litert import flatbuffer
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -32,10 +32,10 @@ def operations(content: bytes) -> list[Operation]:
   from ai_edge_litert import schema_py_generated as schema
 
   names = _names(schema.BuiltinOperator)
-  model = litert_file.read(content)
+  model = flatbuffer.read(content)
   (graph,) = model.subgraphs
   types = [_names(schema.TensorType)[x.type] for x in graph.tensors]
-  kinds = [names[litert_file.operation(model, op)] for op in graph.operators]
+  kinds = [names[flatbuffer.operation(model, op)] for op in graph.operators]
   stored = {
     op.outputs[0]: types[op.inputs[0]]
     for op, kind in zip(graph.operators, kinds, strict=True)
@@ -81,7 +81,7 @@ def _names(values: type) -> dict[int, str]:
 
 def biases(content: bytes) -> list[np.ndarray]:
   """Returns the bias of each layer of an 8-bit file, as real numbers."""
-  model = litert_file.read(content)
+  model = flatbuffer.read(content)
   (graph,) = model.subgraphs
   found = []
   for op, described in zip(graph.operators, operations(content), strict=True):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.export.onnx_nodes import Node, Nodes, Weight
+from mn_jax.export.onnx.nodes import Node, Nodes, Weight
 from mn_jax.models import quantize
 
 OPSET = 18
@@ -101,7 +101,7 @@ class Graph:
     """Adds the nodes of a network.
 
     Args:
-      nodes: from `onnx_lowering.lower`.
+      nodes: from `lowering.lower`.
       source: name of the normalised images, f32[batch, 3, h, w].
       output: name of its result.
 

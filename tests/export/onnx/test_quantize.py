@@ -14,8 +14,8 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from mn_jax.deploy import trained
-from mn_jax.export import onnx as onnx_lib
 from mn_jax.export import source
+from mn_jax.export.onnx import file as onnx_file
 from mn_jax.export.options import Options
 from mn_jax.models import registry
 from tests.export import toy_sources
@@ -31,7 +31,7 @@ FAMILIES = [
 def export(made, images, **fields):
   size = made.trained.image_size
   fields = {"precision": "int8_full", "size": (size, size), **fields}
-  return onnx_lib.export(
+  return onnx_file.export(
     made, Options(**fields), description="{}", calibration=images
   )
 
@@ -58,7 +58,7 @@ def test_accuracy_of_published_weights(name, shared_weights, shared_data):
     )
   content = export(made, images[::5])
   assert len(content) < 4.6e6
-  session = onnx_lib.open_bytes(content, threads=2)
+  session = onnx_file.open_bytes(content, threads=2)
   found = np.concatenate(
     [session.run(images[i : i + 32]).logits for i in range(0, 334, 32)]
   )
@@ -79,7 +79,7 @@ def test_8_bits_say_almost_the_same(name, capfd, monkeypatch, tmp_path):
   assert capfd.readouterr() == ("", "")
   assert (list(root.handlers), root.level, root.manager.disable) == before
   expected = toy_sources.logits(made, images)
-  found = onnx_lib.open_bytes(content).run(images)
+  found = onnx_file.open_bytes(content).run(images)
   error = np.sqrt(np.mean(np.square(found.logits - expected)))
   spread = np.std(expected, axis=0).mean()
   assert 0 < error < 0.5 * spread
@@ -132,7 +132,7 @@ def test_any_number_of_images_calibrates():
   made = toy_sources.make("simple_cnn")
   for count in (1, 11):
     images = toy_sources.images(made, count)
-    found = onnx_lib.open_bytes(export(made, images)).run(images)
+    found = onnx_file.open_bytes(export(made, images)).run(images)
     assert found.logits.shape == (count, 3)
 
 
@@ -141,7 +141,7 @@ def test_normalised_images_and_several_labels():
   images = toy_sources.images(made, 4)
   content = export(made, images, input="normalised", size=None)
   x = np.asarray(made.normalise(images))
-  found = onnx_lib.open_bytes(content).run(x)
+  found = onnx_file.open_bytes(content).run(x)
   np.testing.assert_allclose(
     found.probabilities, jax.nn.sigmoid(found.logits), atol=1e-6
   )

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.export import litert, litert_convert
+from mn_jax.export.litert import convert
+from mn_jax.export.litert import file as litert_file
 from mn_jax.export.options import Options
 from mn_jax.models import registry
-from tests.export import litert_reading, toy_sources
+from tests.export import toy_sources
+from tests.export.litert import reading
 
 _DESCRIPTION = json.dumps({"classes": ["a", "ü", "c"]}, ensure_ascii=False)
 
@@ -29,7 +31,7 @@ NETWORKS = [
 def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
   size = made.trained.image_size
   fields = {"batch": 2, "size": (size, size), **fields}
-  return litert.export(
+  return litert_file.export(
     made, Options(**fields), description=description, calibration=calibration
   )
 
@@ -38,7 +40,7 @@ def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
 def test_every_network_computes_the_same(name):
   made = toy_sources.make(name)
   content = export(made)
-  session = litert.open_bytes(content)
+  session = litert_file.open_bytes(content)
   batch = toy_sources.images(made, 2)
   expected = toy_sources.logits(made, batch)
   found = session.run(batch)
@@ -49,7 +51,7 @@ def test_every_network_computes_the_same(name):
   )
   assert (session.batch, session.metadata) == (2, _DESCRIPTION)
   # Nothing that phones run slowly, and nothing that needs more than LiteRT.
-  assert not litert_reading.operators(content).keys() & {
+  assert not reading.operators(content).keys() & {
     "TRANSPOSE",
     "CUSTOM",
     "BROADCAST_TO",
@@ -70,7 +72,7 @@ def test_every_network_computes_the_same(name):
 def test_layers_are_single_operations(name, counts):
   """Bias and activation are part of the convolutions, which have no groups."""
   made = toy_sources.make(name, size=64)
-  found = litert_reading.operators(export(made))
+  found = reading.operators(export(made))
   assert {key: found[key] for key in counts} == counts
   assert found.keys() <= {
     "ADD",
@@ -98,7 +100,7 @@ def test_layers_are_single_operations(name, counts):
 def test_variants(fields):
   made = toy_sources.make(**fields)
   batch = toy_sources.images(made, 2)
-  found = litert.open_bytes(export(made)).run(batch)
+  found = litert_file.open_bytes(export(made)).run(batch)
   expected = toy_sources.logits(made, batch)
   assert np.std(expected, axis=0).min() > 1e-4  # images matter
   np.testing.assert_allclose(found.logits, expected, atol=1e-4)
@@ -110,7 +112,7 @@ def test_variants(fields):
 def test_normalised_input_is_what_the_network_takes():
   made = toy_sources.make("mobilenet_v1")
   batch = toy_sources.images(made, 2)
-  session = litert.open_bytes(export(made, input="normalised"))
+  session = litert_file.open_bytes(export(made, input="normalised"))
   found = session.run(np.asarray(made.normalise(batch)))
   expected = toy_sources.logits(made, batch)
   np.testing.assert_allclose(found.logits, expected, atol=1e-4)
@@ -122,7 +124,7 @@ def test_normalised_input_is_what_the_network_takes():
 def test_images_of_other_shapes_are_refused(shape):
   """The runtime itself would take another batch."""
   made = toy_sources.make("simple_cnn")
-  session = litert.open_bytes(export(made))
+  session = litert_file.open_bytes(export(made))
   with pytest.raises(InputError, match=r"images: .* uint8\[2, 32, 32, 3\]"):
     session.run(np.zeros((*shape, 3), np.uint8))
 
@@ -141,7 +143,7 @@ def test_another_converter_is_refused(monkeypatch):
 
 
 def test_the_converter_that_is_known_is_the_one_installed():
-  root = pathlib.Path(__file__).parents[2]
+  root = pathlib.Path(__file__).parents[3]
   project = tomllib.loads((root / "pyproject.toml").read_text())
   required = project["project"]["optional-dependencies"]["export"]
   (version,) = (
@@ -149,34 +151,34 @@ def test_the_converter_that_is_known_is_the_one_installed():
     for line in required
     if (found := re.fullmatch("litert-converter==(.*)", line))
   )
-  assert version == litert_convert.VERSION
+  assert version == convert.VERSION
 
 
 def test_a_missing_package_is_one_line(monkeypatch):
   made = toy_sources.make("simple_cnn")
   content = export(made)
-  find = litert.importlib.util.find_spec
+  find = litert_file.importlib.util.find_spec
   monkeypatch.setattr(
-    litert.importlib.util,
+    litert_file.importlib.util,
     "find_spec",
     lambda name: None if name == "ai_edge_litert" else find(name),
   )
-  for call in (lambda: export(made), lambda: litert.open_bytes(content)):
+  for call in (lambda: export(made), lambda: litert_file.open_bytes(content)):
     with pytest.raises(InputError, match=r"litert; valid: after pip install"):
       call()
 
 
 def test_what_is_no_file_of_it_is_refused():
   content = export(toy_sources.make("simple_cnn", width=0.05))
-  assert litert.open_bytes(content).batch == 2
+  assert litert_file.open_bytes(content).batch == 2
   # Cut anywhere; of the last bytes the runtime misses none.
   for cut in (0, 3, 7, 8, 20, 100, 1000, len(content) // 2, len(content) - 64):
     with pytest.raises(InputError, match="LiteRT file: got"):
-      litert.open_bytes(content[:cut])
+      litert_file.open_bytes(content[:cut])
   foreign = b"\x08\x07\x12\x07pytorch" + content[11:]
   for other in (b"PK\x03\x04" + content[4:8][::-1] + content[8:], foreign):
     with pytest.raises(InputError, match="without the identifier TFL3"):
-      litert.open_bytes(other)
+      litert_file.open_bytes(other)
 
 
 def test_a_damaged_file_is_refused():
@@ -187,18 +189,18 @@ def test_a_damaged_file_is_refused():
     damaged = bytearray(content)
     damaged[place] ^= 1 << random.integers(8)
     with pytest.raises(InputError, match="LiteRT file: got"):
-      litert.open_bytes(bytes(damaged))
+      litert_file.open_bytes(bytes(damaged))
 
 
 def test_a_file_of_others_is_refused():
   made = toy_sources.make("simple_cnn", width=0.05)
-  foreign = litert_convert.convert(
+  foreign = convert.convert(
     lambda x: (made.logits(x),),
     jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32),
     ["logits"],
   )
   with pytest.raises(InputError, match="without a description of this pack"):
-    litert.open_bytes(foreign)
+    litert_file.open_bytes(foreign)
 
 
 def test_the_same_network_gives_the_same_file():
@@ -218,7 +220,7 @@ _BATCHES = ("mobilenet_v1", "mobilenet_v3_small", "resnet18", "simple_cnn")
 )
 def test_a_file_of_any_batch(name):
   made = toy_sources.make(name)
-  session = litert.open_bytes(export(made, batch=None))
+  session = litert_file.open_bytes(export(made, batch=None))
   assert session.batch is None
   batch = toy_sources.images(made, 5)
   expected = toy_sources.logits(made, batch)

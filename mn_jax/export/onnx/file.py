@@ -13,15 +13,10 @@ import numpy as np
 
 import mn_jax
 from mn_jax.errors import InputError, in_one_line
-from mn_jax.export import (
-  equations,
-  onnx_input,
-  onnx_lowering,
-  onnx_model,
-  onnx_quantize,
-  session,
-)
-from mn_jax.export.onnx_nodes import Nodes
+from mn_jax.export import session
+from mn_jax.export.onnx import equations, inputs, lowering, quantize
+from mn_jax.export.onnx.graph import Graph
+from mn_jax.export.onnx.nodes import Nodes
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.export.source import Source
 
@@ -57,7 +52,7 @@ def export(
   from onnx import TensorProto, helper
 
   resolution = source.resolution
-  nodes = onnx_lowering.lower(
+  nodes = lowering.lower(
     equations.trace(
       lambda variables, x: source.module.apply(variables, x, False)[0],
       source.variables,
@@ -65,12 +60,12 @@ def export(
     )
   )
   batch = options.batch or "batch"
-  graph = onnx_model.Graph(options.precision)
+  graph = Graph(options.precision)
   if options.input == "pixels":
-    x = onnx_input.pixels(graph, INPUT, source, options.size)
+    x = inputs.pixels(graph, INPUT, source, options.size)
     dtype, size = TensorProto.UINT8, options.size or ("height", "width")
   else:
-    x = onnx_input.normalised(graph, INPUT)
+    x = inputs.normalised(graph, INPUT)
     dtype, size = TensorProto.FLOAT, (resolution, resolution)
   probabilities, logits = OUTPUTS
   if options.precision == "int8_full":
@@ -118,7 +113,7 @@ def _quantized(
   from onnx import TensorProto, helper
 
   _, logits = OUTPUTS
-  graph = onnx_model.Graph()
+  graph = Graph()
   graph.network(nodes, name, logits)
   shape = ["batch", 3, source.resolution, source.resolution]
   info = helper.make_tensor_value_info
@@ -132,7 +127,7 @@ def _quantized(
   def read(i: int) -> np.ndarray:
     return np.asarray(normalise(calibration[i : i + 1])).transpose(0, 3, 1, 2)
 
-  return onnx_quantize.quantized(model, len(calibration), read)
+  return quantize.quantized(model, len(calibration), read)
 
 
 def open_bytes(data: bytes, *, threads: int = 1) -> session.Session:
@@ -197,12 +192,12 @@ def _parsed(data: bytes) -> Any:
     raise _foreign("data that are not of ONNX, or truncated") from None
   if any(_is_external(tensor) for tensor in _messages(model, onnx.TensorProto)):
     raise _foreign("a model with data in other files")
-  inputs = tuple(x.name for x in model.graph.input)
-  outputs = tuple(x.name for x in model.graph.output)
-  if (inputs, outputs) != ((INPUT,), OUTPUTS):
+  takes = tuple(x.name for x in model.graph.input)
+  gives = tuple(x.name for x in model.graph.output)
+  if (takes, gives) != ((INPUT,), OUTPUTS):
     raise _foreign(
-      f"a model from {list(inputs)[:3]} to {list(outputs)[:3]}"
-      if inputs or outputs
+      f"a model from {list(takes)[:3]} to {list(gives)[:3]}"
+      if takes or gives
       else "data that are not of ONNX"
     )
   return model

@@ -6,7 +6,7 @@ Images are transposed once, and then resized, cropped and normalised as
 
 import numpy as np
 
-from mn_jax.export.onnx_model import Graph
+from mn_jax.export.onnx.graph import Graph
 from mn_jax.export.source import Source
 
 _TO_NCHW = (0, 3, 1, 2)

@@ -4,10 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.export import fitting, litert, litert_resize
+from mn_jax.export import fitting
+from mn_jax.export.litert import file as litert_file
+from mn_jax.export.litert import resize
 from mn_jax.export.options import Options
-from tests.export import litert_reading, toy_sources
-from tests.export.test_litert import export
+from tests.export import toy_sources
+from tests.export.litert import reading
+from tests.export.litert.test_file import export
 
 _CASES = [
   {"crop": None},
@@ -24,7 +27,7 @@ def test_pixels_are_those_of_other_formats(fields, size):
   batch = toy_sources.images(made, 2, size)
   options = Options(size=size)
   found = jax.jit(
-    lambda x: made.normalise(litert_resize.to_resolution(made, options, x))
+    lambda x: made.normalise(resize.to_resolution(made, options, x))
   )(batch)
   expected = fitting.to_network(made, options, batch)
   assert found.shape == expected.shape
@@ -42,7 +45,7 @@ def test_a_file_takes_images_of_its_size(fields, batch):
   made = toy_sources.make("simple_cnn", **fields)
   images = toy_sources.images(made, 2, (48, 70))
   content = export(made, size=(48, 70), batch=batch)
-  session = litert.open_bytes(content)
+  session = litert_file.open_bytes(content)
   options = Options(size=(48, 70))
   expected = jax.jit(
     lambda x: made.logits(fitting.to_network(made, options, x))
@@ -51,7 +54,7 @@ def test_a_file_takes_images_of_its_size(fields, batch):
   images, expected = images[:batch], expected[:batch]
   np.testing.assert_allclose(session.run(images).logits, expected, atol=0.01)
   # No product with a matrix, which takes as long as a network.
-  counts = litert_reading.operators(content)
+  counts = reading.operators(content)
   assert counts["GATHER_ND"] > 0
   assert not counts.keys() & {"BATCH_MATMUL", "CUSTOM"}
   assert counts["FULLY_CONNECTED"] == 2  # the head's
@@ -59,4 +62,4 @@ def test_a_file_takes_images_of_its_size(fields, batch):
 
 def test_images_of_the_right_size_are_not_touched():
   made = toy_sources.make("simple_cnn", crop=0.875)
-  assert "GATHER_ND" not in litert_reading.operators(export(made))
+  assert "GATHER_ND" not in reading.operators(export(made))

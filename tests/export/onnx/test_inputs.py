@@ -7,7 +7,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from mn_jax.data import decode
-from mn_jax.export import fitting, onnx_input, onnx_model, source
+from mn_jax.export import fitting, source
+from mn_jax.export.onnx import inputs
+from mn_jax.export.onnx.graph import Graph
 from mn_jax.export.options import Options
 from tests.export import toy_networks as toy
 
@@ -21,8 +23,8 @@ RULES = [
 
 def normalised(made, size, images):
   """Runs the beginning of a file alone, f32[batch, r, r, 3]."""
-  graph = onnx_model.Graph()
-  result = onnx_input.pixels(graph, "images", made, size)
+  graph = Graph()
+  result = inputs.pixels(graph, "images", made, size)
   model = graph.model(
     "input",
     helper.make_tensor_value_info(

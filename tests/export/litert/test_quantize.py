@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError, RunError
-from mn_jax.export import litert, litert_quantize
+from mn_jax.export.litert import file as litert_file
+from mn_jax.export.litert import quantize
 from mn_jax.models import registry
-from tests.export import litert_reading, toy_sources
-from tests.export.test_litert import export
+from tests.export import toy_sources
+from tests.export.litert import reading
+from tests.export.litert.test_file import export
 
 _QUICK = ("mobilenet_v4_conv_small", "resnet18", "vgg16")
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -48,7 +50,7 @@ def test_logits_and_sizes(made, contents, precision, error, share):
   """Of networks this small names and scales are much of a file."""
   batch = toy_sources.images(made, 2)
   expected = toy_sources.logits(made, batch)
-  found = litert.open_bytes(contents[precision]).run(batch)
+  found = litert_file.open_bytes(contents[precision]).run(batch)
   assert 0 < relative_error(found.logits, expected) < error
   assert len(contents[precision]) < share * len(contents["float32"])
   assert found.logits.dtype == found.probabilities.dtype == np.float32
@@ -59,33 +61,33 @@ def test_logits_and_sizes(made, contents, precision, error, share):
 
 
 def test_kernels_are_stored_in_half_the_bits(contents):
-  stored = litert_reading.kernel_types(contents["float16"])
+  stored = reading.kernel_types(contents["float16"])
   assert {kind for kinds in stored.values() for kind in kinds} == {"FLOAT16"}
   assert stored.keys() == {*_LAYERS}
 
 
 def test_kernels_are_stored_in_8_bits_but_for_depthwise_ones(contents):
-  stored = litert_reading.kernel_types(contents["int8_weights"])
+  stored = reading.kernel_types(contents["int8_weights"])
   assert stored["DEPTHWISE_CONV_2D"] == {"FLOAT16"}
   assert stored["CONV_2D"] == stored["FULLY_CONNECTED"] == {"INT8"}
   # Products are of float32.
-  for layer in litert_reading.layers(contents["int8_weights"]):
+  for layer in reading.layers(contents["int8_weights"]):
     assert layer.inputs[0] == layer.outputs[0] == "FLOAT32"
 
 
 def test_all_of_the_network_is_in_8_bits(contents):
-  found = litert_reading.layers(contents["int8_full"])
+  found = reading.layers(contents["int8_full"])
   assert len(found) == 14 + 13 + 1
   for layer in found:
     assert layer.inputs == ("INT8", "INT8", "INT32"), layer
     assert layer.outputs == ("INT8",)
-  counts = litert_reading.operators(contents["int8_full"])
+  counts = reading.operators(contents["int8_full"])
   # Pixels are taken as they are, and logits become float32 once.
   assert counts["QUANTIZE"] == counts["DEQUANTIZE"] == 1
   assert "CAST" not in counts
-  (first, *_) = litert_reading.types(contents["int8_full"], "QUANTIZE")
+  (first, *_) = reading.types(contents["int8_full"], "QUANTIZE")
   assert (first.inputs, first.outputs) == (("UINT8",), ("INT8",))
-  (last,) = litert_reading.types(contents["int8_full"], "SOFTMAX")
+  (last,) = reading.types(contents["int8_full"], "SOFTMAX")
   assert last.inputs == last.outputs == ("FLOAT32",)
 
 
@@ -100,14 +102,14 @@ def test_every_network_is_in_8_bits(name):
   made = toy_sources.make(name)
   batch = toy_sources.images(made, 2)
   content = export(made, precision="int8_full", calibration=batch)
-  found = litert.open_bytes(content).run(batch)
-  expected = litert.open_bytes(export(made)).run(batch)
+  found = litert_file.open_bytes(content).run(batch)
+  expected = litert_file.open_bytes(export(made)).run(batch)
   assert 0 < relative_error(found.logits, expected.logits) < 0.3
-  for layer in litert_reading.layers(content):
+  for layer in reading.layers(content):
     assert (*layer.inputs, *layer.outputs) == ("INT8", "INT8", "INT32", "INT8")
   in_float = {
     op.name
-    for op in litert_reading.operations(content)
+    for op in reading.operations(content)
     if "FLOAT32" in op.inputs + op.outputs
   }
   assert in_float == {"DEQUANTIZE", "SOFTMAX"}
@@ -120,7 +122,7 @@ def test_calibration_images_give_the_ranges(made):
   errors = []
   for images in (batch, dark):
     content = export(made, precision="int8_full", calibration=images)
-    found = litert.open_bytes(content).run(batch)
+    found = litert_file.open_bytes(content).run(batch)
     errors.append(relative_error(found.logits, expected))
   # What the brighter images reach is cut off.
   assert errors[1] > 2 * errors[0]
@@ -146,9 +148,9 @@ def test_options_of_float32_are_those_of_others(precision, fields):
   made = toy_sources.make("simple_cnn", multi_label=True)
   size = fields.get("size", (32, 32))
   batch = toy_sources.images(made, 3, size)
-  reference = litert.open_bytes(export(made, **fields))
+  reference = litert_file.open_bytes(export(made, **fields))
   # Of 5 images, which no batch of 3 divides.
-  session = litert.open_bytes(
+  session = litert_file.open_bytes(
     export(
       made,
       precision=precision,
@@ -173,10 +175,10 @@ def test_resizing_stays_in_float32():
   content = export(
     made, precision="int8_full", size=(48, 70), calibration=images
   )
-  counts = litert_reading.operators(content)
+  counts = reading.operators(content)
   assert counts["GATHER_ND"] > 0
   assert counts["QUANTIZE"] == counts["DEQUANTIZE"] == 1
-  for layer in litert_reading.layers(content):
+  for layer in reading.layers(content):
     assert layer.outputs == ("INT8",)
 
 
@@ -189,7 +191,7 @@ def test_an_activation_that_is_always_0_is_no_problem():
   variables = flax.traverse_util.unflatten_dict(flat)
   made = dataclasses.replace(made, variables=variables)
   images = toy_sources.images(made, 4)
-  session = litert.open_bytes(
+  session = litert_file.open_bytes(
     export(made, precision="int8_full", calibration=images)
   )
   assert np.isfinite(session.run(images[:2]).logits).all()
@@ -216,11 +218,11 @@ def test_the_bias_of_a_dead_channel_has_room(monkeypatch):
   content = export(
     made, precision="int8_full", calibration=toy_sources.images(made, 4)
   )
-  biases = litert_reading.biases(content)
+  biases = reading.biases(content)
   assert np.isclose(biases[0][0], 3, rtol=1e-3)
   # Without it there is no file.
   monkeypatch.setattr(
-    litert_quantize, "_with_room_for_biases", lambda data, ranges: data
+    quantize, "_with_room_for_biases", lambda data, ranges: data
   )
   with pytest.raises(RunError, match="cut off a bias"):
     export(made, precision="int8_full", calibration=toy_sources.images(made, 4))

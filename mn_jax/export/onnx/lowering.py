@@ -10,23 +10,23 @@ import math
 
 import numpy as np
 
-from mn_jax.export import equations, onnx_layers
-from mn_jax.export.equations import Constant, Equation, Trace, Value
-from mn_jax.export.onnx_layers import flat, is_permuted, make, unknown
-from mn_jax.export.onnx_nodes import Node, Nodes, Weight, reachable
+from mn_jax.export.onnx import equations, layers
+from mn_jax.export.onnx.equations import Constant, Equation, Trace, Value
+from mn_jax.export.onnx.layers import flat, is_permuted, make, unknown
+from mn_jax.export.onnx.nodes import Node, Nodes, Weight, reachable
 
 _LAYERS = {
-  "broadcast_in_dim": onnx_layers.reshape,
-  "concatenate": onnx_layers.concatenate,
-  "conv_general_dilated": onnx_layers.conv,
-  "dot_general": onnx_layers.dense,
-  "expand_dims": onnx_layers.reshape,
-  "reduce_sum": onnx_layers.total,
-  "reduce_window_max": onnx_layers.pool,
-  "reduce_window_sum": onnx_layers.pool,
-  "reshape": onnx_layers.reshape,
-  "slice": onnx_layers.sliced,
-  "squeeze": onnx_layers.reshape,
+  "broadcast_in_dim": layers.reshape,
+  "concatenate": layers.concatenate,
+  "conv_general_dilated": layers.conv,
+  "dot_general": layers.dense,
+  "expand_dims": layers.reshape,
+  "reduce_sum": layers.total,
+  "reduce_window_max": layers.pool,
+  "reduce_window_sum": layers.pool,
+  "reshape": layers.reshape,
+  "slice": layers.sliced,
+  "squeeze": layers.reshape,
 }
 # Elementwise operations of JAX, and those of ONNX that do just the same.
 _ELEMENTWISE = {
@@ -61,7 +61,7 @@ def lower(trace: Trace) -> Nodes:
   output = lowering.nodes[trace.output]
   order = reachable(output)
   for node in order:
-    if node.op == onnx_layers.SUM_POOL:
+    if node.op == layers.SUM_POOL:
       raise equations.unsupported("sums over windows", node.scope)
   return Nodes(start, output, order)
 
@@ -158,8 +158,8 @@ def _quotient(e: Equation, x: Node | Constant, divisor: Node | Constant):
   """A quotient; of sums by their count it is a mean."""
   if not (isinstance(x, Node) and isinstance(divisor, Constant)):
     return None
-  if x.op == onnx_layers.SUM_POOL:
-    return onnx_layers.mean_of_windows(e, x, divisor.array)
+  if x.op == layers.SUM_POOL:
+    return layers.mean_of_windows(e, x, divisor.array)
   if divisor.array.ndim:
     return None
   value = float(divisor.array)

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 import mn_jax
 from mn_jax.errors import InputError
-from mn_jax.export import onnx as onnx_lib
+from mn_jax.export.onnx import file as onnx_file
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.models import registry
 from tests.export import toy_sources
@@ -30,7 +30,7 @@ NETWORKS = [
 
 def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
   size = made.trained.image_size
-  return onnx_lib.export(
+  return onnx_file.export(
     made,
     Options(**{"size": (size, size), **fields}),
     description=description,
@@ -55,7 +55,7 @@ def check(made, content, atol=1e-4):
   expected = toy_sources.logits(made, images)
   # A network that does not see the images would agree with any other.
   assert np.std(expected, axis=0).mean() > 10 * atol
-  found = onnx_lib.open_bytes(content).run(images)
+  found = onnx_file.open_bytes(content).run(images)
   np.testing.assert_allclose(found.logits, expected, atol=atol, rtol=1e-5)
   np.testing.assert_allclose(
     found.probabilities, jax.nn.softmax(expected), atol=atol
@@ -147,7 +147,7 @@ def test_a_file_says_what_it_is():
   assert model.producer_name == "mn_jax"
   assert model.producer_version == mn_jax.__version__
   assert "simple_cnn" in model.doc_string
-  session = onnx_lib.open_bytes(content)
+  session = onnx_file.open_bytes(content)
   assert (session.batch, session.metadata) == (None, _DESCRIPTION)
   assert [x.name for x in model.graph.input] == ["images"]
   assert tuple(x.name for x in model.graph.output) == OUTPUTS
@@ -165,7 +165,7 @@ def test_a_file_says_what_it_is():
 def test_a_fixed_batch_and_normalised_images():
   made = toy_sources.make("simple_cnn")
   content = export(made, batch=2, input="normalised")
-  session = onnx_lib.open_bytes(content, threads=2)
+  session = onnx_file.open_bytes(content, threads=2)
   images = toy_sources.images(made, 2)
   found = session.run(np.asarray(made.normalise(images)))
   expected = toy_sources.logits(made, images)
@@ -179,7 +179,7 @@ def test_a_fixed_batch_and_normalised_images():
 def test_probabilities_of_several_labels():
   made = toy_sources.make("simple_cnn", multi_label=True)
   images = toy_sources.images(made, 3)
-  found = onnx_lib.open_bytes(export(made)).run(images)
+  found = onnx_file.open_bytes(export(made)).run(images)
   np.testing.assert_allclose(
     found.probabilities, jax.nn.sigmoid(found.logits), atol=1e-6
   )
@@ -202,8 +202,8 @@ def test_kernels_are_stored_in_fewer_bits(precision, dtype, wider, atol):
   assert len(stored) == counts["Conv"] + counts["Gemm"] - wider
   assert len(content) < len(full) * (0.6 if precision == "float16" else 0.4)
   images = toy_sources.images(made, 3)
-  expected = onnx_lib.open_bytes(full).run(images).logits
-  found = onnx_lib.open_bytes(content).run(images).logits
+  expected = onnx_file.open_bytes(full).run(images).logits
+  found = onnx_file.open_bytes(content).run(images).logits
   np.testing.assert_allclose(found, expected, atol=atol * expected.std())
   assert not np.array_equal(found, expected)
 
@@ -237,19 +237,19 @@ def test_weights_beyond_float16_are_refused():
 
 def test_more_than_a_file_holds_is_refused(monkeypatch):
   made = toy_sources.make("simple_cnn")
-  monkeypatch.setattr("mn_jax.export.onnx_model.LARGEST_BYTES", 1000)
+  monkeypatch.setattr("mn_jax.export.onnx.graph.LARGEST_BYTES", 1000)
   with pytest.raises(InputError, match="more than 2 GiB"):
     export(made)
 
 
 def test_missing_packages_are_one_line(monkeypatch):
   made = toy_sources.make("simple_cnn")
-  find = onnx_lib.importlib.util.find_spec
+  find = onnx_file.importlib.util.find_spec
   monkeypatch.setattr(
-    onnx_lib.importlib.util,
+    onnx_file.importlib.util,
     "find_spec",
     lambda name: None if name == "onnxruntime" else find(name),
   )
-  for act in (lambda: export(made), lambda: onnx_lib.open_bytes(b"")):
+  for act in (lambda: export(made), lambda: onnx_file.open_bytes(b"")):
     with pytest.raises(InputError, match=r"pip install 'mn_jax\[export\]'"):
       act()

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mn_jax.errors import InputError
-from mn_jax.export import onnx as onnx_lib
+from mn_jax.export.onnx import file as onnx_file
 from mn_jax.export.options import Options
 from tests.export import toy_sources
 
@@ -16,12 +16,12 @@ from tests.export import toy_sources
 @pytest.fixture(scope="module")
 def content():
   made = toy_sources.make("simple_cnn")
-  return onnx_lib.export(made, Options(), description="{}")
+  return onnx_file.export(made, Options(), description="{}")
 
 
 def refused(data, match):
   with pytest.raises(InputError, match=match) as caught:
-    onnx_lib.open_bytes(data)
+    onnx_file.open_bytes(data)
   assert "\n" not in str(caught.value)
   assert "valid: an ONNX file that mn-jax export wrote" in str(caught.value)
 
@@ -55,7 +55,7 @@ def test_damaged_files_do_not_crash(content):
     data = bytearray(content)
     data[place] ^= 1 << draw.integers(8)
     with contextlib.suppress(InputError):
-      assert onnx_lib.open_bytes(bytes(data)).batch in (None, 0)
+      assert onnx_file.open_bytes(bytes(data)).batch in (None, 0)
 
 
 def test_data_in_other_files(content, tmp_path, monkeypatch):

@@ -10,9 +10,9 @@ import math
 import numpy as np
 
 from mn_jax.errors import InputError
-from mn_jax.export import equations
-from mn_jax.export.equations import Constant, Equation
-from mn_jax.export.onnx_nodes import Node, Weight
+from mn_jax.export.onnx import equations
+from mn_jax.export.onnx.equations import Constant, Equation
+from mn_jax.export.onnx.nodes import Node, Weight
 
 _NHWC = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))  # as JAX writes NHWC, HWIO
 _SPATIAL = (1, 2)

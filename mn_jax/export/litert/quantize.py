@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from mn_jax.errors import RunError, in_one_line
-from mn_jax.export import litert_convert, litert_file
+from mn_jax.export.litert import convert, flatbuffer
 from mn_jax.export.options import OUTPUTS
 
 # What is traced in this scope stays in float32. The converter names most
@@ -152,8 +152,8 @@ def _ranges(data: bytes, batches: Iterable[np.ndarray]) -> dict:
   calibration = calibrator.Calibrator(
     data, qsv_update_func=qsv_utils.min_max_update
   )
-  inputs = [{litert_convert.INPUT: batch} for batch in batches]
-  calibration.calibrate({litert_convert.SIGNATURE: inputs}, manager)
+  inputs = [{convert.INPUT: batch} for batch in batches]
+  calibration.calibrate({convert.SIGNATURE: inputs}, manager)
   ranges = calibration.get_model_qsvs()
   pixels = _pixels(data)
   for name, extremes in ranges.items():
@@ -178,7 +178,7 @@ def _with_room_for_biases(data: bytes, ranges: dict) -> bytes:
   """
   from ai_edge_litert import schema_py_generated as schema
 
-  model = litert_file.read(data)
+  model = flatbuffer.read(data)
   (graph,) = model.subgraphs
   operators = schema.BuiltinOperator
   channel_axis = {
@@ -187,7 +187,7 @@ def _with_room_for_biases(data: bytes, ranges: dict) -> bytes:
     operators.FULLY_CONNECTED: 0,
   }
   for op in graph.operators:
-    axis = channel_axis.get(litert_file.operation(model, op))
+    axis = channel_axis.get(flatbuffer.operation(model, op))
     if axis is None:
       continue
     image, kernel, bias = (graph.tensors[i] for i in op.inputs)
@@ -201,7 +201,7 @@ def _with_room_for_biases(data: bytes, ranges: dict) -> bytes:
     first = (slice(None), *(0,) * (rows.ndim - 1))
     rows[first] = np.where(largest < needed, needed, rows[first])
     model.buffers[kernel.buffer].data = weights.reshape(-1).view(np.uint8)
-  return litert_file.write(model)
+  return flatbuffer.write(model)
 
 
 def _values(model, tensor) -> np.ndarray:
@@ -210,7 +210,7 @@ def _values(model, tensor) -> np.ndarray:
 
 def _pixels(data: bytes) -> list[str]:
   """Returns the names of the tensors that are pixels as float32."""
-  model = litert_file.read(data)
+  model = flatbuffer.read(data)
   (graph,) = model.subgraphs
   return [
     graph.tensors[op.outputs[0]].name.decode()
@@ -225,7 +225,7 @@ def _is_of_pixels(model, op) -> bool:
 
   (graph,) = model.subgraphs
   source = graph.tensors[op.inputs[0]].type
-  is_cast = litert_file.operation(model, op) == schema.BuiltinOperator.CAST
+  is_cast = flatbuffer.operation(model, op) == schema.BuiltinOperator.CAST
   return is_cast and source == schema.TensorType.UINT8
 
 
@@ -233,7 +233,7 @@ def _finished(data: bytes) -> bytes:
   """Quantises pixels directly, and names the outputs that there now are."""
   from ai_edge_litert import schema_py_generated as schema
 
-  model = litert_file.read(data)
+  model = flatbuffer.read(data)
   (graph,), (signature,) = model.subgraphs, model.signatureDefs
   limits = np.iinfo(np.int32)
   for tensor in graph.tensors:
@@ -254,7 +254,7 @@ def _finished(data: bytes) -> bytes:
   # them of pixels as float32.
   for cast in [op for op in graph.operators if _is_of_pixels(model, op)]:
     users = [op for op in graph.operators if cast.outputs[0] in op.inputs]
-    codes = {litert_file.operation(model, op) for op in users}
+    codes = {flatbuffer.operation(model, op) for op in users}
     if codes != {schema.BuiltinOperator.QUANTIZE}:
       continue
     pixels = graph.tensors[cast.inputs[0]]
@@ -263,7 +263,7 @@ def _finished(data: bytes) -> bytes:
     for op in users:
       op.inputs = [cast.inputs[0]]
     graph.operators.remove(cast)
-  return litert_file.write(model)
+  return flatbuffer.write(model)
 
 
 @contextlib.contextmanager

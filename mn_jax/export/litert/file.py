@@ -1,9 +1,9 @@
 """Exports a network as LiteRT, formerly TensorFlow Lite: a file for phones.
 
 The file has one signature, 'serving_default': 'images' in, 'probabilities' and
-'logits' out. `litert_convert` makes it from what JAX traces, `litert_quantize`
-gives it other precisions, `litert_file` reads and changes it. TensorFlow is not
-needed anywhere.
+'logits' out. `convert` makes it from what JAX traces, `quantize` gives it other
+precisions, `flatbuffer` reads and changes it. TensorFlow is not needed
+anywhere.
 """
 
 import functools
@@ -14,13 +14,8 @@ import numpy as np
 from PIL import Image
 
 from mn_jax.errors import InputError, RunError, in_one_line
-from mn_jax.export import (
-  litert_convert,
-  litert_file,
-  litert_quantize,
-  litert_resize,
-)
 from mn_jax.export import session as session_lib
+from mn_jax.export.litert import convert, flatbuffer, quantize, resize
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.export.source import Source
 
@@ -61,17 +56,17 @@ def export(
     (options.batch or 2, *options.size, 3),
     np.uint8 if options.input == "pixels" else np.float32,
   )
-  content = litert_convert.convert(
+  content = convert.convert(
     functools.partial(_program, source, options), images, OUTPUTS
   )
   if options.precision == "int8_full":
-    content = litert_quantize.quantize(
+    content = quantize.quantize(
       content, _batches(source, options, images, calibration)
     )
   elif options.precision != "float32":
-    content = litert_quantize.store_kernels(content, options.precision)
+    content = quantize.store_kernels(content, options.precision)
   any_batch = options.batch is None
-  content = litert_file.finish(content, description, any_batch=any_batch)
+  content = flatbuffer.finish(content, description, any_batch=any_batch)
   if any_batch:
     _check_batches(open_bytes(content), images)
   return content
@@ -89,14 +84,14 @@ def open_bytes(data: bytes, *, threads: int = 1) -> session_lib.Session:
       not from here.
   """
   _check_packages()
-  metadata = litert_file.description(data)
+  metadata = flatbuffer.description(data)
   from ai_edge_litert import interpreter as runtime
 
   try:
     # Verifies the flatbuffer before anything of it is used.
     interpreter = runtime.Interpreter(model_content=data, num_threads=threads)
     interpreter.allocate_tensors()
-    runner = interpreter.get_signature_runner(litert_convert.SIGNATURE)
+    runner = interpreter.get_signature_runner(convert.SIGNATURE)
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
   except (ValueError, RuntimeError) as error:
     raise InputError(
@@ -104,18 +99,18 @@ def open_bytes(data: bytes, *, threads: int = 1) -> session_lib.Session:
       "valid: a file that mn-jax export wrote"
     ) from None
   found = (tuple(inputs), set(outputs))
-  if found != ((litert_convert.INPUT,), set(OUTPUTS)):
+  if found != ((convert.INPUT,), set(OUTPUTS)):
     raise InputError(
       f"LiteRT file: got {', '.join(inputs)} -> {', '.join(outputs)}; valid: "
-      f"{litert_convert.INPUT} -> {', '.join(OUTPUTS)}"
+      f"{convert.INPUT} -> {', '.join(OUTPUTS)}"
     )
-  shape = tuple(int(n) for n in inputs[litert_convert.INPUT]["shape_signature"])
-  dtype = inputs[litert_convert.INPUT]["dtype"]
+  shape = tuple(int(n) for n in inputs[convert.INPUT]["shape_signature"])
+  dtype = inputs[convert.INPUT]["dtype"]
 
   def run(images: np.ndarray) -> session_lib.Outputs:
     _check_images(images, shape, dtype)
     try:
-      outputs = runner(**{litert_convert.INPUT: images})
+      outputs = runner(**{convert.INPUT: images})
     except (ValueError, RuntimeError) as error:
       raise RunError(f"LiteRT failed: {in_one_line(error)}") from None
     return session_lib.Outputs(*(outputs[name] for name in OUTPUTS))
@@ -130,8 +125,8 @@ def _program(
   """Computes probabilities and logits of images, to be traced by JAX."""
   if options.input == "pixels":
     # Rounded to 8 bits while it is resized, an image would lose too much.
-    with jax.named_scope(litert_quantize.FLOAT_SCOPE):
-      images = litert_resize.to_resolution(source, options, images)
+    with jax.named_scope(quantize.FLOAT_SCOPE):
+      images = resize.to_resolution(source, options, images)
     images = source.normalise(images)
   logits = source.logits(images)
   return source.probabilities(logits), logits

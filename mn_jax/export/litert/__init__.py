@@ -1,0 +1,1 @@
+"""A network as a LiteRT file: `file` writes and opens it."""

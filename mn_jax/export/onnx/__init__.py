@@ -1,0 +1,1 @@
+"""A network as an ONNX file: `file` writes and opens it."""
