@@ -69,7 +69,7 @@ def export(
     dtype, size = TensorProto.FLOAT, (resolution, resolution)
   probabilities, logits = OUTPUTS
   if options.precision == "int8_full":
-    graph.extend(_quantized(source, nodes, x, calibration))
+    graph.extend(_quantized(source, nodes, x, calibration, within=graph))
   else:
     graph.network(nodes, x, logits)
   if source.trained.multi_label:
@@ -97,7 +97,12 @@ def export(
 
 
 def _quantized(
-  source: Source, nodes: Nodes, name: str, calibration: np.ndarray
+  source: Source,
+  nodes: Nodes,
+  name: str,
+  calibration: np.ndarray,
+  *,
+  within: Graph,
 ) -> Any:
   """The network alone, in 8 bits.
 
@@ -106,6 +111,7 @@ def _quantized(
     nodes: of the network.
     name: of its input, f32[batch, 3, r, r].
     calibration: u8[n, image_size, image_size, 3].
+    within: the graph that it is for.
 
   Returns:
     An `onnx.ModelProto` from the input to the logits.
@@ -113,7 +119,7 @@ def _quantized(
   from onnx import TensorProto, helper
 
   _, logits = OUTPUTS
-  graph = Graph()
+  graph = Graph(within=within)
   graph.network(nodes, name, logits)
   shape = ["batch", 3, source.resolution, source.resolution]
   info = helper.make_tensor_value_info

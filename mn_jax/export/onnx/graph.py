@@ -31,17 +31,21 @@ class Graph:
     shapes: of results that are known: [batch, ...] without the batch.
   """
 
-  def __init__(self, precision: str = "float32"):
+  def __init__(
+    self, precision: str = "float32", *, within: "Graph | None" = None
+  ):
     """Starts without any.
 
     Args:
       precision: of kernels: 'float32', 'float16' or 'int8_weights'.
+      within: a graph that this one is to extend, and whose names it leaves
+        alone.
     """
     self.nodes: list[Any] = []
     self.initializers: list[Any] = []
     self.shapes: dict[str, tuple[int, ...]] = {}
     self._precision = precision
-    self._names: set[str] = set()
+    self._names: set[str] = set(within._names) if within else set()
     self._constants: dict[tuple, str] = {}
     self._kernels: dict[Weight, str] = {}
     self._bytes = 0
@@ -131,9 +135,10 @@ class Graph:
       self.shapes[names[node]] = shape
 
   def extend(self, model: Any) -> None:
-    """Adds the nodes and initializers of a model, whose names are its own."""
-    for x in (*model.graph.node, *model.graph.initializer):
-      self._unique(x.name)
+    """Adds the nodes and initializers of a model made `within` this graph."""
+    names = {x.name for x in (*model.graph.node, *model.graph.initializer)}
+    assert not names & self._names
+    self._names |= names
     self.nodes.extend(model.graph.node)
     self.initializers.extend(model.graph.initializer)
 

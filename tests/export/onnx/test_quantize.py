@@ -128,6 +128,19 @@ def test_layers_are_quantized_and_pixels_are_not():
   assert "Resize" in {node.op_type for node in nodes.values()}
 
 
+# ReLU6 has constants, as resizing has, and the names of both are of values.
+@pytest.mark.parametrize("size", [None, (40, 48)])
+def test_what_resizes_and_what_is_quantized_share_no_names(size):
+  made = toy_sources.make("mobilenet_v1", crop=0.875)
+  images = toy_sources.images(made, 2)
+  content = export(made, images, size=size)
+  names = [x.name for x in onnx.load_from_string(content).graph.initializer]
+  assert len(names) == len({*names})
+  larger = toy_sources.images(made, 2, (40, 48))
+  found = onnx_file.open_bytes(content).run(larger)
+  assert found.logits.shape == (2, 3)
+
+
 def test_any_number_of_images_calibrates():
   made = toy_sources.make("simple_cnn")
   for count in (1, 11):
