@@ -30,7 +30,8 @@ class AbstractStep:
   Weights start from scratch, also where a config starts from pretrained ones,
   and classes weigh the same: neither changes what is computed. A frozen
   backbone runs in every step, also where training would compute its features
-  once.
+  once. What costs time in training and is left out here: a teacher, and the
+  rounding of `model.fake_quant`.
 
   Attributes:
     config: with the global batch as its batch size.

@@ -263,6 +263,12 @@ def _limits(analysis: RunAnalysis, classes: Sequence[str]) -> list[str]:
       limits.append(
         f"Classes with fewer than {_FEW} test images: {', '.join(few)}."
       )
+  if analysis.fake_quant != "none":
+    limits.append(
+      f"Fine-tuned with model.fake_quant={analysis.fake_quant}: all numbers "
+      "here are with that rounding. These weights compute without it: they "
+      "predict some images differently."
+    )
   if not analysis.refused and "ece" in analysis.intervals:
     limits.append(
       "Probabilities are not calibrated: the expected calibration error is "

@@ -88,6 +88,11 @@ class RunAnalysis:
   unranked: int = 0
   decisions: Decisions = field(default_factory=Decisions)
 
+  @property
+  def fake_quant(self) -> str:
+    """`model.fake_quant`, with which the metrics are; earlier runs lack it."""
+    return self.config["config"]["model"].get("fake_quant", "none")
+
   def most_confident_errors(self, count: int) -> np.ndarray:
     """Returns i64[k], k <= count: indices of test images, worst first."""
     return self.test.predictions.most_confident_errors(count)

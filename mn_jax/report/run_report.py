@@ -170,6 +170,8 @@ def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
       f"From step {entry['step']} on it was trained with "
       f"{changes.describe(entry['fields'])}. "
     )
+  if analysis.fake_quant != "none":
+    text += f"Its metrics are with model.fake_quant={analysis.fake_quant}. "
   if teacher := summary.get("teacher"):
     text += f"It learnt from a teacher: {outputs.described_teacher(teacher)}. "
     text += "".join(f"Note: {note}. " for note in teacher["notes"])

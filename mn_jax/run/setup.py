@@ -17,7 +17,7 @@ from mn_jax.metrics import classification, selection
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import frozen_features, open_data
+from mn_jax.run import frozen_features, open_data, run_overlap
 from mn_jax.run import network as network_lib
 from mn_jax.run import teacher as teacher_lib
 from mn_jax.run.split_data import SplitData
@@ -213,6 +213,7 @@ def build(
   plan = plan_lib.resolve(config, len(data.part("train")))
   mesh = mesh_lib.make_mesh()
   initial = _initial(config, data, revision)
+  origin = run_overlap.check_start(initial.origin, config, data)
   teacher = teacher_lib.load(config, data, mesh)
   num_params, num_stats = counting.count_params(initial.values)
   schedule = optimizer.make_schedule(
@@ -249,7 +250,7 @@ def build(
     data=data,
     plan=plan,
     network=initial.network,
-    pretrained=initial.origin,
+    pretrained=origin,
     teacher=teacher,
     cached_features=cached,
     note=note,

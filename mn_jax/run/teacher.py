@@ -3,7 +3,7 @@
 A teacher is a finished run, a folder that `mn-jax push` wrote, or a file of
 weights. Its classes must be the run's, in any order. One that learnt from
 images of the run's validation or test part would tell what they are, so a
-teacher that is a run is refused where that is so; see `teacher_overlap`.
+teacher that is a run is refused where that is so; see `run_overlap`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from mn_jax.data import checksums
 from mn_jax.errors import InputError
 from mn_jax.models import counting, folding, registry, variables
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import records, reopen, teacher_overlap
+from mn_jax.run import records, reopen, run_overlap
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import distill
 from mn_jax.train import state as state_lib
@@ -125,8 +125,8 @@ def load(config: Config, data: SplitData, mesh: Mesh) -> RunTeacher | None:
   if not section.teacher:
     return None
   if _is_run(section.teacher):
-    run = reopen.open_run(_path(section.teacher))
-    saved, overlap = _of_run(run), teacher_overlap.of_run(run, data)
+    run = run_overlap.open_named("train.teacher", _path(section.teacher))
+    saved, overlap = _of_run(run), run_overlap.of_run(run, data)
   else:
     try:
       saved = _of_weights(section, data)
@@ -134,7 +134,7 @@ def load(config: Config, data: SplitData, mesh: Mesh) -> RunTeacher | None:
       # Who reads weights knows of one field that names them.
       text = str(error).replace("model.weights: ", "train.teacher: ", 1)
       raise InputError(text) from None
-    overlap = teacher_overlap.UNKNOWN
+    overlap = run_overlap.UNKNOWN
   order, notes = _order(section, saved, data)
   notes = (*saved.notes, *notes, *_accept(section, overlap))
   facts = {
@@ -185,7 +185,7 @@ def _is_run(name: str) -> bool:
 
 def _of_run(run: reopen.SavedRun) -> _Saved:
   summary = records.read_summary(run.path)
-  section = run.config.data
+  section, fake_quant = run.config.data, run.config.model.fake_quant
   return _Saved(
     network=run.network,
     variables=run.variables,
@@ -205,7 +205,12 @@ def _of_run(run: reopen.SavedRun) -> _Saved:
         if name.startswith(("val/", "test/"))
       },
     },
-    notes=(),
+    notes=()
+    if fake_quant == "none"
+    else (
+      f"the teacher was fine-tuned with model.fake_quant={fake_quant}: its "
+      "metrics are with that rounding, it teaches without",
+    ),
   )
 
 
@@ -329,7 +334,7 @@ def _order(
 
 
 def _accept(
-  section: TrainConfig, overlap: teacher_overlap.Overlap
+  section: TrainConfig, overlap: run_overlap.Overlap
 ) -> tuple[str, ...]:
   """Returns notes on images that the teacher knows, if that is accepted.
 

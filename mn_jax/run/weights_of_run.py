@@ -42,7 +42,7 @@ def check(name: str, network: registry.Network) -> None:
   try:
     checkpoint.steps(_path(name))
   except InputError as error:
-    raise _unreadable(name, error) from None
+    raise unreadable("model.weights", name, error) from None
 
 
 def load(
@@ -69,7 +69,7 @@ def load(
   try:
     step, variables = checkpoint.read_best(path)
   except InputError as error:
-    raise _unreadable(name, error) from None
+    raise unreadable("model.weights", name, error) from None
   variables = fake_quant.without_ranges(variables)
   origin = pretrained_lib.Origin(
     file=f"{path.resolve().name}, step {step}",
@@ -106,7 +106,7 @@ def _described(name: str) -> dict[str, Any]:
       "multi_label": bool(fields.get("multi_label")),
     }
   except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
-    raise _unreadable(name, error) from None
+    raise unreadable("model.weights", name, error) from None
 
 
 def _tensors(variables: dict) -> dict[str, np.ndarray]:
@@ -124,9 +124,16 @@ def _path(name: str) -> pathlib.Path:
   return pathlib.Path(name).expanduser()
 
 
-def _unreadable(name: str, error: Exception) -> InputError:
+def unreadable(field: str, name: str, error: Exception) -> InputError:
+  """Returns what to raise for a run that a config names and that is damaged.
+
+  Args:
+    field: of the config.
+    name: of the run's folder.
+    error: what reading it raised.
+  """
   reason = str(error).partition("; valid: ")[0].removeprefix("--workdir: ")
   return InputError(
-    f"model.weights: got {name!r}, a run that cannot be read ({reason}); "
+    f"{field}: got {name!r}, a run that cannot be read ({reason}); "
     "valid: the folder of a run of this version, with a checkpoint"
   )

@@ -10,7 +10,8 @@ import yaml
 
 from mn_jax.metrics import predictions
 from mn_jax.observe.formatting import number
-from mn_jax.report import model_card, page, run_analysis
+from mn_jax.report import model_card, page, run_analysis, run_report
+from mn_jax.report.inspection import Inspections
 from tests.metrics import toy_predictions
 from tests.report import toy_runs as toy
 
@@ -69,6 +70,20 @@ def test_no_name_of_an_image_a_group_or_a_place_is_told(tmp_path):
     assert not re.search(secret, body + json.dumps(front)), secret
   assert "groups: train 9, test 9, val 1" in body
   assert "9 groups of the test have images in training or validation" in body
+
+
+def test_numbers_with_rounding_are_said_to_be(tmp_path):
+  folder = toy.write(tmp_path / "run")
+  rounded = "with that rounding. These weights compute without it"
+  assert rounded not in card_of(folder)[2]
+  fields = json.loads((folder / "config.json").read_text())["config"]
+  fields["model"] |= {"fake_quant": "int8"}
+  change(folder, "config.json", config=fields)
+  analysis, _, body = card_of(folder)
+  assert rounded in body
+  document = run_report.build(analysis, Inspections({}, {}))
+  text = page.markdown(document, "figures")
+  assert "Its metrics are with model.fake_quant=int8" in text
 
 
 def test_limits_are_said(tmp_path):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.models import registry, variables
+from mn_jax.models import fake_quant, registry, variables
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import reopen, split_data, teacher, teacher_overlap
+from mn_jax.run import reopen, run_overlap, split_data, teacher
 from mn_jax.weights import exported
 from tests import toy_transfer as toy
 from tests.weights import toy_h5
@@ -174,6 +174,9 @@ def test_what_is_no_teacher_is_refused(finished, data, tmp_path):
   assert "several seeds" in refused(several, data)
   (several / "seed0" / "summary.json").unlink()
   assert "has not ended" in refused(several / "seed0", data)
+  damaged = shutil.copytree(finished, tmp_path / "damaged")
+  (damaged / "config.json").write_text("{}")
+  assert "a run that cannot be read (" in refused(damaged, data)
   options = {"teacher_model": "mobilenet_v2"}
   assert "a run, which says" in refused(finished, data, **options)
 
@@ -199,14 +202,35 @@ def test_a_teacher_that_knows_held_out_images_is_refused(finished, data):
   assert load(finished, fewer).notes == ()
 
 
+def test_a_rounded_run_teaches_in_float32_and_says_so(
+  finished, data, monkeypatch
+):
+  run = reopen.open_run(finished)
+  config = dataclasses.replace(
+    run.config, model=dataclasses.replace(run.config.model, fake_quant="int8")
+  )
+  ranges = {"head": {"input_range": np.float32([0, 1])}}
+  rounded = dataclasses.replace(
+    run,
+    config=config,
+    variables=fake_quant.with_ranges(run.variables, ranges),
+  )
+  images = data.cache.images[:4]
+  expected = logits(load(finished, data), images)
+  monkeypatch.setattr(reopen, "open_run", lambda path: rounded)
+  loaded = load(finished, data)
+  np.testing.assert_array_equal(logits(loaded, images), expected)
+  (note,) = loaded.notes
+  assert "model.fake_quant=int8" in note
+  assert "teaches without" in note
+
+
 def test_a_teacher_that_was_selected_on_the_test_is_refused(finished, data):
   run = reopen.open_run(finished)
   chosen = dataclasses.replace(
     run.config, eval=dataclasses.replace(run.config.eval, part="test")
   )
-  overlap = teacher_overlap.of_run(
-    dataclasses.replace(run, config=chosen), data
-  )
+  overlap = run_overlap.of_run(dataclasses.replace(run, config=chosen), data)
   count = len(data.part("test"))
   assert f"was selected on {count} images of this run's test" in overlap.leak
 
@@ -228,8 +252,8 @@ def test_patients_count_where_the_split_keeps_them_apart(finished, data):
     data, split=dataclasses.replace(data.split, parts=parts_here)
   )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(teacher_overlap, "_parts", lambda *_: parts)
-    overlap = teacher_overlap.of_run(run, here)
+    patch.setattr(run_overlap, "_parts", lambda *_: parts)
+    overlap = run_overlap.of_run(run, here)
   assert "images of 1 patient of this run's" in overlap.leak
   assert overlap.examples == (str(group),)
 
@@ -238,9 +262,9 @@ def test_other_images_are_compared_by_the_names_of_groups(finished, data):
   run = reopen.open_run(finished)
   # A digest that no split of these images has.
   run = dataclasses.replace(run, digests={"split": "0" * 64})
-  overlap = teacher_overlap.of_run(run, data)
+  overlap = run_overlap.of_run(run, data)
   assert overlap.relation == "of other images"
   assert overlap.leak == ""
   assert "compared by name alone" in overlap.note
-  overlap = teacher_overlap.of_run(run, other_split(data, split_seed=1))
+  overlap = run_overlap.of_run(run, other_split(data, split_seed=1))
   assert "groups or images" in overlap.leak

@@ -8,7 +8,7 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.run import network as network_lib
-from mn_jax.run import reopen, weights_of_run
+from mn_jax.run import reopen, run_overlap, weights_of_run
 from mn_jax.weights import pretrained
 from tests import toy_transfer as toy
 
@@ -87,6 +87,26 @@ def test_logits_of_several_labels_are_not_those_of_one(workdir):
   loaded = weights_of_run.load(str(workdir), network, multi_label=True)
   assert loaded.origin.num_classes == 0
   assert "several labels" in loaded.origin.note
+
+
+def test_a_run_that_knows_held_out_images_is_refused(workdir, monkeypatch):
+  """Its split is another: some it was trained on would be tested here."""
+  fields = {"model__head": "gap_128_64", "model__transfer": "fine_tune"}
+  config = toy.load(model__weights=str(workdir), data__split_seed=1, **fields)
+  with pytest.raises(InputError) as error:
+    toy.build(config)
+  message = str(error.value)
+  assert message.startswith(f"model.weights: got {str(workdir)!r}, a run that")
+  assert "images of this run's validation and test part (such as" in message
+  assert "valid: a run of the same data.split and data.split_seed" in message
+
+  # Of other images names may be alike by chance.
+  monkeypatch.setattr(run_overlap, "_parts", lambda *_: None)
+  note = toy.build(config).pretrained.note
+  assert "groups or images of this run's validation and test part" in note
+  assert "by their names" in note
+  same = toy.load(model__weights=str(workdir), **fields)
+  assert toy.build(same).pretrained.note == ""
 
 
 def test_what_is_no_such_run_is_refused_in_one_line(workdir, tmp_path):

@@ -1,32 +1,37 @@
-"""Whether a teacher learnt from images of a run's validation or test part.
+"""Whether another run was trained on images that a run holds out.
 
-What a teacher learnt of an image it passes on to its student, as softly as any
-label. So it must not have been trained on images of the student's validation
-or test part, and its checkpoint not have been selected on those of the test.
+The other run is a teacher, or the start, whose weights training starts from.
+What either has learnt of an image it passes on. So it must not have been
+trained on images of the run's validation or test part, and its checkpoint not
+have been selected on those of the test.
 """
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
+from mn_jax.config import Config
 from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 from mn_jax.observe import formatting
-from mn_jax.run import records, reopen, split_data
+from mn_jax.run import records, reopen, split_data, weights_of_run
 from mn_jax.run.split_data import SplitData
+from mn_jax.weights.pretrained import Origin
 
+OTHER_IMAGES = "of other images"  # a relation
 _EXAMPLES = 3  # names in an error
 
 
 @dataclasses.dataclass(frozen=True)
 class Overlap:
-  """What a teacher knows of a run's held-out images.
+  """What another run knows of a run's held-out images.
 
   Attributes:
-    relation: of the teacher's split to the run's: 'the same', 'another' of the
+    relation: of the other's split to the run's: 'the same', 'another' of the
       same images, 'of other images' where only names of groups can be compared,
       or 'unknown'.
-    leak: what it knows, after 'the teacher'; '' for nothing.
+    leak: what it knows, after 'the teacher' or such; '' for nothing.
     examples: names of some of these images or groups.
     note: what could not be compared, or ''.
   """
@@ -44,15 +49,70 @@ UNKNOWN = Overlap(
 )
 
 
-def of_run(run: reopen.SavedRun, data: SplitData) -> Overlap:
-  """Compares the images that a teacher knows with those a run holds out.
+def open_named(field: str, path: pathlib.Path) -> reopen.SavedRun:
+  """Opens the other run.
 
-  The teacher's split is made again, of the run's images: nothing is decoded.
-  Where it does not come out as the teacher had it, because the images are
+  Args:
+    field: of the config that names it.
+    path: its workdir.
+
+  Raises:
+    InputError: if it cannot be read, naming the field.
+  """
+  try:
+    return reopen.open_run(path)
+  except InputError as error:
+    raise weights_of_run.unreadable(field, str(path), error) from None
+
+
+def check_start(
+  origin: Origin | None, config: Config, data: SplitData
+) -> Origin | None:
+  """Refuses the start from a run that knows this one's held-out images.
+
+  Args:
+    origin: of the weights that the run starts from, if any.
+    config: the experiment.
+    data: of the run.
+
+  Returns:
+    The origin, with a note where groups or images of the start are called like
+    held-out ones here, which may be chance.
+
+  Raises:
+    InputError: if `model.weights` is a run that was trained on these images.
+  """
+  name = config.model.weights
+  if origin is None or not weights_of_run.is_run(name):
+    return origin
+  run = open_named("model.weights", pathlib.Path(name).expanduser())
+  overlap = of_run(run, data)
+  if not overlap.leak:
+    return origin
+  if overlap.relation != OTHER_IMAGES:
+    raise InputError(
+      f"model.weights: got {name!r}, a run that {overlap.leak} (such as "
+      f"{', '.join(overlap.examples)}): metrics would promise too much; valid: "
+      "a run of the same data.split and data.split_seed"
+    )
+  note = (
+    f"the run of these weights {overlap.leak}, by their names: if they are the "
+    "same, metrics promise too much"
+  )
+  return dataclasses.replace(
+    origin, note="; ".join(filter(None, (origin.note, note)))
+  )
+
+
+def of_run(run: reopen.SavedRun, data: SplitData) -> Overlap:
+  """Compares the images that another run knows with those a run holds out.
+
+  The other's split is made again, of the run's images: nothing is decoded.
+  Where it does not come out as the other had it, because the images are
   others, names of groups are compared (of images without groups, their names).
 
   Args:
-    run: the teacher.
+    run: the other.
     data: of the run.
   """
   chosen_on = run.config.eval.part
@@ -84,7 +144,7 @@ def of_run(run: reopen.SavedRun, data: SplitData) -> Overlap:
 def _parts(
   run: reopen.SavedRun, data: SplitData
 ) -> dict[str, np.ndarray] | None:
-  """Returns the rows of the teacher's parts; None if its images are others."""
+  """Returns the rows of the other's parts; None if its images are others."""
   digest = run.digests.get("split")
   if digest == data.split.sha256:
     return data.split.parts
@@ -96,19 +156,19 @@ def _parts(
 
 
 def _by_group(run: reopen.SavedRun, data: SplitData, chosen_on: str) -> Overlap:
-  """Compares groups by name with those that the teacher wrote down."""
+  """Compares groups by name with those that the other run wrote down."""
   saved = records.read_object(run.path / "split.json", {"groups": dict})
   held_out = {*data.groups("val"), *data.groups("test")}
   known = sorted(held_out & set(saved["groups"]["train"]))
   if known:
     what = f"{len(known)} groups or images"
-    return _trained_on("of other images", what, known)
+    return _trained_on(OTHER_IMAGES, what, known)
   known = sorted({*data.groups("test")} & set(saved["groups"][chosen_on]))
   if known:
     what = f"{len(known)} groups or images"
-    return _selected_on("of other images", what, known)
+    return _selected_on(OTHER_IMAGES, what, known)
   return Overlap(
-    "of other images",
+    OTHER_IMAGES,
     note="the teacher was trained on other images; that none of this run's "
     "validation and test is among them was compared by name alone",
   )
