@@ -70,10 +70,13 @@ def _resize(
 
 
 def _weighted(x: jax.Array, axis: int, matrix: np.ndarray) -> jax.Array:
-  """Multiplies an axis by a matrix that has few entries in each row."""
+  """Multiplies an axis by a matrix of few entries a row, side by side."""
   used = matrix != 0
-  count = used.sum(axis=1).max()
-  first = np.minimum(used.argmax(axis=1), matrix.shape[1] - count)
+  first = used.argmax(axis=1)
+  last = matrix.shape[1] - 1 - used[:, ::-1].argmax(axis=1)
+  # Not the number of entries: bicubic has zeros between them.
+  count = (last - first).max() + 1
+  first = np.minimum(first, matrix.shape[1] - count)
   shape = [1, 1, 1, 1]
   shape[axis] = -1
   terms = []

@@ -38,6 +38,19 @@ def test_pixels_are_those_of_other_formats(fields, size):
   assert np.mean(difference > 1e-4) < 0.01
 
 
+# Of odd factors bicubic has weights that are 0, between others.
+@pytest.mark.parametrize("crop", [None, 1.0])
+@pytest.mark.parametrize("factor", [3, 5])
+def test_whole_factors(factor, crop):
+  made = toy_sources.make("simple_cnn", crop=crop, interpolation="bicubic")
+  size = (32 * factor, 32 * factor)
+  batch = toy_sources.images(made, 1, size)
+  options = Options(size=size)
+  found = jax.jit(lambda x: resize.to_resolution(made, options, x))(batch)
+  expected = fitting.fit(batch, 32, crop=crop, interpolation="bicubic")
+  assert np.abs(np.int16(found) - np.int16(expected)).max() <= 1
+
+
 @pytest.mark.parametrize("batch", [None, 1, 2])
 # The last is too small for the network's head.
 @pytest.mark.parametrize("fields", _CASES[:-1])
