@@ -147,15 +147,19 @@ def _free_batch(model) -> None:
     tensor = graph.tensors[index]
     tensor.shapeSignature = [-1, *tensor.shape[1:]]
     tensor.shape = [1, *tensor.shape[1:]]
+  # Which input has the sizes of the output; -1 is all that there is.
+  operators = schema.BuiltinOperator
+  sizes_of = {operators.RESHAPE: 1, operators.SLICE: 2}
   for op in graph.operators:
     code = operation(model, op)
-    if code == schema.BuiltinOperator.RESHAPE:
-      shape = model.buffers[graph.tensors[op.inputs[1]].buffer]
+    if code in sizes_of:
+      shape = model.buffers[graph.tensors[op.inputs[sizes_of[code]]].buffer]
       sizes = shape.data.view(np.int32).copy()
       sizes[0] = -1
       shape.data = sizes.view(np.uint8)
+    if code == operators.RESHAPE:
       op.builtinOptions = None  # that has the shape again
-    elif code == schema.BuiltinOperator.STRIDED_SLICE:
+    elif code == operators.STRIDED_SLICE:
       # All of the first axis, whatever the bounds are.
       op.builtinOptions.beginMask |= 1
       op.builtinOptions.endMask |= 1

@@ -83,5 +83,12 @@ def _weighted(x: jax.Array, axis: int, matrix: np.ndarray) -> jax.Array:
   for k in range(count):
     columns = (first + k).astype(np.int32)
     weights = matrix[np.arange(len(matrix)), columns].reshape(shape)
-    terms.append(jnp.take(x, columns, axis=axis, mode="clip") * weights)
+    terms.append(_columns(x, columns, axis) * weights)
   return functools.reduce(operator.add, terms)
+
+
+def _columns(x: jax.Array, columns: np.ndarray, axis: int) -> jax.Array:
+  if (np.diff(columns) == 1).all():
+    # The converter makes a slice of that gather too, one of fixed batch.
+    return jax.lax.slice_in_dim(x, columns[0], columns[-1] + 1, axis=axis)
+  return jnp.take(x, columns, axis=axis, mode="clip")

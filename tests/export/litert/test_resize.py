@@ -73,6 +73,21 @@ def test_a_file_takes_images_of_its_size(fields, batch):
   assert counts["FULLY_CONNECTED"] == 2  # the head's
 
 
+# Both axes need neighbouring pixels alone, or nothing but a crop.
+@pytest.mark.parametrize("size", [(40, 33), (32, 70)])
+def test_slices_are_of_any_number_of_images(size):
+  made = toy_sources.make("simple_cnn", crop=None if size[0] == 40 else 1.0)
+  images = toy_sources.images(made, 3, size)
+  content = export(made, size=size, batch=None)
+  assert reading.operators(content)["SLICE"]
+  options = Options(size=size)
+  expected = jax.jit(
+    lambda x: made.logits(fitting.to_network(made, options, x))
+  )(images)
+  found = litert_file.open_bytes(content).run(images).logits
+  np.testing.assert_allclose(found, expected, atol=0.01)
+
+
 def test_images_of_the_right_size_are_not_touched():
   made = toy_sources.make("simple_cnn", crop=0.875)
   assert "GATHER_ND" not in reading.operators(export(made))
