@@ -42,7 +42,7 @@ def _table(fields: list[tuple[str, dataclasses.Field]]) -> str:
   lines = ["| field | default | values | meaning |", "|---|---|---|---|"]
   lines += [
     f"| `{name}` | {_value(item.default)} | {_limits(item)} "
-    f"| {item.metadata['doc']}{_mark(item)} |"
+    f"| {item.metadata['doc'].replace('|', '&#124;')}{_mark(item)} |"
     for name, item in fields
   ]
   return "\n".join(lines) + "\n"

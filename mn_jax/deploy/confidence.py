@@ -129,6 +129,13 @@ def of_run(
           "checkpoint that has not diverged"
         )
       notes.append(f"temperature {temperature:.4g}, fitted to validation")
+  fake_quant = run.config.model.fake_quant
+  if fake_quant != "none" and (reference or thresholds or calibrated):
+    notes.append(
+      "validation was predicted with the rounding of "
+      f"model.fake_quant={fake_quant}, new images are without: what it says of "
+      "them is approximate"
+    )
   return Confidence(
     multi_label=run.multi_label,
     temperature=temperature,

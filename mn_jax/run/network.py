@@ -64,6 +64,7 @@ def check(config: Config, *, revision: str = "") -> None:
   if weights_of_run.is_run(model.weights):
     weights_of_run.check(model.weights, network)
   elif model.weights:
+    weights_of_run.refuse_seeds("model.weights", model.weights)
     locate.resolve(
       model.weights,
       network.name,

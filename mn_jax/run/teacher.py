@@ -19,7 +19,7 @@ from mn_jax.data import checksums
 from mn_jax.errors import InputError
 from mn_jax.models import counting, folding, registry, variables
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import records, reopen, run_overlap
+from mn_jax.run import records, reopen, run_overlap, weights_of_run
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import distill
 from mn_jax.train import state as state_lib
@@ -95,17 +95,14 @@ def check(config: TrainConfig) -> None:
         f"train.teacher {config.teacher!r}, a run, which says its network; "
         "valid: ''"
       )
-  elif any(_path(config.teacher).glob("seed*/config.json")):
-    raise InputError(
-      f"train.teacher: got {config.teacher!r}, whose folders are the runs of "
-      "several seeds; valid: one of these"
-    )
-  elif locate.is_path(config.teacher) and not _path(config.teacher).exists():
+    return
+  weights_of_run.refuse_seeds("train.teacher", config.teacher)
+  if locate.is_path(config.teacher) and not _path(config.teacher).exists():
     raise InputError(
       f"train.teacher: got {config.teacher!r}, which is not there; valid: the "
       "workdir of a finished run, a folder of `mn-jax push`, or weights"
     )
-  elif config.teacher_model:
+  if config.teacher_model:
     registry.get(config.teacher_model)
 
 

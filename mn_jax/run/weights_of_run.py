@@ -26,6 +26,27 @@ def is_run(name: str) -> bool:
     return False
 
 
+def refuse_seeds(field: str, name: str) -> None:
+  """Refuses the folder of the runs of several seeds.
+
+  Args:
+    field: of the config that names it.
+    name: as the field has it.
+
+  Raises:
+    InputError: if it is one.
+  """
+  try:
+    several = any(_path(name).glob("seed*/config.json"))
+  except (OSError, RuntimeError, ValueError):
+    several = False  # no path that can be
+  if several:
+    raise InputError(
+      f"{field}: got {name!r}, whose folders are the runs of several seeds; "
+      "valid: one of these"
+    )
+
+
 def check(name: str, network: registry.Network) -> None:
   """Checks that a run's network fits, without reading its weights.
 

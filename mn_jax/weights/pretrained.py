@@ -373,10 +373,13 @@ def insert(pretrained: Pretrained, values: dict) -> dict:
       # Averages over a whole training: their start is long forgotten.
       flat[place.removesuffix("mean") + "weight"] = np.ones((), np.float32)
   if problems:
+    size = f"={pretrained.network.conventions.resolution}"
+    if pretrained.origin.source in ("mn_jax", "run"):
+      size = " as they were trained with"
     raise InputError(
       f"model.head: got {pretrained.network.head!r}, for which the weights "
-      f"have another size ({'; '.join(problems)}); valid: model.resolution="
-      f"{pretrained.network.conventions.resolution}, or another head"
+      f"have another size ({'; '.join(problems)}); valid: model.resolution"
+      f"{size}, or another head"
     )
   changed = flax.traverse_util.unflatten_dict(flat, sep="/")
   return {"batch_stats": {}, **changed}  # there may be none

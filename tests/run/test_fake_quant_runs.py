@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.deploy import trained
+from mn_jax.deploy import confidence, trained
 from mn_jax.errors import InputError
 from mn_jax.export import source as export_source
 from mn_jax.export.litert import file as litert_file
@@ -103,6 +103,16 @@ def test_it_is_evaluated_with_rounding_and_deployed_without(finished):
   np.testing.assert_allclose(
     np.asarray(logits), plain.logits[:8], atol=1e-4 * np.abs(logits).max()
   )
+
+
+def test_confidence_says_that_validation_was_rounded(base, finished):
+  def notes(workdir):
+    judge = confidence.of_run(reopen.open_run(workdir), calibrated=True)
+    return " ".join(judge.notes)
+
+  text = "validation was predicted with the rounding of model.fake_quant=int8"
+  assert text in notes(finished[0])
+  assert "rounding" not in notes(base)
 
 
 @pytest.mark.extended

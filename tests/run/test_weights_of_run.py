@@ -1,5 +1,6 @@
 """Another run as `model.weights`: what is loaded, new, and refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -82,6 +83,17 @@ def test_another_head_is_new(workdir):
   )
 
 
+def test_a_head_of_another_size_is_not_said_to_need_imagenets(workdir):
+  """A run was trained at its own resolution, not at that of its family."""
+  network = network_lib.describe(toy.load(model__head="gap_128_64"), 2)
+  loaded = weights_of_run.load(str(workdir), network, multi_label=False)
+  name = "head/dense0/kernel"
+  tensors = {**loaded.tensors, name: loaded.tensors[name][:3]}
+  loaded = dataclasses.replace(loaded, tensors=tensors)
+  with pytest.raises(InputError, match="resolution as they were trained with"):
+    pretrained.insert(loaded, started(workdir).values)
+
+
 def test_logits_of_several_labels_are_not_those_of_one(workdir):
   network = network_lib.describe(toy.load(), 2)
   loaded = weights_of_run.load(str(workdir), network, multi_label=True)
@@ -119,6 +131,9 @@ def test_what_is_no_such_run_is_refused_in_one_line(workdir, tmp_path):
   assert "which is of mobilenet_v1 at width 0.125" in refused(
     workdir, model__width=0.25
   )
+  several = tmp_path / "several"
+  shutil.copytree(workdir, several / "seed0")
+  assert "the runs of several seeds; valid: one of these" in refused(several)
   empty = tmp_path / "empty"
   empty.mkdir()
   shutil.copy(workdir / "network.json", empty)
