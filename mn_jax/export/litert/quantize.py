@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from mn_jax.errors import RunError, in_one_line
-from mn_jax.export.litert import convert, flatbuffer
+from mn_jax.export.litert import convert, flatbuffer, quiet
 from mn_jax.export.options import OUTPUTS
 
 # What is traced in this scope stays in float32. The converter names most
@@ -153,7 +153,8 @@ def _ranges(data: bytes, batches: Iterable[np.ndarray]) -> dict:
     data, qsv_update_func=qsv_utils.min_max_update
   )
   inputs = [{convert.INPUT: batch} for batch in batches]
-  calibration.calibrate({convert.SIGNATURE: inputs}, manager)
+  with quiet.quiet():
+    calibration.calibrate({convert.SIGNATURE: inputs}, manager)
   ranges = calibration.get_model_qsvs()
   pixels = _pixels(data)
   for name, extremes in ranges.items():
