@@ -20,7 +20,13 @@ from mn_jax.deploy.trained import Trained
 from mn_jax.errors import InputError, RunError
 from mn_jax.export import description as description_lib
 from mn_jax.export import source as source_lib
-from mn_jax.export.options import FORMATS, INPUTS, PRECISIONS, Options
+from mn_jax.export.options import (
+  FORMATS,
+  INPUTS,
+  PRECISIONS,
+  PRECISIONS_OF,
+  Options,
+)
 from mn_jax.export.session import Session
 from mn_jax.export.source import Source
 
@@ -84,7 +90,10 @@ class File:
 
 
 def module(form: str) -> ModuleType:
-  """Returns the module of a format, which has `export` and `open_bytes`."""
+  """Returns the module of a format.
+
+  It has `export`, `open_bytes` and `check_packages`.
+  """
   return importlib.import_module(_MODULES[form])
 
 
@@ -103,6 +112,36 @@ def form_of(path: pathlib.Path) -> str:
   )
 
 
+def check(form: str, options: Options) -> None:
+  """Refuses what can be a file of no network.
+
+  Args:
+    form: a name in FORMATS.
+    options: as a user has chosen them.
+
+  Raises:
+    InputError: naming the option, or a package that is not installed.
+  """
+  for name, value, valid in (
+    ("format", form, FORMATS),
+    ("precision", options.precision, PRECISIONS),
+    ("input", options.input, INPUTS),
+  ):
+    if value not in valid:
+      raise InputError(f"{name}: got {value!r}; valid: {', '.join(valid)}")
+  if options.precision not in PRECISIONS_OF[form]:
+    raise InputError(
+      f"precision: got {options.precision!r} for {form}, whose products are in "
+      f"float32; valid: {', '.join(PRECISIONS_OF[form])}; or another format"
+    )
+  numbers = [("batch", options.batch)] if options.batch is not None else []
+  numbers += [("size", n) for n in options.size or ()]
+  for name, value in numbers:
+    if not isinstance(value, int) or not 1 <= value <= LARGEST:
+      raise InputError(f"{name}: got {value!r}; valid: 1 to {LARGEST}")
+  module(form).check_packages()
+
+
 def complete(form: str, options: Options, trained: Trained) -> Options:
   """Returns checked options, in which what the format must fix is filled in.
 
@@ -115,20 +154,9 @@ def complete(form: str, options: Options, trained: Trained) -> Options:
     trained: the network.
 
   Raises:
-    InputError: naming the option.
+    InputError: naming the option, or a package that is not installed.
   """
-  for name, value, valid in (
-    ("format", form, FORMATS),
-    ("precision", options.precision, PRECISIONS),
-    ("input", options.input, INPUTS),
-  ):
-    if value not in valid:
-      raise InputError(f"{name}: got {value!r}; valid: {', '.join(valid)}")
-  numbers = [("batch", options.batch)] if options.batch is not None else []
-  numbers += [("size", n) for n in options.size or ()]
-  for name, value in numbers:
-    if not isinstance(value, int) or not 1 <= value <= LARGEST:
-      raise InputError(f"{name}: got {value!r}; valid: 1 to {LARGEST}")
+  check(form, options)
   size = options.size
   if options.input == "normalised":
     size = (trained.resolution or trained.image_size,) * 2

@@ -5,6 +5,7 @@ folded BatchNorm.
 """
 
 import dataclasses
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 from mn_jax.deploy import folded
 from mn_jax.deploy.trained import Trained
+from mn_jax.errors import RunError
 from mn_jax.export import source as source_lib
 from mn_jax.export.files import File
 from mn_jax.export.options import Options
@@ -29,6 +31,7 @@ METRICS = (
   *("accuracy", "balanced_accuracy", "auroc", "macro_auroc"),
   *("label_accuracy", "exact_match"),
 )
+_ROUNDED = 0.02  # of probabilities; 8 bits round them by 0.004 and less
 _BATCH = 32  # images at once, where a file takes any number
 _RESAMPLES = 1000  # of ten classes; with more of them a resample takes longer
 _LEAST_RESAMPLES = 200
@@ -58,6 +61,13 @@ class Part:
     """Yields u8[r, r, 3], image by image."""
     return (self.pixels[row] for row in self.rows.tolist())
 
+  def digest(self) -> str:
+    """Returns the SHA-256 of the images and their labels, in order."""
+    digest = hashlib.sha256(np.ascontiguousarray(self.labels))
+    for image in self.images():
+      digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
+
   def predictions(self, logits: np.ndarray) -> Predictions:
     """Returns logits f32[n, classes] with the labels."""
     return Predictions(
@@ -74,6 +84,7 @@ class Verdict:
 
   Attributes:
     images: their number.
+    images_sha256: `Part.digest`.
     before, after: metrics of the network, and of the file.
     differences: metric -> after minus before, with a paired 95 % interval.
     changed: images that get another class, or of which any label changes.
@@ -87,6 +98,7 @@ class Verdict:
   """
 
   images: int
+  images_sha256: str
   before: Mapping[str, float]
   after: Mapping[str, float]
   differences: Mapping[str, Interval]
@@ -119,7 +131,7 @@ class Judge:
   """Runs files on parts, whose answers by the network are computed once."""
 
   def __init__(self, trained: Trained, parts: Sequence[Part]):
-    """Computes nothing yet.
+    """Computes nothing of the network yet.
 
     Args:
       trained: the network.
@@ -128,6 +140,7 @@ class Judge:
     self._source = source_lib.of(trained)
     self._parts = parts
     self._before: dict[str, Predictions] = {}
+    self._digests = {part.name: part.digest() for part in parts}
     self._network = folded.Folded(
       trained.network,
       trained.variables,
@@ -141,7 +154,8 @@ class Judge:
 
     Raises:
       InputError: if its runtime is not installed.
-      RunError: if it fails, or gives logits that are not finite.
+      RunError: if it fails, gives logits that are not finite, or other
+        probabilities than those of its logits.
     """
     running = file.open()
     return {
@@ -157,11 +171,17 @@ class Judge:
     predictions_lib.check_finite(outputs.logits)
     trained = self._source.trained
     after = part.predictions(outputs.logits)
+    gap = np.abs(outputs.probabilities - after.probabilities()).max()
+    if not gap <= _ROUNDED:
+      raise RunError(
+        f"its probabilities are not those of its logits, by up to {gap:.2g}"
+      )
     return _verdict(
       before,
       after,
       outputs.probabilities,
       part,
+      digest=self._digests[part.name],
       resampled=is_resampled(
         file.options, size=trained.image_size, crop=trained.crop
       ),
@@ -240,6 +260,7 @@ def _verdict(
   probabilities: np.ndarray,
   part: Part,
   *,
+  digest: str,
   resampled: bool,
 ) -> Verdict:
   metrics = [
@@ -266,6 +287,7 @@ def _verdict(
   gaps = np.abs(after.logits - before.logits)
   return Verdict(
     images=len(part.rows),
+    images_sha256=digest,
     before=metrics[0],
     after=metrics[1],
     differences={name: differences[name] for name in metrics[0]},

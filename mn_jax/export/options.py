@@ -9,6 +9,11 @@ FORMATS = {"litert": ".tflite", "onnx": ".onnx", "stablehlo": ".stablehlo"}
 # int8_full: activations are 8-bit integers too, by ranges that calibration
 # images have.
 PRECISIONS = ("float32", "float16", "int8_weights", "int8_full")
+# Format -> those that its files can have.
+PRECISIONS_OF = {
+  **dict.fromkeys(("litert", "onnx"), PRECISIONS),
+  "stablehlo": ("float32", "float16", "int8_weights"),
+}
 
 # pixels: u8 RGB in [0, 255], resized and normalised inside.
 # normalised: f32, as the network itself takes them.

@@ -27,7 +27,6 @@ from mn_jax.models import quantize
 
 # One program for all of them; which one runs it decides when it is called.
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-PRECISIONS = ("float32", "float16", "int8_weights")
 _ANY = 8  # pixels of an image by which a file is tried
 
 
@@ -45,21 +44,16 @@ def export(
 
   Args:
     source: the network.
-    options: of PRECISIONS; any batch and size may be left open.
+    options: that `files.check` accepts; any batch and size may be left open.
     description: not used, as the format has no room for it.
     calibration: not used, as activations stay f32.
 
   Raises:
-    InputError: without the package flatbuffers, or for a precision that it does
-      not have, or weights that float16 cannot hold.
+    InputError: without the package flatbuffers, or for weights that float16
+      cannot hold.
   """
   del description, calibration
-  _require()
-  if options.precision not in PRECISIONS:
-    raise InputError(
-      f"precision: got {options.precision!r} for StableHLO, whose products are "
-      f"in float32; valid: {', '.join(PRECISIONS)}; or another format"
-    )
+  check_packages()
   exported = jax_export.export(
     jax.jit(_program(source, options)), platforms=PLATFORMS
   )(_images(source, options))
@@ -77,7 +71,7 @@ def open_bytes(data: bytes, *, threads: int = 1) -> Session:
     InputError: without the package flatbuffers, or if it is not such a file.
   """
   del threads
-  _require()
+  check_packages()
   try:
     exported = jax_export.deserialize(bytearray(data))
     (images,) = exported.in_avals
@@ -104,7 +98,12 @@ def open_bytes(data: bytes, *, threads: int = 1) -> Session:
   )
 
 
-def _require() -> None:
+def check_packages() -> None:
+  """Refuses an environment without what `export` needs.
+
+  Raises:
+    InputError: naming the package.
+  """
   if importlib.util.find_spec("flatbuffers") is None:
     raise InputError(
       "export: got an environment without flatbuffers; valid: after pip "

@@ -45,15 +45,22 @@ _RESAMPLED = (
   " The images were enlarged to the sizes of some files, which make them small "
   "again: differences include what that changes."
 )
+_REFUSED = " *: refused and not written."
 
 
 def of_run(analysis: RunAnalysis) -> dict[str, Table]:
   """Returns title -> table of the files in the folder `export` of a run.
 
-  A run that was selected on the test has no test to show.
+  Files of another step than the run's results are left out. A run that was
+  selected on the test has no test to show.
   """
+  best = analysis.summary["best_step"]
   return tables(
-    results.read(analysis.path / "export"),
+    {
+      name: entry
+      for name, entry in results.read(analysis.path / "export").items()
+      if entry["step"] == best
+    },
     parts=("val",) if analysis.refused else (),
   )
 
@@ -67,7 +74,8 @@ def tables(
   """Returns title -> table.
 
   Args:
-    entries: by name of the file, as `results.read` returns them.
+    entries: by name of the file, as `results.read` returns them; those with
+      'refused' are of files that were not written.
     narrow: for a terminal of 80 columns.
     parts: whose answers are shown; () for all.
   """
@@ -76,7 +84,7 @@ def tables(
   entries = dict(sorted(entries.items(), key=lambda x: _place(x[1])))
   found = {_FILES: _files(entries, narrow)}
   judged = [
-    (f"{entry['format']} {entry['precision']}", part, verdict)
+    (_name(entry), part, verdict)
     for entry in entries.values()
     for part, verdict in entry["parts"].items()
     if not parts or part in parts
@@ -91,8 +99,20 @@ def tables(
     note = _SHORTLY_COMPARED if narrow else _COMPARED
     if any(x["resampled"] for *_, x in judged):
       note += _RESAMPLED
+    if any(map(_is_refused, entries.values())):
+      note += _REFUSED
     found[last] = dataclasses.replace(found[last], note=note)
   return found
+
+
+def _is_refused(entry: Mapping[str, Any]) -> bool:
+  return entry.get("refused", False)
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+  """Formats 'onnx int8_full', with a star if it was refused."""
+  star = "*" if _is_refused(entry) else ""
+  return f"{entry['format']} {entry['precision']}{star}"
 
 
 def _place(entry: Mapping[str, Any]) -> tuple[str, int]:
@@ -114,8 +134,7 @@ def _files(entries: Mapping[str, Mapping[str, Any]], narrow: bool) -> Table:
     cells += [_ratio(times.get(n), "to_network", narrow) for n in batches]
     if not narrow:
       cells += [_ratio(times.get(n), "to_float32", True) for n in batches]
-    name = f"{entry['format']} {entry['precision']}"
-    rows.append((name, f"{entry['bytes'] / 1e6:.2f}", *cells))
+    rows.append((_name(entry), f"{entry['bytes'] / 1e6:.2f}", *cells))
   columns = [f"ms of {n}" for n in batches]
   columns += [f"x{n}" if narrow else f"x network, {n}" for n in batches]
   if not narrow:

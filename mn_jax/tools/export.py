@@ -3,8 +3,9 @@
 The best checkpoint of a run, or published weights (`--model=NAME
 --weights=FILE`), as files for LiteRT, onnxruntime or JAX alone. Each file is
 run by its own runtime on labelled images before it is written, and what it has
-lost goes to `report.json` beside it. Exit codes: 0, 1 if a file lost too much
-and was not written, 2 for a wrong argument, 130 stopped by Ctrl-C.
+lost goes to `report.json` beside it. Exit codes: 0, 1 if a file was not
+written, as it lost too much or cannot be made, 2 for a wrong argument, 130
+stopped by Ctrl-C.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mn_jax.commandline import (
@@ -24,10 +25,11 @@ from mn_jax.commandline import (
 from mn_jax.commandline.exported_network import Exported
 from mn_jax.commandline.parser import Parser, command, file_path, names, number
 from mn_jax.errors import InputError, RunError
-from mn_jax.export import files, judgement, results
+from mn_jax.export import acceptance, files, judgement, results
 from mn_jax.export.files import File
 from mn_jax.export.judgement import Verdict
 from mn_jax.export.options import FORMATS, INPUTS, PRECISIONS, Options
+from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator
 from mn_jax.perf import latency
@@ -35,7 +37,7 @@ from mn_jax.report import export_tables
 
 _ANY = "any"
 _CALIBRATION = 200  # images, unless the user wants another number
-_INT8 = ("int8_weights", "int8_full")
+_DEFAULT = ()  # size of images: what the format can do
 
 
 def _parser() -> Parser:
@@ -59,8 +61,8 @@ def _parser() -> Parser:
     f"precisions, separated by commas: {', '.join(PRECISIONS)}; all but "
     "int8_full compute in float32 (default: float32)",
     type=names(PRECISIONS),
-    default=None,
   )
+  parser.set_defaults(precision=("float32",))
   parser.option(
     "--workdir",
     "DIR",
@@ -103,6 +105,7 @@ def _add_form(parser: Parser) -> None:
     "of litert that of training, which is not resized)",
     type=_or_any(_size),
   )
+  parser.set_defaults(input_size=_DEFAULT)
   parser.option(
     "--output",
     "DIR",
@@ -132,8 +135,9 @@ def _add_judging(parser: Parser) -> None:
   parser.option(
     "--max-loss",
     "SHARE",
-    "an 8-bit file that loses more balanced accuracy than this on validation "
-    "(several labels: macro AUROC) is refused",
+    "a file that loses more balanced accuracy than this on validation (several "
+    "labels: macro AUROC) is refused; in float32 also one whose answers are "
+    "not the network's",
     type=number(float, 0, 1),
     default=0.01,
   )
@@ -175,6 +179,7 @@ def _check(args: argparse.Namespace) -> None:
     InputError: for the first of them.
   """
   weights_arguments.check(args)
+  _check_form(args)
   if args.workdir:
     if args.data:
       raise InputError(
@@ -188,45 +193,109 @@ def _check(args: argparse.Namespace) -> None:
     raise InputError("--output: got none with --weights; valid: a folder")
   if args.data and args.unjudged:
     raise InputError("--unjudged: got it with --data; valid: one of them")
-  if "int8_full" in (args.precision or ()) and not args.data:
+  if "int8_full" in args.precision and not args.data:
     raise InputError(
       "--precision: got int8_full with --weights and no images to calibrate "
       "by; valid: with --data=PATH"
     )
 
 
+def _check_form(args: argparse.Namespace) -> None:
+  """Refuses files that no network can have, before any is opened.
+
+  Raises:
+    InputError: for the first of them.
+  """
+  if args.input_size != _DEFAULT:
+    if args.input == "normalised":
+      raise InputError(
+        "--input-size: got it with --input=normalised, whose images are of the "
+        "size that the network takes; valid: with --input=pixels"
+      )
+    if args.input_size is None and "litert" in args.to:
+      raise InputError(
+        "--input-size: got 'any' for litert, whose images have one size; "
+        "valid: N or HxW, or another format"
+      )
+  for form in args.to:
+    for precision in args.precision:
+      files.check(form, _options(args, precision))
+
+
+def _options(args: argparse.Namespace, precision: str) -> Options:
+  return Options(
+    precision=precision,
+    batch=args.batch,
+    input=args.input,
+    size=args.input_size or None,
+  )
+
+
 def _export(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
   _check(args)
-  precisions = args.precision or ("float32",)
   console = Console()
   allocator.keep_freed_memory()
   output = run_arguments.output_folder(args.output or args.workdir / "export")
-  calibration = args.calibration_images * ("int8_full" in precisions)
-  written, refused = [], []
+  calibration = args.calibration_images * ("int8_full" in args.precision)
   with exported_network.opened(
     args, console, calibration=calibration
   ) as subject:
-    judge = None
-    if subject.labelled.parts:
-      judge = judgement.Judge(subject.trained, subject.labelled.parts)
-    for form in args.to:
-      made = [_make(args, subject, form, name) for name in precisions]
-      verdicts = {x.name: judge.judge(x) if judge else {} for x in made}
-      losses = {x.name: _too_large(args, x, verdicts[x.name]) for x in made}
-      refused += filter(None, losses.values())
-      kept = [x for x in made if not losses[x.name]]
-      for file in kept:
-        files.write(file, output / file.name)
-        entry = _entry(args, file, verdicts[file.name])
-        results.write(output, {file.name: entry})
-        written.append(file.name)
-      _time(args, subject, form, kept, output)
-  _show(console, output, written)
+    shown: dict[str, dict[str, Any]] = {}
+    try:
+      problems = _write(args, subject, output, shown)
+    finally:  # even if the disk is full: files that are written stay
+      _show(console, output, shown)
   if not subject.labelled.parts:
     console.line("Not judged: no labelled images were opened.")
-  if refused:
-    raise RunError("; ".join(refused))
+  if problems:
+    raise RunError("; ".join(problems))
+
+
+def _write(
+  args: argparse.Namespace,
+  subject: Exported,
+  output: pathlib.Path,
+  shown: dict[str, dict[str, Any]],
+) -> list[str]:
+  """Writes the files that are asked for; returns what is wrong with others.
+
+  Args:
+    args: of the program.
+    subject: the network, with its images.
+    output: folder of the files.
+    shown: gets the entry of each file that was judged, by its name.
+  """
+  problems = []
+  judge = None
+  if subject.labelled.parts:
+    judge = judgement.Judge(subject.trained, subject.labelled.parts)
+  for form in args.to:
+    written = []
+    for precision in args.precision:
+      try:
+        file = _make(args, subject, form, precision)
+        verdicts = judge.judge(file) if judge else {}
+      except (InputError, RunError) as error:
+        problems.append(f"{form} {precision} was not written: {error}")
+        continue
+      reason = acceptance.refusal(file, verdicts, max_loss=args.max_loss)
+      entry = _entry(args, file, verdicts)
+      if reason and not args.force:
+        shown[file.name] = entry | {"refused": True}
+        problems.append(
+          f"{file.name} was not written: {reason}; --force writes it"
+        )
+        continue
+      files.write(file, output / file.name)
+      shown[file.name] = entry
+      results.write(output, {file.name: entry})
+      written.append(file)
+    try:
+      _time(args, subject, form, written, output, shown)
+    except RunError as error:
+      problems.append(f"{form} was not timed: {error}")
+  return problems
 
 
 def _time(
@@ -235,6 +304,7 @@ def _time(
   form: str,
   made: Sequence[File],
   output: pathlib.Path,
+  shown: dict[str, dict[str, Any]],
 ) -> None:
   """Times files of a format, and adds that to their entries."""
   turns = 0 if args.unjudged else args.turns
@@ -244,14 +314,9 @@ def _time(
   if all(x.options.precision != "float32" for x in made):
     timed.append(_make(args, subject, form, "float32"))
   found = latency.measure(subject.trained, timed, turns=turns)
-  entries = results.read(output)
-  results.write(
-    output,
-    {
-      x.name: entries[x.name] | {"latency": latency.as_json(found[x.name])}
-      for x in made
-    },
-  )
+  for file in made:
+    shown[file.name]["latency"] = latency.as_json(found[file.name])
+  results.write(output, {x.name: shown[x.name] for x in made})
 
 
 def _make(
@@ -260,59 +325,38 @@ def _make(
   return files.make(
     subject.trained,
     form,
-    Options(
-      precision=precision,
-      batch=args.batch,
-      input=args.input,
-      size=args.input_size,
-    ),
+    _options(args, precision),
     origin=subject.origin,
     calibration=subject.labelled.calibration,
-  )
-
-
-def _too_large(
-  args: argparse.Namespace, file: File, verdicts: dict[str, Verdict]
-) -> str:
-  """Says that an 8-bit file loses too much; '' if it does not."""
-  if file.options.precision not in _INT8 or args.force or not verdicts:
-    return ""
-  part, verdict = next(iter(verdicts.items()))
-  if verdict.loss <= args.max_loss:
-    return ""
-  return (
-    f"{file.name} was not written: it loses {verdict.loss:.4f} of "
-    f"{verdict.deciding.replace('_', ' ')} on {part} "
-    f"({verdict.before[verdict.deciding]:.4f} to "
-    f"{verdict.after[verdict.deciding]:.4f}), more than --max-loss="
-    f"{args.max_loss:g}; --force writes it"
   )
 
 
 def _entry(
   args: argparse.Namespace, file: File, verdicts: dict[str, Verdict]
 ) -> dict[str, Any]:
-  return {
+  entry = {
     "format": file.form,
     **dataclasses.asdict(file.options),
     "bytes": len(file.data),
     "sha256": file.sha256,
+    "weights": file.description["weights"]["sha256"],
+    "step": file.description["weights"].get("step"),
     "calibration": file.description["calibration"],
     "versions": file.description["versions"],
     "max_loss": args.max_loss,
     "parts": {name: x.numbers() for name, x in verdicts.items()},
     "latency": None,
   }
+  return formatting.jsonable(entry)
 
 
 def _show(
-  console: Console, output: pathlib.Path, written: Sequence[str]
+  console: Console, output: pathlib.Path, shown: Mapping[str, Mapping[str, Any]]
 ) -> None:
-  """Prints tables of the files that were written, and where they are."""
-  entries = results.read(output)
-  shown = {name: entries[name] for name in written}
+  """Prints tables of files, and where those are that were written."""
   for title, table in export_tables.tables(shown, narrow=True).items():
     table.show(console, title)
+  written = [name for name, x in shown.items() if not x.get("refused")]
   for name in written:
     console.line(f"File: {output / name}")
   if written:

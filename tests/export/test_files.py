@@ -110,6 +110,11 @@ def test_the_description_is_true_of_every_option():
   [
     ("coreml", Options(), "format: got 'coreml'; valid: litert, onnx, stable"),
     ("onnx", Options("int4"), "precision: got 'int4'; valid: float32, float"),
+    (
+      "stablehlo",
+      Options("int8_full"),
+      "precision: got 'int8_full' for stablehlo, whose products are in float32",
+    ),
     ("onnx", Options(input="bytes"), "input: got 'bytes'; valid: pixels, nor"),
     ("onnx", Options(batch=0), "batch: got 0; valid: 1 to 4096"),
     ("onnx", Options(batch=1.5), r"batch: got 1\.5; valid: 1 to 4096"),

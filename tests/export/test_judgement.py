@@ -151,6 +151,38 @@ def test_logits_that_are_not_finite_are_no_answers():
     judge.judge(Answers(change))
 
 
+@pytest.mark.parametrize("wrong", [0.05, np.nan])
+def test_probabilities_that_are_not_of_the_logits_are_no_answers(wrong):
+  class Wrong(Answers):
+    def open(self):
+      opened = super().open()
+
+      def run(images):
+        found = opened.run(images)
+        return found._replace(probabilities=found.probabilities + wrong)
+
+      return dataclasses.replace(opened, run=run)
+
+  judge = Judge(toy.trained(), [part()])
+  with pytest.raises(RunError, match="probabilities are not those of its log"):
+    judge.judge(Wrong(np.zeros((10, 3), np.float32)))
+
+
+def test_a_digest_is_of_images_and_labels():
+  first = part()
+  assert first.digest() == part().digest()
+  digests = {
+    x.digest()
+    for x in (
+      first,
+      part(labels=first.labels[::-1]),
+      part(rows=first.rows[::-1]),
+      part(pixels=first.pixels + 1),
+    )
+  }
+  assert len(digests) == 4
+
+
 def test_intervals_resample_groups():
   made = toy.trained()
   change = np.zeros((10, 3), np.float32)

@@ -10,7 +10,12 @@ from mn_jax.export import results
 def add(folder, name, **values):
   content = name.encode()
   (folder / name).write_bytes(content)
-  entry = {"sha256": hashlib.sha256(content).hexdigest(), **values}
+  entry = {
+    "sha256": hashlib.sha256(content).hexdigest(),
+    "weights": "w",
+    "parts": {},
+    **values,
+  }
   return results.write(folder, {name: entry})
 
 
@@ -29,6 +34,20 @@ def test_entries_stay_while_their_files_do(tmp_path):
   assert [*json.loads(path.read_text())["files"]] == ["b", "c"]
   (tmp_path / "b").unlink()
   assert [*results.read(tmp_path)] == ["c"]
+
+
+def test_entries_are_of_one_network_and_the_same_images(tmp_path):
+  def judged(digest):
+    return {"val": {"images_sha256": digest}}
+
+  add(tmp_path, "a", parts=judged("1"))
+  add(tmp_path, "b")  # not judged
+  add(tmp_path, "c", parts=judged("1"))
+  assert [*results.read(tmp_path)] == ["a", "b", "c"]
+  add(tmp_path, "d", parts=judged("2"))
+  assert [*results.read(tmp_path)] == ["b", "d"]
+  add(tmp_path, "e", weights="others")
+  assert [*results.read(tmp_path)] == ["e"]
 
 
 def test_undefined_numbers_are_null(tmp_path):

@@ -10,7 +10,10 @@ from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import MINUS
 from mn_jax.report import export_tables, page, run_analysis, run_report
 from mn_jax.report.inspection import Inspections
+from tests import toy_summary
 from tests.report import toy_runs
+
+BEST_STEP = toy_summary.FIELDS["best_step"]
 
 
 def ends(value: float) -> dict:
@@ -20,6 +23,7 @@ def ends(value: float) -> dict:
 def entry(form="onnx", precision="int8_full", **changes) -> dict:
   verdict = {
     "images": 1200,
+    "images_sha256": "4567",
     "before": {"accuracy": 0.96, "balanced_accuracy": 0.95, "auroc": None},
     "after": {"accuracy": 0.94, "balanced_accuracy": 0.93, "auroc": None},
     "differences": {
@@ -45,6 +49,8 @@ def entry(form="onnx", precision="int8_full", **changes) -> dict:
     "format": form,
     "precision": precision,
     "bytes": 2_390_000,
+    "weights": "0123",
+    "step": BEST_STEP,
     "parts": {"val": verdict, "test": verdict},
     "latency": {"batches": {"1": times, "8": times}},
     **changes,
@@ -140,6 +146,29 @@ def test_the_page_of_a_run_has_files_that_are_still_there(tmp_path):
   assert "Their answers on test, 1,200 images" in shown
   shutil.rmtree(folder / "export")
   assert "Exported files" not in text(folder)
+
+
+def test_files_of_another_step_are_not_those_of_the_results(tmp_path):
+  folder = toy_runs.write(tmp_path / "run")
+  (folder / "export").mkdir()
+  (folder / "export" / "a.onnx").write_bytes(b"one")
+  digest = results.hashlib.sha256(b"one").hexdigest()
+  for step, shown in ((BEST_STEP, 3), (BEST_STEP + 1, 0)):
+    file = entry(sha256=digest, step=step)
+    results.write(folder / "export", {"a.onnx": file})
+    found = export_tables.of_run(run_analysis.analyze(folder))
+    assert len(found) == shown
+
+
+def test_a_refused_file_has_a_star():
+  found = entries() | {"more": entry(refused=True)}
+  for narrow in (False, True):
+    tables = export_tables.tables(found, narrow=narrow)
+    assert tables["Exported files"].rows[-3][0] == "onnx int8_full*"
+    notes = [x.note for x in tables.values()]
+    assert notes[-1].endswith("*: refused and not written.")
+    plain = export_tables.tables(entries(), narrow=narrow)
+    assert not any("*:" in x.note for x in plain.values())
 
 
 def test_a_run_selected_on_the_test_shows_no_test(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mn_jax import api
+from mn_jax.errors import InputError, RunError
 from mn_jax.export import files, judgement, results, stablehlo
 from mn_jax.models import registry
 from mn_jax.run import records, reopen
@@ -96,11 +97,69 @@ def test_an_8_bit_file_that_loses_too_much_is_not_written(
   assert "balanced accuracy on val" in err
   assert "--max-loss=0.01; --force writes it" in err
   assert f"{NAME}-float32.stablehlo" in out
+  # They are in the tables, but not among the files.
+  assert out.count("│ stablehlo int8_weights* ") == 3
+  assert "*: refused and not written." in " ".join(out.split())
+  assert f"File: {folder / name}" not in out
   assert not list(folder.glob("*int8*"))
   assert start(*arguments, "--max-loss=1")[0] == 0
   (folder / name).unlink()
   assert start(*arguments, "--force")[0] == 0
   assert results.read(folder)[name]["parts"]["val"]["loss"] == 0.25
+
+
+def test_what_cannot_be_is_refused_before_anything_is_opened(
+  start, monkeypatch
+):
+  monkeypatch.setattr(export.exported_network, "opened", None)
+  code, _, err = start(
+    "--to=litert,onnx,stablehlo", "--precision=float32,int8_full"
+  )
+  assert code == 2
+  assert "precision: got 'int8_full' for stablehlo, whose products" in err
+  assert err.count("\n") == 1
+
+
+def test_a_failure_takes_nothing_from_other_files(start, tmp_path, monkeypatch):
+  def make(source, options, **given):
+    if options.precision == "float16":
+      raise InputError("precision: got float16, in which it overflows")
+    return real(source, options, **given)
+
+  def fail(*_, **__):
+    raise RunError("latency: its process failed")
+
+  real = stablehlo.export
+  monkeypatch.setattr(stablehlo, "export", make)
+  monkeypatch.setattr(export.latency, "measure", fail)
+  code, out, err = start(
+    "--to=stablehlo", "--precision=float16,float32", "--turns=1"
+  )
+  assert code == 1
+  assert err == (
+    "export: stablehlo float16 was not written: precision: got float16, in "
+    "which it overflows; stablehlo was not timed: latency: its process failed\n"
+  )
+  name = f"{NAME}-float32.stablehlo"
+  assert [*results.read(tmp_path / "out")] == [name]
+  assert "│ stablehlo float32 " in out
+  assert f"File: {tmp_path / 'out' / name}" in out
+
+
+def test_a_full_disk_leaves_what_is_known_of_earlier_files(
+  start, tmp_path, monkeypatch
+):
+  def write(file, path):
+    if file.options.precision == "float16":
+      raise OSError(28, "No space left on device")
+    return real(file, path)
+
+  real = files.write
+  monkeypatch.setattr(files, "write", write)
+  code, out, err = start(*LITTLE, "--precision=float32,float16")
+  assert (code, err) == (1, "export: No space left on device\n")
+  assert f"File: {tmp_path / 'out' / NAME}-float32.stablehlo" in out
+  assert "float16" not in out
 
 
 @pytest.mark.extended
@@ -154,6 +213,7 @@ def test_calibration_images_are_of_training(start, tmp_path, monkeypatch):
 
   real = stablehlo.export
   monkeypatch.setattr(stablehlo, "export", make)
+  monkeypatch.setitem(files.PRECISIONS_OF, "stablehlo", files.PRECISIONS)
   code, _, err = start(
     *LITTLE, "--precision=float32,int8_full", "--calibration-images=5"
   )
@@ -238,7 +298,7 @@ def test_mistakes_are_one_line(run, start, weights, tmp_path):
       "--output: got none with --weights; valid: a folder",
     ),
     (
-      [*LITTLE, *named, "--precision=int8_full"],
+      ["--to=onnx", *named, "--precision=int8_full"],
       {"workdir": None},
       "got int8_full with --weights and no images to calibrate",
     ),
@@ -260,9 +320,14 @@ def test_mistakes_are_one_line(run, start, weights, tmp_path):
     ),
     (LITTLE, {"output": blocked / "a"}, "--output: got "),
     (
-      [*LITTLE, "--precision=int8_full"],
+      ["--to=litert", "--input-size=any"],
       {},
-      "precision: got 'int8_full' for StableHLO",
+      "--input-size: got 'any' for litert, whose images have one size",
+    ),
+    (
+      [*LITTLE, "--input=normalised", "--input-size=32"],
+      {},
+      "--input-size: got it with --input=normalised",
     ),
     ([*LITTLE, "data.label=x"], {}, "data.label: got it; valid: data.path"),
   ):
@@ -290,7 +355,7 @@ def test_missing_packages_are_one_line(start, monkeypatch, tmp_path):
     assert code == 2
     assert "pip install 'mn_jax[export]'" in err
     assert err.count("\n") == 1
-  assert not list((tmp_path / "out").iterdir())
+  assert not (tmp_path / "out").exists()
 
 
 def test_nothing_is_half_written_where_the_disk_is_full(

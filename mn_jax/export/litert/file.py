@@ -15,7 +15,7 @@ from PIL import Image
 
 from mn_jax.errors import InputError, RunError, in_one_line
 from mn_jax.export import session as session_lib
-from mn_jax.export.litert import convert, flatbuffer, quantize, resize
+from mn_jax.export.litert import convert, flatbuffer, quantize, quiet, resize
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.export.source import Source
 
@@ -45,7 +45,7 @@ def export(
     InputError: without the extra 'export', or for an option that LiteRT does
       not have.
   """
-  _check_packages()
+  check_packages()
   if options.size is None:
     raise InputError(
       "size: got none; valid: height and width, which are fixed in a LiteRT "
@@ -83,14 +83,15 @@ def open_bytes(data: bytes, *, threads: int = 1) -> session_lib.Session:
     InputError: without the extra 'export', or for a file that is damaged or
       not from here.
   """
-  _check_packages()
+  check_packages()
   metadata = flatbuffer.description(data)
   from ai_edge_litert import interpreter as runtime
 
   try:
     # Verifies the flatbuffer before anything of it is used.
-    interpreter = runtime.Interpreter(model_content=data, num_threads=threads)
-    interpreter.allocate_tensors()
+    with quiet.quiet():
+      interpreter = runtime.Interpreter(model_content=data, num_threads=threads)
+      interpreter.allocate_tensors()
     runner = interpreter.get_signature_runner(convert.SIGNATURE)
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
   except (ValueError, RuntimeError) as error:
@@ -189,7 +190,12 @@ def _check_batches(
     )
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+  """Refuses an environment without what `export` needs.
+
+  Raises:
+    InputError: naming the package.
+  """
   for name in _PACKAGES:
     if importlib.util.find_spec(name) is None:
       raise InputError(

@@ -48,7 +48,7 @@ def export(
     InputError: without the packages onnx and onnxruntime, for options that do
       not go together, or a network that cannot be written.
   """
-  _check_packages()
+  check_packages()
   from onnx import TensorProto, helper
 
   resolution = source.resolution
@@ -147,7 +147,7 @@ def open_bytes(data: bytes, *, threads: int = 1) -> session.Session:
     InputError: without the packages onnx and onnxruntime, or for data that are
       not such a file.
   """
-  _check_packages()
+  check_packages()
   import onnxruntime
 
   model = _parsed(data)
@@ -170,7 +170,12 @@ def open_bytes(data: bytes, *, threads: int = 1) -> session.Session:
   return session.Session(run, batch or None, found.get(_METADATA, ""))
 
 
-def _check_packages() -> None:
+def check_packages() -> None:
+  """Refuses an environment without what `export` needs.
+
+  Raises:
+    InputError: naming the package.
+  """
   for package in ("onnx", "onnxruntime"):
     if importlib.util.find_spec(package) is None:
       raise InputError(
