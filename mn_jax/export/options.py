@@ -32,8 +32,8 @@ class Options:
     batch: number of images of a call; None for any number.
     input: a name in INPUTS.
     size: height and width of the images that it takes, in pixels; None for any.
-      They are resized and cropped inside as those of training were, except
-      that those of `Trained.image_size` squared are taken as ready, which is
+      They are resized and cropped inside as those of training were. A file of
+      the size of `Trained.image_size` squared takes them as ready, which is
       what `Trained.fit_image` makes. Of 'normalised' input it is the network's
       resolution.
   """

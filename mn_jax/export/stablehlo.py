@@ -160,11 +160,13 @@ def _stored(params: dict, precision: str) -> dict[str, Any]:
     halved = {x for x in kernels if flat[x].ndim == 4 and flat[x].shape[2] == 1}
     small = flax.traverse_util.flatten_dict(quantize.quantize(params))
     flat |= {path: small[path] for path in kernels - halved}
-  flat |= {path: _half(path, flat[path]) for path in halved}
+  flat |= {path: _half(path, flat[path], precision) for path in halved}
   return flax.traverse_util.unflatten_dict(flat)
 
 
-def _half(path: tuple[str, ...], kernel: np.ndarray) -> np.ndarray:
+def _half(
+  path: tuple[str, ...], kernel: np.ndarray, precision: str
+) -> np.ndarray:
   """Returns a kernel as float16.
 
   Raises:
@@ -174,7 +176,7 @@ def _half(path: tuple[str, ...], kernel: np.ndarray) -> np.ndarray:
     half = kernel.astype(np.float16)
   if np.isinf(half).any() and np.isfinite(kernel).all():
     raise InputError(
-      f"precision: got float16, in which {'/'.join(path)} overflows "
-      f"({np.abs(kernel).max():.3g}, more than 65504); valid: float32"
+      f"precision: got {precision}, in which {'/'.join(path)} overflows "
+      f"({np.abs(kernel).max():.3g}, as float16 ends at 65504); valid: float32"
     )
   return half

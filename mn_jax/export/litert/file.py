@@ -42,8 +42,8 @@ def export(
     The content of the file.
 
   Raises:
-    InputError: without the extra 'export', or for an option that LiteRT does
-      not have.
+    InputError: without the extra 'export', for an option that LiteRT does not
+      have, or weights that the precision cannot hold.
   """
   check_packages()
   if options.size is None:
@@ -180,7 +180,10 @@ def _check_batches(
   try:
     together = session.run(batch).logits
     alone = [session.run(batch[i : i + 1]).logits for i in range(len(batch))]
-    is_same = np.allclose(together, np.concatenate(alone), rtol=1e-3, atol=1e-3)
+    # A network that diverged is the same, too.
+    is_same = np.allclose(
+      together, np.concatenate(alone), rtol=1e-3, atol=1e-3, equal_nan=True
+    )
   except (RunError, ValueError):
     is_same = False
   if not is_same:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from mn_jax.errors import RunError, in_one_line
+from mn_jax.errors import InputError, RunError, in_one_line
 from mn_jax.export.litert import convert, flatbuffer, quiet
 from mn_jax.export.options import OUTPUTS
 
@@ -49,6 +49,7 @@ def store_kernels(data: bytes, precision: str) -> bytes:
     precision: 'float16' or 'int8_weights'.
 
   Raises:
+    InputError: for weights that float16 cannot hold.
     RunError: if the quantizer fails.
   """
   from ai_edge_quantizer import algorithm_manager, qtyping
@@ -71,7 +72,26 @@ def store_kernels(data: bytes, precision: str) -> bytes:
         16,
         algorithm_key=algorithms.FLOAT_CASTING,
       )
-    return _quantized(quantizer)
+    content = _quantized(quantizer)
+  _check_halves(content, precision)
+  return content
+
+
+def _check_halves(data: bytes, precision: str) -> None:
+  """Refuses a file with kernels that overflowed in float16."""
+  from ai_edge_litert import schema_py_generated as schema
+
+  model = flatbuffer.read(data)
+  (graph,) = model.subgraphs
+  for tensor in graph.tensors:
+    stored = model.buffers[tensor.buffer].data
+    if tensor.type != schema.TensorType.FLOAT16 or stored is None:
+      continue
+    if np.isinf(np.asarray(stored).view(np.float16)).any():
+      raise InputError(
+        f"precision: got {precision}, in which {tensor.name.decode()[-60:]} "
+        "overflows, as float16 ends at 65504; valid: float32"
+      )
 
 
 def quantize(data: bytes, batches: Iterable[np.ndarray]) -> bytes:

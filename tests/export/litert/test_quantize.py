@@ -75,6 +75,19 @@ def test_kernels_are_stored_in_8_bits_but_for_depthwise_ones(contents):
     assert layer.inputs[0] == layer.outputs[0] == "FLOAT32"
 
 
+@pytest.mark.parametrize("batch", [None, 2])
+def test_what_float16_cannot_hold_is_refused(made, batch):
+  flat = flax.traverse_util.flatten_dict(made.variables)
+  path = ("params", "backbone", "block0", "depthwise", "conv", "kernel")
+  flat[path] = np.full_like(flat[path], 1e5)
+  large = dataclasses.replace(
+    made, variables=flax.traverse_util.unflatten_dict(flat)
+  )
+  for precision in ("float16", "int8_weights"):
+    with pytest.raises(InputError, match=f"got {precision}, in .* overflows"):
+      export(large, precision=precision, batch=batch)
+
+
 def test_all_of_the_network_is_in_8_bits(contents):
   found = reading.layers(contents["int8_full"])
   assert len(found) == 14 + 13 + 1
