@@ -211,6 +211,9 @@ def _parsed(data: bytes) -> Any:
       if takes or gives
       else "data that are not of ONNX"
     )
+  axes = len(model.graph.input[0].type.tensor_type.shape.dim)
+  if axes != 4:
+    raise _foreign(f"a model whose input has {axes} axes")
   return model
 
 

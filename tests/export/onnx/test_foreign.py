@@ -85,3 +85,18 @@ def test_models_of_others(content):
   model = onnx.load_from_string(content)
   model.graph.node[3].op_type = "Unheard"
   refused(model.SerializeToString(), "Unheard")
+
+  for shape in ([], [2], None):
+    nodes = [
+      helper.make_node("Identity", ["images"], [name])
+      for name in ("probabilities", "logits")
+    ]
+    infos = [
+      helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+      for name in ("images", "probabilities", "logits")
+    ]
+    graph = helper.make_graph(nodes, "other", infos[:1], infos[1:])
+    other = helper.make_model(
+      graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)]
+    )
+    refused(other.SerializeToString(), f"input has {len(shape or [])} axes")
