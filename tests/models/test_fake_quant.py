@@ -158,7 +158,13 @@ def test_its_kernels_are_those_of_the_folded_network_in_8_bits(monkeypatch):
   assert np.abs(rounded - exact).max() < 0.3 * size
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+  "name",
+  [
+    "mobilenet_v1",
+    pytest.param("mobilenet_v3_small", marks=pytest.mark.extended),
+  ],
+)
 def test_training_has_gradients_and_moves_ranges(name):
   module = built(name, FAMILIES[name][0], norm_frozen=lambda path: True)
   quantised = calibrated(module, name, values_of(module, 32), 32)
