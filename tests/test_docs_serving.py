@@ -228,6 +228,7 @@ def test_the_server_answers_images_and_refuses_the_rest(exported, server):
   for length, expected in (
     ("10000001", 413),
     ("9" * 5000, 413),
+    ("0" * 20 + "10000001", 413),
     ("-1", 411),
     ("1e3", 411),
     ("²", 411),
@@ -247,6 +248,11 @@ def test_the_run_has_what_tells_strange_images(exported):
   _, expected = known.percentiles(features, logits)
   found = names_of("strange.py")["energy_percentiles"](logits, exported / "run")
   np.testing.assert_allclose(found, expected, atol=100 / len(known.energies))
+
+
+def test_pages_of_files_and_of_their_programs_are_linked():
+  assert "(export.md" in PAGE
+  assert "(serving.md" in TEXT["docs/export.md"]
 
 
 def test_the_files_that_are_named_are_there():

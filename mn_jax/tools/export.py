@@ -283,8 +283,10 @@ def _write(
       entry = _entry(args, file, verdicts)
       if reason and not args.force:
         shown[file.name] = entry | {"refused": True}
+        earlier = (output / file.name).exists()
         problems.append(
           f"{file.name} was not written: {reason}; --force writes it"
+          + earlier * "; an earlier file of this name is still there"
         )
         continue
       files.write(file, output / file.name)

@@ -102,7 +102,10 @@ def test_an_8_bit_file_that_loses_too_much_is_not_written(
   assert "*: refused and not written." in " ".join(out.split())
   assert f"File: {folder / name}" not in out
   assert not list(folder.glob("*int8*"))
+  assert "earlier" not in err
   assert start(*arguments, "--max-loss=1")[0] == 0
+  err = start(*arguments)[2]
+  assert "; an earlier file of this name is still there" in err
   (folder / name).unlink()
   assert start(*arguments, "--force")[0] == 0
   assert results.read(folder)[name]["parts"]["val"]["loss"] == 0.25
