@@ -8,7 +8,6 @@ A process that has nothing of this package:
   outputs["probabilities"], outputs["logits"]
 """
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from jax import export as jax_export
 
 from mn_jax.errors import InputError, in_one_line
-from mn_jax.export import fitting
+from mn_jax.export import fitting, packages
 from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.export.session import Outputs, Session
 from mn_jax.export.source import Source
@@ -104,11 +103,7 @@ def check_packages() -> None:
   Raises:
     InputError: naming the package.
   """
-  if importlib.util.find_spec("flatbuffers") is None:
-    raise InputError(
-      "export: got an environment without flatbuffers; valid: after pip "
-      "install 'mn_jax[export]'"
-    )
+  packages.require("flatbuffers")
 
 
 def _images(source: Source, options: Options) -> jax.ShapeDtypeStruct:

@@ -1,5 +1,6 @@
 """Networks as StableHLO, which a process runs that has JAX alone."""
 
+import importlib.util
 import subprocess
 import sys
 
@@ -163,9 +164,9 @@ def test_what_it_cannot_do_is_one_line(monkeypatch):
   kernel[0, 0] = 1e5
   with pytest.raises(InputError, match="head/logits/kernel overflows"):
     stablehlo.export(of, Options("float16"), description="")
-  find = stablehlo.importlib.util.find_spec
+  find = importlib.util.find_spec
   monkeypatch.setattr(
-    stablehlo.importlib.util,
+    importlib.util,
     "find_spec",
     lambda name: None if name == "flatbuffers" else find(name),
   )

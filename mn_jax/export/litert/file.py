@@ -7,13 +7,13 @@ anywhere.
 """
 
 import functools
-import importlib.util
 
 import jax
 import numpy as np
 from PIL import Image
 
 from mn_jax.errors import InputError, RunError, in_one_line
+from mn_jax.export import packages
 from mn_jax.export import session as session_lib
 from mn_jax.export.litert import convert, flatbuffer, quantize, quiet, resize
 from mn_jax.export.options import OUTPUTS, Options
@@ -199,12 +199,7 @@ def check_packages() -> None:
   Raises:
     InputError: naming the package.
   """
-  for name in _PACKAGES:
-    if importlib.util.find_spec(name) is None:
-      raise InputError(
-        f"LiteRT: got an environment without {name.replace('_', '-')}; valid: "
-        "after pip install 'mn_jax[export]'"
-      )
+  packages.require(*_PACKAGES)
 
 
 def _check_images(

@@ -4,7 +4,6 @@ The graph is made from the traced network: maps are NCHW, BatchNorm is folded,
 and pixels are resized, cropped and normalised inside. onnxruntime runs it.
 """
 
-import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 import mn_jax
 from mn_jax.errors import InputError, in_one_line
-from mn_jax.export import session
+from mn_jax.export import packages, session
 from mn_jax.export.onnx import equations, inputs, lowering, quantize
 from mn_jax.export.onnx.graph import Graph
 from mn_jax.export.onnx.nodes import Nodes
@@ -176,12 +175,7 @@ def check_packages() -> None:
   Raises:
     InputError: naming the package.
   """
-  for package in ("onnx", "onnxruntime"):
-    if importlib.util.find_spec(package) is None:
-      raise InputError(
-        f"export: got an environment without {package}; valid: after pip "
-        "install 'mn_jax[export]'"
-      )
+  packages.require("onnx", "onnxruntime")
 
 
 def _foreign(what: str) -> InputError:

@@ -1,6 +1,7 @@
 """Networks as LiteRT files in float32, run by LiteRT's interpreter."""
 
 import importlib.metadata
+import importlib.util
 import json
 import pathlib
 import re
@@ -157,9 +158,9 @@ def test_the_converter_that_is_known_is_the_one_installed():
 def test_a_missing_package_is_one_line(monkeypatch):
   made = toy_sources.make("simple_cnn")
   content = export(made)
-  find = litert_file.importlib.util.find_spec
+  find = importlib.util.find_spec
   monkeypatch.setattr(
-    litert_file.importlib.util,
+    importlib.util,
     "find_spec",
     lambda name: None if name == "ai_edge_litert" else find(name),
   )

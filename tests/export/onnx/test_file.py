@@ -1,6 +1,7 @@
 """Networks as ONNX files, run by onnxruntime."""
 
 import collections
+import importlib.util
 import json
 
 import flax.traverse_util
@@ -244,9 +245,9 @@ def test_more_than_a_file_holds_is_refused(monkeypatch):
 
 def test_missing_packages_are_one_line(monkeypatch):
   made = toy_sources.make("simple_cnn")
-  find = onnx_file.importlib.util.find_spec
+  find = importlib.util.find_spec
   monkeypatch.setattr(
-    onnx_file.importlib.util,
+    importlib.util,
     "find_spec",
     lambda name: None if name == "onnxruntime" else find(name),
   )
