@@ -150,7 +150,8 @@ def _add_judging(parser: Parser) -> None:
   )
   parser.flag("--force", "write such a file all the same")
   parser.flag(
-    "--unjudged", "open no images: write files of which nothing is measured"
+    "--unjudged",
+    "measure nothing of the files, and open no images but those that calibrate",
   )
 
 
