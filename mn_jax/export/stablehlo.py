@@ -149,6 +149,8 @@ def _stored(params: dict, precision: str) -> dict[str, Any]:
   kernels = {path for path in flat if path[-1] == "kernel"}
   if precision == "float16":
     halved = kernels
+  elif precision != "int8_weights":
+    raise ValueError(f"StableHLO has no precision {precision!r}")
   else:
     # Depthwise kernels are a hundredth of the weights, and most of what is lost
     # in 8 bits.

@@ -36,7 +36,8 @@ from mn_jax.perf import latency
 from mn_jax.report import export_tables
 
 _ANY = "any"
-_CALIBRATION = 200  # images, unless the user wants another number
+_CALIBRATED = "int8_full"  # the precision that needs images
+_CALIBRATION = 200  # of them, unless the user wants another number
 _DEFAULT = ()  # size of images: what the format can do
 
 
@@ -128,9 +129,8 @@ def _add_judging(parser: Parser) -> None:
     "--calibration-images",
     "N",
     "images by which int8_full chooses its ranges: of a run training images, "
-    "of --data some that nothing is judged by",
+    f"of --data some that nothing is judged by (default: {_CALIBRATION})",
     type=run_arguments.count,
-    default=_CALIBRATION,
   )
   parser.option(
     "--max-loss",
@@ -181,6 +181,16 @@ def _check(args: argparse.Namespace) -> None:
   """
   weights_arguments.check(args)
   _check_form(args)
+  if args.calibration_images and _CALIBRATED not in args.precision:
+    raise InputError(
+      f"--calibration-images: got {args.calibration_images} without int8_full, "
+      "which alone needs them; valid: with --precision=int8_full"
+    )
+  if args.force and args.unjudged:
+    raise InputError(
+      "--force: got it with --unjudged, which refuses no file; valid: one of "
+      "them"
+    )
   if args.workdir:
     if args.data:
       raise InputError(
@@ -194,7 +204,7 @@ def _check(args: argparse.Namespace) -> None:
     raise InputError("--output: got none with --weights; valid: a folder")
   if args.data and args.unjudged:
     raise InputError("--unjudged: got it with --data; valid: one of them")
-  if "int8_full" in args.precision and not args.data:
+  if _CALIBRATED in args.precision and not args.data:
     raise InputError(
       "--precision: got int8_full with --weights and no images to calibrate "
       "by; valid: with --data=PATH"
@@ -238,7 +248,9 @@ def _export(argv: Sequence[str] | None) -> None:
   console = Console()
   allocator.keep_freed_memory()
   output = run_arguments.output_folder(args.output or args.workdir / "export")
-  calibration = args.calibration_images * ("int8_full" in args.precision)
+  calibration = 0
+  if _CALIBRATED in args.precision:
+    calibration = args.calibration_images or _CALIBRATION
   with exported_network.opened(
     args, console, calibration=calibration
   ) as subject:

@@ -12,6 +12,7 @@ from mn_jax.models import registry
 
 # Large networks, whose tests are in the second tier.
 LARGE = (
+  "mobilenet_v3_large",
   "mobilenet_v4_conv_medium",
   "inception_v3",
   "inception_resnet_v2",

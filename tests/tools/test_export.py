@@ -296,6 +296,16 @@ def test_mistakes_are_one_line(run, start, weights, tmp_path):
     ([*LITTLE, *named], {}, "got --workdir="),
     (LITTLE, {"workdir": None}, "got no network; valid: --workdir=DIR, or"),
     (
+      [*LITTLE, "--calibration-images=5"],
+      {},
+      "--calibration-images: got 5 without int8_full, which alone needs them",
+    ),
+    (
+      [*LITTLE, "--unjudged", "--force"],
+      {},
+      "--force: got it with --unjudged, which refuses no file",
+    ),
+    (
       [*LITTLE, *named],
       {"workdir": None, "output": None},
       "--output: got none with --weights; valid: a folder",
