@@ -44,9 +44,11 @@ def test_the_names_are_there_and_no_others():
 def test_only_its_own_programs_take_signals_over(tmp_path):
   """Another package that is run by `python -m` keeps its handlers."""
   (tmp_path / "other").mkdir()
-  (tmp_path / "other" / "__init__.py").write_text("import mn_jax")
+  (tmp_path / "other" / "__init__.py").write_text(
+    "import signal; before = signal.getsignal(2); import mn_jax"
+  )
   (tmp_path / "other" / "program.py").write_text(
-    "import signal; print(signal.getsignal(2) is signal.default_int_handler)"
+    "import signal, other; print(signal.getsignal(2) is other.before)"
   )
   done = subprocess.run(
     [sys.executable, "-m", "other.program"],
