@@ -211,6 +211,9 @@ def _shrink(module: str, arguments: list[str], folder: pathlib.Path) -> list:
       arguments = [*arguments, f"data.name={DATA[name]}"]
   if module == "mn_jax.tools.report":
     arguments = [*arguments, "--numbers"]
+  if module == "mn_jax.tools.export":
+    # So short a run answers by chance, and in 8 bits by another.
+    arguments = [*arguments, "--force", "--turns=1"]
   if module == "mn_jax.tools.slide_map":
     split = json.loads((folder / "runs/idc_v1/split.json").read_text())
     arguments = [
