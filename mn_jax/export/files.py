@@ -28,7 +28,6 @@ from mn_jax.export.options import (
   Options,
 )
 from mn_jax.export.session import Session
-from mn_jax.export.source import Source
 
 # Format -> module that writes and opens it.
 _MODULES = {
@@ -192,25 +191,8 @@ def make(
       not installed.
     RunError: if the runtime of the format does not open what was made.
   """
-  return of_source(
-    source_lib.of(trained),
-    form,
-    options,
-    origin=origin,
-    calibration=calibration,
-  )
-
-
-def of_source(
-  source: Source,
-  form: str,
-  options: Options,
-  *,
-  origin: Mapping[str, Any] | None = None,
-  calibration: Calibration | None = None,
-) -> File:
-  """As `make`, of a network that is folded already."""
-  options = complete(form, options, source.trained)
+  options = complete(form, options, trained)
+  source = source_lib.of(trained)
   if options.precision != "int8_full":
     calibration = None
   elif calibration is None or not len(calibration.images):
