@@ -103,3 +103,20 @@ def standard_promotion():
 
   with jax.numpy_dtype_promotion("standard"):
     yield
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+  """The workdir of a small run on patches of slides, for who only reads it.
+
+  Nothing but its folder `inspect` is written.
+  """
+  import jax
+
+  from tests import toy_transfer as toy
+
+  workdir = tmp_path_factory.mktemp("runs") / "run"
+  config = toy.load(model__name="simple_cnn", model__shallow=False)
+  with jax.numpy_dtype_promotion("standard"):
+    toy.run(config, workdir)
+  return workdir

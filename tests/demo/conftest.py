@@ -5,23 +5,11 @@ import json
 import socket
 import threading
 
-import jax
 import pytest
 
 from mn_jax.demo import server
 from mn_jax.demo.site import Answer, Call, Site
 from mn_jax.errors import InputError
-from tests import toy_transfer as toy
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory):
-  """The workdir of a small run on patches of slides, not to be changed."""
-  workdir = tmp_path_factory.mktemp("runs") / "run"
-  config = toy.load(model__name="simple_cnn", model__shallow=False)
-  with jax.numpy_dtype_promotion("standard"):
-    toy.run(config, workdir)
-  return workdir
 
 
 @contextlib.contextmanager

@@ -1,17 +1,22 @@
 """Small networks with statistics as after training, ready to be exported."""
 
 import dataclasses
+import json
 import re
 
 import flax.traverse_util
 import numpy as np
+import pytest
 
 from mn_jax.deploy import folded, trained
 from mn_jax.export import source
 from mn_jax.models import registry
 
+# Of a file: JSON with a letter that ASCII has not.
+DESCRIPTION = json.dumps({"classes": ["a", "ü", "c"]}, ensure_ascii=False)
+
 # Large networks, whose tests are in the second tier.
-LARGE = (
+_LARGE = (
   "mobilenet_v3_large",
   "mobilenet_v4_conv_medium",
   "inception_v3",
@@ -21,6 +26,10 @@ LARGE = (
   "resnet152",
   "vgg16",
 )
+NETWORKS = [
+  pytest.param(name, marks=pytest.mark.extended if name in _LARGE else ())
+  for name in registry.MODELS
+]
 
 # Layers at the end of a residual branch.
 _LAST = re.compile("project|conv[12]/|separable[23]/pointwise")

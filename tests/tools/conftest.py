@@ -3,12 +3,10 @@
 import pathlib
 import shutil
 
-import jax
 import pytest
 
 from mn_jax.data.samples import patches
 from mn_jax.tools import prepare
-from tests import toy_transfer as toy
 from tests.tools import inspecting
 
 
@@ -40,16 +38,6 @@ def run_prepare(capsys, root):
     return code, *capsys.readouterr()
 
   return run
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory):
-  """The workdir of a small run, in which nothing but `inspect` is written."""
-  workdir = tmp_path_factory.mktemp("runs") / "run"
-  config = toy.load(model__name="simple_cnn", model__shallow=False)
-  with jax.numpy_dtype_promotion("standard"):
-    toy.run(config, workdir)
-  return workdir
 
 
 @pytest.fixture

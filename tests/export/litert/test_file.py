@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import json
 import pathlib
 import re
 import tomllib
@@ -19,17 +18,10 @@ from mn_jax.models import registry
 from tests.export import toy_sources
 from tests.export.litert import reading
 
-_DESCRIPTION = json.dumps({"classes": ["a", "ü", "c"]}, ensure_ascii=False)
 
-NETWORKS = [
-  pytest.param(
-    name, marks=pytest.mark.extended if name in toy_sources.LARGE else ()
-  )
-  for name in registry.MODELS
-]
-
-
-def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
+def export(
+  made, *, description=toy_sources.DESCRIPTION, calibration=None, **fields
+):
   size = made.trained.image_size
   fields = {"batch": 2, "size": (size, size), **fields}
   return litert_file.export(
@@ -37,7 +29,7 @@ def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
   )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", toy_sources.NETWORKS)
 def test_every_network_computes_the_same(name):
   made = toy_sources.make(name)
   content = export(made)
@@ -50,7 +42,7 @@ def test_every_network_computes_the_same(name):
   np.testing.assert_allclose(
     found.probabilities, jax.nn.softmax(expected), atol=1e-4
   )
-  assert (session.batch, session.metadata) == (2, _DESCRIPTION)
+  assert (session.batch, session.metadata) == (2, toy_sources.DESCRIPTION)
   # Nothing that phones run slowly, and nothing that needs more than LiteRT.
   assert not reading.operators(content).keys() & {
     "TRANSPOSE",

@@ -2,7 +2,6 @@
 
 import collections
 import importlib.util
-import json
 
 import flax.traverse_util
 import jax
@@ -19,17 +18,10 @@ from mn_jax.export.options import OUTPUTS, Options
 from mn_jax.models import registry
 from tests.export import toy_sources
 
-_DESCRIPTION = json.dumps({"classes": ["a", "ü", "c"]}, ensure_ascii=False)
 
-NETWORKS = [
-  pytest.param(
-    name, marks=pytest.mark.extended if name in toy_sources.LARGE else ()
-  )
-  for name in registry.MODELS
-]
-
-
-def export(made, *, description=_DESCRIPTION, calibration=None, **fields):
+def export(
+  made, *, description=toy_sources.DESCRIPTION, calibration=None, **fields
+):
   size = made.trained.image_size
   return onnx_file.export(
     made,
@@ -63,7 +55,7 @@ def check(made, content, atol=1e-4):
   )
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", toy_sources.NETWORKS)
 def test_every_network_computes_the_same(name):
   made = toy_sources.make(name)
   content = export(made)
@@ -149,7 +141,7 @@ def test_a_file_says_what_it_is():
   assert model.producer_version == mn_jax.__version__
   assert "simple_cnn" in model.doc_string
   session = onnx_file.open_bytes(content)
-  assert (session.batch, session.metadata) == (None, _DESCRIPTION)
+  assert (session.batch, session.metadata) == (None, toy_sources.DESCRIPTION)
   assert [x.name for x in model.graph.input] == ["images"]
   assert tuple(x.name for x in model.graph.output) == OUTPUTS
   shapes = [
