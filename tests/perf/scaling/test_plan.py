@@ -11,8 +11,9 @@ import pytest
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel.accelerators import ACCELERATORS
+from mn_jax.perf.program.costs import CollectiveTotal
 from mn_jax.perf.scaling.plan import compiled, plan, planner
-from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, PlanRow, Work
+from mn_jax.perf.scaling.plan.prediction import PlanRow, Work
 from tests.perf.scaling.small_config import small_config, with_batch
 
 pytestmark = pytest.mark.devices(4)

@@ -6,8 +6,9 @@ import itertools
 import pytest
 
 from mn_jax.parallel.accelerators import ACCELERATORS
+from mn_jax.perf.program.costs import CollectiveTotal
 from mn_jax.perf.scaling.plan import prediction
-from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, Work
+from mn_jax.perf.scaling.plan.prediction import Work
 
 V5E, V5P, H100 = (ACCELERATORS[name] for name in ("v5e", "v5p", "H100"))
 GRADIENT = CollectiveTotal("all-reduce", 1, 10_000_000, False)

@@ -37,7 +37,7 @@ from mn_jax.parallel import mesh
 from mn_jax.parallel.accelerators import Accelerator
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import side_process
-from mn_jax.perf.scaling.plan import costs, hlo
+from mn_jax.perf.program import costs, hlo
 from mn_jax.perf.scaling.plan.prediction import Work
 
 # libtpu looks for chips and asks Google's metadata server about them, unless it
@@ -56,10 +56,10 @@ _PROGRAM_SUFFIX = ".hlo.gz"
 # The code that makes a step, which decides on its program besides the config
 # and the versions of libraries.
 SOURCES = (
-  "augment/*.py",
-  "models/*.py",
-  "ops/*.py",
-  "train/*.py",
+  "augment/**/*.py",
+  "models/**/*.py",
+  "ops/**/*.py",
+  "train/**/*.py",
   "parallel/mesh.py",
   "run/network.py",
   "perf/abstract_step.py",

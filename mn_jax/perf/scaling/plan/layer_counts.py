@@ -18,7 +18,8 @@ from mn_jax.config import Config
 from mn_jax.models import counting
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline
-from mn_jax.perf.scaling.plan.prediction import CollectiveTotal, Work
+from mn_jax.perf.program.costs import CollectiveTotal
+from mn_jax.perf.scaling.plan.prediction import Work
 
 _FLOAT32 = 4  # bytes
 

@@ -35,23 +35,7 @@ import dataclasses
 import math
 
 from mn_jax.parallel.accelerators import Accelerator, Nodes, Torus
-
-
-@dataclasses.dataclass(frozen=True)
-class CollectiveTotal:
-  """The collective operations of one kind in a step.
-
-  Attributes:
-    kind: of `costs.COLLECTIVES`, 'all-reduce'.
-    count: operations.
-    bytes: of all of them, as in `costs.Collective`.
-    overlapped: whether the device has other work meanwhile.
-  """
-
-  kind: str
-  count: int
-  bytes: int
-  overlapped: bool
+from mn_jax.perf.program.costs import CollectiveTotal
 
 
 @dataclasses.dataclass(frozen=True)

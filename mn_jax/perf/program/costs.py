@@ -25,8 +25,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from mn_jax.perf.scaling.plan import hlo
-from mn_jax.perf.scaling.plan.prediction import CollectiveTotal
+from mn_jax.perf.program import hlo
 
 COLLECTIVES = (
   "all-reduce",
@@ -220,6 +219,23 @@ class Collective:
   group_size: int
   overlapped: bool
   times: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CollectiveTotal:
+  """The collective operations of one kind in a step.
+
+  Attributes:
+    kind: of COLLECTIVES, 'all-reduce'.
+    count: operations.
+    bytes: of all of them, as in `Collective`.
+    overlapped: whether the device has other work meanwhile.
+  """
+
+  kind: str
+  count: int
+  bytes: int
+  overlapped: bool
 
 
 def collective_operations(

@@ -9,9 +9,8 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.perf.scaling.plan import costs, hlo
-from mn_jax.perf.scaling.plan.costs import Collective
-from mn_jax.perf.scaling.plan.prediction import CollectiveTotal
+from mn_jax.perf.program import costs, hlo
+from mn_jax.perf.program.costs import Collective, CollectiveTotal
 
 pytestmark = pytest.mark.devices(4)
 
