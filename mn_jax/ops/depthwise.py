@@ -2,21 +2,19 @@
 
 XLA's CPU backend has no fast grouped convolution: `lax.conv` with
 `feature_group_count` equal to the channels is 10-100 x slower there than the
-memory traffic allows, in its gradients most of all. On CPUs this file writes
-the same sums as shifted, fused elementwise products ("shifted"); elsewhere it
-leaves them to XLA's convolution ("grouped"), which is also the oracle of the
-tests. `python -m mn_jax.tools.bench` measures one against the other.
+memory traffic allows, in its gradients most of all. On CPUs the same sums are
+shifted, fused elementwise products (`cpu.depthwise`); elsewhere they are left
+to XLA's convolution ("grouped"), which is also the oracle of the tests.
+`python -m mn_jax.tools.bench` measures one against the other.
 """
 
 import functools
-import math
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from mn_jax.ops import padding as padding_lib
-from mn_jax.ops import sharding
+from mn_jax.ops.cpu.depthwise import shifted
 from mn_jax.ops.padding import Padding
 
 
@@ -78,190 +76,8 @@ def grouped(
   )
 
 
-def shifted(
-  x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
-) -> jax.Array:
-  """Depthwise convolution as sums of shifted products, with such gradients.
-
-  Args:
-    x: f[batch, h, w, channels].
-    kernel: f[kh, kw, 1, channels].
-    stride, padding: of the convolution.
-
-  Returns:
-    f[batch, oh, ow, channels].
-  """
-  return _shifted(stride, padding, x, kernel)
-
-
 # The fastest formulation on each platform. Only the CPU's has been measured.
 FORMULATIONS = {"cpu": shifted, "default": grouped}
 
 # All formulations by name, for the benchmark.
 CANDIDATES = {"shifted": shifted, "grouped": grouped}
-
-
-# Images whose products are added up before they go to an accumulator of the
-# kernel's gradient: more save traffic, but take the compiler longer.
-_IMAGES_AT_ONCE = 2
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _shifted(
-  stride: int, padding: Padding, x: jax.Array, kernel: jax.Array
-) -> jax.Array:
-  out = padding_lib.out_size(x.shape[1:3], kernel.shape[:2], stride, padding)
-  return _correlate(_pad(x, padding), kernel, stride, out)
-
-
-def _shifted_fwd(stride, padding, x, kernel):
-  # The padded input is what the kernel's gradient needs: stored instead of x,
-  # it is written once.
-  out = padding_lib.out_size(x.shape[1:3], kernel.shape[:2], stride, padding)
-  padded = _pad(x, padding)
-  return _correlate(padded, kernel, stride, out), (padded, kernel)
-
-
-def _shifted_bwd(stride, padding, residuals, dy):
-  padded, kernel = residuals
-  size = tuple(
-    n - before - after
-    for n, (before, after) in zip(padded.shape[1:3], padding, strict=True)
-  )
-  dx = _input_gradient(dy, kernel, size, stride, padding)
-  dkernel = sharding.sum_shards(
-    lambda x, dy: _kernel_gradient(x, dy, kernel.shape[:2], stride), padded, dy
-  )
-  return dx, dkernel.astype(kernel.dtype)
-
-
-_shifted.defvjp(_shifted_fwd, _shifted_bwd)
-
-
-def _pad(x: jax.Array, padding: Padding) -> jax.Array:
-  # The barrier keeps XLA from folding the padding into each of the shifted
-  # reads, which would turn one fused loop of loads into one of selects.
-  padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  return lax.optimization_barrier(padded)
-
-
-def _window(
-  x: jax.Array, start: tuple[int, int], out: tuple[int, int], stride: int
-) -> jax.Array:
-  """x[..., start::stride, start::stride, :] cut to `out` rows and columns."""
-  axis = x.ndim - 3
-  for k in range(2):
-    limit = start[k] + stride * (out[k] - 1) + 1
-    x = lax.slice_in_dim(x, start[k], limit, stride, axis=axis + k)
-  return x
-
-
-def _tap(kernel: jax.Array, i: int, j: int) -> jax.Array:
-  return kernel[i, j].reshape((1, 1, 1, kernel.shape[-1]))
-
-
-def _correlate(
-  padded: jax.Array, kernel: jax.Array, stride: int, out: tuple[int, int]
-) -> jax.Array:
-  terms = [
-    _window(padded, (i, j), out, stride) * _tap(kernel, i, j)
-    for i in range(kernel.shape[0])
-    for j in range(kernel.shape[1])
-  ]
-  return sum(terms[1:], terms[0])
-
-
-def _input_gradient(
-  dy: jax.Array,
-  kernel: jax.Array,
-  size: tuple[int, int],
-  stride: int,
-  padding: Padding,
-) -> jax.Array:
-  """Transposed convolution, one correlation per sub-pixel phase.
-
-  Pixel stride * q + r of the input takes part in output row q - t by the tap
-  i = stride * t + r + before, for every t that gives one. So every phase r is a
-  dense stride-1 correlation, and the phases interleave by a reshape; stride 1
-  has one phase and is the correlation with the flipped kernel.
-  """
-  before = tuple(p[0] for p in padding)
-  # Pixels per phase that cover the image.
-  rows = tuple(-(-n // stride) for n in size)
-
-  def taps_of(axis: int, r: int) -> list[tuple[int, int]]:
-    """Returns the pairs (t, i) of a phase."""
-    first = r + before[axis]
-    taps = range(first % stride, kernel.shape[axis], stride)
-    return [((i - first) // stride, i) for i in taps]
-
-  phases = [[taps_of(axis, r) for r in range(stride)] for axis in range(2)]
-  shifts = [[t for taps in phases[k] for t, _ in taps] for k in range(2)]
-  reach = tuple(max(0, *t) for t in shifts)
-  after = tuple(
-    max(0, n - min(t) - m)
-    for n, m, t in zip(rows, dy.shape[1:3], shifts, strict=True)
-  )
-  padded = _pad(dy, ((reach[0], after[0]), (reach[1], after[1])))
-
-  def phase(r: int, s: int) -> jax.Array:
-    terms = [
-      _window(padded, (reach[0] - t, reach[1] - u), rows, 1)
-      * _tap(kernel, i, j)
-      for t, i in phases[0][r]
-      for u, j in phases[1][s]
-    ]
-    # A stride beyond the kernel leaves pixels that nothing reads.
-    if not terms:
-      return jnp.zeros((dy.shape[0], *rows, dy.shape[3]), dy.dtype)
-    return sum(terms[1:], terms[0])
-
-  if stride == 1:
-    return phase(0, 0)
-  lines = [
-    jnp.stack([phase(r, s) for s in range(stride)], axis=3)
-    for r in range(stride)
-  ]
-  # [batch, rows, r, cols, s, channels]
-  dx = jnp.stack(lines, axis=2)
-  dx = dx.reshape(dy.shape[0], rows[0] * stride, rows[1] * stride, dy.shape[3])
-  return dx[:, : size[0], : size[1]]
-
-
-def _kernel_gradient(
-  padded: jax.Array, dy: jax.Array, window: tuple[int, int], stride: int
-) -> jax.Array:
-  """Sums input times output gradient over images and pixels, in float32.
-
-  XLA's CPU reductions over rows with the channels innermost are 5-20 x slower
-  than the memory. A scan over output rows, a few images at a time, keeps one
-  accumulator of a row's size per tap, all of them in cache, and reduces them
-  once at the end.
-  """
-  batch, rows, cols, channels = dy.shape
-  images = math.gcd(batch, _IMAGES_AT_ONCE)
-  taps = [(i, j) for i in range(window[0]) for j in range(window[1])]
-
-  def add_row(sums, position):
-    image, row = position // rows * images, position % rows
-    x_r = lax.dynamic_slice(
-      padded,
-      (image, row * stride, 0, 0),
-      (images, window[0], padded.shape[2], channels),
-    ).astype(jnp.float32)
-    dy_r = lax.dynamic_slice(
-      dy, (image, row, 0, 0), (images, 1, cols, channels)
-    ).astype(jnp.float32)
-
-    def add(total, tap):
-      products = _window(x_r, tap, (1, cols), stride) * dy_r
-      return sum((products[k] for k in range(images)), total)
-
-    sums = tuple(add(*pair) for pair in zip(sums, taps, strict=True))
-    return sums, None
-
-  zeros = tuple(jnp.zeros((1, cols, channels), jnp.float32) for _ in taps)
-  steps = jnp.arange(batch // images * rows)
-  sums, _ = lax.scan(add_row, zeros, steps)
-  flat = jnp.sum(jnp.concatenate(sums), axis=1)
-  return flat.reshape(*window, 1, channels)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import jax
 from jax import lax
 
+from mn_jax.ops.cpu.pointwise import transposed_first
+
 
 @jax.custom_vjp
 def pointwise_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -116,25 +118,6 @@ def contracted(x: jax.Array, dy: jax.Array) -> jax.Array:
   return _contract(x, dy, 0, 0)
 
 
-def transposed_first(x: jax.Array, dy: jax.Array) -> jax.Array:
-  """Computes the kernel's gradient with `x` transposed first, where that pays.
-
-  XLA's CPU backend leaves products over the rows of both to a slower library
-  than others, which is slowest where rows of `dy` are multiples of 2 KiB:
-  1.2-1.8 x the time of transposing first. For other sizes it is the faster.
-
-  Args:
-    x: f[rows, channels].
-    dy: f[rows, features].
-
-  Returns:
-    f[channels, features].
-  """
-  if dy.shape[1] % _ALIASING:
-    return contracted(x, dy)
-  return _contract(lax.optimization_barrier(x.T), dy, 1, 0)
-
-
 # The formulation of each platform. Only the CPU's have been measured; the TPU's
 # are by its compiler's own count of cycles.
 FORMULATIONS = {"tpu": convolved, "default": multiplied}
@@ -143,9 +126,6 @@ GRADIENTS = {
   "tpu": convolved_gradients,
   "default": functools.partial(multiplied_gradients, contracted),
 }
-
-# Rows of a multiple of so many floats begin in the same sets of a CPU's caches.
-_ALIASING = 512
 
 
 def _contract(one: jax.Array, other: jax.Array, i: int, j: int) -> jax.Array:

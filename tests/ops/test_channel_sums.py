@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mn_jax.ops import channel_sums
+from mn_jax.ops.cpu import channel_sums as cpu_channel_sums
 
 
 def _terms(x, y):
@@ -23,20 +24,16 @@ def _expected(x, y):
 @pytest.mark.parametrize(
   "shape", [(4, 16, 16, 24), (2, 3, 5, 7, 128), (2, 600), (3, 7, 7, 16), (2, 5)]
 )
-@pytest.mark.parametrize("way", ["channel_sums", "scanned", "reduced"])
+@pytest.mark.parametrize(
+  "way",
+  [channel_sums.channel_sums, channel_sums.reduced, cpu_channel_sums.scanned],
+)
 def test_sums_equal_those_in_float64(way, shape):
   rng = np.random.default_rng(0)
   x, y = (rng.normal(1, 1, shape).astype(np.float32) for _ in range(2))
-  got = jax.jit(functools.partial(getattr(channel_sums, way), _terms))(x, y)
+  got = jax.jit(functools.partial(way, _terms))(x, y)
   for one, expected in zip(got, _expected(x, y), strict=True):
     np.testing.assert_allclose(one, expected, rtol=1e-5, atol=1e-2)
-
-
-def test_the_scan_is_taken_where_there_are_blocks():
-  rows = jnp.ones((1024, 64))
-  jaxpr = jax.make_jaxpr(functools.partial(channel_sums.scanned, _terms))
-  assert "scan" in str(jaxpr(rows, rows))
-  assert "scan" not in str(jaxpr(rows[:1023], rows[:1023]))
 
 
 def test_bfloat16_is_summed_in_float32():

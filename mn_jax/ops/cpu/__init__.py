@@ -1,0 +1,1 @@
+"""Formulations of operations that are fast on CPUs."""
