@@ -110,6 +110,15 @@ class Accelerator:
   network_bytes_per_sec: Figure
   layout: Torus | Nodes
 
+  def peak(self, dtype: str) -> float:
+    """FLOP/s of dense products of a dtype, 'bfloat16' or 'float32'.
+
+    TPUs multiply float32 in bfloat16 by default, and GPUs in TF32, which their
+    datasheets give half the rate of bfloat16.
+    """
+    halved = isinstance(self.layout, Nodes) and dtype == "float32"
+    return self.flops_per_sec.value / (2 if halved else 1)
+
   def figures(self) -> dict[str, Figure]:
     """Returns all figures by name, those of the layout included."""
     return {
@@ -262,6 +271,29 @@ _ALL = (
     link_bytes_per_sec=Figure(450e9, f"{_GPU}h200", _HALF_DUPLEX.format(900)),
     network_bytes_per_sec=Figure(
       50e9, "docs.nvidia.com/dgx-basepod", "NDR, 400 Gbit/s per GPU"
+    ),
+    layout=_EIGHT,
+  ),
+  Accelerator(
+    name="B200",
+    device_kind="NVIDIA B200",
+    flops_per_sec=Figure(
+      2250e12, f"{_GPU}hgx", "half of the 4.5 PFLOPS with sparsity"
+    ),
+    cycles_per_sec=None,
+    memory_bytes=Figure(
+      135e9, f"{_GPU}dgx-b200", f"{_SHARE} of 1,440 GB over 8 GPUs"
+    ),
+    memory_bytes_per_sec=Figure(
+      8000e9,
+      f"{_GPU}dgx-b200",
+      "64 TB/s over 8 GPUs; XLA's target description has 7,672e9",
+    ),
+    link_bytes_per_sec=Figure(
+      900e9, f"{_GPU}hgx", _HALF_DUPLEX.format("1,800")
+    ),
+    network_bytes_per_sec=Figure(
+      50e9, "docs.nvidia.com/dgx/dgxb200-user-guide", "400 Gbit/s per GPU"
     ),
     layout=_EIGHT,
   ),

@@ -63,7 +63,8 @@ def test_devices_by_their_names():
     ("TPU v4", "v4"),
     ("NVIDIA H200", "H200"),
     ("NVIDIA A100-SXM4-80GB", "A100"),
+    ("NVIDIA B200", "B200"),
   ):
     assert accelerators.of_device_kind(kind).name == name
-  for kind in ("cpu", "NVIDIA B200", "TPU v99"):
+  for kind in ("cpu", "NVIDIA GB200", "TPU v99"):
     assert accelerators.of_device_kind(kind) is None

@@ -1,6 +1,7 @@
-"""The training step compiled ahead of time: for CPUs, and for TPUs with libtpu.
+"""The training step compiled ahead of time: for CPUs, TPUs and GPUs.
 
-On CPUs the same function compiles for the four devices of the tests.
+On CPUs the same function compiles for the four devices of the tests. For the
+others the packages that compile for them have to be installed.
 """
 
 import dataclasses
@@ -13,7 +14,8 @@ from mn_jax.errors import InputError
 from mn_jax.models import counting
 from mn_jax.parallel.accelerators import ACCELERATORS
 from mn_jax.perf import abstract_step
-from mn_jax.perf.scaling.plan import compiled
+from mn_jax.perf.program import targets
+from mn_jax.perf.scaling.plan import compiled, layer_counts
 from tests.perf.scaling.small_config import small_config
 
 pytestmark = [
@@ -112,16 +114,10 @@ def test_sources_of_a_step_are_files():
     assert list(package.glob(pattern)), pattern
 
 
-def test_a_missing_libtpu_is_one_line(monkeypatch):
-  monkeypatch.setattr(compiled.importlib.util, "find_spec", lambda name: None)
-  with pytest.raises(InputError, match=r"v5e.*libtpu.*mn_jax\[tpu\]"):
-    compiled.devices(ACCELERATORS["v5e"], (2, 2))
-
-
 @pytest.mark.slow
 def test_a_step_compiled_for_absent_tpus():
   pytest.importorskip("libtpu", reason="libtpu, which compiles, is missing")
-  chips = compiled.devices(ACCELERATORS["v5e"], (2, 2))
+  chips = targets.devices(ACCELERATORS["v5e"], (2, 2))
   assert len(chips) == 4
   assert chips[0].device_kind == ACCELERATORS["v5e"].device_kind
   found = compiled.compile_step(
@@ -134,3 +130,25 @@ def test_a_step_compiled_for_absent_tpus():
   size = sum(total.bytes for total in found.work.collectives)
   # Gradients are summed in the type that products are computed in.
   assert size >= param_bytes(small_config()) / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_step_compiled_for_absent_gpus(dtype):
+  chip = ACCELERATORS["H200"]
+  if not targets.can_compile(chip):
+    pytest.skip("XLA's CUDA plugin, which compiles, is missing")
+  config = small_config(dtype=dtype)
+  chips = targets.devices(chip, (2, 1))
+  assert [device.process_index for device in chips] == [0, 1]
+  found = compiled.compile_step(config, chips, global_batch=16)
+  # Read off the text: the compiler counts none.
+  assert found.flops is None
+  counted, memory = layer_counts.count_step(config, batch_per_chip=8, count=2)
+  assert 0.8 * counted.flops < found.work.flops < 1.1 * counted.flops
+  assert found.work.cycles == 0
+  assert found.work.bytes > counted.bytes
+  assert found.memory_bytes > 0.5 * memory
+  assert {total.kind for total in found.work.collectives} == {"all-reduce"}
+  size = sum(total.bytes for total in found.work.collectives)
+  assert size >= param_bytes(config) / (2 if dtype == "bfloat16" else 1)

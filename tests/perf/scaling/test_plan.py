@@ -11,6 +11,7 @@ import pytest
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel.accelerators import ACCELERATORS
+from mn_jax.perf.program import targets
 from mn_jax.perf.program.costs import CollectiveTotal
 from mn_jax.perf.scaling.plan import compiled, plan, planner
 from mn_jax.perf.scaling.plan.prediction import PlanRow, Work
@@ -160,20 +161,38 @@ def test_rows_that_use_the_program_of_another_count(planned):
   assert "one chip of 2x2x1, the smallest slice" in found[0].note
 
 
-def test_gpus_are_counted(planned):
+def test_gpus_are_counted_without_the_extra(planned, monkeypatch):
+  monkeypatch.setattr(targets, "can_compile", lambda chip: False)
   found = planned(chips=["H100"], counts=[1, 8, 12, 16])
   assert [row.count for row in found] == [1, 8, 12, 16]
   assert [row.topology for row in found] == ["1x1", "1x8", "", "2x8"]
   assert FakeSteps.calls == []
   fitting = [row for row in found if row.fits]
-  assert not any(row.compiled for row in found)
-  assert "counted" in fitting[0].note
+  assert not any(row.compiled or row.counted for row in found)
+  assert "counted from layers, not compiled, as the extra" in fitting[0].note
   assert fitting[0].collectives == ()
   ((total,), (same,)) = (row.collectives for row in fitting[1:])
   assert total == same
   # All gradients at once, and each of 17 norms twice.
   assert total.count == 1 + 2 * 17
   assert fitting[2].step_seconds > fitting[1].step_seconds
+
+
+def test_gpus_are_compiled_with_the_extra(planned, monkeypatch):
+  monkeypatch.setattr(targets, "can_compile", lambda chip: True)
+  found = planned(
+    chips=["H100"], counts=[1, 8, 12, 16, 64], compile_counts=[8, 16]
+  )
+  assert [row.topology for row in found] == ["1x1", "1x8", "", "2x8", "8x8"]
+  assert {shape for _, shape, _ in FakeSteps.calls} == {(1, 8), (2, 8)}
+  assert [row.compiled for row in found] == [False, True, False, True, False]
+  assert [row.note for row in found[3:]] == ["", "the program of 16 chips"]
+  # The count that the programs take the place of is kept beside them.
+  one, eight = found[0].counted, found[1].counted
+  assert one.memory_bytes == eight.memory_bytes != found[0].memory_bytes
+  assert one.bytes == eight.bytes != found[0].bytes
+  assert 0 < one.step_seconds < eight.step_seconds
+  assert found[2].counted is None
 
 
 def test_plan_json_records_versions_config_and_sources(planned, tmp_path):
@@ -228,7 +247,7 @@ def test_compiled_steps_are_reused_from_the_folder(monkeypatch, tmp_path):
     )
 
   monkeypatch.setattr(compiled, "compile_step", compile_step)
-  monkeypatch.setattr(compiled, "devices", lambda chip, shape: range(4))
+  monkeypatch.setattr(targets, "devices", lambda chip, shape: range(4))
   chip, console = ACCELERATORS["v5e"], Console(quiet=True)
 
   def step(config, batch=8):
@@ -258,7 +277,7 @@ def test_compiled_steps_are_reused_from_the_folder(monkeypatch, tmp_path):
 def test_a_plan_with_compiled_programs(monkeypatch, tmp_path):
   """The whole of a plan with CPUs in place of TPUs."""
   monkeypatch.setattr(
-    compiled, "devices", lambda chip, shape: jax.devices()[: math.prod(shape)]
+    targets, "devices", lambda chip, shape: jax.devices()[: math.prod(shape)]
   )
   # It has no BatchNorm and compiles in a second or two.
   (row,) = plan.run(

@@ -21,30 +21,41 @@ def seconds(chip, chips, size=0, *, operations=0, kind="all-reduce"):
   return prediction.collective_seconds(total, chip, chips)
 
 
+def step_time(work, chip, count, dtype="bfloat16"):
+  return prediction.step_time(work, chip, count, dtype=dtype)
+
+
 def test_the_longest_of_arithmetic_memory_and_cycles_is_the_step():
   work = Work(flops=197e12 / 10, cycles=0, bytes=819e9 / 5, collectives=())
-  time = prediction.step_time(work, V5E, 1)
+  time = step_time(work, V5E, 1)
   assert (time.compute, time.memory) == pytest.approx((0.1, 0.2))
   assert (time.total, time.bound) == (pytest.approx(0.2), "memory")
   clock = V5E.cycles_per_sec.value
   assert clock == pytest.approx(1.5e9, rel=0.01)
   for expected, step in ((0.05, 0.1), (0.3, 0.3)):
     cycles = dataclasses.replace(work, bytes=0, cycles=expected * clock)
-    time = prediction.step_time(cycles, V5E, 1)
+    time = step_time(cycles, V5E, 1)
     assert (time.total, time.bound) == (pytest.approx(step), "compute")
+
+
+def test_gpus_multiply_float32_at_half_the_rate():
+  work = Work(flops=1e13, cycles=0, bytes=0, collectives=())
+  for chip, ratio in ((H100, 2), (V5E, 1)):
+    times = [step_time(work, chip, 1, d) for d in ("float32", "bfloat16")]
+    assert times[0].total == pytest.approx(ratio * times[1].total)
 
 
 def test_links_that_are_waited_for_come_on_top():
   work = Work(cycles=0, flops=197e12 / 10, bytes=0, collectives=(GRADIENT,))
   links = prediction.collective_seconds(GRADIENT, V5E, 4)
-  assert prediction.step_time(work, V5E, 4).total == pytest.approx(0.1 + links)
+  assert step_time(work, V5E, 4).total == pytest.approx(0.1 + links)
   overlapped = dataclasses.replace(GRADIENT, overlapped=True)
   work = dataclasses.replace(work, collectives=(overlapped,))
-  time = prediction.step_time(work, V5E, 4)
+  time = step_time(work, V5E, 4)
   assert time.total == pytest.approx(0.1)
   assert time.hidden_links == pytest.approx(links)
   # Overlapped or not, links cannot be faster than they are.
-  time = prediction.step_time(dataclasses.replace(work, flops=0.0), V5E, 4)
+  time = step_time(dataclasses.replace(work, flops=0.0), V5E, 4)
   assert time.total == pytest.approx(links)
   assert time.bound == "links"
 
@@ -97,7 +108,7 @@ def test_more_chips_never_scale_better_than_the_links_allow():
     total = CollectiveTotal("all-reduce", 1, size, False)
     work = dataclasses.replace(WORK, collectives=(total,))
     counts = [1, 8, 64, 256]
-    steps = [prediction.step_time(work, chip, count) for count in counts]
+    steps = [step_time(work, chip, count) for count in counts]
     assert steps[0].links == 0
     per_chip = [1 / step.total for step in steps]
     assert all(0 < rate < per_chip[0] for rate in per_chip[1:])
@@ -107,14 +118,14 @@ def test_more_chips_never_scale_better_than_the_links_allow():
 
 def test_more_work_never_takes_less():
   for chip in (V5E, V5P, H100):
-    before = prediction.step_time(WORK, chip, 64).total
+    before = step_time(WORK, chip, 64).total
     for more in (
       {"flops": 1e15},
       {"bytes": 1e12},
       {"collectives": (GRADIENT, GRADIENT)},
     ):
       work = dataclasses.replace(WORK, **more)
-      assert prediction.step_time(work, chip, 64).total > before
+      assert step_time(work, chip, 64).total > before
 
 
 def test_a_slice_that_does_not_exist():

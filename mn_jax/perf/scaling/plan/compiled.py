@@ -1,10 +1,11 @@
-"""Compiles the training step ahead of time for TPUs, on any machine.
+"""Compiles the training step ahead of time for TPUs and GPUs, on any machine.
 
-libtpu compiles for every TPU slice on any host. It says what memory a program
-needs and how many FLOPs it has; `costs` reads bytes, cycles and collectives off
-the program's text. A program that does not fit into the chip's memory is
-refused, with the size that it would have had. The compiler's estimate of a
-step's time, 'optimal_seconds', is of no use: for these networks it is negative.
+The compiler says what memory a program needs; `perf.program` reads bytes,
+cycles and collectives off the program's text. FLOPs are libtpu's count, and for
+GPUs, where there is none, those of the products in the text. libtpu refuses a
+program that does not fit into the chip's memory, with the size that it would
+have had; for GPUs it is compiled all the same. libtpu's estimate of a step's
+time, 'optimal_seconds', is of no use: for these networks it is negative.
 
 Compiled steps are kept in a folder, so that a stopped plan resumes where it
 was.
@@ -14,10 +15,8 @@ import dataclasses
 import functools
 import gzip
 import hashlib
-import importlib.util
 import json
 import math
-import os
 import pathlib
 import re
 import time
@@ -25,7 +24,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-from jax.experimental import topologies
 
 import mn_jax
 from mn_jax.config import Config
@@ -36,20 +34,9 @@ from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
 from mn_jax.parallel.accelerators import Accelerator
 from mn_jax.perf import abstract_step
-from mn_jax.perf.bench import side_process
-from mn_jax.perf.program import costs, hlo
+from mn_jax.perf.program import costs, flops, hlo, targets
 from mn_jax.perf.scaling.plan.prediction import Work
 
-# libtpu looks for chips and asks Google's metadata server about them, unless it
-# is told not to; and two plans may be made at a time.
-_ENVIRONMENT = {
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
-# Of v4 and v5p: chips that are linked along three axes have two cores.
-_MEGACORE_AXES = 3
-_PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax")
 _REFUSED = re.compile(r"required for HLO temporaries \(([\d.]+)([KMGT]?)\)")
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _PROGRAM_SUFFIX = ".hlo.gz"
@@ -63,6 +50,7 @@ SOURCES = (
   "parallel/mesh.py",
   "run/network.py",
   "perf/abstract_step.py",
+  "perf/program/targets.py",
   "perf/scaling/plan/compiled.py",
 )
 
@@ -74,7 +62,8 @@ class Compiled:
   Attributes:
     devices: that share a batch.
     text: the program; None if it does not fit.
-    flops: of the program; 0 if it does not fit.
+    flops: as the compiler counts them; None where it does not, and for a
+      program that does not fit.
     memory_bytes: what it needs at once: arguments, results, temporary arrays
       and code; memory that several of them share counts once.
     memory: these by name; empty if it does not fit.
@@ -83,7 +72,7 @@ class Compiled:
 
   devices: int
   text: str | None
-  flops: float
+  flops: float | None
   memory_bytes: int
   memory: dict[str, int]
   compile_seconds: float
@@ -95,35 +84,13 @@ class Compiled:
       return None
     program = hlo.parse(self.text)
     collectives = costs.collective_operations(program, self.devices)
+    counted = flops.products(program) if self.flops is None else self.flops
     return Work(
-      flops=self.flops,
+      flops=counted,
       cycles=costs.cycles(program),
       bytes=costs.memory_traffic(program),
       collectives=costs.totals(collectives),
     )
-
-
-def devices(chip: Accelerator, shape: tuple[int, ...]) -> Sequence[jax.Device]:
-  """The chips of a slice, as descriptions for the compiler.
-
-  Raises:
-    InputError: without libtpu.
-  """
-  if importlib.util.find_spec("libtpu") is None:
-    raise InputError(
-      f"--chips: got {chip.name}, for which only libtpu can compile; valid: "
-      "with the extra 'tpu' (pip install 'mn_jax[tpu]'), or GPUs alone"
-    )
-  for name, value in _ENVIRONMENT.items():
-    os.environ.setdefault(name, value)
-  # The two cores of such a chip act as one device, which v4's else do not.
-  megacore = len(shape) == _MEGACORE_AXES
-  topology = topologies.get_topology_desc(
-    platform="tpu",
-    topology_name=f"{chip.name}:{_topology(shape)}",
-    **({"chip_config_name": "megacore"} if megacore else {}),
-  )
-  return topology.devices
 
 
 def compile_step(
@@ -133,7 +100,7 @@ def compile_step(
 
   Args:
     config: of one run.
-    devices: that share a batch: from `devices`, or some of this host.
+    devices: that share a batch: from `targets.devices`, or of this host.
     global_batch: images per step over all of them.
 
   Raises:
@@ -155,7 +122,7 @@ def compile_step(
   if compiled is None:
     share = abstract_step.num_bytes(step.batch) // len(devices)
     needed = temporaries + abstract_step.num_bytes(step.state) + share
-    return Compiled(len(devices), None, 0.0, needed, {}, seconds)
+    return Compiled(len(devices), None, None, needed, {}, seconds)
   sizes = compiled.memory_analysis()
   memory = {
     "arguments": sizes.argument_size_in_bytes,
@@ -164,10 +131,12 @@ def compile_step(
     "temporaries": sizes.temp_size_in_bytes,
     "code": sizes.generated_code_size_in_bytes,
   }
+  # None for GPUs.
+  costs_by_name = compiled.cost_analysis()
   return Compiled(
     devices=len(devices),
     text=compiled.as_text(),
-    flops=compiled.cost_analysis()["flops"],
+    flops=costs_by_name and costs_by_name["flops"],
     memory_bytes=sum(memory.values()),
     memory=memory,
     compile_seconds=seconds,
@@ -183,13 +152,12 @@ def refused_bytes(message: str) -> int | None:
   return needed and round(float(needed[1]) * 1024 ** _UNITS[needed[2]])
 
 
-def versions() -> dict[str, str | None]:
-  """Versions that decide on a compiled program; None for what is missing."""
-  installed = side_process.versions(_PACKAGES)
-  return {
-    "mn_jax": mn_jax.__version__,
-    **{name: installed.get(name) for name in _PACKAGES},
-  }
+def versions(chips: Sequence[Accelerator]) -> dict[str, str]:
+  """Versions that decide on the programs of some kinds of chips."""
+  found = {"mn_jax": mn_jax.__version__}
+  for chip in chips:
+    found |= targets.versions(chip)
+  return found
 
 
 class CompiledSteps:
@@ -206,8 +174,8 @@ class CompiledSteps:
     """The step for all chips of a slice, compiled if it is not kept yet.
 
     Raises:
-      InputError: see `devices` and `abstract_step.make`, or if a kept file
-        cannot be read.
+      InputError: see `targets.devices` and `abstract_step.make`, or if a kept
+        file cannot be read.
     """
     global_batch = batch_per_chip * math.prod(shape)
     # All that decides on the program.
@@ -218,11 +186,14 @@ class CompiledSteps:
       },
       "chip": chip.name,
       "shape": list(shape),
-      "versions": versions(),
+      "target": targets.description(chip),
+      "versions": versions([chip]),
+      "flags": targets.flags(),
       "sources": _sources_sha256(),
     }
     unique = checksums.of_json(key)[:16]
-    name = f"{chip.name}-{_topology(shape)}-batch{batch_per_chip}-{unique}"
+    topology = targets.topology(shape)
+    name = f"{chip.name}-{topology}-batch{batch_per_chip}-{unique}"
     path = self._folder / f"{name}.json"
     if name in self._known:
       return self._known[name]
@@ -230,22 +201,20 @@ class CompiledSteps:
       compiled = _read(path)
     else:
       compiled = compile_step(
-        self._config, devices(chip, shape), global_batch=global_batch
+        self._config,
+        targets.devices(chip, shape),
+        global_batch=global_batch,
       )
       limit = chip.memory_bytes.value / 2**30
       fits = "" if compiled.text else ", does not fit"
       self._console.line(
-        f"{chip.name} {_topology(shape)}, {batch_per_chip} images per chip: "
+        f"{chip.name} {topology}, {batch_per_chip} images per chip: "
         f"{compiled.memory_bytes / 2**30:.2f} of {limit:.2f} GiB{fits}, "
         f"compiled in {compiled.compile_seconds:.0f} s"
       )
       _write(path, key, compiled)
     self._known[name] = compiled
     return compiled
-
-
-def _topology(shape: tuple[int, ...]) -> str:
-  return "x".join(map(str, shape))
 
 
 @functools.cache

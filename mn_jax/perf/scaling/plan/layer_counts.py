@@ -1,13 +1,14 @@
 """Counts what a training step costs a GPU from the network's layers.
 
-Nothing is compiled here, although XLA can compile for a GPU without having one.
-FLOPs and bytes are those of the benchmark's roofline floor, so nothing is
-counted but the network and its optimizer. A GPU keeps the training state, the
-gradient, the images, and of every convolution its input and its output until
-the backward pass has used them. All gradients are summed over the GPUs in one
-operation, in the dtype that the network computes in. BatchNorm over the whole
-batch takes two more for each of its layers, with two numbers per channel: its
-statistics, and the two sums of its gradient. Nothing of that is overlapped.
+This stands in for a compiled program where the package that compiles for GPUs
+is missing; beside one it shows how far off a count is. FLOPs and bytes are
+those of the benchmark's roofline floor, so nothing is counted but the network
+and its optimizer. A GPU keeps the training state, the gradient, the images, and
+of every convolution its input and its output until the backward pass has used
+them. All gradients are summed over the GPUs in one operation, in the dtype that
+the network computes in. BatchNorm over the whole batch takes two more for each
+of its layers, with two numbers per channel: its statistics, and the two sums of
+its gradient. Nothing of that is overlapped.
 """
 
 import dataclasses

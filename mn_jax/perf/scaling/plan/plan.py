@@ -1,9 +1,9 @@
 """Plans training on accelerators without having any: `tools.scaling plan`.
 
-The training step is compiled for TPUs (`compiled`) or counted for GPUs
-(`layer_counts`), and its time predicted from published rates (`prediction`). A
-plan is a folder: plan.json, and the compiled steps in compiled/, which are not
-compiled again.
+The training step is compiled (`compiled`), or for GPUs counted (`layer_counts`)
+where their compiler is missing, and its time predicted from published rates
+(`prediction`). A plan is a folder: plan.json, and the compiled steps in
+compiled/, which are not compiled again.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ def run(
       f"{scaling} scaling; valid: some of --counts, with weak scaling"
     )
   network.check(config)
-  # Compiling for TPUs must not look for one here.
+  # Compiling for accelerators must not look for one here.
   jax.config.update("jax_platforms", "cpu")
   planner = Planner(
     config,
@@ -89,7 +89,7 @@ def run(
     rows += chip_rows
   command = ["python", "-m", "mn_jax.tools.scaling", *sys.argv[1:]]
   plan = {
-    "versions": compiled.versions(),
+    "versions": compiled.versions([ACCELERATORS[name] for name in chips]),
     "command": shlex.join(command),
     "config": result_fields(config),
     "images_per_epoch": registry.get(config.data.name).images,

@@ -9,12 +9,16 @@ from mn_jax.config import Config
 from mn_jax.data.datasets import registry
 from mn_jax.parallel.accelerators import Accelerator, Nodes, Torus
 from mn_jax.perf import abstract_step
+from mn_jax.perf.program import targets
 from mn_jax.perf.scaling.plan import layer_counts, prediction
 from mn_jax.perf.scaling.plan.compiled import CompiledSteps
 from mn_jax.perf.scaling.plan.prediction import PlanRow, Work
 
-# Nothing estimates how long a GPU's other units take.
-_COUNTED = "counted, not compiled: what memory and matrix units allow at best"
+# Of GPUs without the extra that compiles for them.
+_COUNTED = (
+  "counted from layers, not compiled, as the extra 'cuda12' is missing: what "
+  "memory and matrix units allow at best"
+)
 
 # Memory is all but linear in the batch: two sizes tell where to look.
 _FIRST_BATCHES = (32, 128)
@@ -25,12 +29,20 @@ _MULTIPLE = 8
 
 
 class _Step(NamedTuple):
-  """A step on one of the chips: compiled, counted or taken from another row."""
+  """A step on one of the chips: compiled, counted or taken from another row.
+
+  Attributes:
+    work, memory_bytes: what it costs each chip.
+    compiled: whether its own program was compiled.
+    note: remarks for the reader.
+    counted: work and memory by the count from layers beside a program's.
+  """
 
   work: Work | None
   memory_bytes: int
   compiled: bool
   note: str
+  counted: tuple[Work, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,13 +125,14 @@ class Planner:
       needs, limit = step.memory_bytes / 2**30, row.memory_limit / 2**30
       note = _join(f"needs {needs:.2f} GiB of {limit:.2f}", step.note)
       return dataclasses.replace(row, note=note)
-    time = prediction.step_time(step.work, chip, count)
+    time = self._time(step.work, chip, count)
     images_per_sec = row.global_batch / time.total
     images = registry.get(self.config.data.name).images
     hours = images / images_per_sec * count / 3600
     return dataclasses.replace(
       row,
       fits=True,
+      counted=self._count(step, chip, count),
       **vars(step.work),
       bound=time.bound,
       compute_seconds=time.compute,
@@ -133,26 +146,51 @@ class Planner:
 
   def _step(self, chip: Accelerator, count: int, batch_per_chip: int) -> _Step:
     resident = abstract_step.resident_bytes(self.config)
+    counted = None
     if isinstance(chip.layout, Nodes):
       work, memory = layer_counts.count_step(
         self.config, batch_per_chip=batch_per_chip, count=count
       )
-      return _Step(work, memory + resident, False, _COUNTED)
+      counted = work, memory + resident
+      if not targets.can_compile(chip):
+        return _Step(*counted, False, _COUNTED)
     program_of = self._compiled_count(chip, count)
-    shape = chip.layout.shape(program_of)
     compiled = self.compiled_steps.step(
-      chip, shape, batch_per_chip=batch_per_chip
+      chip, _shape(chip, program_of), batch_per_chip=batch_per_chip
     )
     work, notes = compiled.work, []
     if program_of != count:
       notes.append(f"the program of {program_of} chips")
       if work is not None and count == 1:
         work = dataclasses.replace(work, collectives=())
-    if chip.layout.shape(count) not in chip.layout.shapes:
-      smallest = "x".join(map(str, chip.layout.shapes[0]))
+    if (
+      isinstance(chip.layout, Torus)
+      and chip.layout.shape(count) not in chip.layout.shapes
+    ):
+      smallest = targets.topology(chip.layout.shapes[0])
       notes.append(f"one chip of {smallest}, the smallest slice")
     memory = compiled.memory_bytes + resident
-    return _Step(work, memory, program_of == count, _join(*notes))
+    own = program_of == count
+    return _Step(work, memory, own, _join(*notes), counted)
+
+  def _time(
+    self, work: Work, chip: Accelerator, count: int
+  ) -> prediction.StepTime:
+    dtype = self.config.model.dtype
+    return prediction.step_time(work, chip, count, dtype=dtype)
+
+  def _count(
+    self, step: _Step, chip: Accelerator, count: int
+  ) -> prediction.Count | None:
+    if step.counted is None:
+      return None
+    work, memory = step.counted
+    return prediction.Count(
+      flops=work.flops,
+      bytes=work.bytes,
+      memory_bytes=memory,
+      step_seconds=self._time(work, chip, count).total,
+    )
 
   def _compiled_count(self, chip: Accelerator, count: int) -> int:
     """The number of chips whose program a row takes."""
@@ -235,13 +273,18 @@ def _with_efficiency(row: PlanRow, base: PlanRow) -> PlanRow:
 
 def _topology(chip: Accelerator, count: int) -> str | None:
   """'4x4', or nodes x GPUs; None if there is no such slice."""
+  shape = _shape(chip, count)
+  return shape and targets.topology(shape)
+
+
+def _shape(chip: Accelerator, count: int) -> tuple[int, ...] | None:
+  """Of a slice, or (nodes, GPUs of each); None if there is none."""
   if isinstance(chip.layout, Torus):
-    shape = chip.layout.shape(count)
-    return shape and "x".join(map(str, shape))
+    return chip.layout.shape(count)
   size = chip.layout.size
   if count > size and count % size:
     return None
-  return f"{max(1, count // size)}x{min(count, size)}"
+  return max(1, count // size), min(count, size)
 
 
 def _sizes(chip: Accelerator) -> str:

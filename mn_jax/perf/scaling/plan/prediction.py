@@ -12,12 +12,13 @@ Assumptions:
 - Peaks and bandwidths are those of `accelerators`, fully achieved. So a
   prediction is the least time that a step can take, and its efficiency is a low
   one: whatever slows the chips down and not the links makes the links matter
-  less. Peaks are those of bfloat16, which is also what TPUs multiply float32 in
-  by default.
+  less. Peaks are those of the dtype, see `Accelerator.peak`.
 - Cycles are the compiler's estimate (`costs.cycles`), for TPUs alone. They
   include the vector units, which keep these networks busy longer than matrix
   units and memory: without them, the step of MobileNetV1 at 224 pixels on v5e
-  would be predicted 2.4 times as fast. GPUs have no such estimate.
+  would be predicted 2.4 times as fast. GPUs have no such estimate, and no
+  launch of a kernel costs time: there a prediction is a bound by bytes and
+  products, and that of a small step far from what it takes.
 - A collective of b bytes over n chips sends 2 (n - 1) / n b from each chip if
   it is an all-reduce, and half of that if it is a reduce-scatter or an
   all-gather. On a torus it uses all axes at once, each with a link in both
@@ -53,6 +54,20 @@ class Work:
   cycles: float
   bytes: float
   collectives: tuple[CollectiveTotal, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Count:
+  """What the count from layers says of a step on one GPU.
+
+  Attributes:
+    flops, bytes, memory_bytes, step_seconds: as in `PlanRow`.
+  """
+
+  flops: float
+  bytes: float
+  memory_bytes: int
+  step_seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +128,8 @@ class PlanRow:
     efficiency: images/s per chip relative to the fewest chips of the plan.
     chip_hours_per_epoch: for as many images as the data set has.
     compiled: whether the program of this very row was compiled.
+    counted: of a row from a compiled program, the count from layers that would
+      stand in its place without a compiler; None for TPUs.
     note: remarks for the reader, or why there is no prediction.
   """
 
@@ -138,16 +155,20 @@ class PlanRow:
   efficiency: float | None = None
   chip_hours_per_epoch: float | None = None
   compiled: bool = False
+  counted: Count | None = None
   note: str = ""
 
 
-def step_time(work: Work, chip: Accelerator, count: int) -> StepTime:
+def step_time(
+  work: Work, chip: Accelerator, count: int, *, dtype: str
+) -> StepTime:
   """Predicts the time of a step.
 
   Args:
     work: of each chip.
     chip: the kind of accelerator.
     count: number of chips; of a torus, as many as one of its slices has.
+    dtype: of products, 'float32' or 'bfloat16'.
 
   Raises:
     ValueError: if no slice has this number of chips.
@@ -160,7 +181,7 @@ def step_time(work: Work, chip: Accelerator, count: int) -> StepTime:
       if total.overlapped == overlapped
     )
 
-  compute = work.flops / chip.flops_per_sec.value
+  compute = work.flops / chip.peak(dtype)
   if chip.cycles_per_sec is not None:
     compute = max(compute, work.cycles / chip.cycles_per_sec.value)
   return StepTime(
