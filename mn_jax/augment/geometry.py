@@ -1,8 +1,7 @@
-"""Geometric changes: flips, turns, crops and affine resampling.
+"""Geometric changes: flips, turns, crops and affine maps.
 
-Affine maps are matrices on (row, column, 1) in pixels from the image's centre,
-and lead from a pixel of the result to its place in the source. So several maps
-are one matrix product, and pixels are interpolated only once.
+Affine maps are those of `resampling`, matrices. So several maps are one matrix
+product, and pixels are interpolated only once.
 """
 
 import jax
@@ -93,7 +92,7 @@ def random_crops(
       from there to 1, ratios of the sides at most 4/3.
 
   Returns:
-    f32[count, 3, 3], for `warp`.
+    f32[count, 3, 3], for `resampling`.
   """
   area_key, ratio_key, place_key = jax.random.split(key, 3)
   area = jax.random.uniform(area_key, (count,), minval=min_area)
@@ -119,55 +118,6 @@ def compose(first: jax.Array, second: jax.Array) -> jax.Array:
   """Composes affine maps, f32[batch, 3, 3] each: `first`, then `second`."""
   # At less than full precision, coordinates would be off by tenths of a pixel.
   return jnp.matmul(second, first, precision=lax.Precision.HIGHEST)
-
-
-def warp(images: jax.Array, maps: jax.Array) -> jax.Array:
-  """Resamples images bilinearly; beyond its edges an image is mirrored.
-
-  The mirror image repeats the outermost pixels: half a pixel around their
-  centres has their colour, as when an image is resized.
-
-  Args:
-    images: f32[batch, h, w, 3].
-    maps: f32[batch, 3, 3] from pixels of the result to the source; the last
-      row is (0, 0, 1).
-
-  Returns:
-    f32[batch, h, w, 3].
-  """
-  batch, height, width, _ = images.shape
-  center = ((height - 1) / 2, (width - 1) / 2)
-  rows, columns = (
-    jnp.arange(pixels, dtype=jnp.float32) - middle
-    for pixels, middle in zip((height, width), center, strict=True)
-  )
-  rows, columns = rows.reshape(1, -1, 1), columns.reshape(1, 1, -1)
-  m = maps.reshape(batch, 3, 3, 1, 1)
-  taps = []
-  for axis, count in enumerate((height, width)):
-    at = m[:, axis, 0] * rows + m[:, axis, 1] * columns + m[:, axis, 2]
-    at = at + center[axis]
-    below = jnp.floor(at)
-    share = at - below
-    below = below.astype(jnp.int32)
-    taps.append(
-      [(_mirror(below, count), 1 - share), (_mirror(below + 1, count), share)]
-    )
-  flat = images.reshape(batch, height * width, 3)
-  total = jnp.zeros_like(flat)
-  for row, row_weight in taps[0]:
-    for column, column_weight in taps[1]:
-      index = (row * width + column).reshape(batch, -1, 1)
-      weight = (row_weight * column_weight).reshape(batch, -1, 1)
-      total += weight * jnp.take_along_axis(flat, index, axis=1)
-  # Or XLA would interpolate anew wherever a pixel is used.
-  return lax.optimization_barrier(total.reshape(images.shape))
-
-
-def _mirror(index: jax.Array, count: int) -> jax.Array:
-  """Returns i32 in [0, count): ... 1 0 | 0 1 2 ... count - 1 | count - 1 ..."""
-  index = index % (2 * count)
-  return jnp.minimum(index, 2 * count - 1 - index)
 
 
 def _where(chosen: jax.Array, a: jax.Array, b: jax.Array) -> jax.Array:

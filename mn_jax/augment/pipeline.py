@@ -3,7 +3,14 @@
 import jax
 import jax.numpy as jnp
 
-from mn_jax.augment import colour, erasing, geometry, randaugment, stain
+from mn_jax.augment import (
+  colour,
+  erasing,
+  geometry,
+  randaugment,
+  resampling,
+  stain,
+)
 from mn_jax.config.sections.augment import AugmentConfig
 
 
@@ -45,7 +52,7 @@ def augment(
     choice_key,
     erasing_key,
   ) = jax.random.split(key, 11)
-  count, *size, _ = images.shape
+  count = images.shape[0]
   if config.flip != "none":
     images = geometry.flip(images, flip_key, config.flip)
   if config.quarter_turns:
@@ -54,11 +61,7 @@ def augment(
     images = geometry.padded_crop(images, padding_key, config.crop_padding)
   x = images.astype(jnp.float32)
 
-  maps = None
-  if config.crop_scale < 1:
-    maps = geometry.random_crops(
-      crop_key, count, size=tuple(size), min_area=config.crop_scale
-    )
+  strengths = None
   if config.randaugment:
     strengths = randaugment.draw(
       choice_key,
@@ -66,10 +69,7 @@ def augment(
       choices=config.randaugment,
       magnitude=config.randaugment_magnitude,
     )
-    more = randaugment.maps(strengths, tuple(size))
-    maps = more if maps is None else geometry.compose(more, maps)
-  if maps is not None:
-    x = geometry.warp(x, maps)
+  x = _resample(x, crop_key, strengths, config)
 
   if config.stain:
     x = stain.jitter(x, stain_key, config.stain)
@@ -87,3 +87,36 @@ def augment(
   if config.erasing:
     x = erasing.erase(x, erasing_key, config.erasing)
   return x
+
+
+def _resample(
+  images: jax.Array,
+  key: jax.Array,
+  strengths: dict[str, jax.Array] | None,
+  config: AugmentConfig,
+) -> jax.Array:
+  """Random crop and RandAugment's geometry, if they are on, in one resampling.
+
+  Args:
+    images: f32[batch, h, w, 3].
+    key: of the crops.
+    strengths: of RandAugment's operations.
+    config: the changes that are on.
+
+  Returns:
+    f32[batch, h, w, 3].
+  """
+  count, *size, _ = images.shape
+  crops = None
+  if config.crop_scale < 1:
+    crops = geometry.random_crops(
+      key, count, size=tuple(size), min_area=config.crop_scale
+    )
+  if strengths is None:
+    if crops is None:
+      return images
+    return resampling.scale_and_translate(images, crops)
+  maps = randaugment.maps(strengths, tuple(size))
+  if crops is not None:
+    maps = geometry.compose(maps, crops)
+  return resampling.warp(images, maps)

@@ -83,7 +83,7 @@ def maps(strengths: dict[str, jax.Array], size: tuple[int, int]) -> jax.Array:
     size: height and width of the images in pixels.
 
   Returns:
-    f32[batch, 3, 3] for `geometry.warp`.
+    f32[batch, 3, 3] for `resampling.warp`.
   """
   angle = _MAX_ANGLE * strengths["rotate"]
   cos, sin = jnp.cos(angle), jnp.sin(angle)

@@ -4,12 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.ndimage
 from PIL import Image
 
-from mn_jax.augment import geometry
+from mn_jax.augment import geometry, resampling
 
-_warp = jax.jit(geometry.warp)
+_resample = jax.jit(resampling.scale_and_translate)
 _random_crops = jax.jit(
   geometry.random_crops, static_argnums=1, static_argnames=("size", "min_area")
 )
@@ -42,11 +41,6 @@ def _assert_even(counts: list[int]) -> None:
   assert all(abs(c - n / k) < spread for c in counts), counts
 
 
-def _warped(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
-  maps = np.float32(maps).reshape(-1, 3, 3)
-  return np.asarray(_warp(np.float32(images), maps))
-
-
 def test_flips_make_their_images_equally_often():
   (image,) = _images(1, 4, 5)
   copies = _copies(image, 1000, lambda x, k: geometry.flip(x, k, "horizontal"))
@@ -75,55 +69,6 @@ def test_padded_crops_are_windows_of_the_reflected_image_equally_often():
   _assert_even(_counts(copies, windows))
 
 
-def test_an_affine_quarter_turn_is_rot90():
-  images = _images(3, 9, 12)[:, :, :9]
-  # The result's row is the source's column, and its column leads downward.
-  turn = [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]
-  turned = _warped(images, [turn] * 3)
-  np.testing.assert_array_equal(turned, np.rot90(images, 1, axes=(1, 2)))
-  angle = np.pi / 2  # Of which the cosine is not quite 0.
-  cos, sin = np.cos(angle), np.sin(angle)
-  turn = [[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]
-  np.testing.assert_allclose(
-    _warped(images, [turn] * 3), np.rot90(images, -1, axes=(1, 2)), atol=1e-3
-  )
-
-
-def test_the_identity_leaves_every_bit():
-  images = _images(2, 5, 8)
-  maps = np.broadcast_to(np.eye(3), (2, 3, 3))
-  np.testing.assert_array_equal(_warped(images, maps), images)
-
-
-def test_whole_pixels_move_and_edges_are_mirrored():
-  images = _images(1, 4, 6)
-  moved = _warped(images, [[1, 0, 2], [0, 1, -3], [0, 0, 1]])
-  padded = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="symmetric")
-  np.testing.assert_array_equal(moved, padded[:, 5:9, 0:6])
-
-
-def test_warp_is_scipys_affine_transform():
-  images = _images(3, 9, 12)
-  draw = np.random.default_rng(1)
-  maps = np.tile(np.eye(3), (3, 1, 1))
-  maps[:, :2, :2] += draw.normal(size=(3, 2, 2))
-  maps[:, :2, 2] = 20 * draw.normal(size=(3, 2))
-  warped = _warped(images, maps)
-  center = np.array([4, 5.5])
-  for image, matrix, got in zip(images, maps, warped, strict=True):
-    offset = matrix[:2, 2] + center - matrix[:2, :2] @ center
-    for channel in range(3):
-      expected = scipy.ndimage.affine_transform(
-        image[..., channel].astype(np.float64),
-        matrix[:2, :2],
-        offset,
-        order=1,
-        mode="reflect",  # Of SciPy, which is NumPy's symmetric.
-      )
-      # Coordinates of up to 60 pixels in float32, times steps of up to 255.
-      np.testing.assert_allclose(got[..., channel], expected, atol=5e-3)
-
-
 def test_composed_maps_are_one_after_the_other():
   draw = np.random.default_rng(0)
   first, second = draw.normal(size=(2, 4, 3, 3)).astype(np.float32)
@@ -138,7 +83,7 @@ def test_random_crops_are_pillows_enlarged_boxes():
   maps = np.asarray(
     _random_crops(jax.random.key(0), count, size=size, min_area=0.3)
   )
-  warped = _warped(images, maps)
+  warped = np.asarray(_resample(np.float32(images), maps))
   for image, matrix, got in zip(images, maps, warped, strict=True):
     sides = np.diag(matrix)[:2]
     assert 0.3 <= np.prod(sides) <= 1.00001

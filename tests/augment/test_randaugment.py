@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mn_jax.augment import colour, geometry, randaugment
+from mn_jax.augment import colour, randaugment, resampling
 from mn_jax.config.sections.augment import AugmentConfig
 
 _COUNT = len(randaugment.OPERATIONS)
@@ -27,7 +27,7 @@ _recolour = jax.jit(randaugment.recolour)
 def _change(images, strengths):
   """All operations: first where pixels are, then their colours."""
   maps = randaugment.maps(strengths, images.shape[1:3])
-  return randaugment.recolour(geometry.warp(images, maps), strengths)
+  return randaugment.recolour(resampling.warp(images, maps), strengths)
 
 
 def _only(name: str | None, value: float, count: int = 1):
