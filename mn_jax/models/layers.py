@@ -26,9 +26,15 @@ kernel_init = nn.initializers.glorot_uniform()
 Activation = Callable[[jax.Array], jax.Array]
 
 
+@jax.custom_jvp
 def relu6(x: jax.Array) -> jax.Array:
-  """ReLU6: min(max(x, 0), 6)."""
+  """ReLU6: min(max(x, 0), 6), with a gradient of 0 at 0 and at 6."""
   return jnp.minimum(jnp.maximum(x, 0), 6)
+
+
+# JAX would halve the gradients at 0 and 6: a division of every element for
+# each. `jax.nn.relu` has none there either.
+relu6.defjvps(lambda tangent, _, x: jnp.where((x > 0) & (x < 6), tangent, 0))
 
 
 def hard_sigmoid(x: jax.Array) -> jax.Array:

@@ -59,6 +59,13 @@ def test_relu6_keeps_its_dtype():
   np.testing.assert_array_equal(y.astype(jnp.float32), [0, 0, 2.5, 6, 6])
 
 
+def test_relu6_has_no_gradient_where_it_is_constant():
+  x = jnp.asarray([-3, 0, 2.5, 6, 9], jnp.bfloat16)
+  (dx,) = jax.vjp(layers.relu6, x)[1](jnp.full(5, 3, jnp.bfloat16))
+  assert dx.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(dx.astype(jnp.float32), [0, 0, 3, 0, 0])
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize(
   ("features", "window", "shape"),
