@@ -3,9 +3,10 @@
 XLA's CPU backend has no fast grouped convolution: `lax.conv` with
 `feature_group_count` equal to the channels is 10-100 x slower there than the
 memory traffic allows, in its gradients most of all. On CPUs the same sums are
-shifted, fused elementwise products (`cpu.depthwise`); elsewhere they are left
-to XLA's convolution ("grouped"), which is also the oracle of the tests.
-`python -m mn_jax.tools.bench` measures one against the other.
+shifted, fused elementwise products (`cpu.depthwise`). On TPUs few channels are
+dense blocks of columns (`tpu.depthwise`). All else is left to XLA's convolution
+("grouped"), which is also the oracle of the tests. `python -m
+mn_jax.tools.bench` measures one against the other.
 """
 
 import functools
@@ -16,6 +17,7 @@ from jax import lax
 from mn_jax.ops import padding as padding_lib
 from mn_jax.ops.cpu.depthwise import shifted
 from mn_jax.ops.padding import Padding
+from mn_jax.ops.tpu import depthwise as tpu
 
 
 def depthwise_conv(
@@ -76,8 +78,31 @@ def grouped(
   )
 
 
-# The fastest formulation on each platform. Only the CPU's has been measured.
-FORMULATIONS = {"cpu": shifted, "default": grouped}
+def blocked(
+  x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
+) -> jax.Array:
+  """Depthwise convolution as dense blocks of columns, where they are narrow.
+
+  Args:
+    x: f[batch, h, w, channels].
+    kernel: f[kh, kw, 1, channels].
+    stride, padding: of the convolution.
+
+  Returns:
+    f[batch, oh, ow, channels].
+  """
+  _, width = padding_lib.out_size(
+    x.shape[1:3], kernel.shape[:2], stride, padding
+  )
+  columns = tpu.columns_per_block(x.shape[3], width)
+  if columns == 1:
+    return grouped(x, kernel, stride=stride, padding=padding)
+  return tpu.blocked(x, kernel, columns=columns, stride=stride, padding=padding)
+
+
+# The formulation of each platform. Only the CPU's has been measured; the TPU's
+# is by its compiler's own count of cycles.
+FORMULATIONS = {"cpu": shifted, "tpu": blocked, "default": grouped}
 
 # All formulations by name, for the benchmark.
 CANDIDATES = {"shifted": shifted, "grouped": grouped}
