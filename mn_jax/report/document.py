@@ -38,6 +38,7 @@ class Section:
     command: that repeats the run, or ''.
     tables: below the text.
     figures: below the tables.
+    folded: title -> long table, at the end, shown when it is clicked on.
   """
 
   title: str
@@ -46,6 +47,7 @@ class Section:
   command: str = ""
   tables: Sequence[Table] = ()
   figures: Sequence[Figure] = ()
+  folded: Mapping[str, Table] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

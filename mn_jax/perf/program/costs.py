@@ -314,7 +314,9 @@ def _collective_bytes(
 ) -> int:
   """See `Collective.bytes`."""
   sizes = [array.bytes for array in hlo.arrays(instruction.shape)]
-  if instruction.opcode in ("all-gather-start", "collective-permute-start"):
+  starts = ("all-gather-start", "collective-permute-start")
+  # GPUs write an all-reduce that starts as ((operands), results), too.
+  if instruction.opcode in starts or instruction.shape.startswith("(("):
     # Operands, results, and of a permutation two scalars of its state.
     scalars = re.findall(r"[su]32\[\]", instruction.shape)
     sizes = sizes[: len(sizes) - len(scalars)]

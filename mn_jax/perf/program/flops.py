@@ -5,8 +5,9 @@ dot, a convolution, or a call of cuBLAS or cuDNN in their place, also inside of
 a fusion. A multiplication and an addition are two FLOPs. Windows count whole,
 also where they reach into the padding, as in `models.counting`.
 
-Elementwise arithmetic does not count, and so neither does a convolution that is
-written as sums of products, nor a hand-written kernel.
+A kernel of Pallas has the FLOPs that it was given: `pallas_call` takes them as
+metadata={'flops': '1024'}. Elementwise arithmetic does not count, and so
+neither does a convolution that is written as sums of products.
 """
 
 import functools
@@ -21,6 +22,9 @@ _CONTRACTED = re.compile(
 )
 _LABELS = re.compile(r"dim_labels=\w+_(\w+)->")
 _TARGET = re.compile(r'custom_call_target="([^"]+)"')
+_PALLAS = "__gpu$xla.gpu.triton"
+# JSON in a string of the text, where a quotation mark is \22.
+_GIVEN = re.compile(r"\\22flops\\22: \\22(\d+)\\22")
 
 # How often a window is placed and what it holds, by who computes it: numbers of
 # the operands that are the convolution's output and its kernel, None being the
@@ -68,6 +72,9 @@ def _product(
   if kind == "custom-call":
     target = _TARGET.search(instruction.attributes)
     kind = target[1] if target else kind
+  if kind == _PALLAS:
+    given = _GIVEN.search(instruction.attributes)
+    return int(given[1]) if given else 0
   if kind not in _DOTS and kind not in _CONVOLUTIONS:
     return None
 

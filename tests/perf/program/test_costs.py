@@ -144,6 +144,22 @@ def test_the_result_of_an_asynchronous_gather_comes_second():
   ]
 
 
+@pytest.mark.parametrize(
+  "shape", [A, f"(({A}), {A})", f"(({A}, {A}), ({A}, {A}))"]
+)
+def test_an_asynchronous_sum_with_and_without_its_operands(shape):
+  text = entry(
+    f"%p = {A} parameter(0)",
+    f"%all-reduce-start.1 = {shape} all-reduce-start(%p), channel_id=2, "
+    "replica_groups=mesh['axis_0'=4] {'axis_0'}, to_apply=%add",
+    f"ROOT %all-reduce-done.1 = {A} all-reduce-done(%all-reduce-start.1)",
+  )
+  sums = max(1, shape.count(A) // 2)
+  assert collectives(text) == [
+    Collective("all-reduce", sums * 8 * 128 * 4, 4, False, 1)
+  ]
+
+
 def test_a_wrapped_operation_is_found_where_it_is_called():
   text = body(
     "wrapped",

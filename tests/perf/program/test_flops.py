@@ -91,10 +91,17 @@ def test_a_call_of_cublas():
   assert flops.products(hlo.parse(text)) == 2 * 64 * 32 * 16
 
 
+def test_a_kernel_of_pallas_has_the_flops_that_it_says():
+  target = 'custom_call_target="__gpu$xla.gpu.triton"'
+  text = CALL.format(IMAGE, KERNEL, OUTPUT, target)
+  assert flops.products(hlo.parse(text)) == 0
+  said = r'backend_config={serialized_metadata = "{\22flops\22: \2242\22}"}'
+  text = CALL.format(IMAGE, KERNEL, OUTPUT, f"{target}, {said}")
+  assert flops.products(hlo.parse(text)) == 42
+
+
 def test_a_call_of_something_else_is_no_product():
-  text = CALL.format(
-    IMAGE, KERNEL, OUTPUT, 'custom_call_target="__gpu$xla.gpu.triton"'
-  )
+  text = CALL.format(IMAGE, KERNEL, OUTPUT, 'custom_call_target="Sharding"')
   assert flops.products(hlo.parse(text)) == 0
 
 

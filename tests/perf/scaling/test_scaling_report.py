@@ -12,6 +12,13 @@ from mn_jax.perf.scaling.report import rows as rows_lib
 from mn_jax.tools import scaling
 from tests.perf.scaling import toy_scaling as toy
 
+COUNT = {
+  "flops": 1.1e12,
+  "bytes": 5e8,
+  "memory_bytes": 6 << 30,
+  "step_seconds": 0.0075,
+}
+
 
 def measured(folder):
   records = {}
@@ -42,6 +49,8 @@ def plan(folder):
       toy.plan_row("v5e", 4, 3600.0, efficiency=0.9, compiled=False),
       toy.refused_row("v5e", 8, "needs 17.00 GiB of 16.00"),
       toy.plan_row("H200", 1, 500.0, note="counted, not compiled"),
+      toy.plan_row("H100", 1, 400.0, counted=COUNT),
+      toy.plan_row("H100", 8, 3000.0, counted=COUNT),
     ],
   )
 
@@ -72,9 +81,10 @@ def text(folder):
   return (folder / "scaling.md").read_text()
 
 
-def rows(text, title):
-  """The cells of the Markdown tables below a heading."""
+def rows(text, title, after=""):
+  """The cells of the Markdown tables below a heading, and a text below it."""
   part = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+  part = part.partition(after)[2] if after else part
   return [
     [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
     for line in part.splitlines()
@@ -90,7 +100,7 @@ def test_a_page_needs_no_network(folder):
   # Measured on two kinds of devices, and two figures of the plan.
   assert page.count("<img") == 4
   numbers = json.loads((folder / "out" / "report.json").read_text())
-  assert len(numbers["planned"]) == 4
+  assert len(numbers["planned"]) == 6
   (error,) = numbers["errors"]
   assert error["error"] == pytest.approx(0.25)
 
@@ -135,8 +145,10 @@ def test_tables_of_measurements(text):
 
 
 def test_tables_of_predictions(text):
-  table = rows(text, "mobilenet_v1, 50 px, predicted")
-  by_place = {(row[0], row[1]): row for row in table[1:5]}
+  title = "mobilenet_v1, 50 px, predicted"
+  folded = "<details><summary>Every number of chips</summary>\n"
+  table = rows(text, title, after=folded)
+  by_place = {(row[0], row[1]): row for row in table[1:7]}
   assert by_place["v5e", "8"][-1] == "does not fit: needs 17.00 GiB of 16.00"
   assert by_place["v5e", "8"][7:12] == ["-"] * 5
   assert by_place["v5e", "4"][-1] == "not compiled"
@@ -144,7 +156,17 @@ def test_tables_of_predictions(text):
   speed = ["4.00", "1,000", "1.00", "100.0%", "memory"]
   links = "7 all-reduce, 2.0 MB, overlapped"
   assert by_place["v5e", "1"][6:] == ["3.00 of 16.00", *speed, links, ""]
-  assert "1 of 4 options does not fit." in text
+  assert "1 of 6 options does not fit." in text
+  assert text.count("<details>") == text.count("</details>") == 4
+  programs = {row[0]: row[1:] for row in rows(text, title)[1:4]}
+  assert list(programs) == ["v5e", "H200", "H100"]
+  sizes = ["3.00 of 16.00", "250.0", "250.0", "memory"]
+  assert programs["v5e"] == ["weak", "1", "4", *sizes, "4.00", "1,000"]
+  # Only of compiled programs is the count's error known.
+  errors = rows(text, title)[4:6]
+  assert errors[0][4:] == ["FLOPs", "bytes", "memory", "step"]
+  off = ["+10%", "\N{MINUS SIGN}50%", "+100%", "\N{MINUS SIGN}25%"]
+  assert errors[1] == ["H100", "weak", "1", "4", *off]
 
 
 def test_predictions_beside_measurements(text):
@@ -152,6 +174,7 @@ def test_predictions_beside_measurements(text):
   assert [row[1:] for row in table[1:]] == [
     ["H200", "1", "4", "synthetic", "500", "400", "+25%"],
     ["v5e", "-", "-", "-", "-", "not measured", "-"],
+    ["H100", "-", "-", "-", "-", "not measured", "-"],
     ["cpu", "-", "-", "-", "no published rates", "measured", "-"],
   ]
 
@@ -170,16 +193,23 @@ def test_time_and_cost_of_training(text):
   table = rows(text, "At a glance")
   assert table[0][-1] == "USD"
   assert len({len(row) for row in table}) == 1
-  by_place = {(row[1], row[2], row[5]): row[-5:] for row in table[1:]}
+  by_place = {(row[1], row[2]): row[3:] for row in table[1:]}
   # Two epochs of 3,600 images at 1,000 and 3,600 a second.
-  predicted = [by_place["v5e", count, "predicted"][2:] for count in "14"]
-  assert predicted == [["7.2 s", "0.002", "7.20"], ["2 s", "0.0022", "8.00"]]
+  assert by_place["v5e", "predicted, weak"] == [
+    *("4", "1 to 4", "1,000 to 3,600", "90.0%"),
+    *("7.2 s to 2 s", "0.002 to 0.0022", "7.20 to 8.00"),
+  ]
+  assert by_place["H200", "counted, weak"][1:3] == ["1", "500"]
+  assert by_place["H100", "predicted, weak"][1] == "1 to 8"
   # Two epochs of 500 images at 400 a second, and at 150 on two devices.
-  for key, cells in (
-    (("NVIDIA H200", "1"), ["400", "100.0%", "2.5 s", "0.00069", "25.00"]),
-    (("cpu", "2"), ["150", "75.0%", "6.7 s", "0.0037", "-"]),
-  ):
-    assert by_place[*key, "measured, synthetic"] == cells
+  key = "measured, synthetic, weak"
+  assert by_place["NVIDIA H200", key] == [
+    *("4", "1", "400", "100.0%", "2.5 s", "0.00069", "25.00"),
+  ]
+  assert by_place["cpu", key] == [
+    *("4", "1 to 2", "100 to 150", "75.0%"),
+    *("10 s to 6.7 s", "0.0028 to 0.0037", "-"),
+  ]
 
 
 def test_a_report_without_any_measurement(tmp_path):

@@ -137,9 +137,7 @@ def write(
 def _build(results: Results, prices: tables.Prices, command: str) -> Document:
   """The document; arguments as in `write`."""
   first_tables = {}
-  glance = tables.overview(
-    _ends((*results.measured, *results.predicted)), prices
-  )
+  glance = tables.glance(_ends((*results.measured, *results.predicted)), prices)
   if glance.rows:
     first_tables["At a glance"] = glance
   if results.predicted:
@@ -187,18 +185,17 @@ def _protocol(results: Results, command: str) -> list[tuple[str, str]]:
   return list(dict.fromkeys(lines))
 
 
-def _ends(all_rows: Iterable[Row]) -> list[Row]:
+def _ends(all_rows: Iterable[Row]) -> list[tuple[Row, Row]]:
   """The fewest and the most devices of each series, where there is a speed."""
   members: dict[tuple[Any, ...], list[Row]] = {}
   for row in all_rows:
     if row["images_per_sec"] is not None:
       members.setdefault(rows.series(row), []).append(row)
-  ends = []
-  for group in members.values():
+  return [
     # The most devices in the fewest processes.
-    last = max(group, key=lambda r: (r["devices"], -r.get("processes", 1)))
-    ends += [group[0]] if last is group[0] else [group[0], last]
-  return ends
+    (group[0], max(group, key=lambda r: (r["devices"], -r.get("processes", 1))))
+    for group in members.values()
+  ]
 
 
 def _measured_section(results: Results, label: str, kind: str) -> Section:
@@ -226,8 +223,9 @@ def _measured_section(results: Results, label: str, kind: str) -> Section:
     text="Every measurement was made in fresh processes, one after the "
     "other, repeat by repeat.",
     command=_commands(results, label, "measure"),
-    tables=_filled(tables.speed(members), tables.time_spent(members)),
+    tables=_filled(tables.speed(members)),
     figures=section_figures,
+    folded=_folded({"What the time is spent on": tables.time_spent(members)}),
   )
 
 
@@ -269,14 +267,24 @@ def _predicted_section(
     anchor=anchor,
     text=text,
     command=_commands(results, label, "plan"),
-    tables=_filled(tables.plan(members), tables.overview(members, prices)),
+    tables=_filled(tables.programs(members), tables.counted(members)),
     figures=section_figures,
+    folded=_folded(
+      {
+        "Every number of chips": tables.plan(members),
+        "Time to train": tables.overview(members, prices),
+      }
+    ),
   )
 
 
 def _filled(*some: tables.Table) -> list[tables.Table]:
   """The tables that have rows."""
   return [table for table in some if table.rows]
+
+
+def _folded(some: Mapping[str, tables.Table]) -> dict[str, tables.Table]:
+  return {title: table for title, table in some.items() if table.rows}
 
 
 def _commands(results: Results, label: str, verb: str) -> str:

@@ -7,7 +7,7 @@ None where they are not known:
   on, devices       kind of device as JAX names it, or name of a chip; how many
   scaling           of `points.SCALINGS`
   global_batch      images per step over all devices
-  how               'predicted' or 'measured, real, 2 processes'
+  how               'predicted', 'counted' or 'measured, real, 2 processes'
   images            to train
   images_per_sec    of all devices
   seconds           of all training steps alone
@@ -302,7 +302,13 @@ def _predicted(
     "label": label(config),
     "on": row["chip"],
     "devices": row["count"],
-    "how": "predicted",
+    "how": "counted" if _is_counted(fields) else "predicted",
     **_training_time(config, epoch, rate, row["count"]),
     "speed_up": speed_up,
   }
+
+
+def _is_counted(fields: Mapping[str, Any]) -> bool:
+  """Whether a row comes from a count of layers: of a GPU without a program."""
+  layout = accelerators.ACCELERATORS[fields["chip"]].layout
+  return isinstance(layout, accelerators.Nodes) and fields["counted"] is None

@@ -5,7 +5,7 @@ from typing import Any
 
 from mn_jax.observe.formatting import MINUS, duration, percent
 from mn_jax.parallel import accelerators
-from mn_jax.perf.scaling.report.rows import Row
+from mn_jax.perf.scaling.report.rows import Row, series
 from mn_jax.report.tables import Table
 
 NOT_MEASURED, NOT_COMPILED = "not measured", "not compiled"
@@ -29,6 +29,13 @@ def _milliseconds(seconds: float) -> str:
   value = 1e3 * seconds
   return f"{value:,.{max(0, 3 - len(str(int(value))))}f}"
 
+
+_TIME_NOTE = (
+  "Time of training steps alone, for as many epochs or steps as the config "
+  "has, whatever the batch: whether so large a batch trains as well is another "
+  "question. A plan takes all published images of a data set for an epoch. "
+  "Compiling, evaluation and checkpoints come on top."
+)
 
 # Title of a column -> its cell of a row.
 _DEVICES = {
@@ -111,12 +118,6 @@ def time_spent(rows: Sequence[Row]) -> Table:
 def plan(rows: Sequence[Row]) -> Table:
   """Returns the predictions of a plan, with the reason where there is none."""
 
-  def memory(row: Row) -> str:
-    if row["memory_bytes"] is None:
-      return "-"
-    used, limit = row["memory_bytes"] / 2**30, row["memory_limit"] / 2**30
-    return f"{used:.2f} of {limit:.2f}"
-
   def collectives(row: Row) -> str:
     if not row["fits"]:
       return "-"
@@ -141,7 +142,7 @@ def plan(rows: Sequence[Row]) -> Table:
     "scaling": _value("scaling"),
     "batch per chip": _value("batch_per_chip", ","),
     "batch": _value("global_batch", ","),
-    "GiB per chip": memory,
+    "GiB per chip": _memory,
     "step, ms": _value("step_seconds", _milliseconds),
     "images/s": _SPEED["images/s"],
     "speed-up": _value("speed_up", ".2f"),
@@ -158,18 +159,101 @@ def plan(rows: Sequence[Row]) -> Table:
   )
 
 
+def programs(rows: Sequence[Row]) -> Table:
+  """Returns what a step costs each chip: of each kind on its fewest chips."""
+
+  def per_image(key: str, unit: float) -> Callable[[Row], str]:
+    return lambda row: f"{row[key] / row['batch_per_chip'] / unit:,.1f}"
+
+  columns = {
+    "chip": _value("chip"),
+    "scaling": _value("scaling"),
+    "chips": _value("count"),
+    "batch per chip": _value("batch_per_chip", ","),
+    "GiB per chip": _memory,
+    "GFLOP an image": per_image("flops", 1e9),
+    "MB an image": per_image("bytes", 1e6),
+    "bound by": _value("bound"),
+    "step, ms": _value("step_seconds", _milliseconds),
+    "images/s": _SPEED["images/s"],
+  }
+  return _table(
+    columns,
+    _fewest(rows),
+    "MB are read from and written to the chip's memory. GFLOP are those of all "
+    "operations on TPUs, of products alone on GPUs. Bound by compute is, on "
+    "TPUs, by the compiler's estimate of cycles.",
+  )
+
+
+def counted(rows: Sequence[Row]) -> Table:
+  """Returns by how much the count from layers is off the compiled program."""
+
+  def error(key: str) -> Callable[[Row], str]:
+    return lambda row: _signed(row["counted"][key] / row[key] - 1)
+
+  columns = {
+    "chip": _value("chip"),
+    "scaling": _value("scaling"),
+    "chips": _value("count"),
+    "batch per chip": _value("batch_per_chip", ","),
+    "FLOPs": error("flops"),
+    "bytes": error("bytes"),
+    "memory": error("memory_bytes"),
+    "step": error("step_seconds"),
+  }
+  return _table(
+    columns,
+    _fewest([row for row in rows if row["counted"]]),
+    "Error of the count from the network's layers, which stands in for a "
+    "program where the package that compiles for GPUs is missing, as a share "
+    "of the compiled program.",
+  )
+
+
+def glance(ends: Sequence[tuple[Row, Row]], prices: Prices) -> Table:
+  """Returns a row for each series: its fewest and its most devices.
+
+  Args:
+    ends: these two rows of each series, which may be the same one.
+    prices: of devices; without any, the column of cost is left out.
+  """
+
+  def both(show: Callable[[Row], str]) -> Callable[[tuple[Row, Row]], str]:
+    return lambda pair: " to ".join(dict.fromkeys(map(show, pair)))
+
+  def batch(pair: tuple[Row, Row]) -> str:
+    row = pair[0]
+    if row["scaling"] == "strong":
+      return f"{row['global_batch']:,} in all"
+    return f"{row['global_batch'] // row['devices']:,}"
+
+  columns = {
+    "network": lambda pair: pair[0]["label"],
+    "on": lambda pair: pair[0]["on"],
+    "how": lambda pair: f"{pair[0]['how']}, {pair[0]['scaling']}",
+    "batch per device": batch,
+    "devices": both(_DEVICES["devices"]),
+    "images/s": both(_SPEED["images/s"]),
+    "efficiency": lambda pair: _SPEED["efficiency"](pair[1]),
+    "time to train": both(_value("seconds", _time)),
+    "device-hours": both(_value("device_hours", _hours)),
+  }
+  if prices:
+    columns["USD"] = both(lambda row: _cost(row, prices))
+  return _table(
+    columns,
+    ends,
+    "From the fewest to the most devices of a series; the efficiency is that "
+    f"of the most. {_TIME_NOTE}{_price_note(prices)}",
+  )
+
+
 def overview(rows: Sequence[Row], prices: Prices) -> Table:
   """Returns speed, and time and cost of a whole run, of each row with a speed.
 
   The column of cost is left out without prices.
   """
-
-  def cost(row: Row) -> str:
-    called = [price for n, price in prices.items() if is_called(n, row["on"])]
-    if not called or row["device_hours"] is None:
-      return "-"
-    return f"{called[0] * row['device_hours']:,.2f}"
-
   columns = {
     "network": _value("label"),
     "on": _value("on"),
@@ -181,18 +265,10 @@ def overview(rows: Sequence[Row], prices: Prices) -> Table:
     "time to train": _value("seconds", _time),
     "device-hours": _value("device_hours", _hours),
   }
-  note = (
-    "Time of training steps alone, for as many epochs or steps as the config "
-    "has, whatever the batch: whether so large a batch trains as well is "
-    "another question. A plan takes all published images of a data set for an "
-    "epoch. Compiling, evaluation and checkpoints come on top."
-  )
   if prices:
-    columns["USD"] = cost
-    listed = ", ".join(f"{chip} {usd:g}" for chip, usd in prices.items())
-    note += f" Prices in USD per device and hour, as given: {listed}."
+    columns["USD"] = lambda row: _cost(row, prices)
   known = [row for row in rows if row["images_per_sec"] is not None]
-  return _table(columns, known, note)
+  return _table(columns, known, _TIME_NOTE + _price_note(prices))
 
 
 def comparison(
@@ -210,7 +286,7 @@ def comparison(
       row["input"],
       f"{plan['images_per_sec']:,.0f}",
       f"{row['images_per_sec']:,.0f}",
-      f"{error:+.0%}".replace("-", MINUS),
+      _signed(error),
     )
     for row, plan, error in pairs
   ]
@@ -238,6 +314,40 @@ def is_called(name: str, kind: str) -> bool:
   return name.lower() in names
 
 
+def _memory(row: Row) -> str:
+  if row["memory_bytes"] is None:
+    return "-"
+  used, limit = row["memory_bytes"] / 2**30, row["memory_limit"] / 2**30
+  return f"{used:.2f} of {limit:.2f}"
+
+
+def _fewest(rows: Sequence[Row]) -> list[Row]:
+  """Of each kind of chip and batch, the row of the fewest chips that fit."""
+  first: dict[tuple[Any, ...], Row] = {}
+  for row in rows:
+    if row["fits"]:
+      first.setdefault(series(row), row)
+  return list(first.values())
+
+
+def _cost(row: Row, prices: Prices) -> str:
+  called = [price for n, price in prices.items() if is_called(n, row["on"])]
+  if not called or row["device_hours"] is None:
+    return "-"
+  return f"{called[0] * row['device_hours']:,.2f}"
+
+
+def _price_note(prices: Prices) -> str:
+  if not prices:
+    return ""
+  listed = ", ".join(f"{chip} {usd:g}" for chip, usd in prices.items())
+  return f" Prices in USD per device and hour, as given: {listed}."
+
+
+def _signed(share: float) -> str:
+  return f"{share:+.0%}".replace("-", MINUS)
+
+
 def _time(seconds: float) -> str:
   return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
@@ -247,7 +357,7 @@ def _hours(hours: float) -> str:
 
 
 def _table(
-  columns: Mapping[str, Callable[[Row], Any]], rows: Sequence[Row], note: str
+  columns: Mapping[str, Callable[[Any], str]], rows: Sequence[Any], note: str
 ) -> Table:
   cells = [tuple(cell(row) for cell in columns.values()) for row in rows]
   return Table(tuple(columns), cells, note)
