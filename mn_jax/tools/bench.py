@@ -1,4 +1,4 @@
-"""Measures speed: `python -m mn_jax.tools.bench --of=model|ops|input|run`.
+"""Measures speed, and reads compiled programs: `python -m mn_jax.tools.bench`.
 
 model  a whole network's step, interleaved with those of peers (`--peer`) in
        processes of their own: images/s, ratios with intervals, percent of
@@ -7,6 +7,9 @@ ops    every formulation of depthwise and pointwise convolution and of
        BatchNorm, forward and gradients, at the shapes of the network
 input  the input path of `--config=NAME` stage by stage, on one core
 run    a training run of `--config=NAME` from start to end
+program what a step compiles to for a chip that need not be there: kernels by
+       kind, bytes read and written per image, the layers they belong to, beside
+       the least bytes; nothing is run, and nothing timed
 
 `--table=docs/benchmarks/cpu.md` runs a list of these and writes the page.
 Peers live in an environment of their own: see docs/benchmarks/README.md. Exit
@@ -19,6 +22,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mn_jax.commandline import program
 from mn_jax.commandline.parser import Parser, command, file_path, names, number
@@ -26,7 +30,7 @@ from mn_jax.config import Config, files
 from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.observe.console import Console
-from mn_jax.parallel import allocator
+from mn_jax.parallel import accelerators, allocator
 from mn_jax.perf import machine
 from mn_jax.perf.bench import (
   comparison,
@@ -38,13 +42,26 @@ from mn_jax.perf.bench import (
 
 _ALLOCATOR = "glibc-keep"
 _TIMEOUT = 1800  # seconds
-
+# What a network is without --config, and the fields of an experiment's.
+_NETWORK = {
+  "--model": "mobilenet_v1",
+  "--resolution": 50,
+  "--batch-size": 32,
+  "--dtype": "float32",
+  "--classes": 2,
+}
+_NETWORK_FIELDS = {
+  "--model": "model.name",
+  "--resolution": "data.image_size",
+  "--batch-size": "train.batch_size",
+  "--dtype": "model.dtype",
+  "--classes": "data.classes",
+}
+# What --of=program compiles for.
+_CHIPS = ("cpu", *accelerators.ACCELERATORS)
 
 # Flag, name of its value, least value, default, help.
 _COUNTS = (
-  ("--resolution", "PIXELS", 1, 50, "input height and width"),
-  ("--batch-size", "SIZE", 1, 32, "images per step"),
-  ("--classes", "COUNT", 2, 2, "number of logits"),
   ("--steps-per-repeat", "COUNT", 1, 1, "steps between two waits"),
   ("--images", "COUNT", 1, 1000, "--of=input: images to decode"),
   ("--gathered", "COUNT", 1, 200_000, "--of=input: images to gather"),
@@ -55,7 +72,7 @@ def _parser() -> Parser:
   parser = Parser(
     command("bench"),
     description="Measure the speed of a network, its operations, the input "
-    "path, or a whole run.",
+    "path, or a whole run; or read a compiled program.",
     example="--model=mobilenet_v2 --peer=timm-eager",
   )
 
@@ -65,13 +82,8 @@ def _parser() -> Parser:
     parser.add_argument(flag, choices=tuple(choices), help=text, **more)
 
   choice("--of", _MEASURES, "what to measure")
-  choice(
-    *("--model", registry.MODELS, "network"),
-    default="mobilenet_v1",
-    metavar="NAME",
-  )
+  _add_network(parser)
   choice("--mode", ("train", "infer"), "training step or inference")
-  choice("--dtype", ("float32", "bfloat16"), "dtype of computation")
   for flag, metavar, least, default, text in _COUNTS:
     parser.option(flag, metavar, text, type=number(int, least), default=default)
   peers = ", ".join(comparison.PEERS)
@@ -111,11 +123,67 @@ def _parser() -> Parser:
     "path)",
     type=number(int, 0),
   )
-  parser.option("--config", "NAME[:ARG]", "experiment of --of=input, --of=run")
+  parser.option(
+    "--config",
+    "NAME[:ARG]",
+    "experiment of --of=input, --of=run, --of=program",
+  )
+  _add_program(parser)
   _add_page(parser)
   parser.flag("--json", "print JSON instead of tables")
   parser.add_overrides()
   return parser
+
+
+def _add_network(parser: Parser) -> None:
+  """Adds the flags of a network, which an experiment has, too: no defaults."""
+  choices = {
+    "--model": (registry.MODELS, "network"),
+    "--dtype": (("float32", "bfloat16"), "dtype of computation"),
+  }
+  counts = {
+    "--resolution": ("PIXELS", 1, "input height and width"),
+    "--batch-size": ("SIZE", 1, "images per step"),
+    "--classes": ("COUNT", 2, "number of logits"),
+  }
+  for flag, (values, text) in choices.items():
+    text = f"{text} (default: {_NETWORK[flag]})"
+    parser.add_argument(flag, choices=tuple(values), help=text, metavar="NAME")
+  for flag, (metavar, least, text) in counts.items():
+    text = f"{text} (default: {_NETWORK[flag]})"
+    parser.option(flag, metavar, text, type=number(int, least))
+
+
+def _add_program(parser: Parser) -> None:
+  """Adds the flags of --of=program."""
+  parser.add_argument(
+    "--chip",
+    choices=_CHIPS,
+    default=_CHIPS[0],
+    metavar="NAME",
+    help=f"--of=program: compile for one of {', '.join(_CHIPS)} (default: "
+    f"{_CHIPS[0]}); no chip needs to be there",
+  )
+  parser.option(
+    "--top",
+    "COUNT",
+    "--of=program: list the kernels that move most",
+    type=number(int, 0),
+    default=0,
+  )
+  parser.flag("--layers", "--of=program: list every layer")
+  parser.option(
+    "--keep",
+    "FILE",
+    "--of=program: keep the compiled text; compressed if it ends .gz",
+    type=file_path,
+  )
+  parser.option(
+    "--compare",
+    "FILE.json",
+    "--of=program: compare with what --json printed",
+    type=file_path,
+  )
 
 
 def _add_page(parser: Parser) -> None:
@@ -142,16 +210,25 @@ def _add_page(parser: Parser) -> None:
 
 
 def _case(args: argparse.Namespace) -> side_process.Case:
+  def network(flag: str) -> Any:
+    value = _network_flag(args, flag)
+    return _NETWORK[flag] if value is None else value
+
   return side_process.Case(
-    model=args.model,
-    resolution=args.resolution,
-    batch=args.batch_size,
+    model=network("--model"),
+    resolution=network("--resolution"),
+    batch=network("--batch-size"),
     mode=args.mode,
-    dtype=args.dtype,
-    classes=args.classes,
+    dtype=network("--dtype"),
+    classes=network("--classes"),
     threads=machine.cores(),
     allocator=args.allocator,
   )
+
+
+def _network_flag(args: argparse.Namespace, flag: str) -> Any:
+  """The value of a flag of `_add_network`; None if it was not given."""
+  return getattr(args, flag[2:].replace("-", "_"))
 
 
 def _model(args: argparse.Namespace) -> dict:
@@ -192,6 +269,37 @@ def _input(args: argparse.Namespace) -> dict:
     images=args.images,
     gathered=args.gathered,
     repeats=args.repeats or 3,
+  )
+
+
+def _program(args: argparse.Namespace) -> dict:
+  from mn_jax.perf.bench import own_step, programs
+
+  case = _case(args)
+  if args.config is None:
+    config = own_step.config_of(case)
+  else:
+    for flag, field in _NETWORK_FIELDS.items():
+      if _network_flag(args, flag) is not None:
+        raise InputError(f"{flag}: got it with --config; valid: {field}=VALUE")
+    config = _config(args)
+    case = programs.case_of(config, case)
+  for peer in args.peer or ():
+    if peer not in programs.PEERS:
+      raise InputError(
+        f"--peer: got {peer!r} with --of=program; valid: "
+        f"{', '.join(programs.PEERS)}"
+      )
+  return programs.measure(
+    case,
+    config,
+    programs.Reading(
+      chip=args.chip,
+      peers=args.peer or (),
+      top=args.top,
+      old=args.compare and programs.read_report(args.compare),
+      keep=args.keep,
+    ),
   )
 
 
@@ -252,7 +360,13 @@ def _write_page(args: argparse.Namespace) -> None:
   )
 
 
-_MEASURES = {"model": _model, "ops": _ops, "input": _input, "run": _whole_run}
+_MEASURES = {
+  "model": _model,
+  "ops": _ops,
+  "input": _input,
+  "run": _whole_run,
+  "program": _program,
+}
 
 
 def _bench(argv: Sequence[str] | None) -> int:
@@ -270,7 +384,7 @@ def _bench(argv: Sequence[str] | None) -> int:
   if args.json:
     print(json.dumps(report))
   else:
-    terminal.show(Console(), report)
+    terminal.show(Console(), report, layers=args.layers)
   return 0
 
 

@@ -15,6 +15,7 @@ from jax import lax
 from mn_jax.models import counting, layers, registry
 from mn_jax.ops import batch_norm, depthwise, pointwise
 from mn_jax.perf.bench import roofline, side_process
+from mn_jax.perf.program import floors
 
 # Seconds after which a formulation gets no more than the fewest repeats.
 _PATIENCE = 3.0
@@ -79,7 +80,7 @@ class Operation:
     """The least work of one direction, for the batch."""
     size_in = batch * math.prod(self.input)
     size_out = batch * math.prod(self.output)
-    item = roofline.item_bytes(dtype)
+    item = floors.item_bytes(dtype)
     if self.kind == "norm":
       # Forward reads for the statistics, reads and writes; the gradient reads
       # two arrays for its sums, and them again to write.

@@ -11,6 +11,7 @@ from mn_jax.config.experiment import ModelConfig
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
+from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline, side_process
@@ -22,11 +23,9 @@ def build(case: side_process.Case) -> side_process.Program:
     registry.check_resolution(case.model, case.resolution)
   except InputError as error:
     raise side_process.RefusedError(str(error)) from None
-  config = Config(
-    data=DataConfig(image_size=case.resolution, classes=case.classes),
-    model=ModelConfig(name=case.model, dtype=case.dtype),
+  abstract = abstract_step.make(
+    config_of(case), global_batch=case.batch, num_devices=1
   )
-  abstract = abstract_step.make(config, global_batch=case.batch, num_devices=1)
   make = _trainer if case.mode == "train" else _predictor
   device = jax.devices()[0]
   run, lower = make(abstract)
@@ -40,6 +39,44 @@ def build(case: side_process.Case) -> side_process.Program:
       "floors": lambda: roofline.of_network(case),
     },
   )
+
+
+def config_of(case: side_process.Case) -> Config:
+  """The configuration of a case: default values but for the network."""
+  return Config(
+    data=DataConfig(image_size=case.resolution, classes=case.classes),
+    model=ModelConfig(name=case.model, dtype=case.dtype),
+  )
+
+
+def lower(
+  config: Config, device: jax.Device, *, batch: int, train: bool
+) -> jax.stages.Lowered:
+  """Lowers the step of a config for a device, which need not exist.
+
+  Args:
+    config: of one run.
+    device: of this machine, or from `program.targets.devices`.
+    batch: images per step.
+    train: the training step, otherwise the predictor's.
+
+  Raises:
+    InputError: see `abstract_step.make`.
+  """
+  abstract = abstract_step.make(config, global_batch=batch, num_devices=1)
+  if train:
+    return abstract.lower(mesh.make_mesh([device]))
+  predict, module = _predict(abstract)
+  sharding = jax.sharding.SingleDeviceSharding(device)
+  shapes = variables.shapes(module, abstract_step.resolution(abstract.config))
+  values, images = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+    (
+      {**shapes, "params": _cast_backbone(shapes["params"], abstract)},
+      abstract.batch["image"],
+    ),
+  )
+  return predict.lower(values, images)
 
 
 def _trainer(
@@ -65,25 +102,14 @@ def _predictor(
   abstract: abstract_step.AbstractStep,
 ) -> tuple[Callable[[int], None], Callable[[], jax.stages.Lowered]]:
   """The predictor's step, and its lowered program."""
-  network, conventions = abstract.network, abstract.network.conventions
-  dtype = abstract.config.model.dtype
   initial = variables.initial_values(
-    registry.build(network), abstract_step.resolution(abstract.config), seed=0
+    registry.build(abstract.network),
+    abstract_step.resolution(abstract.config),
+    seed=0,
   )
-  folded = folding.fold(initial, epsilon=conventions.epsilon)
-  # The predictor keeps the backbone in the dtype of its products.
-  folded["params"]["backbone"] = jax.tree.map(
-    lambda x: x.astype(dtype), folded["params"]["backbone"]
-  )
-  module = registry.build(network, dtype=dtype, folded=True)
-
-  @jax.jit
-  def predict(values: dict, images: jax.Array) -> jax.Array:
-    x = inputs.to_input(
-      images, resolution=0, mean=conventions.mean, std=conventions.std
-    )
-    return jax.nn.softmax(module.apply(values, x, False)[0])
-
+  folded = folding.fold(initial, epsilon=abstract.network.conventions.epsilon)
+  folded["params"] = _cast_backbone(folded["params"], abstract)
+  predict, _ = _predict(abstract)
   device = jax.devices()[0]
   values, images = jax.device_put(
     (folded, abstract.random_batch()["image"]), device
@@ -95,6 +121,42 @@ def _predictor(
     jax.block_until_ready(probabilities)
 
   return run, lambda: predict.lower(values, images)
+
+
+def _predict(
+  abstract: abstract_step.AbstractStep,
+) -> tuple[Callable, Classifier]:
+  """The predictor's jitted function of values and images, and its network."""
+  conventions = abstract.network.conventions
+  module = registry.build(
+    abstract.network, dtype=abstract.config.model.dtype, folded=True
+  )
+
+  @jax.jit
+  def predict(values: dict, images: jax.Array) -> jax.Array:
+    x = inputs.to_input(
+      images, resolution=0, mean=conventions.mean, std=conventions.std
+    )
+    return jax.nn.softmax(module.apply(values, x, False)[0])
+
+  return predict, module
+
+
+def _cast_backbone(params: dict, abstract: abstract_step.AbstractStep) -> dict:
+  """The predictor keeps the backbone in the dtype of its products.
+
+  Args:
+    params: arrays, or their shapes.
+    abstract: the step that they belong to.
+  """
+  dtype = np.dtype(abstract.config.model.dtype)
+
+  def cast(x):
+    if isinstance(x, jax.ShapeDtypeStruct):
+      return jax.ShapeDtypeStruct(x.shape, dtype)
+    return x.astype(dtype)
+
+  return {**params, "backbone": jax.tree.map(cast, params["backbone"])}
 
 
 def _estimated_bytes(lowered: jax.stages.Lowered) -> int:

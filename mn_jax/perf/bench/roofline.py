@@ -1,26 +1,13 @@
 """The roofline floor of a step: its FLOPs and bytes at the machine's peaks.
 
 Mult-adds are those of `models.counting`; one is two FLOPs, and training costs
-three forward passes. Bytes are counted for a compiler that fuses elementwise
-work into what reads or writes it, but not into convolutions. Of a convolution
-with an input of I and an output of O values,
-
-- inference reads I and writes O: BatchNorm and activation cost nothing;
-- training reads I and writes O; the backward pass reads the gradient O and
-  writes I, and reads I and O again for the weights: 3 I + 3 O. A BatchNorm
-  behind it reads O for its statistics, reads and writes it to normalise, and
-  backward reads two arrays for its sums and two for its gradient, which it
-  writes: 8 O more. The first convolution has no gradient to write.
-
-Parameters are read once in inference. Training reads them forward and backward
-and writes the gradient; Adam reads gradient, parameters and two moments and
-writes the last three: ten times float32. They are shared by the batch. Nothing
-stays in a cache from one operation to the next; where much does, as on a CPU
-with a small batch, a step may be faster than this floor.
+three forward passes. Bytes are those of `program.floors` for a compiler that
+fuses as XLA does: elementwise work into what reads or writes it, but not into
+convolutions. Nothing stays in a cache from one operation to the next; where
+much does, as on a CPU with a small batch, a step may be faster than this floor.
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +17,7 @@ import jax.numpy as jnp
 
 from mn_jax.models import counting, registry, variables
 from mn_jax.perf.bench.side_process import Case
+from mn_jax.perf.program import floors
 
 # For each peak: the fewest trials, and seconds for more of them.
 _TRIALS, _PATIENCE = 5, 1.0
@@ -85,29 +73,15 @@ def count_work(
     train: whether it trains; otherwise it infers.
     dtype: 'float32' or 'bfloat16'.
   """
-  norms = {layer.path for layer in layers if layer.kind == "norm"}
-  values = 0
-  convolutions = [layer for layer in layers if layer.path not in norms]
-  for i, layer in enumerate(convolutions):
-    both = math.prod(layer.input) + layer.outputs
-    if not train:
-      values += both
-      continue
-    values += 3 * both if i else 2 * both
-    if layer.path.removesuffix("conv") + "norm" in norms:
-      values += 8 * layer.outputs
-  params_moved = 10 if train else 1
+  moved = floors.bytes_per_image(
+    layers, params=params, batch=batch, train=train, dtype=dtype
+  )
   return Work(
     flops=counting.image_flops(
       sum(layer.macs for layer in layers), backward=train
     ),
-    bytes=item_bytes(dtype) * values + 4 * params_moved * params / batch,
+    bytes=moved[floors.XLA],
   )
-
-
-def item_bytes(dtype: str) -> int:
-  """Bytes of a number of 'float32' or 'bfloat16'."""
-  return 2 if dtype == "bfloat16" else 4
 
 
 def of_network(case: Case) -> dict[str, Any]:

@@ -4,16 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from mn_jax.observe.console import Console
-from mn_jax.perf.bench import tables
+from mn_jax.perf.bench import program_tables, tables
 
 # Share of a core above which an idle process disturbs the others.
 _BUSY = 0.05
 
 
-def show(console: Console, report: Mapping[str, Any]) -> None:
-  """Prints what `tools.bench --json` would print, as tables."""
+def show(
+  console: Console, report: Mapping[str, Any], *, layers: bool = False
+) -> None:
+  """Prints what `tools.bench --json` would print, as tables.
+
+  Args:
+    console: to print on.
+    report: of any measurement.
+    layers: whether to list every layer of a compiled program.
+  """
   if report["of"] == "model":
     _show_network(console, report)
+  elif report["of"] == "program":
+    for title, table in program_tables.of_report(report, layers=layers):
+      table.show(console, title)
+    for note in program_tables.notes(report):
+      console.line(note)
   elif report["of"] == "ops":
     title = f"{tables.title(report)}, {report['device']}; ms (% of floor)"
     for table in tables.operations(report):

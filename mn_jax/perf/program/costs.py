@@ -2,12 +2,7 @@
 
 XLA's own count of bytes, 'bytes accessed', does not suit TPUs: it includes
 arrays that never leave the chip, and counts a whole array for every iteration
-of a loop that takes a slice of it. Here an instruction reads its operands and
-writes its result, padded as they lie in memory, where they lie in the chip's
-main memory:
-
-- of what is sliced, the slice; of what is updated in place, the update;
-- of copies to or from memory within the chip, the one side.
+of a loop that takes a slice of it. `traffic` counts what moves.
 
 Cycles are the TPU compiler's estimate for each operation, by which it
 schedules: what the matrix and vector units and the memory need, whichever is
@@ -23,39 +18,15 @@ import collections
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 
-from mn_jax.perf.program import hlo
+from mn_jax.perf.program import hlo, traffic
+from mn_jax.perf.program.traffic import COLLECTIVES, CONTROL_FLOW
 
-COLLECTIVES = (
-  "all-reduce",
-  "all-gather",
-  "reduce-scatter",
-  "collective-permute",
-  "all-to-all",
-)
-
-# Opcodes that only name what is there, or end what has started.
-_FREE = {
-  "after-all",
-  "bitcast",
-  "constant",
-  "get-tuple-element",
-  "parameter",
-  "partition-id",
-  "replica-id",
-  "tuple",
-}
-_FREE_CALLS = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')
-_SLICES = {"dynamic-slice", "slice"}
-_UPDATE = "dynamic-update-slice"
-# Opcodes that run other computations, and cost nothing themselves. Fusions have
-# an estimate.
-_CONTROL_FLOW = {"call", "conditional", "while"}
 _ESTIMATE = re.compile(r'"estimated_cycles":"(\d+)"')
 
 # What keeps a chip busy between a start and a done.
-_BUSY = _CONTROL_FLOW | {
+_BUSY = CONTROL_FLOW | {
   "convolution",
   "custom-call",
   "dot",
@@ -71,25 +42,22 @@ _IOTA_GROUPS = re.compile(r"replica_groups=\[\d+,(\d+)\]")
 _MESH_GROUPS = re.compile(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}")
 _AXIS = re.compile(r"'([^']+)'=(\d+)")
 
-# Name of an instruction -> shape of its result.
-_Shapes = Mapping[str, str]
-
 
 def cycles(program: hlo.Program) -> int:
   """Cycles that the TPU compiler expects of one run; 0 for other compilers."""
-  return _sum(program, program.entry, _estimated_cycles, _CONTROL_FLOW)
+  return _sum(program, program.entry, _estimated_cycles, CONTROL_FLOW)
 
 
 def memory_traffic(program: hlo.Program) -> int:
   """Bytes that one run moves to and from the chip's main memory."""
-  asynchronous = {*_CONTROL_FLOW, "async-start"}
+  asynchronous = {*CONTROL_FLOW, "async-start"}
   return _sum(program, program.entry, _bytes_moved, asynchronous)
 
 
 def _sum(
   program: hlo.Program,
   name: str,
-  cost_of: Callable[[hlo.Program, hlo.Instruction, _Shapes], int],
+  cost_of: Callable[[hlo.Program, hlo.Instruction, traffic.Shapes], int],
   control_flow: Collection[str],
 ) -> int:
   """Sums a cost over a computation; loops count every iteration.
@@ -110,95 +78,22 @@ def _sum(
 
 
 def _estimated_cycles(
-  program: hlo.Program, instruction: hlo.Instruction, shapes: _Shapes
+  program: hlo.Program, instruction: hlo.Instruction, shapes: traffic.Shapes
 ) -> int:
   del program, shapes
+  return estimated_cycles(instruction)
+
+
+def estimated_cycles(instruction: hlo.Instruction) -> int:
+  """Cycles that the TPU compiler expects of an instruction, or 0."""
   estimate = _ESTIMATE.search(instruction.attributes)
   return int(estimate[1]) if estimate else 0
 
 
 def _bytes_moved(
-  program: hlo.Program, instruction: hlo.Instruction, shapes: _Shapes
+  program: hlo.Program, instruction: hlo.Instruction, shapes: traffic.Shapes
 ) -> int:
-  """Bytes that an instruction moves, `shapes` being those of its operands."""
-  opcode, shape = instruction.opcode, instruction.shape
-  if (
-    opcode in _FREE
-    or opcode.endswith("-done")
-    or _FREE_CALLS.search(instruction.attributes)
-  ):
-    return 0
-  if opcode == "copy-start":
-    # Target, source, and a state that is no array of the copy.
-    return sum(map(_main_memory_bytes, hlo.arrays(shape)[:2]))
-  if opcode == "slice-start":
-    # Source, target, and a state: only the slice is read of the source.
-    result = hlo.arrays(shape)[1]
-    return result.padded_bytes * (2 if result.space == 0 else 1)
-  operands = [shapes.get(name, "") for name in instruction.operand_names()]
-  if opcode in _SLICES:
-    return _size(shape) + _part(shape, within=operands[0])
-  if opcode == _UPDATE:
-    return _size(operands[1]) + _part(operands[1], within=shape)
-  if opcode == "fusion":
-    return _bytes_of_fusion(program, instruction, operands)
-  return _size(shape) + sum(map(_size, operands))
-
-
-def _bytes_of_fusion(
-  program: hlo.Program, fusion: hlo.Instruction, operands: list[str]
-) -> int:
-  """A fusion reads no more of an operand than the slices it takes of it."""
-  ((name, _), *_) = program.called(fusion)
-  body = program.computations.get(name, [])
-  shapes = {i.name: i.shape for i in body}
-  users: dict[str, list[hlo.Instruction]] = collections.defaultdict(list)
-  for instruction in body:
-    for operand in instruction.operand_names():
-      users[operand].append(instruction)
-  moved = 0
-  for parameter in body:
-    if parameter.opcode != "parameter":
-      continue
-    number = int(parameter.operands)
-    if number >= len(operands) or not _size(operands[number]):
-      continue
-    readers = users[parameter.name]
-    if _all_first_operand(_SLICES, parameter, readers):
-      moved += sum(_part(r.shape, within=operands[number]) for r in readers)
-    elif not _all_first_operand({_UPDATE}, parameter, readers):
-      moved += _size(operands[number])
-  root = next((i for i in body if i.root), None)
-  if root is not None and root.opcode == _UPDATE:
-    update = shapes.get(root.operand_names()[1], "")
-    return moved + _part(update, within=fusion.shape)
-  return moved + _size(fusion.shape)
-
-
-def _all_first_operand(
-  opcodes: set[str], parameter: hlo.Instruction, users: list[hlo.Instruction]
-) -> bool:
-  """Whether a parameter is only sliced, or only updated in place."""
-  return bool(users) and all(
-    user.opcode in opcodes and user.operand_names()[0] == parameter.name
-    for user in users
-  )
-
-
-def _size(shape: str) -> int:
-  """Bytes of a shape's arrays in main memory."""
-  return sum(map(_main_memory_bytes, hlo.arrays(shape)))
-
-
-def _part(shape: str, *, within: str) -> int:
-  """Bytes to move a part of an array, wherever the part itself lies."""
-  if not _size(within):
-    return 0
-  return sum(array.padded_bytes for array in hlo.arrays(shape))
-
-
-def _main_memory_bytes(array: hlo.Array) -> int:
-  return array.padded_bytes if array.space == 0 else 0
+  return traffic.of_instruction(program, instruction, shapes).total
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,7 +101,7 @@ class Collective:
   """One collective operation of a program.
 
   Attributes:
-    kind: of COLLECTIVES.
+    kind: of `traffic.COLLECTIVES`.
     bytes: of the whole array on one device: what an all-reduce sums, an
       all-gather makes, a reduce-scatter starts from.
     group_size: devices that take part.
@@ -226,7 +121,7 @@ class CollectiveTotal:
   """The collective operations of one kind in a step.
 
   Attributes:
-    kind: of COLLECTIVES, 'all-reduce'.
+    kind: of `traffic.COLLECTIVES`, 'all-reduce'.
     count: operations.
     bytes: of all of them, as in `Collective`.
     overlapped: whether the device has other work meanwhile.

@@ -200,7 +200,9 @@ def test_arrays_by_their_shapes():
     ("u8[3,5]", 15, 15, 0),
     ("pred[7]{0:T(512)}", 7, 512, 0),
   ):
-    assert hlo.arrays(shape) == [hlo.Array(plain, padded, space)]
+    (array,) = hlo.arrays(shape)
+    found = array.bytes, array.padded_bytes, array.space
+    assert found == (plain, padded, space)
   # A tuple has several, and tokens are none.
   arrays = hlo.arrays("(f32[2]{0}, /*index=1*/bf16[4]{0}, token[])")
   assert [array.bytes for array in arrays] == [8, 8]
@@ -224,7 +226,11 @@ def test_compiled_programs_read_operands_and_write_results():
 
 def test_arrays_within_the_chip_cost_no_traffic():
   main, within = "f32[512,512]{1,0:T(8,128)}", "f32[512,512]{1,0:T(8,128)S(1)}"
-  text = entry(
+  text = body(
+    "inner",
+    f"%p0 = {main} parameter(0)",
+    f"ROOT %n = {main} negate(%p0)",
+  ) + entry(
     f"%p = {main} parameter(0)",
     f"%in = ({within}, {main}, u32[]) copy-start(%p)",
     f"%q = {within} copy-done(%in)",

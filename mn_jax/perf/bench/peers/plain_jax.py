@@ -5,6 +5,7 @@ Convolutions are Flax's, which makes a depthwise one a `lax.conv` with
 donated to a jitted step.
 """
 
+import dataclasses
 from typing import Any
 
 from mn_jax.perf.bench import side_process
@@ -81,20 +82,12 @@ def _network(case: side_process.Case) -> Any:
 
 def build(case: side_process.Case) -> side_process.Program:
   """A jitted step with a donated state."""
-  import functools
-
   import jax
   import jax.numpy as jnp
   import numpy as np
-  import optax
 
-  side_process.check_network(case, "plain-jax", NETWORKS)
-  module = _network(case)
+  steps = _steps(case)
   draw = np.random.default_rng(0)
-  shape = (case.batch, case.resolution, case.resolution, 3)
-  images = jnp.asarray(draw.integers(0, 256, shape, np.uint8))
-  labels = jnp.asarray(draw.integers(0, case.classes, case.batch, np.int32))
-  device = jax.devices()[0]
 
   def values(leaf):
     """Kernels from a normal distribution: compiling `init` takes long."""
@@ -102,13 +95,75 @@ def build(case: side_process.Case) -> side_process.Program:
       return jnp.ones(leaf.shape, leaf.dtype)
     return jnp.asarray(draw.normal(0, 0.1, leaf.shape), leaf.dtype)
 
-  variables = jax.tree.map(
-    values,
-    jax.eval_shape(
-      lambda x: module.init(jax.random.key(0), x, False),
-      jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32),
-    ),
+  images = jnp.asarray(draw.integers(0, 256, steps.images.shape, np.uint8))
+  labels = jnp.asarray(draw.integers(0, case.classes, case.batch, np.int32))
+  device = jax.devices()[0]
+  variables = jax.tree.map(values, steps.variables)
+  state = steps.init(variables) if case.mode == "train" else None
+
+  def run(count: int) -> None:
+    nonlocal state
+    for _ in range(count):
+      if case.mode == "train":
+        state, out = steps.train(state, images, labels)
+      else:
+        out = steps.classify(variables, images)
+    jax.block_until_ready((out, state))
+
+  return side_process.Program(
+    run=run,
+    device=device.device_kind,
+    packages=("jax", "jaxlib", "flax", "optax", "numpy"),
+    device_peak=lambda: side_process.peak_device_memory(device),
   )
+
+
+def lower(case: side_process.Case, device: Any) -> Any:
+  """Lowers the step for a JAX device, which need not exist here.
+
+  Returns:
+    A `jax.stages.Lowered`.
+
+  Raises:
+    RefusedError: for a network that is not in NETWORKS.
+  """
+  import jax
+
+  steps = _steps(case)
+  sharding = jax.sharding.SingleDeviceSharding(device)
+
+  def place(tree):
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree
+    )
+
+  if case.mode == "train":
+    state = jax.eval_shape(steps.init, steps.variables)
+    labels = jax.ShapeDtypeStruct((case.batch,), "int32")
+    return steps.train.lower(*place((state, steps.images, labels)))
+  return steps.classify.lower(*place((steps.variables, steps.images)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Steps:
+  """Jitted functions of a case, and the shapes of their arguments."""
+
+  train: Any
+  classify: Any
+  init: Any
+  variables: Any
+  images: Any
+
+
+def _steps(case: side_process.Case) -> _Steps:
+  import functools
+
+  import jax
+  import jax.numpy as jnp
+  import optax
+
+  side_process.check_network(case, "plain-jax", NETWORKS)
+  module = _network(case)
   adam = optax.adam(1e-4)
 
   def normalise(images):
@@ -136,24 +191,17 @@ def build(case: side_process.Case) -> side_process.Program:
   def classify(variables, images):
     return jax.nn.softmax(module.apply(variables, normalise(images), False))
 
-  params, stats = variables["params"], variables["batch_stats"]
-  state = (params, stats, adam.init(params)) if case.mode == "train" else None
+  def init(variables):
+    params, stats = variables["params"], variables["batch_stats"]
+    return params, stats, adam.init(params)
 
-  def run(steps: int) -> None:
-    nonlocal state
-    for _ in range(steps):
-      if case.mode == "train":
-        state, out = train_step(state, images, labels)
-      else:
-        out = classify(variables, images)
-    jax.block_until_ready((out, state))
-
-  return side_process.Program(
-    run=run,
-    device=device.device_kind,
-    packages=("jax", "jaxlib", "flax", "optax", "numpy"),
-    device_peak=lambda: side_process.peak_device_memory(device),
+  shape = (case.batch, case.resolution, case.resolution, 3)
+  variables = jax.eval_shape(
+    lambda x: module.init(jax.random.key(0), x, False),
+    jax.ShapeDtypeStruct((1, *shape[1:]), jnp.float32),
   )
+  images = jax.ShapeDtypeStruct(shape, jnp.uint8)
+  return _Steps(train_step, classify, init, variables, images)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from mn_jax.config import Config
 from mn_jax.models import counting
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline
+from mn_jax.perf.program import floors
 from mn_jax.perf.program.costs import CollectiveTotal
 from mn_jax.perf.scaling.plan.prediction import Work
 
@@ -52,7 +53,7 @@ def _count(config: Config, batch: int) -> tuple[Work, int]:
   """Counts for one of several GPUs with `batch` images each."""
   step = abstract_step.make(config, global_batch=batch, num_devices=1)
   layers = counting.list_layers(step.module, abstract_step.resolution(config))
-  item = roofline.item_bytes(config.model.dtype)
+  item = floors.item_bytes(config.model.dtype)
   micro_batches = config.optim.accumulate
   # A frozen backbone has no backward pass, and its BatchNorm no statistics.
   frozen = config.model.transfer == "frozen"

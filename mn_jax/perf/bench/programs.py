@@ -1,0 +1,183 @@
+"""Reads the compiled program of a step: `tools.bench --of=program`.
+
+The step is compiled for a chip that need not be there, and nothing is run: all
+figures are of the program, none of them is a time.
+"""
+
+import dataclasses
+import gzip
+import json
+import pathlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from mn_jax.config import Config
+from mn_jax.data import atomic
+from mn_jax.errors import InputError
+from mn_jax.models import counting, variables
+from mn_jax.parallel import accelerators
+from mn_jax.parallel.accelerators import Nodes
+from mn_jax.perf import abstract_step
+from mn_jax.perf.bench import own_step, side_process
+from mn_jax.perf.bench.peers import plain_jax
+from mn_jax.perf.bench.side_process import Case
+from mn_jax.perf.program import floors, summary, targets
+
+CPU = "cpu"
+PEERS = ("plain-jax",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """What to compile and how much to say of it.
+
+  Attributes:
+    chip: CPU, or a name in `accelerators.ACCELERATORS`.
+    peers: of PEERS.
+    top: largest kernels to list.
+    old: a report of `measure` to compare with.
+    keep: where to keep the program's text; compressed if it ends '.gz'.
+  """
+
+  chip: str
+  peers: Sequence[str] = ()
+  top: int = 0
+  old: Mapping[str, Any] | None = None
+  keep: pathlib.Path | None = None
+
+
+def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
+  """Compiles the step of a config and reads its program, as JSON.
+
+  Args:
+    case: the same as the config, for peers.
+    config: of one run.
+    reading: what to read.
+
+  Returns:
+    'ours' and 'peers' by name, as `summary.summarize` returns them, each with
+    'memory' in bytes and 'compile_seconds'; 'floors', bytes per image of
+    `floors.bytes_per_image`; 'differences' of ours to each peer and to what was
+    'before', see `summary.differences`; the 'case', 'chip' and 'versions'.
+
+  Raises:
+    InputError: if there is no compiler for the chip, a peer lacks the network,
+      or the step cannot be made.
+  """
+  device = _device(reading.chip)
+  train = case.mode == "train"
+  abstract = abstract_step.make(config, global_batch=case.batch, num_devices=1)
+  layers = counting.list_layers(
+    abstract.module, abstract_step.resolution(config)
+  )
+  shapes = variables.shapes(abstract.module, abstract_step.resolution(config))
+  params, _ = counting.count_params(shapes)
+  start = time.perf_counter()
+  lowered = own_step.lower(config, device, batch=case.batch, train=train)
+  ours = _read(lowered, start, reading.keep, layers=layers, top=reading.top)
+  peers = {}
+  for name in reading.peers:
+    start = time.perf_counter()
+    try:
+      lowered = plain_jax.lower(case, device)
+    except side_process.RefusedError as error:
+      raise InputError(f"--peer: {error}") from None
+    peers[name] = _read(lowered, start, None, top=reading.top)
+  others = {name: {**peer, "batch": case.batch} for name, peer in peers.items()}
+  if reading.old is not None:
+    batch = reading.old["case"]["batch"]
+    others["before"] = {**reading.old["ours"], "batch": batch}
+  return {
+    "case": dataclasses.asdict(case),
+    "chip": reading.chip,
+    "ours": ours,
+    "peers": peers,
+    "differences": {
+      name: summary.differences({**ours, "batch": case.batch}, other)
+      for name, other in others.items()
+    },
+    "floors": floors.bytes_per_image(
+      layers,
+      params=params,
+      batch=case.batch,
+      train=train,
+      dtype=case.dtype,
+    ),
+    "versions": _versions(reading.chip),
+  }
+
+
+def case_of(config: Config, case: Case) -> Case:
+  """The case of an experiment, the rest being that of another case."""
+  return dataclasses.replace(
+    case,
+    model=config.model.name,
+    resolution=abstract_step.resolution(config),
+    batch=config.train.batch_size,
+    dtype=config.model.dtype,
+    classes=config.data.classes,
+  )
+
+
+def _device(name: str) -> jax.Device:
+  if name == CPU:
+    return jax.devices("cpu")[0]
+  chip = accelerators.ACCELERATORS[name]
+  if not targets.can_compile(chip):
+    raise InputError(targets.missing(chip).replace("--chips", "--chip"))
+  if isinstance(chip.layout, Nodes):
+    return targets.devices(chip, (1, 1))[0]
+  return targets.devices(chip, chip.layout.shape(1))[0]
+
+
+def _versions(name: str) -> dict[str, str]:
+  if name == CPU:
+    return side_process.versions(("jax", "jaxlib", "flax", "optax"))
+  return targets.versions(accelerators.ACCELERATORS[name])
+
+
+def read_report(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a report that `--json` printed.
+
+  Raises:
+    InputError: if it is none of a program.
+  """
+  try:
+    report = json.loads(path.read_bytes())
+    if report["of"] == "program":
+      return report
+    problem = f"is of {report['of']!r}"
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    problem = f"cannot be read ({error!r})"
+  raise InputError(
+    f"--compare: got {str(path)!r}, which {problem}; valid: what "
+    "--of=program --json printed"
+  )
+
+
+def _read(
+  lowered: jax.stages.Lowered,
+  start: float,
+  keep: pathlib.Path | None,
+  **options: Any,
+) -> dict[str, Any]:
+  compiled = lowered.compile()
+  seconds = time.perf_counter() - start
+  text = compiled.as_text()
+  if keep is not None:
+    content = text.encode()
+    compressed = gzip.compress(content) if keep.suffix == ".gz" else content
+    atomic.write_bytes(keep, compressed)
+  sizes = compiled.memory_analysis()
+  return {
+    **summary.summarize(text, **options),
+    "memory": {
+      "arguments": sizes.argument_size_in_bytes,
+      "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,
+      "temporaries": sizes.temp_size_in_bytes,
+    },
+    "compile_seconds": seconds,
+  }
