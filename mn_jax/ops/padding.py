@@ -1,5 +1,8 @@
 """Padding rules of convolutions and pooling: 'same', 'symmetric', ..."""
 
+import operator
+from collections.abc import Sequence
+
 # ((top, bottom), (left, right)) in pixels.
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -46,6 +49,40 @@ def resolve(
   if rule not in RULES:
     raise ValueError(f"got padding {rule!r}; valid: {', '.join(RULES)}")
   return one(size[0], window[0]), one(size[1], window[1])
+
+
+def explicit(
+  padding: str | int | Sequence[Sequence[int]],
+  size: tuple[int, int],
+  window: tuple[int, int],
+  stride: int,
+) -> Padding:
+  """Returns the numbers of pixels of a padding in any of its forms.
+
+  Args:
+    padding: one of RULES, in any case, of which 'SAME' and 'VALID' are those of
+      `jax.lax`; pixels on all sides; or ((top, bottom), (left, right)).
+    size, window, stride: as of `resolve`.
+
+  Raises:
+    ValueError: for another rule, or what is no such numbers.
+  """
+  if isinstance(padding, str):
+    return resolve(padding.lower(), size, window, stride)
+  try:
+    if not isinstance(padding, Sequence):
+      padding = ((padding, padding),) * 2
+    (top, bottom), (left, right) = padding
+    pixels = [operator.index(n) for n in (top, bottom, left, right)]
+  except (TypeError, ValueError):
+    pixels = [-1]
+  if min(pixels) < 0:
+    raise ValueError(
+      f"got padding {padding!r}; valid: {', '.join(RULES)}, pixels on all "
+      "sides, or ((top, bottom), (left, right)), 0 or more each"
+    )
+  top, bottom, left, right = pixels
+  return (top, bottom), (left, right)
 
 
 def out_size(

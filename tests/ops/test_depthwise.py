@@ -82,6 +82,70 @@ def test_scan_over_micro_batches():
   )
 
 
+@pytest.mark.parametrize(
+  ("padding", "pixels"),
+  [
+    ("SAME", ((0, 1), (1, 1))),
+    ("same", ((0, 1), (1, 1))),
+    ("VALID", ((0, 0), (0, 0))),
+    ("symmetric", ((1, 1), (1, 1))),
+    (2, ((2, 2), (2, 2))),
+    ([[0, 1], [2, 3]], ((0, 1), (2, 3))),
+  ],
+)
+def test_padding_in_all_its_forms(padding, pixels):
+  x, kernel = (
+    jnp.asarray(a, jnp.float32)
+    for a in cases.inputs((8, 7), (3, 3), 2, pixels)[:2]
+  )
+  got = depthwise.depthwise_conv(x, kernel, stride=2, padding=padding)
+  expected = depthwise.grouped(x, kernel, stride=2, padding=pixels)
+  np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_gradients():
+  """As of a gradient penalty: the second derivative, in reverse mode."""
+  size, window, stride, pad = cases.case("3x3-stride2-mixed")
+  x, kernel, dy = (
+    jnp.asarray(a, jnp.float32) for a in cases.inputs(size, window, stride, pad)
+  )
+
+  def penalty(form, x, kernel):
+    def loss(x):
+      return jnp.sum(jnp.sin(form(x, kernel, stride=stride, padding=pad)) * dy)
+
+    return jnp.sum(jax.grad(loss)(x) ** 2)
+
+  got, expected = (
+    jax.jit(jax.grad(functools.partial(penalty, form), (0, 1)))(x, kernel)
+    for form in (depthwise.depthwise_conv, depthwise.grouped)
+  )
+  for a, b in zip(got, expected, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_forward_mode_is_refused():
+  x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2))
+  with pytest.raises(TypeError, match="forward-mode"):
+    jax.jvp(
+      lambda x: depthwise.depthwise_conv(x, kernel, padding=1), (x,), (x,)
+    )
+
+
+def test_wrong_arguments_are_refused():
+  x, kernel = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 1, 2))
+  conv = functools.partial(depthwise.depthwise_conv, padding=1)
+  with pytest.raises(ValueError, match=r"\(batch, h, w, channels\), got"):
+    conv(x[0], kernel)
+  with pytest.raises(TypeError, match="got bfloat16 and float32"):
+    conv(x.astype(jnp.bfloat16), kernel)
+  with pytest.raises(TypeError, match="got int32 and int32"):
+    conv(x.astype(jnp.int32), kernel.astype(jnp.int32))
+  for stride in ((1, 1), 0, 1.0):
+    with pytest.raises(ValueError, match="must be one number, 1 or more"):
+      conv(x, kernel, stride=stride)
+
+
 def test_kernels_that_do_not_fit_are_refused():
   for shape in ((3, 3, 1, 4), (3, 3, 3, 1), (3, 3, 2, 3), (3, 3, 3)):
     with pytest.raises(ValueError, match=r"\(kh, kw, 1, 3\), got \(3, 3,"):

@@ -61,3 +61,11 @@ def test_valid_is_none():
 def test_another_rule_is_refused():
   with pytest.raises(ValueError, match="got padding 'full'; valid: same, sym"):
     padding.resolve("full", (9, 9), (3, 3), 1)
+
+
+@pytest.mark.parametrize(
+  "wrong", ["CIRCULAR", -1, 1.5, None, (1, 1), ((1, 1),), ((0, 1), (-1, 0))]
+)
+def test_what_is_no_padding_is_refused(wrong):
+  with pytest.raises(ValueError, match=r"padding .* same, symmetric"):
+    padding.explicit(wrong, (8, 8), (3, 3), 1)
