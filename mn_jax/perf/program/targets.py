@@ -47,7 +47,7 @@ class _Gpu:
 
   Attributes:
     name: as its driver reports it.
-    source: file in openxla/xla, xla/backends/gpu/target_config/specs.
+    source: file in xla/backends/gpu/target_config/specs of openxla/xla.
     compute_capability: the major number; the minor one is 0.
     features: whether it has instructions for this generation alone ('sm_90a').
     cores: streaming multiprocessors.
@@ -135,6 +135,7 @@ _GPUS = {
 # All of these GPUs have the limits that are numbers here. The versions of cuDNN
 # and CUDA are those that JAX's wheels are built for.
 _GPU_TARGET = """\
+# By {source} of openxla/xla.
 gpu_device_info {{
   threads_per_block_limit: 1024
   threads_per_warp: 32

@@ -203,6 +203,7 @@ def test_plan_json_records_versions_config_and_sources(planned, tmp_path):
   assert written["versions"]["jax"] == jax.__version__
   assert written["config"]["model.name"] == "mobilenet_v1"
   assert written["images_per_epoch"] == 277_524
+  assert written["targets"] == {"v5e": "v5e"}
   assert all(
     figure["source"] for figure in written["accelerators"]["v5e"].values()
   )

@@ -21,6 +21,7 @@ from mn_jax.data.datasets import registry
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel.accelerators import ACCELERATORS, Accelerator
+from mn_jax.perf.program import targets
 from mn_jax.perf.scaling.plan import compiled
 from mn_jax.perf.scaling.plan.compiled import CompiledSteps
 from mn_jax.perf.scaling.plan.planner import Planner
@@ -93,6 +94,9 @@ def run(
     "command": shlex.join(command),
     "config": result_fields(config),
     "images_per_epoch": registry.get(config.data.name).images,
+    "targets": {
+      name: targets.description(ACCELERATORS[name]) for name in chips
+    },
     "accelerators": {
       name: {
         key: dataclasses.asdict(figure)
