@@ -106,6 +106,19 @@ def equal_pairs(one: Fingerprints, other: Fingerprints) -> np.ndarray:
   return np.array(pairs, np.int64).reshape(-1, 2)
 
 
+def blank_note(blank: int, total: int) -> str:
+  """Says that images were compared by content alone.
+
+  Args:
+    blank: number of them, at least 1.
+    total: number of all images.
+  """
+  return (
+    f"{blank:,} of {total:,} images have next to no contrast: look-alikes are "
+    "not searched among them, only equal images"
+  )
+
+
 def similar_pairs(
   one: Fingerprints,
   other: Fingerprints,

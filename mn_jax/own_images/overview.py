@@ -118,6 +118,10 @@ class Overview:
     names = self.listing.names
     return [(str(names[row]), why) for row, why in self.found.unreadable]
 
+  def blank(self) -> int:
+    """Returns how many images have too little contrast to look alike."""
+    return int(self.found.fingerprints.blank.sum())
+
   def numbers(self) -> dict[str, Any]:
     """Returns all of it as values that JSON can hold."""
     new, config = self.new, self.new.config
@@ -147,6 +151,7 @@ class Overview:
       "notes": self.listing.notes,
       "equal": self.equal.names,
       "near": None if self.near is None else self.near.names,
+      "blank": self.blank(),
       "split": {
         "kind": "" if self.data is None else self.data.kind,
         "sha256": "" if self.data is None else self.data.split.sha256,

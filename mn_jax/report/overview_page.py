@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mn_jax.data import duplicates
 from mn_jax.observe import canvas, overview_figures, report_figures
 from mn_jax.observe.formatting import count, left_out, percent
 from mn_jax.own_images.overview import MOST_COMPARED, Alike, Overview
@@ -118,6 +119,9 @@ def lines(overview: Overview, *, shown: int = 5) -> Iterator[str]:
   yield from _examples(overview.equal, "equal files", shown)
   if overview.near is not None:
     yield from _examples(overview.near, "look alike", shown)
+    if overview.blank():
+      total = len(overview.found.rows)
+      yield f"Note: {duplicates.blank_note(overview.blank(), total)}"
   yield from (f"Note: {note}" for note in overview.listing.notes)
   passed_over = left_out(overview.listing.passed_over, shown)
   yield from (f"Note: {note}" for note in passed_over)

@@ -27,10 +27,11 @@ _KINDS = ("groups", "exact", "near")
 
 def _find_leaks(
   data: split_data.SplitData, args: argparse.Namespace, console: Console
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], int]:
   """Returns for each two parts their names, and what they share by kind.
 
   Of 'groups' that is a list of names, of 'exact' and 'near' of pairs of names.
+  Second: how many images have too little contrast to be near duplicates.
   """
   fingerprints = {}
   for part in PARTS:
@@ -63,7 +64,8 @@ def _find_leaks(
     leaks.append(
       {"parts": [one, other], "groups": shared, "exact": exact, "near": near}
     )
-  return leaks
+  blank = sum(int(prints.blank.sum()) for prints in fingerprints.values())
+  return leaks, blank
 
 
 def _suspect(data: split_data.SplitData) -> list[dict[str, Any]]:
@@ -129,7 +131,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
   console = Console(quiet=args.json)
   with console.counting("decoding", "images") as progress:
     data = split_data.load(config.data, progress)
-  leaks = _find_leaks(data, args, console)
+  leaks, blank = _find_leaks(data, args, console)
   leaking = any(pair[kind] for pair in leaks for kind in _KINDS)
   suspected = _suspect(data)
   if args.json:
@@ -140,6 +142,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
       "max_distance": args.max_distance,
       "min_correlation": args.min_correlation,
       "notes": data.notes(),
+      "blank": blank,
       "leaking": leaking,
       "found": leaks,
       "suspected_groups": suspected,
@@ -148,6 +151,9 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
   else:
     for note in data.notes():
       console.line(f"Note: {note}")
+    if blank:
+      total = sum(len(data.part(part)) for part in PARTS)
+      console.line(f"Note: {duplicates.blank_note(blank, total)}")
     _show(console, args, config, data, leaks)
     _show_suspected(console, data, suspected)
     console.line(

@@ -89,6 +89,20 @@ def test_copies_across_patients(patches, tmp_path, run):
         assert which <= {"x3", "x8", "x9"}
 
 
+def test_patches_too_blank_to_compare_are_said(patches, tmp_path, run):
+  for path in patches.iterdir():
+    (tmp_path / path.name).write_bytes(path.read_bytes())
+  for case in range(1, 11):
+    blank = Image.new("RGB", (50, 50), (240, 230, 230 + case))
+    blank.save(tmp_path / f"{case}_idx5_x9_y0_class0.png")
+  code, out, err = run(f"data.path={tmp_path}")
+  assert code == 0, err
+  assert "Note: 10 of 70 images have next to no contrast" in out
+  code, out, err = run(f"data.path={tmp_path}", "--json")
+  assert code == 0, err
+  assert json.loads(out)["blank"] == 10
+
+
 def test_what_cannot_be_used_is_one_line(run):
   for arguments, message in (
     (["data.path=nowhere"], "data.path: got 'nowhere'"),

@@ -88,6 +88,23 @@ def test_what_is_printed(photos, run, monkeypatch):
   assert train.endswith(f"--data={photos} train.epochs=7")
 
 
+def test_images_too_blank_to_look_alike_are_said(run, tmp_path):
+  for name, shift in (("sea", 0), ("land", 40)):
+    (tmp_path / name).mkdir()
+    for number in range(8):
+      picture(shift + number).save(tmp_path / name / f"{number}.png")
+    for number in range(4):
+      colour = (number, shift, 200)
+      blank = Image.new("RGB", (90, 120), colour)
+      blank.save(tmp_path / name / f"blank{number}.png")
+  code, out, _ = run(tmp_path, "--no-time")
+  assert code == 0
+  said = "Note: 8 of 24 images have next to no contrast: look-alikes are not"
+  assert said in out
+  code, out, _ = run(tmp_path, "--no-time", "--json")
+  assert json.loads(out)["blank"] == 8
+
+
 def test_all_of_it_as_json(photos, run):
   code, out, _ = run(photos, "--json", "--no-time")
   assert code == 0
@@ -99,6 +116,7 @@ def test_all_of_it_as_json(photos, run):
   assert [name for name, _ in found["unreadable"]] == ["cat/broken.png"]
   assert found["equal"] == [["cat/3.png", "dog/stray.png"]]
   assert found["near"] == [["cat/5.png", "cat/small.jpg"]]
+  assert found["blank"] == 0
   assert found["sizes"]["height"] == {"min": 90, "median": 90, "max": 300}
   assert found["time"] is None
   fields = {k: v for x in found["recommended"] for k, v in x["fields"].items()}
