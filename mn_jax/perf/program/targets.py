@@ -192,7 +192,7 @@ def devices(chip: Accelerator, shape: tuple[int, ...]) -> Sequence[jax.Device]:
   """
   plugin = _plugin(chip)
   if plugin is None:
-    raise InputError(missing(chip))
+    raise InputError(_missing(chip))
   jax.config.update("jax_platforms", "cpu")
   try:
     if isinstance(chip.layout, Torus):
@@ -200,23 +200,10 @@ def devices(chip: Accelerator, shape: tuple[int, ...]) -> Sequence[jax.Device]:
     return _gpus(chip, shape, plugin)
   except (NotImplementedError, jax.errors.JaxRuntimeError) as error:
     raise InputError(
-      f"--chips: got {chip.name}, which {plugin} here cannot describe "
+      f"compiling for {chip.name}: got {plugin} that cannot describe it "
       f"({str(error).splitlines()[0]}); valid: a version that fits jax "
       f"{jax.__version__}, as pip install 'mn_jax[{_extra(plugin)}]' has it"
     ) from error
-
-
-def missing(chip: Accelerator) -> str:
-  """One line on the extra that compiles for a chip."""
-  if isinstance(chip.layout, Torus):
-    return (
-      f"--chips: got {chip.name}, for which only libtpu can compile; valid: "
-      "with the extra 'tpu' (pip install 'mn_jax[tpu]'), or GPUs alone"
-    )
-  return (
-    f"--chips: got {chip.name}, for which only XLA's CUDA plugin can compile; "
-    "valid: with the extra 'cuda12' or 'cuda13' (pip install 'mn_jax[cuda12]')"
-  )
 
 
 def description(chip: Accelerator) -> str:
@@ -271,6 +258,19 @@ def _plugin(chip: Accelerator) -> str | None:
   return next(found, None)
 
 
+def _missing(chip: Accelerator) -> str:
+  """One line on the extra that compiles for a chip."""
+  if isinstance(chip.layout, Torus):
+    return (
+      f"compiling for {chip.name}: got no libtpu; valid: with the extra 'tpu' "
+      "(pip install 'mn_jax[tpu]')"
+    )
+  return (
+    f"compiling for {chip.name}: got no CUDA plugin of XLA; valid: with the "
+    "extra 'cuda12' or 'cuda13' (pip install 'mn_jax[cuda12]')"
+  )
+
+
 def _extra(plugin: str) -> str:
   return "tpu" if plugin == "libtpu" else plugin
 
@@ -298,7 +298,8 @@ def _gpus(
     installed = _version(name)
     if installed and _release(installed) != _release(jaxlib):
       raise InputError(
-        f"{name}: got {installed} beside jaxlib {jaxlib}; valid: the same "
+        f"compiling for {chip.name}: got {name} {installed} beside jaxlib "
+        f"{jaxlib}; valid: the same "
         f"version of both, as pip install 'mn_jax[{plugin}]' has it"
       )
   # So that the plugin finds what it finds on a machine without a GPU.

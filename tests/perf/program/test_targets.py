@@ -75,8 +75,8 @@ def test_a_description_is_of_one_chip():
 def test_a_missing_compiler_is_one_line(installed):
   installed(jax="0.12.0", jaxlib="0.12.0")
   for chip, message in (
-    (V5E, r"v5e.*libtpu.*mn_jax\[tpu\]"),
-    (H200, r"H200.*CUDA plugin.*mn_jax\[cuda12\]"),
+    (V5E, r"compiling for v5e: got no libtpu; valid: .*mn_jax\[tpu\]"),
+    (H200, r"compiling for H200: got no CUDA plugin.*mn_jax\[cuda12\]"),
   ):
     assert not targets.can_compile(chip)
     with pytest.raises(InputError, match=message) as error:
@@ -89,7 +89,7 @@ def test_a_plugin_of_another_version_is_one_line(installed):
     jaxlib="0.12.0", jax_cuda13_plugin="0.12.0+cuda", jax_cuda13_pjrt="0.11.2"
   )
   assert targets.can_compile(H200)
-  message = r"jax-cuda13-pjrt: got 0\.11\.2 beside jaxlib 0\.12\.0; .*cuda13"
+  message = r"got jax-cuda13-pjrt 0\.11\.2 beside jaxlib 0\.12\.0; .*cuda13"
   with pytest.raises(InputError, match=message):
     targets.devices(H200, (1, 1))
 
