@@ -5,6 +5,7 @@ import io
 import json
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -237,6 +238,31 @@ def test_the_server_answers_images_and_refuses_the_rest(exported, server):
     assert post(server, b"x", **headers)[0] == expected
   # It still answers.
   assert post(server, (exported / "0.png").read_bytes())[0] == 200
+
+
+@pytest.mark.extended
+@pytest.mark.usefixtures("standard_promotion")
+def test_ctrl_c_ends_the_server_without_a_traceback(exported):
+  # A job in the background inherits that Ctrl-C is ignored.
+  code = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    f"{ALONE}"
+  )
+  child = subprocess.Popen(
+    [sys.executable, "-c", code, "server.py", "model.onnx", "0"],
+    cwd=exported,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  try:
+    assert child.stdout.readline().startswith("http://127.0.0.1:")
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+  finally:
+    child.kill()
+  assert child.returncode == 0, err
+  assert "Traceback" not in err
 
 
 @pytest.mark.extended
