@@ -205,7 +205,13 @@ def _predict(argv: Sequence[str] | None) -> int:
     )
   if judge.reference is not None:
     _warn(distances, len(judge.reference.distances))
-  if named.unreadable or not count:
+  if not named.count:
+    print(
+      f"predict: no image is in {', '.join(map(repr, args.paths))}; valid: "
+      "images, and folders, zips or tars of images",
+      file=sys.stderr,
+    )
+  elif named.unreadable or not count:
     print(
       f"predict: {count or 'none'} of {named.count} images could be classified",
       file=sys.stderr,

@@ -203,13 +203,17 @@ def test_unreadable_images_are_listed_and_skipped(
     ["predict", str(images / "notes.txt")],
   ]
   assert "no readable PNG, JPEG, TIFF, BMP" in lines[2]
-  (tmp_path / "none").mkdir()
-  for path, count in ((images / "notes.txt", 1), (tmp_path / "none", 0)):
+  empty = tmp_path / "none"
+  empty.mkdir()
+  for path, message in (
+    (images / "notes.txt", "none of 1 images could be classified"),
+    (empty, f"no image is in {str(empty)!r}; valid: images, and folders, "),
+  ):
     code, out, err = classify(capsys, path)
     assert code == 2
     assert len(rows(out)) == 1
     last = err.splitlines()[-1]
-    assert last == f"predict: none of {count} images could be classified"
+    assert last.startswith(f"predict: {message}")
 
 
 def test_the_last_batch_is_padded(capsys, batches, tmp_path):
