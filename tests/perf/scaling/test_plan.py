@@ -161,9 +161,10 @@ def test_rows_that_use_the_program_of_another_count(planned):
   assert "one chip of 2x2x1, the smallest slice" in found[0].note
 
 
-def test_gpus_are_counted_without_the_extra(planned, monkeypatch):
+def test_gpus_are_counted_without_the_extra(planned, monkeypatch, capsys):
   monkeypatch.setattr(targets, "can_compile", lambda chip: False)
-  found = planned(chips=["H100"], counts=[1, 8, 12, 16])
+  found = planned(chips=["H100"], counts=[1, 8, 12, 16], console=Console())
+  assert "1, 8, 16 x H100: counted from layers" in capsys.readouterr().out
   assert [row.count for row in found] == [1, 8, 12, 16]
   assert [row.topology for row in found] == ["1x1", "1x8", "", "2x8"]
   assert FakeSteps.calls == []

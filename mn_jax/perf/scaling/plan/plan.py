@@ -114,7 +114,7 @@ def run(
 def _print(
   console: Console, chip: Accelerator, rows: Sequence[PlanRow]
 ) -> None:
-  """Prints a table, and a line for each row that does not fit."""
+  """Prints a table, its notes, and a line for each row that does not fit."""
   fitting = [row for row in rows if row.fits]
   if fitting:
     console.table(
@@ -137,6 +137,9 @@ def _print(
         for row in fitting
       ],
     )
+  for note in dict.fromkeys(row.note for row in fitting if row.note):
+    counts = ", ".join(f"{row.count}" for row in fitting if row.note == note)
+    console.line(f"{counts} x {chip.name}: {note}")
   for row in rows:
     if not row.fits:
       console.line(f"{row.count} x {chip.name}: {row.note}")
