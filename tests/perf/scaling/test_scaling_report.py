@@ -154,13 +154,13 @@ def test_tables_of_predictions(text):
   assert by_place["v5e", "4"][-1] == "not compiled"
   assert by_place["H200", "1"][-1] == "counted, not compiled"
   speed = ["4.00", "1,000", "1.00", "100.0%", "memory"]
-  links = "7 all-reduce, 2.0 MB, overlapped"
+  links = "7 all-reduce, 2.00 MB, overlapped"
   assert by_place["v5e", "1"][6:] == ["3.00 of 16.00", *speed, links, ""]
   assert "1 of 6 options does not fit." in text
   assert text.count("<details>") == text.count("</details>") == 4
   programs = {row[0]: row[1:] for row in rows(text, title)[1:4]}
   assert list(programs) == ["v5e", "H200", "H100"]
-  sizes = ["3.00 of 16.00", "250.0", "250.0", "memory"]
+  sizes = ["3.00 of 16.00", "250.00", "250.0", "memory"]
   assert programs["v5e"] == ["weak", "1", "4", *sizes, "4.00", "1,000"]
   # Only of compiled programs is the count's error known.
   errors = rows(text, title)[4:6]

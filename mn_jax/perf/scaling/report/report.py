@@ -23,7 +23,8 @@ _INTRO = (
   "Weak scaling keeps the batch per device, strong scaling the batch over all "
   "devices. Measured numbers are of the training step as it runs; predicted "
   "ones are of the same step, compiled for accelerators that were not "
-  "available."
+  "available, at published rates that are reached only in the best case: their "
+  "images/s are an upper limit, not a forecast."
 )
 _INPUTS = (
   "Input: synthetic is one random batch that stays on the devices; cached has "
@@ -140,7 +141,7 @@ def _build(results: Results, prices: tables.Prices, command: str) -> Document:
   glance = tables.glance(_ends((*results.measured, *results.predicted)), prices)
   if glance.rows:
     first_tables["At a glance"] = glance
-  if results.predicted:
+  if results.predicted and results.measured:
     first_tables["Predicted beside measured"] = tables.comparison(
       results.measured, results.predicted, results.pairs
     )

@@ -122,7 +122,7 @@ def plan(rows: Sequence[Row]) -> Table:
     if not row["fits"]:
       return "-"
     return "; ".join(
-      f"{total['count']:,} {total['kind']}, {total['bytes'] / 1e6:,.1f} MB"
+      f"{total['count']:,} {total['kind']}, {total['bytes'] / 1e6:,.2f} MB"
       + (", overlapped" if total["overlapped"] else "")
       for total in row["collectives"]
     )
@@ -162,8 +162,8 @@ def plan(rows: Sequence[Row]) -> Table:
 def programs(rows: Sequence[Row]) -> Table:
   """Returns what a step costs each chip: of each kind on its fewest chips."""
 
-  def per_image(key: str, unit: float) -> Callable[[Row], str]:
-    return lambda row: f"{row[key] / row['batch_per_chip'] / unit:,.1f}"
+  def per_image(key: str, unit: float, show: str) -> Callable[[Row], str]:
+    return lambda row: format(row[key] / row["batch_per_chip"] / unit, show)
 
   columns = {
     "chip": _value("chip"),
@@ -171,8 +171,8 @@ def programs(rows: Sequence[Row]) -> Table:
     "chips": _value("count"),
     "batch per chip": _value("batch_per_chip", ","),
     "GiB per chip": _memory,
-    "GFLOP an image": per_image("flops", 1e9),
-    "MB an image": per_image("bytes", 1e6),
+    "GFLOP an image": per_image("flops", 1e9, ",.2f"),
+    "MB an image": per_image("bytes", 1e6, ",.1f"),
     "bound by": _value("bound"),
     "step, ms": _value("step_seconds", _milliseconds),
     "images/s": _SPEED["images/s"],
@@ -345,7 +345,8 @@ def _price_note(prices: Prices) -> str:
 
 
 def _signed(share: float) -> str:
-  return f"{share:+.0%}".replace("-", MINUS)
+  text = f"{share:+.0%}"
+  return text[1:] if text[1:] == "0%" else text.replace("-", MINUS)
 
 
 def _time(seconds: float) -> str:
