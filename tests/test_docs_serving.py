@@ -52,6 +52,7 @@ def names_of(name: str) -> dict:
 def test_images_are_those_of_training(share, interpolation):
   read = names_of("images.py")["read"]
   wanted = {
+    "shape": ["batch", 24, 24, 3],
     "resized_inside": False,
     "resized_to": 24,
     "cropped_share": share,
@@ -72,7 +73,11 @@ def test_images_are_those_of_training(share, interpolation):
       continue  # no run resizes so
     (found,) = read(io.BytesIO(data), wanted)
     np.testing.assert_array_equal(found, expected)
-    wanted_inside = {**wanted, "resized_inside": True}
+    wanted_inside = {
+      **wanted,
+      "shape": ["batch", "height", "width", 3],
+      "resized_inside": True,
+    }
     (found,) = read(io.BytesIO(data), wanted_inside)
     np.testing.assert_array_equal(found, upright)
 
@@ -89,6 +94,17 @@ def test_images_that_pillow_would_get_wrong_are_refused(pixels, message):
   Image.fromarray(pixels).save(content, "PNG")
   with pytest.raises(ValueError, match=message):
     names_of("images.py")["read"](content, {"resized_inside": True})
+
+
+def test_images_of_a_size_that_the_file_does_not_take_are_refused():
+  content = io.BytesIO()
+  Image.new("RGB", (64, 48)).save(content, "PNG")
+  read = names_of("images.py")["read"]
+  wanted = {"resized_inside": True, "shape": ["batch", 48, 60, 3]}
+  with pytest.raises(ValueError, match="64 pixels, where the file takes 60"):
+    read(content, wanted)
+  wanted["shape"] = ["batch", 48, 64, 3]
+  assert read(content, wanted).shape == (1, 48, 64, 3)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
