@@ -169,11 +169,11 @@ def _ranges(data: bytes, batches: Iterable[np.ndarray]) -> dict:
 
   manager = recipe_manager.RecipeManager()
   manager.load_quantization_recipe(_integers_of(data).get_quantization_recipe())
-  calibration = calibrator.Calibrator(
-    data, qsv_update_func=qsv_utils.min_max_update
-  )
   inputs = [{convert.INPUT: batch} for batch in batches]
-  with quiet.quiet():
+  with quiet.quiet():  # the calibrator opens the file when it is made
+    calibration = calibrator.Calibrator(
+      data, qsv_update_func=qsv_utils.min_max_update
+    )
     calibration.calibrate({convert.SIGNATURE: inputs}, manager)
   ranges = calibration.get_model_qsvs()
   pixels = _pixels(data)

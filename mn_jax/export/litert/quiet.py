@@ -1,7 +1,7 @@
 """Keeps what LiteRT always says from standard error.
 
-It tells of its CPU kernels whenever a file is opened, from C++, and has no
-setting for that.
+It tells of its CPU kernels when a process opens its first file, from C++, and
+has no setting for that.
 """
 
 import contextlib
