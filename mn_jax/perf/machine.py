@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import shlex
+import subprocess
 import sys
 from typing import Any
 
@@ -30,7 +31,25 @@ def describe() -> dict[str, Any]:
     "cores": cores(),
     "system": platform.platform(terse=True),
     "mn_jax": mn_jax.__version__,
+    "revision": revision(),
   }
+
+
+def revision() -> str | None:
+  """The commit that this package is of; None outside a checkout of its own."""
+  root = pathlib.Path(mn_jax.__file__).parents[1]
+  if not (root / ".git").exists():
+    return None
+  try:
+    done = subprocess.run(
+      ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+      capture_output=True,
+      text=True,
+      check=True,
+    )
+  except (OSError, subprocess.CalledProcessError):
+    return None
+  return done.stdout.strip()
 
 
 def cpu() -> str:

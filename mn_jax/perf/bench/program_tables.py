@@ -9,6 +9,7 @@ from mn_jax.report.tables import Table
 
 _ROWS = {"kinds": "kind", "parts": "part", "layers": "layer"}
 _DIFFERENCES = 20
+_WORST = 10
 _NAME_WIDTH = 30
 
 
@@ -31,6 +32,9 @@ def of_report(
       yield f"{name}: {rows}, MB an image", _sums(program, rows, batch)
     if program["largest"]:
       yield f"{name}: largest kernels, MB an image", _largest(program, batch)
+    if "registers" in program:
+      title = f"{name}: kernels by spills and registers, of"
+      yield f"{title} {len(program['registers'])}", _registers(program)
   for name, rows in report.get("differences", {}).items():
     for kind, compared in rows.items():
       if kind == "layers" and name in report["peers"]:
@@ -66,7 +70,9 @@ def _totals(report: Report, programs: Mapping[str, Report]) -> Table:
       megabytes(program["read"], batch),
       megabytes(program["written"], batch),
       megabytes(program["read"] + program["written"], batch),
-      f"{sum(program['memory'].values()) / 2**20:,.0f}",
+      f"{sum(program['memory'].values()) / 2**20:,.0f}"
+      if program["memory"]
+      else "",
     )
     for name, program in programs.items()
   ]
@@ -111,6 +117,22 @@ def _largest(program: Report, batch: int) -> Table:
       )
     )
   return Table(("MB", "kind", "kernel", "layer"), rows)
+
+
+def _registers(program: Report) -> Table:
+  """What ptxas says of the kernels that need most."""
+  rows = [
+    (
+      kernel["name"],
+      f"{kernel['registers']}",
+      f"{kernel['spill_stores']:,}",
+      f"{kernel['spill_loads']:,}",
+      f"{kernel['shared']:,}",
+    )
+    for kernel in program["registers"][:_WORST]
+  ]
+  columns = ("kernel", "registers", "spilled B", "reloaded B", "shared B")
+  return Table(columns, rows)
 
 
 def _difference(compared: Sequence[Report], rows: str) -> Table:

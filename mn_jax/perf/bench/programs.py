@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import json
 import pathlib
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import own_step, side_process
 from mn_jax.perf.bench.peers import plain_jax
 from mn_jax.perf.bench.side_process import Case
-from mn_jax.perf.program import floors, summary, targets
+from mn_jax.perf.program import floors, registers, summary, targets
 
 CPU = "cpu"
 PEERS = ("plain-jax",)
@@ -39,14 +40,18 @@ class Reading:
     peers: of PEERS.
     top: largest kernels to list.
     old: a report of `measure` to compare with.
+    registers: whether to ask ptxas about the kernels of a GPU.
     keep: where to keep the program's text; compressed if it ends '.gz'.
+    text: a kept text to read instead of compiling.
   """
 
   chip: str
   peers: Sequence[str] = ()
   top: int = 0
   old: Mapping[str, Any] | None = None
+  registers: bool = False
   keep: pathlib.Path | None = None
+  text: pathlib.Path | None = None
 
 
 def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
@@ -59,33 +64,41 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
 
   Returns:
     'ours' and 'peers' by name, as `summary.summarize` returns them, each with
-    'memory' in bytes and 'compile_seconds'; 'floors', bytes per image of
-    `floors.bytes_per_image`; 'differences' of ours to each peer and to what was
-    'before', see `summary.differences`; the 'case', 'chip' and 'versions'.
+    'memory' in bytes and 'compile_seconds', which are None of a kept text;
+    'floors', bytes per image of `floors.bytes_per_image`; 'differences' of ours
+    to each peer and to what was 'before', see `summary.differences`; the
+    'case', 'chip' and 'versions'.
 
   Raises:
     InputError: if there is no compiler for the chip, a peer lacks the network,
       or the step cannot be made.
   """
   device = _device(reading.chip)
+  if reading.text is not None and (reading.keep or reading.registers):
+    raise InputError("--text: got it with --keep or --registers; valid: alone")
+  if reading.registers and device.platform not in ("gpu", "cuda"):
+    raise InputError(
+      f"--registers: got it with --chip={reading.chip}; valid: with a GPU"
+    )
+  try:
+    if reading.peers:
+      side_process.check_network(case, "plain-jax", plain_jax.NETWORKS)
+  except side_process.RefusedError as error:
+    raise InputError(f"--peer: {error}") from None
   train = case.mode == "train"
-  abstract = abstract_step.make(config, global_batch=case.batch, num_devices=1)
-  layers = counting.list_layers(
-    abstract.module, abstract_step.resolution(config)
-  )
-  shapes = variables.shapes(abstract.module, abstract_step.resolution(config))
-  params, _ = counting.count_params(shapes)
+  layers, params = _network(config)
   start = time.perf_counter()
-  lowered = own_step.lower(config, device, batch=case.batch, train=train)
-  ours = _read(lowered, start, reading.keep, layers=layers, top=reading.top)
+  if reading.text is not None:
+    ours = _read_text(reading, layers)
+  else:
+    lowered = own_step.lower(config, device, batch=case.batch, train=train)
+    ours = _read(lowered, start, reading, layers=layers)
   peers = {}
   for name in reading.peers:
     start = time.perf_counter()
-    try:
-      lowered = plain_jax.lower(case, device)
-    except side_process.RefusedError as error:
-      raise InputError(f"--peer: {error}") from None
-    peers[name] = _read(lowered, start, None, top=reading.top)
+    lowered = plain_jax.lower(case, device)
+    without = dataclasses.replace(reading, keep=None)
+    peers[name] = _read(lowered, start, without)
   others = {name: {**peer, "batch": case.batch} for name, peer in peers.items()}
   if reading.old is not None:
     batch = reading.old["case"]["batch"]
@@ -108,6 +121,16 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
     ),
     "versions": _versions(reading.chip),
   }
+
+
+def _network(config: Config) -> tuple[list[counting.Layer], int]:
+  """The layers of a config's network, and its number of parameters."""
+  abstract = abstract_step.make(config, global_batch=1, num_devices=1)
+  resolution = abstract_step.resolution(config)
+  params, _ = counting.count_params(
+    variables.shapes(abstract.module, resolution)
+  )
+  return counting.list_layers(abstract.module, resolution), params
 
 
 def case_of(config: Config, case: Case) -> Case:
@@ -156,22 +179,49 @@ def read_report(path: pathlib.Path) -> dict[str, Any]:
   )
 
 
+def _read_text(
+  reading: Reading, layers: Sequence[counting.Layer]
+) -> dict[str, Any]:
+  """Sums up a kept program."""
+  path = reading.text
+  try:
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+      content = gzip.decompress(content)
+    found = summary.summarize(content.decode(), layers=layers, top=reading.top)
+  except (OSError, EOFError, ValueError) as error:
+    raise InputError(
+      f"--text: got {str(path)!r}, which cannot be read ({error}); valid: what "
+      "--keep kept"
+    ) from None
+  return {**found, "memory": None, "compile_seconds": None}
+
+
 def _read(
   lowered: jax.stages.Lowered,
   start: float,
-  keep: pathlib.Path | None,
-  **options: Any,
+  reading: Reading,
+  layers: Sequence[counting.Layer] = (),
 ) -> dict[str, Any]:
-  compiled = lowered.compile()
-  seconds = time.perf_counter() - start
+  """Compiles a step and sums up its program."""
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
+    ptxas = registers.find_ptxas() if reading.registers else None
+    options = registers.compiler_options(folder) if ptxas else {}
+    compiled = lowered.compile(compiler_options=options)
+    seconds = time.perf_counter() - start
+    resources = {"registers": registers.read(folder, ptxas)} if ptxas else {}
   text = compiled.as_text()
-  if keep is not None:
+  if reading.keep is not None:
     content = text.encode()
-    compressed = gzip.compress(content) if keep.suffix == ".gz" else content
-    atomic.write_bytes(keep, compressed)
+    compressed = reading.keep.suffix == ".gz"
+    atomic.write_bytes(
+      reading.keep, gzip.compress(content, mtime=0) if compressed else content
+    )
   sizes = compiled.memory_analysis()
   return {
-    **summary.summarize(text, **options),
+    **summary.summarize(text, layers=layers, top=reading.top),
+    **resources,
     "memory": {
       "arguments": sizes.argument_size_in_bytes,
       "results": sizes.output_size_in_bytes - sizes.alias_size_in_bytes,

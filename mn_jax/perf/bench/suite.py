@@ -9,13 +9,13 @@ import pathlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.perf.bench import page
+from mn_jax.perf.bench import page, program_page
 
 # For `only`: the page alone, from what there is.
 NONE = "none"
@@ -68,6 +68,40 @@ def _operations(
   ]
 
 
+def _program(
+  chip: str, model: str, resolution: int, batch: int, *rest: str
+) -> Case:
+  """Flags that read a training step of ImageNet's experiment in bfloat16."""
+  return (
+    "--of=program",
+    f"--chip={chip}",
+    *rest,
+    "--config=configs/imagenet_v2.py",
+    f"model.name={model}",
+    "model.dtype=bfloat16",
+    "data.classes=1000",
+    f"data.image_size={resolution}",
+    f"train.batch_size={batch}",
+  )
+
+
+_PLAIN = "--peer=plain-jax"
+_PROGRAMS: list[Case] = [
+  *(_program("H200", model, 224, 256, _PLAIN) for model in _MOBILENETS[:2]),
+  _program("H200", _MOBILENETS[2], 224, 256),
+  *(_program("H200", model, 50, 1024, _PLAIN) for model in _MOBILENETS[:2]),
+  *(
+    _program(chip, model, 224, 128)
+    for chip in ("v5e", "v6e")
+    for model in _MOBILENETS
+  ),
+  *(
+    ("--of=program", *case, f"--mode={mode}", _PLAIN)
+    for case in _sizes(_MOBILENETS[:2], [(50, 32)])
+    for mode in ("train", "infer")
+  ),
+]
+
 # Name of a suite -> flags of `tools.bench`, a tuple for each measurement.
 CASES: dict[str, list[Case]] = {
   "cpu": [
@@ -90,6 +124,7 @@ CASES: dict[str, list[Case]] = {
     _GPU_RUN,
     (*_GPU_RUN, "train.replicas=5"),
   ],
+  "programs": _PROGRAMS,
 }
 
 
@@ -100,6 +135,7 @@ def run(
   *,
   only: str,
   rest: Sequence[str],
+  before: pathlib.Path | None = None,
 ) -> None:
   """Measures what is missing of a suite and writes its page.
 
@@ -109,6 +145,8 @@ def run(
     console: for people.
     only: measure those whose flags contain it; NONE: none of them.
     rest: further flags of every measurement.
+    before: reports of the same suite by an earlier revision, for the page of
+      programs, which keeps them.
 
   Raises:
     InputError: if the JSON file cannot be used.
@@ -119,20 +157,40 @@ def run(
   reports_path = path.with_suffix(".json")
   reports = _read(reports_path)
   cases = {shlex.join(case): case for case in CASES[name]}
+  if before is not None:
+    earlier = _read(before)
+    reports |= {
+      f"{program_page.BEFORE} {key}": program_page.compact(earlier[key])
+      for key in cases
+      if key in earlier
+    }
   for number, (key, case) in enumerate(cases.items(), 1):
     done = key in reports and "failed" not in reports[key]
     if done or only == NONE or only not in key:
       continue
     console.line(f"[{number}/{len(cases)}] {key}")
-    reports[key] = measure([*case, *rest])
+    reports[key] = program_page.compact(measure([*case, *rest]))
     if "failed" in reports[key]:
       console.line(f"failed: {reports[key]['failed']}")
     atomic.write_json(reports_path, reports)
   atomic.write_json(reports_path, reports)
   command = f"python -m mn_jax.tools.bench --table={path} --cases={name}"
-  of_suite = {key: reports.get(key, {}) for key in cases}
-  atomic.write_text(path, page.render(path, command, of_suite))
+  atomic.write_text(path, page_of(path, command, name, reports))
   console.line(f"Page: {path}")
+
+
+def page_of(
+  path: pathlib.Path, command: str, name: str, reports: Mapping[str, Any]
+) -> str:
+  """Renders the page of a suite; see `run`."""
+  keys = [shlex.join(case) for case in CASES[name]]
+  of_suite = {key: reports.get(key, {}) for key in keys}
+  if name != "programs":
+    return page.render(path, command, of_suite)
+  before = {
+    key: reports.get(f"{program_page.BEFORE} {key}", {}) for key in keys
+  }
+  return program_page.render(path, command, of_suite, before)
 
 
 def measure(arguments: list[str]) -> dict[str, Any]:

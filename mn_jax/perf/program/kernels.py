@@ -43,7 +43,7 @@ _IRREGULAR = {"gather", "scatter", "select-and-scatter", "sort"}
 
 COPY = "copy, cast or transpose"
 LOOP, REDUCE, PRODUCT = "loop fusion", "reduce fusion", "matrix product"
-CONVOLUTION = "convolution"
+CONVOLUTION, OTHER = "convolution", "single operation"
 # Custom calls by the beginning of their target, and fusions that a library or
 # another code generator than that of loops runs.
 _CALLS = {
@@ -178,7 +178,7 @@ def kind(program: hlo.Program, instruction: hlo.Instruction) -> str:
     return matches[0] if matches else f"call of {name}"
   if opcode == "fusion":
     return _kind_of_fusion(program, instruction)
-  return _kind_of_opcodes({opcode}) or opcode
+  return _kind_of_opcodes({opcode}) or OTHER
 
 
 def _kind_of_fusion(program: hlo.Program, fusion: hlo.Instruction) -> str:
@@ -188,7 +188,7 @@ def _kind_of_fusion(program: hlo.Program, fusion: hlo.Instruction) -> str:
   if generator in _GENERATED:
     return _GENERATED[generator]
   opcodes = _opcodes(program, name)
-  gpu = '"native_emitter_backend_config"' in fusion.attributes
+  gpu = '"operation_queue_id"' in fusion.attributes
   emitter = _FUSION_KIND.search(fusion.attributes)
   if gpu and emitter and emitter[1] == "Loop":
     # Small reductions within a loop are no kernel of their own kind.

@@ -144,12 +144,12 @@ def of_instruction(
 def _result(start: hlo.Instruction) -> str:
   """The shape of what an asynchronous operation results in.
 
-  A start has a tuple of its operands, its results and its state, of scalars; or
-  the results alone, if it is an all-reduce.
+  A start has a tuple of its operands, its results and its state, of scalars. An
+  all-reduce may have the results alone.
   """
-  if start.opcode == "all-reduce-start":
-    return start.shape
   parts = hlo.split(start.shape)
+  if start.opcode == "all-reduce-start" and not parts[0].startswith("("):
+    return start.shape
   return parts[1] if len(parts) > 1 else start.shape
 
 

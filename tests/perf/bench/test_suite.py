@@ -4,11 +4,11 @@ import shlex
 
 import pytest
 
+from mn_jax.commandline import bench_arguments
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.perf.bench import page, suite
-from mn_jax.tools import bench
 from tests.perf.bench import toy_reports as toy
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -98,7 +98,7 @@ def test_flags_of_the_cases_exist():
   for cases in suite.CASES.values():
     assert len(set(cases)) == len(cases)
     for case in cases:
-      args = bench._parser().parse(case)
+      args = bench_arguments.parser().parse(case)
       if args.config:
         files.load_config(args.config, args.overrides)
 
