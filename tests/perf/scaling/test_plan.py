@@ -266,9 +266,18 @@ def test_compiled_steps_are_reused_from_the_folder(monkeypatch, tmp_path):
   step(small_config(), batch=16)
   step(small_config(dtype="bfloat16"))
   assert batches == [32, 64, 32]
+  for name, value in (
+    ("description", lambda chip: "another GPU"),
+    ("versions", lambda chip: {"jax-cuda12-plugin": "99"}),
+    ("flags", lambda: {"XLA_FLAGS": "--xla_gpu_autotune_level=0"}),
+  ):
+    with monkeypatch.context() as patch:
+      patch.setattr(targets, name, value)
+      step(small_config())
+  assert batches == [32, 64, 32, 32, 32, 32]
   # What cannot does not: its own batch size is not that of the config.
   step(with_batch(small_config(), 77))
-  assert len(batches) == 3
+  assert len(batches) == 6
   for path in (tmp_path / "compiled").glob("*.json"):
     path.write_text("{}")
   with pytest.raises(InputError, match="cannot be read"):
