@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from mn_jax.ops import sharding
-from mn_jax.ops.channel_sums import channel_sums
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -93,23 +92,22 @@ def _backward(epsilon, activation, residuals, cotangents):
   dy = cotangents[0]
   count = x.size // x.shape[-1]
 
-  def before_activation(x, dy, factor, offset):
+  axes = tuple(range(x.ndim - 1))
+  x32, dy32 = x.astype(jnp.float32), dy.astype(jnp.float32)
+
+  def before_activation(factor, offset):
     if activation is None:
-      return dy
-    return jax.vjp(activation, _affine(x, factor, offset))[1](dy)[0]
+      return dy32
+    return jax.vjp(activation, _affine(x32, factor, offset))[1](dy32)[0]
 
-  def terms(x, dy):
-    dz = before_activation(x, dy, factor, offset)
-    return dz, dz * x
-
-  dbias, products = channel_sums(terms, x, dy)
+  dz = before_activation(factor, offset)
+  dbias, products = jnp.sum(dz, axis=axes), jnp.sum(dz * x32, axis=axes)
   factor, offset = _again(factor, offset)
   dscale = inverse * (products - mean * dbias)
   # dx = factor * (dz - mean of dz - normalised x * mean of (dz * that)).
   slope = -factor * inverse * dscale / count
   constant = -factor * dbias / count - slope * mean
-  x32 = x.astype(jnp.float32)
-  dz = before_activation(x32, dy.astype(jnp.float32), factor, offset)
+  dz = before_activation(factor, offset)
   dx = _affine(dz, factor, constant) + _affine(x32, slope)
   return dx.astype(x.dtype), dscale, dbias
 

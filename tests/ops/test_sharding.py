@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mn_jax.ops import batch_norm, channel_sums, depthwise, sharding
+from mn_jax.ops import batch_norm, depthwise, sharding
 
 pytestmark = pytest.mark.devices(4)
 
@@ -86,10 +86,6 @@ def test_apart_treats_parts_apart_and_sums_gradients_of_what_is_whole():
   assert "all-gather" not in program
 
 
-def _sums(x):
-  return channel_sums.channel_sums(lambda x: (x, x * x), x)
-
-
 def _kernel_gradient(x):
   kernel = draw(3, 3, 1, x.shape[-1], seed=2)
 
@@ -116,7 +112,6 @@ def _norm_gradient(x, group=0):
 @pytest.mark.parametrize(
   "function",
   [
-    _sums,
     _kernel_gradient,
     _norm_gradient,
     functools.partial(_norm_gradient, group=2),
