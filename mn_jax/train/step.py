@@ -18,7 +18,7 @@ from mn_jax.config import Config
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.spec import Conventions
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.train import losses, objective
+from mn_jax.train import global_norm, losses, objective
 from mn_jax.train.distill import Teacher
 from mn_jax.train.objective import LossFn, Sums
 from mn_jax.train.rules import Rules, merge
@@ -98,10 +98,11 @@ def make_train_step(
     grads, (batch_stats, sums) = gradients(
       trained, frozen, state.batch_stats, batch, key, *of_teacher
     )
+    grads, norm = global_norm.with_norm(grads)
     updates, opt_state = tx.update(grads, state.opt_state, trained)
     params = merge(optax.apply_updates(trained, updates), frozen)
     averages = _average(state, params, batch_stats, config.train.ema_decay)
-    sums = {**sums, "grad_norm": _norm(grads)}
+    sums = {**sums, "grad_norm": norm}
     updated = _updated(state, params, batch_stats, opt_state, averages)
     if config.optim.skip_nonfinite:
       return _skip_nonfinite(state, updated, sums)
@@ -249,13 +250,6 @@ def _average(
       state.ema_batch_stats, batch_stats, jnp.where(first, 1.0, 1 - decay)
     ),
   )
-
-
-def _norm(tree: dict) -> jax.Array:
-  """Euclidean norm of all leaves together."""
-  # As dot products: squares, XLA's CPU backend would write to memory first.
-  leaves = [x.reshape(-1) for x in jax.tree.leaves(tree)]
-  return jnp.sqrt(sum(jnp.dot(x, x) for x in leaves))
 
 
 def make_eval_step(
