@@ -147,7 +147,8 @@ def parse(text: str) -> Program:
   entry, current = "", None
   tables: dict[str, dict[int, str]] = {}
   table: dict[int, str] | None = None
-  lines = iter(text.splitlines())
+  # Kernels in the text hold bytes that Python takes for ends of lines.
+  lines = iter(text.split("\n"))
   for line in lines:
     if current is not None:
       if line.strip() == "}":

@@ -2,7 +2,7 @@
 
 import collections
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from mn_jax.models.counting import Layer
@@ -52,12 +52,13 @@ def summarize(
   def part(kernel: Kernel) -> dict[str, str]:
     place = kernel.place
     return {
-      "part": part_of.get(place.layer) or _unnamed_part(place),
+      "part": part_of.get(_layer(place, part_of)) or _unnamed_part(place),
       "direction": place.direction,
     }
 
   def layer(kernel: Kernel) -> dict[str, str]:
-    return {"layer": kernel.place.layer, "direction": kernel.place.direction}
+    place = kernel.place
+    return {"layer": _layer(place, part_of), "direction": place.direction}
 
   return {
     **_sums(found),
@@ -155,6 +156,16 @@ def _part(layer: Layer) -> str:
   if kind == "conv":
     return "pointwise" if layer.window == (1, 1) else "convolution"
   return kind
+
+
+def _layer(place: Place, known: Collection[str]) -> str:
+  """The known layer of a place, which may be a scope within it."""
+  path = place.layer
+  while path:
+    if path in known:
+      return path
+    path = path.rpartition("/")[0]
+  return place.layer
 
 
 def _unnamed_part(place: Place) -> str:

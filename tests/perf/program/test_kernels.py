@@ -2,6 +2,7 @@
 
 import pytest
 
+from mn_jax.models.counting import Layer
 from mn_jax.perf.program import hlo, kernels, summary
 from mn_jax.perf.program.places import Place
 
@@ -160,6 +161,19 @@ def test_sums_and_differences_of_programs():
   ]
   assert compared[0]["new"]["read"] == pytest.approx(3 * size / 2)
   assert compared[0]["old"]["kernels"] == 0
+
+
+def test_scopes_within_a_layer_belong_to_it():
+  path = "backbone/block0/depthwise/conv"
+  layer = Layer(path, "depthwise 3x3", (4, 4, 8), (4, 4, 8), {})
+  name = f"jit(step)/jvp(Classifier)/{path}/depthwise/pallas_call"
+  text = (
+    f"ENTRY %main {{\n%p = {F} parameter(0)\n"
+    f'ROOT %n = {F} negate(%p), metadata={{op_name="{name}"}}\n}}'
+  )
+  found = summary.summarize(text, layers=[layer])
+  assert [row["layer"] for row in found["layers"]] == [path]
+  assert [row["part"] for row in found["parts"]] == ["depthwise"]
 
 
 def test_loops_that_do_not_say_how_often_they_run_are_named():
