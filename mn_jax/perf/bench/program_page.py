@@ -5,13 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mn_jax.perf.bench.program_tables import megabytes
-from mn_jax.perf.bench.tables import MISSING, Report
+from mn_jax.perf.bench.tables import Report
 from mn_jax.perf.program import floors
 from mn_jax.report import page
 from mn_jax.report.document import Document, Section
 from mn_jax.report.tables import Table
 
 BEFORE = "before"
+MISSING = "not compiled"
 # What pages and their JSON files leave out: it is long, and read elsewhere.
 _LONG = ("layers", "largest")
 
@@ -65,15 +66,14 @@ def render(
   """
   found = {key: r for key, r in reports.items() if "of" in r}
   earlier = {key: r for key, r in before.items() if "of" in r}
-  chips = dict.fromkeys(r["chip"] for r in (*earlier.values(), *found.values()))
+  pairs_of_chip: dict[str, list[tuple[Report | None, Report | None]]] = {}
+  for key in reports:
+    pair = earlier.get(key), found.get(key)
+    if any(pair):
+      chip = (pair[1] or pair[0])["chip"]
+      pairs_of_chip.setdefault(chip, []).append(pair)
   sections = []
-  for chip in chips:
-    keys = [
-      key
-      for key in reports
-      if chip in (found.get(key, {}).get("chip"), _chip(earlier, key))
-    ]
-    pairs = [(earlier.get(key), found.get(key)) for key in keys]
+  for chip, pairs in pairs_of_chip.items():
     sections.append(
       Section(chip, "", "", tables=(_networks(pairs),), folded=_details(pairs))
     )
@@ -107,10 +107,6 @@ def render(
   return page.markdown(document, figures="")
 
 
-def _chip(reports: Mapping[str, Report], key: str) -> str | None:
-  return reports[key]["chip"] if key in reports else None
-
-
 def _networks(pairs: Sequence[tuple[Report | None, Report | None]]) -> Table:
   """A row for each program: kernels and bytes before and after, and floors."""
   rows = []
@@ -118,7 +114,7 @@ def _networks(pairs: Sequence[tuple[Report | None, Report | None]]) -> Table:
   for old, new in pairs:
     report = new or old
     case, batch = report["case"], report["case"]["batch"]
-    plain = report["peers"].get("plain-jax")
+    plain = _plain(old, new)
     rows.append(
       (
         f"{case['model']}, {case['resolution']} px, batch {batch}, "
@@ -163,7 +159,7 @@ def _rows(
 ) -> Table:
   """Kernels and bytes of the rows of a summary: before, after, plain Flax."""
   report = new or old
-  batch, plain = report["case"]["batch"], report["peers"].get("plain-jax")
+  batch, plain = report["case"]["batch"], _plain(old, new)
   sides = {"before": old and old["ours"], "after": new and new["ours"]}
   if plain:
     sides["plain Flax"] = plain
@@ -192,6 +188,14 @@ def _rows(
     cells.append(tuple(row))
   columns = [f"{side}: {what}" for side in found for what in ("kernels", "MB")]
   return Table((title, *columns), cells)
+
+
+def _plain(old: Report | None, new: Report | None) -> Report | None:
+  """The program of plain Flax, which no revision changes."""
+  for report in filter(None, (new, old)):
+    if "plain-jax" in report["peers"]:
+      return report["peers"]["plain-jax"]
+  return None
 
 
 def _kernels(program: Report | None) -> str:

@@ -164,7 +164,7 @@ def test_every_number_is_in_its_cell():
     "| norm forward | 6 | 6.00 | 3 | 3.00 | 3 | 3.00 |",
     "- before: revision def",
     "- after: revision abc",
-    "- not measured: `--of=program --b` (not yet)",
+    "- not compiled: `--of=program --b` (not yet)",
   ):
     assert line in lines, line
 

@@ -81,16 +81,15 @@ def test_missing_and_failed_measurements_are_listed():
   assert f"- not measured: `{network}` (out of luck)" in lines
 
 
-def test_the_committed_page_matches_its_reports():
-  name = "cpu"
+@pytest.mark.parametrize("name", ["cpu", "programs"])
+def test_the_committed_page_matches_its_reports(name):
   path = PAGES / f"{name}.md"
   reports = json.loads(path.with_suffix(".json").read_text())
   command = (
     f"python -m mn_jax.tools.bench --table={path.relative_to(ROOT)} "
     f"--cases={name}"
   )
-  keys = map(shlex.join, suite.CASES[name])
-  text = page.render(path, command, {key: reports.get(key, {}) for key in keys})
+  text = suite.page_of(path.relative_to(ROOT), command, name, reports)
   assert path.read_text() == text
 
 
