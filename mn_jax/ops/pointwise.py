@@ -7,6 +7,7 @@ import jax
 from jax import lax
 
 from mn_jax.ops.cpu.pointwise import transposed_first
+from mn_jax.ops.platforms import PORTABLE
 
 
 @jax.custom_vjp
@@ -120,7 +121,7 @@ def contracted(x: jax.Array, dy: jax.Array) -> jax.Array:
 
 # The formulation of each platform. Only the CPU's have been measured; the TPU's
 # are by its compiler's own count of cycles.
-FORMULATIONS = {"tpu": convolved, "default": multiplied}
+FORMULATIONS = {"tpu": convolved, PORTABLE: convolved, "default": multiplied}
 GRADIENTS = {
   "cpu": functools.partial(multiplied_gradients, transposed_first),
   "tpu": convolved_gradients,

@@ -14,6 +14,7 @@ import jax
 from jax import export as jax_export
 
 from mn_jax.errors import InputError, RunError, in_one_line
+from mn_jax.ops.platforms import PORTABLE
 
 # Of litert-converter, as pyproject.toml pins it.
 VERSION = "0.5.0"
@@ -21,10 +22,6 @@ VERSION = "0.5.0"
 # The names of a model's only entry and of what it takes.
 SIGNATURE = "serving_default"
 INPUT = "images"
-
-# The networks are plain convolutions there; on CPUs a depthwise convolution is
-# a sum of shifted products.
-_PLATFORM = "tpu"
 
 
 def convert(
@@ -49,7 +46,7 @@ def convert(
       f"litert-converter: got version {found}; valid: {VERSION} (its entry is "
       "undocumented), after pip install 'mn_jax[export]'"
     )
-  exported = jax_export.export(jax.jit(program), platforms=[_PLATFORM])(images)
+  exported = jax_export.export(jax.jit(program), platforms=[PORTABLE])(images)
   ir, passmanager, api = _converter()
   context = ir.Context()
   api.prepare_mlir_context(context)

@@ -14,14 +14,12 @@ import numpy as np
 from jax.extend import core
 
 from mn_jax.errors import InputError
+from mn_jax.ops.platforms import PORTABLE
 
 # Images of the batch that is traced. No other size is likely to be this one, so
 # that what mixes images cannot pass for what does not. A symbolic batch would
 # do as well, but strided slices of it are traced to gathers.
 _BATCH = 997
-# Whose formulations of an operation are taken, where these differ: those that
-# are XLA's own convolutions.
-_PLATFORM = "tpu"
 # Equations that call another program, and the parameter that it is in.
 _CALLS = {
   "custom_jvp_call": "call_jaxpr",
@@ -229,9 +227,9 @@ def _needed(equations: list[Equation], output: Value) -> Iterator[Equation]:
 
 
 def _branch(platforms: tuple[tuple[str, ...] | None, ...]) -> int:
-  """Returns which branch is our platform's; None stands for all others."""
+  """Returns which branch is of files; None stands for all platforms."""
   for i, names in enumerate(platforms):
-    if names is None or _PLATFORM in names:
+    if names is None or PORTABLE in names:
       return i
   raise unsupported(f"operations for {platforms} alone", "")
 
