@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mn_jax.ops import padding as padding_lib
+from mn_jax.ops import sharding
 from mn_jax.ops.cpu.depthwise import shifted
 from mn_jax.ops.padding import Padding
 from mn_jax.ops.tpu import depthwise as tpu
@@ -129,7 +130,8 @@ def blocked(
   _, width = padding_lib.out_size(
     x.shape[1:3], kernel.shape[:2], stride, padding
   )
-  columns = tpu.columns_per_block(x.shape[3], width)
+  images = x.shape[0] // sharding.num_shards(x)
+  columns = tpu.columns_per_block(images, x.shape[3], width)
   if columns == 1:
     return grouped(x, kernel, stride=stride, padding=padding)
   return tpu.blocked(x, kernel, columns=columns, stride=stride, padding=padding)

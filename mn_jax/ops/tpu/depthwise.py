@@ -12,20 +12,25 @@ _LANES = 128
 # With 64 channels the products' gain is less than what BatchNorm's passes lose
 # when they meet blocks.
 _MOST_CHANNELS = 32
+# Of so many images, or multiples of it, the batch is innermost in memory; else
+# it may be the channels, and blocks and columns are different bytes.
+_IMAGES = 128
 
 
-def columns_per_block(channels: int, width: int) -> int:
+def columns_per_block(images: int, channels: int, width: int) -> int:
   """Returns how many output columns to make at once, a power of two.
 
   Args:
+    images: of a device's batch.
     channels: of the images.
     width: of the output in pixels, which the columns divide.
 
   Returns:
-    As many columns as fill a matrix unit; 1 for too many channels.
+    As many columns as fill a matrix unit; 1 for too many channels, or
+    images that do not lie with the batch innermost.
   """
   columns = 1
-  if channels > _MOST_CHANNELS:
+  if images % _IMAGES or channels > _MOST_CHANNELS:
     return columns
   while 2 * columns * channels <= _LANES and width % (2 * columns) == 0:
     columns *= 2

@@ -35,13 +35,19 @@ def test_blocks_may_be_whole_rows():
 
 
 def test_columns_fill_a_matrix_unit_and_divide_the_width():
-  assert depthwise.columns_per_block(32, 112) == 4
-  assert depthwise.columns_per_block(16, 112) == 8
-  assert depthwise.columns_per_block(24, 56) == 4
-  assert depthwise.columns_per_block(16, 28) == 4
-  assert depthwise.columns_per_block(32, 25) == 1
-  assert depthwise.columns_per_block(64, 56) == 1
-  assert depthwise.columns_per_block(128, 56) == 1
+  assert depthwise.columns_per_block(128, 32, 112) == 4
+  assert depthwise.columns_per_block(128, 16, 112) == 8
+  assert depthwise.columns_per_block(128, 24, 56) == 4
+  assert depthwise.columns_per_block(128, 16, 28) == 4
+  assert depthwise.columns_per_block(128, 32, 25) == 1
+  assert depthwise.columns_per_block(128, 64, 56) == 1
+  assert depthwise.columns_per_block(128, 128, 56) == 1
+
+
+def test_batches_that_do_not_fill_lanes_are_left_to_the_compiler():
+  assert depthwise.columns_per_block(16, 32, 112) == 1
+  assert depthwise.columns_per_block(192, 32, 112) == 1
+  assert depthwise.columns_per_block(256, 32, 112) == 4
 
 
 def test_bfloat16_rounds_the_kernel_gradient_of_each_column_alone():
@@ -71,11 +77,13 @@ def test_bfloat16_rounds_the_kernel_gradient_of_each_column_alone():
 def test_few_channels_are_blocks_on_tpus():
   conv = functools.partial(dispatch.depthwise_conv, padding=((1, 1), (1, 1)))
 
-  def groups(channels: int, width: int) -> bool:
-    x, kernel = jnp.ones((2, 8, width, channels)), jnp.ones((3, 3, 1, channels))
+  def groups(images: int, width: int, channels: int) -> bool:
+    x = jax.ShapeDtypeStruct((images, 8, width, channels), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 1, channels), jnp.float32)
     lowered = jax.jit(conv).trace(x, kernel).lower(lowering_platforms=("tpu",))
     return f"feature_group_count = {channels} " in lowered.as_text()
 
-  assert not groups(16, 8)
-  assert groups(16, 7)
-  assert groups(64, 8)
+  assert not groups(128, 8, 16)
+  assert groups(64, 8, 16)
+  assert groups(128, 7, 16)
+  assert groups(128, 8, 64)
