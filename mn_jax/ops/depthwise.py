@@ -10,7 +10,7 @@ mn_jax.tools.bench` measures one against the other.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -141,5 +141,9 @@ def blocked(
 # is by its compiler's own count of cycles.
 FORMULATIONS = {"cpu": shifted, "tpu": blocked, "default": grouped}
 
-# All formulations by name, for the benchmark.
-CANDIDATES = {"shifted": shifted, "grouped": grouped}
+
+def candidates(platform: str) -> dict[str, Callable]:
+  """Returns the formulations to compare on a platform ('cpu'), by name."""
+  found = {"shifted": shifted, "grouped": grouped}
+  chosen = FORMULATIONS.get(platform, FORMULATIONS["default"])
+  return found | {chosen.__name__: chosen}

@@ -29,6 +29,13 @@ def test_depthwise_conv_is_the_shifted_form_on_cpus():
   assert "convolution" in lowered.as_text()
 
 
+def test_what_a_platform_runs_is_among_what_is_compared_there():
+  for platform, formulation in depthwise.FORMULATIONS.items():
+    assert formulation in depthwise.candidates(platform).values()
+  assert list(depthwise.candidates("cpu")) == ["shifted", "grouped"]
+  assert list(depthwise.candidates("tpu")) == ["shifted", "grouped", "blocked"]
+
+
 def test_the_stride_defaults_to_1():
   x, kernel = jnp.ones((1, 4, 5, 2)), jnp.ones((3, 3, 1, 2))
   y = depthwise.depthwise_conv(x, kernel, padding=((1, 1), (1, 1)))

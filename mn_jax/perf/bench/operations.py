@@ -56,11 +56,12 @@ class Operation:
   def formulations(self) -> dict[str, Callable]:
     """Functions of the arguments, by the name of the formulation."""
     if self.kind == "depthwise":
+      candidates = depthwise.candidates(jax.default_backend())
       return {
         name: functools.partial(
           function, stride=self.stride, padding=self.padding
         )
-        for name, function in depthwise.CANDIDATES.items()
+        for name, function in candidates.items()
       }
     if self.kind == "pointwise":
       return {
