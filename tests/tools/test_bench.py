@@ -139,6 +139,9 @@ def test_a_run_from_its_start_to_its_end():
     assert 0 <= found[share] <= 1
   assert found["step_share"] + found["outside_share"] == pytest.approx(1)
   assert 0 < found["compile_seconds"] < found["wall_seconds"]
+  # A process of its own starts, imports, and takes one step.
+  for state in ("cold", "warm"):
+    assert 1 < found[f"first_step_{state}_seconds"] < 120
 
 
 def test_mistakes_are_one_line(capsys):

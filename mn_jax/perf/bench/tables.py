@@ -122,11 +122,19 @@ def runs(reports: Mapping[str, Report]) -> Table:
         f"{report['outside_share']:.1%}",
         duration(report["compile_seconds"]),
         duration(report["wall_seconds"]),
+        *(_first_step(report, state) for state in ("cold", "warm")),
         _peak_mib(report),
       )
     )
   titles = ("run", "images/s", "data wait", "outside the step", "compile")
-  return Table((*titles, "wall time", "MiB"), rows)
+  steps = ("first step, cold", "first step, warm")
+  return Table((*titles, "wall time", *steps, "MiB"), rows)
+
+
+def _first_step(report: Report, state: str) -> str:
+  """Seconds to the first step; reports of earlier releases have none."""
+  seconds = report.get(f"first_step_{state}_seconds")
+  return MISSING if seconds is None else duration(seconds)
 
 
 def input_stages(name: str, report: Report) -> Table:

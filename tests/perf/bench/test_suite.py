@@ -61,7 +61,7 @@ def test_every_number_is_in_its_cell():
     # One layer of the first shape and two of the second.
     "| all layers | 3 | 3.00 | 6.00 (50) | 12.00 (25) | not measured |",
     "| `--config=configs/idc_v1.py:sample` | 321 | 1.2% | 25.0% | 1:02 | 2:05 "
-    "| 4 |",
+    "| 1:01 | 7 s | 4 |",
     "| decode | 20 | 10 | 30 |",
     "- measured on: Abacus, 2 cores, Linux, device: cpu",
     "- versions: python 3.11.7 and 3.12.1, jax 0.12.0, torch 2.13.0",
