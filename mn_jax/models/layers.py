@@ -17,6 +17,7 @@ from mn_jax.models import fake_quant
 from mn_jax.ops import batch_norm, convolution, pointwise
 from mn_jax.ops import padding as padding_lib
 from mn_jax.ops.depthwise import depthwise_conv
+from mn_jax.ops.gpu import chain, origins
 
 # Keras draws every kernel from Glorot and Bengio's uniform distribution
 # (keras.layers.Conv2D, DepthwiseConv2D and Dense, `kernel_initializer`). The
@@ -108,15 +109,21 @@ class Conv(nn.Module):
       kernel = fake_quant.kernel(self, kernel)
     kernel = kernel.astype(self.dtype)
     x = x.astype(self.dtype)
+    padding = padding_lib.resolve(
+      self.padding, (x.shape[1], x.shape[2]), window, self.stride
+    )
+    # Within `chain.links` alone.
+    linked = chain.applies(x, outputs)
     if window == (1, 1) and not depthwise:
-      # Without padding a stride only picks pixels.
-      x = x[:, :: self.stride, :: self.stride]
-      out = pointwise.pointwise_conv(x, kernel[0, 0])
+      if self.stride > 1:
+        # Without padding a stride only picks pixels.
+        x = x[:, :: self.stride, :: self.stride]
+      mix = chain.pointwise_conv if linked else pointwise.pointwise_conv
+      out = mix(x, kernel[0, 0])
     else:
-      conv = depthwise_conv if depthwise else convolution.conv
-      padding = padding_lib.resolve(
-        self.padding, (x.shape[1], x.shape[2]), window, self.stride
-      )
+      conv = convolution.conv
+      if depthwise:
+        conv = chain.depthwise_conv if linked else depthwise_conv
       out = conv(x, kernel, stride=self.stride, padding=padding)
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (outputs,))
@@ -245,7 +252,10 @@ class BatchNorm(nn.Module):
     offset = bias - mean.value * factor
     shape = (1,) * (x.ndim - 1) + (channels,)
     out = x.astype(jnp.float32) * factor.reshape(shape) + offset.reshape(shape)
-    return (activation or (lambda x: x))(out).astype(x.dtype)
+    out = (activation or (lambda x: x))(out).astype(x.dtype)
+    if chain.applies(x):
+      origins.note(out, origins.Normalised(x, (factor, offset), activation))
+    return out
 
   def affine(self) -> tuple[jax.Array, jax.Array]:
     """Returns factor and offset f32[channels] by the running statistics."""

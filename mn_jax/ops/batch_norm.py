@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mn_jax.ops import sharding
+from mn_jax.ops.gpu import chain, origins
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -48,13 +49,24 @@ def batch_norm(
     ValueError: if groups do not divide the first axis.
   """
   if group in (0, x.shape[0]):
-    out, mean, var = _batch_norm(epsilon, activation, x, scale, bias)
+    noted = origins.find(x, origins.Sums) if chain.applies(x) else None
+    sums = (noted.total, noted.squares) if noted else _sums(x)
+    out, mean, var = _batch_norm(
+      epsilon, activation, x, lax.stop_gradient(sums), scale, bias
+    )
+    if chain.applies(x):
+      count = x.size // x.shape[-1]
+      *_, factor, offset = _coefficients(epsilon, count, sums, scale, bias)
+      affine = (factor, offset)
+      origins.note(out, origins.Normalised(x, affine, activation))
   else:
     if x.shape[0] % group:
       raise ValueError(f"groups of {group} do not divide {x.shape[0]} images")
     groups = x.reshape(-1, group, *x.shape[1:])
     normalise = jax.vmap(
-      lambda x, scale, bias: _batch_norm(epsilon, activation, x, scale, bias),
+      lambda x, scale, bias: _batch_norm(
+        epsilon, activation, x, _sums(x), scale, bias
+      ),
       in_axes=(0, None, None),
     )
     out, means, variances = sharding.map_shards(normalise, groups, scale, bias)
@@ -63,26 +75,37 @@ def batch_norm(
   return out, lax.stop_gradient(mean), lax.stop_gradient(var)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _batch_norm(epsilon, activation, x, scale, bias):
-  return _forward(epsilon, activation, x, scale, bias)[0]
-
-
-def _forward(epsilon, activation, x, scale, bias):
-  count = x.size // x.shape[-1]
+def _sums(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Sums of values and of squares, f32[channels] each."""
   # Two sums that XLA's CPU backend is fast at.
   x32 = x.astype(jnp.float32)
   axes = tuple(range(x.ndim - 1))
-  total, squares = jnp.sum(x32, axis=axes), jnp.sum(x32 * x32, axis=axes)
+  return jnp.sum(x32, axis=axes), jnp.sum(x32 * x32, axis=axes)
+
+
+def _coefficients(epsilon, count, sums, scale, bias):
+  """Mean, variance, and factor and offset that normalise, of the sums."""
+  total, squares = sums
   mean = total / count
   # One pass over x; the clip is for rounding of constant channels.
   var = jnp.maximum(squares / count - mean * mean, 0)
-  inverse = lax.rsqrt(var + epsilon)
-  factor = scale * inverse
-  offset = bias - mean * factor
-  out = _affine(x32, factor, offset)
+  factor = scale * lax.rsqrt(var + epsilon)
+  return mean, var, factor, bias - mean * factor
+
+
+# The gradient by x is the whole one, by way of the sums too: by these it is 0.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _batch_norm(epsilon, activation, x, sums, scale, bias):
+  return _forward(epsilon, activation, x, sums, scale, bias)[0]
+
+
+def _forward(epsilon, activation, x, sums, scale, bias):
+  count = x.size // x.shape[-1]
+  mean, var, factor, offset = _coefficients(epsilon, count, sums, scale, bias)
+  out = _affine(x.astype(jnp.float32), factor, offset)
   if activation is not None:
     out = activation(out)
+  inverse = lax.rsqrt(var + epsilon)
   return (out.astype(x.dtype), mean, var), (x, mean, inverse, factor, offset)
 
 
@@ -109,7 +132,8 @@ def _backward(epsilon, activation, residuals, cotangents):
   constant = -factor * dbias / count - slope * mean
   dz = before_activation(factor, offset)
   dx = _affine(dz, factor, constant) + _affine(x32, slope)
-  return dx.astype(x.dtype), dscale, dbias
+  zeros = jnp.zeros_like(mean)
+  return dx.astype(x.dtype), (zeros, zeros), dscale, dbias
 
 
 _batch_norm.defvjp(_forward, _backward)

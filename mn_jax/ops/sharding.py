@@ -73,3 +73,34 @@ def map_shards(
     out_specs=P(axes),
     check_vma=False,
   )(batch, *replicated)
+
+
+def map_and_sum_shards(
+  function: Callable, batch: tuple[jax.Array, ...], *replicated: Any
+) -> tuple[Any, Any]:
+  """Applies a function to every shard of a batch, and adds up its sums.
+
+  Args:
+    function: (batch, *replicated) -> a tree of arrays with the batch as first
+      axis, and a tree of sums over the batch.
+    batch: arrays f[batch, ...].
+    *replicated: trees of arrays that every device has a copy of.
+
+  Returns:
+    The first results, joined along their first axes, and the sums of the whole
+    batch, on every device.
+  """
+  if num_shards(batch[0]) == 1:
+    return function(batch, *replicated)
+  axes = jax.sharding.get_abstract_mesh().axis_names
+
+  def part(batch, *replicated):
+    mapped, sums = function(batch, *replicated)
+    return mapped, lax.psum(sums, axes)
+
+  return jax.shard_map(
+    part,
+    in_specs=(P(axes), *(P() for _ in replicated)),
+    out_specs=(P(axes), P()),
+    check_vma=False,
+  )(batch, *replicated)

@@ -17,6 +17,7 @@ from mn_jax.augment import inputs
 from mn_jax.config import Config
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.spec import Conventions
+from mn_jax.ops.gpu import chain
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import global_norm, losses, objective
 from mn_jax.train.distill import Teacher
@@ -108,7 +109,16 @@ def make_train_step(
       return _skip_nonfinite(state, updated, sums)
     return updated, sums
 
+  train_step = _linked(train_step, config, mesh)
   return _compile(train_step, mesh, 1 + bool(teacher), scanned=scanned)
+
+
+def _linked(train_step: TrainStep, config: Config, mesh: Mesh) -> TrainStep:
+  """Has a step use the kernels for GPUs where all devices can run them."""
+  if config.model.gpu_kernels == "xla":
+    return train_step
+  able = all(map(chain.supports, mesh.devices.flat))
+  return chain.links()(train_step) if able else train_step
 
 
 def _compile(

@@ -93,3 +93,10 @@ class ModelConfig:
     "dtype of computation; parameters and statistics stay float32",
     choices=("float32", "bfloat16"),
   )
+  gpu_kernels: str = field(
+    "pallas",
+    "training in bfloat16 on NVIDIA's GPUs since Ampere: 'pallas' has kernels "
+    "that take BatchNorm and activation into the convolutions beside them; "
+    "'xla' leaves all to XLA",
+    choices=("pallas", "xla"),
+  )

@@ -1,0 +1,1 @@
+"""Formulations for GPUs, chosen by compiled bytes."""
