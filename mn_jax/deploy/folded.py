@@ -11,7 +11,7 @@ import numpy as np
 from mn_jax.augment import inputs
 from mn_jax.metrics import predictions
 from mn_jax.models import folding, quantize, registry
-from mn_jax.parallel import batching
+from mn_jax.parallel import batching, image_groups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Folded:
 
   Attributes:
     stored: its parameters and statistics, on the device.
+    program: (stored, images) -> Outputs, compiled; see `apply`.
   """
 
   def __init__(
@@ -85,7 +86,7 @@ class Folded:
       )
       params = {**params, "backbone": backbone}
     self.stored = jax.device_put({**folded, "params": params})
-    self._program = jax.jit(lambda *args: Outputs(*self.apply(*args)))
+    self.program = jax.jit(self._compute)
 
   def apply(
     self, stored: dict, images: jax.Array
@@ -110,6 +111,11 @@ class Folded:
     logits, maps = self._module.apply({**stored, "params": params}, x, False)
     return logits, maps["pooled"]
 
+  def _compute(self, stored: dict, images: jax.Array) -> Outputs:
+    return image_groups.apply(
+      lambda group: Outputs(*self.apply(stored, group)), images
+    )
+
   def outputs(
     self, images: Iterable[np.ndarray], *, batch_size: int
   ) -> Iterator[Outputs]:
@@ -123,7 +129,7 @@ class Folded:
       RunError: for logits that are not finite.
     """
     for output in batching.apply_in_batches(
-      functools.partial(self._program, self.stored),
+      functools.partial(self.program, self.stored),
       images,
       batch_size=batch_size,
     ):

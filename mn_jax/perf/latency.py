@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
-import jax
 import numpy as np
 
 from mn_jax.deploy import folded
@@ -261,8 +260,7 @@ def _open(folder: pathlib.Path, spec: Mapping[str, Any]) -> list[tuple]:
 def _call_network(
   network: folded.Folded, images: np.ndarray
 ) -> Callable[[], Any]:
-  program = jax.jit(network.apply)
-  return lambda: np.asarray(program(network.stored, images)[0])
+  return lambda: np.asarray(network.program(network.stored, images).logits)
 
 
 def _call_file(running: Session, images: np.ndarray) -> Callable[[], Any]:

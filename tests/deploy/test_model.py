@@ -198,7 +198,7 @@ def test_what_is_no_image_is_refused(
 
 
 def test_sizes_of_batches_compile_few_programs(model):
-  program = model._folded._program
+  program = model._folded.program
   for count in range(1, 10):
     model.predict(PIXELS[[0] * count], batch_size=4)
   assert program._cache_size() <= 3 + 1  # 1, 2, 4; and 8 of other tests

@@ -12,7 +12,7 @@ from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
 from mn_jax.models.classifier import Classifier
-from mn_jax.parallel import mesh
+from mn_jax.parallel import image_groups, mesh
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline, side_process
 
@@ -134,10 +134,13 @@ def _predict(
 
   @jax.jit
   def predict(values: dict, images: jax.Array) -> jax.Array:
-    x = inputs.to_input(
-      images, resolution=0, mean=conventions.mean, std=conventions.std
-    )
-    return jax.nn.softmax(module.apply(values, x, False)[0])
+    def of_group(group: jax.Array) -> jax.Array:
+      x = inputs.to_input(
+        group, resolution=0, mean=conventions.mean, std=conventions.std
+      )
+      return jax.nn.softmax(module.apply(values, x, False)[0])
+
+    return image_groups.apply(of_group, images)
 
   return predict, module
 
