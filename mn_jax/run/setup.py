@@ -17,7 +17,7 @@ from mn_jax.metrics import classification, selection
 from mn_jax.metrics.predictions import Predictions
 from mn_jax.models import counting, registry
 from mn_jax.parallel import mesh as mesh_lib
-from mn_jax.run import frozen_features, open_data, run_overlap
+from mn_jax.run import frozen_features, gpu_kernels, open_data, run_overlap
 from mn_jax.run import network as network_lib
 from mn_jax.run import teacher as teacher_lib
 from mn_jax.run.split_data import SplitData
@@ -211,7 +211,7 @@ def build(
       that does not suit the data.
   """
   plan = plan_lib.resolve(config, len(data.part("train")))
-  mesh = mesh_lib.make_mesh()
+  mesh = gpu_kernels.check(config, mesh_lib.make_mesh())
   initial = _initial(config, data, revision)
   origin = run_overlap.check_start(initial.origin, config, data)
   teacher = teacher_lib.load(config, data, mesh)

@@ -114,11 +114,18 @@ def make_train_step(
 
 
 def _linked(train_step: TrainStep, config: Config, mesh: Mesh) -> TrainStep:
-  """Has a step use the kernels for GPUs where all devices can run them."""
-  if config.model.gpu_kernels == "xla":
-    return train_step
-  able = all(map(chain.supports, mesh.devices.flat))
-  return chain.links()(train_step) if able else train_step
+  """The step, made of the kernels for GPUs if these devices run them."""
+  use = uses_gpu_kernels(config, mesh)
+  return chain.links()(train_step) if use else train_step
+
+
+def uses_gpu_kernels(config: Config, mesh: Mesh) -> bool:
+  """Returns whether a train step on these devices has the kernels for GPUs."""
+  return (
+    config.model.gpu_kernels == "pallas"
+    and config.model.dtype == "bfloat16"
+    and all(map(chain.supports, mesh.devices.flat))
+  )
 
 
 def _compile(
