@@ -11,10 +11,12 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 
+from mn_jax.ops import sharding
 from mn_jax.ops.gpu import origins
 from mn_jax.ops.padding import Padding
 
-# Kernels compute addresses in 32 bits, a whole tile beyond the last image's.
+# Values of one device's images. Kernels compute addresses in 32 bits, a whole
+# tile beyond the last image's.
 _MAX_SIZE = 2**31 - 2**20
 # The least compute capability whose matrix units take bfloat16.
 _CAPABILITY = 8.0
@@ -55,13 +57,11 @@ def applies(x: jax.Array, features: int = 1) -> bool:
     x: f[batch, h, w, channels]; anything else has no links.
     features: channels of the output.
   """
-  return (
-    _INTERPRET.get() is not None
-    and x.dtype == jnp.bfloat16
-    and x.ndim == 4
-    and x.shape[1] * x.shape[2] > 1
-    and max(x.size, x.size // x.shape[3] * features) <= _MAX_SIZE
-  )
+  if _INTERPRET.get() is None or x.dtype != jnp.bfloat16 or x.ndim != 4:
+    return False
+  batch, height, width, channels = x.shape
+  pixels = batch // sharding.num_shards(x) * height * width
+  return height * width > 1 and pixels * max(channels, features) <= _MAX_SIZE
 
 
 def depthwise_conv(

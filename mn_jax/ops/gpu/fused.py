@@ -144,7 +144,9 @@ def conv(
   affine: Affine | None = None,
   activation: Activation | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Convolves activation(x * factor + offset), which is rounded to `x`'s dtype.
+  """Convolves activation(x * factor + offset), computed in float32.
+
+  `Pointwise` rounds it to the dtype of `x`, in which matrix units multiply.
 
   Args:
     convolution: which one.

@@ -37,8 +37,45 @@ class _Network(nn.Module):
     return jnp.mean(x.astype(jnp.float32) * weights.astype(np.float32))
 
 
-def _loss_and_gradients(dtype, linked, x, variables):
-  network = _Network(dtype)
+class _Varied(nn.Module):
+  """What may stand between links, and every kind of statistics."""
+
+  dtype: type = jnp.bfloat16
+
+  @nn.compact
+  def __call__(self, x):
+    def block(number, features, norm, **options):
+      unit = functools.partial(layers.ConvBN, norm=norm, dtype=self.dtype)
+      return layers.InvertedResidual(
+        12, features, unit=unit, name=f"block{number}", **options
+      )
+
+    norm = layers.BatchNorm
+    stem = layers.ConvBN(
+      8,
+      norm,
+      window=1,
+      use_bias=True,
+      dtype=self.dtype,
+      activation=layers.relu6,
+      name="stem",
+    )
+    x = stem(x, True)
+    # The expansion and what adds its output to others read one map.
+    gated = block(
+      0, 8, norm, stride=1, activation=layers.hard_swish, window=5, squeezed=4
+    )
+    x = gated(x, True)
+    frozen = functools.partial(norm, frozen=lambda _: True)
+    x = block(1, 10, frozen, stride=2, activation=layers.relu6)(x, True)
+    groups = functools.partial(norm, group=2)
+    x = block(2, 10, groups, stride=1, activation=jax.nn.relu)(x, True)
+    weights = np.random.default_rng(1).normal(size=x.shape)
+    return jnp.mean(x.astype(jnp.float32) * weights.astype(np.float32))
+
+
+def _loss_and_gradients(dtype, linked, x, variables, network=_Network):
+  network = network(dtype)
 
   def loss(params):
     return network.apply(
@@ -76,6 +113,30 @@ def test_a_linked_network_is_as_accurate_as_another(problem):
   # Some gradients are 0 but for rounding, and have any relative error.
   for share in (0.5, 0.8):
     assert np.quantile(linked, share) < 1.3 * np.quantile(plain, share)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("network", [_Network, _Varied])
+def test_every_gradient_is_right_in_float32(network, problem, monkeypatch):
+  """As if links were of float32: bfloat16 would hide a sum that is missing."""
+  monkeypatch.setattr(
+    chain,
+    "applies",
+    lambda x, features=1: chain._INTERPRET.get() is not None and x.ndim == 4,
+  )
+  x, _ = problem
+  variables = jax.jit(network(jnp.float32).init)(jax.random.key(0), x)
+  (_, got), (_, expected) = (
+    _loss_and_gradients(jnp.float32, linked, x, variables, network)
+    for linked in (True, False)
+  )
+  largest = max(float(jnp.abs(b).max()) for b in jax.tree.leaves(expected))
+  for (path, a), b in zip(
+    jax.tree.leaves_with_path(got), jax.tree.leaves(expected), strict=True
+  ):
+    np.testing.assert_allclose(
+      a, b, rtol=1e-3, atol=1e-5 * largest, err_msg=jax.tree_util.keystr(path)
+    )
 
 
 def test_links_take_what_layers_note(problem, monkeypatch):
@@ -130,6 +191,19 @@ def test_images_beyond_32_bits_are_not_linked():
     assert not chain.applies(shape(8, 1, 1, 8))  # of squeeze and excitation
     assert not chain.applies(shape(8, 16))
   assert not chain.applies(shape(8, 4, 4, 8))
+
+
+def test_every_device_has_32_bits_for_its_own_images():
+  """Eight GPUs with 256 images of MobileNetV2 each are linked as one is."""
+  images = jax.ShapeDtypeStruct((2048, 112, 112, 96), jnp.bfloat16)
+  devices = jax.sharding.AbstractMesh((8,), ("data",))
+  with chain.links():
+    assert not chain.applies(images)
+    with jax.sharding.use_abstract_mesh(devices):
+      assert chain.applies(images)
+      # Of a batch that cannot be divided, each device has all images.
+      whole = jax.ShapeDtypeStruct((2049, 112, 112, 96), jnp.bfloat16)
+      assert not chain.applies(whole)
 
 
 def test_a_note_goes_with_its_array():
