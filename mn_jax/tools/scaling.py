@@ -192,7 +192,7 @@ def _add_plan(parser: Parser) -> None:
     "--compile-counts",
     "N,...",
     "weak scaling: those of --counts whose programs are compiled; the "
-    "others take that of the nearest (default: all)",
+    "others take that of the nearest of several chips (default: all)",
     type=_counts,
   )
   parser.add_argument(

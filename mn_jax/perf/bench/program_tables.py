@@ -43,8 +43,11 @@ def of_report(
 
 
 def notes(report: Report) -> list[str]:
-  """What the figures do not include, and loops, as sentences."""
+  """What was compared, loops, and what the figures do not include."""
   found = []
+  if before := report.get("before"):
+    mode = before["case"]["mode"]
+    found.append(f"before: {tables.title(before)} on {before['chip']}, {mode}")
   for name, program in {"mn_jax": report["ours"], **report["peers"]}.items():
     loops = program["loops"]
     if loops:

@@ -7,7 +7,9 @@ figures are of the program, none of them is a time.
 import dataclasses
 import gzip
 import json
+import os
 import pathlib
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +31,14 @@ from mn_jax.perf.program import floors, registers, summary, targets
 
 CPU = "cpu"
 PEERS = ("plain-jax",)
+# What only the text of a platform's programs has. A device's platform is 'cuda'
+# or 'gpu' for GPUs.
+_MARKS = {
+  "cuda": '"operation_queue_id"',
+  "gpu": '"operation_queue_id"',
+  "tpu": '"estimated_cycles"',
+}
+_IMAGES = re.compile(r" = (u8\[\d+,\d+,\d+,\d+\])\S* parameter\(")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Reading:
     old: a report of `measure` to compare with.
     registers: whether to ask ptxas about the kernels of a GPU.
     keep: where to keep the program's text; compressed if it ends '.gz'.
-    text: a kept text to read instead of compiling.
+    text: a kept text of the same step, to read instead of compiling.
   """
 
   chip: str
@@ -67,15 +77,18 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
     'memory' in bytes and 'compile_seconds', which are None of a kept text;
     'floors', bytes per image of `floors.bytes_per_image`; 'differences' of ours
     to each peer and to what was 'before', see `summary.differences`; the
-    'case', 'chip' and 'versions'.
+    'case', 'chip' and 'versions'; and of the program before, which may be of
+    another step, its 'case' and 'chip', as 'before'.
 
   Raises:
     InputError: if there is no compiler for the chip, a peer lacks the network,
-      or the step cannot be made.
+      the step cannot be made, or a kept text is of another step.
   """
   device = _device(reading.chip)
   if reading.text is not None and (reading.keep or reading.registers):
     raise InputError("--text: got it with --keep or --registers; valid: alone")
+  if reading.keep is not None:
+    _check_writable(reading.keep)
   if reading.registers and device.platform not in ("gpu", "cuda"):
     raise InputError(
       f"--registers: got it with --chip={reading.chip}; valid: with a GPU"
@@ -86,10 +99,12 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
   except side_process.RefusedError as error:
     raise InputError(f"--peer: {error}") from None
   train = case.mode == "train"
-  layers, params = _network(config)
+  layers, params, image_shape = _network(config)
   start = time.perf_counter()
   if reading.text is not None:
-    ours = _read_text(reading, layers)
+    images = (case.batch, *image_shape)
+    text = _kept_text(reading, images, train=train, platform=device.platform)
+    ours = _read_text(reading, text, layers)
   else:
     lowered = own_step.lower(config, device, batch=case.batch, train=train)
     ours = _read(lowered, start, reading, layers=layers)
@@ -100,9 +115,13 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
     without = dataclasses.replace(reading, keep=None)
     peers[name] = _read(lowered, start, without)
   others = {name: {**peer, "batch": case.batch} for name, peer in peers.items()}
+  before = None
   if reading.old is not None:
-    batch = reading.old["case"]["batch"]
-    others["before"] = {**reading.old["ours"], "batch": batch}
+    before = {name: reading.old[name] for name in ("case", "chip")}
+    others["before"] = {
+      **reading.old["ours"],
+      "batch": before["case"]["batch"],
+    }
   return {
     "case": dataclasses.asdict(case),
     "chip": reading.chip,
@@ -119,18 +138,22 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
       train=train,
       dtype=case.dtype,
     ),
+    "before": before,
     "versions": _versions(reading.chip),
   }
 
 
-def _network(config: Config) -> tuple[list[counting.Layer], int]:
-  """The layers of a config's network, and its number of parameters."""
+def _network(
+  config: Config,
+) -> tuple[list[counting.Layer], int, tuple[int, ...]]:
+  """The layers of a config's network, its parameters, the shape of an image."""
   abstract = abstract_step.make(config, global_batch=1, num_devices=1)
   resolution = abstract_step.resolution(config)
   params, _ = counting.count_params(
     variables.shapes(abstract.module, resolution)
   )
-  return counting.list_layers(abstract.module, resolution), params
+  layers = counting.list_layers(abstract.module, resolution)
+  return layers, params, abstract.batch["image"].shape[1:]
 
 
 def case_of(config: Config, case: Case) -> Case:
@@ -169,6 +192,9 @@ def read_report(path: pathlib.Path) -> dict[str, Any]:
   try:
     report = json.loads(path.read_bytes())
     if report["of"] == "program":
+      # All that is read of it: a page's JSON file leaves out layers.
+      tuple(report["ours"][rows] for rows in summary.ROWS)
+      report["case"]["batch"], report["chip"]
       return report
     problem = f"is of {report['of']!r}"
   except (OSError, ValueError, KeyError, TypeError) as error:
@@ -179,22 +205,84 @@ def read_report(path: pathlib.Path) -> dict[str, Any]:
   )
 
 
-def _read_text(
-  reading: Reading, layers: Sequence[counting.Layer]
-) -> dict[str, Any]:
-  """Sums up a kept program."""
+def _check_writable(path: pathlib.Path) -> None:
+  """Raises an InputError before a step is compiled for nothing."""
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writable = os.access(path.parent, os.W_OK) and not path.is_dir()
+  except OSError:
+    writable = False
+  if not writable:
+    raise InputError(
+      f"--keep: got {str(path)!r}, which cannot be written; valid: a file in a "
+      "folder you may create or write"
+    )
+
+
+def _kept_text(
+  reading: Reading, images: tuple[int, ...], *, train: bool, platform: str
+) -> str:
+  """Reads a kept program, which must be one of the step that it stands for.
+
+  Args:
+    reading: with the path.
+    images: shape of the step's batch.
+    train: whether the step trains.
+    platform: of the device that it is compiled for.
+
+  Raises:
+    InputError: if it cannot be read, or is the program of another batch, mode
+      or platform: bytes per image and floors would be wrong.
+  """
   path = reading.text
   try:
     content = path.read_bytes()
     if path.suffix == ".gz":
       content = gzip.decompress(content)
-    found = summary.summarize(content.decode(), layers=layers, top=reading.top)
+    text = content.decode()
   except (OSError, EOFError, ValueError) as error:
+    raise _unreadable(path, error) from None
+  marks = {mark: mark in text for mark in _MARKS.values()}
+  _, entry, instructions = text.partition("\nENTRY ")
+  if not entry:
+    raise _unreadable(path, "it has no ENTRY computation")
+  found = set(_IMAGES.findall(instructions.partition("\n}")[0]))
+  expected = f"u8[{','.join(map(str, images))}]"
+  problem = None
+  if expected not in found:
+    problem = f"takes {' and '.join(sorted(found)) or 'no images'}"
+  elif ("jvp(" in text) != train:
+    problem = "infers" if train else "trains"
+  elif any(
+    found_here != (mark == _MARKS.get(platform))
+    for mark, found_here in marks.items()
+  ):
+    problem = "is of another platform"
+  if problem:
     raise InputError(
-      f"--text: got {str(path)!r}, which cannot be read ({error}); valid: what "
-      "--keep kept"
-    ) from None
+      f"--text: got {str(path)!r}, a program that {problem}; valid: with the "
+      f"flags it was kept with; these say {expected}, "
+      f"{'train' if train else 'infer'}, {reading.chip}"
+    )
+  return text
+
+
+def _read_text(
+  reading: Reading, text: str, layers: Sequence[counting.Layer]
+) -> dict[str, Any]:
+  """Sums up a kept program."""
+  try:
+    found = summary.summarize(text, layers=layers, top=reading.top)
+  except ValueError as error:
+    raise _unreadable(reading.text, error) from None
   return {**found, "memory": None, "compile_seconds": None}
+
+
+def _unreadable(path: pathlib.Path, problem: Exception | str) -> InputError:
+  return InputError(
+    f"--text: got {str(path)!r}, which cannot be read ({problem}); valid: what "
+    "--keep kept"
+  )
 
 
 def _read(

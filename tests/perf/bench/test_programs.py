@@ -60,9 +60,44 @@ def test_a_program_is_read_kept_and_read_again(tmp_path):
   assert again["ours"]["memory"] is None
   compared = again["differences"]["before"]["layers"]
   assert {row["bytes"] for row in compared} == {0}
+  (before, *_) = program_tables.notes(again)
+  assert before == "before: simple_cnn, 16 px, batch 2, float32 on cpu, infer"
   tables = dict(program_tables.of_report(again, layers=True))
   assert "mn_jax minus before: layers" in tables
   assert "mn_jax: layers, MB an image" in tables
+
+
+def test_a_kept_program_is_that_of_the_flags(tmp_path):
+  kept = tmp_path / "step.hlo"
+  measure(keep=kept)
+  text = kept.read_text()
+  for change, message in (
+    ({"batch": 4}, r"takes u8\[2,16,16,3\]; .* u8\[4,16,16,3\], infer, cpu"),
+    ({"resolution": 32}, r"takes u8\[2,16,16,3\]; .* u8\[2,32,32,3\]"),
+    ({"mode": "train"}, "a program that infers; valid: with the flags"),
+  ):
+    case = dataclasses.replace(
+      toy_case.make(resolution=16), model="simple_cnn", mode="infer", batch=2
+    )
+    case = dataclasses.replace(case, **change)
+    with pytest.raises(InputError, match=message):
+      programs.measure(
+        case, own_step.config_of(case), programs.Reading("cpu", text=kept)
+      )
+  for mark in ("operation_queue_id", "estimated_cycles"):
+    kept.write_text(f'// "{mark}"\n{text}')
+    with pytest.raises(InputError, match="is of another platform"):
+      measure(text=kept)
+
+
+def test_a_program_is_not_compiled_for_a_file_that_cannot_be(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(own_step, "lower", None)
+  (tmp_path / "file").write_text("")
+  for path in (tmp_path / "file" / "step.hlo", tmp_path):
+    with pytest.raises(InputError, match=r"--keep: got .* cannot be written"):
+      measure(keep=path)
 
 
 @pytest.mark.extended
@@ -99,11 +134,14 @@ def test_chips_that_are_not_there(name):
 def test_mistakes_are_one_line(tmp_path, capsys):
   report = tmp_path / "report.json"
   report.write_text(json.dumps({"of": "model"}))
+  short = tmp_path / "short.json"
+  short.write_text(json.dumps(program_page.compact(report_of(3, "abc"))))
   text = tmp_path / "text.hlo"
   text.write_text("HloModule nothing")
   for arguments, message in (
     (("--chip=H300",), "--chip: invalid choice"),
     ((f"--compare={report}",), "which is of 'model'; valid: what --of=program"),
+    ((f"--compare={short}",), "cannot be read (KeyError('layers'))"),
     ((f"--text={text}",), "no ENTRY computation"),
     ((f"--text={text}", "--registers"), "--text: got it with --keep or"),
     (("--registers",), "--registers: got it with --chip=cpu; valid: with a"),
@@ -121,7 +159,7 @@ def test_mistakes_are_one_line(tmp_path, capsys):
     assert (out, err.count("\n")) == ("", 1)
 
 
-def report(kernels: int, revision: str) -> dict:
+def report_of(kernels: int, revision: str) -> dict:
   row = {"kernels": kernels, "read": 2_000_000 * kernels, "written": 0}
   ours = {
     **row,
@@ -152,8 +190,8 @@ def test_every_number_is_in_its_cell():
   page = program_page.render(
     pathlib.Path("docs/benchmarks/toy.md"),
     "the command",
-    {"--of=program --a": report(3, "abc"), "--of=program --b": {}},
-    {"--of=program --a": report(6, "def"), "--of=program --b": {}},
+    {"--of=program --a": report_of(3, "abc"), "--of=program --b": {}},
+    {"--of=program --a": report_of(6, "def"), "--of=program --b": {}},
   )
   lines = page.splitlines()
   name = "mobilenet_v1, 50 px, batch 2, train, float32"
@@ -172,9 +210,9 @@ def test_every_number_is_in_its_cell():
 def test_readings_of_an_earlier_revision_are_kept(tmp_path, monkeypatch):
   case = ("--of=program", "--model=mobilenet_v1")
   monkeypatch.setitem(suite.CASES, "programs", [case])
-  monkeypatch.setattr(suite, "measure", lambda arguments: report(3, "abc"))
+  monkeypatch.setattr(suite, "measure", lambda arguments: report_of(3, "abc"))
   earlier = tmp_path / "earlier.json"
-  earlier.write_text(json.dumps({shlex.join(case): report(6, "def")}))
+  earlier.write_text(json.dumps({shlex.join(case): report_of(6, "def")}))
   path = tmp_path / "programs.md"
   for before in (earlier, None):
     suite.run(

@@ -155,6 +155,10 @@ def test_rows_that_use_the_program_of_another_count(planned):
   assert several[0].compiled is False
   # One chip has nobody to talk to, whatever program it took.
   assert several[0].link_seconds == 0
+  # The program of one chip has no collectives: none other takes it.
+  alone = planned(counts=counts, compile_counts=[1])
+  assert all(row.compiled for row in alone)
+  assert all(row.link_seconds > 0 for row in alone[1:])
   # Some chips have no slice of one.
   found = planned(chips=["v5p"])
   assert found[0].fits

@@ -54,7 +54,7 @@ class Planner:
     compiled_steps: of the config.
     scaling: 'weak' or 'strong'.
     compile_counts: numbers of chips whose programs are compiled; others take
-      the program of the nearest one. None: all.
+      the program of the nearest one, but not that of a single chip. None: all.
   """
 
   config: Config
@@ -196,9 +196,12 @@ class Planner:
     """The number of chips whose program a row takes."""
     if self.compile_counts is None or count in self.compile_counts:
       return count
-    # Rather one with collectives than without.
+    # One with collectives: a program of one chip has none, and would let any
+    # number of chips be as efficient as one.
     possible = [c for c in self.compile_counts if _topology(chip, c)]
-    several = [c for c in possible if c > 1] or possible or [count]
+    several = [c for c in possible if c > 1]
+    if not several:
+      return count
     return min(several, key=lambda c: abs(math.log(c / count)))
 
   def _unpredicted(self, chip: Accelerator, count: int, note: str) -> PlanRow:
