@@ -176,20 +176,3 @@ def test_bfloat16_is_computed_in_float32(kind):
     # are rounded, too.
     error = np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
     assert error < 2**-7, name
-
-
-def test_equal_inputs_give_equal_bits():
-  convolution, _, x, kernel, dy = _pointwise(2, (5, 7), 6, 10)
-  affine, of_sums = _vectors(6, 10)
-  run = functools.partial(
-    _computed,
-    convolution,
-    jnp.bfloat16,
-    x,
-    affine,
-    kernel,
-    (dy, *of_sums),
-    layers.relu6,
-  )
-  for one, other in zip(run(), run(), strict=True):
-    np.testing.assert_array_equal(one, other)
