@@ -81,8 +81,9 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
     another step, its 'case' and 'chip', as 'before'.
 
   Raises:
-    InputError: if there is no compiler for the chip, a peer lacks the network,
-      the step cannot be made, or a kept text is of another step.
+    InputError: if there is no compiler for the chip, a peer lacks the network
+      or has another one of its name, the step cannot be made, or a kept text
+      is of another step.
   """
   device = _device(reading.chip)
   if reading.text is not None and (reading.keep or reading.registers):
@@ -100,6 +101,8 @@ def measure(case: Case, config: Config, reading: Reading) -> dict[str, Any]:
     raise InputError(f"--peer: {error}") from None
   train = case.mode == "train"
   layers, params, image_shape = _network(config)
+  if reading.peers:
+    _check_same_network(case, params)
   start = time.perf_counter()
   if reading.text is not None:
     images = (case.batch, *image_shape)
@@ -147,7 +150,7 @@ def _network(
   config: Config,
 ) -> tuple[list[counting.Layer], int, tuple[int, ...]]:
   """The layers of a config's network, its parameters, the shape of an image."""
-  abstract = abstract_step.make(config, global_batch=1, num_devices=1)
+  abstract = _smallest_step(config)
   resolution = abstract_step.resolution(config)
   params, _ = counting.count_params(
     variables.shapes(abstract.module, resolution)
@@ -164,7 +167,15 @@ def case_of(config: Config, case: Case) -> Case:
     resolution=abstract_step.resolution(config),
     batch=config.train.batch_size,
     dtype=config.model.dtype,
-    classes=config.data.classes,
+    # Those of the data set, where the config leaves them to it.
+    classes=_smallest_step(config).classes,
+  )
+
+
+def _smallest_step(config: Config) -> abstract_step.AbstractStep:
+  """The step of a config, with an image for each micro-batch."""
+  return abstract_step.make(
+    config, global_batch=config.optim.accumulate, num_devices=1
   )
 
 
@@ -203,6 +214,17 @@ def read_report(path: pathlib.Path) -> dict[str, Any]:
     f"--compare: got {str(path)!r}, which {problem}; valid: what "
     "--of=program --json printed"
   )
+
+
+def _check_same_network(case: Case, params: int) -> None:
+  """Raises an InputError if a config's network is not that of the peer."""
+  expected = plain_jax.num_params(case)
+  if params != expected:
+    raise InputError(
+      f"--peer: got plain-jax, whose {case.model} has {expected:,} parameters, "
+      f"with a config whose network has {params:,}; valid: the same network, "
+      "with model.width=1 and without other options"
+    )
 
 
 def _check_writable(path: pathlib.Path) -> None:

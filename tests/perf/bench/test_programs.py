@@ -8,6 +8,7 @@ import shlex
 import jax
 import pytest
 
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import accelerators
@@ -151,6 +152,10 @@ def test_mistakes_are_one_line(tmp_path, capsys):
       ("--config=configs/idc_v1.py", "--batch-size=2"),
       "--batch-size: got it with --config; valid: train.batch_size=VALUE",
     ),
+    (
+      ("--config=configs/idc_v1.py", "--peer=plain-jax", "model.width=0.5"),
+      "--peer: got plain-jax, whose mobilenet_v1 has 3,209,026 parameters, ",
+    ),
   ):
     size = () if "--config" in arguments[0] else ("--resolution=16",)
     assert bench_tool.main(("--of=program", *size, *arguments)) == 2
@@ -223,3 +228,10 @@ def test_readings_of_an_earlier_revision_are_kept(tmp_path, monkeypatch):
   assert len(kept) == 2
   for name in ("layers", "largest"):
     assert all(name not in reading["ours"] for reading in kept.values())
+
+
+def test_the_case_of_an_experiment_has_the_classes_of_its_data():
+  config = files.load_config("configs/idc_v1.py", ["optim.accumulate=2"])
+  case = programs.case_of(config, toy_case.make(resolution=16))
+  assert config.data.classes == 0
+  assert (case.classes, case.resolution) == (2, 50)

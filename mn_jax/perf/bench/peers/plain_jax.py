@@ -118,6 +118,16 @@ def build(case: side_process.Case) -> side_process.Program:
   )
 
 
+def num_params(case: side_process.Case) -> int:
+  """The number of parameters of a case's network."""
+  import math
+
+  import jax
+
+  params = _steps(case).variables["params"]
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+
+
 def lower(case: side_process.Case, device: Any) -> Any:
   """Lowers the step for a JAX device, which need not exist here.
 
