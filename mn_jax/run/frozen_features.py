@@ -21,6 +21,8 @@ from mn_jax.data import atomic, cache, checksums
 from mn_jax.errors import RunError
 from mn_jax.models import registry
 from mn_jax.models.classifier import Classifier
+from mn_jax.ops import sharding
+from mn_jax.parallel import image_groups
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import state as state_lib
 
@@ -107,7 +109,7 @@ def _key(
   """Returns the hex SHA-256 of all that the features depend on."""
   devices = jax.local_devices()
   facts = {
-    "format": 2,
+    "format": 3,
     # Whatever the head is, it gets the same.
     "network": dataclasses.asdict(
       dataclasses.replace(network, head="", num_classes=0)
@@ -136,6 +138,11 @@ def _extract(
 ) -> Iterator[np.ndarray]:
   """Yields the features of all images, batch by batch."""
 
+  def of_shard(x: jax.Array) -> jax.Array:
+    return image_groups.apply(
+      lambda x: module.apply(variables, x, method="extract"), x
+    )
+
   def apply(batch: dict[str, jax.Array]) -> jax.Array:
     x = inputs.to_input(
       batch["image"],
@@ -143,7 +150,8 @@ def _extract(
       mean=network.conventions.mean,
       std=network.conventions.std,
     )
-    return module.apply(variables, x, method="extract")
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return sharding.map_shards(of_shard, x)
 
   mesh = mesh_lib.make_mesh(jax.local_devices())
   apply = jax.jit(apply, out_shardings=mesh_lib.replicated(mesh))

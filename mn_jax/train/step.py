@@ -17,7 +17,9 @@ from mn_jax.augment import inputs
 from mn_jax.config import Config
 from mn_jax.models.classifier import Classifier
 from mn_jax.models.spec import Conventions
+from mn_jax.ops import sharding
 from mn_jax.ops.gpu import chain
+from mn_jax.parallel import image_groups
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.train import global_norm, losses, objective
 from mn_jax.train.distill import Teacher
@@ -306,8 +308,15 @@ def make_eval_step(
       mean=conventions.mean,
       std=conventions.std,
     )
-    logits, maps = module.apply(variables, x, False)
-    return logits, maps["pooled"]
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+      return sharding.map_shards(of_shard, x, variables)
+
+  def of_shard(x, variables):
+    def network(x):
+      logits, maps = module.apply(variables, x, False)
+      return logits, maps["pooled"]
+
+    return image_groups.apply(network, x)
 
   def eval_step(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
     logits, features = forward(eval_variables(state), batch["image"])
