@@ -47,6 +47,7 @@ SOURCES = (
   "models/**/*.py",
   "ops/**/*.py",
   "train/**/*.py",
+  "parallel/image_groups.py",
   "parallel/mesh.py",
   "run/network.py",
   "perf/abstract_step.py",
