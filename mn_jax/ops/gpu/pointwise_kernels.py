@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
@@ -126,6 +127,9 @@ def _product_part(
       mask = (chans < channels)[:, None] & (cols < features)[None, :]
       at = matrix_ref.at[chans[:, None], cols[None, :]]
       factor = plgpu.load(at, mask=mask, other=0.0)
+    # Transposed, it is the gradient that is multiplied.
+    if transposed:
+      values = _rounded(values, lines, chans, factor.dtype)
     return total + _dot(values.astype(factor.dtype), factor)
 
   def add_tile(tile, totals):
@@ -213,6 +217,7 @@ def _kernel_gradient_part(
     lines = step * _DEPTH + jnp.arange(_DEPTH)
     x = _read(given, functions[0], lines, chans, (rows, channels))
     dy = _read(gradient, functions[1], lines, cols, (rows, features))
+    dy = _rounded(dy, lines, cols, dtype)
     return total + _dot(x.astype(dtype).T, dy.astype(dtype))
 
   start = part * share
@@ -233,6 +238,27 @@ def _read(refs, function: Callable | None, lines, chans, size) -> jax.Array:
     return values[0]
   vectors = [_vector(ref, chans, size[1]) for ref in vectors]
   return jnp.where(mask, function(*values, *vectors), 0.0)
+
+
+def _rounded(values: jax.Array, lines, chans, dtype) -> jax.Array:
+  """f32[lines, chans], rounded to bfloat16 up or down as places have it.
+
+  A gradient has been rounded once, where it was written. What is added to it
+  then, so that its mean is 0, is less than half a unit in the last place where
+  pixels are many, and rounding to the nearest would undo it everywhere. Here
+  the share of values that are rounded up is that of the unit: the mean stays.
+  """
+  if dtype != jnp.bfloat16:
+    return values
+  place = (lines[:, None] * 0x3779B1 + chans[None, :]).astype(jnp.uint32)
+  place = place * np.uint32(0x9E3779B9)
+  place = (place ^ (place >> 16)) * np.uint32(0x85EBCA6B)
+  threshold = (place ^ (place >> 13)) >> 16
+  bits = lax.bitcast_convert_type(values, jnp.uint32) + threshold
+  rounded = bits & np.uint32(0xFFFF0000)
+  rounded = lax.bitcast_convert_type(rounded, jnp.float32)
+  # The bits of NaN may be all ones, and would become those of a zero.
+  return jnp.where(jnp.abs(values) < jnp.inf, rounded, values)
 
 
 def _load(ref, where, mask) -> jax.Array:

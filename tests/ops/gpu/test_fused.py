@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
 from mn_jax.models import layers
 from mn_jax.ops.gpu import depthwise_kernels, fused, pointwise_kernels
+from mn_jax.ops.gpu.elementwise import Elementwise
 from tests.ops import depthwise_cases as cases
 
 _NAMES = ("y", "total", "squares", "dx", "dfactor", "doffset", "dkernel")
@@ -176,3 +178,30 @@ def test_bfloat16_is_computed_in_float32(kind):
     # are rounded, too.
     error = np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
     assert error < 2**-7, name
+
+
+def test_a_gradient_keeps_a_mean_that_rounding_to_the_nearest_undoes():
+  """Values on bfloat16's grid, less a mean far below half of their last bit."""
+  draw, mean = np.random.default_rng(0), 2.0**-11
+  dy = draw.choice([-1, 1], (1, 64, 64, 6)) * (1 + draw.random((1, 64, 64, 6)))
+  dy = jnp.asarray(dy, jnp.bfloat16)
+  gradient = Elementwise((dy,), (), lambda dy: dy - mean)
+  ones = Elementwise((jnp.ones((1, 64, 64, 4), jnp.bfloat16),))
+  sums = pointwise_kernels.kernel_gradient(
+    ones, gradient, dtype=jnp.bfloat16, interpret=True
+  )
+  expected = np.asarray(dy, np.float64).sum((0, 1, 2)) - mean * 64**2
+  # Sums are -2 off without the mean; the places' noise is 0.1 of them.
+  np.testing.assert_allclose(sums, np.tile(expected, (4, 1)), atol=0.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1.5, -0.0])
+def test_what_needs_no_rounding_stays(value):
+  values = jnp.full((16, 8), value, jnp.float32)
+  places = jnp.arange(16), jnp.arange(8)
+  got = pointwise_kernels._rounded(values, *places, jnp.bfloat16)
+  np.testing.assert_array_equal(got, values)
+  ones = lax.bitcast_convert_type(jnp.uint32(0x7FFFFFFF), jnp.float32)
+  values = jnp.full((16, 8), ones)
+  got = pointwise_kernels._rounded(values, *places, jnp.bfloat16)
+  assert np.isnan(got).all()
