@@ -109,9 +109,6 @@ class Conv(nn.Module):
       kernel = fake_quant.kernel(self, kernel)
     kernel = kernel.astype(self.dtype)
     x = x.astype(self.dtype)
-    padding = padding_lib.resolve(
-      self.padding, (x.shape[1], x.shape[2]), window, self.stride
-    )
     # Within `chain.links` alone.
     linked = chain.applies(x, outputs)
     if window == (1, 1) and not depthwise:
@@ -124,6 +121,9 @@ class Conv(nn.Module):
       conv = convolution.conv
       if depthwise:
         conv = chain.depthwise_conv if linked else depthwise_conv
+      padding = padding_lib.resolve(
+        self.padding, (x.shape[1], x.shape[2]), window, self.stride
+      )
       out = conv(x, kernel, stride=self.stride, padding=padding)
     if self.use_bias:
       bias = self.param("bias", nn.initializers.zeros, (outputs,))

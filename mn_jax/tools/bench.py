@@ -31,6 +31,8 @@ from mn_jax.parallel import allocator
 from mn_jax.perf import machine
 from mn_jax.perf.bench import comparison, interleaved, suite, terminal
 
+_parser = bench_arguments.parser
+
 
 def _model(args: argparse.Namespace) -> dict:
   interleaved.check_allocator(args.allocator)
@@ -167,7 +169,7 @@ _MEASURES = {
 
 def _bench(argv: Sequence[str] | None) -> int:
   """Measures and prints; returns the exit code."""
-  args = bench_arguments.parser().parse(argv)
+  args = _parser().parse(argv)
   if args.table:
     _write_page(args)
     return 0
