@@ -23,8 +23,9 @@ from mn_jax.train import step
 # How much larger than that of XLA's operations the kernels' error may be, and
 # what is no error at all. A tile that is left out is an error of about 1.
 _TOLERANCE, _ROUNDING = 2.0, 0.05
-# Images, and their height and width in pixels: no tile fits.
-_IMAGES, _SIZE = 3, 29
+# Images, and their height and width in pixels: no tile fits, and programs have
+# several, some of them fewer than others.
+_IMAGES, _SIZE = 64, 131
 
 
 def check(config: Config, mesh: Mesh) -> Mesh:
@@ -57,17 +58,21 @@ def check(config: Config, mesh: Mesh) -> Mesh:
   return mesh
 
 
-def errors(*, interpret: bool) -> tuple[float, float]:
+def errors(
+  *, interpret: bool, count: int = _IMAGES, size: int = _SIZE
+) -> tuple[float, float]:
   """Errors of a step's gradients in bfloat16, by the kernels and by XLA.
 
   Args:
     interpret: run the kernels as plain JAX, on any platform.
+    count: number of images.
+    size: their height and width in pixels.
 
   Returns:
     Of each the largest error of a parameter's gradient, relative to its norm.
   """
   draw = np.random.default_rng(0)
-  images = draw.normal(size=(_IMAGES, _SIZE, _SIZE, 3)).astype(np.float32)
+  images = draw.normal(size=(count, size, size, 3)).astype(np.float32)
   with jax.default_matmul_precision("highest"):
     params = jax.jit(_Layers(jnp.float32).init)(jax.random.key(0), images)
     exact = _gradients(jnp.float32, params, images)

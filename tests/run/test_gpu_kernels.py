@@ -63,7 +63,8 @@ def test_what_uses_no_kernels_tries_none(found, change):
 
 @pytest.mark.extended
 def test_errors_of_kernels_and_of_a_broken_one(monkeypatch):
-  kernels, xla = gpu_kernels.errors(interpret=True)
+  small = {"interpret": True, "count": 3, "size": 29}
+  kernels, xla = gpu_kernels.errors(**small)
   assert 0 < kernels < 1.5 * xla
 
   def nothing(given, gradient, *, dtype, interpret):
@@ -72,4 +73,4 @@ def test_errors_of_kernels_and_of_a_broken_one(monkeypatch):
     return jnp.zeros(channels, jnp.float32)
 
   monkeypatch.setattr(pointwise_kernels, "kernel_gradient", nothing)
-  assert gpu_kernels.errors(interpret=True)[0] == pytest.approx(1)
+  assert gpu_kernels.errors(**small)[0] == pytest.approx(1)
