@@ -17,7 +17,6 @@ _FUSION_KIND = re.compile(r"\bkind=k(\w+)")
 _BACKEND_KIND = re.compile(
   r'"fusion(?:_backend)?_config":\{"kind":"(\w+\$?\w*)"'
 )
-_CONTRACTIONS = {"convolution", "dot"}
 _REDUCTIONS = {"reduce", "reduce-window"}
 # What only moves elements, or changes their type.
 _MOVES = {
