@@ -93,6 +93,7 @@ def describe(
     "quarantine": [list(pair) for pair in packed.quarantine],
     "dropped": packed.dropped,
     "left_out": [list(kind) for kind in packed.left_out],
+    "notes": list(packed.notes),
     "versions": {
       "mn_jax": mn_jax.__version__,
       **{

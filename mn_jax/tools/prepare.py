@@ -191,6 +191,8 @@ def _show(
   else:
     for name, count in classes.items():
       console.line(f"  {name}: {count:,}")
+  for note in facts["notes"]:
+    console.line(f"  Note: {note}")
   for line in formatting.left_out(facts["left_out"], _MOST_NAMES):
     console.line(f"  {line}")
   unread = facts["quarantine"]

@@ -4,18 +4,21 @@ The pickles are read without running their code (`restricted_pickle`). Copies
 as image files, `{train,test}/{class}/{file}`, are listed as any class folders.
 
 An image is named by part, class and its number within the part, which is the
-same in both publications.
+same in both publications. A copy may lack images, of which a note says how many
+of which classes; it may not have more than were published.
 """
 
+import dataclasses
 import importlib.resources
 import json
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
 from mn_jax.data.datasets import class_folders, restricted_pickle
 from mn_jax.data.datasets.listing import Listing
-from mn_jax.data.datasets.source import Pixels, Source
+from mn_jax.data.datasets.source import ImageFiles, Pixels, Source
 from mn_jax.data.datasets.spec import DatasetSpec, Tfds, Web
 from mn_jax.data.files import images as image_files
 from mn_jax.data.files.archive import Files
@@ -32,6 +35,8 @@ CLASSES = tuple(
 SIZE = 32
 _PIXELS = 3 * SIZE * SIZE
 _PARTS = {"train": "train", "test": "test"}
+_PUBLISHED = {"train": 500, "test": 100}  # images of every class
+_MOST_NAMED = 10  # classes
 
 
 def open_source(files: Files) -> Source:
@@ -48,17 +53,78 @@ def open_source(files: Files) -> Source:
   for suffix in (".bin", ""):
     paths = {part: by_name.get(f"{part}{suffix}") for part in _PARTS}
     if all(paths.values()):
-      return _source({part: _read(files, paths[part]) for part in _PARTS})
-  return class_folders.opener(CLASSES, parts=_PARTS)(files)
+      source = _source({part: _read(files, paths[part]) for part in _PARTS})
+      return _counted(source)
+  return _counted(class_folders.opener(CLASSES, parts=_PARTS)(files))
+
+
+def _counted[S: (Pixels, ImageFiles)](source: S) -> S:
+  """Notes how many images of which classes are missing.
+
+  Raises:
+    InputError: if there are more of a class than were published.
+  """
+  listing = source.listing
+  missing = np.zeros((len(CLASSES), len(_PUBLISHED)), int)
+  for column, (part, published) in enumerate(_PUBLISHED.items()):
+    labels = listing.labels[listing.parts == part]
+    counts = np.bincount(labels, minlength=len(CLASSES))
+    if counts.max() > published:
+      raise InputError(
+        f"data.path: got {counts.max()} {part} images of the class "
+        f"{CLASSES[counts.argmax()]!r}; valid: at most {published}, as "
+        "published"
+      )
+    missing[:, column] = published - counts
+  if not missing.any():
+    return source
+  notes = (*listing.notes, *_missing(missing))
+  return dataclasses.replace(
+    source, listing=dataclasses.replace(listing, notes=notes)
+  )
+
+
+def _missing(missing: np.ndarray) -> Iterator[str]:
+  """Says what a copy lacks, a line each.
+
+  Args:
+    missing: i64[classes, 2], training and test images.
+  """
+  published = sum(_PUBLISHED.values())
+  lacking = missing.sum(axis=1)
+  complete, none = np.flatnonzero(lacking == 0), lacking == published
+  listed = f": {_names(complete)}" if len(complete) else ""
+  yield (
+    f"{len(complete)} of {len(CLASSES)} classes complete "
+    f"({_PUBLISHED['train']} training and {_PUBLISHED['test']} test images "
+    f"each){listed}"
+  )
+  if none.any():
+    yield f"no image of {none.sum()} classes: {_names(np.flatnonzero(none))}"
+  some = np.flatnonzero((lacking > 0) & ~none)
+  if len(some):
+    train, test = missing[some].sum(axis=0)
+    yield (
+      f"{len(some)} classes incomplete: {train:,} training and {test:,} "
+      f"test images are missing of {_names(some)}"
+    )
+
+
+def _names(labels: np.ndarray) -> str:
+  names = [CLASSES[label] for label in labels[:_MOST_NAMED]]
+  if len(labels) > len(names):
+    names.append(f"{len(labels) - len(names)} more")
+  return ", ".join(names)
 
 
 def _read(files: Files, path: str) -> tuple[np.ndarray, np.ndarray]:
   """i64[n] labels and u8[n, 32, 32, 3] images of a part."""
   parse = _binary if path.endswith(".bin") else _pickled
   try:
-    labels, rows = parse(files.read(path))
+    labels, coarse, rows = parse(files.read(path))
     if not len(labels) or not 0 <= labels.min() <= labels.max() < len(CLASSES):
       raise ValueError(f"labels outside 0 to {len(CLASSES) - 1}, or none")
+    _check_superclasses(labels, coarse)
   except (OSError, KeyError, ValueError) as error:
     raise InputError(
       f"data.path: {path!r} is no part of CIFAR-100 ({error}); valid: "
@@ -68,24 +134,44 @@ def _read(files: Files, path: str) -> tuple[np.ndarray, np.ndarray]:
   return labels, np.ascontiguousarray(images)
 
 
-def _binary(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _check_superclasses(labels: np.ndarray, coarse: np.ndarray) -> None:
+  """Refuses labels, i64[n], that were mixed up among the images.
+
+  Args:
+    labels: classes.
+    coarse: i64[n], superclasses; every class is in one.
+  """
+  for label in np.unique(labels):
+    found = np.unique(coarse[labels == label])
+    if len(found) > 1:
+      raise ValueError(
+        f"images of {CLASSES[label]!r} in {len(found)} superclasses"
+      )
+
+
+def _binary(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """One record is the coarse label, the fine label and the pixels."""
   if not data or len(data) % (2 + _PIXELS):
     raise ValueError(f"{len(data)} bytes; valid: a multiple of {2 + _PIXELS}")
   rows = np.frombuffer(data, np.uint8).reshape(-1, 2 + _PIXELS)
-  return rows[:, 1].astype(np.int64), rows[:, 2:]
+  coarse, labels = rows[:, :2].astype(np.int64).T
+  return labels, coarse, rows[:, 2:]
 
 
-def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _pickled(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   content = restricted_pickle.load_dict(data)
-  labels = content["fine_labels"]
+  for key in ("fine_labels", "coarse_labels"):
+    values = content[key]
+    if not isinstance(values, list) or not all(type(n) is int for n in values):
+      raise ValueError(f"{key!r} is no list of numbers")
+  labels, coarse = content["fine_labels"], content["coarse_labels"]
+  if len(coarse) != len(labels):
+    raise ValueError(f"{len(coarse)} 'coarse_labels' of {len(labels)} images")
   pixels = content["data"]
-  if not isinstance(labels, list) or not all(type(n) is int for n in labels):
-    raise ValueError("'fine_labels' is no list of numbers")
   shape = (len(labels), _PIXELS)
   if not isinstance(pixels, np.ndarray) or pixels.shape != shape:
     raise ValueError(f"'data' is no array of {len(labels)} x {_PIXELS} bytes")
-  return np.array(labels, np.int64), pixels
+  return np.array(labels, np.int64), np.array(coarse, np.int64), pixels
 
 
 def _source(parts: dict[str, tuple[np.ndarray, np.ndarray]]) -> Pixels:

@@ -88,7 +88,9 @@ def test_a_broken_part_is_refused():
     (pickle.dumps([1], 2), "no dictionary"),
     (pickle.dumps({}, 2), "fine_labels"),
     (_pickled("train", fine_labels=[1.5]), "list of numbers"),
-    (_pickled("train", fine_labels=[1]), "no array of 1 x 3072"),
+    (_pickled("train", fine_labels=[1]), "12 'coarse_labels' of 1 images"),
+    (_pickled("train", coarse_labels=["1"]), "list of numbers"),
+    (_pickled("train", fine_labels=[7] * 12), "'beetle' in"),
     (_pickled("train", fine_labels=[100] * 12), "labels outside 0 to 99"),
     (_pickled("train", fine_labels=[-1] * 12), "labels outside 0 to 99"),
     (_pickled("train", data=[1]), "no array of 12 x 3072"),
@@ -103,6 +105,59 @@ def test_a_broken_part_is_refused():
       cifar100.open_source(files)
   with pytest.raises(InputError, match="no image in a folder named after a cl"):
     cifar100.open_source(toy.Memory({"a/b.txt": b""}))
+
+
+def _binary_of(counts: dict[int, int]) -> bytes:
+  """A part with so many images of each class."""
+  labels = np.repeat([*counts], [*counts.values()])
+  head = np.stack([labels // 5, labels], 1).astype(np.uint8)
+  pixels = np.arange(len(labels))[:, None] % 251 * np.ones(3072, int)
+  return np.concatenate([head, pixels.astype(np.uint8)], 1).tobytes()
+
+
+def _of_counts(train: dict[int, int], test: dict[int, int]) -> toy.Memory:
+  return toy.Memory(
+    {"train.bin": _binary_of(train), "test.bin": _binary_of(test)}
+  )
+
+
+def test_what_a_copy_lacks_is_counted():
+  every = range(100)
+  whole = _of_counts(dict.fromkeys(every, 500), dict.fromkeys(every, 100))
+  assert cifar100.open_source(whole).listing.notes == ()
+  part = _of_counts({0: 500, 1: 500, 2: 3}, {0: 100, 1: 99, 3: 1})
+  complete, missing, some = cifar100.open_source(part).listing.notes
+  assert complete == (
+    "1 of 100 classes complete (500 training and 100 test images each): apple"
+  )
+  assert missing.startswith("no image of 96 classes: beaver, bed, bee")
+  assert missing.endswith(", 86 more")
+  assert some == (
+    "3 classes incomplete: 997 training and 200 test images are missing of "
+    "aquarium_fish, baby, bear"
+  )
+
+
+def test_more_images_than_published_are_refused():
+  with pytest.raises(InputError, match=r"501 train images of the class 'bed'"):
+    cifar100.open_source(_of_counts({5: 501}, {5: 1}))
+  with pytest.raises(InputError, match=r"101 test images .* at most 100"):
+    cifar100.open_source(_of_counts({5: 500}, {4: 100, 5: 101}))
+
+
+def test_the_first_ten_classes_are_complete(shared_data):
+  files = archive.open_files(shared_data / "cifar-100-python-first10.zip")
+  listing = cifar100.open_source(files).listing
+  files.close()
+  assert (np.bincount(listing.labels[listing.parts == "train"]) == 500).all()
+  assert (np.bincount(listing.labels[listing.parts == "test"]) == 100).all()
+  complete, missing = listing.notes
+  assert complete.startswith("10 of 100 classes complete")
+  assert complete.endswith(
+    "apple, aquarium_fish, baby, bear, beaver, bed, bee, "
+    "beetle, bicycle, bottle"
+  )
+  assert missing.startswith("no image of 90 classes: bowl, boy")
 
 
 def test_the_real_part(shared_data):
