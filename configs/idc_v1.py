@@ -4,6 +4,8 @@
 
 Arguments (`--config=configs/idc_v1.py:ARG`): `source` trains as the study of
 V1 against V2 did (random split, Adam 1e-4, 5 epochs, Keras's BatchNorm);
+`best` begins with model.weights=FILE of a MobileNetV1 trained on ImageNet, with
+patches at 96 pixels, stain jitter, balanced classes and averaged parameters;
 `sample` and `test` run on the embedded sample.
 
 Expected on 11,081 of the 277,524 patches: balanced accuracy 0.84 +- 0.01 and
@@ -24,5 +26,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
   return variant(
     config,
     arg,
-    {"sample": recipes.IDC_SAMPLE, "test": recipes.IDC_TEST, "source": source},
+    {
+      "sample": recipes.IDC_SAMPLE,
+      "test": recipes.IDC_TEST,
+      "source": source,
+      "best": recipes.IDC_BEST,
+    },
   )
