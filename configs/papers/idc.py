@@ -19,7 +19,7 @@ _ITEMS = (
   PaperItem(
     "Accuracies of V1 and V2 after five epochs",
     "idc",
-    metrics_of(_BOTH, "train/accuracy", "val/accuracy"),
+    metrics_of(_BOTH, "last/train/accuracy", "last/val/accuracy"),
   ),
   PaperItem(
     "Curves of training and validation, V1 and V2",

@@ -24,10 +24,22 @@ class Cadence:
 
   def due(self, step: int) -> bool:
     """Whether it is due after `step` completed updates."""
-    before = (step - 1) * self.batch_size // self.period
-    return step >= self.total_steps or (
-      step * self.batch_size // self.period > before
-    )
+    return step >= self.total_steps or self.completes(step)
+
+  def completes(self, step: int) -> bool:
+    """Whether the last of `step` updates completes a period."""
+    return step * self.batch_size // self.period > self._before(step)
+
+  def updates(self, step: int) -> int:
+    """Returns how many of `step` updates are of the period that it is in.
+
+    An update is of the period of the first of its examples.
+    """
+    return step - -(-self._before(step) * self.period // self.batch_size)
+
+  def _before(self, step: int) -> int:
+    """Returns the number of periods that are complete one update before."""
+    return (step - 1) * self.batch_size // self.period
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Plan:
     warmup_steps: updates with a rising learning rate.
     steps_per_epoch: training examples divided by the batch size; an epoch may
       end within a batch.
+    epoch: once per training example.
     log, evaluate, save: when each is due.
     profile: the steps after which a profiler trace starts and ends; empty
       without a trace.
@@ -48,6 +61,7 @@ class Plan:
   total_steps: int
   warmup_steps: int
   steps_per_epoch: float
+  epoch: Cadence
   log: Cadence
   evaluate: Cadence
   save: Cadence
@@ -115,6 +129,7 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
     total_steps=total_steps,
     warmup_steps=warmup_steps,
     steps_per_epoch=num_train_examples / batch_size,
+    epoch=cadence(num_train_examples),
     log=cadence(config.observe.log_every_steps * batch_size),
     evaluate=cadence(examples(config.eval, "every_")),
     save=cadence(examples(config.checkpoint, "every_")),

@@ -80,9 +80,14 @@ def rough_duration(seconds: float) -> str:
 
 
 def metric_name(key: str) -> str:
-  """Spells out a metric's key: 'test/macro_auroc' is 'test macro AUROC'."""
-  words = key.replace("/", " ").replace("_", " ").split()
-  return " ".join(_ABBREVIATIONS.get(word, word) for word in words)
+  """Spells out a metric's key: 'test/macro_auroc' is 'test macro AUROC'.
+
+  Of the last epoch, 'last/val/f1' is 'val F1, last epoch'.
+  """
+  name = key.removeprefix("last/")
+  words = name.replace("/", " ").replace("_", " ").split()
+  spelt = " ".join(_ABBREVIATIONS.get(word, word) for word in words)
+  return spelt if name == key else f"{spelt}, last epoch"
 
 
 def count(n: int, noun: str) -> str:

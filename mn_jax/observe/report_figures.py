@@ -25,8 +25,9 @@ def learning_curves(
   """Draws training and validation metrics over epochs, one line per seed.
 
   Args:
-    runs: for each seed, 'train/NAME', 'val/NAME' or 'test/NAME' -> points
-      (epoch, value).
+    runs: for each seed, 'train/NAME', 'train_epoch/NAME', 'val/NAME' or
+      'test/NAME' -> points (epoch, value). Means over epochs stand for those of
+      training since the last log, if there are two or more.
     metrics: the NAMEs, a panel each.
     title: above the panels.
 
@@ -45,6 +46,8 @@ def learning_curves(
       label = part
       for curves in runs:
         points = curves.get(f"{part}/{name}", ())
+        means = curves.get(f"{part}_epoch/{name}", ())
+        points = means if len(means) > 1 else points
         if len(points) > (part == "test"):  # the closing test is no curve
           axes.plot(*zip(*points, strict=True), label=label, **style)
           label = None

@@ -189,6 +189,11 @@ def print_resumed(
     console.line(f"Note: from here on with {changes.describe(folder.changes)}")
 
 
+def describe_skipped(count: float) -> str:
+  """Says how many updates were skipped, and why."""
+  return f"skipped updates: {count:.0f} (loss or gradient not finite)"
+
+
 def write_figures(
   setup: Setup,
   folder: Workdir,
@@ -246,8 +251,8 @@ def summarize(
     setup: of the run.
     state: the final one.
     position: the final one.
-    results: 'val/...' and 'test/...' of the best checkpoint, 'last/...' of
-      the final state.
+    results: 'train/...', 'val/...' and 'test/...' of the best checkpoint,
+      'last/...' of the final state.
     clock: of the run.
     seeds: number of seeds that were trained in the same program, whose time
       they share.
@@ -265,7 +270,6 @@ def summarize(
       "skipped_updates": position.skipped,
       "best_metric": config.eval.best_metric,
       "chosen_on": config.eval.part,
-      **{f"train/{name}": value for name, value in position.train.items()},
       **results,
       "split": data.kind,
       "split_sha256": data.split.sha256,

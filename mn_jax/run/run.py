@@ -13,7 +13,7 @@ from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.profiler import Profiler
-from mn_jax.run import outputs
+from mn_jax.run import epoch_means, outputs
 from mn_jax.run import reference as reference_lib
 from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
@@ -223,12 +223,8 @@ class Run:
       {f"train/{k}": v for k, v in position.train.items()}
       | {f"speed/{k}": v for k, v in speed.items() if v is not None},
     )
-    if metrics.get("skipped_updates"):
-      self._event(
-        f"skipped updates: {metrics['skipped_updates']:.0f} (loss or gradient "
-        "not finite)",
-        seconds_left=0,
-      )
+    if skipped := metrics.get("skipped_updates"):
+      self._event(outputs.describe_skipped(skipped), seconds_left=0)
     if rate is not None:
       self._progress.rate(
         self.step, rate * len(self._seeds), self._seconds_left()
@@ -323,6 +319,8 @@ class Run:
       )
     self._writer.flush()
     position.logged = self._writer.sha256
+    lines = writers.read_lines(self.folder.path / "metrics.jsonl")
+    self._results |= epoch_means.results(self.setup, position, lines)
     summary = outputs.summarize(
       self.setup,
       state,
@@ -370,6 +368,8 @@ class Run:
         finite.check_step(step, sums, self.checkpoints)
         window.add(self.position.window, sums)
         self.position.skipped += int(sums.get("skipped", 0))
+        if means := epoch_means.add(self.setup, self.position, step, sums):
+          self._writer.write_scalars(step, means)
 
   def _fetch_all(self) -> None:
     with self.timed("step"):

@@ -36,7 +36,10 @@ class Member:
       that of the same seed if seeds split the data anew, else that of the first
       seed, which all have in common; '' for none.
     seeds: at most so many seeds are run; 0: as many as are asked for.
-    published: metric -> number of the paper, by the paper's protocol.
+    published: metric -> number of the paper, by the paper's protocol. Of a
+      paper that reports the last epoch they are 'last/train/...',
+      'last/val/...' and 'last/test/...'; without 'last/' they are of the
+      checkpoint that validation chose.
     note: what a reader should know about the published numbers.
   """
 

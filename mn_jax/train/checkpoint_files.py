@@ -50,6 +50,9 @@ class Position:
     data: sha256 of the split, the images, the weights that training started
       from ('' without) and the config's fields that cannot change.
     window: float sums of training metrics since the last log.
+    epoch_sums: those since the start of the epoch; of a checkpoint that an
+      earlier version saved, since then.
+    epoch_means: training metrics of the last complete epoch.
     score: of the validation at this step, higher is better; None if there was
       none, or its metric is undefined.
     best_score: of the best checkpoint; None without one.
@@ -66,6 +69,8 @@ class Position:
   batch: int = 0
   data: dict[str, str] = dataclasses.field(default_factory=dict)
   window: dict[str, float] = dataclasses.field(default_factory=dict)
+  epoch_sums: dict[str, float] = dataclasses.field(default_factory=dict)
+  epoch_means: dict[str, float] = dataclasses.field(default_factory=dict)
   score: float | None = None
   best_score: float | None = None
   best_step: int = 0

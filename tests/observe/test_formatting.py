@@ -53,6 +53,8 @@ def test_mean_and_standard_deviation():
 def test_names_and_counts():
   assert formatting.metric_name("test/macro_auroc") == "test macro AUROC"
   assert formatting.metric_name("balanced_accuracy") == "balanced accuracy"
+  name = formatting.metric_name("last/val/auroc")
+  assert name == "val AUROC, last epoch"
   assert formatting.count(1, "seed") == "1 seed"
   assert formatting.count(2000, "image") == "2,000 images"
 

@@ -32,10 +32,16 @@ def test_learning_curves_leave_out_the_final_test(drawn):
   np.testing.assert_array_equal(found["train"], runs[0]["train/loss"])
   np.testing.assert_array_equal(found["val"], runs[0]["val/loss"])
   assert len(axes.lines) == 3
+  # Means over epochs are smoother, and comparable with validation.
+  means = [(1.0, 0.95), (2.0, 0.7)]
+  report_figures.learning_curves(
+    [{**runs[0], "train_epoch/loss": means}], ["loss"], "title"
+  )
+  np.testing.assert_array_equal(lines(drawn[1].axes[0])["train"], means)
   # A run that is selected on the test has curves of it.
   runs = [{"test/loss": [(1.0, 0.7), (2.0, 0.6)]}]
   report_figures.learning_curves(runs, ["loss"], "title")
-  assert set(lines(drawn[1].axes[0])) == {"test"}
+  assert set(lines(drawn[2].axes[0])) == {"test"}
 
 
 def test_members_show_seeds_means_and_published_values(drawn):

@@ -68,6 +68,7 @@ def train(run, stop_requested=lambda step, saved: False):
     total_steps=4,
     warmup_steps=0,
     steps_per_epoch=1.0,
+    epoch=Cadence(1, 1, 4),
     log=Cadence(2, 1, 4),
     evaluate=Cadence(3, 1, 4),
     save=Cadence(4, 1, 4),
