@@ -155,15 +155,25 @@ class NamedPredictions:
       attributes={k: values[rows] for k, values in self.attributes.items()},
     )
 
-  def write(self, path: pathlib.Path) -> None:
-    """Writes an .npz file, which appears complete or not at all."""
+  def write(self, path: pathlib.Path, *, logits: type | None = None) -> None:
+    """Writes an .npz file, which appears complete or not at all.
+
+    Args:
+      path: of the file.
+      logits: np.float16 or np.float32 for a small file, with logits of this
+        type and without names and losses: an image is its row in the packed
+        cache then, and its loss that of the logits; None to write everything.
+    """
+    arrays = {**vars(self.predictions), "names": self.names}
+    if logits is not None:
+      del arrays["losses"], arrays["names"]
+      arrays["logits"] = self.predictions.logits.astype(logits)
     groups = np.array([], "U1") if self.groups is None else self.groups
     # Through an open file: NumPy appends a suffix to a name that lacks it.
     with atomic.writing(path) as file:
       np.savez_compressed(
         file,
-        **vars(self.predictions),
-        names=self.names,
+        **arrays,
         groups=groups,
         classes=np.array(self.classes),
         positive=-1 if self.positive is None else self.positive,
@@ -174,6 +184,9 @@ class NamedPredictions:
 def read(path: pathlib.Path) -> NamedPredictions:
   """Reads a file of predictions.
 
+  In a small file, which has neither names nor losses, the name of an image is
+  its row in the packed cache.
+
   Raises:
     InputError: if there is none, or it is not such a file.
   """
@@ -181,6 +194,11 @@ def read(path: pathlib.Path) -> NamedPredictions:
     # NumPy would leave a file open that it cannot read.
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
+    arrays["logits"] = arrays["logits"].astype(np.float32, copy=False)
+    if "losses" not in arrays:
+      arrays["losses"] = losses(arrays["logits"], arrays["labels"])
+    if "names" not in arrays:
+      arrays["names"] = arrays["ids"].astype(np.str_)
     fields = dataclasses.fields(Predictions)
     predictions = Predictions(**{f.name: arrays[f.name] for f in fields})
     attributes = {

@@ -55,7 +55,21 @@ def read(
   Raises:
     InputError: if the results are not there or cannot be read.
   """
-  results = records.read_object(folder / "results.json", _RESULTS)
+  return analyze(records.read_object(folder / "results.json", _RESULTS), folder)
+
+
+def analyze(
+  results: Mapping[str, Any], folder: pathlib.Path
+) -> tuple[dict[str, Any], dict[str, list[RunAnalysis]]]:
+  """Analyzes the complete runs of a study.
+
+  Args:
+    results: content of results.json.
+    folder: of the runs, as the study left or kept them.
+
+  Returns:
+    As `read`.
+  """
   analyses: dict[str, list[RunAnalysis]] = {}
   left_out = []
   for member in results["members"]:
@@ -111,6 +125,22 @@ def build(
       *run_report.notes([run for runs in analyses.values() for run in runs]),
     ],
   )
+
+
+def of_kept(
+  results: Mapping[str, Any], folder: pathlib.Path
+) -> tuple[Document, dict[str, Any]]:
+  """Returns the report of a study's kept runs, and all of its numbers.
+
+  Args:
+    results: content of results.json.
+    folder: of the kept runs.
+  """
+  results, analyses = analyze(results, folder)
+  firsts = [runs[0] for runs in analyses.values() if runs]
+  inspections = Inspections({}, {})
+  numbers = results | run_report.numbers(firsts, inspections)
+  return build(results, analyses, inspections), numbers
 
 
 def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -87,6 +87,12 @@ def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
   path = runs[0].workdir.parents[1] / "results.json"
   records.write_object(path, results)
   show_damage(console, runs)
+  show(console, results)
+  console.line(f"Results: {path}")
+
+
+def show(console: Console, results: Mapping[str, Any]) -> None:
+  """Prints the metrics and the compared pairs of what `collect` returned."""
   metrics = results["metrics"][:_COLUMNS]
   rows = [
     (
@@ -109,7 +115,6 @@ def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
       ends = (difference["low"], difference["high"])
       line += f" ({formatting.interval(*ends, signed=True)})"
     console.line(line)
-  console.line(f"Results: {path}")
 
 
 def show_damage(console: Console, runs: Sequence[StudyRun]) -> None:

@@ -3,16 +3,27 @@
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from mn_jax.errors import InputError, RunError
 from mn_jax.observe.console import Console
 from mn_jax.studies.study import ReplicatedRuns, StudyRun
 
 Job = StudyRun | ReplicatedRuns
 
 
-def run_all(console: Console, jobs: Sequence[Job]) -> list[Job]:
+def run_all(
+  console: Console,
+  jobs: Sequence[Job],
+  finish: Callable[[StudyRun], None] = lambda run: None,
+) -> list[Job]:
   """Runs all jobs that are not complete; returns those that failed.
+
+  Args:
+    console: for people.
+    jobs: to run, in order.
+    finish: called with every run that is complete, at once. A job whose run it
+      refuses, by an InputError or a RunError, counts as failed.
 
   Raises:
     KeyboardInterrupt: after the run in progress has saved.
@@ -22,15 +33,26 @@ def run_all(console: Console, jobs: Sequence[Job]) -> list[Job]:
     where = f"[{position}/{len(jobs)}] {job.title()}"
     if job.is_complete():
       console.line(f"{where}: complete")
-      continue
-    console.line(f"{where}: running, log in {job.workdir / 'run.log'}")
-    code = _run(job)
-    if code == 130:
-      raise KeyboardInterrupt
-    if code != 0 or not job.is_complete():
+    else:
+      console.line(f"{where}: running, log in {job.workdir / 'run.log'}")
+      code = _run(job)
+      if code == 130:
+        raise KeyboardInterrupt
+      if code != 0 or not job.is_complete():
+        failed.append(job)
+        console.line(f"{where}: failed ({_last_line(job.workdir / 'run.log')})")
+        continue
+    try:
+      for run in _runs(job):
+        finish(run)
+    except (InputError, RunError) as error:
       failed.append(job)
-      console.line(f"{where}: failed ({_last_line(job.workdir / 'run.log')})")
+      console.line(f"{where}: failed ({error})")
   return failed
+
+
+def _runs(job: Job) -> Sequence[StudyRun]:
+  return (job,) if isinstance(job, StudyRun) else job.runs
 
 
 def _run(job: Job) -> int:

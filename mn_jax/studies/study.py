@@ -141,12 +141,15 @@ class StudyRun:
     seed: of initial weights, order and augmentation.
     workdir: its folder.
     arguments: of `mn_jax.main`.
+    kept: folder that it is kept in when it is complete, and counts from even
+      without its workdir; None to keep nothing. See `studies.kept`.
   """
 
   member: Member
   seed: int
   workdir: pathlib.Path
   arguments: tuple[str, ...]
+  kept: pathlib.Path | None = None
 
   def title(self) -> str:
     """Returns its name for the terminal."""
@@ -156,11 +159,20 @@ class StudyRun:
     """Returns the content of `summary.json`; None unless the run is complete.
 
     A damaged summary does not count, so that the run writes it again.
+
+    Raises:
+      InputError: if the run is kept, but its summary is damaged.
     """
+    if self.is_kept():
+      return records.read_summary(self.kept)
     try:
       return records.read_summary(self.workdir)
     except InputError:
       return None
+
+  def is_kept(self) -> bool:
+    """Whether the run is complete and kept."""
+    return self.kept is not None and (self.kept / "summary.json").exists()
 
   def damage(self) -> str:
     """Returns what is wrong with a summary that cannot be read, or ''."""
@@ -216,6 +228,7 @@ def expand(
   weights: pathlib.Path | None,
   only: Sequence[str],
   overrides: Sequence[str] = (),
+  kept: pathlib.Path | None = None,
 ) -> list[StudyRun]:
   """Returns the runs of a study, all members of seed 0 first.
 
@@ -228,6 +241,7 @@ def expand(
     weights: folder of published weights; None to gather results only.
     only: names of the members to run.
     overrides: `section.field=value` over all other fields.
+    kept: folder of the study's kept runs, which need no weights; or None.
 
   Raises:
     InputError: if published weights are missing.
@@ -248,20 +262,19 @@ def expand(
         fields |= study.sample
         if member.weights:
           fields |= {"model.transfer": "scratch", "model.match_statistics": 0}
-      elif member.weights and weights is not None:
-        fields["model.weights"] = _find(weights, member)
-      runs.append(
-        StudyRun(
-          member,
-          seed,
-          workdir_lib.of_seed(folder / member.name, seed),
-          (
-            f"--config={member.config}",
-            *(f"{name}={value}" for name, value in fields.items()),
-            *overrides,
-          ),
-        )
+      run = StudyRun(
+        member,
+        seed,
+        workdir_lib.of_seed(folder / member.name, seed),
+        (f"--config={member.config}",),
+        None if kept is None else workdir_lib.of_seed(kept / member.name, seed),
       )
+      starts = member.weights and not sample and not run.is_kept()
+      if starts and weights is not None:
+        fields["model.weights"] = _find(weights, member)
+      changed = (f"{name}={value}" for name, value in fields.items())
+      arguments = (*run.arguments, *changed, *overrides)
+      runs.append(dataclasses.replace(run, arguments=arguments))
   return runs
 
 

@@ -4,14 +4,17 @@ Each member and seed is a run of `mn_jax.main` in a folder and a process of its
 own. Complete runs are skipped, stopped ones resume, and one that fails does not
 stop the others. `--replicas` trains the seeds of a member in one program, side
 by side. `--index=K` runs only the K-th, for an array of jobs; `--collect` only
-gathers results. Exit codes: 0 all complete, 1 some failed, 2 a wrong argument,
-130 stopped by Ctrl-C.
+gathers results. `--keep=DIR` keeps every complete run in DIR/NAME/runs, without
+its weights: a later command, on this or another machine, takes it as complete,
+and with `--collect` writes the study's page from kept runs. Exit codes: 0 all
+complete, 1 some failed, 2 a wrong argument, 130 stopped by Ctrl-C.
 """
 
 import argparse
 import dataclasses
 import functools
 import itertools
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +23,8 @@ from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.studies import results, runner, study
+from mn_jax.report import page, study_report
+from mn_jax.studies import kept, results, runner, study
 from mn_jax.weights import locate
 
 
@@ -48,6 +52,13 @@ def _parser() -> Parser:
     "folder of published weights (default: where tools.fetch puts them)",
     type=file_path,
   )
+  parser.option(
+    "--keep",
+    "DIR",
+    "keep complete runs in DIR/NAME/runs, count those that are there, and "
+    "with --collect write their page into DIR/NAME, e.g. docs/results",
+    type=file_path,
+  )
   parser.add_overrides("changes a field of every member")
   return parser
 
@@ -63,22 +74,43 @@ def _expand(
     if name not in names:
       raise InputError(f"--only: got {name!r}; valid: {', '.join(names)}")
   weights = args.weights or locate.folder()
+  seeds, folder = args.seeds, _kept_folder(args)
+  if folder is not None:
+    kept.check_rows(folder, names)
+    if args.collect:
+      seeds = max(seeds, kept.count_seeds(folder))
   runs = study.expand(
     selected,
     folder=study_arguments.folder(args.workdir, args.study, sample=args.sample),
-    seeds=args.seeds,
+    seeds=seeds,
     sample=args.sample,
     weights=None if args.collect else weights,
     overrides=args.overrides,
     only=only or names,
+    kept=folder,
   )
   study.check_folders(runs)
+  for run in runs:
+    kept.check(run)
+  kept.check_together(runs)
   if args.replicas and selected.resplit:
     raise InputError(
       f"--replicas: {args.study} splits the data anew for every seed, and what "
       "is trained together shares a split; valid: without it"
     )
   return selected, runs
+
+
+def _kept_folder(args: argparse.Namespace) -> pathlib.Path | None:
+  """Returns the folder of the study's kept runs, which need not exist."""
+  if args.keep is None:
+    return None
+  if args.sample:
+    raise InputError(
+      "--keep: got it with --sample, whose numbers mean nothing; valid: one of "
+      "them"
+    )
+  return args.keep / pathlib.Path(args.study).stem / "runs"
 
 
 def _jobs(
@@ -98,16 +130,44 @@ def _study(argv: Sequence[str] | None) -> int:
   args = _parser().parse(argv)
   console = Console()
   selected, runs = _expand(args)
-  jobs = _jobs(args, runs)
-  failed = [] if args.collect else runner.run_all(console, jobs)
-  if args.sample:
-    title = f"{selected.title} (generated images: the numbers mean nothing)"
-    selected = dataclasses.replace(selected, title=title)
-  if args.index is None:
-    results.finish(console, selected, runs)
+  if args.keep:
+    failed = _run_and_keep(args, selected, runs, console)
+  else:
+    failed = []
+    if not args.collect:
+      failed = runner.run_all(console, _jobs(args, runs))
+    if args.sample:
+      title = f"{selected.title} (generated images: the numbers mean nothing)"
+      selected = dataclasses.replace(selected, title=title)
+    if args.index is None:
+      results.finish(console, selected, runs)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
   return 1 if failed else 0
+
+
+def _run_and_keep(
+  args: argparse.Namespace,
+  selected: study.Study,
+  runs: Sequence[study.StudyRun],
+  console: Console,
+) -> list[runner.Job]:
+  """Keeps complete runs, then each that ends; returns the jobs that failed."""
+  finish = functools.partial(kept.keep, siblings=runs)
+  for run in runs:
+    if run.is_complete():
+      finish(run)
+  failed = []
+  if not args.collect:
+    failed = runner.run_all(console, _jobs(args, runs), finish)
+  if args.index is None:
+    found = results.collect(selected, runs)
+    results.show(console, found)
+    if args.collect:
+      document, numbers = study_report.of_kept(found, _kept_folder(args))
+      path = page.write(document, numbers, _kept_folder(args).parent)
+      console.line(f"Report: {path.resolve().as_uri()}")
+  return failed
 
 
 main = functools.partial(program.run, "study", _study, hint=program.RESUMES)

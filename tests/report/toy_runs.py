@@ -1,5 +1,6 @@
 """Folders of runs that nobody trained, with answers that are drawn."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from mn_jax.config import files
 from mn_jax.metrics import classification
+from mn_jax.metrics import predictions as predictions_lib
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.studies import results as study_results
 from mn_jax.studies.study import Claim, Member, Study, StudyRun
@@ -37,6 +39,8 @@ def predictions(
 ) -> NamedPredictions:
   """Better than chance, in groups of ten."""
   outputs = toy_predictions.random(count, len(classes), seed)
+  losses = predictions_lib.losses(outputs.logits, outputs.labels)
+  outputs = dataclasses.replace(outputs, losses=losses)
   return NamedPredictions(
     predictions=outputs,
     names=np.array([f"image{i}.png" for i in range(count)]),

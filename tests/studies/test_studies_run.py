@@ -9,8 +9,8 @@ import pytest
 from mn_jax.config import files
 from mn_jax.report import page, study_report
 from mn_jax.report.inspection import Inspections
+from mn_jax.studies import kept, study
 from mn_jax.studies import results as study_results
-from mn_jax.studies import study
 from tests import toy_transfer
 from tests.studies.test_study import STUDIES, config_of, expand
 
@@ -23,10 +23,18 @@ pytestmark = pytest.mark.usefixtures("standard_promotion")
 def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
   """Trains these rows, gathers them and writes the page."""
   made = files.load(str(path), "get_study", study.Study)
-  runs = expand(made, folder=folder, seeds=1, only=only, overrides=SHORT)
+  runs = expand(
+    made,
+    folder=folder,
+    seeds=1,
+    only=only,
+    overrides=SHORT,
+    kept=folder / "kept",
+  )
   with jax.numpy_dtype_promotion("standard"):
     for each in runs:
       toy_transfer.run(config_of(each), each.workdir)
+      kept.keep(each, siblings=runs)
   results = study_results.collect(made, runs)
   text = json.dumps(results, allow_nan=False)
   (folder / "results.json").write_text(text)
