@@ -4,14 +4,14 @@
   python -m mn_jax.main --config=configs/eurosat_v2.py --workdir=runs/eurosat_v2
 
 From scratch, ten classes, split by image with each class in proportion, as its
-authors did (Helber et al. 2019, doi:10.1109/JSTARS.2019.2918242). No name says
-where a tile lies: neighbours may be on both sides of the split, and numbers for
-regions that were never seen would be lower.
+authors did (Helber et al. 2019, doi:10.1109/JSTARS.2019.2918242): neighbouring
+tiles are on both sides of the split.
 
 Arguments (`--config=configs/eurosat_v2.py:ARG`): `fine_tune` (5 epochs) and
 `frozen` begin with model.weights=FILE of a MobileNetV2 trained on
 ImageNet; `sample` and `test` run on an embedded sample of textures.
-One override: data.split_seed=1 splits anew.
+One override: data.split=fixed is TorchGeo's split by longitude, which tests on
+regions that were not seen.
 """
 
 import ml_collections

@@ -1,6 +1,14 @@
-"""The layout of EuroSAT RGB: `2750/<Class>/<Class>_<n>.jpg`."""
+"""The layout of EuroSAT RGB: `2750/<Class>/<Class>_<n>.jpg`.
 
-from mn_jax.data.datasets import class_folders
+Its authors published no split. The parts of `data.split=fixed` are TorchGeo's
+spatial split, made by longitude: 16,200 tiles for training, 5,400 for
+validation and 5,400 for the test. A tile's neighbours are mostly in its own
+part, and the parts differ in their shares of classes.
+"""
+
+import functools
+
+from mn_jax.data.datasets import class_folders, part_lists
 from mn_jax.data.datasets.spec import DatasetSpec, Tfds
 
 CLASSES = (
@@ -29,4 +37,7 @@ SPEC = DatasetSpec(
   split="stratified",
   tfds=Tfds("eurosat/rgb:2.0.0", "filename"),
   page="https://zenodo.org/records/7711810",
+  part_lists=functools.partial(
+    part_lists.of_numbers, "eurosat_spatial_split.json"
+  ),
 )

@@ -6,8 +6,10 @@ second copy of all patches below `IDC_regular_ps50_idx5/`; a patch is counted
 once, by its name.
 """
 
+import functools
 import re
 
+from mn_jax.data.datasets import part_lists
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import of_files
 from mn_jax.data.datasets.spec import DatasetSpec
@@ -75,6 +77,6 @@ SPEC = DatasetSpec(
   images=277_524,
   split="grouped",
   kaggle="paultimothymooney/breast-histopathology-images/versions/1",
-  case_lists="idc_case_lists.json",
+  part_lists=functools.partial(part_lists.of_groups, "idc_case_lists.json"),
   slides=True,
 )

@@ -1,8 +1,6 @@
 """The data sets by name. A new one is a file with its SPEC, and a row here."""
 
 import dataclasses
-import importlib.resources
-import json
 import pathlib
 from collections.abc import Callable
 from functools import partial
@@ -18,10 +16,12 @@ from mn_jax.data.datasets import (
   image_folder,
   imagenet2012,
 )
-from mn_jax.data.datasets.listing import PARTS
 from mn_jax.data.datasets.spec import DatasetSpec
 from mn_jax.data.samples import layouts, patches
 from mn_jax.errors import InputError
+
+# Missing groups of a published part that a note names.
+_MOST_NAMED = 100
 
 
 def _sample(
@@ -43,7 +43,7 @@ def _sample(
     web=None,
     tfds=None,
     page=None,
-    case_lists=None,
+    part_lists=None,
   )
 
 
@@ -76,16 +76,6 @@ def get(name: str) -> DatasetSpec:
   return DATASETS[name]
 
 
-def case_lists(name: str) -> dict[str, list[str]] | None:
-  """Returns the published groups of 'train', 'val' and 'test', or None."""
-  spec = get(name)
-  if spec.case_lists is None:
-    return None
-  text = importlib.resources.files(__package__).joinpath(spec.case_lists)
-  lists = json.loads(text.read_bytes())
-  return {part: lists[part] for part in PARTS}
-
-
 def published_parts(
   name: str, groups: np.ndarray, parts: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -99,18 +89,25 @@ def published_parts(
   Returns:
     str[n], '' where there is none, and notes on groups that are missing.
   """
-  lists = case_lists(name)
-  if lists is None:
+  spec = get(name)
+  if spec.part_lists is None:
     return parts, ()
   published = np.full(len(groups), "", "U5")
   notes = []
   present = set(groups.tolist())
-  for part, listed in lists.items():
+  for part, listed in spec.part_lists().items():
     published[np.isin(groups, listed)] = part
-    missing = [case for case in listed if case not in present]
+    missing = [group for group in listed if group not in present]
     if missing:
       notes.append(
         f"{len(missing)} of {len(listed)} published {part} groups are not in "
-        f"the data: {', '.join(missing)}"
+        f"the data: {_named(missing)}"
       )
   return published, tuple(notes)
+
+
+def _named(groups: list[str]) -> str:
+  """Returns their names; of too many for a line, the first."""
+  if len(groups) <= _MOST_NAMED:
+    return ", ".join(groups)
+  return f"{', '.join(groups[:3])} and {len(groups) - 3} more"

@@ -70,8 +70,8 @@ class DatasetSpec:
     web: the file that its publisher serves, or None.
     tfds: how TensorFlow Datasets has it, or None.
     page: page of a download by hand, or None.
-    case_lists: JSON file in this package with the groups of each published
-      part, or None.
+    part_lists: returns the groups of each published part, where they are lists
+      beside the images; None where there are no such lists.
     tables: whether its images may be listed in a table.
     slides: whether each group is one slide and `Listing.positions` lie on it.
     generate: writes the data set to a folder, for one that is not downloaded.
@@ -92,7 +92,7 @@ class DatasetSpec:
   web: Web | None = None
   tfds: Tfds | None = None
   page: str | None = None
-  case_lists: str | None = None
+  part_lists: Callable[[], dict[str, list[str]]] | None = None
   tables: bool = False
   slides: bool = False
   generate: Callable[[pathlib.Path], None] | None = None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mn_jax.data import splits
-from mn_jax.data.datasets import registry
+from mn_jax.data.datasets import idc, registry
 from mn_jax.errors import InputError
 
 
@@ -47,10 +47,13 @@ def test_a_sample_is_described_as_what_it_stands_for():
     assert names[names.index(name) - 1] == name.removesuffix("_sample")
 
 
-def test_only_idc_has_case_lists_and_they_are_disjoint():
-  having = [name for name in registry.DATASETS if registry.case_lists(name)]
-  assert having == ["idc"]
-  lists = registry.case_lists("idc")
+def test_only_these_have_lists_of_parts():
+  having = [name for name, x in registry.DATASETS.items() if x.part_lists]
+  assert having == ["idc", "eurosat"]
+
+
+def test_case_lists_of_idc_are_disjoint():
+  lists = idc.SPEC.part_lists()
   assert {part: len(cases) for part, cases in lists.items()} == {
     "train": 84,
     "val": 29,
@@ -67,7 +70,7 @@ def test_unknown_name_lists_the_known_ones():
 
 
 def test_published_groups_become_parts():
-  lists = registry.case_lists("idc")
+  lists = idc.SPEC.part_lists()
   groups = np.array([lists["val"][0], lists["test"][0], "1", lists["val"][0]])
   parts, notes = registry.published_parts("idc", groups, np.full(4, ""))
   assert parts.tolist() == ["val", "test", "", "val"]
