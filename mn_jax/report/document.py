@@ -1,11 +1,22 @@
 """A report as text, tables and figures, before it is written as a page."""
 
 import dataclasses
+import io
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from PIL import Image
 
 from mn_jax.report.tables import Table
+
+
+def anchor(row: str) -> str:
+  """Returns the anchor of a row's section, with which its figures' names start.
+
+  Args:
+    row: name of the row.
+  """
+  return row.replace(".", "_")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,17 +25,25 @@ class Figure:
 
   Attributes:
     name: of its file, without suffix.
-    pixels: u8[h, w, 3].
+    pixels: u8[h, w, 3], or the content of a WebP file that is shown as it is.
     caption: one or two sentences.
     photo: whether it holds photographs, which are compressed with losses.
     narrow: whether it is drawn for half the width of a page.
   """
 
   name: str
-  pixels: np.ndarray
+  pixels: np.ndarray | bytes
   caption: str
   photo: bool = False
   narrow: bool = False
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """Width and height, pixels."""
+    if isinstance(self.pixels, bytes):
+      return Image.open(io.BytesIO(self.pixels)).size
+    height, width, _ = self.pixels.shape
+    return width, height
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ it also measures the baselines, and what BatchNorm statistics of batches change.
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from mn_jax.explain import embedding, saliency
 from mn_jax.metrics import baselines, classification
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.observe import canvas, inspection_figures, report_figures
+from mn_jax.report.document import Figure
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import reopen
 from mn_jax.run.reopen import SavedRun
@@ -40,10 +41,12 @@ Baselines = dict[str, dict[str, float]]
 class Inspection:
   """What a report shows of one network.
 
+  Each picture is u8[h, w, 3], or a WebP file of it.
+
   Attributes:
-    errors: u8[h, w, 3], the most confident errors; None if there are none.
-    saliency: u8[h, w, 3], saliency maps of some test images.
-    embedding: u8[h, w, 3], features in planes; None if they are not finite or
+    errors: the most confident errors; None if there are none.
+    saliency: saliency maps of some test images.
+    embedding: features in planes; None if they are not finite or
       there are too few images.
     knn_accuracy: nearest-neighbour accuracy of the features, or NaN.
     silhouette: silhouette of the classes in the features, or NaN.
@@ -55,9 +58,9 @@ class Inspection:
       silhouette of the features.
   """
 
-  errors: np.ndarray | None
-  saliency: np.ndarray
-  embedding: np.ndarray | None
+  errors: np.ndarray | bytes | None
+  saliency: np.ndarray | bytes
+  embedding: np.ndarray | bytes | None
   knn_accuracy: float
   silhouette: float
   with_batch_statistics: Mapping[str, float]
@@ -144,6 +147,41 @@ def measure_baselines(data: SplitData) -> Baselines:
     name: classification.summarize(outputs, positive=data.spec.positive)
     for name, outputs in predictions.items()
   }
+
+
+def figures(anchor: str, inspection: Inspection) -> Iterable[Figure]:
+  """Yields the figures of an inspection.
+
+  Args:
+    anchor: prefix of their names.
+    inspection: of the network.
+  """
+  if inspection.errors is not None:
+    yield Figure(
+      f"{anchor}_mistakes",
+      inspection.errors,
+      "The most confident errors on the test: the predicted class with its "
+      "probability, and the true class.",
+      photo=True,
+    )
+  yield Figure(
+    f"{anchor}_saliency",
+    inspection.saliency,
+    "Saliency maps of the predicted class; integrated gradients are orange "
+    "where a pixel raises the logit. None of them proves what a network looks "
+    "at.",
+    photo=True,
+    narrow=True,
+  )
+  if inspection.embedding is not None:
+    yield Figure(
+      f"{anchor}_embedding",
+      inspection.embedding,
+      "Features of test images before the head. Distances between clusters of "
+      "t-SNE mean nothing."
+      + (inspection.is_multi_label * " The colour is an image's rarest label."),
+      narrow=True,
+    )
 
 
 def _with_batch_statistics(run: SavedRun, data: SplitData) -> dict[str, float]:

@@ -88,6 +88,8 @@ def write(
 
 def webp(figure: Figure) -> bytes:
   """Returns a figure as WebP: plots without loss, photographs with little."""
+  if isinstance(figure.pixels, bytes):
+    return figure.pixels
   image = Image.fromarray(figure.pixels)
   width = _NARROW if figure.narrow else _WIDE
   if image.width > width:

@@ -10,6 +10,7 @@ from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import count, jsonable, metric_name, number
 from mn_jax.observe.label_table import label_table
 from mn_jax.report import decision_curves, decisions, export_tables
+from mn_jax.report import inspection as inspection_lib
 from mn_jax.report.document import Document, Figure, Section
 from mn_jax.report.inspection import Baselines, Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -93,7 +94,7 @@ def section(
   ]
   figures_shown += _decision_figures(title, anchor, analysis)
   if inspection is not None:
-    figures_shown += _inspection_figures(anchor, inspection)
+    figures_shown += inspection_lib.figures(anchor, inspection)
   return Section(title, anchor, text, command, tables, figures_shown)
 
 
@@ -367,34 +368,3 @@ def _decision_figures(
     analysis.reliability,
     best=best,
   )
-
-
-def _inspection_figures(
-  anchor: str, inspection: Inspection
-) -> Iterable[Figure]:
-  if inspection.errors is not None:
-    yield Figure(
-      f"{anchor}_mistakes",
-      inspection.errors,
-      "The most confident errors on the test: the predicted class with its "
-      "probability, and the true class.",
-      photo=True,
-    )
-  yield Figure(
-    f"{anchor}_saliency",
-    inspection.saliency,
-    "Saliency maps of the predicted class; integrated gradients are orange "
-    "where a pixel raises the logit. None of them proves what a network looks "
-    "at.",
-    photo=True,
-    narrow=True,
-  )
-  if inspection.embedding is not None:
-    yield Figure(
-      f"{anchor}_embedding",
-      inspection.embedding,
-      "Features of test images before the head. Distances between clusters of "
-      "t-SNE mean nothing."
-      + (inspection.is_multi_label * " The colour is an image's rarest label."),
-      narrow=True,
-    )

@@ -18,7 +18,12 @@ from mn_jax.observe.formatting import (
   metric_name,
   number,
 )
-from mn_jax.report import run_analysis, run_report
+from mn_jax.report import (
+  document,
+  kept_inspection,
+  run_analysis,
+  run_report,
+)
 from mn_jax.report.document import Document, Figure
 from mn_jax.report.inspection import Inspections
 from mn_jax.report.run_analysis import RunAnalysis
@@ -99,7 +104,7 @@ def build(
   sections = [
     run_report.section(
       member["name"],
-      member["name"].replace(".", "_"),
+      document.anchor(member["name"]),
       runs,
       inspections.of(runs[0]),
       _repeat_run(member["config"], runs[0].config),
@@ -135,10 +140,17 @@ def of_kept(
   Args:
     results: content of results.json.
     folder: of the kept runs.
+
+  Raises:
+    InputError: if a kept inspection is damaged.
   """
   results, analyses = analyze(results, folder)
   firsts = [runs[0] for runs in analyses.values() if runs]
   inspections = Inspections({}, {})
+  for first in firsts:
+    kept = kept_inspection.read(first.path, folder.parent / "figures")
+    if kept is not None:
+      inspections.networks[first.path] = kept
   numbers = results | run_report.numbers(firsts, inspections)
   return build(results, analyses, inspections), numbers
 

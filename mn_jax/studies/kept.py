@@ -100,7 +100,10 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
   for name in ("left_out", "quarantine", "dropped"):
     split.pop(name, None)
   split["group_counts"] = {part: len(names) for part, names in groups.items()}
-  config = {**config, "config": _portable(config["config"]), "history": []}
+  config |= {
+    "config": _portable(config["config"]),
+    "history": [_portable_change(x) for x in config.get("history", ())],
+  }
   check_together(siblings, [(run, summary, config["config"])])
   records.write_object(partial / "config.json", config)
   records.write_object(partial / "split.json", split)
@@ -323,6 +326,18 @@ def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
     if value := sections[section].get(name):
       sections[section][name] = _portable_path(path, value)
   return sections
+
+
+def _portable_change(entry: Mapping[str, Any]) -> dict[str, Any]:
+  """An entry of a config's history without paths of this machine."""
+  fields = {
+    path: [
+      _portable_path(path, value) if path in _PATHS and value else value
+      for value in both
+    ]
+    for path, both in entry["fields"].items()
+  }
+  return {**entry, "fields": fields}
 
 
 def _portable_path(field: str, value: str) -> str:

@@ -164,7 +164,7 @@ class StudyRun:
       InputError: if the run is kept, but its summary is damaged.
     """
     if self.is_kept():
-      return records.read_summary(self.kept)
+      return records.read_summary(self.folder)
     try:
       return records.read_summary(self.workdir)
     except InputError:
@@ -173,6 +173,11 @@ class StudyRun:
   def is_kept(self) -> bool:
     """Whether the run is complete and kept."""
     return self.kept is not None and (self.kept / "summary.json").exists()
+
+  @property
+  def folder(self) -> pathlib.Path:
+    """The folder of its results: where it is kept, else its workdir."""
+    return self.kept if self.is_kept() else self.workdir
 
   def damage(self) -> str:
     """Returns what is wrong with a summary that cannot be read, or ''."""

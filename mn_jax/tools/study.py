@@ -20,10 +20,11 @@ from collections.abc import Sequence
 
 from mn_jax.commandline import program, study_arguments
 from mn_jax.commandline.parser import Parser, file_path
-from mn_jax.config import files
+from mn_jax.config import files, overrides
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
-from mn_jax.report import page, study_report
+from mn_jax.parallel import allocator, compile_cache
+from mn_jax.report import kept_inspection, page, study_report
 from mn_jax.studies import kept, results, runner, study
 from mn_jax.weights import locate
 
@@ -58,6 +59,11 @@ def _parser() -> Parser:
     "keep complete runs in DIR/NAME/runs, count those that are there, and "
     "with --collect write their page into DIR/NAME, e.g. docs/results",
     type=file_path,
+  )
+  parser.flag(
+    "--inspect",
+    "with --keep, open a network of each row, which takes a minute: mistakes, "
+    "saliency and t-SNE for the page",
   )
   parser.add_overrides("changes a field of every member")
   return parser
@@ -104,6 +110,8 @@ def _expand(
 def _kept_folder(args: argparse.Namespace) -> pathlib.Path | None:
   """Returns the folder of the study's kept runs, which need not exist."""
   if args.keep is None:
+    if args.inspect:
+      raise InputError("--inspect: got it alone; valid: with --keep")
     return None
   if args.sample:
     raise InputError(
@@ -160,12 +168,21 @@ def _run_and_keep(
   failed = []
   if not args.collect:
     failed = runner.run_all(console, _jobs(args, runs), finish)
+  if args.inspect:
+    places = dict(map(overrides.parse, args.overrides))
+    allocator.keep_freed_memory()
+    compile_cache.keep(places.get("data.cache_dir", ""))
+    kept_inspection.inspect_missing(
+      console, runs, _kept_folder(args).parent / "figures", places
+    )
   if args.index is None:
     found = results.collect(selected, runs)
     results.show(console, found)
     if args.collect:
-      document, numbers = study_report.of_kept(found, _kept_folder(args))
-      path = page.write(document, numbers, _kept_folder(args).parent)
+      path = page.write(
+        *study_report.of_kept(found, _kept_folder(args)),
+        _kept_folder(args).parent,
+      )
       console.line(f"Report: {path.resolve().as_uri()}")
   return failed
 

@@ -54,6 +54,9 @@ def finish(run: study.StudyRun, weights: str = "") -> None:
   (run.workdir / "config.json").unlink()
   folder = workdir_lib.Workdir(run.workdir, first_process=False)
   folder.write_config(config, step=0)
+  changed = {"data.path": ["/secret/a", "/secret/b"], "train.patience": [0, 3]}
+  history = [{"step": 5, "fields": changed}]
+  edit(run.workdir / "config.json", history=history)
 
 
 @pytest.fixture
@@ -175,6 +178,8 @@ def test_kept_runs_have_no_paths_of_the_machine(runs, tmp_path):
       if path.is_file():
         for secret in (b"/secret", str(tmp_path).encode()):
           assert secret not in path.read_bytes(), path
+    history = records.read_object(run.kept / "config.json")["history"]
+    assert history[0]["fields"]["train.patience"] == [0, 3]
     command = run.summary()["kept"]["command"]
     start = (
       f"python -m mn_jax.main --config={run.member.config} seed={run.seed}"
