@@ -29,6 +29,7 @@ def from_config_dict(values: ml_collections.ConfigDict) -> Config:
   config = resolved(_section(Config, values.to_dict(), prefix=""))
   _durations(config)
   _data(config)
+  _watched_test(config)
   _class_imbalance(config)
   _replicas(config)
   _teacher(config)
@@ -159,6 +160,21 @@ def _data(config: Config) -> None:
     raise InputError(
       f"augment.crop_padding: got {config.augment.crop_padding} pixels with "
       f"data.image_size {data.image_size}; valid: less than the image"
+    )
+
+
+def _watched_test(config: Config) -> None:
+  """Refuses to watch a test that chooses, or has no accuracy."""
+  if not config.eval.watch_test:
+    return
+  if config.eval.part == "test":
+    raise InputError(
+      "eval.watch_test: got True with eval.part='test', which is evaluated at "
+      "every validation and chooses; valid: False, or eval.part='val'"
+    )
+  if config.data.multi_label:
+    raise InputError(
+      "eval.watch_test: got True for images with several labels; valid: False"
     )
 
 

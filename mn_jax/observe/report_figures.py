@@ -25,9 +25,10 @@ def learning_curves(
   """Draws training and validation metrics over epochs, one line per seed.
 
   Args:
-    runs: for each seed, 'train/NAME', 'train_epoch/NAME', 'val/NAME' or
-      'test/NAME' -> points (epoch, value). Means over epochs stand for those of
-      training since the last log, if there are two or more.
+    runs: for each seed, 'train/NAME', 'train_epoch/NAME', 'val/NAME',
+      'test/NAME' or 'watched_test/NAME' -> points (epoch, value). Means over
+      epochs stand for those of training since the last log, if there are two or
+      more.
     metrics: the NAMEs, a panel each.
     title: above the panels.
 
@@ -39,11 +40,12 @@ def learning_curves(
     "train": {"c": _TRAIN, "lw": 0.8, "alpha": 0.6},
     "val": {"c": _VAL, "marker": "o", "ms": 2.5, "lw": 1.2},
     "test": {"c": _PUBLISHED, "marker": "s", "ms": 2.5, "lw": 1.2},
+    "watched_test": {"c": _PUBLISHED, "marker": "s", "ms": 2.5, "lw": 1.2},
   }
   panels = figure.subplots(1, len(metrics), squeeze=False)[0]
   for axes, name in zip(panels, metrics, strict=True):
     for part, style in styles.items():
-      label = part
+      label = part.replace("_", " ")
       for curves in runs:
         points = curves.get(f"{part}/{name}", ())
         means = curves.get(f"{part}_epoch/{name}", ())

@@ -133,6 +133,11 @@ def print_network(console: Console, setup: Setup, seeds: Sequence[int]) -> None:
     console.line(f"Teacher: {described_teacher(setup.teacher.described)}")
     for note in setup.teacher.notes:
       console.line(f"Note: {note}")
+  if config.eval.watch_test:
+    console.line(
+      "Note: the test part is evaluated at every validation (eval.watch_test); "
+      "it chooses nothing"
+    )
   if setup.cached_features:
     console.line("The backbone's features are computed once and kept.")
   if setup.note:

@@ -13,7 +13,7 @@ from mn_jax.observe import console as console_lib
 from mn_jax.observe import writers
 from mn_jax.observe.clock import Clock
 from mn_jax.observe.profiler import Profiler
-from mn_jax.run import epoch_means, outputs
+from mn_jax.run import epoch_means, outputs, watched_test
 from mn_jax.run import reference as reference_lib
 from mn_jax.run.setup import Setup
 from mn_jax.run.workdir import Workdir
@@ -74,7 +74,6 @@ class Run:
     self._console, self._progress, self._reached = console, progress, reached
     self._seeds = seeds or (self.seed,)
     self._first_process = jax.process_index() == 0
-    # Several seeds say once what holds for all of them.
     self._leads = self.seed == self._seeds[0]
     # Dispatches in flight by their last steps, and lengths of compiled ones.
     self._pending: collections.deque[tuple[int, Sums]] = collections.deque()
@@ -236,6 +235,8 @@ class Run:
     position, section = self.position, self.setup.config.eval
     with self.timed("evaluate"):
       metrics, _ = self.setup.evaluate(state, section.part)
+      scalars = {f"{section.part}/{k}": v for k, v in metrics.items()}
+      scalars |= watched_test.evaluate(self.setup, state)
     position.score = score = self._score(metrics)
     best = position.best_score
     if score is not None and (best is None or score > best):
@@ -245,9 +246,7 @@ class Run:
         position.lost_best = {}
     else:
       position.worse += 1
-    self._writer.write_scalars(
-      self.step, {f"{section.part}/{k}": v for k, v in metrics.items()}
-    )
+    self._writer.write_scalars(self.step, scalars)
     epoch = self.step / self.setup.plan.steps_per_epoch
     mark = "  best" if self.improved else "  early stop" * self.out_of_patience
     self._event(
@@ -321,6 +320,7 @@ class Run:
     position.logged = self._writer.sha256
     lines = writers.read_lines(self.folder.path / "metrics.jsonl")
     self._results |= epoch_means.results(self.setup, position, lines)
+    self._results |= watched_test.results(self.setup, lines)
     summary = outputs.summarize(
       self.setup,
       state,

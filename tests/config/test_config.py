@@ -180,6 +180,14 @@ _WRONG = [
     "train.logit_adjustment=0.5: got it with data.sampling='balanced', which",
   ),
   (
+    {"eval__watch_test": True, "eval__part": "test"},
+    "eval.watch_test: got True with eval.part='test', which is evaluated at e",
+  ),
+  (
+    {"eval__watch_test": True, "data__label": ("red", "blue")},
+    "eval.watch_test: got True for images with several labels",
+  ),
+  (
     {"augment__crop_padding": 32, "data__image_size": 32},
     "augment.crop_padding: got 32 pixels with data.image_size 32; valid: les",
   ),

@@ -287,6 +287,35 @@ def test_patience_ends_the_run_early(tmp_path):
   assert logged(workdir) == logged(tmp_path / "more")
 
 
+def test_a_watched_test_changes_nothing_and_is_summed_up(finished, tmp_path):
+  workdir, unwatched, _ = finished
+  config = load(eval__watch_test=True)
+  assert run(config, tmp_path / "run", stop_at=4) is None
+  summary = run(config, tmp_path / "run")
+  for name in ("state_sha256", "best_step", "test/accuracy", "test/loss"):
+    assert summary[name] == unwatched[name]
+  watched = [x for x in logged(tmp_path / "run") if "watched_test/loss" in x]
+  accuracy = [line["watched_test/accuracy"] for line in watched]
+  assert [line["step"] for line in watched] == [3, 6]
+  # The last evaluation is of the last checkpoint, which is tested too.
+  assert accuracy[-1] == summary["last/test/accuracy"]
+  assert summary["chosen_by_test/accuracy"] == max(accuracy)
+  best = watched[int(np.argmax(accuracy))]["step"]
+  epoch = summary["chosen_by_test/epoch"] * 1300 / 32
+  np.testing.assert_allclose(epoch, best)
+  assert summary["last_ten_tests/accuracy"] == pytest.approx(np.mean(accuracy))
+  assert summary["last_ten_tests/std"] == pytest.approx(
+    np.std(accuracy, ddof=1)
+  )
+  assert not any("chosen_by_test" in name for name in unwatched)
+  page = run_report.build(
+    run_analysis.analyze(tmp_path / "run"), Inspections({}, {})
+  )
+  assert any("biased upwards" in note for note in page.notes)
+  page = run_report.build(run_analysis.analyze(workdir), Inspections({}, {}))
+  assert not any("biased upwards" in note for note in page.notes)
+
+
 def test_every_config_loads():
   for name in files.names("get_config"):
     config = files.load_config(name)

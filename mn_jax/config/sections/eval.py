@@ -23,6 +23,11 @@ class EvalConfig:
     "'test' repeats papers without a validation part, and leaves no test",
     choices=("val", "test"),
   )
+  watch_test: bool = field(
+    False,
+    "evaluate the test part, too, at every validation; it chooses nothing, and "
+    "the summary has what a paper whose test chose the epoch would report",
+  )
   best_metric: str = field(
     "auto",
     "metric of that part that selects the best checkpoint; auto: "
