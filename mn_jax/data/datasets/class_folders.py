@@ -8,6 +8,7 @@ names of files can tell, if anything: the file of a data set says how.
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import NoReturn
 
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles, of_files
@@ -22,6 +23,7 @@ def list_images(
   *,
   folders: tuple[str, ...] | None = None,
   parts: Mapping[str, str] | None = None,
+  name: Callable[[str], str] | None = None,
   group: Callable[[str], str] | None = None,
   position: Callable[[str], tuple[int, int]] | None = None,
   suffixes: tuple[str, ...] | None = None,
@@ -39,6 +41,8 @@ def list_images(
     folders: names of their folders, if they differ.
     parts: part of each folder right above the class folders; images below none
       of these folders are skipped. None: there are no parts.
+    name: returns the published name of an image whose suffix may be another;
+      None: they are the same.
     group: returns the group of a file by its name; None: each image is a group.
     position: returns x and y in pixels of a file by its name; None: unknown.
     suffixes: of images, in lower case; None: as `images.find` tells them.
@@ -69,26 +73,23 @@ def list_images(
       passed_over.append(("", "images in no class folder"))
       continue
     part = "" if parts is None else parts[above[-1]]
-    name = "/".join(words[-2 if parts is None else -3 :])
+    listed = "/".join(words[-2 if parts is None else -3 :])
+    listed = listed if name is None else name(listed)
     file = (len(words), path, label_of[folder], part)
-    if name in files_by_name:
-      first, second = sorted((files_by_name[name][1], path))
+    if listed in files_by_name:
       if not copies:
-        raise InputError(
-          f"data.path: {name!r} is there twice, {first!r} and {second!r}; "
-          "valid: one copy of the data set"
-        )
+        _refuse_twice(listed, files_by_name[listed][1], path)
       passed_over.append((classes[label_of[folder]], "second copies of images"))
-    files_by_name[name] = min(files_by_name.get(name, file), file)
+    files_by_name[listed] = min(files_by_name.get(listed, file), file)
   count = len(found.images) + len(found.passed_over)
   _check_folders(image_folders, folders, count)
   rows = []
-  for name, (_, path, label, part) in files_by_name.items():
-    file = name.rpartition("/")[2]
-    group_id = name if group is None else group(file)
+  for listed, (_, path, label, part) in files_by_name.items():
+    file = listed.rpartition("/")[2]
+    group_id = listed if group is None else group(file)
     x, y = (0, 0) if position is None else position(file)
     stamp = files.stamp(path)
-    rows.append((label, name, path, stamp, group_id, part, x, y))
+    rows.append((label, listed, path, stamp, group_id, part, x, y))
   return Listing.of_rows(
     classes,
     sorted(rows),
@@ -107,6 +108,14 @@ def opener(
     **options: of `list_images`.
   """
   return of_files(functools.partial(list_images, classes=classes, **options))
+
+
+def _refuse_twice(name: str, *paths: str) -> NoReturn:
+  first, second = sorted(paths)
+  raise InputError(
+    f"data.path: {name!r} is there twice, {first!r} and {second!r}; valid: one "
+    "copy of the data set"
+  )
 
 
 def _check_folders(

@@ -1,5 +1,7 @@
 """Tests of the layouts of X-rays, colorectal tiles and anyone's images."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,36 @@ def test_tiles_are_grouped_by_slide():
   assert listing.classes[listing.labels[tumor]] == "tumor"
   assert listing.classes[listing.labels[empty]] == "empty"
   assert len(listing) == 10
+
+
+def test_png_copies_of_tiles_have_the_published_names():
+  tile = "1A11_CRC-Prim-HE-07_022.tif_Row_601_Col_151"
+  files = _tiles(
+    f"restored/01_TUMOR/{tile}.png", "more/unidentified/image_15.png"
+  )
+  listing = colorectal_histology.SPEC.open(files).listing
+  assert f"01_TUMOR/{tile}.tif" in listing.names
+  row = listing.names.tolist().index(f"01_TUMOR/{tile}.tif")
+  assert listing.paths[row] == f"restored/01_TUMOR/{tile}.png"
+  assert listing.groups[row] == "CRC-Prim-HE-07"
+  assert listing.notes[-1].startswith("1 of 9 tiles are PNG copies, ")
+  with pytest.raises(InputError, match=r"Col_151.tif' is there twice, '01_TUM"):
+    colorectal_histology.SPEC.open(
+      _tiles(f"restored/01_TUMOR/{tile}.png", f"01_TUMOR/{tile}.tif")
+    )
+
+
+def test_every_published_name_of_a_tile_tells_its_slide(shared_data):
+  with (shared_data / "kather2016_names_5000.csv").open(newline="") as file:
+    table = list(csv.DictReader(file))
+  listing = colorectal_histology.SPEC.open(
+    NamedFiles(*(row["name"] for row in table))
+  ).listing
+  slides = dict(zip(listing.names, listing.groups, strict=True))
+  assert slides == {row["name"]: f"CRC-Prim-HE-{row['slide']}" for row in table}
+  assert len(slides) == colorectal_histology.SPEC.images
+  # Regions of a slide that have a letter and no number.
+  assert sum("HE-01b." in name or "HE-10c." in name for name in slides) == 25
 
 
 def test_the_real_images(shared_data):
