@@ -25,7 +25,7 @@ from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import kept_inspection, page, study_report
-from mn_jax.studies import kept, results, runner, study
+from mn_jax.studies import budget, kept, results, runner, study
 from mn_jax.weights import locate
 
 
@@ -61,6 +61,9 @@ def _parser() -> Parser:
     type=file_path,
   )
   parser.flag(
+    "--plan", "run nothing, show what is left and the time that it takes"
+  )
+  parser.flag(
     "--inspect",
     "with --keep, open a network of each row, which takes a minute: mistakes, "
     "saliency and t-SNE for the page",
@@ -90,7 +93,7 @@ def _expand(
     folder=study_arguments.folder(args.workdir, args.study, sample=args.sample),
     seeds=seeds,
     sample=args.sample,
-    weights=None if args.collect else weights,
+    weights=None if args.collect or args.plan else weights,
     overrides=args.overrides,
     only=only or names,
     kept=folder,
@@ -138,6 +141,9 @@ def _study(argv: Sequence[str] | None) -> int:
   args = _parser().parse(argv)
   console = Console()
   selected, runs = _expand(args)
+  if args.plan:
+    budget.show(console, selected.title, budget.measure(runs))
+    return 0
   if args.keep:
     failed = _run_and_keep(args, selected, runs, console)
   else:

@@ -65,6 +65,10 @@ def test_a_second_machine_runs_what_is_not_kept(tmp_path):
   assert seen == [[], ["a"]]  # each is kept before the next one starts
   # Another machine has no workdirs.
   shutil.rmtree(tmp_path / "runs")
+  code, out, err = run(tmp_path, "--seeds=2", "--plan")
+  assert code == 0, err
+  assert "│ b      │        0 │       1 │ 1 min │ 1 min │" in out
+  assert not (tmp_path / "runs").exists()
   code, out, err = run(tmp_path, "--seeds=2")
   assert code == 0, err
   assert "[1/4] a seed 0: complete" in out
