@@ -133,7 +133,10 @@ def on_images(
   values = difference(np.ones(len(codes), np.int64))
   return {
     name: bootstrap.interval(
-      value, samples[name], groups=codes.max() + 1, level=level
+      value,
+      bootstrap.centred(name, value, samples[name]),
+      groups=codes.max() + 1,
+      level=level,
     )
     for name, value in values.items()
   }

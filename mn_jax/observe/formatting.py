@@ -55,6 +55,11 @@ def interval(
   return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
 
 
+def p_value(p: float | None) -> str:
+  """Formats a p-value with three decimals, or as '< 0.001'."""
+  return "< 0.001" if p is not None and p < 0.001 else number(p)
+
+
 def percent(share: float | None) -> str:
   """Formats a share with one decimal; '-' if None."""
   return UNDEFINED if share is None else f"{share:.1%}"

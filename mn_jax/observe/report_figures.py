@@ -68,6 +68,8 @@ class MemberRow:
     values: metric of each seed; may be empty.
     mean, low, high: over seeds, with the interval; None where undefined.
     published: the published value, or None.
+    levels: name -> value of what this row is compared with, such as baselines
+      on its splits; None where undefined.
   """
 
   name: str
@@ -76,16 +78,14 @@ class MemberRow:
   low: float | None
   high: float | None
   published: float | None
+  levels: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
 
-def members(
-  rows: Sequence[MemberRow], levels: Mapping[str, float], axis: str, title: str
-) -> np.ndarray:
+def members(rows: Sequence[MemberRow], axis: str, title: str) -> np.ndarray:
   """Draws each member's seeds, mean and interval, and the published value.
 
   Args:
     rows: from top to bottom.
-    levels: name -> value of a vertical line, such as a baseline.
     axis: its label.
     title: above the plot.
 
@@ -94,10 +94,22 @@ def members(
   """
   figure = _new_figure(title, 0.9 + 0.22 * len(rows))
   axes = figure.subplots()
-  dashes = (":", "--", "-.")
-  for (name, value), dash in zip(levels.items(), dashes, strict=False):
-    axes.axvline(
-      value, ls=dash, c="gray", lw=0.9, label=f"{name} {value:.3f}", zorder=1
+  dashes = (":", "--", "-")
+  names = dict.fromkeys(name for row in rows for name in row.levels)
+  for name, dash in zip(names, dashes, strict=False):
+    values = [row.levels.get(name) for row in rows]
+    drawn = [i for i, x in enumerate(values) if x is not None]
+    if not drawn:
+      continue
+    axes.vlines(
+      [values[i] for i in drawn],
+      np.array(drawn) - 0.45,
+      np.array(drawn) + 0.45,
+      colors="gray",
+      linestyles=dash,
+      linewidths=0.9,
+      label=name,
+      zorder=1,
     )
   places = np.arange(len(rows))
   # The wide interval of few seeds is clipped, or it would hide the rest.
@@ -107,7 +119,7 @@ def members(
   places_of_seeds = places.repeat([len(row.values) for row in rows])
   interval = {"c": _OURS, "lw": 2, "alpha": 0.4}
   for label, x, y, style in (
-    ("95 % interval over seeds", ends, places.repeat(3), interval),
+    ("95 % interval", ends, places.repeat(3), interval),
     ("a seed", seeds, places_of_seeds, _mark("|", _OURS, 6)),
     ("mean", [row.mean for row in rows], places, _mark("o", _OURS)),
     ("published", [r.published for r in rows], places, _mark("D", _PUBLISHED)),

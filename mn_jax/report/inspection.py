@@ -13,7 +13,7 @@ import numpy as np
 from mn_jax.data import classes, strata
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding, saliency
-from mn_jax.metrics import baselines, classification
+from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.observe import canvas, inspection_figures, report_figures
 from mn_jax.report.document import Figure
@@ -21,14 +21,13 @@ from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import reopen
 from mn_jax.run.reopen import SavedRun
 from mn_jax.run.split_data import SplitData
+from mn_jax.studies import split_baselines
 
 # Numbers of images.
 _ERRORS = 12
 _EXPLAINED = 4
 _EMBEDDED = 1000
 _STATISTICS = 1024
-# A linear model of a few numbers learns no more from more images.
-_BASELINES = 20_000
 _NEIGHBOURS = 5
 _SALIENCY = saliency.Settings(samples=16, steps=64)
 
@@ -131,21 +130,11 @@ def measure_baselines(data: SplitData) -> Baselines:
   """Measures baselines without a network on the test part.
 
   Args:
-    data: packed and split. Of a training part of more than 20,000 images, a
-      random choice of so many is used, the same one in every call.
+    data: packed and split; as in `split_baselines.predict`.
   """
-  labels, images = data.cache.labels, data.cache.images
-  order = np.random.default_rng(0).permutation(data.part("train"))
-  predictions = baselines.predict(
-    images,
-    labels,
-    train=np.sort(order[:_BASELINES]),
-    rows=data.part("test"),
-    classes=len(data.classes),
-  )
   return {
-    name: classification.summarize(outputs, positive=data.spec.positive)
-    for name, outputs in predictions.items()
+    name: classification.summarize(x.predictions, positive=x.positive)
+    for name, x in split_baselines.predict(data).items()
   }
 
 

@@ -14,8 +14,8 @@ from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
 from mn_jax.observe.formatting import compact, count, mean_std, metric_name
+from mn_jax.report.claim_tables import claim_row
 from mn_jax.report.document import Document, Section
-from mn_jax.report.study_report import claim_row
 from mn_jax.report.tables import Table
 from mn_jax.run import records
 from mn_jax.studies import study as study_lib

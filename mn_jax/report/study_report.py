@@ -9,28 +9,20 @@ from typing import Any
 from mn_jax.config import changes, files
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures
-from mn_jax.observe.formatting import (
-  compact,
-  count,
-  duration,
-  interval,
-  mean_std,
-  metric_name,
-  number,
-)
+from mn_jax.observe.formatting import metric_name
 from mn_jax.report import (
+  claim_tables,
   document,
   kept_inspection,
   run_analysis,
   run_report,
+  study_tables,
 )
 from mn_jax.report.document import Document, Figure
 from mn_jax.report.inspection import Inspections
 from mn_jax.report.run_analysis import RunAnalysis
-from mn_jax.report.tables import Table
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.studies import results as study_results
 from mn_jax.weights import hub
 
 # Paths of one computer mean nothing on another.
@@ -39,13 +31,7 @@ _RESULTS = {
   **dict.fromkeys(("title", "source"), str),
   **dict.fromkeys(("claims", "members", "metrics", "pairs"), list),
 }
-# How a page marks a verdict.
-_SIGNS = {
-  study_results.HOLDS: "yes",
-  study_results.FAILS: "no",
-  study_results.OPEN: "open",
-  study_results.NOT_RUN: "missing",
-}
+_SAMPLE = "these are generated images, which decide no claim"
 
 
 def read(
@@ -113,16 +99,22 @@ def build(
     if (runs := analyses[member["name"]])
   ]
   tables = {
-    "Results": results_table(results, inspections, firsts),
-    "Published and reproduced": published_table(results),
-    "Comparisons": _comparison_table(results),
+    "Results": study_tables.results_table(results, firsts),
+    "Published and reproduced": study_tables.published_table(results),
+    "Comparisons": study_tables.comparison_table(results),
+    "Images that one of two has right": study_tables.images_table(results),
+    "Against colour": study_tables.baseline_table(results),
+    "Seeds that claims need": claim_tables.plan_table(results),
+    "Intervals": study_tables.interval_table(results),
+    "Choices of validation": study_tables.choices_table(analyses),
   }
   return Document(
     title=results["title"],
     intro=f"Compared with: {results['source']}",
-    claims=[claim_row(claim) for claim in results["claims"]],
+    warnings=[_SAMPLE] if results.get("sample") else [],
+    claims=[claim_tables.claim_row(claim) for claim in results["claims"]],
     tables={title: table for title, table in tables.items() if table.rows},
-    figures=[_members_figure(results, inspections, firsts)],
+    figures=[_members_figure(results)],
     sections=sections,
     protocol=run_report.protocol(firsts),
     notes=[
@@ -155,152 +147,29 @@ def of_kept(
   return build(results, analyses, inspections), numbers
 
 
-def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
-  """Returns (sign, verdict, text, numbers) of a claim of results.json."""
-  relation = {">": "above", "<": "below", "=": "within"}[claim["relation"]]
-  goal = compact(claim["value"])
-  if claim["relation"] == "=":
-    goal = f"±{goal}"
-  metric = metric_name(claim["metric"].removeprefix("test/"))
-  signed = bool(claim["other"])
-  subject = f"{claim['one']} minus {claim['other']}" if signed else claim["one"]
-  numbers = f"{metric} of {subject}: "
-  if claim["mean"] is None:
-    numbers += "no runs"
-  else:
-    numbers += number(claim["mean"], signed=signed)
-    if claim["low"] is not None:
-      numbers += f" ({interval(claim['low'], claim['high'], signed=signed)})"
-    numbers += f", {count(len(claim['seeds']), 'seed')}"
-  numbers += f"; claimed: {relation} {goal}"
-  return _SIGNS[claim["verdict"]], claim["verdict"], claim["text"], numbers
-
-
-def results_table(
-  results: Mapping[str, Any],
-  inspections: Inspections,
-  firsts: Sequence[RunAnalysis],
-) -> Table:
-  """Returns the test metrics of every member, then those of the baselines.
-
-  Args:
-    results: content of results.json.
-    inspections: with the baselines of splits.
-    firsts: the first run of each member.
-  """
-  metrics = results["metrics"]
-  rows = []
-  for member in _wanted(results):
-    refused = " (selected on the test: refused)" if member["refused"] else ""
-    facts = ["-"] * 5
-    if member["seeds"]:
-      facts = [
-        member["split"],
-        f"{member['epochs']:.3g}",
-        f"{member['params'] / 1e6:.2f}",
-        f"{member['macs'] / 1e6:,.0f}",
-        duration(member["wall_seconds"]),
-      ]
-    spreads = map(member["metrics"].get, metrics)
-    values = (mean_std(spread["mean"], spread["std"]) for spread in spreads)
-    runs = f"{len(member['seeds'])}/{member['wanted']}"
-    rows.append((member["name"] + refused, runs, *values, *facts))
-  below = run_report.baseline_rows(inspections.baselines, firsts, metrics)
-  rows += [(x, "", *cells, split, *[""] * 4) for x, split, cells in below]
-  columns = ("row", "seeds", *map(metric_name, metrics), "split", "epochs")
-  return Table(
-    (*columns, "M parameters", "M mult-adds", "time"),
-    rows,
-    "Test metrics of the checkpoint that validation selected: mean ± standard "
-    "deviation over seeds. Time is that of one run, on "
-    f"{run_report.devices(firsts)}.",
-  )
-
-
-def published_table(results: Mapping[str, Any]) -> Table:
-  """Returns the numbers of the paper beside those of the study's runs.
-
-  Args:
-    results: content of results.json.
-  """
-  rows = []
-  for member in results["members"]:
-    for key, reproduced in member["published"].items():
-      mean, published = reproduced["mean"], reproduced["there"]
-      rows.append(
-        (
-          member["name"],
-          metric_name(key),
-          compact(published),
-          mean_std(mean, reproduced["std"]),
-          number(None if mean is None else mean - published, signed=True),
-          member["note"],
-        )
-      )
-  return Table(
-    ("row", "metric", "published", "here", "difference", "note"),
-    rows,
-    "Published: single runs on the paper's own split. Here: means over seeds.",
-  )
-
-
-def _comparison_table(results: Mapping[str, Any]) -> Table:
-  rows = []
-  for pair in results["pairs"]:
-    for name, difference in pair["metrics"].items():
-      if difference["mean"] is None:
-        continue
-      rows.append(
-        (
-          " minus ".join(pair["members"]),
-          metric_name(name),
-          number(difference["mean"], signed=True),
-          interval(difference["low"], difference["high"], signed=True),
-          _p_value(difference["p"]),
-          _p_value(difference["p_holm"]),
-          str(len(difference["seeds"])),
-        )
-      )
-  return Table(
-    ("pair", "metric", "difference", "95 %", "p", "p, Holm", "seeds"),
-    rows,
-    "Paired over seeds, by Student's t; Holm's p is adjusted for the number of "
-    "pairs.",
-  )
-
-
-def _members_figure(
-  results: Mapping[str, Any],
-  inspections: Inspections,
-  firsts: Sequence[RunAnalysis],
-) -> Figure:
+def _members_figure(results: Mapping[str, Any]) -> Figure:
   metric = results["metrics"][0]
+  levels: dict[str, dict[str, float]] = {}
+  for found in results.get("baseline_rows", ()):
+    of_row = levels.setdefault(found["row"], {})
+    of_row[found["name"]] = found["metrics"][metric]["mean"]
   rows = [
     report_figures.MemberRow(
       member["name"],
       *map(member["metrics"][metric].get, ("values", "mean", "low", "high")),
       member["published"].get(f"test/{metric}", {}).get("there"),
+      levels.get(member["name"], {}),
     )
-    for member in _wanted(results)
+    for member in study_tables.wanted(results)
   ]
-  split = firsts[0].summary["split_sha256"] if firsts else ""
-  baselines = inspections.baselines.get(split, {})
-  levels = {name: values[metric] for name, values in baselines.items()}
   name = metric_name(metric)
   return Figure(
     "rows",
-    report_figures.members(rows, levels, name, results["title"]),
+    report_figures.members(rows, name, results["title"]),
     f"{name[:1].upper()}{name[1:]} on the test by row: each seed, their mean "
-    "and its 95 % interval by Student's t.",
+    "and its 95 % interval, which holds seeds and test; in gray the baselines "
+    "on the same splits.",
   )
-
-
-def _wanted(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-  return [member for member in results["members"] if member["wanted"]]
-
-
-def _p_value(p: float | None) -> str:
-  return "< 0.001" if p is not None and p < 0.001 else number(p)
 
 
 def _repeat_run(config: str, saved: Mapping[str, Any]) -> str:

@@ -5,53 +5,70 @@ checkpoint was selected on the test set are left out, and reported as refused.
 """
 
 import collections
-import dataclasses
 import math
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.stats
 
-from mn_jax.metrics import comparison
+from mn_jax.config import files
+from mn_jax.metrics import comparison, estimates
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import jsonable, mean_std, metric_name
 from mn_jax.run import records
-from mn_jax.studies.study import Claim, Study, StudyRun
+from mn_jax.studies import claims as claims_lib
+from mn_jax.studies import evidence as evidence_lib
+from mn_jax.studies import split_baselines
+from mn_jax.studies.evidence import Evidence, Numbers
+from mn_jax.studies.study import Study, StudyRun
 
-# Verdicts on a claim.
-HOLDS, FAILS = "holds", "does not hold"
-OPEN, NOT_RUN = "not decided", "not run"
 # As many metrics as a terminal of 80 columns has room for.
 _COLUMNS = 3
 
-# Seed -> content of `summary.json`.
-Summaries = Mapping[int, Mapping[str, Any]]
 
-
-def collect(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
+def collect(
+  study: Study, runs: Sequence[StudyRun], *, sample: bool = False
+) -> dict[str, Any]:
   """Returns the results of a study as values that JSON can hold.
 
   Args:
     study: the study.
     runs: all of its runs, complete or not.
+    sample: whether they are on generated images, which decide no claim.
 
   Returns:
-    'members': for each member its number of runs, the metrics as 'mean', 'std'
-    (sample standard deviation), 'low' and 'high' (95 % confidence interval of
-    the mean by Student's t) and 'values' by seed, the same for each published
-    metric ('published', with the published number as 'there'), 'refused' (seeds
-    whose test metrics do not count), parameters, mult-adds, wall time and
-    digests of splits; 'pairs': for each compared pair the mean difference over
-    the seeds that both have, its interval and the p-values of the paired t test
-    ('p', and 'p_holm', adjusted for the number of pairs) and of Wilcoxon's
-    test; and 'claims', each with its 'verdict' and the numbers behind it. What
-    is undefined for so few seeds is None.
+    'members': for each member its number of runs, the metrics by
+    `Numbers.for_json` (mean over seeds, 'std', interval, and that over seeds
+    and over groups alone), the same for each published metric ('published',
+    with the published number as 'there'), 'refused' (seeds whose test metrics
+    do not count), parameters, mult-adds, wall time and digests of splits;
+    'baseline_rows': for each row and baseline its metrics on the splits of that
+    row's seeds, and 'ahead', the row minus the baseline;
+    'pairs': for each compared pair the same numbers of the difference over the
+    seeds that both have, the p-values of its test ('p', and 'p_holm', adjusted
+    for the number of pairs) and of Wilcoxon's ('p_wilcoxon'), and 'images', how
+    many only one of them has right; and 'claims' by `claims.judge`, none of a
+    sample. What is undefined for so few seeds is None.
   """
-  summaries = summaries_by_member(runs)
+  rows = evidence_lib.read(runs)
+  baselines = split_baselines.rows(study_folder(runs), rows)
+  evidence = Evidence(
+    {
+      **rows,
+      **{
+        _baseline_row(name, row): of_seed
+        for row, of_name in baselines.items()
+        for name, of_seed in of_name.items()
+      },
+    }
+  )
   return {
     "title": study.title,
     "source": study.source,
+    "sample": sample,
     "metrics": list(study.metrics),
     "members": [
       {
@@ -61,30 +78,44 @@ def collect(study: Study, runs: Sequence[StudyRun]) -> dict[str, Any]:
         "weights": member.weights,
         "note": member.note,
         "seeds": sorted(of_seed),
-        "refused": _refused_seeds(of_seed),
+        "refused": evidence_lib.refused_seeds(of_seed),
         "wanted": sum(run.member.name == member.name for run in runs),
         "metrics": {
-          name: _statistics(_values(of_seed, f"test/{name}"))
+          name: evidence.measure(member.name, "", f"test/{name}").for_json()
           for name in study.metrics
         },
         "published": {
-          key: {"there": value, **_statistics(_values(of_seed, key))}
+          key: {
+            "there": value,
+            **evidence.measure(member.name, "", key).for_json(),
+          }
           for key, value in member.published.items()
         },
-        **_shared_facts(list(of_seed.values())),
+        **_shared_facts([x.summary for x in of_seed.values()]),
       }
       for member in study.members
-      for of_seed in [summaries[member.name]]
+      for of_seed in [rows.get(member.name, {})]
     ],
-    "pairs": _compared_pairs(study, summaries),
-    "claims": [judge_claim(claim, summaries) for claim in study.claims],
+    "baseline_rows": _compared_baselines(study, evidence, baselines),
+    "pairs": _compared_pairs(study, evidence),
+    "claims": (
+      []
+      if sample
+      else claims_lib.judge(study.claims, evidence, planned_ratios(runs))
+    ),
   }
 
 
-def finish(console: Console, study: Study, runs: Sequence[StudyRun]) -> None:
-  """Writes `results.json` and prints the metrics and the compared pairs."""
-  results = collect(study, runs)
-  path = runs[0].workdir.parents[1] / "results.json"
+def finish(
+  console: Console,
+  study: Study,
+  runs: Sequence[StudyRun],
+  *,
+  sample: bool = False,
+) -> None:
+  """Writes `results.json`; prints metrics, compared pairs and claims."""
+  results = collect(study, runs, sample=sample)
+  path = study_folder(runs) / "results.json"
   records.write_object(path, results)
   show_damage(console, runs)
   show(console, results)
@@ -115,6 +146,58 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
       ends = (difference["low"], difference["high"])
       line += f" ({formatting.interval(*ends, signed=True)})"
     console.line(line)
+  show_claims(console, results["claims"])
+
+
+def planned_claims(
+  study: Study, runs: Sequence[StudyRun]
+) -> list[dict[str, Any]]:
+  """Returns the claims before a study is run, by the runs there are.
+
+  Few resamples are drawn, as all that matters is how many seeds are needed.
+  """
+  evidence = Evidence(evidence_lib.read(runs), resamples=50)
+  return claims_lib.judge(study.claims, evidence, planned_ratios(runs))
+
+
+def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
+  """Prints each claim's margin, the seeds that it needs, and its verdict.
+
+  Args:
+    console: for people.
+    claims: as `collect` returns them.
+  """
+  if not claims:
+    return
+  rows = [
+    (
+      f"{claim['one']} - {claim['other']}" if claim["other"] else claim["one"],
+      metric_name(claim["metric"].removeprefix("test/")),
+      formatting.compact(claim["margin"]),
+      seeds_needed(claim),
+      str(len(claim["seeds"])),
+      claim["verdict"],
+    )
+    for claim in claims
+  ]
+  columns = ("claim about", "metric", "margin", "needs", "seeds", "verdict")
+  console.table("Claims", columns, rows)
+
+
+def seeds_needed(claim: Mapping[str, Any]) -> str:
+  """Formats '5 (8)': the seeds that a claim needs, and with Holm's adjustment.
+
+  Args:
+    claim: as `claims.judge` returns it.
+  """
+  if not claim["spread_from"]:
+    return "not known"
+  most = estimates.MOST_SEEDS
+  alone, adjusted = (
+    f"over {most}" if claim[name] is None else str(claim[name])
+    for name in ("seeds_alone", "seeds_needed")
+  )
+  return alone if alone == adjusted else f"{alone} ({adjusted})"
 
 
 def show_damage(console: Console, runs: Sequence[StudyRun]) -> None:
@@ -135,114 +218,110 @@ def summaries_by_member(
   return summaries
 
 
-def _refused_seeds(summaries: Summaries) -> list[int]:
-  """Returns the seeds whose checkpoint was selected on the test set."""
-  return sorted(k for k, s in summaries.items() if s["chosen_on"] == "test")
+def study_folder(runs: Sequence[StudyRun]) -> pathlib.Path:
+  """Returns the folder of all runs of a study, or of all that are kept."""
+  kept = runs[0].kept
+  return kept.parents[2] if kept else runs[0].workdir.parents[1]
 
 
-def _values(summaries: Summaries, key: str) -> dict[int, float]:
-  """Returns seed -> metric, of the runs in which it is defined and counts."""
-  refused = _refused_seeds(summaries) if "test/" in key else []
-  return {
-    seed: summary[key]
-    for seed, summary in sorted(summaries.items())
-    if summary.get(key) is not None and seed not in refused
-  }
+def _baseline_row(name: str, row: str) -> str:
+  """A name that no row has."""
+  return f"{name} / {row}"
 
 
-def judge_claim(
-  claim: Claim, summaries: Mapping[str, Summaries]
-) -> dict[str, Any]:
-  """Decides whether a claim holds in the runs.
+def _compared_baselines(
+  study: Study, evidence: Evidence, baselines: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+  """Baselines on the splits of each row, and how far the row is ahead.
 
   Args:
-    claim: the claim.
-    summaries: of the runs of each member.
-
-  Returns:
-    The claim's fields, 'mean', 'low', 'high', 'seeds' and 'verdict': the claim
-    holds, or does not, where the whole 95 % interval over seeds is on one side
-    of its value; otherwise, or with one seed, it is not decided.
+    study: the study.
+    evidence: with a row for each baseline of a row.
+    baselines: row -> names of baselines.
   """
-  values = _values(summaries[claim.one], claim.metric)
-  if claim.other:
-    others = _values(summaries[claim.other], claim.metric)
-    numbers = _paired_difference(values, others)
-  else:
-    numbers = {**_statistics(values), "seeds": list(values)}
-  numbers = {name: numbers[name] for name in ("mean", "low", "high", "seeds")}
-  return {**vars(claim), **numbers, "verdict": _verdict(claim, numbers)}
+  found = []
+  for row, name in ((x, name) for x in baselines for name in baselines[x]):
+    metrics = {}
+    for metric in study.metrics:
+      key, baseline = f"test/{metric}", _baseline_row(name, row)
+      ahead = evidence.measure(row, baseline, key)
+      metrics[metric] = {
+        **evidence.measure(baseline, "", key).for_json(),
+        "ahead": {**ahead.for_json(), **_p_values(ahead)},
+      }
+    found.append({"name": name, "row": row, "metrics": metrics})
+  for name in {x["name"] for x in found}:
+    for metric in study.metrics:
+      _adjust(
+        [x["metrics"][metric]["ahead"] for x in found if x["name"] == name]
+      )
+  return found
 
 
-def _verdict(claim: Claim, numbers: Mapping[str, Any]) -> str:
-  low, high, value = numbers["low"], numbers["high"], claim.value
-  if numbers["mean"] is None:
-    return NOT_RUN
-  if low is None:
-    return OPEN
-  if claim.relation == "=":
-    inside = -value <= low and high <= value
-    outside = low > value or high < -value
-  else:
-    inside, outside = low > value, high < value
-    if claim.relation == "<":
-      inside, outside = outside, inside
-  return HOLDS if inside else FAILS if outside else OPEN
+def _adjust(differences: Sequence[dict[str, Any]]) -> None:
+  """Adds 'p_holm' to differences that are tested together."""
+  p_values = [math.nan if x["p"] is None else x["p"] for x in differences]
+  adjusted = comparison.holm(p_values).tolist()
+  for difference, p in zip(differences, adjusted, strict=True):
+    difference |= jsonable({"p_holm": p})
 
 
-def _compared_pairs(
-  study: Study, summaries: Mapping[str, Summaries]
-) -> list[dict[str, Any]]:
-  pairs = [
-    {
-      "members": [one, other],
-      "metrics": {
-        name: _paired_difference(
-          _values(summaries[one], f"test/{name}"),
-          _values(summaries[other], f"test/{name}"),
-        )
-        for name in study.metrics
-      },
+def planned_ratios(runs: Sequence[StudyRun]) -> dict[str, float]:
+  """Returns row -> test over training images, where seeds split data anew.
+
+  It is 0 where they all share the split, or the publisher's test.
+  """
+  ratios, seeds_of_split = {}, collections.defaultdict(set)
+  for run in runs:
+    data = files.load_config(run.member.config, run.arguments[1:]).data
+    name = run.member.name
+    seeds_of_split[name].add((data.split_seed, data.fold))
+    test = data.test_fraction
+    if data.split == "kfold" and data.folds:
+      test = 1 / data.folds
+    train = 1 - data.val_fraction - test
+    ratio = test / (train * data.train_fraction)
+    is_anew = len(seeds_of_split[name]) > 1 and data.split != "fixed"
+    ratios[name] = ratio if is_anew else 0.0
+  return ratios
+
+
+def _compared_pairs(study: Study, evidence: Evidence) -> list[dict[str, Any]]:
+  pairs = []
+  for one, other in study.pairs:
+    numbers = {
+      name: evidence.measure(one, other, f"test/{name}")
+      for name in study.metrics
     }
-    for one, other in study.pairs
-  ]
+    images = evidence.compare_images(one, other)
+    pairs.append(
+      {
+        "members": [one, other],
+        "metrics": {
+          name: {**x.for_json(), **_p_values(x)} for name, x in numbers.items()
+        },
+        "images": None if images is None else jsonable(images),
+      }
+    )
   for name in study.metrics:
-    differences = [pair["metrics"][name] for pair in pairs]
-    p_values = [math.nan if d["p"] is None else d["p"] for d in differences]
-    adjusted = comparison.holm(p_values).tolist()
-    for difference, p in zip(differences, adjusted, strict=True):
-      difference |= jsonable({"p_holm": p})
+    _adjust([pair["metrics"][name] for pair in pairs])
   return pairs
 
 
-def _statistics(value_of_seed: Mapping[int, float]) -> dict[str, Any]:
-  """Mean, standard deviation and interval of the mean over seeds."""
-  values = list(value_of_seed.values())
-  mean = low = high = std = math.nan
-  if values:
-    # The interval of a mean is that of its difference from zero.
-    from_zero = comparison.across_seeds(values, [0.0] * len(values))
-    mean, low, high = from_zero.mean, from_zero.low, from_zero.high
-  if len(values) > 1:
-    std = float(np.std(values, ddof=1))
-  numbers = {"mean": mean, "std": std, "low": low, "high": high}
-  return {**jsonable(numbers), "values": values}
+def _p_values(difference: Numbers) -> dict[str, Any]:
+  """Two-sided, against no difference; of fewer than three seeds there is none.
 
-
-def _paired_difference(
-  one: Mapping[int, float], other: Mapping[int, float]
-) -> dict[str, Any]:
-  """The mean of one minus the other, over the seeds that both have."""
-  seeds = sorted(one.keys() & other.keys())
-  names = ("mean", "low", "high", "p", "p_wilcoxon")
-  numbers = [math.nan] * len(names)
-  if seeds:
-    numbers = dataclasses.astuple(
-      comparison.across_seeds(
-        [one[seed] for seed in seeds], [other[seed] for seed in seeds]
-      )
-    )
-  return {"seeds": seeds, **jsonable(dict(zip(names, numbers, strict=False)))}
+  The signed-rank test (Wilcoxon 1945) leaves equal pairs out, and of five pairs
+  is never below 1/16.
+  """
+  p = wilcoxon = math.nan
+  if len(difference.values) >= claims_lib.LEAST_SEEDS:
+    estimate = difference.estimate
+    p = 2 * min(estimate.chance_below(0.0), estimate.chance_above(0.0))
+    gaps = np.array(difference.values)
+    if gaps.any():
+      wilcoxon = float(scipy.stats.wilcoxon(gaps[gaps != 0]).pvalue)
+  return jsonable({"p": min(p, 1.0), "p_wilcoxon": wilcoxon})
 
 
 def _shared_facts(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mn_jax.config import files
 from mn_jax.errors import InputError
+from mn_jax.metrics import predictions as predictions_lib
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.weights import locate, manifest
@@ -64,6 +65,11 @@ class Claim:
     metric: name in `summary.json`.
     relation: '>' or '<' than the value; '=' for at most the value from 0.
     value: to compare with; usually 0 for a difference.
+    margin: the least distance from the value that would matter, for which the
+      claim is to be decided; from it follows how many seeds are needed. Of '='
+      the value itself is the margin.
+    spread: standard deviation over seeds that is expected of the metric, or of
+      the difference, from earlier runs; 0: not known before the study is run.
   """
 
   text: str
@@ -72,6 +78,8 @@ class Claim:
   metric: str
   relation: str = ">"
   value: float = 0.0
+  margin: float = 0.02
+  spread: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +138,11 @@ class Study:
           f"study: got a claim of relation {claim.relation!r}; valid: "
           f"{', '.join(map(repr, RELATIONS))}"
         )
+      if claim.margin <= 0 or claim.spread < 0:
+        raise InputError(
+          f"study: got a claim of margin {claim.margin:g} and spread "
+          f"{claim.spread:g}; valid: a margin above 0, a spread of at least 0"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,6 +200,25 @@ class StudyRun:
     except InputError as error:
       return str(error)
     return ""
+
+  def predictions(self, part: str) -> predictions_lib.NamedPredictions | None:
+    """Returns the predictions for a part; None if they cannot be read.
+
+    Args:
+      part: 'val' or 'test'.
+    """
+    try:
+      return predictions_lib.read(self.folder / "predictions" / f"{part}.npz")
+    except InputError:
+      return None
+
+  def images(self) -> dict[str, int]:
+    """Returns the number of images of each part; empty if it is not known."""
+    try:
+      split = records.read_object(self.folder / "split.json", records.SPLIT)
+    except InputError:
+      return {}
+    return split["images"]
 
   def is_complete(self) -> bool:
     """Whether nothing is left to run."""

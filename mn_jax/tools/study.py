@@ -25,7 +25,14 @@ from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import kept_inspection, page, study_report
-from mn_jax.studies import budget, kept, results, runner, study
+from mn_jax.studies import (
+  budget,
+  kept,
+  results,
+  runner,
+  split_baselines,
+  study,
+)
 from mn_jax.weights import locate
 
 
@@ -143,6 +150,7 @@ def _study(argv: Sequence[str] | None) -> int:
   selected, runs = _expand(args)
   if args.plan:
     budget.show(console, selected.title, budget.measure(runs))
+    results.show_claims(console, results.planned_claims(selected, runs))
     return 0
   if args.keep:
     failed = _run_and_keep(args, selected, runs, console)
@@ -154,7 +162,8 @@ def _study(argv: Sequence[str] | None) -> int:
       title = f"{selected.title} (generated images: the numbers mean nothing)"
       selected = dataclasses.replace(selected, title=title)
     if args.index is None:
-      results.finish(console, selected, runs)
+      _measure_baselines(args, runs, console)
+      results.finish(console, selected, runs, sample=args.sample)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
   return 1 if failed else 0
@@ -182,6 +191,7 @@ def _run_and_keep(
       console, runs, _kept_folder(args).parent / "figures", places
     )
   if args.index is None:
+    _measure_baselines(args, runs, console)
     found = results.collect(selected, runs)
     results.show(console, found)
     if args.collect:
@@ -191,6 +201,15 @@ def _run_and_keep(
       )
       console.line(f"Report: {path.resolve().as_uri()}")
   return failed
+
+
+def _measure_baselines(
+  args: argparse.Namespace, runs: Sequence[study.StudyRun], console: Console
+) -> None:
+  """Measures those of new splits; only gathering results opens no data."""
+  if not args.collect:
+    folder = results.study_folder(runs)
+    split_baselines.measure_missing(console, folder, runs)
 
 
 main = functools.partial(program.run, "study", _study, hint=program.RESUMES)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mn_jax.metrics import bootstrap, classification
+from mn_jax.metrics import bootstrap, calibration, classification
 from tests.metrics import toy_predictions as toy
 
 
@@ -63,12 +63,44 @@ def test_intervals_are_quantiles_of_resampled_metrics(positive):
   assert result.keys() == summary.keys() - {"count"}
   for name, interval in result.items():
     values = np.array([row[name] for row in rows])
+    if name == "ece":  # without the bias of resampling
+      values += summary[name] - values.mean()
     low, high = np.nanquantile(values, [0.1, 0.9])
     assert interval.value == summary[name]
     assert interval.low == pytest.approx(low, abs=1e-12)
     assert interval.high == pytest.approx(high, abs=1e-12)
     assert interval.undefined == np.isnan(values).sum()
     assert interval.resamples == 40
+
+
+def test_intervals_of_calibration_errors_cover_what_is_measured():
+  """The percentiles of resamples lie above: they add chance a second time."""
+  covered, above = [], 0
+  for seed in range(100):
+    rng = np.random.default_rng(seed)
+    confidence = rng.uniform(0.5, 1, 300)
+    right = rng.random(300) < confidence  # calibrated
+    predictions = toy.binary(np.where(right, 1, 0), confidence)
+    options = {"positive": None, "seed": seed, "resamples": 100}
+    found = bootstrap.intervals(predictions, **options)["ece"]
+    assert found.low <= found.value <= found.high
+    covered.append((found.low, found.high))
+    weighted = classification.weighted(predictions, positive=None)
+    samples = bootstrap.resample(
+      weighted, np.arange(300), resamples=20, seed=seed
+    )
+    above += samples["ece"].mean() > found.value
+  assert above > 90  # without the correction
+  # The mean over many tests of this size, by as many of these.
+  rng = np.random.default_rng(1000)
+  measured = []
+  for _ in range(400):
+    confidence = rng.uniform(0.5, 1, 300)
+    right = rng.random(300) < confidence
+    drawn = toy.binary(np.where(right, 1, 0), confidence)
+    measured.append(calibration.reliability(drawn).ece())
+  inside = [low <= np.mean(measured) <= high for low, high in covered]
+  assert np.mean(inside) >= 0.88  # 95 %, less three standard errors
 
 
 def test_similar_images_within_groups_widen_the_interval():

@@ -46,20 +46,26 @@ def test_learning_curves_leave_out_the_final_test(drawn):
 
 def test_members_show_seeds_means_and_published_values(drawn):
   rows = [
-    report_figures.MemberRow("a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9),
+    report_figures.MemberRow(
+      "a", [0.7, 0.8], 0.75, 0.1, 1.4, 0.9, {"majority": 0.5, "colour": None}
+    ),
     report_figures.MemberRow("never", [], None, None, None, None),
   ]
-  report_figures.members(rows, {"majority": 0.5}, "accuracy", "title")
+  report_figures.members(rows, "accuracy", "title")
   (axes,) = drawn[0].axes
   found = lines(axes)
   np.testing.assert_array_equal(found["a seed"][:, 0], [0.7, 0.8])
   for name, value in (("mean", 0.75), ("published", 0.9)):
     nothing = [np.nan, 1]
     np.testing.assert_array_equal(found[name], [[value, 0], nothing])
+  (ticks,) = axes.collections  # of each row its own; none is undefined
+  np.testing.assert_allclose(
+    ticks.get_segments(), [[[0.5, -0.45], [0.5, 0.45]]]
+  )
   # A wide interval does not stretch the axis.
-  assert np.nanmax(found["95 % interval over seeds"][:, 0]) == 1.02
+  assert np.nanmax(found["95 % interval"][:, 0]) == 1.02
   assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "never"]
-  report_figures.members(rows[1:], {}, "accuracy", "title")
+  report_figures.members(rows[1:], "accuracy", "title")
   assert not lines(drawn[1].axes[0])
 
 

@@ -208,7 +208,8 @@ def test_figures_show_names(drawn):
   images = np.zeros((count, 8, 8, 3), np.uint8)
   maps = {"grad_cam": np.ones((count, 2, 2), np.float32)}
   rows = [
-    report_figures.MemberRow(name, [0.5], 0.5, 0.4, 0.6, 0.3) for name in NAMES
+    report_figures.MemberRow(name, [0.5], 0.5, 0.4, 0.6, 0.3, {"colour": 0.5})
+    for name in NAMES
   ]
   title = NAMES[1]
   curve = {"train/loss": [(0.0, 1.0), (1.0, 0.5)]}
@@ -218,7 +219,7 @@ def test_figures_show_names(drawn):
       lambda: figures.confusion_matrix(np.eye(count, dtype=int), NAMES, title),
       30,
     ),
-    (lambda: report_figures.members(rows, {title: 0.5}, title, title), 30),
+    (lambda: report_figures.members(rows, title, title), 30),
     (
       lambda: inspection_figures.embedding(
         {title: points}, labels, NAMES, title

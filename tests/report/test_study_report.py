@@ -9,7 +9,13 @@ import pytest
 
 from mn_jax.errors import InputError
 from mn_jax.observe import formatting
-from mn_jax.report import page, run_report, study_report
+from mn_jax.report import (
+  claim_tables,
+  page,
+  run_report,
+  study_report,
+  study_tables,
+)
 from mn_jax.report.inspection import Inspection, Inspections
 from mn_jax.studies.study import Claim
 from tests.report import toy_runs as toy
@@ -73,20 +79,24 @@ def test_html_page_is_self_contained_and_escaped(plain):
 
 def test_tables_have_published_numbers_and_baselines(studied):
   results, analyses = study_report.read(studied)
-  table = study_report.published_table(results)
+  table = study_tables.published_table(results)
   found = results["members"][0]["published"]["val/accuracy"]
   here = f"{found['mean']:.3f} ± {found['std']:.3f}"
   gap = formatting.number(found["mean"] - 0.857, signed=True)
-  row = ("a", "val accuracy", "0.857", here, gap, "x | y_z")
+  ends = formatting.interval(found["low"], found["high"])
+  row = ("a", "val accuracy", "0.857", here, ends, gap, "x | y_z")
   assert table.rows == [row]
-  metrics = {"accuracy": 0.123, "auroc": 0.5}
-  baselines = {f"{'5' * 60}0002": {"majority class": metrics}}
+  numbers = results["members"][0]["metrics"]
+  results["baseline_rows"] = [
+    {"name": "majority class", "row": row, "metrics": numbers}
+    for row in ("a", "b")
+  ]
   firsts = [runs[0] for runs in analyses.values() if runs]
-  table = study_report.results_table(
-    results, Inspections(baselines, {}), firsts
-  )
-  name, _, *cells = table.rows[-1]
-  assert (name, cells[:3]) == ("majority class", ["0.123", "0.500", "grouped"])
+  table = study_tables.results_table(results, firsts)
+  # Rows with the same splits have one baseline.
+  assert [x[0] for x in table.rows] == ["a", "b", "never", "majority class"]
+  _, seeds, *cells = table.rows[-1]
+  assert (seeds, *cells[:2]) == ("2", *table.rows[0][2:4])
 
 
 def test_markdown_and_latex_escape_their_cells(plain):
@@ -129,7 +139,7 @@ def test_a_member_selected_on_the_test_shows_no_test_metric(tmp_path):
       assert repr(value) not in text
   assert "refused" in (tmp_path / "report" / "report.md").read_text()
   # Those of validation, which chose nothing, are shown.
-  table = study_report.published_table(results)
+  table = study_tables.published_table(results)
   mean = np.mean([s["val/accuracy"] for s in hidden[:2]])
   assert table.rows[0][3].startswith(f"{mean:.3f} ± ")
 
@@ -160,7 +170,7 @@ def test_a_claim_shows_its_numbers():
   claim = vars(Claim("b beats a", "b", "a", "test/auroc"))
   claim |= {"mean": -0.25, "low": -0.5, "high": 0.125, "seeds": [0, 1]}
   claim["verdict"] = "not decided"
-  sign, verdict, text, numbers = study_report.claim_row(claim)
+  sign, verdict, text, numbers = claim_tables.claim_row(claim)
   assert (sign, verdict, text) == ("open", "not decided", "b beats a")
   assert numbers.replace(formatting.MINUS, "-") == (
     "AUROC of b minus a: -0.250 (-0.500 to +0.125), 2 seeds; claimed: above 0"
