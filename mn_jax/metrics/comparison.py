@@ -1,4 +1,4 @@
-"""Comparison of two networks: predictions on the same images, runs over seeds.
+"""Comparison of two networks by their predictions on the same images.
 
 Differences are the first minus the second.
 """
@@ -7,35 +7,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
-import scipy.stats
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification
 from mn_jax.metrics.predictions import Predictions, group_codes
-
-
-@dataclasses.dataclass(frozen=True)
-class SeedComparison:
-  """The difference of a metric over pairs of runs that share a seed.
-
-  Attributes:
-    mean: of the differences.
-    low, high: Student's t interval of the mean; NaN of fewer than two pairs.
-    t_p_value: two-sided, of the paired t test; NaN of fewer than two pairs or
-      if all differences are equal.
-    wilcoxon_p_value: two-sided, of the signed-rank test (Wilcoxon 1945),
-      pairs without a difference left out; NaN if none is left. Of five pairs
-      it is never below 1/16.
-    pairs: their number.
-  """
-
-  mean: float
-  low: float
-  high: float
-  t_p_value: float
-  wilcoxon_p_value: float
-  pairs: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,42 +115,6 @@ def on_images(
     )
     for name, value in values.items()
   }
-
-
-def across_seeds(
-  first: Sequence[float], second: Sequence[float], *, level: float = 0.95
-) -> SeedComparison:
-  """Compares runs that differ in one thing, by pairs of the same seed.
-
-  Args:
-    first, second: a metric of each run, in the same order of seeds.
-    level: confidence, between 0 and 1.
-
-  Raises:
-    InputError: if they do not pair, a number is undefined or the level out of
-      range.
-  """
-  if not 0 < level < 1:
-    raise InputError(f"level: got {level}; valid: between 0 and 1")
-  if len(first) != len(second) or not len(first):
-    raise InputError(
-      f"runs: got {len(first)} and {len(second)}; valid: pairs, at least one"
-    )
-  gaps = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-  if not np.isfinite(gaps).all():
-    raise InputError("runs: got a metric that is undefined; valid: numbers")
-  pairs, mean = len(gaps), gaps.mean()
-  low = high = t_p_value = wilcoxon_p_value = np.nan
-  if pairs > 1:
-    error = gaps.std(ddof=1) / pairs**0.5
-    reach = error * scipy.special.stdtrit(pairs - 1, (1 + level) / 2)
-    low, high = mean - reach, mean + reach
-    if error:
-      t_p_value = 2 * scipy.special.stdtr(pairs - 1, -abs(mean) / error)
-  if gaps.any():
-    wilcoxon_p_value = scipy.stats.wilcoxon(gaps[gaps != 0]).pvalue
-  numbers = (mean, low, high, t_p_value, wilcoxon_p_value)
-  return SeedComparison(*map(float, numbers), pairs)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.special
+
+from mn_jax.metrics.estimates import Estimate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ def mean_over_folds(
   test: Sequence[int],
   train: Sequence[int],
   *,
+  bounds: tuple[float, float] = (0.0, 1.0),
   level: float = 0.95,
 ) -> FoldMean:
   """Returns the mean over folds with a corrected interval.
@@ -44,6 +46,8 @@ def mean_over_folds(
   Args:
     values: of the metric, by fold.
     test, train: numbers of images of these parts, by fold.
+    bounds: the least and the greatest value of the metric, between which the
+      interval stays; see `estimates.Estimate`.
     level: confidence, between 0 and 1.
   """
   folds = np.asarray(values, np.float64)
@@ -52,6 +56,6 @@ def mean_over_folds(
     return FoldMean(mean, np.nan, np.nan, np.nan)
   std = float(folds.std(ddof=1))
   ratio = float(np.mean(np.asarray(test) / np.asarray(train)))
-  reach = std * (1 / len(folds) + ratio) ** 0.5
-  reach *= float(scipy.special.stdtrit(len(folds) - 1, (1 + level) / 2))
-  return FoldMean(mean, std, mean - reach, mean + reach)
+  error = std * (1 / len(folds) + ratio) ** 0.5
+  estimate = Estimate(mean, error, len(folds) - 1, bounds)
+  return FoldMean(mean, std, *estimate.interval(level))

@@ -275,7 +275,7 @@ def choices_table(analyses: Mapping[str, Sequence[RunAnalysis]]) -> Table:
       "worse in",
       "balanced accuracy",
       "with threshold",
-      "worse in ",
+      "worse in",
     ),
     rows,
     f"{', '.join(texts)}." if texts else "",

@@ -128,8 +128,7 @@ def _untested(claim: Claim, numbers: Numbers) -> str:
   """Why a claim cannot be tested; '' if it can."""
   count = len(numbers.values)
   if count < LEAST_SEEDS:
-    seeds = formatting.count(count, "seed")
-    return f"{seeds}; {LEAST_SEEDS} are the least that decide"
+    return f"{LEAST_SEEDS} seeds are the least that decide"
   part = claim.metric.rpartition("/")[0]
   if part in ("val", "test") and numbers.holds == evidence_lib.SEEDS:
     return f"the predictions for {part} of a run are not there"

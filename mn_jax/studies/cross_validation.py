@@ -21,6 +21,7 @@ from mn_jax.metrics import (
   by_attribute,
   calibration,
   classification,
+  estimates,
   folds,
   operating_point,
 )
@@ -227,6 +228,7 @@ def measure(
         [fold.metric(name) for fold in found],
         [x["test"] for x in images],
         [x["train"] for x in images],
+        bounds=estimates.bounds_of(name),
       )
       for name in intervals
     },

@@ -7,10 +7,11 @@ third one holds both:
 - Seeds that share a test: the variance over seeds of their mean, plus that of
   the mean over resamples of the test's groups, the same ones for all networks.
   What seeds and groups have in common is counted twice, which is cautious.
-- Seeds that split the data anew: their tests and training parts overlap, so the
-  variance over seeds is that of Nadeau and Bengio, "Inference for the
-  generalization error", Machine Learning 52 (2003), `1 / seeds + test / train`
-  in place of `1 / seeds`. New tests are part of it.
+- Seeds that split the data anew, or test a fold of it each: their training
+  parts overlap, and mostly their tests, so the variance over seeds is that of
+  Nadeau and Bengio, "Inference for the generalization error", Machine Learning
+  52 (2003), `1 / seeds + test / train` in place of `1 / seeds`. New tests are
+  part of it.
 
 A difference is that of rows with the same seed, on the same resamples.
 """
@@ -187,11 +188,12 @@ class Evidence:
     shared, ratio = self._overlap(runs, part)
     over_seeds = nothing
     if len(gaps) > 1:
-      variance = float(np.var(gaps, ddof=1)) * (1 / len(gaps) + ratio)
-      over_seeds = Estimate(mean, math.sqrt(variance), len(gaps) - 1, **options)
-    found = Numbers(seeds, gaps, _unless_zero(over_seeds), ratio=ratio)
-    found = dataclasses.replace(found, over_seeds=found.estimate.interval())
-    return self._with_test(found, over_seeds, runs, part, metric, shared)
+      # Equal seeds may differ by less than the images of the part can show.
+      spread = float(np.std(gaps, ddof=1)) or self._resolution(runs, part)
+      error = spread * math.sqrt(1 / len(gaps) + ratio)
+      over_seeds = Estimate(mean, error, len(gaps) - 1, **options)
+    found = Numbers(seeds, gaps, over_seeds, over_seeds.interval(), ratio=ratio)
+    return self._with_test(found, runs, part, metric, shared)
 
   def compare_images(self, one: str, other: str) -> Discordance | None:
     """Returns McNemar's test of two rows on the images of their tests.
@@ -224,7 +226,6 @@ class Evidence:
   def _with_test(
     self,
     found: Numbers,
-    over_seeds: Estimate,
     runs: Sequence[Sequence[tuple[str, int]]],
     part: str,
     metric: str,
@@ -252,15 +253,13 @@ class Evidence:
       level=0.95,
     )
     variance = float(np.var(defined, ddof=1)) * groups / (groups - 1)
-    estimate, holds = over_seeds, OWN
+    estimate, holds = found.estimate, OWN
     if shared:
       holds = SHARED
       error, freedom = estimates.combine(
-        [over_seeds.error**2, variance], [over_seeds.freedom, groups - 1]
+        [estimate.error**2, variance], [estimate.freedom, groups - 1]
       )
-      estimate = dataclasses.replace(over_seeds, error=error, freedom=freedom)
-    elif variance:
-      estimate = _unless_zero(over_seeds)
+      estimate = dataclasses.replace(estimate, error=error, freedom=freedom)
     return dataclasses.replace(
       found,
       estimate=estimate,
@@ -297,6 +296,18 @@ class Evidence:
       return False
     first, *others = (np.sort(x.predictions.ids) for x in tests)
     return all(np.array_equal(first, x) for x in others)
+
+  def _resolution(
+    self, runs: Sequence[Sequence[tuple[str, int]]], part: str
+  ) -> float:
+    """One over the images of a part; NaN if their number is not known."""
+    name = part.removeprefix("last/")
+    name = name if name in ("train", "val") else "test"
+    results = [self._rows[row][seed] for x in runs for row, seed in x]
+    counts = [
+      x.summary.get(f"{name}/count") or x.images.get(name) for x in results
+    ]
+    return math.nan if None in counts else 1 / min(counts)
 
   def _predictions(
     self, row: str, seed: int, part: str
@@ -346,10 +357,3 @@ def _units_of(named: NamedPredictions) -> np.ndarray:
   if named.groups is not None:
     return named.groups
   return named.predictions.ids.astype(str)
-
-
-def _unless_zero(estimate: Estimate) -> Estimate:
-  """Without an error if it is 0: equal seeds alone do not tell how far off."""
-  if estimate.error:
-    return estimate
-  return dataclasses.replace(estimate, error=math.nan)

@@ -171,8 +171,7 @@ def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
     return
   rows = [
     (
-      f"{claim['one']} - {claim['other']}" if claim["other"] else claim["one"],
-      metric_name(claim["metric"].removeprefix("test/")),
+      claim["text"],
       formatting.compact(claim["margin"]),
       seeds_needed(claim),
       str(len(claim["seeds"])),
@@ -180,7 +179,7 @@ def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
     )
     for claim in claims
   ]
-  columns = ("claim about", "metric", "margin", "needs", "seeds", "verdict")
+  columns = ("claim", "margin", "needs", "seeds", "verdict")
   console.table("Claims", columns, rows)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification, comparison
@@ -49,64 +48,6 @@ def test_different_images_are_refused():
   ):
     with pytest.raises(InputError, match="predictions: got 80 and"):
       comparison.agreement(first, other)
-
-
-@pytest.mark.parametrize("pairs", [2, 3, 5, 12])
-def test_seeds_are_compared_as_by_scipy(pairs):
-  rng = np.random.default_rng(pairs)
-  first, second = rng.normal(0.8, 0.02, pairs), rng.normal(0.79, 0.02, pairs)
-  result = comparison.across_seeds(first, second, level=0.9)
-  expected = scipy.stats.ttest_rel(first, second)
-  interval = expected.confidence_interval(0.9)
-  assert result.mean == pytest.approx((first - second).mean())
-  assert result.low == pytest.approx(interval.low)
-  assert result.high == pytest.approx(interval.high)
-  assert result.t_p_value == pytest.approx(expected.pvalue)
-  assert result.pairs == pairs
-  assert result.wilcoxon_p_value == pytest.approx(_by_ranks(first - second))
-
-
-def _by_ranks(gaps) -> float:
-  """Of all signs that ranks could have had, those as one-sided or more."""
-  ranks = scipy.stats.rankdata(abs(gaps))
-  sums = np.array(list(np.ndindex(*[2] * len(gaps)))) @ ranks
-  found = ((gaps > 0) * ranks).sum()
-  return min(1, 2 * min((sums <= found).mean(), (sums >= found).mean()))
-
-
-def test_wilcoxon_is_exact_with_equal_pairs():
-  gaps = np.random.default_rng(0).normal(0.4, 1, 14)
-  result = comparison.across_seeds([*gaps, 0.5], [0.0] * 14 + [0.5])
-  assert result.pairs == 15
-  assert result.wilcoxon_p_value == pytest.approx(_by_ranks(gaps))
-  # The least that five pairs can have.
-  result = comparison.across_seeds([0.81, 0.82, 0.83, 0.84, 0.86], [0.7] * 5)
-  assert result.wilcoxon_p_value == pytest.approx(1 / 16)
-
-
-def test_one_pair_and_equal_pairs():
-  one = comparison.across_seeds([0.75], [0.5])
-  assert one.mean == 0.25
-  assert np.isnan([one.low, one.high, one.t_p_value]).all()
-  assert one.wilcoxon_p_value == 1
-  equal = comparison.across_seeds([0.5, 0.75], [0.5, 0.75])
-  assert (equal.mean, equal.low, equal.high) == (0, 0, 0)
-  assert np.isnan([equal.t_p_value, equal.wilcoxon_p_value]).all()
-  # Pairs without a difference do not count.
-  some = comparison.across_seeds([0.5, 0.75, 0.75], [0.5, 0.5, 0.25])
-  assert some.wilcoxon_p_value == pytest.approx(0.5)
-
-
-def test_runs_that_do_not_pair_are_refused():
-  for first, second, level, message in (
-    ([0.1], [0.1, 0.2], 0.9, "runs: got 1 and 2; valid: pairs"),
-    ([], [], 0.9, "runs: got 0 and 0; valid: pairs"),
-    ([0.1, np.nan], [0.1, 0.2], 0.9, "runs: got a metric that is undefined"),
-    ([0.1], [0.2], 1.0, "level: got 1.0; valid: between 0 and 1"),
-  ):
-    with pytest.raises(InputError) as caught:
-      comparison.across_seeds(first, second, level=level)
-    assert str(caught.value).startswith(message)
 
 
 def test_holm_steps_down():

@@ -177,6 +177,68 @@ def test_a_claim_shows_its_numbers():
   )
 
 
+def test_a_claim_says_why_it_is_not_decided(studied):
+  results, _ = study_report.read(studied)
+  (_, verdict, _, numbers), never = map(
+    claim_tables.claim_row, results["claims"]
+  )
+  assert verdict == "not decided"
+  assert numbers.endswith("; 3 seeds are the least that decide")
+  assert never[:2] == ("missing", "not run")
+  decided = {**results["claims"][0], "verdict": "holds", "p_holm": 0.012}
+  assert claim_tables.claim_row(decided)[3].endswith("; Holm's p 0.012")
+  plan = claim_tables.plan_table(results)
+  assert [row[1:] for row in plan.rows] == [
+    ("0.02", "-", "not known", "not known", "2"),
+    ("0.02", "-", "not known", "not known", "0"),
+  ]
+
+
+def test_a_sample_has_no_verdicts(tmp_path):
+  results = toy.write_study(tmp_path, sample=True)
+  assert results["claims"] == []
+  text = page.markdown(report(tmp_path), "figures")
+  assert "## Claims" not in text
+  assert "**holds**" not in text
+  assert "b beats a" not in text
+  assert "generated images" in text
+
+
+def test_choices_of_validation_that_made_the_test_worse_are_counted(studied):
+  _, analyses = study_report.read(studied)
+  table = study_tables.choices_table(analyses)
+  runs = [run for of_row in analyses.values() for run in of_row]
+  worse = sum(
+    run.at_temperature["ece"] > run.intervals["ece"].value for run in runs
+  )
+  lost = sum(
+    run.at_threshold["balanced_accuracy"]
+    < run.intervals["balanced_accuracy"].value
+    for run in runs
+  )
+  assert f"worse in {worse} of 4 runs" in table.note
+  assert f"accuracy in {lost} of 4 runs" in table.note
+  assert worse + lost > 0
+  assert [row[0] for row in table.rows] == ["a", "b"]
+  found = [row[3].split(" of ") for row in table.rows]
+  assert sum(int(count) for count, _ in found) == worse
+
+
+def test_intervals_of_every_number_are_shown_by_what_varies(studied):
+  results, _ = study_report.read(studied)
+  table = study_tables.interval_table(results)
+  assert [row[:2] for row in table.rows] == [
+    (name, metric) for name in "ab" for metric in ("accuracy", "AUROC")
+  ]
+  numbers = results["members"][0]["metrics"]["accuracy"]
+  assert table.rows[0][3:] == (
+    formatting.interval(numbers["low"], numbers["high"]),
+    formatting.interval(*numbers["over_seeds"]),
+    formatting.interval(*numbers["over_groups"]),
+    "seeds and test",
+  )
+
+
 def test_results_of_another_version_are_refused(tmp_path):
   (tmp_path / "results.json").write_text('{"members": []}')
   with pytest.raises(InputError, match="it has no 'title'"):

@@ -100,7 +100,9 @@ def write(
   return folder
 
 
-def write_study(folder: pathlib.Path, seeds: int = 2, **options) -> dict:
+def write_study(
+  folder: pathlib.Path, seeds: int = 2, *, sample: bool = False, **options
+) -> dict:
   """A study's folder whose third row was never run; its results."""
   runs = [
     StudyRun(member, seed, folder / member.name / f"seed{seed}", ())
@@ -111,6 +113,6 @@ def write_study(folder: pathlib.Path, seeds: int = 2, **options) -> dict:
     if run.member.name != "never":
       place = 10 * (run.member.name == "b") + run.seed
       write(run.workdir, place, **options)
-  results = study_results.collect(STUDY, runs)
+  results = study_results.collect(STUDY, runs, sample=sample)
   (folder / "results.json").write_text(json.dumps(results))
   return results

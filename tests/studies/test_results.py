@@ -38,7 +38,7 @@ def test_results_are_means_with_intervals(tmp_path):
   np.testing.assert_allclose(compared["mean"], 0.09)
   np.testing.assert_allclose(compared["p"], test.pvalue)
   assert compared["p_holm"] == compared["p"]  # the only comparison
-  assert pair["metrics"]["auroc"]["p"] is None  # no difference at all
+  assert pair["metrics"]["auroc"]["p"] == 1  # no difference at all
 
 
 def test_one_seed_has_no_standard_deviation_and_none_no_mean(tmp_path):

@@ -1,0 +1,195 @@
+"""Tests of intervals over seeds and tests, by hand and by other ways."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from mn_jax.metrics import bootstrap, comparison
+from mn_jax.studies import evidence
+from mn_jax.studies.evidence import Evidence
+from tests.studies import toy_evidence as toy
+
+KEY = "test/balanced_accuracy"
+GROUPS = np.array([f"patient{i % 15}" for i in range(90)])
+
+
+@pytest.fixture(scope="module")
+def shared():
+  """Two rows of four seeds on one test."""
+  rows = {
+    name: {
+      seed: toy.of(toy.named(toy.noisy(seed, better=better), GROUPS))
+      for seed in range(4)
+    }
+    for name, better in (("a", 0.8), ("b", 0.0))
+  }
+  return rows, Evidence(rows, resamples=200)
+
+
+def test_one_seed_has_the_interval_of_its_test_alone(shared):
+  rows, _ = shared
+  result = rows["a"][2]
+  found = Evidence({"a": {2: result}}, resamples=200).measure("a", "", KEY)
+  expected = bootstrap.intervals(
+    result.predictions("test").predictions,
+    positive=1,
+    groups=GROUPS,
+    resamples=200,
+  )["balanced_accuracy"]
+  assert found.over_groups == (expected.low, expected.high)
+  assert found.unit == "group"
+  assert found.estimate.mean == expected.value
+  assert np.isnan([*found.over_seeds, *found.estimate.interval()]).all()
+  assert math.isnan(found.spread)
+
+
+def test_seeds_on_one_test_add_the_variance_of_its_groups(shared):
+  rows, found = shared
+  numbers = found.measure("a", "", KEY)
+  values = [x.summary[KEY] for x in rows["a"].values()]
+  assert numbers.estimate.mean == pytest.approx(np.mean(values))
+  assert numbers.spread == pytest.approx(np.std(values, ddof=1))
+  assert numbers.holds == evidence.SHARED
+  # The same resamples of patients for all seeds.
+  metrics = [
+    bootstrap.resample(
+      evidence.classification.weighted(
+        x.predictions("test").predictions, positive=1
+      ),
+      np.unique(GROUPS, return_inverse=True)[1],
+      resamples=200,
+      seed=0,
+    )["balanced_accuracy"]
+    for x in rows["a"].values()
+  ]
+  of_test = np.mean(metrics, axis=0).var(ddof=1) * 15 / 14
+  of_seeds = np.var(values, ddof=1) / 4
+  assert numbers.estimate.error**2 == pytest.approx(of_test + of_seeds)
+  assert numbers.test_error**2 == pytest.approx(of_test)
+  freedom = (of_test + of_seeds) ** 2
+  freedom /= of_test**2 / 14 + of_seeds**2 / 3
+  assert numbers.estimate.freedom == pytest.approx(freedom)
+  low, high = numbers.estimate.interval()
+  assert low < numbers.over_groups[0] < numbers.over_groups[1] < high
+
+
+def test_rows_are_compared_on_the_same_resamples(shared):
+  rows, found = shared
+  numbers = found.measure("a", "b", KEY)
+  one, other = (rows[x][1].predictions("test").predictions for x in "ab")
+  expected = comparison.on_images(
+    one, other, positive=1, groups=GROUPS, resamples=200
+  )["balanced_accuracy"]
+  alone = Evidence({x: {1: rows[x][1]} for x in "ab"}, resamples=200)
+  single = alone.measure("a", "b", KEY)
+  assert single.over_groups == pytest.approx((expected.low, expected.high))
+  gaps = [
+    rows["a"][i].summary[KEY] - rows["b"][i].summary[KEY] for i in rows["a"]
+  ]
+  test = scipy.stats.ttest_1samp(gaps, 0)
+  assert numbers.over_seeds == pytest.approx(test.confidence_interval(0.95))
+  nothing = found.measure("a", "a", KEY)
+  assert nothing.over_groups == (0, 0)
+
+
+def test_seeds_that_split_anew_are_corrected_for_their_overlap():
+  """By hand: the error is s x sqrt(1 / 3 + 90 / 300)."""
+  rows = {"a": {}}
+  for seed in range(3):
+    outputs = toy.noisy(seed)
+    moved = dataclasses.replace(outputs, ids=outputs.ids + 40 * seed)
+    rows["a"][seed] = toy.of(toy.named(moved), f"split {seed}")
+  numbers = Evidence(rows, resamples=50).measure("a", "", KEY)
+  values = [x.summary[KEY] for x in rows["a"].values()]
+  assert (numbers.holds, numbers.unit) == (evidence.OWN, "image")
+  assert numbers.ratio == 0.3
+  error = np.std(values, ddof=1) * (1 / 3 + 0.3) ** 0.5
+  assert numbers.estimate.error == pytest.approx(error)
+  assert numbers.estimate.freedom == 2
+  assert numbers.over_seeds == numbers.estimate.interval()
+  assert numbers.test_error == 0
+  # A publisher's test stays the same, whatever is validation.
+  fixed = {
+    "a": {i: toy.of(toy.named(toy.noisy(i)), f"split {i}") for i in range(3)}
+  }
+  numbers = Evidence(fixed, resamples=50).measure("a", "", KEY)
+  assert (numbers.holds, numbers.ratio) == (evidence.SHARED, 0)
+
+
+def test_without_predictions_there_are_seeds_alone():
+  key = "last/test/accuracy"
+  values = [0.7, 0.8, 0.75]
+  rows = {"a": {i: toy.bare(key, x) for i, x in enumerate(values)}}
+  numbers = Evidence(rows).measure("a", "", key)
+  assert (numbers.holds, numbers.unit) == (evidence.SEEDS, "")
+  error = np.std(values, ddof=1) / 3**0.5
+  assert numbers.estimate.error == pytest.approx(error)
+  assert np.isnan(numbers.over_groups).all()
+  # Of splits whose sizes are not known the overlap is not known either.
+  rows = {
+    "a": {
+      i: dataclasses.replace(toy.bare(key, x, f"split {i}"), images={})
+      for i, x in enumerate(values)
+    }
+  }
+  numbers = Evidence(rows).measure("a", "", key)
+  assert math.isnan(numbers.estimate.error)
+
+
+def test_equal_seeds_may_differ_by_an_image():
+  """By hand: one of 90 images over the square root of three seeds."""
+  key = "last/test/accuracy"
+  rows = {"a": {i: toy.bare(key, 0.5) for i in range(3)}}
+  numbers = Evidence(rows).measure("a", "", key)
+  assert numbers.spread == 0
+  assert numbers.estimate.error == pytest.approx(1 / 90 / 3**0.5)
+
+
+def test_runs_selected_on_the_test_do_not_count_but_their_last_epoch_does():
+  keys = ("test/accuracy", "last/test/accuracy")
+  rows = {
+    "a": {
+      i: toy.bare(keys[0], 0.8, chosen_on=part, **{keys[1]: 0.7})
+      for i, part in enumerate(("val", "test"))
+    }
+  }
+  found = Evidence(rows)
+  assert found.values("a", keys[0]) == {0: 0.8}
+  assert found.values("a", keys[1]) == {0: 0.7, 1: 0.7}
+  assert evidence.refused_seeds(rows["a"]) == [1]
+  assert found.values("never", keys[0]) == {}
+  nothing = found.measure("a", "never", keys[1])
+  assert nothing.values == []
+  assert math.isnan(nothing.estimate.mean)
+
+
+def test_images_of_two_rows_are_matched_by_row_of_the_data(shared):
+  rows, found = shared
+  counted = found.compare_images("a", "b")
+  right = [
+    [x.predictions("test").predictions for x in rows[name].values()]
+    for name in "ab"
+  ]
+  right = [[x.predicted() == x.labels for x in row] for row in right]
+  ours, theirs = map(np.concatenate, right)
+  assert counted.first_only == (ours & ~theirs).sum()
+  assert counted.second_only == (theirs & ~ours).sum()
+  assert counted.groups <= 15
+  order = np.random.default_rng(0).permutation(90)
+  mixed = {
+    **rows,
+    "b": {
+      seed: toy.of(x.predictions("test").take(order))
+      for seed, x in rows["b"].items()
+    },
+  }
+  again = Evidence(mixed, resamples=10).compare_images("a", "b")
+  assert again == counted
+  fewer = {
+    **rows,
+    "b": {0: toy.of(rows["b"][0].predictions("test").take(order[:80]))},
+  }
+  assert Evidence(fewer, resamples=10).compare_images("a", "b") is None
