@@ -23,6 +23,8 @@ class HeadSpec:
     activation: of these layers.
     norm: BatchNorm 'before' the activation, 'after' it, or 'none'.
     hidden_bias: whether the dense layers before the logits have a bias.
+    one_dropout: whether dropout is before the logits alone, instead of after
+      every hidden layer.
   """
 
   pool: bool = True
@@ -30,6 +32,7 @@ class HeadSpec:
   activation: layers.Activation = jax.nn.relu
   norm: str = "none"
   hidden_bias: bool = True
+  one_dropout: bool = False
 
 
 # Heads that the studies put on pretrained backbones, for any network.
@@ -37,7 +40,9 @@ HEADS = {
   "plain": HeadSpec(),
   "gap_128_64": HeadSpec(hidden=(128, 64), norm="after"),
   "gap_1024": HeadSpec(hidden=(1024,)),
-  "flatten_4096_1024": HeadSpec(pool=False, hidden=(4096, 1024)),
+  "flatten_4096_1024": HeadSpec(
+    pool=False, hidden=(4096, 1024), one_dropout=True
+  ),
 }
 
 
@@ -83,8 +88,8 @@ class Head(nn.Module):
   Attributes:
     num_classes: number of logits.
     spec: the layers before the logits.
-    dropout: rate after every hidden layer; without hidden layers, before the
-      logits.
+    dropout: rate after every hidden layer, or where there is none, or the spec
+      says so, before the logits alone.
     norm: makes a BatchNorm.
   """
 
@@ -99,8 +104,6 @@ class Head(nn.Module):
     x = x.astype(jnp.float32).reshape(x.shape[0], -1)
     x = fake_quant.rounded(self, x, "input")
     dropout = nn.Dropout(self.dropout, deterministic=not train)
-    if not self.spec.hidden:
-      x = dropout(x)
     for i, features in enumerate(self.spec.hidden):
       dense = layers.Dense(
         features, use_bias=self.spec.hidden_bias, name=f"dense{i}"
@@ -113,6 +116,9 @@ class Head(nn.Module):
       if self.spec.norm == "after":
         x = self.norm(name=f"norm{i}")(x, train)
         x = fake_quant.rounded(self, x, f"norm{i}")
+      if not self.spec.one_dropout:
+        x = dropout(x)
+    if self.spec.one_dropout or not self.spec.hidden:
       x = dropout(x)
     return layers.Dense(self.num_classes, name="logits")(x)
 

@@ -64,7 +64,7 @@ class MobileNetV1(Backbone):
   Attributes:
     shallow: leave five of the thirteen blocks out.
     separable: False replaces every separable block by a full 3x3 convolution.
-    block_dropout: rate after every block.
+    block_dropout: rate after the stem and after every block.
     conv_bias: whether convolutions have biases, which the BatchNorm after
       them makes redundant.
   """
@@ -85,7 +85,10 @@ class MobileNetV1(Backbone):
     # Keras's own padding begins with the blocks.
     padding = "same" if self.padding == "end" else self.padding
     stem = unit(int(32 * self.width), stride=2, padding=padding, name="stem")
-    x = stem(x, train)
+    dropout = functools.partial(
+      nn.Dropout, self.block_dropout, deterministic=not train
+    )
+    x = dropout()(stem(x, train))
     features = {"stem": x}
     blocks = SHALLOW_BLOCKS if self.shallow else BLOCKS
     for i, (channels, stride) in enumerate(blocks):
@@ -95,6 +98,6 @@ class MobileNetV1(Backbone):
       else:
         block = unit(channels, stride=stride, name=name)
       x = block(x, train)
-      x = nn.Dropout(self.block_dropout, deterministic=not train)(x)
+      x = dropout()(x)
       features[name] = x
     return x, features

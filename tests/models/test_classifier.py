@@ -171,11 +171,20 @@ def test_dropout_is_before_the_logits_of_a_head_without_hidden_layers():
 
 
 @pytest.mark.parametrize(
-  ("norm", "hidden"), [("none", (5, 4)), ("before", (4,)), ("after", (4,))]
+  ("norm", "hidden", "one_dropout"),
+  [
+    ("none", (5, 4), False),
+    ("before", (4,), False),
+    ("after", (4,), False),
+    ("none", (5, 4), True),
+  ],
 )
-def test_dropout_is_last_in_every_hidden_layer(norm, hidden):
+def test_dropout_is_last_in_every_hidden_layer(norm, hidden, one_dropout):
   spec = HeadSpec(
-    hidden=hidden, activation=lambda x: abs(x) + np.float32(1), norm=norm
+    hidden=hidden,
+    activation=lambda x: abs(x) + np.float32(1),
+    norm=norm,
+    one_dropout=one_dropout,
   )
   module = _classifier(spec, dropout=0.5)
   values = _values(module)
@@ -187,10 +196,11 @@ def test_dropout_is_last_in_every_hidden_layer(norm, hidden):
   logits, _ = _train(module, values, seen, method="classify")
   kept = np.asarray(logits) != 0
   assert 0.4 < kept.mean() < 0.6
-  # With one hidden layer nothing else is dropped.
+  # With one hidden layer, or one dropout, nothing else is dropped.
   without, _ = _train(_classifier(spec), values, seen, method="classify")
   doubled = np.isclose(logits, 2 * without, rtol=1e-5, atol=1e-6)[kept]
-  assert doubled.all() if len(hidden) == 1 else doubled.mean() < 0.5
+  once = one_dropout or len(hidden) == 1
+  assert doubled.all() if once else doubled.mean() < 0.5
 
 
 @pytest.mark.parametrize("frozen", [True, False])

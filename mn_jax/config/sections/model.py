@@ -60,7 +60,10 @@ class ModelConfig:
     True, "mobilenet_v1: False has full instead of separable convolutions"
   )
   block_dropout: float = field(
-    0.0, "mobilenet_v1: dropout rate after every block", low=0, high=0.99
+    0.0,
+    "mobilenet_v1: dropout rate after the stem and every block",
+    low=0,
+    high=0.99,
   )
   conv_bias: bool = field(False, "mobilenet_v1: biases before BatchNorm")
   minimalistic: bool = field(
