@@ -6,7 +6,9 @@
 The published test part (Krizhevsky 2009); validation is a tenth of the training
 part, so that the test chooses nothing.
 
-Arguments (`--config=configs/cifar100_v1.py:ARG`): `sample` and `test` run on an
+Arguments (`--config=configs/cifar100_v1.py:ARG`): `best` mixes images and
+trains for 150 epochs; `fine_tune` starts from model.weights=FILE of a network
+trained on ImageNet, at 128 pixels for 12 epochs; `sample` and `test` run on an
 embedded sample of textures.
 One override: data.classes=0 takes all hundred classes.
 """
@@ -26,5 +28,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     {
       "sample": recipes.CIFAR_SAMPLE,
       "test": recipes.CIFAR_TEST,
+      "best": recipes.CIFAR_BEST,
+      "fine_tune": recipes.CIFAR_FINE_TUNE,
     },
   )

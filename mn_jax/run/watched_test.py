@@ -44,8 +44,9 @@ def results(
   Returns:
     'chosen_by_test/accuracy', the highest of all evaluations, with its
     'chosen_by_test/epoch'; 'last_ten_tests/accuracy', the mean over the last
-    ten, and 'last_ten_tests/std', their sample standard deviation. {} where
-    it is not watched.
+    ten, and 'last_ten_tests/std', their sample standard deviation;
+    'chosen_by_test/gain', the highest minus that mean. {} where it is not
+    watched.
   """
   if not setup.config.eval.watch_test:
     return {}
@@ -56,11 +57,13 @@ def results(
     return {}
   step, best = max(accuracy, key=lambda point: point[1])
   last = [value for _, value in accuracy[-_LAST:]]
+  mean = statistics.fmean(last)
   spread = {"last_ten_tests/std": statistics.stdev(last)} if last[1:] else {}
   return {
     "chosen_by_test/accuracy": best,
     "chosen_by_test/epoch": step / setup.plan.steps_per_epoch,
-    "last_ten_tests/accuracy": statistics.fmean(last),
+    "chosen_by_test/gain": best - mean,
+    "last_ten_tests/accuracy": mean,
     **spread,
   }
 

@@ -42,6 +42,8 @@ class Member:
       'last/val/...' and 'last/test/...'; without 'last/' they are of the
       checkpoint that validation chose.
     note: what a reader should know about the published numbers.
+    optional: whether it is run only where it is named, as a row that costs much
+      or whose weights are not to be had.
   """
 
   name: str
@@ -52,6 +54,7 @@ class Member:
   seeds: int = 0
   published: Mapping[str, float] = dataclasses.field(default_factory=dict)
   note: str = ""
+  optional: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

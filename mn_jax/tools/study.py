@@ -47,7 +47,7 @@ def _parser() -> Parser:
   parser.option(
     "--only",
     "NAMES",
-    "members to run, separated by commas (default: all)",
+    "members to run, separated by commas (default: all that are not optional)",
     default="",
   )
   parser.flag(
@@ -95,16 +95,25 @@ def _expand(
     kept.check_rows(folder, names)
     if args.collect:
       seeds = max(seeds, kept.count_seeds(folder))
-  runs = study.expand(
+  expand = functools.partial(
+    study.expand,
     selected,
     folder=study_arguments.folder(args.workdir, args.study, sample=args.sample),
     seeds=seeds,
     sample=args.sample,
-    weights=None if args.collect or args.plan else weights,
     overrides=args.overrides,
-    only=only or names,
     kept=folder,
   )
+  optional = [member.name for member in selected.members if member.optional]
+  if only:
+    optional = []
+  runs = expand(
+    weights=None if args.collect or args.plan else weights,
+    only=only or [name for name in names if name not in optional],
+  )
+  # Those that were run by name stay in the tables.
+  extra = expand(weights=None, only=optional)
+  runs += [run for run in extra if run.is_complete()]
   study.check_folders(runs)
   for run in runs:
     kept.check(run)

@@ -304,6 +304,9 @@ def test_a_watched_test_changes_nothing_and_is_summed_up(finished, tmp_path):
   epoch = summary["chosen_by_test/epoch"] * 1300 / 32
   np.testing.assert_allclose(epoch, best)
   assert summary["last_ten_tests/accuracy"] == pytest.approx(np.mean(accuracy))
+  assert summary["chosen_by_test/gain"] == pytest.approx(
+    max(accuracy) - np.mean(accuracy)
+  )
   assert summary["last_ten_tests/std"] == pytest.approx(
     np.std(accuracy, ddof=1)
   )
