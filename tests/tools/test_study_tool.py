@@ -25,6 +25,9 @@ def get_study():
     members=(
       Member("broken", "idc_v1:test", {{"train.batch_size": 100000}}),
       Member("narrow", "idc_v1:test", {{"model.width": 0.1}}),
+      Member(
+        "rare", "idc_v1:test", weights="mobilenet_v1_1.0_224", optional=True
+      ),
     ),
     sample=SAMPLE,
     pairs=(("narrow", "broken"),),
@@ -69,7 +72,7 @@ def test_a_failed_run_stops_no_other_and_is_run_again(tmp_path):
   failed = "[1/2] broken seed 0: failed (mn_jax: train.batch_size: got"
   assert failed in out
   results = json.loads((tmp_path / "runs" / "results.json").read_text())
-  assert [m["seeds"] for m in results["members"]] == [[], [0]]
+  assert [m["seeds"] for m in results["members"]] == [[], [0], []]
   assert (tmp_path / "runs/narrow/seed0/summary.json").exists()
 
   code, out, _ = run(tmp_path, "--seeds=1")
@@ -79,6 +82,12 @@ def test_a_failed_run_stops_no_other_and_is_run_again(tmp_path):
 
   code, out, _ = run(tmp_path, "--seeds=1", "--index=1")
   assert (code, out) == (0, "[1/1] narrow seed 0: complete\n")
+
+  # An optional row needs its weights, and is run, where it is named alone.
+  code, out, _ = run(tmp_path, "--seeds=2", "--only=rare", "--plan")
+  assert (code, "rare" in out, "narrow" in out) == (0, True, False)
+  code, out, _ = run(tmp_path, "--seeds=2", "--plan")
+  assert (code, "rare" in out, "narrow" in out) == (0, False, True)
 
   code, out, _ = run(tmp_path, "--seeds=2", "--collect")
   assert code == 0
