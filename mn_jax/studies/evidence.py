@@ -30,6 +30,7 @@ from mn_jax.metrics.discordance import Discordance
 from mn_jax.metrics.estimates import Estimate
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import formatting
+from mn_jax.studies import fixed_sensitivity
 from mn_jax.studies.study import StudyRun
 
 _RESAMPLES = 1000  # of the groups of a test
@@ -146,22 +147,37 @@ class Evidence:
     self._rows, self._resamples = rows, resamples
     self._units = functools.cache(self._all_units)
     self._resampled = functools.cache(self._resample)
+    self._at_sensitivity = functools.cache(self._with_its_threshold)
 
   def values(self, row: str, key: str) -> dict[int, float]:
     """Returns seed -> metric, of the runs in which it is defined and counts.
 
     Args:
       row: its name.
-      key: of the metric in `summary.json`.
+      key: of the metric in `summary.json`, or 'at_sensitivity_0.95/...', at the
+        threshold that validation chose.
     """
     results = self._rows.get(row, {})
     # The last epoch's, 'last/test/...', are of a checkpoint that nothing chose.
-    refused = refused_seeds(results) if key.startswith("test/") else []
-    return {
-      seed: result.summary[key]
-      for seed, result in sorted(results.items())
-      if result.summary.get(key) is not None and seed not in refused
+    chosen = key.startswith(("test/", fixed_sensitivity.PART))
+    refused = refused_seeds(results) if chosen else []
+    found = {
+      seed: self._value(row, seed, key)
+      for seed in sorted(results)
+      if seed not in refused
     }
+    return {seed: value for seed, value in found.items() if value is not None}
+
+  def _value(self, row: str, seed: int, key: str) -> float | None:
+    part, _, metric = key.rpartition("/")
+    if part != fixed_sensitivity.PART:
+      return self._rows[row][seed].summary.get(key)
+    named = self._at_sensitivity(row, seed)
+    if named is None:
+      return None
+    return classification.summarize(
+      named.predictions, positive=named.positive
+    ).get(metric)
 
   def measure(self, one: str, other: str, key: str) -> Numbers:
     """Returns a metric of a row, or its difference between two rows.
@@ -312,9 +328,15 @@ class Evidence:
   def _predictions(
     self, row: str, seed: int, part: str
   ) -> NamedPredictions | None:
+    if part == fixed_sensitivity.PART:
+      return self._at_sensitivity(row, seed)
     if part not in ("val", "test"):
       return None
     return self._rows[row][seed].predictions(part)
+
+  def _with_its_threshold(self, row: str, seed: int) -> NamedPredictions | None:
+    read = self._rows[row][seed].predictions
+    return fixed_sensitivity.predictions(read("val"), read("test"))
 
   def _all_units(self, part: str) -> np.ndarray:
     """The groups, or images, of all tests, in order."""
