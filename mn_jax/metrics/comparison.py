@@ -64,6 +64,8 @@ def on_images(
   *,
   positive: int | None,
   groups: np.ndarray | None = None,
+  predicted_first: np.ndarray | None = None,
+  predicted_second: np.ndarray | None = None,
   seed: int = 0,
   resamples: int = 2000,
   level: float = 0.95,
@@ -77,6 +79,7 @@ def on_images(
     first, second: of the same n images in the same order.
     positive: index of the positive class, or None.
     groups: [n] numbers or names of the images' groups; None: each image is one.
+    predicted_first, predicted_second: as in `classification.summarize`.
     seed: of the resamples, at least 0.
     resamples: number of resamples.
     level: confidence, between 0 and 1.
@@ -91,7 +94,11 @@ def on_images(
   _check_same(first, second)
   codes = group_codes(first, groups)
   weighted = [
-    classification.weighted(x, positive=positive) for x in (first, second)
+    classification.weighted(outputs, positive=positive, predicted=predicted)
+    for outputs, predicted in (
+      (first, predicted_first),
+      (second, predicted_second),
+    )
   ]
 
   def difference(weights: np.ndarray) -> dict[str, float]:

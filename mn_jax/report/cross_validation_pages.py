@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from mn_jax import config as config_lib
 from mn_jax.config import changes, checks
 from mn_jax.errors import InputError
+from mn_jax.metrics import classification
 from mn_jax.observe.console import Console
 from mn_jax.report import (
   cross_validation_report,
   decisions,
-  inspection,
   page,
   run_analysis,
-  run_report,
+  run_figures,
 )
 from mn_jax.report.cross_validation_report import Baselines
 from mn_jax.run import open_data, records, split_data
-from mn_jax.studies import cross_validation
+from mn_jax.studies import cross_validation, split_baselines
 from mn_jax.studies.cross_validation import CrossValidation, Fold
 from mn_jax.studies.study import Member, Study, StudyRun
 
@@ -64,7 +64,7 @@ def write(
   if places is not None and not found.test.predictions.multi_label:
     baselines = _baselines(folds, study.metrics, places, console)
   curves = [
-    run_report.over_epochs(
+    run_figures.over_epochs(
       run_analysis.read_curves(run.workdir / "metrics.jsonl"), run.summary()
     )
     for run in runs
@@ -113,7 +113,8 @@ def _baselines(
       data = split_data.divide(section, packed)
       if data.split.sha256 != fold.split["sha256"]:
         raise InputError("data.path: its images are not those of the folds")
-      for name, values in inspection.measure_baselines(data).items():
+      for name, x in split_baselines.predict(data).items():
+        values = classification.summarize(x.predictions, positive=x.positive)
         of_metric = found.setdefault(name, {})
         for metric in metrics:
           of_metric.setdefault(metric, []).append(values[metric])

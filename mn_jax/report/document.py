@@ -53,11 +53,12 @@ class Section:
   Attributes:
     title: heading.
     anchor: of links to it.
-    text: a paragraph.
+    text: a paragraph, or ''.
     command: that repeats the run, or ''.
     tables: below the text.
     figures: below the tables.
     folded: title -> long table, at the end, shown when it is clicked on.
+    facts: (name, value), such as what it was trained with, below the text.
   """
 
   title: str
@@ -67,6 +68,7 @@ class Section:
   tables: Sequence[Table] = ()
   figures: Sequence[Figure] = ()
   folded: Mapping[str, Table] = dataclasses.field(default_factory=dict)
+  facts: Sequence[tuple[str, str]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Document:
   Attributes:
     title: heading of the page.
     intro: a line below it, or ''.
+    summary: what the numbers say, a paragraph each, below that.
     warnings: what makes the numbers misleading, below that.
     claims: (sign, verdict, text, numbers) of each claim; the sign is 'yes',
       'no', 'open' or 'missing'.
@@ -90,6 +93,7 @@ class Document:
 
   title: str
   intro: str = ""
+  summary: Sequence[str] = ()
   warnings: Sequence[str] = ()
   claims: Sequence[tuple[str, str, str, str]] = ()
   tables: Mapping[str, Table] = dataclasses.field(default_factory=dict)

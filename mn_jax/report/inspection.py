@@ -32,8 +32,6 @@ _NEIGHBOURS = 5
 _SALIENCY = saliency.Settings(samples=16, steps=64)
 
 Progress = Callable[[int, int], None]
-# Baseline -> metric -> value.
-Baselines = dict[str, dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,16 +69,36 @@ class Inspections:
   """What was learnt from all networks and data sets that could be opened.
 
   Attributes:
-    baselines: sha256 of a split -> metrics of the baselines on its test part.
+    baselines: sha256 of a split -> the baselines' predictions for its test.
     networks: folder of a run -> inspection of its network.
   """
 
-  baselines: dict[str, Baselines]
+  baselines: dict[str, dict[str, NamedPredictions]]
   networks: dict[pathlib.Path, Inspection]
+
+  def baseline_metrics(self, split_sha256: str) -> dict[str, dict[str, float]]:
+    """Returns baseline -> metric -> value on the test of a split; or {}."""
+    return {
+      name: classification.summarize(x.predictions, positive=x.positive)
+      for name, x in self.baselines.get(split_sha256, {}).items()
+    }
 
   def of(self, analysis: RunAnalysis) -> Inspection | None:
     """Returns the inspection of a run's network; None if it was not opened."""
     return self.networks.get(analysis.path)
+
+
+def saved_baselines(analysis: RunAnalysis) -> dict[str, NamedPredictions]:
+  """Reads the baselines that a run's study has kept for its split; or {}.
+
+  Args:
+    analysis: of a run that lies in ROW/SEED or runs/ROW/SEED of the study.
+  """
+  for study in analysis.path.parents[1:3]:
+    found = split_baselines.read(study, analysis.summary["split_sha256"])
+    if found:
+      return found
+  return {}
 
 
 def inspect(
@@ -116,7 +134,7 @@ def inspect(
   )
   data = run.data(progress)
   if data.split.sha256 not in inspections.baselines:
-    inspections.baselines[data.split.sha256] = measure_baselines(data)
+    inspections.baselines[data.split.sha256] = split_baselines.predict(data)
   inspections.networks[analysis.path] = Inspection(
     draw_errors(data, analysis.test.predictions),
     _explain(run, data, analysis.test),
@@ -124,18 +142,6 @@ def inspect(
     _with_batch_statistics(run, data),
     data.multi_label,
   )
-
-
-def measure_baselines(data: SplitData) -> Baselines:
-  """Measures baselines without a network on the test part.
-
-  Args:
-    data: packed and split; as in `split_baselines.predict`.
-  """
-  return {
-    name: classification.summarize(x.predictions, positive=x.positive)
-    for name, x in split_baselines.predict(data).items()
-  }
 
 
 def figures(anchor: str, inspection: Inspection) -> Iterable[Figure]:

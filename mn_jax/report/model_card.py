@@ -12,7 +12,7 @@ from typing import Any
 
 import mn_jax
 from mn_jax.observe.formatting import count, metric_name, number
-from mn_jax.report import run_report
+from mn_jax.report import run_facts
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
 
@@ -175,7 +175,7 @@ def _results(analysis: RunAnalysis) -> Table:
     (metric_name(name), number(x.value), number(x.low), number(x.high))
     for name, x in analysis.intervals.items()
   ]
-  unit = run_report.unit(analysis)
+  unit = run_facts.unit(analysis)
   resamples = next(iter(analysis.intervals.values())).resamples
   majority = "the accuracy of predicting the majority class always"
   if analysis.test.predictions.multi_label:

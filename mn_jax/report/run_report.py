@@ -1,23 +1,33 @@
 """Reports of single runs: a section about each, and a page about one."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mn_jax.config import changes
-from mn_jax.observe import figures, report_figures
-from mn_jax.observe.formatting import count, jsonable, metric_name, number
+from mn_jax.observe.formatting import (
+  count,
+  interval,
+  jsonable,
+  metric_name,
+  number,
+)
 from mn_jax.observe.label_table import label_table
-from mn_jax.report import decision_curves, decisions, export_tables
+from mn_jax.report import (
+  conclusion,
+  decisions,
+  export_tables,
+  run_command,
+  run_facts,
+  run_figures,
+)
 from mn_jax.report import inspection as inspection_lib
-from mn_jax.report.document import Document, Figure, Section
-from mn_jax.report.inspection import Baselines, Inspection, Inspections
+from mn_jax.report.document import Document, Section
+from mn_jax.report.inspection import Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
-from mn_jax.run import outputs, watched_test
-
-_CLASSES_IN_MATRIX = 20
+from mn_jax.run import outputs
 
 
 def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
@@ -28,19 +38,31 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
     inspections: of its network and data set, or empty.
   """
   summary, tables = analysis.summary, {}
+  versus = None
   if not analysis.refused:
-    metrics = [x for x in analysis.intervals if x != "majority_rate"][:6]
-    values = (number(analysis.intervals[name].value) for name in metrics)
-    below = baseline_rows(inspections.baselines, [analysis], metrics)
-    rows = [(summary["model"], *values)]
-    rows += [(name, *cells) for name, _, cells in below]
-    tables["Test"] = Table(("", *map(metric_name, metrics)), rows)
+    digest = summary["split_sha256"]
+    metrics = inspections.baseline_metrics(digest)
+    tables["Test"] = _first_table(analysis, metrics)
+    versus = conclusion.compare(
+      analysis.test,
+      inspections.baselines.get(digest, {}),
+      metrics,
+      resamples=analysis.intervals["loss"].resamples,
+    )
   tables |= export_tables.of_run(analysis)
   return Document(
     title=f"{summary['experiment']}, seed {summary['seed']}",
+    summary=conclusion.of_run(analysis, versus),
     tables=tables,
     sections=[
-      section(summary["model"], "run", [analysis], inspections.of(analysis))
+      section(
+        summary["model"],
+        "run",
+        [analysis],
+        inspections.of(analysis),
+        run_command.of_run(analysis),
+        harms=False,
+      )
     ],
     protocol=protocol([analysis]),
     notes=notes([analysis]),
@@ -57,7 +79,10 @@ def numbers(
     measured = inspection.with_batch_statistics if inspection else {}
     name = "/".join(analysis.path.parts[-2:])
     runs[name] = {**analysis.numbers(), "by_batches": measured}
-  return jsonable({"runs": runs, "baselines": inspections.baselines})
+  baselines = {
+    x: inspections.baseline_metrics(x) for x in inspections.baselines
+  }
+  return jsonable({"runs": runs, "baselines": baselines})
 
 
 def section(
@@ -66,6 +91,8 @@ def section(
   seeds: Sequence[RunAnalysis],
   inspection: Inspection | None,
   command: str = "",
+  *,
+  harms: bool = True,
 ) -> Section:
   """Returns a section about one run, with the curves of its other seeds.
 
@@ -75,12 +102,17 @@ def section(
     seeds: the run, then runs with other seeds.
     inspection: of the run's network; None if it was not opened.
     command: that repeats the run, or ''.
+    harms: whether the text says what a threshold or temperature of validation
+      makes worse; not where the page says so already.
   """
   analysis = seeds[0]
-  text = _describe(analysis, inspection)
-  figures_shown = [_curves_figure(title, anchor, seeds)]
+  text = _describe(analysis, inspection, harms=harms)
+  facts = run_facts.facts(analysis)
+  figures_shown = [run_figures.curves(title, anchor, seeds)]
   if analysis.refused:
-    return Section(title, anchor, text, command, figures=figures_shown)
+    return Section(
+      title, anchor, text, command, figures=figures_shown, facts=facts
+    )
   measured = inspection.with_batch_statistics if inspection else {}
   classes = analysis.test.classes
   tables = [_test_table(analysis, measured), *_label_table(analysis)]
@@ -89,34 +121,15 @@ def section(
   tables += [
     *_group_table(analysis),
     *decisions.tables(
-      analysis.decisions, analysis.test, unit(analysis)
+      analysis.decisions, analysis.test, run_facts.unit(analysis)
     ).values(),
   ]
-  figures_shown += _decision_figures(title, anchor, analysis)
+  figures_shown += run_figures.decisions(title, anchor, analysis)
   if inspection is not None:
     figures_shown += inspection_lib.figures(anchor, inspection)
-  return Section(title, anchor, text, command, tables, figures_shown)
-
-
-def baseline_rows(
-  baselines: Mapping[str, Baselines],
-  analyses: Sequence[RunAnalysis],
-  metrics: Sequence[str],
-) -> list[tuple[str, str, list[str]]]:
-  """Returns (baseline, split, metrics) for every split that was opened.
-
-  Args:
-    baselines: sha256 of a split -> its baselines.
-    analyses: runs whose splits are shown.
-    metrics: to show.
-  """
-  summaries = [analysis.summary for analysis in analyses]
-  split_of_digest = {s["split_sha256"]: s["split"] for s in summaries}
-  return [
-    (name, split, [number(values.get(metric)) for metric in metrics])
-    for digest, split in split_of_digest.items()
-    for name, values in baselines.get(digest, {}).items()
-  ]
+  return Section(
+    title, anchor, text, command, tables, figures_shown, facts=facts
+  )
 
 
 def protocol(analyses: Sequence[RunAnalysis]) -> list[tuple[str, str]]:
@@ -151,61 +164,76 @@ def devices(analyses: Sequence[RunAnalysis]) -> str:
 
 def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
   """Returns the notes of the splits and what is damaged, each once."""
-  texts = [(a.damage, watched_test.note(a.summary)) for a in analyses]
+  texts = [[a.damage] if a.damage else [] for a in analyses]
   texts += [a.split["notes"] for a in analyses]
-  return list(dict.fromkeys(text for some in texts for text in some if text))
+  return list(dict.fromkeys(text for some in texts for text in some))
 
 
-def _describe(analysis: RunAnalysis, inspection: Inspection | None) -> str:
-  summary = analysis.summary
-  text = (
-    f"{summary['model']}, {summary['params']:,} parameters, "
-    f"{summary['macs'] / 1e6:,.1f} M mult-adds; seed {summary['seed']}, "
-    f"{summary['epochs']:.3g} epochs, checkpoint of step "
-    f"{summary['best_step']} selected by "
-    f"{metric_name(summary['best_metric'])}, split {summary['split']} "
-    f"({summary['split_sha256'][:12]}). "
-  )
+def _describe(
+  analysis: RunAnalysis, inspection: Inspection | None, *, harms: bool
+) -> str:
+  """Says what else there is to know of a run, in sentences."""
+  summary, texts = analysis.summary, []
   for entry in analysis.config.get("history", ()):
-    text += (
+    texts.append(
       f"From step {entry['step']} on it was trained with "
-      f"{changes.describe(entry['fields'])}. "
+      f"{changes.describe(entry['fields'])}."
     )
   if analysis.fake_quant != "none":
-    text += f"Its metrics are with model.fake_quant={analysis.fake_quant}. "
+    texts.append(
+      f"Its metrics are with model.fake_quant={analysis.fake_quant}."
+    )
   if teacher := summary.get("teacher"):
-    text += f"It learnt from a teacher: {outputs.described_teacher(teacher)}. "
-    text += "".join(f"Note: {note}. " for note in teacher["notes"])
+    described = outputs.described_teacher(teacher)
+    texts.append(f"It learnt from a teacher: {described}.")
+    texts += [f"Note: {note}." for note in teacher["notes"]]
   if analysis.refused:
-    return text + (
+    texts.append(
       "The checkpoint was selected on the test part, so its test metrics are "
       "not shown."
     )
-  text += (
-    f"Temperature fitted on validation: {analysis.temperature:.2f}; ECE of the "
-    f"test {number(analysis.intervals['ece'].value)} before, "
-    f"{number(analysis.at_temperature.get('ece'))} after."
-  )
+    return " ".join(texts)
+  texts += conclusion.of_validation(analysis, harms=harms)
   if inspection is not None and not inspection.is_multi_label:
-    text += (
-      f" 5-nearest-neighbour accuracy of its features "
+    texts.append(
+      f"5-nearest-neighbour accuracy of its features "
       f"{number(inspection.knn_accuracy)}, silhouette "
       f"{number(inspection.silhouette)}."
     )
-  return text
+  return " ".join(texts)
 
 
-def unit(analysis: RunAnalysis) -> str:
-  """Returns what the intervals of a run resample: 'group' or 'image'."""
-  return "image" if analysis.test.groups is None else "group"
+def _first_table(
+  analysis: RunAnalysis, baselines: Mapping[str, Mapping[str, float]]
+) -> Table:
+  """Returns the metrics that say most, with those of the baselines.
+
+  Metrics are rows, so that all of them can be seen on a narrow screen.
+  """
+  metrics = conclusion.main_metrics(analysis.test)
+  if analysis.test.positive is not None:
+    metrics += ("accuracy", "f1")
+  rows = []
+  for name in metrics:
+    found = analysis.intervals[name]
+    ends = interval(*jsonable([found.low, found.high]))
+    others = (number(values.get(name)) for values in baselines.values())
+    rows.append((metric_name(name), number(found.value), ends, *others))
+  noun = run_facts.unit(analysis)
+  note = f"95 % by bootstrap over {noun}s."
+  if baselines:
+    note += " Baselines, without a network, learn from the same images."
+  columns = ("test", "network", "95 %", *baselines)
+  return Table(columns, rows, note)
 
 
 def _test_table(
   analysis: RunAnalysis, with_batch_statistics: Mapping[str, float]
 ) -> Table:
   resamples = analysis.intervals["loss"].resamples
+  noun = run_facts.unit(analysis)
   note = (
-    f"{len(analysis.test.names):,} images; bootstrap over {unit(analysis)}s, "
+    f"{len(analysis.test.names):,} images; bootstrap over {noun}s, "
     f"{resamples:,} resamples; 'last epoch' is the last checkpoint instead of "
     "the selected one."
   )
@@ -250,8 +278,8 @@ def _label_table(analysis: RunAnalysis) -> list[Table]:
   )
   limits = map(number, analysis.label_thresholds)
   note = (
-    f"Intervals by resampling {unit(analysis)}s. The threshold has the best "
-    "balanced accuracy on validation."
+    f"Intervals by resampling {run_facts.unit(analysis)}s. The threshold has "
+    "the best balanced accuracy on validation."
   )
   undefined = np.isnan(analysis.per_class["auroc"]).sum()
   if undefined:
@@ -298,73 +326,3 @@ def _group_table(analysis: RunAnalysis) -> list[Table]:
   if analysis.unranked:
     note += f" Not ranked, with fewer: {count(analysis.unranked, 'group')}."
   return [Table(columns, rows, note)]
-
-
-def _curves_figure(
-  title: str, anchor: str, seeds: Sequence[RunAnalysis]
-) -> Figure:
-  runs = [over_epochs(x.curves, x.summary) for x in seeds]
-  multi_label = any("val/label_accuracy" in run for run in runs)
-  names = ["loss", "label_accuracy" if multi_label else "accuracy"]
-  if multi_label:
-    names.append("macro_auroc")
-  if any("val/balanced_accuracy" in run for run in runs):
-    names.append("balanced_accuracy")
-  return Figure(
-    f"{anchor}_curves",
-    report_figures.learning_curves(runs, names, title),
-    f"Learning curves, {count(len(seeds), 'seed')}. Training values are means "
-    "since the last log, of augmented images.",
-  )
-
-
-def over_epochs(
-  curves: Mapping[str, Sequence[tuple[int, float]]], summary: Mapping[str, Any]
-) -> dict[str, list[tuple[float, float]]]:
-  """Returns points (epoch, value) of points (step, value).
-
-  Args:
-    curves: metric -> points.
-    summary: content of `summary.json`.
-  """
-  scale = summary["steps"] / max(summary["epochs"], 1e-9)
-  return {
-    name: [(step / scale, value) for step, value in points]
-    for name, points in curves.items()
-  }
-
-
-def _decision_figures(
-  title: str, anchor: str, analysis: RunAnalysis
-) -> Iterable[Figure]:
-  classes = analysis.test.classes
-  if analysis.matrix is None:
-    outputs = analysis.test.predictions
-    yield Figure(
-      f"{anchor}_labels",
-      figures.label_areas(
-        analysis.per_class, outputs.labels.mean(axis=0), classes, title
-      ),
-      "Areas under the curves of every label on the test; chance is 0.5 for "
-      "AUROC, and for average precision the share of images with the label.",
-      narrow=True,
-    )
-  elif len(classes) <= _CLASSES_IN_MATRIX:
-    yield Figure(
-      f"{anchor}_confusion",
-      figures.confusion_matrix(analysis.matrix, classes, title),
-      "Confusion matrix of the test: rows are true classes.",
-      narrow=True,
-    )
-  best = None
-  if analysis.threshold is not None and analysis.at_threshold:
-    names = ("sensitivity", "specificity")
-    best = (analysis.threshold, *map(analysis.at_threshold.get, names))
-  yield decision_curves.figure(
-    f"{anchor}_decisions",
-    title,
-    analysis.test,
-    analysis.decisions,
-    analysis.reliability,
-    best=best,
-  )

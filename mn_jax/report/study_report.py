@@ -1,12 +1,9 @@
 """The report of a study: its claims, tables, and a section for each member."""
 
-import json
 import pathlib
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mn_jax.config import changes, files
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures
 from mn_jax.observe.formatting import metric_name
@@ -15,6 +12,7 @@ from mn_jax.report import (
   document,
   kept_inspection,
   run_analysis,
+  run_command,
   run_report,
   study_tables,
 )
@@ -23,7 +21,6 @@ from mn_jax.report.inspection import Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.weights import hub
 
 # Paths of one computer mean nothing on another.
 # What results.json must have.
@@ -93,7 +90,7 @@ def build(
       document.anchor(member["name"]),
       runs,
       inspections.of(runs[0]),
-      _repeat_run(member["config"], runs[0].config),
+      run_command.of_config(member["config"], runs[0].config["config"]),
     )
     for member in results["members"]
     if (runs := analyses[member["name"]])
@@ -170,24 +167,3 @@ def _members_figure(results: Mapping[str, Any]) -> Figure:
     "and its 95 % interval, which holds seeds and test; in gray the baselines "
     "on the same splits.",
   )
-
-
-def _repeat_run(config: str, saved: Mapping[str, Any]) -> str:
-  """Returns the command that repeats a run; '' if its config is not there."""
-  try:
-    defaults = files.read_config(config).to_dict()
-  except InputError:
-    return ""
-  defaults = changes.flat(changes.plain(defaults))
-  arguments = ["python", "-m", "mn_jax.main", f"--config={config}"]
-  for name, value in changes.flat(saved["config"]).items():
-    if name in changes.PLACES or value == defaults.get(name, value):
-      continue
-    if isinstance(value, list):  # of a tuple
-      value = json.dumps(value)
-    elif name == "model.weights" and not value.startswith(hub.PREFIX):
-      value = pathlib.Path(value).name
-    elif name == "train.teacher":
-      value = "/".join(pathlib.PurePath(value).parts[-2:])
-    arguments.append(f"{name}={value}")
-  return shlex.join(arguments)

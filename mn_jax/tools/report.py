@@ -26,7 +26,7 @@ from mn_jax.report import (
   run_report,
   study_report,
 )
-from mn_jax.report.inspection import Inspections, inspect
+from mn_jax.report.inspection import Inspections, inspect, saved_baselines
 from mn_jax.report.run_analysis import RunAnalysis
 
 
@@ -86,7 +86,12 @@ def _inspect(
   args: argparse.Namespace, firsts: Sequence[RunAnalysis], console: Console
 ) -> Inspections:
   """Inspects the first run of each row; names those that cannot be opened."""
-  inspections = Inspections({}, {})
+  baselines = {
+    analysis.summary["split_sha256"]: found
+    for analysis in firsts
+    if (found := saved_baselines(analysis))
+  }
+  inspections = Inspections(baselines, {})
   if args.numbers:
     return inspections
   places = run_arguments.places(args.overrides)

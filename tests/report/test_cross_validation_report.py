@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
+from mn_jax.metrics import classification
 from mn_jax.observe import formatting
 from mn_jax.observe.console import Console
-from mn_jax.report import cross_validation_pages, decisions, inspection
+from mn_jax.report import cross_validation_pages, decisions
 from mn_jax.run import open_data, records, split_data
-from mn_jax.studies import cross_validation
+from mn_jax.studies import cross_validation, split_baselines
 from mn_jax.tools import report
 from tests.studies import toy_folds as toy
 
@@ -117,12 +118,12 @@ def test_baselines_are_means_over_folds(tmp_path, monkeypatch, capsys):
 
   monkeypatch.setattr(open_data, "open_packed", lambda *_: None)
   monkeypatch.setattr(split_data, "divide", lambda *_: Data())
-  values = iter([0.5, 0.6, 0.7, 0.5])
+  answers = toy.everything(9)
   monkeypatch.setattr(
-    inspection,
-    "measure_baselines",
-    lambda _: {"mean colour": dict.fromkeys(study.metrics, next(values))},
+    split_baselines, "predict", lambda _: {"mean colour": answers}
   )
+  metrics = classification.summarize(answers.predictions, positive=1)
+  shown = " | ".join(formatting.number(metrics[x]) for x in study.metrics)
   console = Console()
   cross_validation_pages.write(
     tmp_path, study, runs, console, places={}, resamples=20
@@ -130,7 +131,7 @@ def test_baselines_are_means_over_folds(tmp_path, monkeypatch, capsys):
   text = (tmp_path / "report" / "report.md").read_text()
   assert text.count("mean colour") == 1
   assert "| mean colour, mean |" in text
-  assert "| 0.600 | 0.600 |" in text
+  assert f"| {shown} |" in text
   cross_validation_pages.write(
     tmp_path, study, runs, console, places={}, resamples=20
   )

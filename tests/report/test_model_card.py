@@ -45,7 +45,7 @@ def test_numbers_and_intervals_are_those_of_the_predictions(tmp_path):
     cells = " | ".join(map(number, (x.value, x.low, x.high)))
     assert f"\n| {label} | {cells} |\n" in body
   assert (
-    "91 images of the test part; intervals by bootstrap over groups" in body
+    "91 images of the test part; intervals by bootstrap over patients" in body
   )
   sensitivity = number(analysis.at_threshold["sensitivity"])
   assert f"| sensitivity | {sensitivity} |" in body

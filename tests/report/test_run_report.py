@@ -20,6 +20,9 @@ def test_page_of_a_single_run(tmp_path):
   Reader(page.html(document, images))
   accuracy = formatting.number(analysis.intervals["accuracy"].value)
   assert f"| accuracy | {accuracy} |" in text
+  assert f"accuracy {accuracy} (" in document.summary[0]
+  assert "python -m mn_jax.main --config=idc_v1" in text
+  assert "- optimizer: adamw, weight decay" in text
   assert "| class | images |" in text
   assert "two patients are alike" in text
   assert "batch statistics" not in text

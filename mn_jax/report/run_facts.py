@@ -1,0 +1,239 @@
+"""What a run was trained with, as names and values for its page."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mn_jax.config import Config
+from mn_jax.data.datasets import columns, registry
+from mn_jax.errors import InputError
+from mn_jax.observe.formatting import count, duration, metric_name
+from mn_jax.report.run_analysis import RunAnalysis
+
+_PARTS = {"train": "training", "val": "validation", "test": "test"}
+_LENGTHS = ("batch_size", "steps", "epochs", "examples")
+# Fields of `train` that change nothing that is learnt, or are told elsewhere.
+_NOT_LEARNT = ("replicas", "steps_per_dispatch", "patience")
+# Fields of the optimizers, beside those that have a row of their own.
+_OF_OPTIMIZER = {
+  "sgd": ("momentum", "nesterov"),
+  "lars": ("momentum", "nesterov", "trust_coefficient"),
+}
+_ALWAYS = ("weight_decay",)
+_IF_CHANGED = ("b1", "b2", "epsilon", "clip_norm", "accumulate", "rules")
+
+
+def facts(analysis: RunAnalysis) -> list[tuple[str, str]]:
+  """Returns (name, value) of network, weights, images and training.
+
+  Args:
+    analysis: of the run; fields that its version did not have are left out.
+  """
+  config, summary = analysis.config["config"], analysis.summary
+  rows = [
+    ("network", _network(summary, config)),
+    ("weights", _weights(summary)),
+    ("images", images(analysis)),
+    ("split", _split(analysis)),
+    ("optimizer", optimizer(config)),
+    ("learning rate", learning_rate(config)),
+    ("length", _length(summary, config)),
+    ("augmentation", _listed(_changed("augment", config)) or "none"),
+    ("checkpoint", _checkpoint(summary)),
+    ("time", f"{duration(summary['wall_seconds'])} on {summary['device']}"),
+  ]
+  loss = [
+    pair
+    for pair in _changed("train", config)
+    if pair[0] not in (*_LENGTHS, *_NOT_LEARNT)
+    and not pair[0].startswith("teacher")
+  ]
+  if loss:
+    rows.insert(-3, ("also", _listed(loss)))
+  return rows
+
+
+def unit(analysis: RunAnalysis) -> str:
+  """Returns what images of the test belong to, such as 'patient'.
+
+  'image' where nothing is known of which belong together; it is what intervals
+  resample.
+  """
+  if analysis.test.groups is None:
+    return "image"
+  section = analysis.config["config"]["data"]
+  if section.get("group_pattern"):
+    return "group"
+  if section.get("group"):
+    return columns.unit(section["group"])
+  try:
+    return registry.get(section["name"]).group or "group"
+  except InputError:  # of another version
+    return "group"
+
+
+def is_generated(analysis: RunAnalysis) -> bool:
+  """Returns whether the images are generated: then metrics mean nothing."""
+  try:
+    spec = registry.get(analysis.config["config"]["data"]["name"])
+  except InputError:
+    return False
+  return spec.generate is not None
+
+
+def images(analysis: RunAnalysis) -> str:
+  """Returns the data set with the images and groups of each part."""
+  split = analysis.split
+  counts = group_counts(split)
+  noun = unit(analysis)
+  parts = []
+  for part, name in _PARTS.items():
+    text = f"{name} {split['images'][part]:,}"
+    if counts.get(part) and noun != "image":
+      text += f" of {count(counts[part], noun)}"
+    parts.append(text)
+  return f"{analysis.config['config']['data']['name']}: {', '.join(parts)}"
+
+
+def group_counts(split: Mapping[str, Any]) -> dict[str, int]:
+  """Returns the number of groups of each part; {} if none are known.
+
+  Args:
+    split: content of `split.json`, of a run or as it is kept.
+  """
+  if "group_counts" in split:
+    return dict(split["group_counts"])
+  listed = split.get("groups") or {}
+  return {part: len({*names} - {""}) for part, names in listed.items()}
+
+
+def shared_groups(split: Mapping[str, Any]) -> int | None:
+  """Returns how many groups of the test are in training or validation too.
+
+  Args:
+    split: content of `split.json`.
+
+  Returns:
+    None where the groups are not known by name.
+  """
+  if split["kind"] in ("grouped", "kfold"):
+    return 0
+  groups = split.get("groups") or {}
+  test = {*groups.get("test", ())} - {""}
+  if not test:
+    return None
+  return len(test & ({*groups["train"]} | {*groups["val"]}))
+
+
+def optimizer(config: Mapping[str, Any]) -> str:
+  """Returns the optimizer, its options and the batch size."""
+  section = config["optim"]
+  names = (*_OF_OPTIMIZER.get(section["name"], ()), *_ALWAYS)
+  options = [(name, section[name]) for name in names if name in section]
+  options += [x for x in _changed("optim", config) if x[0] in _IF_CHANGED]
+  batch = f"batches of {config['train']['batch_size']}"
+  return ", ".join(filter(None, (section["name"], _listed(options), batch)))
+
+
+def learning_rate(config: Mapping[str, Any]) -> str:
+  """Returns the peak, the schedule and the warm-up."""
+  section = config["optim"]
+  text = f"{section['learning_rate']:g}"
+  if section.get("lr_scaling", "none") != "none":
+    root = " with the square root" if section["lr_scaling"] == "sqrt" else ""
+    text += f" for batches of {section['lr_batch_size']}, scaled{root}"
+  text += f", {section['schedule']}"
+  if section["schedule"] == "step":
+    text += (
+      f" times {section['decay_factor']:g} at "
+      f"{_value(section['decay_at'])} of the run"
+    )
+  for name in ("steps", "epochs", "examples"):
+    if warmup := section.get(f"warmup_{name}"):
+      length = f"{warmup:g} {name.removesuffix('s') if warmup == 1 else name}"
+      text += f", after a warm-up of {length}"
+  return text
+
+
+def _network(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+  section = config["model"]
+  size = section["resolution"] or config["data"]["image_size"]
+  skipped = ("name", "resolution", "weights", "transfer", "dtype")
+  skipped += ("cache_features", "gpu_kernels", "match_statistics")
+  changed = [x for x in _changed("model", config) if x[0] not in skipped]
+  text = (
+    f"{summary['model']} at {size} x {size} pixels, {summary['params']:,} "
+    f"parameters, {summary['macs'] / 1e6:,.1f} M mult-adds"
+  )
+  return ", ".join(filter(None, (text, _listed(changed))))
+
+
+def _weights(summary: Mapping[str, Any]) -> str:
+  source, transfer = summary.get("weights"), summary.get("transfer")
+  if not source:
+    return "none: randomly initialised"
+  if transfer == "frozen":
+    return f"{source}; the backbone is fixed, the head is trained"
+  return f"{source}; all parameters are trained"
+
+
+def _split(analysis: RunAnalysis) -> str:
+  split = analysis.split
+  text = f"{split['kind']}, seed {split['seed']}"
+  shared = shared_groups(split)
+  if shared and unit(analysis) != "image":
+    noun = unit(analysis)
+    text += f"; {count(shared, noun)} of the test in training or validation too"
+  return f"{text} (sha256 {split['sha256'][:12]})"
+
+
+def _length(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+  text = f"{summary['epochs']:.3g} epochs, {summary['steps']:,} updates"
+  if patience := config["train"].get("patience"):
+    text += f"; ends after {count(patience, 'validation')} without a better one"
+  return text
+
+
+def _checkpoint(summary: Mapping[str, Any]) -> str:
+  if summary["chosen_on"] == "test":
+    return (
+      f"update {summary['best_step']:,}, selected by "
+      f"{metric_name(summary['best_metric'])} on the test"
+    )
+  epoch = summary["best_step"] * summary["epochs"] / summary["steps"]
+  return (
+    f"update {summary['best_step']:,}, epoch {epoch:.3g}, with the best "
+    f"{metric_name(summary['best_metric'])} on validation"
+  )
+
+
+def _changed(section: str, config: Mapping[str, Any]) -> list[tuple[str, Any]]:
+  """Returns (field, value) of a section's fields that are not the defaults."""
+  defaults = dataclasses.asdict(getattr(Config(), section))
+  return [
+    (name, value)
+    for name, value in config[section].items()
+    if name in defaults and _plain(value) != _plain(defaults[name])
+  ]
+
+
+def _plain(value: Any) -> Any:
+  return list(value) if isinstance(value, tuple | list) else value
+
+
+def _listed(options: Iterable[tuple[str, Any]]) -> str:
+  """Formats options: 'weight decay 0.01, Nesterov' and such."""
+  return ", ".join(
+    name.replace("_", " ")
+    if value is True
+    else f"no {name.replace('_', ' ')}"
+    if value is False
+    else f"{name.replace('_', ' ')} {_value(value)}"
+    for name, value in options
+  )
+
+
+def _value(value: Any) -> str:
+  if isinstance(value, tuple | list):
+    return " and ".join(map(_value, value))
+  return f"{value:g}" if isinstance(value, int | float) else str(value)
