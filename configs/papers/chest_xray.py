@@ -6,6 +6,7 @@ Times are estimates: two quiet cores train about 25 G of mult-adds per second.
 """
 
 from mn_jax.report.reproduction import (
+  Headline,
   Paper,
   PaperItem,
   metrics_of,
@@ -62,5 +63,8 @@ def get_paper() -> Paper:
     ),
     commands=(
       (study_command("chest_xray"), "20 hours at 224 pixels on two cores"),
+    ),
+    headline=Headline(
+      "chest_xray", "V2 fine-tuned reaches the published accuracy of .9215"
     ),
   )

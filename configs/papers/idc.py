@@ -7,6 +7,7 @@ Times are estimates: two quiet cores train about 25 G of mult-adds per second.
 """
 
 from mn_jax.report.reproduction import (
+  Headline,
   NetworkSize,
   Paper,
   PaperItem,
@@ -112,4 +113,5 @@ def get_paper() -> Paper:
         "20 minutes; 8 hours on all patches",
       ),
     ),
+    headline=Headline("idc", "V1 still beats V2 with fixed running statistics"),
   )

@@ -13,11 +13,17 @@ from typing import Any
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.models import counting, registry, variables
-from mn_jax.observe.formatting import compact, count, mean_std, metric_name
+from mn_jax.observe.formatting import (
+  compact,
+  count,
+  interval,
+  mean_std,
+  metric_name,
+)
+from mn_jax.report import study_report
 from mn_jax.report.claim_tables import claim_row
 from mn_jax.report.document import Document, Section
 from mn_jax.report.tables import Table
-from mn_jax.run import records
 from mn_jax.studies import study as study_lib
 
 # The most frequent reason why something was not run.
@@ -89,6 +95,21 @@ class PaperItem:
 
 
 @dataclasses.dataclass(frozen=True)
+class Headline:
+  """What a reader should know first of a paper: one claim and one figure.
+
+  Attributes:
+    study: stem of the study that decides the claim.
+    claim: its text there.
+    figure: name of a figure in the study's report.
+  """
+
+  study: str
+  claim: str
+  figure: str = "rows"
+
+
+@dataclasses.dataclass(frozen=True)
 class Paper:
   """A paper or report whose experiments are repeated.
 
@@ -97,12 +118,14 @@ class Paper:
     text: what it did, what is wrong with it, and what differs here.
     items: its tables and figures, and the questions it leaves open.
     commands: (command, expected time) of its studies.
+    headline: for the page of results.
   """
 
   title: str
   text: str
   items: tuple[PaperItem, ...]
   commands: tuple[tuple[str, str], ...]
+  headline: Headline
 
 
 def metrics_of(members: str, *keys: str) -> tuple[tuple[str, str], ...]:
@@ -142,7 +165,8 @@ def build(papers: Sequence[Paper], results: pathlib.Path) -> Document:
       "Made by `python -m mn_jax.tools.report --reproduction=FILE` from "
       "`configs/papers`, the studies and `docs/results`; not written by "
       "hand. Protocols differ as much as networks: each paper's text says how. "
-      "Standard deviations are over seeds."
+      "Numbers are means ± standard deviations over seeds; the intervals are "
+      "those of the study's page."
     ),
     is_markdown=True,
     sections=[
@@ -158,7 +182,7 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
     published = {}
     if item.study:
       if item.study not in reports:
-        reports[item.study] = _read_report(results / item.study)
+        reports[item.study] = study_report.read_report(results / item.study)
       study = files.load(item.study, "get_study", study_lib.Study)
       published = {member.name: member.published for member in study.members}
     rows += _item_rows(item, reports.get(item.study, {}), published, results)
@@ -168,17 +192,14 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
     for claim in report.get("claims", ())
   ]
   tables = [
-    Table(("table or figure", "row", "published", "here", "state"), rows),
+    Table(
+      ("table or figure", "row", "published", "here", "95 %", "state"), rows
+    ),
     Table(("verdict", "claim", "numbers"), claims),
     Table(("command", "expected time"), list(paper.commands)),
   ]
   tables = [table for table in tables if table.rows]
   return Section(paper.title, anchor, paper.text, tables=tables)
-
-
-def _read_report(folder: pathlib.Path) -> dict[str, Any]:
-  path = folder / "report.json"
-  return records.read_object(path) if path.is_file() else {}
 
 
 def _item_rows(
@@ -193,28 +214,39 @@ def _item_rows(
   for name, key in item.metrics:
     there = published[name].get(key)
     statistics = _statistics(report, name, key)
-    here, state = "-", not_run
+    here, ends, state = "-", "-", not_run
     if statistics.get("mean") is not None:
       here = mean_std(statistics["mean"], statistics["std"])
-      state = f"run, {count(len(statistics['values']), 'seed')}"
+      ends = interval(statistics["low"], statistics["high"])
+      state = _state(report, name, len(statistics["values"]))
     there = "-" if there is None else compact(there)
-    rows.append((f"{name}, {metric_name(key)}", there, here, state))
+    rows.append((f"{name}, {metric_name(key)}", there, here, ends, state))
   for size in item.sizes:
     here = size.measure()
     state = "equal" if here == size.published else "differs"
-    rows.append((size.name, f"{size.published:,}", f"{here:,}", state))
+    rows.append((size.name, f"{size.published:,}", f"{here:,}", "", state))
   for name in item.figures:
     path = f"{item.study}/figures/{name}.webp"
     if (results / path).is_file():
-      rows.append((name, "figure", f"[{name}](results/{path})", "reproduced"))
+      link = f"[{name}](results/{path})"
+      rows.append((name, "figure", link, "", "reproduced"))
     else:
-      rows.append((name, "figure", "-", not_run))
+      rows.append((name, "figure", "-", "", not_run))
   if not rows:
-    rows.append(("", "-", "-", not_run))
+    rows.append(("", "-", "-", "", not_run))
   return [
     ("" if position else item.title, *cells)
     for position, cells in enumerate(rows)
   ]
+
+
+def _state(report: Mapping[str, Any], name: str, seeds: int) -> str:
+  """Says how many seeds of a row were run, and whether their runs are kept."""
+  wanted = {member["name"]: member["wanted"] for member in report["members"]}
+  state = f"run, {count(seeds, 'seed')}"
+  if seeds < wanted[name]:
+    state += f" of {wanted[name]}"
+  return state if report.get("kept") else f"{state}, summaries only"
 
 
 def _statistics(

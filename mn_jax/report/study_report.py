@@ -21,6 +21,7 @@ from mn_jax.report.inspection import Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
+from mn_jax.studies import kept
 
 # Paths of one computer mean nothing on another.
 # What results.json must have.
@@ -126,6 +127,9 @@ def of_kept(
 ) -> tuple[Document, dict[str, Any]]:
   """Returns the report of a study's kept runs, and all of its numbers.
 
+  The numbers have the digests of these runs as 'kept', by which `read_report`
+  finds out whether it is of other ones.
+
   Args:
     results: content of results.json.
     folder: of the kept runs.
@@ -137,11 +141,35 @@ def of_kept(
   firsts = [runs[0] for runs in analyses.values() if runs]
   inspections = Inspections({}, {})
   for first in firsts:
-    kept = kept_inspection.read(first.path, folder.parent / "figures")
-    if kept is not None:
-      inspections.networks[first.path] = kept
+    found = kept_inspection.read(first.path, folder.parent / "figures")
+    if found is not None:
+      inspections.networks[first.path] = found
   numbers = results | run_report.numbers(firsts, inspections)
+  numbers["kept"] = kept.digests(folder)
   return build(results, analyses, inspections), numbers
+
+
+def read_report(folder: pathlib.Path) -> dict[str, Any]:
+  """Reads the numbers of a study's page; {} if there is none.
+
+  Args:
+    folder: of the page, with the kept runs that it is of. A page of an earlier
+      version has none.
+
+  Raises:
+    InputError: if runs were kept or removed since the page was made.
+  """
+  path = folder / "report.json"
+  report = records.read_object(path) if path.is_file() else {}
+  before, now = report.get("kept", {}), kept.digests(folder / "runs")
+  if before != now:
+    name = min(before.items() ^ now.items())[0]
+    raise InputError(
+      f"{path}: it was made before {name} was kept, changed or removed; valid: "
+      f"after `python -m mn_jax.tools.study {folder.name} --collect "
+      f"--keep={folder.parent}`"
+    )
+  return report
 
 
 def _members_figure(results: Mapping[str, Any]) -> Figure:

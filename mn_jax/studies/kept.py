@@ -146,6 +146,20 @@ def count_seeds(folder: pathlib.Path) -> int:
   return max(seeds, default=-1) + 1
 
 
+def digests(folder: pathlib.Path) -> dict[str, str]:
+  """Returns 'ROW/seedK' -> sha256 of the summary of every kept run.
+
+  Args:
+    folder: of the study's kept runs, which need not exist.
+  """
+  return {
+    "/".join(path.parent.parts[-2:]): hashlib.sha256(
+      path.read_bytes()
+    ).hexdigest()
+    for path in sorted(folder.glob("*/seed*[0-9]/summary.json"))
+  }
+
+
 def check_rows(folder: pathlib.Path, names: Sequence[str]) -> None:
   """Refuses kept runs of rows that a study does not have.
 

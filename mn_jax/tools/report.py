@@ -22,12 +22,16 @@ from mn_jax.report import (
   cross_validation_pages,
   page,
   reproduction,
+  results_index,
   run_analysis,
   run_report,
   study_report,
 )
 from mn_jax.report.inspection import Inspections, inspect, saved_baselines
 from mn_jax.report.run_analysis import RunAnalysis
+
+# Of this project, from whose folder pages about it are made.
+_RESULTS = pathlib.Path("docs/results")
 
 
 def _parser() -> Parser:
@@ -57,6 +61,12 @@ def _parser() -> Parser:
     "FILE.md",
     "instead, write the published numbers of configs/papers beside those "
     "of docs/results",
+    type=file_path,
+  )
+  parser.option(
+    "--index",
+    "FILE.md",
+    "instead, rewrite the blocks of that page that are made from docs/results",
     type=file_path,
   )
   parser.flag(
@@ -114,19 +124,33 @@ def _inspect(
 
 
 def _reproduce(path: pathlib.Path, console: Console) -> None:
-  document = reproduction.build(
-    reproduction.read(), pathlib.Path("docs/results")
-  )
+  document = reproduction.build(reproduction.read(), _RESULTS)
   run_arguments.output_folder(path.parent)
   atomic.write_text(path, page.markdown(document, "figures"))
   console.line(f"Reproduction: {path}")
 
 
+def _index(path: pathlib.Path, console: Console) -> None:
+  if not path.is_file():
+    raise InputError(f"--index: got {str(path)!r}; valid: a page that exists")
+  text = results_index.rewrite(
+    path.read_text(encoding="utf-8"), reproduction.read(), _RESULTS
+  )
+  atomic.write_text(path, text)
+  console.line(f"Index: {path}")
+
+
 def _report(argv: Sequence[str] | None) -> None:
   args = _parser().parse(argv)
-  if (args.folder is None) == (args.reproduction is None):
-    raise InputError("got both or neither; valid: FOLDER or --reproduction")
+  asked = (args.folder, args.reproduction, args.index)
+  if sum(x is not None for x in asked) != 1:
+    raise InputError(
+      "got none or several; valid: FOLDER, --reproduction or --index"
+    )
   console = Console()
+  if args.index:
+    _index(args.index, console)
+    return
   if args.reproduction:
     _reproduce(args.reproduction, console)
     return

@@ -86,6 +86,11 @@ def _expand(
   selected = files.load(args.study, "get_study", study.Study)
   only = [name for name in args.only.split(",") if name]
   names = [member.name for member in selected.members]
+  if only and args.keep and args.collect:
+    raise InputError(
+      "--only: got it with --keep and --collect, whose page is of all rows; "
+      "valid: without it"
+    )
   for name in only:
     if name not in names:
       raise InputError(f"--only: got {name!r}; valid: {', '.join(names)}")
@@ -216,7 +221,7 @@ def _measure_baselines(
   args: argparse.Namespace, runs: Sequence[study.StudyRun], console: Console
 ) -> None:
   """Measures those of new splits; only gathering results opens no data."""
-  if not args.collect:
+  if args.inspect or not args.collect:
     folder = results.study_folder(runs)
     split_baselines.measure_missing(console, folder, runs)
 

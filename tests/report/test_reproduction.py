@@ -6,8 +6,10 @@ import pathlib
 import pytest
 
 from mn_jax.config import files
+from mn_jax.errors import InputError
+from mn_jax.observe import formatting
 from mn_jax.report import page, reproduction
-from mn_jax.report.reproduction import NetworkSize, Paper, PaperItem
+from mn_jax.report.reproduction import Headline, NetworkSize, Paper, PaperItem
 from mn_jax.studies import study
 from tests.report import toy_runs as toy
 
@@ -17,7 +19,9 @@ OWN = {"distillation"}  # studies that repeat no paper
 
 
 def toy_paper(*items):
-  return Paper("A paper", "What it did.", items, (("`run it`", "1 hour"),))
+  commands = (("`run it`", "1 hour"),)
+  headline = Headline("idc", "b beats a")
+  return Paper("A paper", "What it did.", items, commands, headline)
 
 
 def rows(*items, results):
@@ -52,15 +56,21 @@ def test_numbers_come_from_reports(tmp_path):
     results=tmp_path / "results",
   )
   second = results["members"][1]["metrics"]["auroc"]
-  here = [f"{x['mean']:.3f} ± {x['std']:.3f}" for x in (first, second)]
+  here = [
+    (
+      f"{x['mean']:.3f} ± {x['std']:.3f}",
+      formatting.interval(x["low"], x["high"]),
+    )
+    for x in (first, second)
+  ]
   link = "[v1_curves](results/idc/figures/v1_curves.webp)"
-  title, state = "Accuracies", "run, 2 seeds"
+  title, state = "Accuracies", "run, 2 seeds, summaries only"
   assert found == [
-    (title, "v1_source, val accuracy, last epoch", "0.857", here[0], state),
-    ("", "v2, test AUROC", "-", here[1], state),
-    ("", "v1, test F1", "-", "-", "not run: no time"),
-    ("", "v1_curves", "figure", link, "reproduced"),
-    ("", "v2_curves", "figure", "-", "not run: no time"),
+    (title, "v1_source, val accuracy, last epoch", "0.857", *here[0], state),
+    ("", "v2, test AUROC", "-", *here[1], state),
+    ("", "v1, test F1", "-", "-", "-", "not run: no time"),
+    ("", "v1_curves", "figure", link, "", "reproduced"),
+    ("", "v2_curves", "figure", "-", "", "not run: no time"),
   ]
 
 
@@ -72,9 +82,9 @@ def test_sizes_are_measured_and_missing_results_say_why(tmp_path):
   )
   found = rows(PaperItem("Counts", sizes=sizes), results=tmp_path)
   states = [("1,342,536", "equal"), ("1,342,536", "differs"), ("149", "equal")]
-  assert [row[3:] for row in found] == states
+  assert [(row[3], row[5]) for row in found] == states
   assert rows(PaperItem("A figure", reason="no data"), results=tmp_path) == [
-    ("A figure", "", "-", "-", "not run: no data")
+    ("A figure", "", "-", "-", "", "not run: no data")
   ]
 
 
@@ -99,6 +109,29 @@ def test_every_number_of_a_paper_is_in_its_study(papers):
         row, _, kind = name.rpartition("_")
         assert row in {member.replace(".", "_") for member in members}
         assert kind in {"curves", "confusion", "embedding", "saliency"}
+
+
+def test_the_first_thing_said_of_a_paper_is_a_claim_of_its_study(papers):
+  for paper in papers:
+    headline = paper.headline
+    assert headline.study in {item.study for item in paper.items}
+    made = files.load(headline.study, "get_study", study.Study)
+    assert headline.claim in {claim.text for claim in made.claims}
+
+
+def test_a_report_of_other_runs_than_are_kept_is_refused(tmp_path):
+  folder = tmp_path / "idc"
+  kept_run = folder / "runs" / "v1" / "seed0"
+  kept_run.mkdir(parents=True)
+  (kept_run / "summary.json").write_text("{}")
+  item = PaperItem("Accuracies", "idc", (("v1", "test/accuracy"),))
+  with pytest.raises(InputError) as caught:
+    rows(item, results=tmp_path)
+  assert str(caught.value) == (
+    f"{folder / 'report.json'}: it was made before v1/seed0 was kept, changed "
+    "or removed; valid: after `python -m mn_jax.tools.study idc --collect "
+    f"--keep={tmp_path}`"
+  )
 
 
 def test_every_study_and_published_number_is_on_the_page(papers):

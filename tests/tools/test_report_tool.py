@@ -91,8 +91,8 @@ def test_mistakes_are_one_line(tmp_path, capsys, monkeypatch):
   (folder / "predictions" / "val.npz").write_bytes(b"PK")
   for text, *arguments in (
     ("has no crossval.json, results.json or summary.json", tmp_path / "no"),
-    ("got both or neither",),
-    ("got both or neither", tmp_path, "--reproduction=x.md"),
+    ("got none or several",),
+    ("got none or several", tmp_path, "--reproduction=x.md"),
     ("val.npz cannot be read", folder),
     ("got 'runs/idc'", "configs/studies/idc.py"),
     ("docs/results is not here", "--reproduction=x.md"),

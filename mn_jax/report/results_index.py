@@ -1,0 +1,137 @@
+"""The part of the page of results that is read first, made from the reports.
+
+For each paper one claim with its verdict, one number and one figure; then a
+table of all studies. The rest of that page is written by hand, around the
+blocks that two lines of comment enclose.
+"""
+
+import collections
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mn_jax.config import files
+from mn_jax.errors import InputError
+from mn_jax.observe import escape
+from mn_jax.observe.formatting import count
+from mn_jax.report import study_report
+from mn_jax.report.claim_tables import claim_row
+from mn_jax.report.reproduction import Paper
+from mn_jax.studies import study as study_lib
+
+# As docs/results.md names it.
+_FOLDER = "results"
+_VERDICTS = ("holds", "does not hold", "not decided", "not run")
+
+
+def rewrite(text: str, papers: Sequence[Paper], results: pathlib.Path) -> str:
+  """Returns a page of results with its blocks made anew.
+
+  Args:
+    text: Markdown with the blocks 'papers' and 'studies'.
+    papers: in order.
+    results: folder with the report of each study, in a folder of its name.
+
+  Raises:
+    InputError: if a block is missing, or a report is not of the runs that are
+      kept beside it.
+  """
+  reports = {
+    name: report
+    for name in files.names("get_study")
+    if (report := study_report.read_report(results / name))
+  }
+  blocks = {
+    "papers": "\n\n".join(_paper(paper, reports, results) for paper in papers),
+    "studies": _studies(reports),
+  }
+  for name, block in blocks.items():
+    begin, end = f"<!-- {name}: made by tools.report -->", f"<!-- /{name} -->"
+    pattern = f"({re.escape(begin)}\n).*?({re.escape(end)})"
+    text, found = re.subn(
+      pattern,
+      lambda match, block=block: f"{match[1]}\n{block}\n\n{match[2]}",
+      text,
+      flags=re.DOTALL,
+    )
+    if found != 1:
+      raise InputError(
+        f"--index: got a page with {found} blocks {name!r}; valid: one, "
+        f"between {begin!r} and {end!r}"
+      )
+  return text
+
+
+def _paper(
+  paper: Paper, reports: Mapping[str, Any], results: pathlib.Path
+) -> str:
+  """What holds of a paper: a claim, its number, a count of claims, a figure."""
+  headline = paper.headline
+  anchor = re.sub(r"[^\w\- ]", "", paper.title.lower()).replace(" ", "-")
+  claims = {
+    claim["text"]: claim
+    for claim in reports.get(headline.study, {}).get("claims", ())
+  }
+  verdict, remarks = "not run", []
+  if headline.claim in claims:
+    _, verdict, _, numbers = claim_row(claims[headline.claim])
+    remarks.append(f"{_sentence(numbers)}.")
+  studies = dict.fromkeys(item.study for item in paper.items if item.study)
+  verdicts = collections.Counter(
+    claim["verdict"]
+    for study in studies
+    for claim in reports.get(study, {}).get("claims", ())
+  )
+  if verdicts:
+    listed = (f"{verdicts[x]} {x}" for x in _VERDICTS if verdicts[x])
+    total = count(verdicts.total(), "claim")
+    remarks.append(f"Of {total} about it: {', '.join(listed)}.")
+  remarks.append(f"[All its numbers](reproduction.md#{anchor}).")
+  parts = [
+    f"### {paper.title}",
+    f"{_sentence(headline.claim)}: **{verdict}**.",
+    " ".join(remarks),
+  ]
+  figure = f"{headline.study}/figures/{headline.figure}.webp"
+  if (results / figure).is_file():
+    parts.append(f"![{paper.title}]({_FOLDER}/{figure})")
+  return "\n\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+  """A text as Markdown, with a capital at its start."""
+  return escape.markdown(text[:1].upper() + text[1:])
+
+
+def _studies(reports: Mapping[str, Any]) -> str:
+  """A row for each study: what was run, what is kept, what was decided."""
+  rows = [
+    "| study | rows with runs | runs kept | hours | claims decided | page |",
+    "|---|---:|---:|---:|---:|---|",
+  ]
+  for name in files.names("get_study"):
+    made = files.load(name, "get_study", study_lib.Study)
+    title = escape.markdown(made.title)
+    if name not in reports:
+      rows.append(f"| {title} | 0 of {len(made.members)} | | | | not run |")
+      continue
+    report = reports[name]
+    run = [member for member in report["members"] if member["seeds"]]
+    runs = sum(len(member["seeds"]) for member in run)
+    hours = sum(len(m["seeds"]) * m["wall_seconds"] for m in run) / 3600
+    decided = sum(
+      claim["verdict"] in _VERDICTS[:2] for claim in report["claims"]
+    )
+    kept = len(report.get("kept", ()))
+    of_all = f"{kept} of {runs}" + ": summaries only" * (not kept)
+    cells = (
+      title,
+      f"{len(run)} of {len(report['members'])}",
+      of_all,
+      f"{hours:.1f}",
+      f"{decided} of {len(report['claims'])}",
+      f"[{name}]({_FOLDER}/{name}/report.md)",
+    )
+    rows.append(f"| {' | '.join(cells)} |")
+  return "\n".join(rows)

@@ -1,0 +1,154 @@
+"""Tests that the pages of results are those of the runs that are kept."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from mn_jax.config import files
+from mn_jax.errors import InputError
+from mn_jax.metrics import classification, predictions
+from mn_jax.observe.formatting import jsonable
+from mn_jax.report import page, reproduction, results_index
+from mn_jax.studies import kept
+from mn_jax.studies import study as study_lib
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results"
+# The tables of older folders are written by hand.
+PUBLISHED_CASES = RESULTS / "idc_15_epochs"
+
+
+def kept_runs(name: str) -> list[study_lib.StudyRun]:
+  """The runs of a study that are kept; weights are not needed for these."""
+  made = files.load(name, "get_study", study_lib.Study)
+  folder = RESULTS / name / "runs"
+  rows = [member.name for member in made.members]
+  kept.check_rows(folder, rows)
+  runs = study_lib.expand(
+    made,
+    folder=pathlib.Path("runs") / name,
+    seeds=kept.count_seeds(folder),
+    sample=False,
+    weights=None,
+    only=rows,
+    kept=folder,
+  )
+  return [run for run in runs if run.is_kept()]
+
+
+STUDIES = files.names("get_study")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_kept_runs_are_of_the_studies_of_today(name):
+  runs = kept_runs(name)
+  for run in runs:
+    kept.check(run)
+  kept.check_together(runs)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_reports_have_the_numbers_of_kept_predictions(name):
+  """Of some runs; each was compared with its summary when it was kept."""
+  path = RESULTS / name / "report.json"
+  report = json.loads(path.read_text()) if path.exists() else {}
+  assert report.get("kept", {}) == kept.digests(RESULTS / name / "runs")
+  if not report.get("kept"):
+    return
+  members = {member["name"]: member for member in report["members"]}
+  for run in kept_runs(name)[::7]:
+    summary, row = run.summary(), members[run.member.name]
+    for part in kept.PARTS:
+      named = predictions.read(run.kept / "predictions" / f"{part}.npz")
+      metrics = jsonable(
+        classification.summarize(named.predictions, positive=named.positive)
+      )
+      logits = summary["kept"]["predictions"][part]["logits"]
+      tolerance = kept.TOLERANCES[getattr(np, logits)]
+      for metric, value in metrics.items():
+        expected = summary[f"{part}/{metric}"]
+        assert value == pytest.approx(expected, abs=tolerance, rel=tolerance)
+    if run.seed in row["refused"]:
+      continue
+    for metric, found in row["metrics"].items():
+      value = summary[f"test/{metric}"]
+      assert value is None or value in found["values"]
+
+
+def test_the_first_part_of_the_results_is_that_of_the_reports():
+  text = (DOCS / "results.md").read_text()
+  assert results_index.rewrite(text, reproduction.read(), RESULTS) == text, (
+    "run: python -m mn_jax.tools.report --index=docs/results.md"
+  )
+
+
+@pytest.mark.extended
+def test_the_page_of_the_papers_is_that_of_the_reports():
+  document = reproduction.build(reproduction.read(), RESULTS)
+  text = page.markdown(document, "figures")
+  assert (DOCS / "reproduction.md").read_text() == text, (
+    "run: python -m mn_jax.tools.report --reproduction=docs/reproduction.md"
+  )
+
+
+@pytest.mark.parametrize("model", ["v1", "v2"])
+def test_published_cases_are_those_of_the_runs(model):
+  summary = json.loads(
+    (PUBLISHED_CASES / f"{model}_published_cases.json").read_text()
+  )
+  names = ("accuracy", "balanced_accuracy", "sensitivity", "f1", "auroc")
+  shown = (f"{summary[f'test/{x}']:.3f}".removeprefix("0") for x in names)
+  line = f"| MobileNet{model.upper()}, published cases | {' | '.join(shown)} |"
+  assert line in (PUBLISHED_CASES / "README.md").read_text().splitlines()
+
+
+def test_a_page_without_blocks_is_refused():
+  text = (DOCS / "results.md").read_text()
+  for broken, count in (
+    (text.replace("<!-- /studies -->", ""), 0),
+    (text + text[text.index("<!-- studies") :], 2),
+  ):
+    with pytest.raises(InputError, match=f"with {count} blocks 'studies'; va"):
+      results_index.rewrite(broken, reproduction.read(), RESULTS)
+
+
+def test_what_is_said_first_of_a_paper(tmp_path):
+  """By the report of a study of its name, and without one."""
+  papers = reproduction.read()
+  headline = papers[-1].headline
+  claim = {
+    **dict.fromkeys(("one", "other"), "a_b"),
+    "text": headline.claim,
+    "metric": "test/accuracy",
+    "relation": ">",
+    "value": 0.0,
+    "mean": 0.031,
+    "low": 0.01,
+    "high": 0.052,
+    "seeds": [0, 1, 2],
+    "verdict": "holds",
+  }
+  other = {**claim, "text": "another", "verdict": "not decided"}
+  member = {"name": "a_b", "seeds": [0, 1, 2], "wall_seconds": 600.0}
+  report = {"claims": [claim, other], "members": [member], "title": "x"}
+  folder = tmp_path / headline.study
+  (folder / "figures").mkdir(parents=True)
+  (folder / "figures" / f"{headline.figure}.webp").touch()
+  (folder / "report.json").write_text(json.dumps(report))
+  text = (DOCS / "results.md").read_text()
+  written = results_index.rewrite(text, papers, tmp_path)
+  start = headline.claim[0].upper() + headline.claim[1:]
+  assert f"\n{start}: **holds**.\n" in written
+  assert "Accuracy of a_b minus a_b: +0.031 (+0.010 to +0.052), 3 s" in written
+  assert "Of 2 claims about it: 1 holds, 1 not decided." in written
+  figure = f"results/{headline.study}/figures/{headline.figure}.webp"
+  assert f"![{papers[-1].title}]({figure})" in written
+  cells = f"1 of 1 | 0 of 3: summaries only | 0.5 | 1 of 2 | [{headline.study}]"
+  assert cells in written
+  first = papers[0].headline.claim
+  assert f"{first}: **not run**.\n" in written
+  assert re.search(r"\| 0 of \d+ \| \| \| \| not run \|", written)
