@@ -30,6 +30,7 @@ COMMANDS = {
   "fetch": ("tools.fetch", "download published weights"),
   "leakcheck": ("tools.leakcheck", "look for leaks in a split"),
   "embed": ("tools.embed", "embed images by a run's features"),
+  "probe": ("tools.probe", "classify given features"),
   "saliency": ("tools.saliency", "draw saliency maps"),
   "slide-map": ("tools.slide_map", "map predictions over a slide"),
   "summary": ("tools.summary", "count a network's layers"),

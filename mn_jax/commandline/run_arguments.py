@@ -62,11 +62,17 @@ def parser(
   return arguments
 
 
-def add_part(parser: Parser, default: str) -> None:
-  """Adds `--part`, a part of the run's split."""
+def add_part(parser: Parser, default: str, *, whole: bool = False) -> None:
+  """Adds `--part`, a part of the run's split.
+
+  Args:
+    parser: of the program.
+    default: which part without it.
+    whole: whether 'all' of them may be taken.
+  """
   parser.add_argument(
     "--part",
-    choices=PARTS,
+    choices=(*PARTS, "all") if whole else PARTS,
     default=default,
     help=f"part of the run's split (default: {default})",
   )

@@ -1,7 +1,8 @@
 """Embeds images by a run's features: `python -m mn_jax.tools.embed`.
 
-Writes a picture of PCA and t-SNE, numbers as JSON, and the files of
-TensorBoard's projector. Exit codes: 0, or 2 for a wrong argument.
+Writes a picture of PCA and t-SNE, numbers as JSON, the features as a table for
+`tools.probe`, and the files of TensorBoard's projector. Exit codes: 0, or 2 for
+a wrong argument.
 """
 
 import functools
@@ -15,8 +16,10 @@ from mn_jax.commandline import program, run_arguments
 from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.data import atomic, strata
 from mn_jax.data import classes as classes_lib
+from mn_jax.data.datasets.listing import PARTS
 from mn_jax.errors import InputError
 from mn_jax.explain import embedding
+from mn_jax.metrics import feature_table
 from mn_jax.observe import console as console_lib
 from mn_jax.observe import formatting, inspection_figures, projector
 from mn_jax.run import reopen
@@ -29,10 +32,11 @@ def _parser() -> Parser:
     "embed",
     description="Embed images of a run's split by the features of its network: "
     f"PCA and t-SNE, accuracy of the {_NEIGHBOURS} nearest neighbours of other "
-    "groups, silhouette, and files for TensorBoard's projector.",
+    "groups, silhouette, a table of the features, and files for TensorBoard's "
+    "projector.",
     example="--workdir=runs/idc_v1",
   )
-  run_arguments.add_part(parser, default="test")
+  run_arguments.add_part(parser, default="test", whole=True)
   parser.option(
     "--count",
     "COUNT",
@@ -117,7 +121,9 @@ def _embed(argv: Sequence[str] | None) -> None:
   console = console_lib.Console()
   with console.counting("decoding", "images") as progress:
     data = run.data(progress)
-  rows = np.random.default_rng(args.seed).permutation(data.part(args.part))
+  parts = PARTS if args.part == "all" else (args.part,)
+  rows = np.concatenate([data.part(part) for part in parts])
+  rows = np.random.default_rng(args.seed).permutation(rows)
   rows = np.sort(rows[: args.count])
   images, labels = data.cache.images[rows], data.cache.labels[rows]
   groups = None if data.spec.group is None else data.cache.groups[rows]
@@ -167,10 +173,19 @@ def _embed(argv: Sequence[str] | None) -> None:
     # A table's column of groups may have the name of one of these.
     group = data.spec.group
     columns[f"{group} (group)" if group in columns else group] = groups.tolist()
+  feature_table.write(
+    folder / "features.npz",
+    sets={args.layer: features},
+    labels=labels,
+    classes=data.classes,
+    names=data.cache.names[rows],
+    groups=groups,
+  )
   name = f"{run.config.experiment} {args.layer}"
   projector.write(folder, features, columns, images, name=name)
   console.line(f"{args.part}, {len(labels):,} images: {summary}")
   console.line(f"Embedding: {folder / 'embedding.png'}")
+  console.line(f"Features:  {folder / 'features.npz'}")
   console.line(f"Projector: tensorboard --logdir {shlex.quote(str(folder))}")
 
 

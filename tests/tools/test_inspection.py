@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mn_jax.metrics import feature_table
 from mn_jax.run import reopen
 from tests import toy_transfer as toy
 from tests.tools.inspecting import PROGRAMS, refuse
@@ -65,6 +66,10 @@ def test_embed_writes_picture_numbers_and_projector(start, run, tmp_path):
   assert code == 0
   picture(tmp_path / "e" / "embedding.png")
   numbers = json.loads((tmp_path / "e" / "embedding.json").read_text())
+  table = feature_table.read(tmp_path / "e" / "features.npz")
+  assert table.sets["block0"].shape == (40, numbers["features"])
+  assert table.classes == ("no_idc", "idc")
+  assert len({*table.groups}) > 1
   assert numbers["images"] == 40
   assert numbers["layer"] == "block0"
   assert numbers["neighbours"] == "of another patient"
@@ -77,6 +82,7 @@ def test_embed_writes_picture_numbers_and_projector(start, run, tmp_path):
   data = reopen.open_run(run).data(lambda *_: None)
   tested = data.cache.names[data.part("test")].tolist()
   assert {row.split("\t")[1] for row in rows[1:]} <= set(tested)
+  assert {*table.names} <= set(tested)
 
 
 def test_slide_map_draws_a_patient(start, run):
