@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.deploy import predictor, trained
 from mn_jax.export import files as export_files
 from mn_jax.export.options import FORMATS, Options
@@ -64,11 +64,11 @@ def test_images_are_those_of_training(share, interpolation):
     data = hostile.save(pixels, "PNG", exif=hostile.exif(6))
     upright = decode.decode(data)
     if share is not None:
-      expected = decode.resize_and_crop(
+      expected = resizing.resize_and_crop(
         upright, 24, share=share, interpolation=interpolation
       )
     elif interpolation == "bilinear":
-      expected = decode.resize(upright, 24)
+      expected = resizing.resize(upright, 24)
     else:
       continue  # no run resizes so
     (found,) = read(io.BytesIO(data), wanted)

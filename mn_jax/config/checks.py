@@ -16,6 +16,7 @@ import ml_collections
 
 from mn_jax.config import paths
 from mn_jax.config.experiment import Config, resolved
+from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
 
 
@@ -161,6 +162,52 @@ def _data(config: Config) -> None:
       f"augment.crop_padding: got {config.augment.crop_padding} pixels with "
       f"data.image_size {data.image_size}; valid: less than the image"
     )
+  _whole_images(config)
+  _randaugment(config)
+
+
+def _randaugment(config: Config) -> None:
+  """Refuses settings that RandAugment's own operations do not have."""
+  section = config.augment
+  if section.randaugment_space != "smooth":
+    return
+  if section.randaugment_magnitude > 10:
+    raise InputError(
+      f"augment.randaugment_magnitude: got {section.randaugment_magnitude:g} "
+      "with augment.randaugment_space 'smooth'; valid: 0 to 10"
+    )
+  for name, default in (("std", 0.0), ("probability", 1.0)):
+    value = getattr(section, f"randaugment_{name}")
+    if value != default:
+      raise InputError(
+        f"augment.randaugment_{name}: got {value:g} with "
+        f"augment.randaugment_space 'smooth'; valid: {default:g}, or another "
+        "space"
+      )
+
+
+def _whole_images(config: Config) -> None:
+  """Refuses settings of whole images without these, and what they cannot."""
+  data = config.data
+  for name in ("crop_share", "short_side"):
+    value, default = getattr(data, name), getattr(DataConfig, name)
+    if value != default and data.other_sizes != "crop":
+      raise InputError(
+        f"data.{name}: got {value} with data.other_sizes "
+        f"{data.other_sizes!r}; valid: {default}, or data.other_sizes 'crop'"
+      )
+  if not data.short_side:
+    return
+  if data.placement == "device":
+    raise InputError(
+      f"data.placement: got 'device' with data.short_side {data.short_side}, "
+      "whose images have different sizes; valid: 'host'"
+    )
+  if config.augment.crop_scale == 1:
+    raise InputError(
+      f"augment.crop_scale: got 1 with data.short_side {data.short_side}, "
+      "which is there to crop from; valid: less, 0.08 for ImageNet"
+    )
 
 
 def _watched_test(config: Config) -> None:
@@ -267,6 +314,12 @@ def _micro_batches(config: Config) -> None:
       f"optim.accumulate: got {count}; valid: a divisor of train.batch_size, "
       f"{batch}"
     )
+  different = batch // config.augment.repeats
+  if batch % config.augment.repeats:
+    raise InputError(
+      f"augment.repeats: got {config.augment.repeats}; valid: a divisor of "
+      f"train.batch_size, {batch}"
+    )
   size, model = batch // count, config.model
   if model.norm_over == "group":
     if model.norm_group < 2 or size % model.norm_group:
@@ -279,7 +332,14 @@ def _micro_batches(config: Config) -> None:
       f"model.norm_group: got {model.norm_group} with model.norm_over "
       f"{model.norm_over!r}; valid: 0, or model.norm_over 'group'"
     )
-  if size == 1 and (config.augment.mixup or config.augment.cutmix):
+  mixes = config.augment.mixup or config.augment.cutmix
+  if mixes and config.augment.repeats > 1 and different <= count:
+    raise InputError(
+      f"augment.repeats: got {config.augment.repeats} with {batch} images per "
+      f"step in {count} micro-batches, where images would be mixed with "
+      "themselves; valid: fewer, or no augment.mixup and augment.cutmix"
+    )
+  if size == 1 and mixes:
     raise InputError(
       "augment.mixup, augment.cutmix: got one above 0 with one image per "
       "micro-batch, which leaves none to mix it with; valid: 0, or "

@@ -94,6 +94,16 @@ def variant(
   return config
 
 
+def resolution(config: Config) -> int:
+  """Returns the network's input height and width in evaluation, in pixels."""
+  return config.model.resolution or config.data.image_size
+
+
+def train_resolution(config: Config) -> int:
+  """Returns the network's input height and width in training, in pixels."""
+  return config.model.train_resolution or resolution(config)
+
+
 def items(config: Config) -> Iterator[tuple[str, dataclasses.Field, Any]]:
   """Yields ('section.field', field, value) of all fields."""
   for item in dataclasses.fields(config):

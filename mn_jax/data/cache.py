@@ -28,6 +28,7 @@ from mn_jax.data.checksums import ChecksumError
 from mn_jax.data.datasets.listing import ATTRIBUTE, Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.data.packing import PackOptions
+from mn_jax.data.whole import Squares, Whole, num_bytes
 from mn_jax.errors import InputError, RunError
 
 # What a user can change; all else is a failure of the machine.
@@ -40,7 +41,8 @@ class PackedCache:
 
   Attributes:
     classes: class names in the order of the labels.
-    images: u8[n, size, size, 3], RGB in [0, 255].
+    images: u8[n, size, size, 3], RGB in [0, 255], as evaluation sees them; of
+      whole images their middle squares, which indexing makes.
     names: str[n], unique.
     labels: i32[n], class indices; u8[n, classes], 0 or 1, where an image may
       have several labels or none.
@@ -55,10 +57,11 @@ class PackedCache:
     fingerprint: of the listing it was made from.
     sha256: of the pixels, through the digests of their chunks.
     attributes: str[n] each by name, what else is known of the images.
+    whole: the images that are packed whole; None where squares are packed.
   """
 
   classes: tuple[str, ...]
-  images: np.ndarray
+  images: np.ndarray | Squares
   names: np.ndarray
   labels: np.ndarray
   groups: np.ndarray
@@ -71,6 +74,7 @@ class PackedCache:
   fingerprint: str
   sha256: str
   attributes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  whole: Whole | None = None
 
   def __len__(self) -> int:
     return len(self.labels)
@@ -191,6 +195,8 @@ def _folder(
   root: pathlib.Path, name: str, fingerprint: str, options: PackOptions
 ) -> pathlib.Path:
   form = f"{options.size}px-{options.other_sizes}"
+  if options.short_side:
+    form = f"{options.short_side}px-whole"
   return root / f"{name}-{form}-{packing.key(fingerprint, options)[:16]}"
 
 
@@ -244,8 +250,9 @@ def _open(
     with np.load(io.BytesIO(index), allow_pickle=False) as arrays:
       columns = {name: arrays[name] for name in arrays.files}
       blocks = columns.pop("blocks")
-    size, rows = meta["size"], [count for count, _ in meta["chunks"]]
-    pixels, lengths = path / "images.u8", [n * size * size * 3 for n in rows]
+    rows = [count for count, _ in meta["chunks"]]
+    sizes = columns.pop("sizes", None)
+    pixels, lengths = path / "images.u8", _lengths(rows, sizes, options)
     if pixels.stat().st_size != sum(lengths):
       raise ChecksumError(f"{pixels.name} has another size")
     checksums.compare(pixels, lengths, blocks, verify=verify)
@@ -261,10 +268,16 @@ def _open(
     for name in [*columns]
     if name.startswith(ATTRIBUTE)
   }
-  images = np.memmap(pixels, np.uint8, mode="r")
+  flat, size, whole = np.memmap(pixels, np.uint8, mode="r"), options.size, None
+  if sizes is None:
+    images = flat.reshape(sum(rows), size, size, 3)
+  else:
+    whole = Whole(flat, sizes)
+    images = Squares(whole, size, options.crop_share)
   return PackedCache(
     classes=tuple(meta["classes"]),
-    images=images.reshape(sum(rows), size, size, 3),
+    images=images,
+    whole=whole,
     **columns,
     quarantine=tuple((name, why) for name, why in meta["quarantine"]),
     dropped=meta["dropped"],
@@ -274,6 +287,22 @@ def _open(
     sha256=hashlib.sha256(json.dumps(meta["chunks"]).encode()).hexdigest(),
     attributes=attributes,
   )
+
+
+def _lengths(
+  rows: list[int], sizes: np.ndarray | None, options: PackOptions
+) -> list[int]:
+  """Returns the bytes of each chunk of a packed file.
+
+  Args:
+    rows: images of each chunk.
+    sizes: i32[n, 2] of whole images; None for squares.
+    options: how they are packed.
+  """
+  if sizes is None:
+    return [count * options.image_bytes for count in rows]
+  stops = np.concatenate([[0], np.cumsum(num_bytes(sizes))])
+  return np.diff(stops[np.cumsum([0, *rows])]).tolist()
 
 
 def _read_meta(path: pathlib.Path) -> dict:

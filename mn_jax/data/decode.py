@@ -1,4 +1,4 @@
-"""Decodes, resizes and crops images: few formats, one kind of error."""
+"""Decodes images: few formats, one kind of error."""
 
 import contextlib
 import dataclasses
@@ -84,7 +84,7 @@ def decode(
   To be resized, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where both
   sides keep at least twice `size`, which changes its pixels a little and takes
   about half the time for photographs. All other images give exactly
-  `resize(decode(data), size)`, those of that size their own pixels.
+  `resizing.resize(decode(data), size)`, those of that size their own pixels.
 
   Args:
     data: a file of one of FORMATS.
@@ -188,81 +188,6 @@ def unused_bits(maxima: set[int], bits: int) -> str | None:
     f"{(highest >> 8) + 1} of 256 grey levels are left; data.bits={used} keeps "
     f"{(highest >> used - 8) + 1}"
   )
-
-
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-  """Resizes to a square, bilinear with antialiasing, ignoring the aspect.
-
-  Args:
-    image: u8[h, w, 3].
-    size: height and width of the result in pixels.
-
-  Returns:
-    u8[size, size, 3].
-  """
-  if image.shape[:2] == (size, size):
-    return image
-  resized = Image.fromarray(image).resize(
-    (size, size), Image.Resampling.BILINEAR
-  )
-  return np.asarray(resized)
-
-
-def resize_and_crop(
-  image: np.ndarray,
-  size: int,
-  *,
-  share: float = 1.0,
-  interpolation: str = "bilinear",
-) -> np.ndarray:
-  """Resizes the short side and crops the middle, as is usual for ImageNet.
-
-  The short side is resized to `size / share`, antialiased, and the aspect is
-  preserved; then the middle square is cropped. Sizes and the corner of the crop
-  are rounded down.
-
-  Args:
-    image: u8[h, w, 3].
-    size: height and width of the result in pixels.
-    share: share of the short side that the crop has, above 0 and at most 1.
-    interpolation: 'bilinear' or 'bicubic'.
-
-  Returns:
-    u8[size, size, 3].
-  """
-  short = min(image.shape[:2])
-  # The far ends of a narrow image are not seen, but resizing them may cost
-  # gigabytes.
-  y, x = (max(0, n - 8 * short) // 2 for n in image.shape[:2])
-  image = image[y : image.shape[0] - y, x : image.shape[1] - x]
-  height, width = (int(size / share) * n // short for n in image.shape[:2])
-  resized = Image.fromarray(image).resize(
-    (width, height), Image.Resampling[interpolation.upper()]
-  )
-  left, top = (width - size) // 2, (height - size) // 2
-  return np.asarray(resized.crop((left, top, left + size, top + size)))
-
-
-# What becomes of an image of another size, by `other_sizes`. An image that is
-# to be classified cannot be dropped.
-FITS = {"resize": resize, "crop": resize_and_crop, "drop": resize}
-
-
-def decode_and_fit(
-  data: bytes, *, size: int, other_sizes: str, bits: int
-) -> np.ndarray:
-  """Decodes one image as large as it is packed, u8[size, size, 3].
-
-  Args:
-    data, bits: as `decode` takes them.
-    size: height and width of the result in pixels.
-    other_sizes: a name in FITS.
-
-  Raises:
-    DecodeError: if it cannot be decoded.
-  """
-  squeezed = size if other_sizes == "resize" else None
-  return FITS[other_sizes](decode(data, squeezed, bits=bits), size)
 
 
 class _Counted(io.BytesIO):

@@ -9,6 +9,9 @@ batch k. A batch is gathered by one fancy index into the packed cache.
 Balanced sampling keeps all of this but samples every class equally often: an
 epoch is as long, each class has an endless sequence of its own permutations,
 and the epoch takes the next equal share of each.
+
+Random crops of whole images are made here, on the host, as images of different
+sizes make no array: their random numbers derive from (seed, batch number).
 """
 
 import functools
@@ -17,7 +20,8 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from mn_jax.data import strata
+from mn_jax.data import strata, whole
+from mn_jax.data.whole import RandomCrops
 from mn_jax.errors import InputError
 
 Batch = dict[str, np.ndarray]
@@ -26,6 +30,8 @@ Batch = dict[str, np.ndarray]
 # batch of 64 small images: batches are handed over in spans of about this size.
 _SPAN_BYTES = 8 << 20
 _MAX_SPAN = 32
+# Stream of random numbers for crops, by batch; classes have those below.
+_CROPS = 1 << 32
 
 
 class TrainBatches:
@@ -45,6 +51,8 @@ class TrainBatches:
     num_batches: int,
     seed: int,
     balanced: bool = False,
+    crops: RandomCrops | None = None,
+    repeats: int = 1,
     process_index: int = 0,
     process_count: int = 1,
   ):
@@ -58,12 +66,24 @@ class TrainBatches:
       num_batches: length of the run.
       seed: of the order.
       balanced: sample every class equally often, not every image.
+      crops: whole images, of which batches hold random crops in place of
+        `images`; None for these.
+      repeats: times that an image is in a batch, apart from itself by as many
+        others as there are: repeated augmentation. The order goes on from
+        batch to batch, so an image comes back after as many epochs.
       process_index, process_count: which contiguous share of every batch this
         process gets.
 
     Raises:
-      InputError: if the batch does not divide among the processes.
+      InputError: if the batch does not divide among the processes, or the
+        repeats.
     """
+    if batch_size % repeats:
+      raise InputError(
+        f"augment.repeats: got {repeats}; valid: a divisor of "
+        f"train.batch_size, {batch_size}"
+      )
+    self._crops, self._repeats = crops, repeats
     self._images, self._labels, self._rows = images, labels, rows
     self._batch_size = batch_size
     self._num_batches = num_batches
@@ -89,20 +109,27 @@ class TrainBatches:
     Returns:
       i64[count * batch_size].
     """
-    start = number * self._batch_size
-    stop = start + count * self._batch_size
+    size = self._batch_size // self._repeats
+    start = number * size
+    stop = start + count * size
     rows = []
     while start < stop:
       epoch, offset = divmod(start, len(self._rows))
       positions = self._order(epoch)[offset : offset + stop - start]
       rows.append(self._rows[positions])
       start += len(positions)
-    return np.concatenate(rows)
+    batches = np.concatenate(rows).reshape(count, size)
+    return np.tile(batches, self._repeats).ravel()
 
   def span(self, number: int, count: int) -> list[Batch]:
     """Returns batches `number` to `number + count`, gathered at once."""
     rows = self.ids(number, count).reshape(count, -1)[:, self._share]
-    gathered = _gather(self._images, self._labels, rows.ravel())
+    images = self._images if self._crops is None else None
+    gathered = _gather(images, self._labels, rows.ravel())
+    if self._crops is not None:
+      numbers = range(number, number + count)
+      uniforms = np.concatenate([self._uniforms(n) for n in numbers])
+      gathered["image"] = self._crops.take(rows.ravel(), uniforms)
     size = rows.shape[1]
     return [
       {name: x[i * size : (i + 1) * size] for name, x in gathered.items()}
@@ -129,10 +156,20 @@ class TrainBatches:
 
   def _span_length(self) -> int:
     """Returns how many batches are handed over at once."""
-    if self._images is None:
+    if self._crops is not None:
+      size = self._batch_size * self._crops.size**2 * 3
+    elif self._images is None:
       return _MAX_SPAN
-    size = self._batch_size * self._images[:1].nbytes
+    else:
+      size = self._batch_size * self._images[:1].nbytes
     return min(max(1, _SPAN_BYTES // size), _MAX_SPAN)
+
+  def _uniforms(self, number: int) -> np.ndarray:
+    """Returns f64[b, UNIFORMS], the randomness of this process's crops."""
+    bits = _philox(self._seed, number, stream=_CROPS)
+    words = bits.random_raw(self._batch_size * whole.UNIFORMS)
+    uniforms = (words >> np.uint64(11)) * 2.0**-53
+    return uniforms.reshape(self._batch_size, -1)[self._share]
 
   def _permute(self, epoch: int) -> np.ndarray:
     """Returns i64[rows], the order of an epoch as positions in the split."""
@@ -206,11 +243,15 @@ def _permutation(
   Philox's raw words are fixed by its definition; NumPy's own shuffles may
   change between versions.
   """
-  bits = np.random.Philox(
+  words = _philox(seed, number, stream=stream).random_raw(size)
+  return np.argsort(words, kind="stable")
+
+
+def _philox(seed: int, number: int, *, stream: int) -> np.random.Philox:
+  return np.random.Philox(
     key=np.array([seed, number], np.uint64),
     counter=np.array([0, 0, 0, stream], np.uint64),
   )
-  return np.argsort(bits.random_raw(size), kind="stable")
 
 
 def _share(

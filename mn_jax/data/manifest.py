@@ -83,6 +83,8 @@ def describe(
     "fingerprint": packed.fingerprint,
     "image_size": options.size,
     "other_sizes": options.other_sizes,
+    "crop_share": options.crop_share,
+    "short_side": options.short_side,
     "bits": options.bits,
     "images": len(packed),
     "classes": dict(zip(packed.classes, counted, strict=True)),

@@ -20,7 +20,7 @@ from typing import IO
 
 import numpy as np
 
-from mn_jax.data import checksums, classes, decode
+from mn_jax.data import checksums, classes, decode, resizing
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import Source
 from mn_jax.errors import InputError, RunError
@@ -52,12 +52,34 @@ class PackOptions:
     max_unreadable: share of unreadable files above which nothing is packed.
     bits: that the values of 16-bit grey images use, of which the upper 8 are
       kept.
+    crop_share: of the short side that the middle square has.
+    short_side: in pixels, of images that are packed whole in their own aspect;
+      their middle squares are made when they are read. 0: squares are packed.
   """
 
   size: int
   other_sizes: str = "resize"
   max_unreadable: float = 0.0
   bits: int = 16
+  crop_share: float = 1.0
+  short_side: int = 0
+
+  def __post_init__(self):
+    if self.short_side and self.other_sizes != "crop":
+      raise InputError(
+        f"data.short_side: got {self.short_side} with data.other_sizes "
+        f"{self.other_sizes!r}; valid: 0, or data.other_sizes 'crop'"
+      )
+
+  @property
+  def image_bytes(self) -> int:
+    """Bytes of a packed image; about, of one that is packed whole.
+
+    Of photographs most are 4:3 or 3:2, one way or the other.
+    """
+    if self.short_side:
+      return int(self.short_side**2 * 1.4) * 3
+    return self.size * self.size * 3
 
 
 @dataclasses.dataclass
@@ -70,6 +92,8 @@ class _Chunk:
   blocks: list[str]  # checksum of each block of the pixels
   unreadable: list[tuple[int, str]]  # listing row and reason
   dropped: list[int]  # listing rows of images of another size
+  # Height and width of images that are packed whole.
+  sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
 
 def build(
@@ -91,19 +115,19 @@ def build(
     RunError: if there is no room, or the system cannot read a file; the build
       can be resumed.
   """
-  total, size = len(source.listing), options.size
+  total = len(source.listing)
   folder.mkdir(exist_ok=True)
   journal, pixels = folder / "journal.jsonl", folder / "images.u8"
-  chunks = _resume(journal, pixels, size)
+  chunks = _resume(journal, pixels, options)
   done = chunks[-1].stop if chunks else 0
-  needed = (total - done) * size * size * 3 + _SPARE_BYTES
+  needed = (total - done) * options.image_bytes + _SPARE_BYTES
   free = shutil.disk_usage(folder).free
   if free < needed:
     raise RunError(
       f"data.cache_dir: {folder.parent} has {free >> 20} MiB free and needs "
       f"{needed >> 20}; the same command resumes when there is room"
     )
-  step = max(1, _CHUNK_BYTES // (size * size * 3))
+  step = max(1, _CHUNK_BYTES // options.image_bytes)
   unreadable = [bad for chunk in chunks for bad in chunk.unreadable]
   read = functools.partial(_read_rows, source, options)
   with (
@@ -116,7 +140,7 @@ def build(
       images = itertools.chain.from_iterable(
         pool.map(read, itertools.batched(rows, _TASK))
       )
-      chunk, data = _pack(rows, images)
+      chunk, data = _pack(rows, images, options)
       unreadable += chunk.unreadable
       check_unreadable(
         _quarantine(source.listing, unreadable), total, options.max_unreadable
@@ -133,7 +157,7 @@ def build(
 def _read_rows(
   source: Source, options: PackOptions, rows: tuple[int, ...]
 ) -> list[np.ndarray | str | None]:
-  """Reads images: u8[size, size, 3], None if dropped, or why it cannot be."""
+  """Reads images as they are packed, None if dropped, or why it cannot be."""
   size = options.size
   images = []
   for row in rows:
@@ -142,9 +166,14 @@ def _read_rows(
     except (decode.DecodeError, OSError) as error:
       images.append(str(error))
       continue
-    if image.shape[:2] != (size, size):
-      crops = options.other_sizes == "crop"
-      image = decode.resize_and_crop(image, size) if crops else None
+    if options.short_side:
+      image = resizing.shorten(image, options.short_side)
+    elif options.other_sizes == "crop":
+      # An image of that size is cropped too, if the share is less than all.
+      if image.shape[:2] != (size, size) or options.crop_share < 1:
+        image = resizing.resize_and_crop(image, size, share=options.crop_share)
+    elif image.shape[:2] != (size, size):
+      image = None
     images.append(image)
   return images
 
@@ -177,7 +206,7 @@ def _read_row(source: Source, options: PackOptions, row: int) -> np.ndarray:
 
 
 def _pack(
-  rows: range, images: Iterable[np.ndarray | str | None]
+  rows: range, images: Iterable[np.ndarray | str | None], options: PackOptions
 ) -> tuple[_Chunk, bytes]:
   """Returns the journal's line of some rows, and their pixels."""
   chunk = _Chunk(rows.stop, [], "", [], [], [])
@@ -189,6 +218,8 @@ def _pack(
       chunk.dropped.append(row)
     else:
       chunk.rows.append(row)
+      if options.short_side:
+        chunk.sizes.append(image.shape[:2])
       pixels.append(image.tobytes())
   data = b"".join(pixels)
   chunk.sha256 = hashlib.sha256(data).hexdigest()
@@ -204,6 +235,10 @@ def _write_index(
 ) -> None:
   """Writes what is known of the packed images, and the checksums."""
   listing, size = source.listing, options.size
+  sizes = {}
+  if options.short_side:
+    of_all = [size for chunk in chunks for size in chunk.sizes]
+    sizes = {"sizes": np.array(of_all, np.int32).reshape(-1, 2)}
   rows = np.array([r for chunk in chunks for r in chunk.rows], np.int64)
   unreadable = [bad for chunk in chunks for bad in chunk.unreadable]
   dropped = [row for chunk in chunks for row in chunk.dropped]
@@ -229,6 +264,7 @@ def _write_index(
       for name, column in listing.columns().items()
       if name != "stamps"
     },
+    **sizes,
     blocks=np.array([b for chunk in chunks for b in chunk.blocks], "S16"),
   )
   with (folder / "index.npz").open("wb") as file:
@@ -260,6 +296,14 @@ def key(fingerprint: str, options: PackOptions) -> str:
   """
   form = dataclasses.asdict(options)
   del form["max_unreadable"]
+  if options.short_side:
+    # Any square is made of them when they are read.
+    form = {name: form[name] for name in ("bits", "short_side")}
+  else:
+    # Squares of the whole short side have the key of those before this field.
+    del form["short_side"]
+    if options.crop_share == 1:
+      del form["crop_share"]
   return checksums.of_json({"version": VERSION, "listing": fingerprint, **form})
 
 
@@ -277,7 +321,7 @@ def _journal_line(chunk: _Chunk) -> str:
 
 
 def _resume(
-  journal: pathlib.Path, pixels: pathlib.Path, size: int
+  journal: pathlib.Path, pixels: pathlib.Path, options: PackOptions
 ) -> list[_Chunk]:
   """Returns the chunks that a stopped build completed; cuts off the rest."""
   chunks: list[_Chunk] = []
@@ -289,7 +333,10 @@ def _resume(
         if hashlib.sha256(text).hexdigest().encode() != sha256:
           break
         chunk = _Chunk(**json.loads(text))
-        data = file.read(len(chunk.rows) * size * size * 3)
+        count = len(chunk.rows) * options.image_bytes
+        if options.short_side:
+          count = sum(height * width * 3 for height, width in chunk.sizes)
+        data = file.read(count)
         if hashlib.sha256(data).hexdigest() != chunk.sha256:
           break
         offset += len(data)

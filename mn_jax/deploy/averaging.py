@@ -40,12 +40,13 @@ def of_runs(
   rules = {new_images.reading(run): run for run in runs}
   if len(rules) > 1:
     listed = "; ".join(
-      f"{run.path} {size} px, {other_sizes}, {bits} bits"
-      for (size, other_sizes, bits), run in rules.items()
+      f"{run.path} {size} px, {other_sizes} {share:g}, {bits} bits"
+      for (size, other_sizes, bits, share), run in rules.items()
     )
     raise InputError(
       f"--workdir: got runs that read images differently ({listed}); valid: "
-      "runs of one data.image_size, data.other_sizes and data.bits"
+      "runs of one data.image_size, data.other_sizes, data.crop_share and "
+      "data.bits"
     )
   return mean(
     [

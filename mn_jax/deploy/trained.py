@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.observe import formatting
@@ -118,10 +118,15 @@ def from_run(run: reopen.SavedRun) -> Trained:
     dtype=run.config.model.dtype,
     read_image=run.read_image,
     fit_image=run.fit_image,
-    crop=1.0 if run.config.data.other_sizes == "crop" else None,
+    crop=_crop(run.config.data.other_sizes, run.config.data.crop_share),
     multi_label=run.multi_label,
     bits=run.config.data.bits,
   )
+
+
+def _crop(other_sizes: str, crop_share: float) -> float | None:
+  """`Trained.crop` of fields of a config's section `data`."""
+  return crop_share if other_sizes == "crop" else None
 
 
 def from_export(name: str) -> Trained | None:
@@ -145,6 +150,7 @@ def from_export(name: str) -> Trained | None:
     return None
   described, values = found
   size, other_sizes = described.image_size, described.other_sizes
+  share = described.crop_share
   return Trained(
     network=described.network,
     variables=values,
@@ -153,13 +159,16 @@ def from_export(name: str) -> Trained | None:
     resolution=described.resolution,
     dtype=described.dtype,
     read_image=functools.partial(
-      decode.decode_and_fit,
+      resizing.decode_and_fit,
       size=size,
       other_sizes=other_sizes,
       bits=described.bits,
+      crop_share=share,
     ),
-    fit_image=functools.partial(decode.FITS[other_sizes], size=size),
-    crop=1.0 if other_sizes == "crop" else None,
+    fit_image=functools.partial(
+      resizing.fit, size=size, other_sizes=other_sizes, crop_share=share
+    ),
+    crop=_crop(other_sizes, share),
     multi_label=described.multi_label,
     bits=described.bits,
     note=located.note,
@@ -272,7 +281,7 @@ def initial(
   conventions = network.conventions
 
   def fit_image(image: np.ndarray) -> np.ndarray:
-    return decode.resize_and_crop(
+    return resizing.resize_and_crop(
       image,
       conventions.resolution,
       share=conventions.crop,

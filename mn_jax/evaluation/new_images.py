@@ -83,10 +83,15 @@ class Reader:
       ) from None
 
 
-def reading(run: SavedRun) -> tuple[int, str, int]:
+def reading(run: SavedRun) -> tuple[int, str, int, float]:
   """Returns the fields of a run's data that decide how images are decoded."""
   section = run.config.data
-  return section.image_size, section.other_sizes, section.bits
+  return (
+    section.image_size,
+    section.other_sizes,
+    section.bits,
+    section.crop_share,
+  )
 
 
 def section_of(
@@ -94,8 +99,8 @@ def section_of(
 ) -> DataConfig:
   """Returns how a run reads new images.
 
-  They are decoded by the rules of the run's own (size, other sizes, bits). The
-  columns of a table are called as in the run's own, unless changed.
+  They are decoded by the rules of the run's own (size, other sizes, crop share,
+  bits). The columns of a table are called as in the run's own, unless changed.
 
   Args:
     run: the run.
@@ -112,7 +117,8 @@ def section_of(
   section = run.config.data
   checks.check_fields("data", section, **changes)
   # A published part and the root of paths are of the run's own table.
-  values: dict[str, Any] = {"path": str(path), "classes": 0}
+  # All that is seen of them is the middle square.
+  values: dict[str, Any] = {"path": str(path), "classes": 0, "short_side": 0}
   if table.is_table(pathlib.Path(path)):
     values |= {"name": "image_folder", "root": "", "part": ""}
   else:

@@ -26,7 +26,7 @@ from mn_jax.models import (
   vgg,
   xception,
 )
-from mn_jax.models.classifier import HEADS, Classifier, Head
+from mn_jax.models.classifier import HEADS, Classifier, Head, HeadSpec
 from mn_jax.models.spec import Conventions, ModelSpec, Network, Options
 
 # The authors' code and Keras scale inputs to [-1, 1]: x / 127.5 - 1.
@@ -272,7 +272,6 @@ def build(
     frozen=norm_frozen,
   )
   scaled = functools.partial(norm, use_scale=conventions.norm_scale)
-  head = spec.head(network.width, network.options)
   return Classifier(
     backbone=spec.factory(
       width=network.width,
@@ -283,13 +282,24 @@ def build(
     ),
     head=Head(
       num_classes=network.num_classes,
-      spec=head if network.head == "own" else HEADS[network.head],
+      spec=_head(network),
       dropout=dropout,
       norm=norm,
     ),
     frozen=freeze_backbone,
     norm_debias=norm_debias,
   )
+
+
+def head_pools(network: Network) -> bool:
+  """Whether a network's head takes feature maps of any size."""
+  return _head(network).pool
+
+
+def _head(network: Network) -> HeadSpec:
+  if network.head != "own":
+    return HEADS[network.head]
+  return get(network.name).head(network.width, network.options)
 
 
 def check_resolution(name: str, resolution: int) -> None:

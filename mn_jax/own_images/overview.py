@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mn_jax.data import classes as classes_lib
-from mn_jax.data import decode, duplicates, survey
+from mn_jax.data import duplicates, resizing, survey
 from mn_jax.data.datasets.listing import PARTS, Listing
 from mn_jax.data.datasets.source import ImageFiles
 from mn_jax.errors import InputError
@@ -297,4 +297,4 @@ def _read(
   """Returns u8[side, side, 3], an image as training would see it."""
   section = new.config.data
   image = source.read(int(row), bits=section.bits)
-  return decode.FITS[section.other_sizes](image, _SAMPLE_SIDE)
+  return resizing.fit(image, size=_SAMPLE_SIDE, other_sizes=section.other_sizes)

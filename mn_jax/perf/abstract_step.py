@@ -10,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from mn_jax.config import Config
+from mn_jax.config.experiment import train_resolution
 from mn_jax.data.datasets import registry as datasets
 from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
@@ -75,7 +76,7 @@ class AbstractStep:
     """Returns a training state on all devices of a mesh."""
     config = self.config
     values = variables.initial_values(
-      self.module, resolution(config), config.seed
+      self.module, train_resolution(config), config.seed
     )
     return mesh_lib.replicate(
       mesh, _create_state(config, values, self.tx, self.rules)
@@ -124,6 +125,8 @@ def make(
   )
   tx = optimizer.make_optimizer(config.optim, schedule, rules)
   size = config.data.image_size
+  if config.data.short_side:
+    size = train_resolution(config)
 
   def init(values: dict) -> state.TrainState:
     return _create_state(config, values, tx, rules)
@@ -138,7 +141,9 @@ def make(
     module=module,
     rules=rules,
     tx=tx,
-    state=jax.eval_shape(init, variables.shapes(module, resolution(config))),
+    state=jax.eval_shape(
+      init, variables.shapes(module, train_resolution(config))
+    ),
     batch={
       "image": array(jnp.uint8, size, size, 3),
       "id": array(jnp.int32),
@@ -152,11 +157,6 @@ def _create_state(
   config: Config, values: dict, tx: optax.GradientTransformation, rules: Rules
 ) -> state.TrainState:
   return state.create(values, tx, rules, ema=config.train.ema_decay > 0)
-
-
-def resolution(config: Config) -> int:
-  """The network's input height and width in pixels."""
-  return config.model.resolution or config.data.image_size
 
 
 def resident_bytes(config: Config) -> int:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from mn_jax.config import Config
+from mn_jax.config.experiment import resolution, train_resolution
 from mn_jax.errors import InputError
 from mn_jax.models import layers, registry, variables
 from mn_jax.models.classifier import Classifier
@@ -52,9 +53,15 @@ def check(config: Config, *, revision: str = "") -> None:
   """
   model = config.model
   network = describe(config, num_classes=1)
-  registry.check_resolution(
-    model.name, model.resolution or config.data.image_size
-  )
+  sizes = (resolution(config), train_resolution(config))
+  for size in sizes:
+    registry.check_resolution(model.name, size)
+  if sizes[0] != sizes[1] and not registry.head_pools(network):
+    raise InputError(
+      f"model.train_resolution: got {sizes[1]} for {model.name!r}, whose head "
+      f"needs feature maps of one size; valid: 0 or {sizes[0]}, or model.head "
+      "'plain'"
+    )
   if bool(model.weights) != (model.transfer != "scratch"):
     raise InputError(
       f"model.transfer: got {model.transfer!r} with model.weights "
@@ -104,16 +111,16 @@ def build(
       BatchNorm that would get one value per channel.
   """
   model = config.model
-  resolution = model.resolution or config.data.image_size
   network, loaded = describe(config, len(classes)), None
   if model.weights:
     loaded = _load(config, network, tuple(classes), revision)
     network = loaded.network
-    _check_padding(network, resolution)
+    _check_padding(network, resolution(config))
+    _check_padding(network, train_resolution(config))
   module, rules = make_module(config, network)
-  values = variables.initial_values(module, resolution, config.seed)
+  values = variables.initial_values(module, resolution(config), config.seed)
   rules.check(values["params"])
-  _check_norms(config, module, values, resolution)
+  _check_norms(config, module, values)
   if loaded is not None:
     values = pretrained_lib.insert(loaded, values)
   if model.match_statistics:
@@ -241,9 +248,7 @@ def _check_fake_quant(config: Config) -> None:
     )
 
 
-def _check_norms(
-  config: Config, module: Classifier, values: dict, resolution: int
-) -> None:
+def _check_norms(config: Config, module: Classifier, values: dict) -> None:
   """Refuses a BatchNorm of one value per channel, which it would make 0.
 
   Raises:
@@ -270,7 +275,8 @@ def _check_norms(
     with nn.intercept_methods(record):
       module.apply(values, image, True, mutable=["batch_stats"], rngs=keys)
 
-  image = jax.ShapeDtypeStruct((1, resolution, resolution, 3), np.float32)
+  size = train_resolution(config)
+  image = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
   jax.eval_shape(forward, values, image)
   if single:
     raise InputError(

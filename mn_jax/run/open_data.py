@@ -60,6 +60,8 @@ def open_packed(
       section.other_sizes,
       section.max_unreadable,
       section.bits,
+      section.crop_share,
+      section.short_side,
     ),
     columns=_columns(section),
     classes=names,

@@ -12,7 +12,7 @@ import numpy as np
 from mn_jax import config as config_lib
 from mn_jax.augment import views
 from mn_jax.config import changes, checks
-from mn_jax.data import decode, loader, packing
+from mn_jax.data import loader, packing, resizing
 from mn_jax.errors import InputError
 from mn_jax.metrics import predictions
 from mn_jax.metrics.predictions import Predictions
@@ -72,7 +72,7 @@ class SavedRun:
     return data
 
   def read_image(self, data: bytes) -> np.ndarray:
-    """Decodes an image file, u8[size, size, 3], as it is packed for training.
+    """Decodes an image file, u8[size, size, 3], as the run evaluates it.
 
     Where other sizes were dropped in training, they are squeezed here.
 
@@ -80,21 +80,27 @@ class SavedRun:
       DecodeError: if it cannot be decoded.
     """
     section = self.config.data
-    return decode.decode_and_fit(
+    return resizing.decode_and_fit(
       data,
       size=section.image_size,
       other_sizes=section.other_sizes,
       bits=section.bits,
+      crop_share=section.crop_share,
     )
 
   def fit_image(self, image: np.ndarray) -> np.ndarray:
-    """Makes a decoded image u8[h, w, 3] as large as it is packed for training.
+    """Makes a decoded image u8[h, w, 3] as large as the run evaluates it.
 
     Returns:
       u8[size, size, 3].
     """
     section = self.config.data
-    return decode.FITS[section.other_sizes](image, section.image_size)
+    return resizing.fit(
+      image,
+      size=section.image_size,
+      other_sizes=section.other_sizes,
+      crop_share=section.crop_share,
+    )
 
   def predict(
     self,

@@ -11,7 +11,11 @@ from jax.sharding import Mesh
 
 from mn_jax.config import Config, changes
 from mn_jax.config import plan as plan_lib
-from mn_jax.config.experiment import AugmentConfig
+from mn_jax.config.experiment import (
+  AugmentConfig,
+  resolution,
+  train_resolution,
+)
 from mn_jax.data import loader, store
 from mn_jax.metrics import classification, selection
 from mn_jax.metrics.predictions import Predictions
@@ -20,6 +24,7 @@ from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.run import frozen_features, gpu_kernels, open_data, run_overlap
 from mn_jax.run import network as network_lib
 from mn_jax.run import teacher as teacher_lib
+from mn_jax.run.batches import train_batches
 from mn_jax.run.split_data import SplitData
 from mn_jax.train import evaluate as evaluate_lib
 from mn_jax.train import losses, optimizer
@@ -52,7 +57,8 @@ class Setup:
     eval_step: the compiled eval step.
     num_params: number of parameters, frozen ones included.
     num_stats: number of running means and variances.
-    macs: multiply-adds of one image's forward pass.
+    macs, train_macs: multiply-adds of one image's forward pass, in evaluation
+      and in training.
     seed: i32[] on the mesh.
     initial_state: the state before the first step, on the mesh.
     loader: host batches of the training split, by number.
@@ -77,6 +83,7 @@ class Setup:
   num_params: int
   num_stats: int
   macs: int
+  train_macs: int
   seed: jax.Array
   initial_state: state_lib.TrainState
   loader: loader.TrainBatches
@@ -161,7 +168,7 @@ class Setup:
     if peak is None or images_per_sec is None or self.cached_features:
       return None
     backward = self.config.model.transfer != "frozen"
-    flops = counting.image_flops(self.macs, backward=backward)
+    flops = counting.image_flops(self.train_macs, backward=backward)
     if self.teacher is not None:
       flops += counting.image_flops(self.teacher.macs, backward=False)
     return flops * images_per_sec / peak
@@ -264,9 +271,7 @@ def build(
     eval_step=step_lib.make_eval_step(*common, config, mesh, extracted=cached),
     num_params=num_params,
     num_stats=num_stats,
-    macs=counting.count_macs(
-      initial.module, config.model.resolution or config.data.image_size
-    ),
+    **_macs(config, initial),
     seed=mesh_lib.replicate(mesh, np.int32(config.seed)),
     initial_state=_initial_state(config, initial, tx, mesh),
     loader=train_batches(config, data, images, plan.total_steps),
@@ -308,33 +313,6 @@ def _initial(
   return network_lib.build(config, data.classes, sample, revision=revision)
 
 
-def train_batches(
-  config: Config,
-  data: SplitData,
-  images: np.ndarray | None,
-  num_batches: int,
-) -> loader.TrainBatches:
-  """Returns the training batches of this process.
-
-  Args:
-    config: of the run.
-    data: what it trains on.
-    images: u8[n, h, w, 3] of the whole data set; None for rows alone.
-    num_batches: training steps.
-  """
-  return loader.TrainBatches(
-    images,
-    data.cache.labels,
-    data.part("train"),
-    batch_size=config.train.batch_size,
-    num_batches=num_batches,
-    seed=config.seed,
-    balanced=config.data.sampling == "balanced",
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-
-
 def _initial_state(
   config: Config,
   initial: network_lib.Initial,
@@ -347,6 +325,13 @@ def _initial_state(
       initial.values, tx, initial.rules, ema=config.train.ema_decay > 0
     ),
   )
+
+
+def _macs(config: Config, initial: network_lib.Initial) -> dict[str, int]:
+  """Multiply-adds of an image in evaluation, 'macs', and 'train_macs'."""
+  sizes = (resolution(config), train_resolution(config))
+  counts = {x: counting.count_macs(initial.module, x) for x in set(sizes)}
+  return {"macs": counts[sizes[0]], "train_macs": counts[sizes[1]]}
 
 
 def _caches_features(config: Config) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from mn_jax.commandline import network_arguments, program
 from mn_jax.commandline.parser import Parser, command, file_path
 from mn_jax.config import own_data
-from mn_jax.data import atomic, decode
+from mn_jax.data import atomic, resizing
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.observe.formatting import jsonable
@@ -124,7 +124,9 @@ def _decode_seconds(overview: Overview) -> float:
     start = time.perf_counter()
     for row in chosen.tolist():
       image = source.read(row, size, bits=section.bits)
-      decode.FITS[section.other_sizes](image, section.image_size)
+      resizing.fit(
+        image, size=section.image_size, other_sizes=section.other_sizes
+      )
     seconds = time.perf_counter() - start
   return seconds / len(chosen) * len(rows) / (os.cpu_count() or 1)
 

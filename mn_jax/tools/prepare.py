@@ -28,6 +28,8 @@ from mn_jax.observe.console import Console
 
 _MOST_CLASSES = 20  # in the terminal, one a line
 _MOST_NAMES = 10  # of files that were left out, and kinds of them
+# Fields of `data` that decide how images are packed, arguments here.
+_PACKED = ("image_size", "other_sizes", "bits", "crop_share", "short_side")
 # Errors name fields of the config, which are arguments here.
 _ARGUMENTS = {
   "data.name": "dataset",
@@ -36,6 +38,8 @@ _ARGUMENTS = {
   "data.image_size": "--image-size",
   "data.other_sizes": "--other-sizes",
   "data.bits": "--bits",
+  "data.crop_share": "--crop-share",
+  "data.short_side": "--short-side",
   "data.max_unreadable": "--max-unreadable",
 }
 
@@ -44,9 +48,7 @@ def _pack(
   console: Console, args: argparse.Namespace, root: pathlib.Path
 ) -> dict[str, Any]:
   """Downloads and packs a data set; returns the manifest."""
-  options = packing.PackOptions(
-    args.image_size, args.other_sizes, args.max_unreadable, args.bits
-  )
+  options = _options(args)
   known = manifest.read(args.dataset, root) or {}
   source = _choose(args, known)
   packed = None
@@ -83,6 +85,17 @@ def _pack(
     console.line("One copy has the name; train on others with data.path=PATH")
   manifest.write(args.dataset, root, facts)
   return facts
+
+
+def _options(args: argparse.Namespace) -> packing.PackOptions:
+  return packing.PackOptions(
+    args.image_size,
+    args.other_sizes,
+    args.max_unreadable,
+    args.bits,
+    args.crop_share,
+    args.short_side,
+  )
 
 
 def _choose(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, str]:
@@ -150,7 +163,9 @@ def _get(
     if not (root / args.dataset).exists():
       console.line(f"Drawing {args.dataset}")
     return store.locate(args.dataset, "", root)
-  space.check(root, space.needed(args.dataset, kind, args.image_size))
+  space.check(
+    root, space.needed(args.dataset, kind, _options(args).image_bytes)
+  )
   origin = source.get("url", f"{source.get('handle')} with {kind}")
   console.line(f"Downloading {origin}")
   if kind == "kaggle":
@@ -176,7 +191,10 @@ def _show(
   console.line(f"{args.dataset}: {spec.title}")
   console.line(f"  {spec.origin}")
   console.line(f"  licence: {spec.licence}")
-  count = f"{facts['images']:,} images of {args.image_size} pixels"
+  form = f"of {args.image_size} pixels"
+  if args.short_side:
+    form = f"with a short side of at most {args.short_side} pixels"
+  count = f"{facts['images']:,} images {form}"
   if spec.group is not None:
     count += f" of {facts['groups']:,} {spec.group}s"
   console.line(f"{count}; fingerprint {facts['fingerprint'][:16]}")
@@ -207,19 +225,16 @@ def _show(
   if configs:
     name, config = configs[0]
     words.append(f"--config={name}{variant and f':{variant}'}")
-    size, other = config.data.image_size, config.data.other_sizes
+    section = config.data
   else:
     words += ["--config=FILE", f"data.name={args.dataset}"]
-    defaults = config_lib.DataConfig()
-    if spec.split != defaults.split:
+    section = config_lib.DataConfig()
+    if spec.split != section.split:
       words.append(f"data.split={spec.split}")
-    size, other = defaults.image_size, defaults.other_sizes
-  if size != args.image_size:
-    words.append(f"data.image_size={args.image_size}")
-  if other != args.other_sizes:
-    words.append(f"data.other_sizes={args.other_sizes}")
-  if args.bits != config_lib.DataConfig().bits:
-    words.append(f"data.bits={args.bits}")
+  for name in _PACKED:
+    value = getattr(args, name)
+    if value != getattr(section, name):
+      words.append(f"data.{name}={value}")
   if args.cache_dir:
     words.append(f"data.cache_dir={shlex.quote(args.cache_dir)}")
   words.append(f"--workdir=runs/{configs[0][0] if configs else args.dataset}")
@@ -297,6 +312,21 @@ def _parser() -> Parser:
     type=int,
     default=default.bits,
   )
+  parser.option(
+    "--crop-share",
+    "SHARE",
+    "with --other-sizes=crop: share of the short side that is cropped",
+    type=float,
+    default=default.crop_share,
+  )
+  parser.option(
+    "--short-side",
+    "PIXELS",
+    "with --other-sizes=crop: pack whole images of this short side, so that "
+    "training crops from all of them; 0: the middle square",
+    type=int,
+    default=default.short_side,
+  )
   return parser
 
 
@@ -317,6 +347,8 @@ def _prepare(argv: Sequence[str] | None) -> None:
       image_size=args.image_size,
       other_sizes=args.other_sizes,
       bits=args.bits,
+      crop_share=args.crop_share,
+      short_side=args.short_side,
       max_unreadable=args.max_unreadable,
     )
     facts = _pack(console, args, root)

@@ -128,6 +128,7 @@ def _write(
     bits=config.data.bits,
     multi_label=run.multi_label,
     dtype=config.model.dtype,
+    crop_share=config.data.crop_share,
   )
   try:
     output.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ Images are augmented and mixed here, so that whoever predicts them, the network
 or a teacher, sees the same ones.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -45,6 +46,9 @@ def make_loss(
   adjustment, label smoothing and the focal loss are of the labels' part alone.
   """
   weight_of_teacher = config.train.teacher_weight
+  augmentation = config.augment
+  if config.data.short_side:  # the loader has cropped already
+    augmentation = dataclasses.replace(augmentation, crop_scale=1.0)
 
   def forward(variables, images, dropout_key):
     rest = {"mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
@@ -52,7 +56,7 @@ def make_loss(
       return module.apply(variables, images, True, method="classify", **rest)
     x = inputs.to_input(
       images,
-      resolution=config.model.resolution,
+      resolution=config.model.train_resolution or config.model.resolution,
       mean=conventions.mean,
       std=conventions.std,
     )
@@ -69,7 +73,7 @@ def make_loss(
     else:
       targets = jax.nn.one_hot(labels, len(class_weights))
     if not extracted:
-      images = pipeline.augment(images, augment_key, config.augment)
+      images = pipeline.augment(images, augment_key, augmentation)
       images, targets = mix.mix(
         images, targets, mix_key, config.augment, mask=batch["mask"]
       )

@@ -60,6 +60,8 @@ class Description:
     bits: that 16-bit grey images use.
     multi_label: whether an image may have several labels.
     dtype: 'float32' or 'bfloat16', what it was trained to compute in.
+    crop_share: of the short side that the middle square has where it is
+      cropped, as `data.crop_share`.
   """
 
   network: Network
@@ -70,6 +72,7 @@ class Description:
   bits: int
   multi_label: bool
   dtype: str
+  crop_share: float = 1.0
 
 
 def timm_name(network: Network) -> str | None:
@@ -275,6 +278,8 @@ def _check(found: Description) -> None:
     raise ValueError(f"{len(found.classes)} classes")
   if found.other_sizes not in ("resize", "crop", "drop"):
     raise ValueError(f"other_sizes {found.other_sizes!r}")
+  if not 0.1 <= float(found.crop_share) <= 1:
+    raise ValueError(f"crop_share {found.crop_share}")
   if found.dtype not in ("float32", "bfloat16"):
     raise ValueError(f"dtype {found.dtype!r}")
   numbers = np.array((*conventions.mean, *conventions.std), np.float64)
@@ -315,7 +320,7 @@ def _timm_config(name: str, description: Description) -> dict[str, Any]:
       "input_size": [3, size, size],
       "fixed_input_size": False,
       "interpolation": "bilinear",
-      "crop_pct": 1.0,
+      "crop_pct": description.crop_share,
       "crop_mode": "squash" if squash else "center",
       "mean": list(conventions.mean),
       "std": list(conventions.std),

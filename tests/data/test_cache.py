@@ -11,7 +11,7 @@ import types
 import numpy as np
 import pytest
 
-from mn_jax.data import cache, checksums, decode, packing
+from mn_jax.data import cache, checksums, decode, packing, resizing
 from mn_jax.data.datasets import idc
 from mn_jax.data.datasets.source import ImageFiles, of_files
 from mn_jax.data.files import archive
@@ -71,7 +71,7 @@ def test_images_of_another_size(tmp_path):
   packed = toy.build(files, tmp_path)
   assert (len(packed), packed.dropped) == (6, 0)
   for i, image in odd.items():
-    expected = decode.resize(np.ascontiguousarray(image), toy.SIZE)
+    expected = resizing.resize(np.ascontiguousarray(image), toy.SIZE)
     np.testing.assert_array_equal(packed.images[i], expected)
   packed = toy.build(files, tmp_path, other_sizes="drop")
   assert packed.dropped == 3
@@ -257,7 +257,7 @@ def test_every_choice_has_a_cache_of_its_own(tmp_path):
   )
   packed = toy.build(changed, tmp_path)
   np.testing.assert_array_equal(
-    packed.images[5], decode.resize(toy.make_images(1, 9)[0], toy.SIZE)
+    packed.images[5], resizing.resize(toy.make_images(1, 9)[0], toy.SIZE)
   )
   fewer = toy.Memory(dict(list(files.content.items())[:-1]))
   assert len(toy.build(fewer, tmp_path)) == 17

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.data.files import archive
 from tests.data import hostile_images as hostile
 
@@ -105,17 +105,17 @@ def test_a_file_of_very_many_pieces_is_refused(monkeypatch):
 def test_resize_fills_the_square_is_antialiased_and_keeps_the_axes():
   for height, width in ((50, 1), (1, 50), (23, 50)):
     constant = np.full((height, width, 3), (10, 20, 30), np.uint8)
-    resized = decode.resize(constant, 50)
+    resized = resizing.resize(constant, 50)
     assert resized.shape == (50, 50, 3)
     assert resized.dtype == np.uint8
     assert (resized == (10, 20, 30)).all()
   stripes = np.zeros((64, 64, 3), np.uint8)
   stripes[:, ::2] = 200
-  inner = decode.resize(stripes, 8)[1:-1, 1:-1]
+  inner = resizing.resize(stripes, 8)[1:-1, 1:-1]
   assert np.abs(inner.astype(int) - 100).max() < 9
   ramp = np.zeros((60, 20, 3), np.uint8)
   ramp += np.arange(60, dtype=np.uint8)[:, None, None]
-  resized = decode.resize(ramp, 30).astype(int)
+  resized = resizing.resize(ramp, 30).astype(int)
   assert (np.diff(resized[:, 0, 0]) > 0).all()
   assert np.ptp(resized[15]) == 0
 
@@ -134,7 +134,7 @@ def test_crop_is_of_the_middle_of_the_whole_image_resized(kind):
   ):
     shape = (*image_size[::-1], 3)
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    cropped = decode.resize_and_crop(
+    cropped = resizing.resize_and_crop(
       image, size, share=share, interpolation=kind
     )
     whole = np.asarray(Image.fromarray(image).resize(resized, method))
@@ -146,7 +146,7 @@ def test_crop_fills_the_square():
   for height, width in ((1, 1), (2, 1), (1, 40), (3, 900), (400, 224)):
     image = np.full((height, width, 3), (10, 20, 30), np.uint8)
     for share in (0.875, 1.0):
-      cropped = decode.resize_and_crop(
+      cropped = resizing.resize_and_crop(
         image, 224, share=share, interpolation="bicubic"
       )
       assert cropped.shape == (224, 224, 3)
@@ -159,7 +159,7 @@ def test_crop_of_a_narrow_image_is_not_resized_as_a_whole():
   wide = np.zeros((2, 4_000_000, 3), np.uint8)
   wide[:, 1_999_999:2_000_001] = 200
   for image in (wide, wide.swapaxes(0, 1)):
-    cropped = decode.resize_and_crop(image, 224, share=0.875)
+    cropped = resizing.resize_and_crop(image, 224, share=0.875)
     assert (cropped[112, 112] == 200).all()
     assert cropped.min() < 200
 

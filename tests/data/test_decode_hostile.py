@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from tests.data import hostile_images as hostile
 
 # As `decode` itself does, whose filter pytest's own ones hide.
@@ -33,7 +33,7 @@ def test_every_file_decodes_or_is_refused_as_stated(capfd):
       # A file this small is never decoded at a part of its size.
       resized = decode.decode(case.data, 21)
       np.testing.assert_array_equal(
-        resized, decode.resize(pixels, 21), err_msg=case.name
+        resized, resizing.resize(pixels, 21), err_msg=case.name
       )
     else:
       for read in (decode.decode, lambda data: decode.decode(data, 12)):
@@ -49,7 +49,7 @@ def test_every_file_decodes_or_is_refused_as_stated(capfd):
 def test_nothing_is_warned_of_or_printed_in_a_process_of_its_own():
   program = """
     import hostile_images
-    from mn_jax.data import decode
+    from mn_jax.data import decode, resizing
 
     for case in hostile_images.cases():
       try:
@@ -117,7 +117,7 @@ def test_decoding_a_jpeg_at_a_part_of_its_size_is_close_to_resizing(turned):
   data = hostile.save(image, "JPEG", quality=90, exif=exif)
   for size in (20, 41, 60, 83):
     resized = decode.decode(data, size)
-    full = decode.resize(decode.decode(data), size)
+    full = resizing.resize(decode.decode(data), size)
     assert resized.shape == (size, size, 3)
     difference = np.abs(resized.astype(int) - full)
     assert difference.mean() < 0.5
@@ -132,5 +132,5 @@ def test_only_jpegs_of_four_times_the_size_are_reduced(kind):
   image = decode.decode(data)
   for size, reduced in ((7, True), (15, True), (16, False), (61, False)):
     resized = decode.decode(data, size)
-    equal = np.array_equal(resized, decode.resize(image, size))
+    equal = np.array_equal(resized, resizing.resize(image, size))
     assert equal != (reduced and kind == "JPEG"), size

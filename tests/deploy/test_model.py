@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import mn_jax
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.tools import predict as program
 from tests.data import hostile_images as hostile
 from tests.deploy import test_predictor as predictors
@@ -95,7 +95,7 @@ def test_other_sizes_are_fitted_as_in_training(model, files):
   """The run squeezes, and JPEG files may be decoded at a smaller scale."""
   for path in files[5:]:
     pixels = decode.decode(path.read_bytes())
-    expected = decode.resize(pixels, 32)[None]
+    expected = resizing.resize(pixels, 32)[None]
     with Image.open(path) as image:
       np.testing.assert_array_equal(model.prepare(image), expected)
     np.testing.assert_array_equal(model.prepare(pixels), expected)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.data import decode
+from mn_jax.data import resizing
 from mn_jax.deploy import predictor, trained
 from mn_jax.errors import InputError, RunError
 from mn_jax.explain import embedding
@@ -200,7 +200,7 @@ def test_weights_predict_what_the_network_computes(tmp_path):
   for image, made in zip(images, prepared, strict=True):
     np.testing.assert_array_equal(
       made,
-      decode.resize_and_crop(image, 48, share=0.75, interpolation="bicubic"),
+      resizing.resize_and_crop(image, 48, share=0.75, interpolation="bicubic"),
     )
 
   loaded = pretrained.load(path, asked)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from jax import export as jax_export
 
-from mn_jax.data import decode
+from mn_jax.data import resizing
 from mn_jax.export import fitting, source
 from mn_jax.export.options import Options
 from tests.export import toy_networks as toy
@@ -24,9 +24,9 @@ def test_images_are_fitted_as_files_are(crop, shape, symbolic):
     exported = jax_export.export(program)(jax.ShapeDtypeStruct(sizes, "u1"))
     program = jax.jit(exported.call)
   fitted = program(image[None])
-  expected = decode.resize(image, 32)
+  expected = resizing.resize(image, 32)
   if crop is not None:
-    expected = decode.resize_and_crop(image, 32, share=crop)
+    expected = resizing.resize_and_crop(image, 32, share=crop)
   assert fitted.dtype == np.uint8
   # Pillow rounds after each of the two directions.
   difference = np.abs(np.asarray(fitted[0]).astype(int) - expected)

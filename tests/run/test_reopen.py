@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.errors import InputError
 from mn_jax.metrics import classification
 from mn_jax.observe import formatting
@@ -258,11 +258,11 @@ def test_images_are_read_as_in_training(finished):
   for fit, changes in (
     (lambda data: decode.decode(data, 32), {}),  # which reduces a JPEG
     (
-      lambda data: decode.resize_and_crop(decode.decode(data), 32),
+      lambda data: resizing.resize_and_crop(decode.decode(data), 32),
       {"other_sizes": "crop"},
     ),
     (
-      lambda data: decode.resize(decode.decode(data, bits=10), 32),
+      lambda data: resizing.resize(decode.decode(data, bits=10), 32),
       {"other_sizes": "drop", "bits": 10},
     ),
   ):

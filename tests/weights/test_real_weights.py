@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.data.files import archive
 from mn_jax.deploy import predictor, trained
 from mn_jax.errors import InputError
@@ -47,7 +47,7 @@ def crops(photographs):
   images, _ = photographs
   return np.stack(
     [
-      decode.resize_and_crop(
+      resizing.resize_and_crop(
         decode.decode(image), 224, share=0.875, interpolation="bilinear"
       )
       for image in images

@@ -19,13 +19,20 @@ class AugmentConfig:
     choices=("none", "horizontal", "both"),
   )
   quarter_turns: bool = field(False, "rotate by 0, 90, 180 or 270 degrees")
+  repeats: int = field(
+    1,
+    "repeated augmentation: times that an image is in its batch, each with "
+    "changes of its own; an epoch has as many images, fewer different ones",
+    low=1,
+    high=64,
+  )
   crop_padding: int = field(
     0, "shift by up to this many pixels, edges reflected", low=0, high=1024
   )
   crop_scale: float = field(
     1.0,
     "random resized crop: smallest share of the area, aspect ratio up to 4:3; "
-    "1: none",
+    "1: none; of the packed square, or with data.short_side of the whole image",
     low=0.01,
     high=1,
   )
@@ -70,6 +77,38 @@ class AugmentConfig:
   randaugment: int = field(
     0, "RandAugment: operations per image; 0: none", low=0, high=12
   )
+  randaugment_space: str = field(
+    "smooth",
+    "RandAugment: operations and their strengths: smooth, those of "
+    "mn_jax/augment/randaugment.py; or as published recipes have them, in "
+    "mn_jax/augment/spaces.py; trivial_wide with randaugment=1 is "
+    "TrivialAugment, whatever the magnitude",
+    choices=(
+      "smooth",
+      "timm",
+      "timm_inc1",
+      "big_vision",
+      "mobilenet_v4_small",
+      "mobilenet_v4_medium",
+      "trivial_wide",
+    ),
+  )
   randaugment_magnitude: float = field(
-    9.0, "RandAugment: magnitude; 0 changes nothing", low=0, high=10
+    9.0,
+    "RandAugment: magnitude, up to 10 in smooth, where 0 changes nothing",
+    low=0,
+    high=30,
+  )
+  randaugment_std: float = field(
+    0.0,
+    "RandAugment, not smooth: standard deviation of the magnitude (timm: "
+    "mstd); from 100 on, it is uniform from 0 to the magnitude",
+    low=0,
+    high=1000,
+  )
+  randaugment_probability: float = field(
+    1.0,
+    "RandAugment, not smooth: that a drawn operation is applied (timm: 0.5)",
+    low=0,
+    high=1,
   )

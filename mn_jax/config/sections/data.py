@@ -129,6 +129,21 @@ class DataConfig:
     "the middle square, drop leaves them out",
     choices=("resize", "crop", "drop"),
   )
+  crop_share: float = field(
+    1.0,
+    "other_sizes 'crop': share of the short side that the middle square has "
+    "(timm: crop_pct)",
+    low=0.1,
+    high=1,
+  )
+  short_side: int = field(
+    0,
+    "other_sizes 'crop': pack whole images with at most this short side in "
+    "pixels, so that training crops from all of them (augment.crop_scale) and "
+    "evaluation takes the middle square; 0: pack that square alone",
+    low=0,
+    high=1024,
+  )
   bits: int = field(
     16,
     "bits that the values of 16-bit grey images use, of which the upper 8 are "

@@ -54,6 +54,12 @@ class ModelConfig:
     low=0,
     high=1024,
   )
+  train_resolution: int = field(
+    0,
+    "input height and width in training, pixels; 0: as in evaluation",
+    low=0,
+    high=1024,
+  )
   dropout: float = field(0.0, "dropout rate in the head", low=0, high=0.99)
   shallow: bool = field(False, "mobilenet_v1: 8 of 13 blocks")
   separable: bool = field(

@@ -27,16 +27,16 @@ _BYTES = {
 }
 
 
-def needed(name: str, source: str, image_size: int) -> int:
+def needed(name: str, source: str, image_bytes: int) -> int:
   """Returns the bytes that a data set takes at most, downloaded and packed.
 
   Args:
     name: of the data set.
     source: 'web', 'kaggle' or 'tfds', whichever it has.
-    image_size: height and width of the packed images in pixels.
+    image_bytes: of a packed image.
   """
   spec = registry.get(name)
-  packed = spec.images * image_size * image_size * 3
+  packed = spec.images * image_bytes
   if source == "web":
     return spec.web.size + packed
   return _BYTES[name, source] + packed

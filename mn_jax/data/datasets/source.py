@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mn_jax.data import decode
+from mn_jax.data import decode, resizing
 from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.files.archive import Files
 from mn_jax.data.files.stamps import of_numbers
@@ -76,7 +76,7 @@ class Pixels:
     """Returns an image, u8[h, w, 3], squeezed to u8[size, size, 3] if asked."""
     del bits  # these have 8
     image = self.images[row]
-    return image if size is None else decode.resize(image, size)
+    return image if size is None else resizing.resize(image, size)
 
 
 def of_files(

@@ -11,7 +11,7 @@ from mn_jax.export.source import Source
 
 _TO_NCHW = (0, 3, 1, 2)
 # The far ends of a narrow image are not seen, but resizing them may cost
-# gigabytes: `data.decode.resize_and_crop` cuts what is longer than so many
+# gigabytes: `data.resizing.resize_and_crop` cuts what is longer than so many
 # short sides.
 _LONGEST = 8
 _MODES = {"bilinear": "linear", "bicubic": "cubic"}

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from mn_jax.config import Config
-from mn_jax.data import cache, decode, packing, store
+from mn_jax.data import cache, decode, packing, resizing, store
 from mn_jax.data.datasets.source import ImageFiles, Source
-from mn_jax.run import setup, split_data
+from mn_jax.run import split_data
+from mn_jax.run.batches import train_batches
 
 
 def measure(
@@ -71,7 +72,7 @@ def _decoding_stages(
   return {
     "read": stage(source.files.read, paths),
     "decode": stage(decode.decode, encoded),
-    "resize": stage(lambda image: decode.resize(image, size), decoded),
+    "resize": stage(lambda image: resizing.resize(image, size), decoded),
     "decode to size": stage(lambda e: decode.decode(e, size), encoded),
   }
 
@@ -81,9 +82,7 @@ def _cache_stages(
 ) -> dict[str, Callable[[], int]]:
   """Everything between the packed cache and the device."""
   size = config.train.batch_size
-  batches = setup.train_batches(
-    config, data, data.cache.images, -(-gathered // size)
-  )
+  batches = train_batches(config, data, data.cache.images, -(-gathered // size))
   rows = [batches.ids(number) for number in range(len(batches))]
 
   def gather() -> int:
@@ -112,6 +111,8 @@ def _pack(source: Source, config: Config, rows: np.ndarray) -> int:
         section.other_sizes,
         max_unreadable=1.0,
         bits=section.bits,
+        crop_share=section.crop_share,
+        short_side=section.short_side,
       ),
     )
   return len(rows)

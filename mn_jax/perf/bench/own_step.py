@@ -7,7 +7,7 @@ import numpy as np
 
 from mn_jax.augment import inputs
 from mn_jax.config import Config
-from mn_jax.config.experiment import ModelConfig
+from mn_jax.config.experiment import ModelConfig, train_resolution
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
@@ -68,7 +68,7 @@ def lower(
     return abstract.lower(mesh.make_mesh([device]))
   predict, module = _predict(abstract)
   sharding = jax.sharding.SingleDeviceSharding(device)
-  shapes = variables.shapes(module, abstract_step.resolution(abstract.config))
+  shapes = variables.shapes(module, train_resolution(abstract.config))
   values, images = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
     (
@@ -104,7 +104,7 @@ def _predictor(
   """The predictor's step, and its lowered program."""
   initial = variables.initial_values(
     registry.build(abstract.network),
-    abstract_step.resolution(abstract.config),
+    train_resolution(abstract.config),
     seed=0,
   )
   folded = folding.fold(initial, epsilon=abstract.network.conventions.epsilon)

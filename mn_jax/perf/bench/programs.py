@@ -18,6 +18,7 @@ from typing import Any
 import jax
 
 from mn_jax.config import Config
+from mn_jax.config.experiment import train_resolution
 from mn_jax.data import atomic
 from mn_jax.errors import InputError
 from mn_jax.models import counting, variables
@@ -151,7 +152,7 @@ def _network(
 ) -> tuple[list[counting.Layer], int, tuple[int, ...]]:
   """The layers of a config's network, its parameters, the shape of an image."""
   abstract = _smallest_step(config)
-  resolution = abstract_step.resolution(config)
+  resolution = train_resolution(config)
   params, _ = counting.count_params(
     variables.shapes(abstract.module, resolution)
   )
@@ -164,7 +165,7 @@ def case_of(config: Config, case: Case) -> Case:
   return dataclasses.replace(
     case,
     model=config.model.name,
-    resolution=abstract_step.resolution(config),
+    resolution=train_resolution(config),
     batch=config.train.batch_size,
     dtype=config.model.dtype,
     # Those of the data set, where the config leaves them to it.

@@ -11,7 +11,9 @@ from mn_jax.errors import InputError
 def test_every_source_says_what_it_needs():
   for name, spec in registry.DATASETS.items():
     for source in spec.sources():
-      small, large = (space.needed(name, source, size) for size in (8, 16))
+      small, large = (
+        space.needed(name, source, 3 * size**2) for size in (8, 16)
+      )
       assert large - small == spec.images * 3 * (16**2 - 8**2), name
       # No data set comes in less than 500 bytes an image.
       assert small > spec.images * 500, name

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from mn_jax.data import decode
+from mn_jax.data import resizing
 from mn_jax.export import fitting, source
 from mn_jax.export.onnx import inputs
 from mn_jax.export.onnx.graph import Graph
@@ -70,7 +70,7 @@ def test_narrow_images_lose_their_far_ends_first(shape):
   """As in `data.decode`: resizing them whole could take gigabytes."""
   made = source.of(toy.trained(crop=0.875, interpolation="bilinear"))
   images = toy.images(1, *shape)
-  fitted = decode.resize_and_crop(images[0], toy.SIZE, share=0.875)
+  fitted = resizing.resize_and_crop(images[0], toy.SIZE, share=0.875)
   wanted = np.asarray(made.normalise(fitted[None]))
   for size in (None, shape):
     found = normalised(made, size, images)

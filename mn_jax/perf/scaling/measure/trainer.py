@@ -10,10 +10,12 @@ import jax
 import numpy as np
 
 from mn_jax.config import Config
+from mn_jax.config.experiment import train_resolution
 from mn_jax.models import counting
 from mn_jax.parallel import mesh as mesh_lib
 from mn_jax.perf import abstract_step
-from mn_jax.run import setup, split_data
+from mn_jax.run import split_data
+from mn_jax.run.batches import train_batches
 from mn_jax.train import step
 
 Batch = dict[str, Any]
@@ -68,14 +70,14 @@ class Trainer:
       images, placement = data.cache.images, mesh_lib.HostImages(mesh)
       if kind == "cached":
         images, placement = None, mesh_lib.DeviceImages(mesh, images)
-      batches = setup.train_batches(config, data, images, num_batches)
+      batches = train_batches(config, data, images, num_batches)
       self.batches = batches.iterate(start=0, prefetch=config.data.prefetch)
       self._put = placement.put
     self._state = abstract.initial_state(mesh)
     self._seed = mesh_lib.replicate(mesh, np.int32(config.seed))
     self._step, self.compile_seconds = _compile(abstract, mesh)
     self.flops = counting.image_flops(
-      counting.count_macs(abstract.module, abstract_step.resolution(config)),
+      counting.count_macs(abstract.module, train_resolution(config)),
       backward=config.model.transfer != "frozen",
     )
 

@@ -16,6 +16,7 @@ import functools
 import math
 
 from mn_jax.config import Config
+from mn_jax.config.experiment import train_resolution
 from mn_jax.models import counting
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline
@@ -52,7 +53,7 @@ def count_step(
 def _count(config: Config, batch: int) -> tuple[Work, int]:
   """Counts for one of several GPUs with `batch` images each."""
   step = abstract_step.make(config, global_batch=batch, num_devices=1)
-  layers = counting.list_layers(step.module, abstract_step.resolution(config))
+  layers = counting.list_layers(step.module, train_resolution(config))
   item = floors.item_bytes(config.model.dtype)
   micro_batches = config.optim.accumulate
   # A frozen backbone has no backward pass, and its BatchNorm no statistics.
