@@ -9,6 +9,7 @@ from mn_jax.augment import (
   geometry,
   randaugment,
   resampling,
+  spaces,
   stain,
 )
 from mn_jax.config.sections.augment import AugmentConfig
@@ -24,7 +25,9 @@ def augment(
      geometry.
   3. Colours, each in [0, 255] again: stains, brightness, contrast, saturation,
      hue, RandAugment's.
-  4. Random erasing.
+  4. RandAugment's and TrivialAugment's operations as others have them, on whole
+     numbers (`spaces`), with a resampling of their own.
+  5. Random erasing.
 
   What is off in `config` costs nothing. Mixup and CutMix, in `mix`, come later.
 
@@ -62,7 +65,8 @@ def augment(
   x = images.astype(jnp.float32)
 
   strengths = None
-  if config.randaugment:
+  smooth = config.randaugment_space == "smooth"
+  if config.randaugment and smooth:
     strengths = randaugment.draw(
       choice_key,
       count,
@@ -83,7 +87,10 @@ def augment(
   if config.hue:
     x = colour.hue(x, colour.random_changes(hue_key, count, config.hue))
   if config.randaugment:
-    x = randaugment.recolour(x, strengths)
+    if smooth:
+      x = randaugment.recolour(x, strengths)
+    else:
+      x = spaces.apply(x, choice_key, config)
   if config.erasing:
     x = erasing.erase(x, erasing_key, config.erasing)
   return x
