@@ -79,7 +79,7 @@ def test_every_file_of_the_project_has_its_name():
 def test_what_is_not_there_lists_what_is():
   assert refused("none").startswith("config: got 'none'; valid: the path of ")
   assert refused("configs/idc_v1.py").endswith(
-    "idc_v2, image_folder_v2, imagenet_v2"
+    "imagenet_v3_large, imagenet_v4_medium, imagenet_v4_small"
   )
   assert "idc_scale" in refused("none", "get_study")
   assert refused("none.py", "get_sweep").startswith("sweep: got 'none.py'")
