@@ -122,6 +122,8 @@ def _durations(config: Config) -> None:
   """Refuses durations in two units, and cadences and lengths in none."""
   _one_unit(config.train, "train", "", required=True)
   _one_unit(config.optim, "optim", "warmup_", required=False)
+  exponential = config.optim.schedule == "exponential"
+  _one_unit(config.optim, "optim", "decay_every_", required=exponential)
   _one_unit(config.eval, "eval", "every_", required=True)
   _one_unit(config.checkpoint, "checkpoint", "every_", required=True)
   if config.train.steps_per_dispatch > config.observe.log_every_steps:

@@ -49,6 +49,7 @@ class Plan:
   Attributes:
     total_steps: updates in the run.
     warmup_steps: updates with a rising learning rate.
+    decay_steps: updates between drops of the schedule 'exponential'; 0 without.
     steps_per_epoch: training examples divided by the batch size; an epoch may
       end within a batch.
     epoch: once per training example.
@@ -60,6 +61,7 @@ class Plan:
 
   total_steps: int
   warmup_steps: int
+  decay_steps: int
   steps_per_epoch: float
   epoch: Cadence
   log: Cadence
@@ -113,6 +115,7 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
 
   total_steps = max(1, -(-examples(config.train, "") // batch_size))
   warmup_steps = -(-examples(config.optim, "warmup_") // batch_size)
+  decay_steps = -(-examples(config.optim, "decay_every_") // batch_size)
   if warmup_steps >= total_steps:
     raise InputError(
       f"optim.warmup: got {warmup_steps} steps; valid: fewer than the run's "
@@ -128,6 +131,7 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
   return Plan(
     total_steps=total_steps,
     warmup_steps=warmup_steps,
+    decay_steps=decay_steps,
     steps_per_epoch=num_train_examples / batch_size,
     epoch=cadence(num_train_examples),
     log=cadence(config.observe.log_every_steps * batch_size),

@@ -64,12 +64,24 @@ class Backbone(nn.Module):
     norm: makes a BatchNorm, given its name.
     padding: a rule of `ops.padding`, for every layer with a window.
     dtype: compute type of the convolutions.
+    drop_path: stochastic depth of the last residual block, where a network has
+      these; of others see `drop_rate`.
   """
 
   width: float
   norm: Callable[..., nn.Module]
   padding: str
   dtype: Any
+  drop_path: float = 0.0
+
+  def drop_rate(self, index: int, count: int) -> float:
+    """Returns the rate of a block's `blocks.DropPath`.
+
+    It rises linearly from 0 for the first of `count` blocks to `drop_path` for
+    the last, as in timm's ResNets; Huang et al. 2016, section 3, start at one
+    step above 0.
+    """
+    return self.drop_path * index / (count - 1)
 
   @property
   def conv_bn(self) -> Callable[..., layers.ConvBN]:

@@ -11,7 +11,7 @@ multiples of 8 and leaves the last convolution at 1280 unless it is above 1.
 import flax.linen as nn
 import jax
 
-from mn_jax.models import layers
+from mn_jax.models import blocks, layers
 from mn_jax.models.classifier import Backbone
 
 # Expansion t, output channels c at width 1.0, repeats n, first stride s.
@@ -40,15 +40,21 @@ class MobileNetV2(Backbone):
     )
     x = stem(x, train)
     features = {"stem": x}
-    index = 0
+    index, count = 0, sum(repeats for _, _, repeats, _ in BOTTLENECKS)
     for expansion, width, repeats, first_stride in BOTTLENECKS:
       channels = layers.make_divisible(width * self.width)
       for repeat in range(repeats):
         name = f"block{index}"
         stride = first_stride if repeat == 0 else 1
         expanded = x.shape[-1] * expansion
-        x = layers.InvertedResidual(
-          expanded, channels, stride, layers.relu6, self.conv_bn, name=name
+        x = blocks.InvertedResidual(
+          expanded,
+          channels,
+          stride,
+          layers.relu6,
+          self.conv_bn,
+          drop_path=self.drop_rate(index, count),
+          name=name,
         )(x, train)
         features[name] = x
         index += 1

@@ -16,7 +16,7 @@ kernels, ReLU and no squeeze and excitation throughout, head included.
 import flax.linen as nn
 import jax
 
-from mn_jax.models import layers
+from mn_jax.models import blocks, layers
 from mn_jax.models.classifier import Backbone, HeadSpec
 
 # The columns of tables 1 and 2, channels at width 1.0: kernel, expansion size,
@@ -99,7 +99,7 @@ class MobileNetV3(Backbone):
       # The multiplier is the bottleneck's, the ratio to its input stays.
       expanded = layers.make_divisible(x.shape[-1] * (expanded / before))
       excite = excite and not self.minimalistic
-      x = layers.InvertedResidual(
+      x = blocks.InvertedResidual(
         expanded,
         layers.make_divisible(channels * self.width),
         stride,
@@ -107,6 +107,7 @@ class MobileNetV3(Backbone):
         self.conv_bn,
         window=3 if self.minimalistic else window,
         squeezed=layers.make_divisible(expanded / 4) if excite else None,
+        drop_path=self.drop_rate(i, len(self.rows)),
         name=f"block{i}",
       )(x, train)
       features[f"block{i}"] = x

@@ -17,7 +17,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from mn_jax.models import fake_quant, layers
+from mn_jax.models import blocks, fake_quant, layers
 from mn_jax.models.classifier import Backbone, HeadSpec
 
 
@@ -124,6 +124,7 @@ class UniversalBottleneck(nn.Module):
     stride: of the bottleneck.
     window: height and width of the expanding kernel.
     unit: `Backbone.conv_bn` of the network.
+    drop_path: rate of `blocks.DropPath`, where there is an addition.
   """
 
   expanded: int
@@ -133,6 +134,7 @@ class UniversalBottleneck(nn.Module):
   stride: int
   window: int
   unit: Callable[..., nn.Module]
+  drop_path: float = 0.0
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -162,8 +164,10 @@ class UniversalBottleneck(nn.Module):
       )
       x = middle(x, train)
     x = unit(self.features, window=1, name="project")(x, train)
-    residual = self.stride == 1 and shortcut.shape[-1] == self.features
-    return fake_quant.rounded(self, x + shortcut, "sum") if residual else x
+    if self.stride > 1 or shortcut.shape[-1] != self.features:
+      return x
+    x = blocks.DropPath(self.drop_path, name="drop_path")(x, train)
+    return fake_quant.rounded(self, x + shortcut, "sum")
 
 
 class MobileNetV4(Backbone):
@@ -198,6 +202,7 @@ class MobileNetV4(Backbone):
           row.stride,
           row.window,
           self.conv_bn,
+          drop_path=self.drop_rate(i, len(self.rows)),
           name=name,
         )
       x = block(x, train)

@@ -49,6 +49,7 @@ def _resnet(
     params=params,
     macs=macs,
     options=options,
+    residual=True,
   )
 
 
@@ -65,6 +66,7 @@ def _mobilenet_v3(
     params=params,
     macs=macs,
     options=("minimalistic",),
+    residual=True,
   )
 
 
@@ -78,6 +80,7 @@ def _mobilenet_v4(
     conventions=dataclasses.replace(_IMAGENET, resolution=resolution),
     params=params,
     macs=macs,
+    residual=True,
   )
 
 
@@ -96,6 +99,7 @@ MODELS = {
     conventions=_HALF,
     params=3_504_872,
     macs=300_774_272,
+    residual=True,
   ),
   "mobilenet_v3_large": _mobilenet_v3(
     1, mobilenet_v3.LARGE, mobilenet_v3.LARGE_HIDDEN, 5_483_032, 216_589_760
@@ -237,6 +241,7 @@ def build(
   network: Network,
   *,
   dropout: float = 0.0,
+  drop_path: float = 0.0,
   norm_momentum: float = 0.99,
   norm_debias: bool = True,
   norm_group: int = 0,
@@ -250,6 +255,7 @@ def build(
   Args:
     network: from `describe`.
     dropout: rate in the head.
+    drop_path: of `Backbone`; 0 for networks without residual blocks.
     norm_momentum, norm_debias, norm_group: momentum, debias and group of
       `layers.BatchNorm`.
     dtype: compute type: 'float32' or 'bfloat16'.
@@ -278,6 +284,7 @@ def build(
       norm=layers.FoldedNorm if folded else scaled,
       padding=conventions.padding,
       dtype=compute,
+      drop_path=drop_path,
       **{name: getattr(network.options, name) for name in spec.options},
     ),
     head=Head(

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 
-from mn_jax.models import fake_quant
+from mn_jax.models import blocks, fake_quant
 from mn_jax.models.classifier import Backbone
 from mn_jax.ops import pooling
 
@@ -47,6 +47,7 @@ class ResidualBlock(nn.Module):
     bottleneck: whether it is one, with four times the channels at its end.
     stride_in_1x1: whether a bottleneck's stride is in its first convolution.
     unit: `Backbone.conv_bn` of the network.
+    drop_path: rate of `blocks.DropPath`.
   """
 
   features: int
@@ -54,6 +55,7 @@ class ResidualBlock(nn.Module):
   bottleneck: bool
   stride_in_1x1: bool
   unit: Callable[..., nn.Module]
+  drop_path: float = 0.0
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -83,6 +85,7 @@ class ResidualBlock(nn.Module):
     if self.stride > 1 or shortcut.shape[-1] != out:
       unit = self.unit(out, window=1, stride=self.stride, name="shortcut")
       shortcut = unit(shortcut, train)
+    x = blocks.DropPath(self.drop_path, name="drop_path")(x, train)
     return fake_quant.rounded(self, jax.nn.relu(x + shortcut), "sum")
 
 
@@ -129,6 +132,7 @@ class ResNet(Backbone):
           self.depth >= _BOTTLENECK_DEPTH,
           self.stride_in_1x1,
           unit,
+          drop_path=self.drop_rate(index, sum(STAGES[self.depth])),
           name=f"block{index}",
         )(x, train)
         features[f"block{index}"] = x

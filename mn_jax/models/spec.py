@@ -70,6 +70,7 @@ class ModelSpec:
     head: (width, options) -> the network's own head.
     options: names of the fields of `Options` that the network has.
     min_resolution: the smallest input in pixels.
+    residual: whether it has residual blocks that `Backbone.drop_path` drops.
   """
 
   factory: Callable[..., Backbone]
@@ -80,6 +81,7 @@ class ModelSpec:
   head: Callable[[float, Options], HeadSpec] = _plain
   options: tuple[str, ...] = ()
   min_resolution: int = 1
+  residual: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,7 +121,11 @@ def make(
     config, network, num_devices=num_devices
   )
   schedule = optimizer.make_schedule(
-    config.optim, _SCHEDULE_STEPS, _WARMUP_STEPS, batch_size=global_batch
+    config.optim,
+    _SCHEDULE_STEPS,
+    _WARMUP_STEPS,
+    batch_size=global_batch,
+    decay_steps=_WARMUP_STEPS,
   )
   tx = optimizer.make_optimizer(config.optim, schedule, rules)
   size = config.data.image_size

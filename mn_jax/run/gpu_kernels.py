@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from mn_jax.config import Config
 from mn_jax.errors import RunError, in_one_line
-from mn_jax.models import layers
+from mn_jax.models import blocks, layers
 from mn_jax.ops.gpu import chain
 from mn_jax.train import step
 
@@ -96,7 +96,7 @@ class _Layers(nn.Module):
     x = unit(24, stride=2, name="stem")(x, True)
     x = unit(None, name="depthwise")(x, True)
     x = unit(40, window=1, name="pointwise")(x, True)
-    block = layers.InvertedResidual(
+    block = blocks.InvertedResidual(
       72,
       40,
       stride=2,

@@ -53,6 +53,12 @@ def check(config: Config, *, revision: str = "") -> None:
   """
   model = config.model
   network = describe(config, num_classes=1)
+  if model.drop_path and not registry.get(model.name).residual:
+    others = [n for n, spec in registry.MODELS.items() if spec.residual]
+    raise InputError(
+      f"model.drop_path: got {model.drop_path:g} for {model.name!r}; valid: 0, "
+      f"or a model with residual blocks: {', '.join(others)}"
+    )
   sizes = (resolution(config), train_resolution(config))
   for size in sizes:
     registry.check_resolution(model.name, size)
@@ -181,6 +187,7 @@ def make_module(
   module = registry.build(
     network,
     dropout=model.dropout,
+    drop_path=model.drop_path,
     norm_momentum=model.norm_momentum,
     norm_debias=model.norm_debias,
     norm_group=_norm_group(config, num_devices),

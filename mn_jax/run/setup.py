@@ -228,6 +228,7 @@ def build(
     plan.total_steps,
     plan.warmup_steps,
     batch_size=config.train.batch_size,
+    decay_steps=plan.decay_steps,
   )
   tx = optimizer.make_optimizer(config.optim, schedule, initial.rules)
 

@@ -1,6 +1,7 @@
 """Learning-rate schedules and the optax chain."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from mn_jax.config.experiment import OptimConfig
@@ -19,19 +20,27 @@ def peak_rate(config: OptimConfig, batch_size: int) -> float:
 
 
 def make_schedule(
-  config: OptimConfig, total_steps: int, warmup_steps: int, *, batch_size: int
+  config: OptimConfig,
+  total_steps: int,
+  warmup_steps: int,
+  *,
+  batch_size: int,
+  decay_steps: int = 0,
 ) -> optax.Schedule:
   """Learning rate of a step, counted in completed updates.
 
   A linear warm-up from 0 to `peak_rate`, then 'constant', 'cosine' (to 0 at
-  `total_steps`) or 'step' (times `decay_factor` at each share `decay_at` of
-  the run).
+  `total_steps`), 'step' (times `decay_factor` at each share `decay_at` of the
+  run) or 'exponential' (times `decay_factor` every `decay_steps`, counted from
+  the start of the run as in TensorFlow and timm).
   """
   peak = peak_rate(config, batch_size)
   if config.schedule == "constant":
     course = optax.constant_schedule(peak)
   elif config.schedule == "cosine":
     course = optax.cosine_decay_schedule(peak, total_steps - warmup_steps)
+  elif config.schedule == "exponential":
+    course = _exponential(config, peak, warmup_steps, decay_steps)
   else:
     drops: dict[int, float] = {}
     for share in config.decay_at:
@@ -45,13 +54,30 @@ def make_schedule(
   return optax.join_schedules([rise, course], [warmup_steps])
 
 
+def _exponential(
+  config: OptimConfig, peak: float, warmup_steps: int, decay_steps: int
+) -> optax.Schedule:
+  """The rate of steps after the warm-up."""
+
+  def course(step: jax.Array) -> jax.Array:
+    drops = (step + warmup_steps) / decay_steps
+    if config.decay_staircase:
+      drops = jnp.floor(drops)
+    return peak * config.decay_factor**drops
+
+  return course
+
+
 def make_optimizer(
   config: OptimConfig, schedule: optax.Schedule, rules: Rules
 ) -> optax.GradientTransformation:
   """The chain of gradient clipping, the optimizer, its decay and its rate.
 
-  Weight decay comes before the momentum of 'sgd' and 'lars' (L2), and after
-  Adam's moments in 'adamw' and 'lamb' (decoupled). 'lars' (You et al. 2017,
+  Weight decay comes before the momentum of 'sgd' and 'lars' and the moment of
+  'rmsprop' (L2), and after Adam's moments in 'adamw' and 'lamb' (decoupled).
+  'rmsprop' is TensorFlow 1's and timm's RMSpropTF, of published recipes for
+  MobileNets: its moment starts at 1, epsilon is inside the square root, and
+  momentum is of steps already scaled by the rate. 'lars' (You et al. 2017,
   arXiv:1708.03888) and 'lamb' (You et al. 2020, arXiv:1904.00962) then scale
   the update of every parameter to the parameter's norm; those without weight
   decay, by convention biases and factors of BatchNorm, are left out of that.
@@ -71,6 +97,10 @@ def make_optimizer(
     )
   if config.name != "adam":
     parts.append(_decay(config.weight_decay, rules))
+  if config.name == "rmsprop":
+    parts.append(
+      optax.scale_by_rms(config.b2, config.epsilon, initial_scale=1.0)
+    )
   if config.name == "lars":
     parts.append(_scale_by_trust(config.trust_coefficient, rules))
   if config.name == "lamb":
@@ -82,6 +112,8 @@ def make_optimizer(
   if config.name == "lars":
     # Of steps already scaled: a step keeps the rate that it was taken with.
     parts.append(momentum)
+  if config.name == "rmsprop":
+    parts.append(optax.trace(config.momentum))
   return optax.chain(*parts)
 
 

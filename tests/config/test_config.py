@@ -108,7 +108,7 @@ _WRONG_VALUES = [
   ("augment.quarter_turns", 1, "bool"),
   ("augment.flip", "vertical", "none, horizontal, both"),
   ("model.width", True, "float"),
-  ("optim.name", "Adam", "adam, adamw, lamb, sgd, lars"),
+  ("optim.name", "Adam", "adam, adamw, lamb, sgd, lars, rmsprop"),
   ("model.width", 5.0, "0.05 to 4"),
   ("train.batch_size", 0, "at least 1"),
   ("seed", -1, "0 to 2147483647"),

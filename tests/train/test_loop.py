@@ -67,6 +67,7 @@ def train(run, stop_requested=lambda step, saved: False):
   plan = Plan(
     total_steps=4,
     warmup_steps=0,
+    decay_steps=0,
     steps_per_epoch=1.0,
     epoch=Cadence(1, 1, 4),
     log=Cadence(2, 1, 4),

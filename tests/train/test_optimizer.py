@@ -99,7 +99,18 @@ def _update(config: OptimConfig, lr: float, wd: float):
     m = config.momentum * m + rate * u
     return p - m
 
-  return {"sgd": sgd, "lars": lars}.get(config.name, adam)
+  def rmsprop(p, g, t):
+    """`ApplyRMSProp` of TensorFlow: training_ops.cc."""
+    nonlocal m, v
+    g = g + decay * p
+    if t == 1:
+      v = 1.0
+    v = v + (1 - config.b2) * (g**2 - v)
+    m = config.momentum * m + rate * g / np.sqrt(v + config.epsilon)
+    return p - m
+
+  others = {"sgd": sgd, "lars": lars, "rmsprop": rmsprop}
+  return others.get(config.name, adam)
 
 
 def _assert_close(actual: dict, expected: dict) -> None:
@@ -127,6 +138,13 @@ _CONFIGS = [
     "nesterov": False,
     "weight_decay": 0.1,
     "trust_coefficient": 0.02,
+  },
+  {
+    "name": "rmsprop",
+    "momentum": 0.8,
+    "b2": 0.9,
+    "epsilon": 0.1,
+    "weight_decay": 0.3,
   },
 ]
 
@@ -202,7 +220,9 @@ def test_gradients_are_clipped_before_l2_and_momentum():
     _assert_close(_optimize(clipped, [short]), _optimize(plain, [short]))
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "lamb", "sgd", "lars"])
+@pytest.mark.parametrize(
+  "name", ["adam", "adamw", "lamb", "sgd", "lars", "rmsprop"]
+)
 def test_the_schedule_is_read_at_completed_updates(name):
   """The first update of a warm-up has rate 0 and changes nothing."""
   config = OptimConfig(name=name, learning_rate=0.1, weight_decay=0.0)
@@ -216,11 +236,17 @@ def test_the_schedule_is_read_at_completed_updates(name):
   assert all(jax.tree.leaves(changed))
 
 
-def _rates(config: OptimConfig, total: int, warmup: int, *, batch_size=32):
+def _rates(
+  config: OptimConfig, total: int, warmup: int, *, batch_size=32, decay_steps=0
+):
   """The rate at each of the steps from 0 to `total`."""
   with jax.numpy_dtype_promotion("standard"):
     schedule = optimizer.make_schedule(
-      config, total, warmup, batch_size=batch_size
+      config,
+      total,
+      warmup,
+      batch_size=batch_size,
+      decay_steps=decay_steps,
     )
     return [float(schedule(jnp.int32(k))) for k in range(total + 1)]
 
@@ -232,6 +258,24 @@ def test_every_schedule_warms_up_linearly_from_0():
     np.testing.assert_allclose(rates[:5], [0, 0.2, 0.4, 0.6, 0.8], rtol=1e-6)
     if schedule == "constant":
       np.testing.assert_allclose(rates[4:], [0.8] * 97, rtol=1e-6)
+
+
+def test_exponential_drops_count_from_the_start_of_the_run():
+  config = OptimConfig(
+    learning_rate=0.8, schedule="exponential", decay_factor=0.5
+  )
+
+  def rates(warmup, **changes):
+    changed = dataclasses.replace(config, **changes)
+    return _rates(changed, 7, warmup, decay_steps=3)
+
+  for warmup in (0, 2):
+    expected = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2]
+    if warmup:
+      expected[:2] = [0, 0.4]
+    np.testing.assert_allclose(rates(warmup), expected, rtol=1e-6)
+  smooth = 0.8 * 0.5 ** (np.arange(8) / 3)
+  np.testing.assert_allclose(rates(0, decay_staircase=False), smooth, rtol=1e-5)
 
 
 def test_cosine_ends_at_0():

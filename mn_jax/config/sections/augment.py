@@ -108,7 +108,8 @@ class AugmentConfig:
   )
   randaugment_probability: float = field(
     1.0,
-    "RandAugment, not smooth: that a drawn operation is applied (timm: 0.5)",
+    "RandAugment, not smooth: probability of applying an operation that was "
+    "chosen (timm: 0.5)",
     low=0,
     high=1,
   )

@@ -61,6 +61,13 @@ class ModelConfig:
     high=1024,
   )
   dropout: float = field(0.0, "dropout rate in the head", low=0, high=0.99)
+  drop_path: float = field(
+    0.0,
+    "networks with residual blocks: stochastic depth, the rate at which an "
+    "image skips the last block; it rises linearly from 0 at the first",
+    low=0,
+    high=0.9,
+  )
   shallow: bool = field(False, "mobilenet_v1: 8 of 13 blocks")
   separable: bool = field(
     True, "mobilenet_v1: False has full instead of separable convolutions"

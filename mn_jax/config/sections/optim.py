@@ -10,7 +10,9 @@ class OptimConfig:
   """The optimizer and its learning rate."""
 
   name: str = field(
-    "adam", "optimizer", choices=("adam", "adamw", "lamb", "sgd", "lars")
+    "adam",
+    "optimizer; rmsprop: TensorFlow's",
+    choices=("adam", "adamw", "lamb", "sgd", "lars", "rmsprop"),
   )
   learning_rate: float = field(1e-4, "peak learning rate", low=0, high=100)
   lr_scaling: str = field(
@@ -25,7 +27,7 @@ class OptimConfig:
   schedule: str = field(
     "constant",
     "learning rate schedule after the warm-up",
-    choices=("constant", "cosine", "step"),
+    choices=("constant", "cosine", "step", "exponential"),
   )
   warmup_steps: int = field(0, "linear warm-up from 0, in steps", low=0)
   warmup_epochs: float = field(0.0, "linear warm-up from 0, in epochs", low=0)
@@ -34,9 +36,23 @@ class OptimConfig:
     (0.5, 0.75), "schedule 'step': shares of the run after which it drops"
   )
   decay_factor: float = field(
-    0.1, "schedule 'step': factor of each drop", low=0, high=1
+    0.1, "schedules 'step', 'exponential': factor of each drop", low=0, high=1
   )
-  momentum: float = field(0.9, "sgd, lars: momentum", low=0, high=0.9999)
+  decay_every_steps: int = field(
+    0, "schedule 'exponential': steps between drops", low=0
+  )
+  decay_every_epochs: float = field(
+    0.0, "schedule 'exponential': epochs between drops", low=0
+  )
+  decay_every_examples: int = field(
+    0, "schedule 'exponential': examples between drops", low=0
+  )
+  decay_staircase: bool = field(
+    True, "schedule 'exponential': drop at once, not a little in every step"
+  )
+  momentum: float = field(
+    0.9, "sgd, lars, rmsprop: momentum", low=0, high=0.9999
+  )
   nesterov: bool = field(True, "sgd, lars: Nesterov momentum")
   trust_coefficient: float = field(
     0.001,
@@ -48,13 +64,22 @@ class OptimConfig:
     0.9, "adam, lamb: decay of the first moment", low=0, high=0.99999
   )
   b2: float = field(
-    0.999, "adam, lamb: decay of the second moment", low=0, high=0.99999
+    0.999,
+    "adam, lamb, rmsprop: decay of the second moment",
+    low=0,
+    high=0.99999,
   )
   epsilon: float = field(
-    1e-7, "adam, lamb: added to the denominator (Keras: 1e-7)", low=0
+    1e-7,
+    "adam, lamb: added to the denominator (Keras: 1e-7); rmsprop: to its "
+    "square",
+    low=0,
   )
   weight_decay: float = field(
-    0.0, "adamw, lamb: decoupled; sgd, lars: L2; see rules", low=0, high=10
+    0.0,
+    "adamw, lamb: decoupled; sgd, lars, rmsprop: L2; see rules",
+    low=0,
+    high=10,
   )
   rules: tuple[str, ...] = field(
     (".*/kernel", ".* wd=0"),

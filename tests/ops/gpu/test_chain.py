@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from mn_jax.models import layers
+from mn_jax.models import blocks, layers
 from mn_jax.ops.gpu import chain, fused, origins
 
 
@@ -26,7 +26,7 @@ class _Network(nn.Module):
       layers.ConvBN, norm=layers.BatchNorm, dtype=self.dtype
     )
     block = functools.partial(
-      layers.InvertedResidual, 12, activation=layers.relu6, unit=unit
+      blocks.InvertedResidual, 12, activation=layers.relu6, unit=unit
     )
     x = unit(8, stride=2, activation=layers.relu6, name="stem")(x, True)
     x = block(8, stride=1, name="block0")(x, True)
@@ -46,7 +46,7 @@ class _Varied(nn.Module):
   def __call__(self, x):
     def block(number, features, norm, **options):
       unit = functools.partial(layers.ConvBN, norm=norm, dtype=self.dtype)
-      return layers.InvertedResidual(
+      return blocks.InvertedResidual(
         12, features, unit=unit, name=f"block{number}", **options
       )
 
