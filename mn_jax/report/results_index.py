@@ -114,7 +114,7 @@ def _studies(reports: Mapping[str, Any]) -> str:
     made = files.load(name, "get_study", study_lib.Study)
     title = escape.markdown(made.title)
     if name not in reports:
-      rows.append(f"| {title} | 0 of {len(made.members)} | | | | not run |")
+      rows.append(f"| {title} | | | | | not run |")
       continue
     report = reports[name]
     run = [member for member in report["members"] if member["seeds"]]
