@@ -129,9 +129,9 @@ def _untested(claim: Claim, numbers: Numbers) -> str:
   count = len(numbers.values)
   if count < LEAST_SEEDS:
     return f"{LEAST_SEEDS} seeds are the least that decide"
-  part = claim.metric.rpartition("/")[0]
-  if part in ("val", "test") and numbers.holds == evidence_lib.SEEDS:
-    return f"the predictions for {part} of a run are not there"
+  is_of_training = claim.metric.startswith(("train/", "last/train/"))
+  if numbers.holds == evidence_lib.SEEDS and not is_of_training:
+    return "the predictions of a run are not there"
   if math.isnan(numbers.estimate.interval()[0]):
     return "its error is not known"
   return ""

@@ -35,6 +35,14 @@ from mn_jax.studies.study import StudyRun
 
 _RESAMPLES = 1000  # of the groups of a test
 _UNKNOWN = (math.nan, math.nan)
+# Of other checkpoints metrics are known, no predictions: the groups of the test
+# make the chosen one's metrics vary as much.
+_STAND_INS = {
+  "last/val": "val",
+  "last/test": "test",
+  "chosen_by_test": "test",
+  "last_ten_tests": "test",
+}
 # What an interval holds.
 SHARED, OWN, SEEDS = "seeds and test", "seeds that split anew", "seeds only"
 
@@ -248,7 +256,8 @@ class Evidence:
     shared: bool,
   ) -> Numbers:
     """Adds what the groups of the tests tell, where there are predictions."""
-    resampled = [[self._resampled(*x, part) for x in row] for row in runs]
+    source = _STAND_INS.get(part, part)
+    resampled = [[self._resampled(*x, source) for x in row] for row in runs]
     if any(x is None or metric not in x for row in resampled for x in row):
       return found
     least = min(len(x[metric]) for row in resampled for x in row)
@@ -256,12 +265,14 @@ class Evidence:
       np.mean([x[metric][:least] for x in row], axis=0) for row in resampled
     ]
     samples = means[0] - means[1] if len(means) > 1 else means[0]
+    mean = found.estimate.mean
+    if source != part:
+      samples = samples - np.nanmean(samples) + mean
     defined = samples[~np.isnan(samples)]
-    used = [self._predictions(*x, part) for row in runs for x in row]
+    used = [self._predictions(*x, source) for row in runs for x in row]
     groups = len(np.unique(np.concatenate([_units_of(x) for x in used])))
     if groups < 2 or len(defined) < 2:
       return found
-    mean = found.estimate.mean
     ends = bootstrap.interval(
       mean,
       bootstrap.centred(metric, mean, samples),
@@ -307,7 +318,8 @@ class Evidence:
     results = [self._rows[row][seed] for row, seed in runs]
     if len({x.summary["split_sha256"] for x in results}) == 1:
       return True
-    tests = [self._predictions(*x, part or "test") for x in runs]
+    source = _STAND_INS.get(part, part or "test")
+    tests = [self._predictions(*x, source) for x in runs]
     if any(x is None for x in tests):
       return False
     first, *others = (np.sort(x.predictions.ids) for x in tests)

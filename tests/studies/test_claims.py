@@ -9,7 +9,7 @@ from mn_jax.studies.evidence import Evidence
 from mn_jax.studies.study import Claim
 from tests.studies import toy_evidence as toy
 
-KEY = "last/test/auroc"
+KEY = "last/train/auroc"
 
 
 def judged(
@@ -98,7 +98,7 @@ def test_other_claims_make_a_verdict_harder():
 def test_a_test_without_its_predictions_decides_nothing():
   found = judged(">", 0.0, ONE, LOWER, key="test/auroc")
   assert found["verdict"] == claims.OPEN
-  assert found["reason"] == "the predictions for test of a run are not there"
+  assert found["reason"] == "the predictions of a run are not there"
 
 
 def test_seeds_are_planned_before_and_after():

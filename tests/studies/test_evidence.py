@@ -119,8 +119,28 @@ def test_seeds_that_split_anew_are_corrected_for_their_overlap():
   assert (numbers.holds, numbers.ratio) == (evidence.SHARED, 0)
 
 
+def test_other_checkpoints_vary_with_the_test_as_the_chosen_one_does(shared):
+  rows, _ = shared
+  last = {
+    "a": {
+      seed: dataclasses.replace(
+        x, summary={**x.summary, "last/" + KEY: x.summary[KEY] - 0.1}
+      )
+      for seed, x in rows["a"].items()
+    }
+  }
+  found = Evidence(last, resamples=200)
+  chosen, other = (found.measure("a", "", key) for key in (KEY, "last/" + KEY))
+  assert other.holds == evidence.SHARED
+  assert other.test_error == pytest.approx(chosen.test_error)
+  assert other.estimate.mean == pytest.approx(chosen.estimate.mean - 0.1)
+  width = [x.over_groups[1] - x.over_groups[0] for x in (chosen, other)]
+  assert width[0] == pytest.approx(width[1])
+  assert other.over_groups[0] < other.estimate.mean < other.over_groups[1]
+
+
 def test_without_predictions_there_are_seeds_alone():
-  key = "last/test/accuracy"
+  key = "last/train/accuracy"
   values = [0.7, 0.8, 0.75]
   rows = {"a": {i: toy.bare(key, x) for i, x in enumerate(values)}}
   numbers = Evidence(rows).measure("a", "", key)
@@ -141,7 +161,7 @@ def test_without_predictions_there_are_seeds_alone():
 
 def test_equal_seeds_may_differ_by_an_image():
   """By hand: one of 90 images over the square root of three seeds."""
-  key = "last/test/accuracy"
+  key = "test/accuracy"
   rows = {"a": {i: toy.bare(key, 0.5) for i in range(3)}}
   numbers = Evidence(rows).measure("a", "", key)
   assert numbers.spread == 0
