@@ -2,7 +2,9 @@
 
 Takes the config and overrides of training, and compares the parts of the same
 split: groups in two of them, images of equal pixels, and near duplicates by
-perceptual hash. Exit codes: 0 no leaks, 1 leaks, 2 a wrong argument.
+perceptual hash. `--appearance` says whether the test looks like training, and
+which statistics, such as sharpness, tell two classes apart: networks learn them
+too. Exit codes: 0 no leaks, 1 leaks, 2 a wrong argument.
 """
 
 import argparse
@@ -19,7 +21,11 @@ from mn_jax.commandline.parser import Parser, command, number
 from mn_jax.config import Config, files
 from mn_jax.data import duplicates, groups, splits, suspected_groups
 from mn_jax.data.datasets.listing import PARTS
+from mn_jax.errors import InputError
+from mn_jax.metrics import appearance
 from mn_jax.observe.console import Console
+from mn_jax.observe.formatting import jsonable
+from mn_jax.observe.formatting import number as formatted
 from mn_jax.run import split_data
 
 _KINDS = ("groups", "exact", "near")
@@ -66,6 +72,44 @@ def _find_leaks(
     )
   blank = sum(int(prints.blank.sum()) for prints in fingerprints.values())
   return leaks, blank
+
+
+def _compare_appearance(
+  data: split_data.SplitData, console: Console
+) -> list[dict[str, Any]]:
+  """Measures how well statistics of images tell parts and classes apart.
+
+  Returns:
+    'what' is compared, and the fields of `appearance.Separation`: for every
+    class its training images with those of the test; of two classes, one with
+    the other in each of both parts.
+  """
+  rows = {part: data.part(part) for part in ("train", "test")}
+  values = {}
+  for part in rows:
+    with console.counting(f"measuring {part}", "images") as progress:
+      values[part] = appearance.measure(data.cache.images, rows[part], progress)
+
+  def of_class(part: str, label: int) -> tuple[np.ndarray, np.ndarray]:
+    chosen = data.cache.labels[rows[part]] == label
+    return values[part][chosen], data.cache.groups[rows[part]][chosen]
+
+  pairs = [
+    (f"{name}: train, test", ("train", label), ("test", label))
+    for label, name in enumerate(data.classes)
+  ]
+  if len(data.classes) == 2:
+    both = ", ".join(data.classes)
+    pairs += [(f"{part}: {both}", (part, 0), (part, 1)) for part in rows]
+  found = []
+  for what, *sides in pairs:
+    (one, its), (other, others) = (of_class(*side) for side in sides)
+    if len(one) and len(other):
+      separation = appearance.separate(
+        one, other, np.concatenate([its, others])
+      )
+      found.append({"what": what, **vars(separation)})
+  return found
 
 
 def _suspect(data: split_data.SplitData) -> list[dict[str, Any]]:
@@ -119,6 +163,11 @@ def _parser() -> Parser:
     type=number(int, 0),
     default=5,
   )
+  parser.flag(
+    "--appearance",
+    "whether the test looks like training: AUROCs of brightness, contrast, "
+    "sharpness and others",
+  )
   parser.flag("--json", "print JSON, with all pairs by name")
   parser.add_overrides()
   return parser
@@ -134,6 +183,13 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
   leaks, blank = _find_leaks(data, args, console)
   leaking = any(pair[kind] for pair in leaks for kind in _KINDS)
   suspected = _suspect(data)
+  looks = []
+  if args.appearance:
+    if data.multi_label:
+      raise InputError(
+        "--appearance: got it for images with several labels; valid: without it"
+      )
+    looks = _compare_appearance(data, console)
   if args.json:
     report = {
       "data": config.data.name,
@@ -146,6 +202,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
       "leaking": leaking,
       "found": leaks,
       "suspected_groups": suspected,
+      "appearance": jsonable(looks),
     }
     print(json.dumps(report, indent=1))
   else:
@@ -156,6 +213,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
       console.line(f"Note: {duplicates.blank_note(blank, total)}")
     _show(console, args, config, data, leaks)
     _show_suspected(console, data, suspected)
+    _show_appearance(console, looks)
     console.line(
       "Leaks were found."
       if leaking
@@ -188,6 +246,24 @@ def _show(
     for leak in pair[kind][: args.shown]:
       shown = leak if kind == "groups" else " = ".join(leak)
       console.line(f"{' and '.join(pair['parts'])}, {kind}: {shown}")
+
+
+def _show_appearance(console: Console, looks: Sequence[dict[str, Any]]) -> None:
+  """Prints a row for each comparison of two sets of images."""
+  if not looks:
+    return
+  console.table(
+    "AUROCs of simple statistics; 0.5: they tell nothing",
+    ("images", "all", *appearance.STATISTICS),
+    [
+      (
+        pair["what"],
+        formatted(pair["together"]),
+        *(formatted(pair["single"][name]) for name in appearance.STATISTICS),
+      )
+      for pair in looks
+    ],
+  )
 
 
 def _show_suspected(

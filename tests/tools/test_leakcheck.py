@@ -103,6 +103,36 @@ def test_patches_too_blank_to_compare_are_said(patches, tmp_path, run):
   assert json.loads(out)["blank"] == 10
 
 
+def test_the_test_may_look_like_another_data_set(patches, tmp_path, run):
+  folder = tmp_path / "patches"
+  folder.mkdir()
+  for path in patches.iterdir():
+    if path.suffix != ".png":
+      continue
+    # Positive patches are darker.
+    image = np.asarray(Image.open(path))
+    darker = path.stem.endswith("1")
+    Image.fromarray(image // 2 if darker else image).save(folder / path.name)
+  arguments = (f"data.path={folder}", "data.split=random", "--appearance")
+  _, out, err = run(*arguments, "--json")
+  looks = {x["what"]: x for x in json.loads(out)["appearance"]}
+  assert list(looks) == [
+    "no_idc: train, test",
+    "idc: train, test",
+    "train: no_idc, idc",
+    "test: no_idc, idc",
+  ], err
+  for part in ("train", "test"):
+    assert looks[f"{part}: no_idc, idc"]["single"]["brightness"] < 0.1
+  parts = looks["no_idc: train, test"]
+  assert 0.1 < parts["single"]["brightness"] < 0.9
+  assert parts["together"] is None  # of fewer than ten patients
+  _, out, _ = run(*arguments)
+  assert "0.5: they tell nothing" in out
+  _, out, _ = run(*arguments[:2])
+  assert "they tell nothing" not in out
+
+
 def test_what_cannot_be_used_is_one_line(run):
   for arguments, message in (
     (["data.path=nowhere"], "data.path: got 'nowhere'"),
