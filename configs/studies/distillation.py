@@ -67,6 +67,7 @@ def get_study() -> Study:
         one,
         other,
         "test/balanced_accuracy",
+        spread=0.03,
       )
       for one, other in pairs
     ),

@@ -68,6 +68,7 @@ _CLAIMS = (
     "test/accuracy",
     ">",
     -0.01,
+    spread=0.017,
   ),
   Claim(
     "adamw loses less than a point at 256, with the square root",
@@ -76,36 +77,45 @@ _CLAIMS = (
     "test/accuracy",
     ">",
     -0.01,
+    spread=0.01,
   ),
   Claim(
     "at 1024 sgd does better with its rate in proportion",
     "sgd_linear_1024",
     "sgd_fixed_1024",
     "test/accuracy",
+    margin=0.1,
+    spread=0.11,
   ),
   Claim(
     "at 1024 adamw does better with the square root",
     "adamw_sqrt_1024",
     "adamw_fixed_1024",
     "test/accuracy",
+    spread=0.016,
   ),
   Claim(
     "at 1024 lars does better than sgd",
     "lars_linear_1024",
     "sgd_linear_1024",
     "test/accuracy",
+    margin=0.1,
+    spread=0.13,
   ),
   Claim(
     "at 1024 lamb does better than adamw",
     "lamb_sqrt_1024",
     "adamw_sqrt_1024",
     "test/accuracy",
+    spread=0.011,
   ),
   Claim(
     "groups of 64 for BatchNorm help sgd at 1024",
     "sgd_linear_1024_ghost",
     "sgd_linear_1024",
     "test/accuracy",
+    margin=0.1,
+    spread=0.074,
   ),
 )
 

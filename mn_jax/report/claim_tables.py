@@ -5,7 +5,6 @@ from typing import Any
 
 from mn_jax.observe.formatting import (
   compact,
-  count,
   interval,
   metric_name,
   number,
@@ -44,7 +43,8 @@ def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
     numbers += number(claim["mean"], signed=signed)
     if claim["low"] is not None:
       numbers += f" ({interval(claim['low'], claim['high'], signed=signed)})"
-    numbers += f", {count(len(claim['seeds']), 'seed')}"
+    seeds = study_results.seeds_run(claim)
+    numbers += f", {seeds} seed{'s' * (seeds != '1')}"
   numbers += f"; claimed: {relation} {goal}"
   if claim.get("p_holm") is not None:
     numbers += f"; Holm's p {p_value(claim['p_holm'])}"
@@ -66,7 +66,7 @@ def plan_table(results: Mapping[str, Any]) -> Table:
       number(claim["spread"]),
       claim["spread_from"] or "not known",
       study_results.seeds_needed(claim),
-      str(len(claim["seeds"])),
+      study_results.seeds_run(claim),
     )
     for claim in results["claims"]
     if "spread_from" in claim

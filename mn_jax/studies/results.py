@@ -50,10 +50,12 @@ def collect(
     'pairs': for each compared pair the same numbers of the difference over the
     seeds that both have, the p-values of its test ('p', and 'p_holm', adjusted
     for the number of pairs) and of Wilcoxon's ('p_wilcoxon'), and 'images', how
-    many only one of them has right; and 'claims' by `claims.judge`, none of a
-    sample. What is undefined for so few seeds is None.
+    many only one of them has right; and 'claims' by `claims.judge` with the
+    number of seeds 'wanted', none of a sample. What is undefined for so few
+    seeds is None.
   """
   rows = evidence_lib.read(runs)
+  wanted = collections.Counter(run.member.name for run in runs)
   baselines = split_baselines.rows(study_folder(runs), rows)
   evidence = Evidence(
     {
@@ -79,7 +81,7 @@ def collect(
         "note": member.note,
         "seeds": sorted(of_seed),
         "refused": evidence_lib.refused_seeds(of_seed),
-        "wanted": sum(run.member.name == member.name for run in runs),
+        "wanted": wanted[member.name],
         "metrics": {
           name: evidence.measure(member.name, "", f"test/{name}").for_json()
           for name in study.metrics
@@ -98,11 +100,7 @@ def collect(
     ],
     "baseline_rows": _compared_baselines(study, evidence, baselines),
     "pairs": _compared_pairs(study, evidence),
-    "claims": (
-      []
-      if sample
-      else claims_lib.judge(study.claims, evidence, planned_ratios(runs))
-    ),
+    "claims": [] if sample else _judged_claims(study, evidence, runs),
   }
 
 
@@ -157,7 +155,22 @@ def planned_claims(
   Few resamples are drawn, as all that matters is how many seeds are needed.
   """
   evidence = Evidence(evidence_lib.read(runs), resamples=50)
-  return claims_lib.judge(study.claims, evidence, planned_ratios(runs))
+  return _judged_claims(study, evidence, runs)
+
+
+def _judged_claims(
+  study: Study, evidence: Evidence, runs: Sequence[StudyRun]
+) -> list[dict[str, Any]]:
+  """The claims with verdicts, and 'wanted', how many seeds are going to be."""
+  wanted = collections.Counter(run.member.name for run in runs)
+  judged = claims_lib.judge(study.claims, evidence, planned_ratios(runs))
+  return [
+    {
+      **claim,
+      "wanted": min(wanted[x] for x in (claim["one"], claim["other"]) if x),
+    }
+    for claim in judged
+  ]
 
 
 def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
@@ -174,7 +187,7 @@ def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
       claim["text"],
       formatting.compact(claim["margin"]),
       seeds_needed(claim),
-      str(len(claim["seeds"])),
+      seeds_run(claim),
       claim["verdict"],
     )
     for claim in claims
@@ -197,6 +210,17 @@ def seeds_needed(claim: Mapping[str, Any]) -> str:
     for name in ("seeds_alone", "seeds_needed")
   )
   return alone if alone == adjusted else f"{alone} ({adjusted})"
+
+
+def seeds_run(claim: Mapping[str, Any]) -> str:
+  """Formats '3 of 5': the seeds that a claim has of those that it is to have.
+
+  Args:
+    claim: as `collect` returns it; one of an earlier version has the first.
+  """
+  done = len(claim["seeds"])
+  wanted = claim.get("wanted", done)
+  return f"{done} of {wanted}" if wanted > done else str(done)
 
 
 def show_damage(console: Console, runs: Sequence[StudyRun]) -> None:

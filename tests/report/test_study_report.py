@@ -187,10 +187,12 @@ def test_a_claim_says_why_it_is_not_decided(studied):
   assert never[:2] == ("missing", "not run")
   decided = {**results["claims"][0], "verdict": "holds", "p_holm": 0.012}
   assert claim_tables.claim_row(decided)[3].endswith("; Holm's p 0.012")
+  early = {**decided, "wanted": 5}
+  assert ", 2 of 5 seeds; claimed" in claim_tables.claim_row(early)[3]
   plan = claim_tables.plan_table(results)
   assert [row[1:] for row in plan.rows] == [
     ("0.02", "-", "not known", "not known", "2"),
-    ("0.02", "-", "not known", "not known", "0"),
+    ("0.02", "-", "not known", "not known", "0 of 2"),
   ]
 
 
