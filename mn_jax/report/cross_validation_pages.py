@@ -65,7 +65,7 @@ def write(
     baselines = _baselines(folds, study.metrics, places, console)
   curves = [
     run_figures.over_epochs(
-      run_analysis.read_curves(run.workdir / "metrics.jsonl"), run.summary()
+      run_analysis.read_curves(run.folder / "metrics.jsonl"), run.summary()
     )
     for run in runs
     if run.seed == runs[0].seed

@@ -212,6 +212,11 @@ def _item_rows(
   rows = []
   not_run = f"not run: {item.reason or 'no results yet'}"
   for name, key in item.metrics:
+    if name not in published:
+      raise InputError(
+        f"configs/papers: got the row {name!r} of the study {item.study!r}; "
+        f"valid: {', '.join(published)}"
+      )
     there = published[name].get(key)
     statistics = _statistics(report, name, key)
     here, ends, state = "-", "-", not_run

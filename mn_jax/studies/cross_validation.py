@@ -243,7 +243,7 @@ def measure(
 
 def _read_fold(first: StudyRun, *others: StudyRun) -> Fold:
   summaries = {
-    run.seed: records.read_summary(run.workdir) for run in (first, *others)
+    run.seed: records.read_summary(run.folder) for run in (first, *others)
   }
   if any(s["chosen_on"] == "test" for s in summaries.values()):
     raise InputError(
@@ -251,7 +251,7 @@ def _read_fold(first: StudyRun, *others: StudyRun) -> Fold:
       "no test; valid: eval.part=val"
     )
   val, test = (
-    predictions_lib.read(first.workdir / "predictions" / f"{part}.npz")
+    predictions_lib.read(first.folder / "predictions" / f"{part}.npz")
     for part in ("val", "test")
   )
   temperature = calibration.fit_temperature(val.predictions)
@@ -266,8 +266,8 @@ def _read_fold(first: StudyRun, *others: StudyRun) -> Fold:
   return Fold(
     first.member.name,
     summaries,
-    records.read_object(first.workdir / "split.json", records.SPLIT),
-    records.read_object(first.workdir / "config.json", records.CONFIG),
+    records.read_object(first.folder / "split.json", records.SPLIT),
+    records.read_object(first.folder / "config.json", records.CONFIG),
     temperature,
     val,
     test,

@@ -27,7 +27,7 @@ from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import writers
 from mn_jax.observe.formatting import jsonable
 from mn_jax.run import records
-from mn_jax.studies.study import StudyRun
+from mn_jax.studies.study import Study, StudyRun
 from mn_jax.weights import locate, manifest
 
 # Type of the logits -> how far a metric of the predictions may be from that of
@@ -58,10 +58,10 @@ _FREE = [
 def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
   """Keeps a complete run in `run.kept`, at once or not at all.
 
-  A run without a workdir is left as it is.
+  A run without a workdir is left as it is, and so is one of no such folder.
 
   Args:
-    run: complete, with the folder that it is kept in.
+    run: complete.
     siblings: runs of the study, whose kept ones must be of the same images,
       splits and weights.
 
@@ -70,7 +70,8 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
       kept there.
     RunError: if its predictions do not have the metrics of its summary.
   """
-  if not (run.workdir / "summary.json").exists():  # kept elsewhere
+  is_here = (run.workdir / "summary.json").exists()  # or kept elsewhere
+  if run.kept is None or not is_here:
     return
   config = records.read_object(run.workdir / "config.json", records.CONFIG)
   summary = records.read_summary(run.workdir)
@@ -96,10 +97,8 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
       "predictions": facts,
     },
   }
-  groups = split.pop("groups", {})
   for name in ("left_out", "quarantine", "dropped"):
     split.pop(name, None)
-  split["group_counts"] = {part: len(names) for part, names in groups.items()}
   config |= {
     "config": _portable(config["config"]),
     "history": [_portable_change(x) for x in config.get("history", ())],
@@ -158,6 +157,24 @@ def digests(folder: pathlib.Path) -> dict[str, str]:
     ).hexdigest()
     for path in sorted(folder.glob("*/seed*[0-9]/summary.json"))
   }
+
+
+def check_all(study: Study, runs: Sequence[StudyRun]) -> None:
+  """Refuses kept runs that are not of a study, or not of one data set.
+
+  Args:
+    study: the study.
+    runs: of the study; nothing is checked if they are not to be kept.
+
+  Raises:
+    InputError: as `check_rows`, `check` and `check_together`.
+  """
+  if not runs or runs[0].kept is None:
+    return
+  check_rows(runs[0].kept.parents[1], [row.name for row in study.members])
+  for run in runs:
+    check(run)
+  check_together(runs)
 
 
 def check_rows(folder: pathlib.Path, names: Sequence[str]) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mn_jax.commandline import network_arguments, program, study_arguments
-from mn_jax.commandline.parser import Parser
-from mn_jax.config import Config, own_data
+from mn_jax.commandline.parser import Parser, file_path
+from mn_jax.config import Config, changes, own_data
 from mn_jax.data import classes
 from mn_jax.errors import InputError
 from mn_jax.metrics.operating_point import OWN_ROC, VALIDATION, OperatingPoint
@@ -31,6 +31,7 @@ from mn_jax.run import open_data, split_data
 from mn_jax.studies import (
   cross_validation,
   fold_settings,
+  kept,
   results,
   runner,
   study,
@@ -61,6 +62,13 @@ def _parser() -> Parser:
   parser.add_config(required=False)
   parser.option(
     "--folds", "COUNT", "number of folds; 0: one per group", type=int, default=5
+  )
+  parser.option(
+    "--keep",
+    "DIR",
+    "keep complete folds in DIR/NAME/runs, by the name of the workdir, count "
+    "those that are there, and write the page into DIR/NAME",
+    type=file_path,
   )
   parser.add_overrides()
   return parser
@@ -179,8 +187,10 @@ def _plan(
     sample=False,
     weights=pathlib.Path(),
     only=[member.name for member in selected.members],
+    kept=args.keep and args.keep / folder.name / "runs",
   )
   study.check_folders(runs)
+  kept.check_all(selected, runs)
   return selected, runs
 
 
@@ -200,13 +210,17 @@ def _crossval(argv: Sequence[str] | None) -> int:
       "none; valid: val"
     )
   selected, runs = _plan(args, settings, folder, console)
+  keep = functools.partial(kept.keep, siblings=runs)
+  for run in runs:
+    if run.is_complete():
+      keep(run)
   failed = []
   if not args.collect:
     if not all(run.is_complete() for run in runs):
       _check_split(console, settings.config, args.folds)
     if args.config is None:
       settings.write(folder)
-    failed = runner.run_all(console, runs)
+    failed = runner.run_all(console, runs, keep)
   results.show_damage(console, runs)
   for run in failed:
     console.line(f"Failed: {run.title()}, {run.workdir / 'run.log'}")
@@ -220,11 +234,18 @@ def _crossval(argv: Sequence[str] | None) -> int:
   # Slow imports come last: a wrong argument is answered at once.
   from mn_jax.report import cross_validation_pages
 
+  results_folder = args.keep / folder.name if args.keep else folder
   found, path = cross_validation_pages.write(
-    folder, selected, runs, console, places={}
+    results_folder,
+    selected,
+    runs,
+    console,
+    output=results_folder if args.keep else None,
+    # Kept runs do not know where the images are.
+    places={k: v for k, v in settings.fields.items() if k in changes.PLACES},
   )
   _show(console, found, selected.metrics)
-  console.line(f"Results: {folder / 'crossval.json'}")
+  console.line(f"Results: {results_folder / 'crossval.json'}")
   console.line(f"Page:    {path.resolve().as_uri()}")
   return 0
 

@@ -96,10 +96,8 @@ def _expand(
       raise InputError(f"--only: got {name!r}; valid: {', '.join(names)}")
   weights = args.weights or locate.folder()
   seeds, folder = args.seeds, _kept_folder(args)
-  if folder is not None:
-    kept.check_rows(folder, names)
-    if args.collect:
-      seeds = max(seeds, kept.count_seeds(folder))
+  if folder is not None and args.collect:
+    seeds = max(seeds, kept.count_seeds(folder))
   expand = functools.partial(
     study.expand,
     selected,
@@ -120,9 +118,7 @@ def _expand(
   extra = expand(weights=None, only=optional)
   runs += [run for run in extra if run.is_complete()]
   study.check_folders(runs)
-  for run in runs:
-    kept.check(run)
-  kept.check_together(runs)
+  kept.check_all(selected, runs)
   if args.replicas and selected.resplit:
     raise InputError(
       f"--replicas: {args.study} splits the data anew for every seed, and what "

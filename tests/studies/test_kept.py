@@ -14,10 +14,11 @@ from mn_jax.metrics import classification, predictions
 from mn_jax.report import run_analysis
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.studies import kept, study
+from mn_jax.studies import cross_validation, kept, study
 from mn_jax.studies.study import Member, Study
 from tests.metrics import toy_predictions
 from tests.report import toy_runs
+from tests.studies import toy_folds
 
 MADE = Study(
   title="Kept",
@@ -95,18 +96,24 @@ def test_a_kept_run_is_read_like_its_workdir(runs):
     assert here.at_threshold == there.at_threshold
 
 
-def predict(run: study.StudyRun, named: predictions.NamedPredictions) -> None:
-  """Replaces the predictions for the test, and their metrics."""
+def part_of(run: study.StudyRun, part: str) -> pathlib.Path:
+  return run.workdir / "predictions" / f"{part}.npz"
+
+
+def predict(
+  run: study.StudyRun, named: predictions.NamedPredictions, part: str = "test"
+) -> None:
+  """Replaces the predictions for a part, and their metrics."""
   labels = named.predictions.labels
   losses = predictions.losses(named.predictions.logits, labels)
   outputs = dataclasses.replace(named.predictions, losses=losses)
   named = dataclasses.replace(named, predictions=outputs)
-  named.write(run.workdir / "predictions" / "test.npz")
+  named.write(part_of(run, part))
   metrics = classification.summarize(outputs, positive=named.positive)
   summary = run.summary()
-  for name in [x for x in summary if x.startswith("test/")]:
+  for name in [x for x in summary if x.startswith(f"{part}/")]:
     del summary[name]
-  summary |= {f"test/{name}": value for name, value in metrics.items()}
+  summary |= {f"{part}/{name}": value for name, value in metrics.items()}
   records.write_object(run.workdir / "summary.json", summary)
 
 
@@ -255,3 +262,29 @@ def test_a_damaged_kept_run_is_no_run_to_repeat(runs):
   content = json.loads(path.read_text())
   path.write_text(json.dumps(content | {"test/accuracy": 0.99}))
   assert "not as it was written" in message(runs[0].summary)
+
+
+def test_kept_folds_are_put_together_without_workdirs(tmp_path):
+  _, runs = toy_folds.write(tmp_path / "runs")
+  runs = [
+    dataclasses.replace(run, kept=tmp_path / "kept" / run.member.name / "seed0")
+    for run in runs
+  ]
+  for run in runs:
+    for part in kept.PARTS:  # with losses of their logits
+      predict(run, predictions.read(part_of(run, part)), part)
+  before = cross_validation.read(runs)
+  for run in runs:
+    kept.keep(run, siblings=runs)
+  shutil.rmtree(tmp_path / "runs")
+  after = cross_validation.read(runs)
+  kept.check_together(runs)
+  for fold, same in zip(after, before, strict=True):
+    assert fold.split["groups"] == same.split["groups"]
+    assert fold.temperature == same.temperature
+    assert np.array_equal(fold.test.groups, same.test.groups)
+    outputs = (x.test.predictions.logits for x in (fold, same))
+    assert np.array_equal(*outputs)
+    assert np.array_equal(
+      fold.test.attributes["site"], same.test.attributes["site"]
+    )
