@@ -1,4 +1,4 @@
-"""Means with standard errors: their intervals, and the errors put together.
+"""Means with standard errors from one source or several: intervals and tests.
 
 A metric between two bounds has an interval between them: Student's t is used
 on the logit scale (of a metric without an upper bound, the logarithm), with the
@@ -7,19 +7,35 @@ areas under curves (Pepe, "The Statistical Evaluation of Medical Tests", 2003,
 section 5.2). Where the error is small beside the distance from the bounds, that
 is the plain interval; the centre is the mean itself. A difference has a plain
 interval, cut off where no difference can be, which costs no coverage.
+
+Of independent sources the half-widths are added in squares, each with Student's
+t of its own degrees of freedom (Zou and Donner, "Construction of confidence
+limits about effect measures", Statistics in Medicine 27 (2008)). So an interval
+that holds another source is never the narrower for it, as it can be with pooled
+degrees of freedom, and few seeds do not widen what many patients tell.
 """
 
 import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+import scipy.optimize
 import scipy.special
 import scipy.stats
 
 _ONE = (0.0, 1.0)
 _POSITIVE = (0.0, math.inf)
-_BOUNDS = {"loss": _POSITIVE, "mcc": (-1.0, 1.0), "brier": (0.0, 2.0)}
+_SIGNED = (-1.0, 1.0)
+_BOUNDS = {
+  "loss": _POSITIVE,
+  "mcc": _SIGNED,
+  "gain": _SIGNED,
+  "brier": (0.0, 2.0),
+}
 MOST_SEEDS = 100
+_MANY = 1e6  # degrees of freedom
+_LEAST_TAIL = 1e-12
 
 
 def bounds_of(key: str) -> tuple[float, float]:
@@ -41,15 +57,15 @@ class Estimate:
 
   Attributes:
     mean: of a metric, or of the differences of one.
-    error: its standard error; NaN where nothing tells it.
-    freedom: degrees of freedom of the error, above 0.
+    errors: its standard error from each source; NaN where nothing tells it.
+    freedoms: degrees of freedom of each error, above 0.
     bounds: the least and the greatest value of the metric.
     is_difference: whether it is one of two such metrics.
   """
 
   mean: float
-  error: float
-  freedom: float
+  errors: tuple[float, ...]
+  freedoms: tuple[float, ...]
   bounds: tuple[float, float] = _ONE
   is_difference: bool = False
 
@@ -62,12 +78,12 @@ class Estimate:
     Args:
       level: confidence, between 0 and 1.
     """
-    reach = self._scaled_error()
-    if math.isnan(reach):
+    scale = self._scale()
+    if math.isnan(scale):
       return math.nan, math.nan
+    reach = scale * _reach(self.errors, self.freedoms, (1 - level) / 2)
     if not reach:
       return self.mean, self.mean
-    reach *= scipy.special.stdtrit(self.freedom, (1 + level) / 2)
     low, high = self.bounds
     centre = self._scaled(self.mean)
     if self.is_difference:
@@ -83,23 +99,33 @@ class Estimate:
 
     The smaller, the surer the true mean is above it; NaN without an interval.
     """
-    error = self._scaled_error()
-    if math.isnan(error):
-      return math.nan
-    gap = self._scaled(self.mean) - self._scaled(value)
-    if not error:
-      return 0.0 if gap > 0 else 1.0
-    return float(scipy.special.stdtr(self.freedom, -gap / error))
+    return self._tail(self._scaled(self.mean) - self._scaled(value))
 
   def chance_above(self, value: float) -> float:
     """Returns the one-sided p-value against a true mean of at least a value."""
-    error = self._scaled_error()
-    if math.isnan(error):
+    return self._tail(self._scaled(value) - self._scaled(self.mean))
+
+  def _tail(self, gap: float) -> float:
+    """The one-sided p-value of a gap on the scale of the interval.
+
+    It is the tail whose interval ends at the gap.
+    """
+    scale = self._scale()
+    if math.isnan(scale):
       return math.nan
-    gap = self._scaled(self.mean) - self._scaled(value)
-    if not error:
-      return 0.0 if gap < 0 else 1.0
-    return float(scipy.special.stdtr(self.freedom, gap / error))
+    if not any(self.errors):
+      return 0.0 if gap > 0 else 1.0
+    if math.isinf(gap):
+      return 0.0 if gap > 0 else 1.0
+
+    def missing(tail: float) -> float:
+      return scale * _reach(self.errors, self.freedoms, tail) - abs(gap)
+
+    if missing(_LEAST_TAIL) <= 0:
+      tail = _LEAST_TAIL
+    else:
+      tail = float(scipy.optimize.brentq(missing, _LEAST_TAIL, 0.5, xtol=1e-15))
+    return tail if gap > 0 else 1 - tail
 
   def _scaled(self, value: float) -> float:
     low, high = self.bounds
@@ -110,37 +136,34 @@ class Estimate:
     share = min(max((value - low) / (high - low), 0.0), 1.0)
     return float(scipy.special.logit(share))
 
-  def _scaled_error(self) -> float:
-    """The error on the scale of the interval, by the delta method."""
+  def _scale(self) -> float:
+    """What the errors are multiplied by on the scale, by the delta method."""
     low, high = self.bounds
-    if self.is_difference or math.isnan(self.mean):
-      return self.error
+    if any(map(math.isnan, (self.mean, *self.errors))):
+      return math.nan
+    if self.is_difference:
+      return 1.0
     if not low < self.mean < high:
       return math.nan
     if math.isinf(high):
-      return self.error / (self.mean - low)
-    return self.error * (high - low) / ((self.mean - low) * (high - self.mean))
+      return 1 / (self.mean - low)
+    return (high - low) / ((self.mean - low) * (high - self.mean))
 
 
-def combine(
-  variances: Sequence[float], freedoms: Sequence[float]
-) -> tuple[float, float]:
-  """Adds independent sources of variance of one mean.
+def _reach(
+  errors: Sequence[float], freedoms: Sequence[float], tail: float
+) -> float:
+  """Half the width of the interval with this share on either side."""
+  limits = scipy.special.stdtrit(freedoms, 1 - tail)
+  return float(np.linalg.norm(np.multiply(errors, limits)))
 
-  Args:
-    variances: of the mean, by source.
-    freedoms: degrees of freedom of each of these estimates.
 
-  Returns:
-    The standard error, and its degrees of freedom by Satterthwaite, "An
-    approximate distribution of estimates of variance components", Biometrics 2
-    (1946).
-  """
-  total = sum(variances)
-  parts = [v**2 / f for v, f in zip(variances, freedoms, strict=True)]
-  if not total:
-    return 0.0, min(freedoms)
-  return math.sqrt(total), total**2 / sum(parts)
+def _pooled_freedom(
+  errors: Sequence[float], freedoms: Sequence[float]
+) -> float:
+  """Degrees of freedom of a sum of variances, by Satterthwaite (1946)."""
+  variances = np.square(errors)
+  return float(variances.sum() ** 2 / (variances**2 / freedoms).sum())
 
 
 def seeds_needed(
@@ -176,12 +199,13 @@ def seeds_needed(
   """
   tail = (1 - level) / 2 / tests
   for seeds in range(3, MOST_SEEDS + 1):
-    error, freedom = combine(
-      [spread**2 * (1 / seeds + ratio), test_error**2], [seeds - 1, 1e6]
-    )
+    errors = (spread * math.sqrt(1 / seeds + ratio), test_error)
+    freedoms = (seeds - 1, _MANY)
+    error = math.hypot(*errors)
     if not error:
       return seeds
-    limit = scipy.special.stdtrit(freedom, 1 - tail)
+    limit = _reach(errors, freedoms, tail) / error
+    freedom = _pooled_freedom(errors, freedoms)
     if equivalence:
       inside = float(scipy.special.stdtr(freedom, margin / error - limit))
       chance = 2 * inside - 1

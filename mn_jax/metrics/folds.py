@@ -57,5 +57,5 @@ def mean_over_folds(
   std = float(folds.std(ddof=1))
   ratio = float(np.mean(np.asarray(test) / np.asarray(train)))
   error = std * (1 / len(folds) + ratio) ** 0.5
-  estimate = Estimate(mean, error, len(folds) - 1, bounds)
+  estimate = Estimate(mean, (error,), (len(folds) - 1,), bounds)
   return FoldMean(mean, std, *estimate.interval(level))

@@ -90,9 +90,9 @@ def interval_table(results: Mapping[str, Any]) -> Table:
     ("row", "metric", "mean", "95 %", "over seeds", "over the test", "holds"),
     rows,
     f"'Over the test': {unit}s resampled, for these networks. The first "
-    f"interval holds both: of {evidence_lib.SHARED!r} the sum of the two "
-    f"variances; of {evidence_lib.OWN!r}, whose tests differ, the variance "
-    "over seeds with Nadeau and Bengio's correction for their overlap.",
+    f"interval holds both: of {evidence_lib.SHARED!r} half the widths of the "
+    f"two add in squares; of {evidence_lib.OWN!r}, whose tests differ, it is "
+    "that over seeds, with Nadeau and Bengio's correction for their overlap.",
   )
 
 

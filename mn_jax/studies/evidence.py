@@ -4,9 +4,10 @@ Two things vary. Another seed gives another network, and other patients (where
 no groups are known, other images) another test. Each has an interval, and a
 third one holds both:
 
-- Seeds that share a test: the variance over seeds of their mean, plus that of
-  the mean over resamples of the test's groups, the same ones for all networks.
-  What seeds and groups have in common is counted twice, which is cautious.
+- Seeds that share a test: the standard error of their mean over seeds, and that
+  over resamples of the test's groups, the same ones for all networks; half the
+  widths add in squares. What seeds and groups have in common is counted twice,
+  which is cautious.
 - Seeds that split the data anew, or test a fold of it each: their training
   parts overlap, and mostly their tests, so the variance over seeds is that of
   Nadeau and Bengio, "Inference for the generalization error", Machine Learning
@@ -204,7 +205,7 @@ class Evidence:
       gaps = [values[seed] - others[seed] for seed in seeds]
     options = {"bounds": estimates.bounds_of(key), "is_difference": bool(other)}
     mean = float(np.mean(gaps)) if gaps else math.nan
-    nothing = Estimate(mean, math.nan, math.nan, **options)
+    nothing = Estimate(mean, (math.nan,), (math.nan,), **options)
     if not gaps:
       return Numbers(seeds, gaps, nothing)
     part, _, metric = key.rpartition("/")
@@ -215,7 +216,7 @@ class Evidence:
       # Equal seeds may differ by less than the images of the part can show.
       spread = float(np.std(gaps, ddof=1)) or self._resolution(runs, part)
       error = spread * math.sqrt(1 / len(gaps) + ratio)
-      over_seeds = Estimate(mean, error, len(gaps) - 1, **options)
+      over_seeds = Estimate(mean, (error,), (len(gaps) - 1,), **options)
     found = Numbers(seeds, gaps, over_seeds, over_seeds.interval(), ratio=ratio)
     return self._with_test(found, runs, part, metric, shared)
 
@@ -283,10 +284,11 @@ class Evidence:
     estimate, holds = found.estimate, OWN
     if shared:
       holds = SHARED
-      error, freedom = estimates.combine(
-        [estimate.error**2, variance], [estimate.freedom, groups - 1]
+      estimate = dataclasses.replace(
+        estimate,
+        errors=(*estimate.errors, math.sqrt(variance)),
+        freedoms=(*estimate.freedoms, groups - 1),
       )
-      estimate = dataclasses.replace(estimate, error=error, freedom=freedom)
     return dataclasses.replace(
       found,
       estimate=estimate,
