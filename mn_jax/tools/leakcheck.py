@@ -11,7 +11,7 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from mn_jax.observe.formatting import number as formatted
 from mn_jax.run import split_data
 
 _KINDS = ("groups", "exact", "near")
+_MOST_TELLING = 2  # statistics that the terminal names
 
 
 def _find_leaks(
@@ -254,15 +255,19 @@ def _show_appearance(console: Console, looks: Sequence[dict[str, Any]]) -> None:
     return
   console.table(
     "AUROCs of simple statistics; 0.5: they tell nothing",
-    ("images", "all", *appearance.STATISTICS),
+    ("images", "all together", "most telling alone"),
     [
-      (
-        pair["what"],
-        formatted(pair["together"]),
-        *(formatted(pair["single"][name]) for name in appearance.STATISTICS),
-      )
+      (pair["what"], formatted(pair["together"]), _most_telling(pair["single"]))
       for pair in looks
     ],
+  )
+
+
+def _most_telling(single: Mapping[str, float]) -> str:
+  """Names the statistics whose AUROCs are farthest from a half."""
+  ranked = sorted(single, key=lambda name: -abs(single[name] - 0.5))
+  return ", ".join(
+    f"{name} {formatted(single[name])}" for name in ranked[:_MOST_TELLING]
   )
 
 

@@ -129,6 +129,9 @@ def test_the_test_may_look_like_another_data_set(patches, tmp_path, run):
   assert parts["together"] is None  # of fewer than ten patients
   _, out, _ = run(*arguments)
   assert "0.5: they tell nothing" in out
+  assert "brightness 0.0" in out
+  lines = [line for line in out.splitlines() if not line.startswith("Note: ")]
+  assert max(map(len, lines)) <= 80
   _, out, _ = run(*arguments[:2])
   assert "they tell nothing" not in out
 
