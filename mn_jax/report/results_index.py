@@ -13,11 +13,12 @@ from typing import Any
 
 from mn_jax.config import files
 from mn_jax.errors import InputError
-from mn_jax.observe import escape
+from mn_jax.observe import escape, formatting
 from mn_jax.observe.formatting import count
-from mn_jax.report import study_report
+from mn_jax.report import study_report, study_tables
 from mn_jax.report.claim_tables import claim_row
 from mn_jax.report.reproduction import Paper
+from mn_jax.report.tables import Table
 from mn_jax.studies import study as study_lib
 
 # As docs/results.md names it.
@@ -29,7 +30,8 @@ def rewrite(text: str, papers: Sequence[Paper], results: pathlib.Path) -> str:
   """Returns a page of results with its blocks made anew.
 
   Args:
-    text: Markdown with the blocks 'papers' and 'studies'.
+    text: Markdown with the blocks 'papers' and 'studies', and blocks such as
+      'table idc' for the rows of a study.
     papers: in order.
     results: folder with the report of each study, in a folder of its name.
 
@@ -46,6 +48,9 @@ def rewrite(text: str, papers: Sequence[Paper], results: pathlib.Path) -> str:
     "papers": "\n\n".join(_paper(paper, reports, results) for paper in papers),
     "studies": _studies(reports),
   }
+  for study in re.findall(r"<!-- table (\S+): made by tools.report -->", text):
+    files.find(study, "get_study")
+    blocks[f"table {study}"] = _table(reports.get(study))
   for name, block in blocks.items():
     begin, end = f"<!-- {name}: made by tools.report -->", f"<!-- /{name} -->"
     pattern = f"({re.escape(begin)}\n).*?({re.escape(end)})"
@@ -102,6 +107,27 @@ def _paper(
 def _sentence(text: str) -> str:
   """A text as Markdown, with a capital at its start."""
   return escape.markdown(text[:1].upper() + text[1:])
+
+
+def _table(report: Mapping[str, Any] | None) -> str:
+  """The rows of a study that were run, as its page has them, in short."""
+  if report is None:
+    return "Not run."
+  members = {member["name"]: member for member in report["members"]}
+  metrics = report["metrics"]
+  shown = len(metrics) + 4
+  table = study_tables.results_table(report, [])
+  rows = []
+  for cells in table.rows:
+    found = members.get(cells[0], {}).get("metrics", {}).get(metrics[0], {})
+    ends = formatting.interval(found.get("low"), found.get("high"))
+    seeds = cells[1].partition("/")[0]
+    if seeds != "0":
+      cells = (cells[0], seeds, cells[2], ends, *cells[3:shown])
+      rows.append(tuple(re.sub(r"\b0\.(?=\d{3}\b)", ".", x) for x in cells))
+  columns = list(table.columns[:shown])
+  columns.insert(3, "95 %")
+  return Table(tuple(columns), rows).markdown()
 
 
 def _studies(reports: Mapping[str, Any]) -> str:

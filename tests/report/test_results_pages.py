@@ -9,10 +9,13 @@ import pytest
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.metrics import classification, predictions
+from mn_jax.observe import formatting
 from mn_jax.observe.formatting import jsonable
-from mn_jax.report import page, reproduction, results_index
+from mn_jax.report import page, reproduction, results_index, study_report
 from mn_jax.studies import kept
+from mn_jax.studies import results as study_results
 from mn_jax.studies import study as study_lib
+from tests.report import toy_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -84,6 +87,22 @@ def test_the_first_part_of_the_results_is_that_of_the_reports():
 
 
 @pytest.mark.extended
+@pytest.mark.parametrize("name", STUDIES)
+def test_pages_of_studies_are_made_of_kept_runs(name):
+  runs = kept_runs(name)
+  if not runs:
+    return
+  folder = RESULTS / name
+  made = files.load(name, "get_study", study_lib.Study)
+  found = study_results.collect(made, runs)
+  document, numbers = study_report.of_kept(found, folder / "runs")
+  saved = json.loads((folder / "report.json").read_text())
+  assert json.loads(json.dumps(numbers)) == saved
+  text = page.markdown(document, "figures")
+  assert (folder / "report.md").read_text() == text
+
+
+@pytest.mark.extended
 def test_the_page_of_the_papers_is_that_of_the_reports():
   document = reproduction.build(reproduction.read(), RESULTS)
   text = page.markdown(document, "figures")
@@ -113,6 +132,32 @@ def test_a_page_without_blocks_is_refused():
       results_index.rewrite(broken, reproduction.read(), RESULTS)
 
 
+def test_the_table_of_a_study_has_the_rows_that_were_run(tmp_path):
+  found = toy_runs.write_study(tmp_path / "toy")
+  folder = tmp_path / "results" / "idc"
+  folder.mkdir(parents=True)
+  (folder / "report.json").write_text(json.dumps(found))
+  text = (DOCS / "results.md").read_text()
+  written = results_index.rewrite(text, reproduction.read(), folder.parent)
+  a, b, never = found["members"]
+  table = written.partition("<!-- table idc")[2].partition("<!-- /table")[0]
+  assert "| row | seeds | accuracy | 95 % | AUROC | split | epochs |" in table
+  for member in (a, b):
+    mean, auroc = (member["metrics"][x] for x in ("accuracy", "auroc"))
+    cells = (
+      member["name"],
+      "2",
+      formatting.mean_std(mean["mean"], mean["std"]),
+      formatting.interval(mean["low"], mean["high"]),
+      formatting.mean_std(auroc["mean"], auroc["std"]),
+    )
+    line = f"| {' | '.join(cells)} | grouped | 2 |".replace(" 0.", " .")
+    assert line in table
+  assert never["name"] not in table
+  eurosat = written.partition("<!-- table eurosat")[2].partition("<!-- /")[0]
+  assert eurosat.splitlines()[2] == "Not run."
+
+
 def test_what_is_said_first_of_a_paper(tmp_path):
   """By the report of a study of its name, and without one."""
   papers = reproduction.read()
@@ -130,21 +175,22 @@ def test_what_is_said_first_of_a_paper(tmp_path):
     "verdict": "holds",
   }
   other = {**claim, "text": "another", "verdict": "not decided"}
-  member = {"name": "a_b", "seeds": [0, 1, 2], "wall_seconds": 600.0}
-  report = {"claims": [claim, other], "members": [member], "title": "x"}
-  folder = tmp_path / headline.study
+  report = toy_runs.write_study(tmp_path / "toy")
+  report["claims"] = [claim, other]
+  results = tmp_path / "results"
+  folder = results / headline.study
   (folder / "figures").mkdir(parents=True)
   (folder / "figures" / f"{headline.figure}.webp").touch()
   (folder / "report.json").write_text(json.dumps(report))
   text = (DOCS / "results.md").read_text()
-  written = results_index.rewrite(text, papers, tmp_path)
+  written = results_index.rewrite(text, papers, results)
   start = headline.claim[0].upper() + headline.claim[1:]
   assert f"\n{start}: **holds**.\n" in written
   assert "Accuracy of a_b minus a_b: +0.031 (+0.010 to +0.052), 3 s" in written
   assert "Of 2 claims about it: 1 holds, 1 not decided." in written
   figure = f"results/{headline.study}/figures/{headline.figure}.webp"
   assert f"![{papers[-1].title}]({figure})" in written
-  cells = f"1 of 1 | 0 of 3: summaries only | 0.5 | 1 of 2 | [{headline.study}]"
+  cells = f"2 of 3 | 0 of 4: summaries only | 0.1 | 1 of 2 | [{headline.study}]"
   assert cells in written
   first = papers[0].headline.claim
   assert f"{first}: **not run**.\n" in written
