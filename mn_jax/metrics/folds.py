@@ -32,6 +32,7 @@ def mean_over_folds(
   train: Sequence[int],
   *,
   bounds: tuple[float, float] = (0.0, 1.0),
+  is_difference: bool = False,
   level: float = 0.95,
 ) -> FoldMean:
   """Returns the mean over folds with a corrected interval.
@@ -48,6 +49,7 @@ def mean_over_folds(
     test, train: numbers of images of these parts, by fold.
     bounds: the least and the greatest value of the metric, between which the
       interval stays; see `estimates.Estimate`.
+    is_difference: whether the values are differences of two such metrics.
     level: confidence, between 0 and 1.
   """
   folds = np.asarray(values, np.float64)
@@ -57,5 +59,5 @@ def mean_over_folds(
   std = float(folds.std(ddof=1))
   ratio = float(np.mean(np.asarray(test) / np.asarray(train)))
   error = std * (1 / len(folds) + ratio) ** 0.5
-  estimate = Estimate(mean, (error,), (len(folds) - 1,), bounds)
+  estimate = Estimate(mean, (error,), (len(folds) - 1,), bounds, is_difference)
   return FoldMean(mean, std, *estimate.interval(level))

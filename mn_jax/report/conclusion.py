@@ -40,7 +40,7 @@ _NAMES = {
   "mean colour": "a logistic regression on mean colour",
   "colour histogram": "a logistic regression on a histogram of 64 colours",
 }
-_GENERATED = (
+GENERATED = (
   "The images are generated: these numbers show that the programs work, and "
   "say nothing about real images."
 )
@@ -68,6 +68,11 @@ def main_metrics(test: NamedPredictions) -> tuple[str, ...]:
   return _WITHOUT if test.positive is None else _WITH_POSITIVE
 
 
+def compared_metrics(test: NamedPredictions) -> tuple[str, str]:
+  """Returns the metrics of comparisons with baselines; the first decides."""
+  return _COMPARED[main_metrics(test)]
+
+
 def compare(
   test: NamedPredictions,
   baselines: Baselines,
@@ -86,7 +91,7 @@ def compare(
   Returns:
     None without baselines, or where the metric is undefined.
   """
-  compared = _COMPARED[main_metrics(test)]
+  compared = compared_metrics(test)
   known = {
     name: values
     for name, values in metrics.items()
@@ -123,9 +128,9 @@ def of_run(analysis: RunAnalysis, versus: Comparison | None) -> list[str]:
     ]
   paragraphs = [_score(analysis)]
   if versus is not None:
-    paragraphs.append(against(versus, run_facts.unit(analysis)))
+    paragraphs.append(against(versus))
   if run_facts.is_generated(analysis):
-    paragraphs.append(_GENERATED)
+    paragraphs.append(GENERATED)
   if _threshold_harms(analysis):
     paragraphs.append(_threshold(analysis, resampled=True))
   if _temperature_harms(analysis):
@@ -183,12 +188,12 @@ def _score(analysis: RunAnalysis) -> str:
   )
 
 
-def against(versus: Comparison, noun: str) -> str:
+def against(versus: Comparison, *, subject: str = "The network") -> str:
   """Says whether a network is ahead of the best baseline.
 
   Args:
     versus: the comparison.
-    noun: what was resampled, such as 'patient'.
+    subject: 'The network', or several.
   """
   first, second = versus.differences
   found = versus.differences[first]
@@ -202,20 +207,21 @@ def against(versus: Comparison, noun: str) -> str:
     f"{_with_interval(x, signed=True)} in {metric_name(metric)}"
     for metric, x in versus.differences.items()
   )
+  verb = "is" if subject == "The network" else "are"
   side = _side(found)
   if side > 0:
-    return f"{text}The network is ahead by {both}."
+    return f"{text}{subject} {verb} ahead by {both}."
   if side < 0:
-    return f"{text}The network is behind: {both}."
+    return f"{text}{subject} {verb} behind: {both}."
   unsure = "has no interval"
   if not np.isnan(found.low):
     unsure = "has an interval with zero inside"
+  learnt = f"that {subject.lower()} {verb} better than that"
+  if "colour" in versus.name:
+    learnt = "that more than colour was learnt"
   return (
-    f"{text}The difference, {both}, {unsure} in the first: on this test the "
-    "network is not clearly better than that."
-    if "colour" not in versus.name
-    else f"{text}The difference, {both}, {unsure} in the first: this test "
-    "does not show that the network sees more than colour."
+    f"{text}The difference, {both}, {unsure} in the first: it is not shown "
+    f"{learnt}."
   )
 
 

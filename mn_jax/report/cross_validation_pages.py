@@ -6,19 +6,23 @@ from collections.abc import Mapping, Sequence
 from mn_jax import config as config_lib
 from mn_jax.config import changes, checks
 from mn_jax.errors import InputError
-from mn_jax.metrics import classification
 from mn_jax.observe.console import Console
 from mn_jax.report import (
+  conclusion,
   cross_validation_report,
   decisions,
   page,
   run_analysis,
   run_figures,
 )
-from mn_jax.report.cross_validation_report import Baselines
 from mn_jax.run import open_data, records, split_data
-from mn_jax.studies import cross_validation, split_baselines
+from mn_jax.studies import (
+  cross_validation,
+  fold_baselines,
+  split_baselines,
+)
 from mn_jax.studies.cross_validation import CrossValidation, Fold
+from mn_jax.studies.fold_baselines import FoldBaseline
 from mn_jax.studies.study import Member, Study, StudyRun
 
 NAME = "crossval.json"
@@ -60,9 +64,9 @@ def write(
     decisions.targets_of(folds[0].test),
     resamples=resamples,
   )
-  baselines: Baselines = {}
+  baselines = {}
   if places is not None and not found.test.predictions.multi_label:
-    baselines = _baselines(folds, study.metrics, places, console)
+    baselines = _baselines(found, places, console)
   curves = [
     run_figures.over_epochs(
       run_analysis.read_curves(run.folder / "metrics.jsonl"), run.summary()
@@ -97,31 +101,25 @@ def reopen(folder: pathlib.Path) -> tuple[Study, list[StudyRun]]:
 
 
 def _baselines(
-  folds: Sequence[Fold],
-  metrics: Sequence[str],
-  places: Mapping[str, str],
-  console: Console,
-) -> Baselines:
-  """Measures baselines on the split of each fold; empty without the images."""
-  found: dict[str, dict[str, list[float]]] = {}
+  found: CrossValidation, places: Mapping[str, str], console: Console
+) -> dict[str, FoldBaseline]:
+  """Compares with baselines on each fold's split; {} without the images."""
+  of_folds = []
   try:
-    sections = [_config(fold, places).data for fold in folds]
+    sections = [_config(fold, places).data for fold in found.folds]
     # Folds are of the same images, which are listed and verified once.
     with console.counting("baselines", "images") as progress:
       packed = open_data.open_packed(sections[0], progress)
-    for fold, section in zip(folds, sections, strict=True):
+    for fold, section in zip(found.folds, sections, strict=True):
       data = split_data.divide(section, packed)
       if data.split.sha256 != fold.split["sha256"]:
         raise InputError("data.path: its images are not those of the folds")
-      for name, x in split_baselines.predict(data).items():
-        values = classification.summarize(x.predictions, positive=x.positive)
-        of_metric = found.setdefault(name, {})
-        for metric in metrics:
-          of_metric.setdefault(metric, []).append(values[metric])
+      of_folds.append(split_baselines.predict(data))
   except InputError as error:
     console.line(f"Note: baselines are left out: {error}")
     return {}
-  return found
+  metrics = conclusion.compared_metrics(found.test)
+  return fold_baselines.compare(found, of_folds, metrics)
 
 
 def _config(fold: Fold, places: Mapping[str, str]) -> config_lib.Config:

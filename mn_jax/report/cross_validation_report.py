@@ -1,32 +1,39 @@
 """The page of a cross-validation: its folds once, and all of them together."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from mn_jax.metrics import calibration, classification
 from mn_jax.observe import figures, report_figures
 from mn_jax.observe.formatting import (
   count,
-  interval,
   jsonable,
-  mean_std,
   metric_name,
   number,
 )
-from mn_jax.report import decision_curves, decisions, run_report
+from mn_jax.report import (
+  conclusion,
+  decision_curves,
+  decisions,
+  run_command,
+  run_facts,
+  run_figures,
+  run_report,
+)
+from mn_jax.report import cross_validation_tables as tables_lib
+from mn_jax.report.cross_validation_tables import Baselines
 from mn_jax.report.decisions import Decisions
-from mn_jax.report.document import Document, Figure
-from mn_jax.report.tables import Table
+from mn_jax.report.document import Document, Figure, Section
 from mn_jax.studies.cross_validation import CrossValidation, Fold
 
 _CLASSES_IN_MATRIX = 20
-_WORST_GROUPS = 10
-_MAIN = 5  # metrics of the table of folds
-
-# Baseline -> metric -> value in each fold.
-Baselines = Mapping[str, Mapping[str, Sequence[float]]]
+_SCALES = (
+  "Scores of different folds are of different networks: each fold's logits are "
+  "divided by the temperature of its own validation part, which does not put "
+  "them on one scale, so the curve of all folds can be below those of the "
+  "single ones."
+)
 
 
 def build(
@@ -40,32 +47,34 @@ def build(
   Args:
     found: the cross-validation.
     metrics: that folds are compared by, the most telling first.
-    baselines: of each fold's split, or empty.
+    baselines: by name, or empty.
     curves: of the first seed of each fold, points (epoch, value) of metrics.
   """
   test = found.test
   bands = decisions.measure_bands(test, resamples=found.resamples)
   part = Decisions(found.points, bands, found.attributes)
-  tables = {
-    "All folds together": pooled_table(found),
-    "Folds": folds_table(found, metrics, baselines),
-  }
+  tables = {"All folds together": tables_lib.pooled_table(found)}
+  if baselines:
+    tables["Against baselines"] = tables_lib.baseline_table(found, baselines)
+  tables["Folds"] = tables_lib.folds_table(found, metrics)
   for title, table in decisions.tables(part, test, found.unit).items():
     tables[title[0].upper() + title[1:]] = table
   if found.points:
     points = tables[decisions.POINTS]
-    tables[decisions.POINTS] = _with_thresholds(points, found)
+    tables[decisions.POINTS] = tables_lib.with_thresholds(points, found)
   if len(test.classes) > 2:
     tables["Classes"] = run_report.class_table(
       test.classes, classification.per_class(test.predictions)
     )
   if found.groups:
-    tables["Worst groups"] = _group_table(found)
+    tables["Worst groups"] = tables_lib.group_table(found)
   return Document(
     title=found.title,
     intro=_intro(found),
+    summary=_summary(found, baselines),
     tables=tables,
     figures=list(_figures(found, part, curves)),
+    sections=[_setup(found)],
     protocol=_protocol(found),
     notes=_notes(found.folds),
   )
@@ -79,7 +88,7 @@ def numbers(
   Args:
     found: the cross-validation.
     metrics: that folds are compared by.
-    baselines: of each fold's split, or empty.
+    baselines: by name, or empty.
   """
   first = found.folds[0]
   return jsonable(
@@ -87,7 +96,7 @@ def numbers(
       "title": found.title,
       "unit": found.unit,
       "images": len(found.test.names),
-      "groups": _groups(found.test.groups),
+      "groups": tables_lib.count_groups(found.test.groups),
       "images_sha256": first.split["images_sha256"],
       "metrics": list(metrics),
       "folds": [_fold_numbers(fold, metrics) for fold in found.folds],
@@ -103,107 +112,19 @@ def numbers(
         for k, of_class in found.thresholds.items()
       },
       "worst_groups": found.groups,
-      "baselines": baselines,
+      "baselines": {
+        name: {
+          "together": baseline.together,
+          "by_fold": baseline.by_fold,
+          "ahead": {k: vars(v) for k, v in baseline.ahead.items()},
+          "ahead_by_fold": {
+            k: vars(v) for k, v in baseline.ahead_by_fold.items()
+          },
+        }
+        for name, baseline in baselines.items()
+      },
     }
   )
-
-
-def pooled_table(found: CrossValidation) -> Table:
-  """Returns the metrics of all folds' tests together, and their means."""
-  rows = []
-  for name, ends in found.intervals.items():
-    if name == "majority_rate":
-      continue
-    mean = found.over_folds[name]
-    rows.append(
-      (
-        metric_name(name),
-        number(ends.value),
-        _ends(ends.low, ends.high),
-        number(mean.mean),
-        _ends(mean.low, mean.high),
-      )
-    )
-  note = (
-    "Together: every image is predicted by the network of the fold that tests "
-    f"it; 95 % by bootstrap over {found.unit}s, {found.resamples:,} resamples. "
-    "Mean over folds: 95 % by Student's t with the correction of Nadeau and "
-    "Bengio (2003) for shared training images. Where they differ, as the AUROC "
-    "may, it is because scores of different networks are compared in the "
-    "first: each fold's logits are divided by the temperature that its own "
-    "validation part chose, which does not put them on one scale. The second "
-    "compares scores of one network alone, but is about tests that are "
-    "smaller. Loss, Brier and ECE are after that division in the first and "
-    "before it in the second."
-  )
-  columns = ("test", "together", "95 %", "mean over folds", "95 % of the mean")
-  return Table(columns, rows, note)
-
-
-def folds_table(
-  found: CrossValidation, metrics: Sequence[str], baselines: Baselines
-) -> Table:
-  """Returns a row for each fold, their mean, and each baseline's mean.
-
-  Args:
-    found: the cross-validation.
-    metrics: shown.
-    baselines: of each fold's split, or empty.
-  """
-  metrics = [name for name in metrics if name in found.over_folds][:_MAIN]
-  grouped = found.test.groups is not None
-  rows = []
-  for fold in found.folds:
-    groups = (f"{_groups(fold.test.groups):,}",) if grouped else ()
-    values = (number(fold.metric(name)) for name in metrics)
-    size = f"{len(fold.test.names):,}"
-    rows.append((fold.name, size, *groups, *values, f"{fold.temperature:.2f}"))
-  blank = ("",) * (2 if grouped else 1)
-  means = [found.over_folds[name] for name in metrics]
-  rows.append(("mean", *blank, *(mean_std(x.mean, x.std) for x in means), ""))
-  rows.append(("95 %", *blank, *(_ends(x.low, x.high) for x in means), ""))
-  for name, of_metric in baselines.items():
-    values = (number(float(np.mean(of_metric[x]))) for x in metrics)
-    rows.append((f"{name}, mean", *blank, *values, ""))
-  seeds = len(found.folds[0].summaries)
-  note = (
-    "Mean ± standard deviation over folds, which is no standard error: folds "
-    "share training images."
-  )
-  if seeds > 1:
-    note += f" A fold's metrics are means over {seeds} seeds."
-  columns = ("fold", "test images", *(("groups",) if grouped else ()))
-  return Table(
-    (*columns, *map(metric_name, metrics), "temperature"), rows, note
-  )
-
-
-def _with_thresholds(table: Table, found: CrossValidation) -> Table:
-  """Returns the table of points with each fold's thresholds in its note."""
-  classes, chosen = found.test.classes, []
-  for k, of_class in found.thresholds.items():
-    names = () if found.test.positive is not None else (classes[k],)
-    for target, values in of_class.items():
-      title = ", ".join((*names, target.title()))
-      chosen.append(f"{title}: {', '.join(map(number, values))}")
-  note = (
-    f"{table.note} A threshold of validation is another in each fold, chosen "
-    "on its own validation part and applied to its own test, so that no scale "
-    f"is shared: {'; '.join(chosen)}."
-  )
-  return Table(table.columns, table.rows, note)
-
-
-def _group_table(found: CrossValidation) -> Table:
-  rows = [
-    (name, f"{images:,}", number(accuracy))
-    for name, images, accuracy in found.groups[:_WORST_GROUPS]
-  ]
-  others = _groups(found.test.groups) - len(found.groups)
-  note = f"Of {count(len(found.groups), 'group')} of ten images or more."
-  if others:
-    note += f" Not ranked, with fewer: {count(others, 'group')}."
-  return Table(("group", "images", "accuracy"), rows, note)
 
 
 def _figures(
@@ -213,9 +134,12 @@ def _figures(
 ) -> list[Figure]:
   test = found.test
   outputs = test.predictions
+  decisions_shown = decision_curves.figure(
+    "decisions", found.title, test, part, calibration.reliability(outputs)
+  )
   shown = [
-    decision_curves.figure(
-      "decisions", found.title, test, part, calibration.reliability(outputs)
+    dataclasses.replace(
+      decisions_shown, caption=f"{decisions_shown.caption} {_SCALES}"
     )
   ]
   if not outputs.multi_label and len(test.classes) <= _CLASSES_IN_MATRIX:
@@ -234,8 +158,8 @@ def _figures(
     Figure(
       "curves",
       report_figures.learning_curves(curves, ["loss", "accuracy"], found.title),
-      f"Learning curves, {count(len(curves), 'fold')}. Training values are "
-      "means since the last log, of augmented images.",
+      f"Learning curves, {count(len(curves), 'fold')}. "
+      f"{run_figures.of_training(curves)}",
     )
   )
   return shown
@@ -249,16 +173,77 @@ def _intro(found: CrossValidation) -> str:
       "images belong together, so folds are of images, and the numbers are too "
       "good if some do."
     )
-  groups = count(_groups(found.test.groups), "group")
+  noun = tables_lib.noun_of(found)
+  groups = count(tables_lib.count_groups(found.test.groups), noun)
   return (
-    f"{images} of {groups}. Every group is in the test of one fold, and never "
+    f"{images} of {groups}. Every {noun} is in the test of one fold, and never "
     "in training or validation of the same fold."
+  )
+
+
+def _summary(found: CrossValidation, baselines: Baselines) -> list[str]:
+  """Says what was reached, and whether that is more than a baseline reaches."""
+  names, noun = (
+    conclusion.main_metrics(found.test)[:2],
+    tables_lib.noun_of(found),
+  )
+  shown = ", ".join(
+    f"{metric_name(x)} {decisions.with_interval(found.intervals[x])}"
+    for x in names
+  )
+  means = " and ".join(
+    f"{number(mean.mean)} ({tables_lib.ends(mean.low, mean.high)})"
+    for mean in map(found.over_folds.__getitem__, names)
+  )
+  paragraphs = [
+    f"All folds together, over {noun}s: {shown}. Mean over "
+    f"{count(len(found.folds), 'fold')}, corrected for shared training images: "
+    f"{means}."
+  ]
+  if baselines:
+    first, _ = compared = conclusion.compared_metrics(found.test)
+    name = max(baselines, key=lambda x: baselines[x].together[first])
+    best = baselines[name]
+    text = conclusion.against(
+      conclusion.Comparison(
+        name,
+        {x: best.together[x] for x in compared},
+        {x: best.ahead[x] for x in compared},
+      ),
+      subject="The networks",
+    )
+    mean = best.ahead_by_fold[first]
+    paragraphs.append(
+      f"{text} In the mean over folds the difference in {metric_name(first)} "
+      f"is {number(mean.mean, signed=True)} "
+      f"({tables_lib.ends(mean.low, mean.high, signed=True)})."
+    )
+  if run_facts.is_generated(found.folds[0]):
+    paragraphs.append(conclusion.GENERATED)
+  return paragraphs
+
+
+def _setup(found: CrossValidation) -> Section:
+  """Returns what every fold was trained with, and the command."""
+  first = found.folds[0]
+  saved = first.config["config"]
+  command = run_command.of_folds(
+    saved,
+    folds=saved["data"]["folds"],
+    seeds=len(first.summaries),
+  )
+  return Section(
+    "Set-up of every fold",
+    "setup",
+    "",
+    command,
+    facts=run_facts.training(first),
   )
 
 
 def _protocol(found: CrossValidation) -> list[tuple[str, str]]:
   first = found.folds[0]
-  summary = next(iter(first.summaries.values()))
+  summary = first.summary
   sizes = "; ".join(
     f"{fold.name} "
     + " / ".join(
@@ -269,9 +254,8 @@ def _protocol(found: CrossValidation) -> list[tuple[str, str]]:
   versions = ", ".join(f"{k} {v}" for k, v in summary["versions"].items())
   return [
     (
-      "network",
-      f"{summary['model']}, {summary['params']:,} parameters; checkpoints "
-      f"selected by {metric_name(summary['best_metric'])} on validation",
+      "checkpoints",
+      f"with the best {metric_name(summary['best_metric'])} on validation",
     ),
     ("seeds", ", ".join(map(str, first.summaries))),
     (
@@ -303,15 +287,7 @@ def _fold_numbers(fold: Fold, metrics: Sequence[str]) -> dict[str, Any]:
     "seeds": list(fold.summaries),
     "split_sha256": fold.split["sha256"],
     "images": fold.split["images"],
-    "groups": _groups(fold.test.groups),
+    "groups": tables_lib.count_groups(fold.test.groups),
     "temperature": fold.temperature,
     "metrics": {name: fold.metric(name) for name in metrics},
   }
-
-
-def _groups(groups: np.ndarray | None) -> int | None:
-  return None if groups is None else len(np.unique(groups))
-
-
-def _ends(low: float, high: float) -> str:
-  return interval(*jsonable([low, high]))

@@ -4,6 +4,7 @@ It names every field that differs from the experiment's file of today, and no
 path of a machine.
 """
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -26,10 +27,42 @@ def of_run(analysis: RunAnalysis) -> str:
     return kept["command"]
   saved = analysis.config["config"]
   if saved["data"]["name"] == own_data.NAME:
-    defaults = changes.flat(changes.plain(dataclasses.asdict(Config())))
     images = f"--data={analysis.summary['experiment']}"
-    return _command(images, saved, defaults, _OF_DATA)
-  return of_config(saved["experiment"], saved)
+    return _command(images, saved, _defaults(), _OF_DATA)
+  return of_config(_config_of(saved["experiment"]), saved)
+
+
+def of_folds(saved: Mapping[str, Any], *, folds: int, seeds: int) -> str:
+  """Returns the command of a cross-validation; '' as `of_run`.
+
+  Args:
+    saved: config of a fold, by section.
+    folds: their number; 0: one per group.
+    seeds: of each fold.
+  """
+  options = [f"--folds={folds}", *([f"--seeds={seeds}"] if seeds > 1 else [])]
+  left_out = ("data.split", "data.folds", "data.fold", "seed")
+  program = ("mn_jax.tools.crossval", *options)
+  if saved["data"]["name"] == own_data.NAME:
+    return _command(
+      f"--data={saved['experiment']}",
+      saved,
+      _defaults(),
+      (*_OF_DATA, *left_out),
+      program=program,
+    )
+  config = _config_of(saved["experiment"])
+  try:
+    defaults = files.read_config(config).to_dict()
+  except InputError:
+    return ""
+  return _command(
+    f"--config={config}",
+    saved,
+    changes.flat(changes.plain(defaults)),
+    (*changes.PLACES, *left_out),
+    program=program,
+  )
 
 
 def of_config(config: str, saved: Mapping[str, Any]) -> str:
@@ -50,13 +83,30 @@ def of_config(config: str, saved: Mapping[str, Any]) -> str:
   return _command(f"--config={config}", saved, defaults, changes.PLACES)
 
 
+def _config_of(experiment: str) -> str:
+  """Returns NAME or NAME:ARG of the file that names an experiment so."""
+  for name in files.names("get_config"):
+    if experiment.startswith(f"{name}_"):
+      config = f"{name}:{experiment.removeprefix(f'{name}_')}"
+      with contextlib.suppress(InputError):
+        if files.read_config(config).experiment == experiment:
+          return config
+  return experiment
+
+
+def _defaults() -> dict[str, Any]:
+  return changes.flat(changes.plain(dataclasses.asdict(Config())))
+
+
 def _command(
   subject: str,
   saved: Mapping[str, Any],
   defaults: Mapping[str, Any],
   left_out: tuple[str, ...],
+  *,
+  program: tuple[str, ...] = ("mn_jax.main",),
 ) -> str:
-  arguments = ["python", "-m", "mn_jax.main", subject]
+  arguments = ["python", "-m", program[0], subject, *program[1:]]
   for name, value in changes.flat(saved).items():
     if name in left_out or value == defaults.get(name, value):
       continue

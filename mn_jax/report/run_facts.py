@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from mn_jax.config import Config
 from mn_jax.data.datasets import columns, registry
 from mn_jax.errors import InputError
+from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe.formatting import count, duration, metric_name
-from mn_jax.report.run_analysis import RunAnalysis
 
 _PARTS = {"train": "training", "val": "validation", "test": "test"}
 _LENGTHS = ("batch_size", "steps", "epochs", "examples")
@@ -23,24 +23,47 @@ _ALWAYS = ("weight_decay",)
 _IF_CHANGED = ("b1", "b2", "epsilon", "clip_norm", "accumulate", "rules")
 
 
-def facts(analysis: RunAnalysis) -> list[tuple[str, str]]:
-  """Returns (name, value) of network, weights, images and training.
+class Run(Protocol):
+  """A run, or a fold of a cross-validation.
 
-  Args:
-    analysis: of the run; fields that its version did not have are left out.
+  Attributes:
+    summary: content of `summary.json`.
+    config: content of `config.json`.
+    split: content of `split.json`.
+    test: predictions for the test.
   """
-  config, summary = analysis.config["config"], analysis.summary
+
+  summary: Mapping[str, Any]
+  config: Mapping[str, Any]
+  split: Mapping[str, Any]
+  test: NamedPredictions
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+  """Returns (name, value) of images, network, weights and training."""
+  summary = run.summary
+  return [
+    ("images", images(run)),
+    ("split", _split(run)),
+    *training(run),
+    ("checkpoint", _checkpoint(summary)),
+    ("time", f"{duration(summary['wall_seconds'])} on {summary['device']}"),
+  ]
+
+
+def training(run: Run) -> list[tuple[str, str]]:
+  """Returns (name, value) of network, weights and training.
+
+  Fields that the run's version did not have are left out.
+  """
+  config, summary = run.config["config"], run.summary
   rows = [
     ("network", _network(summary, config)),
     ("weights", _weights(summary)),
-    ("images", images(analysis)),
-    ("split", _split(analysis)),
     ("optimizer", optimizer(config)),
     ("learning rate", learning_rate(config)),
     ("length", _length(summary, config)),
     ("augmentation", _listed(_changed("augment", config)) or "none"),
-    ("checkpoint", _checkpoint(summary)),
-    ("time", f"{duration(summary['wall_seconds'])} on {summary['device']}"),
   ]
   loss = [
     pair
@@ -49,19 +72,19 @@ def facts(analysis: RunAnalysis) -> list[tuple[str, str]]:
     and not pair[0].startswith("teacher")
   ]
   if loss:
-    rows.insert(-3, ("also", _listed(loss)))
+    rows.append(("also", _listed(loss)))
   return rows
 
 
-def unit(analysis: RunAnalysis) -> str:
+def unit(run: Run) -> str:
   """Returns what images of the test belong to, such as 'patient'.
 
   'image' where nothing is known of which belong together; it is what intervals
   resample.
   """
-  if analysis.test.groups is None:
+  if run.test.groups is None:
     return "image"
-  section = analysis.config["config"]["data"]
+  section = run.config["config"]["data"]
   if section.get("group_pattern"):
     return "group"
   if section.get("group"):
@@ -72,27 +95,27 @@ def unit(analysis: RunAnalysis) -> str:
     return "group"
 
 
-def is_generated(analysis: RunAnalysis) -> bool:
+def is_generated(run: Run) -> bool:
   """Returns whether the images are generated: then metrics mean nothing."""
   try:
-    spec = registry.get(analysis.config["config"]["data"]["name"])
+    spec = registry.get(run.config["config"]["data"]["name"])
   except InputError:
     return False
   return spec.generate is not None
 
 
-def images(analysis: RunAnalysis) -> str:
+def images(run: Run) -> str:
   """Returns the data set with the images and groups of each part."""
-  split = analysis.split
+  split = run.split
   counts = group_counts(split)
-  noun = unit(analysis)
+  noun = unit(run)
   parts = []
   for part, name in _PARTS.items():
     text = f"{name} {split['images'][part]:,}"
     if counts.get(part) and noun != "image":
       text += f" of {count(counts[part], noun)}"
     parts.append(text)
-  return f"{analysis.config['config']['data']['name']}: {', '.join(parts)}"
+  return f"{run.config['config']['data']['name']}: {', '.join(parts)}"
 
 
 def group_counts(split: Mapping[str, Any]) -> dict[str, int]:
@@ -177,12 +200,12 @@ def _weights(summary: Mapping[str, Any]) -> str:
   return f"{source}; all parameters are trained"
 
 
-def _split(analysis: RunAnalysis) -> str:
-  split = analysis.split
+def _split(run: Run) -> str:
+  split = run.split
   text = f"{split['kind']}, seed {split['seed']}"
   shared = shared_groups(split)
-  if shared and unit(analysis) != "image":
-    noun = unit(analysis)
+  if shared and unit(run) != "image":
+    noun = unit(run)
     text += f"; {count(shared, noun)} of the test in training or validation too"
   return f"{text} (sha256 {split['sha256'][:12]})"
 

@@ -68,6 +68,11 @@ class Fold:
   val: NamedPredictions
   test: NamedPredictions
 
+  @property
+  def summary(self) -> Mapping[str, Any]:
+    """The summary of the first seed."""
+    return next(iter(self.summaries.values()))
+
   def metric(self, name: str) -> float:
     """Returns a test metric, mean over seeds; NaN if it is undefined in one."""
     values = [s.get(f"test/{name}") for s in self.summaries.values()]
@@ -193,7 +198,7 @@ def measure(
     resamples: of every interval; fewer for very many logits.
     seed: of the resamples.
   """
-  test = _pool([fold.test for fold in found])
+  test = pool([fold.test for fold in found])
   outputs, positive = test.predictions, test.positive
   sizes = {"resamples": bootstrap.affordable(outputs, resamples), "seed": seed}
   intervals = bootstrap.intervals(
@@ -308,8 +313,12 @@ def _check(found: Sequence[Fold]) -> None:
         )
 
 
-def _pool(tests: Sequence[NamedPredictions]) -> NamedPredictions:
-  """Puts the predictions of folds together, in the order of the images."""
+def pool(tests: Sequence[NamedPredictions]) -> NamedPredictions:
+  """Puts the predictions of folds together, in the order of the images.
+
+  Args:
+    tests: of each fold, for images of its own.
+  """
   fields = [field.name for field in dataclasses.fields(Predictions)]
   ids = np.concatenate([x.predictions.ids for x in tests])
   order = np.argsort(ids, kind="stable")

@@ -62,7 +62,7 @@ def test_the_page_has_all_folds_together(found, text):
     formatting.interval(mean.low, mean.high),
   )
   assert f"| {' | '.join(cells)} |" in text
-  assert "240 images of 30 groups" in text
+  assert "240 images of 30 patients" in text
   assert "does not put them on one scale" in text
 
 
@@ -102,11 +102,13 @@ def test_report_writes_the_page_again(found, folder, tmp_path, capsys):
   again = (tmp_path / "again" / "report.md").read_text()
   before = (folder / "report" / "report.md").read_text()
   # But for the intervals, which have more resamples.
-  assert again.splitlines()[:8] == before.splitlines()[:8]
+  assert again.splitlines()[:4] == before.splitlines()[:4]
   assert len(again.splitlines()) == len(before.splitlines())
 
 
-def test_baselines_are_means_over_folds(tmp_path, monkeypatch, capsys):
+def test_baselines_are_compared_on_the_same_images(
+  tmp_path, monkeypatch, capsys
+):
   """Of the images if they are there, and the same."""
   study, runs = toy.write(tmp_path)
   splits = iter(["fold0", "fold1", "fold2", "fold0", "changed"])
@@ -118,25 +120,52 @@ def test_baselines_are_means_over_folds(tmp_path, monkeypatch, capsys):
 
   monkeypatch.setattr(open_data, "open_packed", lambda *_: None)
   monkeypatch.setattr(split_data, "divide", lambda *_: Data())
-  answers = toy.everything(9)
-  monkeypatch.setattr(
-    split_baselines, "predict", lambda _: {"mean colour": answers}
-  )
-  metrics = classification.summarize(answers.predictions, positive=1)
-  shown = " | ".join(formatting.number(metrics[x]) for x in study.metrics)
+  answers, fold_of = toy.everything(), np.arange(toy.IMAGES) // 8 % 3
+  others = toy.everything(9).predictions.logits
+  outputs = dataclasses.replace(answers.predictions, logits=others)
+  answers = dataclasses.replace(answers, predictions=outputs)
+
+  def predict(data):
+    fold = int(data.sha256.removeprefix("fold"))
+    return {"mean colour": toy.take(answers, np.flatnonzero(fold_of == fold))}
+
+  monkeypatch.setattr(split_baselines, "predict", predict)
   console = Console()
-  cross_validation_pages.write(
+  found, _ = cross_validation_pages.write(
     tmp_path, study, runs, console, places={}, resamples=20
   )
   text = (tmp_path / "report" / "report.md").read_text()
-  assert text.count("mean colour") == 1
-  assert "| mean colour, mean |" in text
-  assert f"| {shown} |" in text
+  metrics = classification.summarize(answers.predictions, positive=1)
+  whole = classification.summarize(found.test.predictions, positive=1)
+  for name in ("balanced_accuracy", "auroc"):
+    gap = formatting.number(whole[name] - metrics[name], signed=True)
+    title = formatting.metric_name(name)
+    value = formatting.number(metrics[name])
+    assert f"| mean colour | {title} | {value} | {gap} |" in text
+  assert text.count("| mean colour |") == 2
+  saved = records.read_object(tmp_path / "crossval.json")["baselines"]
+  ours = [fold.metric("auroc") for fold in found.folds]
+  theirs = saved["mean colour"]["by_fold"]["auroc"]
+  mean = saved["mean colour"]["ahead_by_fold"]["auroc"]
+  assert mean["mean"] == pytest.approx(np.mean(ours) - np.mean(theirs))
+  # As far to both sides, up to 1: no metric but a difference of two.
+  other_end = min(1, 2 * mean["mean"] - mean["low"])
+  assert mean["high"] == pytest.approx(other_end)
+  assert mean["low"] < 0
   cross_validation_pages.write(
     tmp_path, study, runs, console, places={}, resamples=20
   )
   assert "Note: baselines are left out: data.path" in capsys.readouterr().out
-  assert "mean colour" not in (tmp_path / "report" / "report.md").read_text()
+  text = (tmp_path / "report" / "report.md").read_text()
+  assert "| mean colour |" not in text
+
+
+def test_the_page_starts_with_what_the_folds_show(found, text):
+  pooled, mean = found.intervals["auroc"], found.over_folds["auroc"]
+  assert f"AUROC {decisions.with_interval(pooled)}. Mean over 3 folds" in text
+  assert f"and {formatting.number(mean.mean)} (" in text
+  assert "python -m mn_jax.tools.crossval --config=idc_v1 --folds=5" in text
+  assert "- weights: none: randomly initialised" in text
 
 
 def test_classes_and_images_without_groups(tmp_path):
@@ -170,7 +199,7 @@ def test_labels_have_metrics_of_their_own(tmp_path):
     tmp_path, study, runs, Console(quiet=True), resamples=20
   )
   text = (tmp_path / "report" / "report.md").read_text()
-  assert "| fold | test images | groups | macro AUROC |" in text
+  assert "| fold | test images | patients | macro AUROC |" in text
   assert "exact match" in text
   assert list(found.points) == [0, 1, 2]
   (site, *_), hits = found.attributes, labels == (logits >= 0)
