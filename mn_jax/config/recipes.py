@@ -282,7 +282,7 @@ CIFAR_FINE_TUNE = {
 # Chest X-rays from ImageNet weights. Normal images of the test are less sharp
 # than those of training, where sharpness and black borders alone tell most of
 # them from pneumonia: crops of any scale and TrivialAugment, which changes
-# sharpness and contrast, leave less of both to learn.
+# sharpness and contrast, leave less of both to learn (docs/data.md).
 XRAY_BEST = {
   **FINE_TUNE,
   "augment.crop_scale": 0.4,
