@@ -86,7 +86,7 @@ def test_what_is_not_there_lists_what_is():
 
 
 def test_a_wrong_argument_lists_the_right_ones():
-  with pytest.raises(InputError, match="got 'big'; valid: sample, source, tes"):
+  with pytest.raises(InputError, match="got 'big'; valid: best, sample, sou"):
     files.load_config("idc_v1:big")
 
 

@@ -118,6 +118,32 @@ def test_sizes_and_what_becomes_of_others(copy, root, run_prepare):
   assert list(root.glob("packed/idc-16px-crop-*/meta.json"))
 
 
+def test_whole_images_are_prepared(copy, root, run_prepare):
+  (odd,) = list(copy.rglob("*.png"))[:1]
+  Image.new("RGB", (80, 50)).save(odd)
+  code, _, err = run_prepare("idc", f"--source={copy}", "--short-side=40")
+  assert code == 2
+  assert "--short-side: got 40 with data.other_sizes 'resize'; valid: 0" in err
+  code, out, err = run_prepare(
+    "idc", f"--source={copy}", "--short-side=40", "--other-sizes=crop"
+  )
+  assert (code, err) == (0, "")
+  assert "20 images with a short side of at most 40 pixels" in out
+  assert "data.short_side=40" in out
+  assert manifest(root)["short_side"] == 40
+  assert list(root.glob("packed/idc-40px-whole-*/meta.json"))
+  # Which serve any size and share of the square.
+  _, out, _ = run_prepare(
+    "idc",
+    "--image-size=24",
+    "--crop-share=0.5",
+    "--short-side=40",
+    "--other-sizes=crop",
+  )
+  assert "every byte is intact" in out
+  assert "data.crop_share=0.5" in out
+
+
 def test_unreadable_files_are_named_up_to_the_share(copy, root, run_prepare):
   bad = sorted(copy.rglob("*.png"))[:12]
   for path in bad:
@@ -218,6 +244,8 @@ def test_defaults_are_those_of_the_experiments():
   args = prepare._parser().parse(["idc"])
   for name in files.names("get_config"):
     data = files.read_config(name).data
+    if data.short_side:  # whole images serve any size
+      continue
     spec = registry.get(data.name)
     assert data.image_size == spec.image_size
     assert data.other_sizes == spec.other_sizes
