@@ -91,7 +91,8 @@ class Squares:
     """
     rows = self._rows[key]
     squares = _map(self._square, np.ravel(rows).tolist())
-    return np.reshape(squares, (*np.shape(rows), *self.shape[1:]))
+    shape = (*np.shape(rows), *self.shape[1:])
+    return np.array(squares, np.uint8).reshape(shape)
 
   def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
     """Makes all squares."""

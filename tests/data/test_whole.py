@@ -59,8 +59,17 @@ def test_squares_are_those_of_the_originals(files, tmp_path, size, share):
   assert packed.images.shape == squares.images.shape == (10, size, size, 3)
   np.testing.assert_array_equal(np.asarray(packed.images), squares.images)
   assert packed.images.nbytes == squares.images.nbytes
-  for index in (3, np.int64(3), slice(2, 7, 2), np.array([[5, 1], [1, 0]])):
-    np.testing.assert_array_equal(packed.images[index], squares.images[index])
+  for index in (
+    3,
+    np.int64(3),
+    slice(2, 7, 2),
+    slice(0, 0),
+    np.array([[5, 1], [1, 0]]),
+    np.arange(10) % 3 == 0,
+  ):
+    one, other = packed.images[index], squares.images[index]
+    np.testing.assert_array_equal(one, other)
+    assert (one.shape, one.dtype) == (other.shape, other.dtype)
 
 
 def test_squares_of_another_size_are_made_of_the_same_cache(files, tmp_path):
