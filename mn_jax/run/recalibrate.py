@@ -23,7 +23,7 @@ import numpy as np
 
 from mn_jax.augment import inputs
 from mn_jax.errors import InputError
-from mn_jax.models import layers, registry
+from mn_jax.models import blocks, layers, registry
 from mn_jax.models import variables as variables_lib
 from mn_jax.models.classifier import Classifier
 from mn_jax.parallel import mesh as mesh_lib
@@ -115,7 +115,7 @@ def batch_statistics(
 
   Every BatchNorm gets the mean and the variance of its input over all images,
   while the layers before it normalise by the batch (Wu and Johnson,
-  arXiv:2105.07576, section 3). There is no dropout. A frozen
+  arXiv:2105.07576, section 3). There is no dropout, and no drop path. A frozen
   BatchNorm, which uses its running statistics in training too, keeps them.
 
   Args:
@@ -175,7 +175,7 @@ def _moments(
 
   def record(next_function, args, kwargs, context):
     layer, path = context.module, "/".join(context.module.path)
-    if train and isinstance(layer, nn.Dropout):
+    if train and isinstance(layer, nn.Dropout | blocks.DropPath):
       return args[0]
     if (
       isinstance(layer, layers.BatchNorm) and context.method_name == "__call__"

@@ -154,3 +154,20 @@ def test_networks_without_statistics_or_scales_are_refused():
     network = registry.describe(name, num_classes=3)
     with pytest.raises(InputError, match=r"match_statistics: got .* valid"):
       recalibrate.check(network)
+
+
+def test_statistics_of_a_batch_are_without_drop_path():
+  network = registry.describe("resnet18", num_classes=2, width=0.05)
+  values = variables.initial_values(registry.build(network), SIZE, 0)
+  images = _images(4)
+  expected, statistics = (
+    _by_batches(
+      network, registry.build(network, drop_path=rate), values, [images]
+    )
+    for rate in (0.0, 0.9)
+  )
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    statistics["batch_stats"],
+    expected["batch_stats"],
+  )
