@@ -8,17 +8,23 @@ blocks that two lines of comment enclose.
 import collections
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe import escape, formatting
 from mn_jax.observe.formatting import count
-from mn_jax.report import study_report, study_tables
+from mn_jax.report import (
+  cross_validation_pages,
+  study_report,
+  study_tables,
+)
 from mn_jax.report.claim_tables import claim_row
 from mn_jax.report.reproduction import Paper
 from mn_jax.report.tables import Table
+from mn_jax.run import records
+from mn_jax.studies import kept
 from mn_jax.studies import study as study_lib
 
 # As docs/results.md names it.
@@ -46,7 +52,7 @@ def rewrite(text: str, papers: Sequence[Paper], results: pathlib.Path) -> str:
   }
   blocks = {
     "papers": "\n\n".join(_paper(paper, reports, results) for paper in papers),
-    "studies": _studies(reports),
+    "studies": "\n".join([*_studies(reports, results), *_folds(results)]),
   }
   for study in re.findall(r"<!-- table (\S+): made by tools.report -->", text):
     files.find(study, "get_study")
@@ -130,7 +136,7 @@ def _table(report: Mapping[str, Any] | None) -> str:
   return Table(tuple(columns), rows).markdown()
 
 
-def _studies(reports: Mapping[str, Any]) -> str:
+def _studies(reports: Mapping[str, Any], results: pathlib.Path) -> list[str]:
   """A row for each study: what was run, what is kept, what was decided."""
   rows = [
     "| study | rows with runs | runs kept | hours | claims decided | page |",
@@ -145,19 +151,44 @@ def _studies(reports: Mapping[str, Any]) -> str:
     report = reports[name]
     run = [member for member in report["members"] if member["seeds"]]
     runs = sum(len(member["seeds"]) for member in run)
-    hours = sum(len(m["seeds"]) * m["wall_seconds"] for m in run) / 3600
     decided = sum(
       claim["verdict"] in _VERDICTS[:2] for claim in report["claims"]
     )
-    kept = len(report.get("kept", ()))
-    of_all = f"{kept} of {runs}" + ": summaries only" * (not kept)
+    names = report.get("kept", ())
+    of_all = f"{len(names)} of {runs}" + ": summaries only" * (not names)
     cells = (
       title,
       f"{len(run)} of {len(report['members'])}",
       of_all,
-      f"{hours:.1f}",
+      _hours(results / name / "runs", names),
       f"{decided} of {len(report['claims'])}",
       f"[{name}]({_FOLDER}/{name}/report.md)",
     )
     rows.append(f"| {' | '.join(cells)} |")
-  return "\n".join(rows)
+  return rows
+
+
+def _hours(folder: pathlib.Path, names: Iterable[str]) -> str:
+  """What kept runs took; seeds of one program share its time."""
+  summaries = [records.read_summary(folder / name) for name in names]
+  seconds = [x["wall_seconds"] / x.get("replicas", 1) for x in summaries]
+  return f"{sum(seconds) / 3600:.1f}" if seconds else ""
+
+
+def _folds(results: pathlib.Path) -> list[str]:
+  """A row for each cross-validation whose folds are kept."""
+  rows = []
+  for path in sorted(results.glob(f"*/{cross_validation_pages.NAME}")):
+    found = records.read_object(path, {"title": str, "folds": list})
+    folder, count_folds = path.parent, len(found["folds"])
+    kept_folds = kept.digests(folder / "runs")
+    cells = (
+      escape.markdown(found["title"]),
+      f"{count_folds} folds",
+      str(len(kept_folds)),
+      _hours(folder / "runs", kept_folds),
+      "",
+      f"[{folder.name}]({_FOLDER}/{folder.name}/report.md)",
+    )
+    rows.append(f"| {' | '.join(cells)} |")
+  return rows

@@ -15,6 +15,7 @@ from mn_jax.report import page, reproduction, results_index, study_report
 from mn_jax.studies import kept
 from mn_jax.studies import results as study_results
 from mn_jax.studies import study as study_lib
+from tests import toy_summary
 from tests.report import toy_runs
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -158,6 +159,21 @@ def test_the_table_of_a_study_has_the_rows_that_were_run(tmp_path):
   assert eurosat.splitlines()[2] == "Not run."
 
 
+def test_cross_validations_are_listed_with_their_folds(tmp_path):
+  folder = tmp_path / "idc_cv"
+  for fold in range(2):
+    path = folder / "runs" / f"fold{fold}" / "seed0"
+    path.mkdir(parents=True)
+    summary = {**toy_summary.FIELDS, "wall_seconds": 900.0}
+    (path / "summary.json").write_text(json.dumps(summary))
+  content = {"title": "Cross-validation of a_b", "folds": [{}, {}]}
+  (folder / "crossval.json").write_text(json.dumps(content))
+  text = (DOCS / "results.md").read_text()
+  written = results_index.rewrite(text, reproduction.read(), tmp_path)
+  line = "| 2 folds | 2 | 0.5 | | [idc_cv](results/idc_cv/report.md) |"
+  assert f"| Cross-validation of a_b {line}".replace("| |", "|  |") in written
+
+
 def test_what_is_said_first_of_a_paper(tmp_path):
   """By the report of a study of its name, and without one."""
   papers = reproduction.read()
@@ -190,7 +206,7 @@ def test_what_is_said_first_of_a_paper(tmp_path):
   assert "Of 2 claims about it: 1 holds, 1 not decided." in written
   figure = f"results/{headline.study}/figures/{headline.figure}.webp"
   assert f"![{papers[-1].title}]({figure})" in written
-  cells = f"2 of 3 | 0 of 4: summaries only | 0.1 | 1 of 2 | [{headline.study}]"
+  cells = f"2 of 3 | 0 of 4: summaries only |  | 1 of 2 | [{headline.study}]"
   assert cells in written
   first = papers[0].headline.claim
   assert f"{first}: **not run**.\n" in written
