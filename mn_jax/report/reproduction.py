@@ -39,13 +39,15 @@ class NetworkSize:
     published: the number in the paper.
     model: name in the registry.
     of: 'params' with running statistics, 'backbone' (these without the head),
-      'head' (trained parameters of the head) or 'macs' in millions.
+      'head' (trained parameters of the head), 'macs' in millions; or in percent
+      of all layers 'macs_share' or 'kernel_share' of those of a kind.
     classes, width, head, options: of the network.
     resolution: input pixels.
+    kind: of the layers whose share is meant, as `counting.Layer` has it.
   """
 
   name: str
-  published: int
+  published: float
   model: str
   of: str = "params"
   classes: int = 1000
@@ -53,8 +55,9 @@ class NetworkSize:
   head: str = "own"
   options: Mapping[str, bool] = dataclasses.field(default_factory=dict)
   resolution: int = 224
+  kind: str = ""
 
-  def measure(self) -> int:
+  def measure(self) -> float:
     """Returns the number of this package's network."""
     network = registry.describe(
       self.model,
@@ -64,6 +67,14 @@ class NetworkSize:
       options=registry.Options(**self.options),
     )
     module = registry.build(network)
+    if self.of in ("macs_share", "kernel_share"):
+      name = self.of.removesuffix("_share")
+      layers = counting.list_layers(module, self.resolution)
+      share, all_layers = (
+        sum(getattr(layer, name) for layer in some)
+        for some in ([x for x in layers if x.kind == self.kind], layers)
+      )
+      return round(100 * share / all_layers, 2)
     if self.of == "macs":
       return round(counting.count_macs(module, self.resolution) / 1e6)
     shapes = variables.shapes(module, self.resolution)
