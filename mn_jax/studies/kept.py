@@ -78,6 +78,11 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
   if run.is_kept():
     _check_same(run, summary)
     return
+  if run.kept.exists():
+    raise InputError(
+      f"--keep: got {str(run.kept)!r}, which has no summary.json; valid: "
+      "without that folder"
+    )
   split = records.read_object(run.workdir / "split.json", records.SPLIT)
   partial = run.kept.with_name(f".{run.kept.name}.partial")
   shutil.rmtree(partial, ignore_errors=True)

@@ -231,6 +231,9 @@ def test_another_result_of_a_kept_run_is_refused(runs):
   text = message(kept.keep, run, siblings=runs)
   assert "whose test/accuracy is 0." in text
   assert "and 0.125 in" in text
+  (run.kept / "summary.json").unlink()
+  text = message(kept.keep, run, siblings=runs)
+  assert text.endswith("which has no summary.json; valid: without that folder")
 
 
 @pytest.mark.parametrize("what", ["split", "images", "weights"])
