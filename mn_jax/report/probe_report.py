@@ -15,8 +15,8 @@ from mn_jax.report.document import Document, Figure
 from mn_jax.report.tables import Table
 
 # What is shown; other metrics of the confusion matrix are in the numbers.
-_SHOWN = ("accuracy", "balanced_accuracy")
-_METRICS = (*_SHOWN, "macro_f1", "mcc")
+SHOWN = ("accuracy", "balanced_accuracy")
+_METRICS = (*SHOWN, "macro_f1", "mcc")
 # Fewer groups than these have intervals that are too narrow.
 _MANY_GROUPS = 20
 
@@ -123,7 +123,7 @@ def build(
     formatting.metric_name(metric).capitalize(): _table(
       rows, measured, metric, unit
     )
-    for metric in _SHOWN
+    for metric in SHOWN
   }
   by_group = rows[0].by_group
   groups = 0 if table.groups is None else len(np.unique(table.groups))
@@ -245,7 +245,7 @@ def _group_table(
       )
     )
   return Table(
-    ("", "mean", *(group["name"] for group in groups)),
+    ("", "mean (95 %)", *(group["name"] for group in groups)),
     lines,
     note=f"The mean counts each {unit} once, whatever its number of images; "
     "its interval is Student's t over them, corrected for the training images "

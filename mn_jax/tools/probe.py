@@ -242,7 +242,8 @@ def _probe(argv: Sequence[str] | None) -> None:
   }
   path = page.write(document, formatting.jsonable(numbers), folder)
   _write_predictions(folder / "predictions.npz", table, rows)
-  for title, shown in document.tables.items():
+  # The table of groups is too wide for a terminal.
+  for title, shown in list(document.tables.items())[: len(probe_report.SHOWN)]:
     shown.show(console, title)
   for note in document.notes:
     console.line(note)
