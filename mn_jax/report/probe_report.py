@@ -292,6 +292,7 @@ def _notes(table: FeatureTable, groups: int, unit: str) -> list[str]:
   if rare:
     notes.append(
       f"Classes in fewer than three {unit}s: {', '.join(rare)}. A class that "
-      f"is in one {unit} alone cannot be told when that is left out."
+      f"is in one {unit} alone cannot be told when that is left out, and "
+      "resamples may lack it, whose balanced accuracy is then of the others."
     )
   return notes
