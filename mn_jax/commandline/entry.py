@@ -26,6 +26,7 @@ COMMANDS = {
     "tools.crossval",
     "cross-validate your images, or an experiment",
   ),
+  "ensemble": ("tools.ensemble", "average runs on one split"),
   "prepare": ("tools.prepare", "download and pack a data set"),
   "fetch": ("tools.fetch", "download published weights"),
   "leakcheck": ("tools.leakcheck", "look for leaks in a split"),

@@ -26,7 +26,7 @@ from mn_jax.metrics import classification, predictions
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import writers
 from mn_jax.observe.formatting import jsonable
-from mn_jax.run import records
+from mn_jax.run import ensemble_record, records
 from mn_jax.studies.study import Study, StudyRun
 from mn_jax.weights import locate, manifest
 
@@ -124,6 +124,13 @@ def check(run: StudyRun) -> None:
     InputError: with what differs, or if a kept file is damaged.
   """
   if not run.is_kept():
+    return
+  if run.parts:
+    if not run.is_complete():
+      raise InputError(
+        f"--keep: got {str(run.kept)!r}, which is the mean of other runs than "
+        f"those of {run.member.name!r} now; valid: without that folder"
+      )
     return
   saved = records.read_object(run.kept / "config.json", records.CONFIG)
   config = files.load_config(run.member.config, run.arguments[1:])
@@ -340,6 +347,12 @@ def _point(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _command(run: StudyRun, saved: Mapping[str, Any]) -> str:
   """The command of the run, with the names of files in place of paths."""
+  if run.parts:
+    output, *parts = (
+      pathlib.Path(*path.parts[-2:]) for path in (run.workdir, *run.parts)
+    )
+    made = ensemble_record.arguments(output, parts, run.member.views)
+    return shlex.join(["python", "-m", "mn_jax.tools.ensemble", *made])
   portable = changes.flat(_portable(saved["config"]))
   arguments = []
   for argument in run.arguments:
@@ -386,6 +399,8 @@ def _portable_path(field: str, value: str) -> str:
 
 def _weights_name(run: StudyRun, config: Mapping[str, Any]) -> str:
   """The name of the weights that a run starts from, whatever their path."""
+  if run.parts:  # its runs have them
+    return ""
   value, wanted = config["model"]["weights"], run.member.weights
   name = _portable_path("model.weights", value)
   if wanted:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from mn_jax.errors import InputError, RunError
 from mn_jax.observe.console import Console
+from mn_jax.run import ensemble_record
 from mn_jax.studies.study import ReplicatedRuns, StudyRun
 
 Job = StudyRun | ReplicatedRuns
@@ -55,13 +56,20 @@ def _runs(job: Job) -> Sequence[StudyRun]:
   return (job,) if isinstance(job, StudyRun) else job.runs
 
 
+def command(job: Job) -> tuple[str, ...]:
+  """Returns the module that runs a job, and its arguments."""
+  if isinstance(job, StudyRun) and job.parts:
+    made = ensemble_record.arguments(job.workdir, job.parts, job.member.views)
+    return ("mn_jax.tools.ensemble", *made)
+  return ("mn_jax.main", *job.arguments, f"--workdir={job.workdir}")
+
+
 def _run(job: Job) -> int:
   """Runs one job to its end; it saves before this process is stopped."""
   job.workdir.mkdir(parents=True, exist_ok=True)
-  command = [sys.executable, "-m", "mn_jax.main", *job.arguments]
   with (job.workdir / "run.log").open("ab") as log:
     process = subprocess.Popen(
-      [*command, f"--workdir={job.workdir}"],
+      [sys.executable, "-m", *command(job)],
       stdin=subprocess.DEVNULL,
       stdout=log,
       stderr=subprocess.STDOUT,

@@ -1,23 +1,19 @@
 """Studies: trainings that are compared in one table, and published numbers.
 
 A study file, `configs/studies/NAME.py`, returns a `Study` from `get_study()`.
-This module expands a study into the command lines of its runs; `runner.py`
-runs them and `results.py` gathers their metrics.
+`expansion.py` expands it into the command lines of its runs, `runner.py` runs
+them and `results.py` gathers their metrics.
 """
 
 import dataclasses
-import itertools
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.metrics import predictions as predictions_lib
-from mn_jax.run import records
-from mn_jax.run import workdir as workdir_lib
-from mn_jax.weights import locate, manifest
+from mn_jax.run import ensemble_record, records
 
 RELATIONS = (">", "<", "=")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -32,10 +28,16 @@ class Member:
     config: NAME[:ARG] or FILE.py[:ARG], as for `mn_jax.main`.
     fields: 'section.field' -> value, over the config.
     weights: name of the published weights that training starts from, one of
-      `weights.manifest`; '' for none.
+      `weights.manifest`, or of a file in their folder, with the suffix .h5 or
+      .safetensors; '' for none.
     teacher: name of the member whose run is `train.teacher`, before this one:
       that of the same seed if seeds split the data anew, else that of the first
       seed, which all have in common; '' for none.
+    ensemble: names of members before it; nothing is trained then, and the row
+      is the mean of their runs: of the same seed if seeds split the data anew,
+      else of all seeds, and the row has one run.
+    views: with ensemble, symmetries by which each run sees an image, a name in
+      `augment.views.KINDS`; '' for the plain image.
     seeds: at most so many seeds are run; 0: as many as are asked for.
     published: metric -> number of the paper, by the paper's protocol. Of a
       paper that reports the last epoch they are 'last/train/...',
@@ -51,6 +53,8 @@ class Member:
   fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   weights: str = ""
   teacher: str = ""
+  ensemble: tuple[str, ...] = ()
+  views: str = ""
   seeds: int = 0
   published: Mapping[str, float] = dataclasses.field(default_factory=dict)
   note: str = ""
@@ -100,6 +104,8 @@ class Study:
     claims: statements to decide, such as those of the paper.
     resplit: whether every seed splits the data anew, so that intervals over
       seeds include the choice of the test set.
+    folds: seed k tests fold k of so many, per group where groups are known, so
+      that each is tested once by every member; 0: none.
   """
 
   title: str
@@ -110,6 +116,12 @@ class Study:
   pairs: tuple[tuple[str, str], ...] = ()
   claims: tuple[Claim, ...] = ()
   resplit: bool = False
+  folds: int = 0
+
+  @property
+  def splits_anew(self) -> bool:
+    """Whether the seeds of a member are tested on different images."""
+    return self.resplit or self.folds > 0
 
   def __post_init__(self):
     if not self.members:
@@ -127,6 +139,16 @@ class Study:
           f"study: got {member.name!r} with the teacher {member.teacher!r}; "
           f"valid: a member before it: {', '.join(names[:i]) or 'none'}"
         )
+      for name in member.ensemble:
+        if name not in names[:i]:
+          raise InputError(
+            f"study: got {member.name!r} as the mean of {name!r}; valid: "
+            f"members before it: {', '.join(names[:i]) or 'none'}"
+          )
+    if self.resplit and self.folds:
+      raise InputError(
+        f"study: got resplit with {self.folds} folds; valid: one of them"
+      )
     compared = [name for pair in self.pairs for name in pair]
     compared += [claim.one for claim in self.claims]
     compared += [claim.other for claim in self.claims if claim.other]
@@ -156,9 +178,10 @@ class StudyRun:
     member: what is trained.
     seed: of initial weights, order and augmentation.
     workdir: its folder.
-    arguments: of `mn_jax.main`.
+    arguments: of `mn_jax.main`; empty for an ensemble.
     kept: folder that it is kept in when it is complete, and counts from even
       without its workdir; None to keep nothing. See `studies.kept`.
+    parts: folders of the runs that an ensemble is the mean of.
   """
 
   member: Member
@@ -166,6 +189,7 @@ class StudyRun:
   workdir: pathlib.Path
   arguments: tuple[str, ...]
   kept: pathlib.Path | None = None
+  parts: tuple[pathlib.Path, ...] = ()
 
   def title(self) -> str:
     """Returns its name for the terminal."""
@@ -224,8 +248,11 @@ class StudyRun:
     return split["images"]
 
   def is_complete(self) -> bool:
-    """Whether nothing is left to run."""
-    return self.summary() is not None
+    """Whether nothing is left to run; an ensemble follows its runs."""
+    summary = self.summary()
+    if summary is None or not self.parts:
+      return summary is not None
+    return ensemble_record.is_current(summary, self.parts, self.member.views)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -257,114 +284,3 @@ class ReplicatedRuns:
   def is_complete(self) -> bool:
     """Whether nothing is left to run."""
     return all(run.is_complete() for run in self.runs)
-
-
-def expand(
-  study: Study,
-  *,
-  folder: pathlib.Path,
-  seeds: int,
-  sample: bool,
-  weights: pathlib.Path | None,
-  only: Sequence[str],
-  overrides: Sequence[str] = (),
-  kept: pathlib.Path | None = None,
-) -> list[StudyRun]:
-  """Returns the runs of a study, all members of seed 0 first.
-
-  Args:
-    study: the study.
-    folder: of all its runs.
-    seeds: number of seeds of every member, from 0 on.
-    sample: whether to run on generated images, in seconds; members that start
-      from published weights are trained from scratch instead.
-    weights: folder of published weights; None to gather results only.
-    only: names of the members to run.
-    overrides: `section.field=value` over all other fields.
-    kept: folder of the study's kept runs, which need no weights; or None.
-
-  Raises:
-    InputError: if published weights are missing.
-  """
-  runs = []
-  for seed in range(seeds):
-    for member in study.members:
-      if member.name not in only or 0 < member.seeds <= seed:
-        continue
-      fields = {**member.fields, "seed": seed}
-      if study.resplit:
-        fields["data.split_seed"] = seed
-      if member.teacher:
-        teacher = folder / member.teacher
-        of_seed = workdir_lib.of_seed(teacher, seed if study.resplit else 0)
-        fields["train.teacher"] = str(of_seed.absolute())
-      if sample:
-        fields |= study.sample
-        if member.weights:
-          fields |= {"model.transfer": "scratch", "model.match_statistics": 0}
-      run = StudyRun(
-        member,
-        seed,
-        workdir_lib.of_seed(folder / member.name, seed),
-        (f"--config={member.config}",),
-        None if kept is None else workdir_lib.of_seed(kept / member.name, seed),
-      )
-      starts = member.weights and not sample and not run.is_kept()
-      if starts and weights is not None:
-        fields["model.weights"] = _find(weights, member)
-      changed = (f"{name}={value}" for name, value in fields.items())
-      arguments = (*run.arguments, *changed, *overrides)
-      runs.append(dataclasses.replace(run, arguments=arguments))
-  return runs
-
-
-def check_folders(runs: Sequence[StudyRun]) -> None:
-  """Refuses folders of other configs, whose results would be taken for these.
-
-  A run that has not ended may differ in what a resumed run may change.
-
-  Raises:
-    InputError: with the fields that differ.
-  """
-  for run in runs:
-    if (run.workdir / "config.json").exists():
-      config = files.load_config(run.member.config, run.arguments[1:])
-      folder = workdir_lib.Workdir(run.workdir, first_process=False)
-      folder.check_config(config, same=run.is_complete())
-
-
-def group_replicas(row: Sequence[StudyRun]) -> list[StudyRun | ReplicatedRuns]:
-  """Groups the seeds of a member into as few programs as possible.
-
-  Seeds that have started stay apart from those that have not, which would
-  make them start again.
-
-  Args:
-    row: runs of one member in the order of seeds, all on the same split.
-  """
-  jobs: list[StudyRun | ReplicatedRuns] = []
-  for _, group in itertools.groupby(row, _progress):
-    some = tuple(group)
-    if len(some) == 1 or some[0].is_complete():
-      jobs += some
-    else:
-      jobs.append(ReplicatedRuns(some))
-  return jobs
-
-
-def _progress(run: StudyRun) -> tuple[bool, bool]:
-  return run.is_complete(), (run.workdir / "config.json").exists()
-
-
-def _find(folder: pathlib.Path, member: Member) -> str:
-  """The file of published weights, by its name as fetched or by their name."""
-  published = manifest.get(member.weights)
-  path = locate.find(folder, published)
-  if path is not None:
-    return str(path)
-  by_publisher, *_, by_name = locate.file_names(published)
-  raise InputError(
-    f"--weights: {folder} has no {by_publisher} or {by_name}, from which "
-    f"{member.name!r} starts; valid: a folder that has it, or after `python -m "
-    f"mn_jax.tools.fetch {published.name}`"
-  )

@@ -21,7 +21,7 @@ from mn_jax.data import checksums
 from mn_jax.errors import InputError
 from mn_jax.metrics import selection
 from mn_jax.run import network, open_data, records
-from mn_jax.studies import study
+from mn_jax.studies import expansion, study
 from mn_jax.studies.sweep import Sweep
 
 # Fields that decide which images are validated, and by which metric: points
@@ -138,7 +138,7 @@ def plan(
   )
   _check_different(points)
   members = [study.Member(x.name, sweep.config, x.fields) for x in points]
-  runs = study.expand(
+  runs = expansion.expand(
     study.Study(sweep.title, sweep.config, tuple(members), sweep.sample),
     folder=folder,
     seeds=seeds,
@@ -150,7 +150,7 @@ def plan(
   for run in runs:
     if run.is_complete():  # and nothing else tells of which config
       records.read_object(run.workdir / "config.json", records.CONFIG)
-  study.check_folders(runs)
+  expansion.check_folders(runs)
   metric = points[0].config.eval.best_metric
   return SweepPlan(
     sweep.title, sweep.config, metric, folder, points, tuple(runs)

@@ -30,6 +30,7 @@ from mn_jax.report import decisions
 from mn_jax.run import open_data, split_data
 from mn_jax.studies import (
   cross_validation,
+  expansion,
   fold_settings,
   kept,
   results,
@@ -180,7 +181,7 @@ def _plan(
     positive=open_data.has_positive(config.data),
     multi_label=config.data.multi_label,
   )
-  runs = study.expand(
+  runs = expansion.expand(
     selected,
     folder=folder,
     seeds=args.seeds,
@@ -189,7 +190,7 @@ def _plan(
     only=[member.name for member in selected.members],
     kept=args.keep and args.keep / folder.name / "runs",
   )
-  study.check_folders(runs)
+  expansion.check_folders(runs)
   kept.check_all(selected, runs)
   return selected, runs
 

@@ -27,6 +27,7 @@ from mn_jax.parallel import allocator, compile_cache
 from mn_jax.report import kept_inspection, page, study_report
 from mn_jax.studies import (
   budget,
+  expansion,
   kept,
   results,
   runner,
@@ -99,7 +100,7 @@ def _expand(
   if folder is not None and args.collect:
     seeds = max(seeds, kept.count_seeds(folder))
   expand = functools.partial(
-    study.expand,
+    expansion.expand,
     selected,
     folder=study_arguments.folder(args.workdir, args.study, sample=args.sample),
     seeds=seeds,
@@ -117,9 +118,9 @@ def _expand(
   # Those that were run by name stay in the tables.
   extra = expand(weights=None, only=optional)
   runs += [run for run in extra if run.is_complete()]
-  study.check_folders(runs)
+  expansion.check_folders(runs)
   kept.check_all(selected, runs)
-  if args.replicas and selected.resplit:
+  if args.replicas and selected.splits_anew:
     raise InputError(
       f"--replicas: {args.study} splits the data anew for every seed, and what "
       "is trained together shares a split; valid: without it"
@@ -150,7 +151,7 @@ def _jobs(
   by_member: dict[str, list[study.StudyRun]] = {}
   for run in runs:
     by_member.setdefault(run.member.name, []).append(run)
-  rows = [study.group_replicas(row) for row in by_member.values()]
+  rows = [expansion.group_replicas(row) for row in by_member.values()]
   return list(itertools.chain(*study_arguments.select(rows, args.index)))
 
 

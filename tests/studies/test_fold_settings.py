@@ -8,7 +8,7 @@ from mn_jax.config import checks, files, overrides
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.own_images import settings
-from mn_jax.studies import cross_validation, fold_settings, study
+from mn_jax.studies import cross_validation, expansion, fold_settings
 
 GIVEN = {
   "model.name": "simple_cnn",
@@ -52,7 +52,7 @@ def test_every_fold_is_trained_with_what_is_recommended(images, tmp_path):
   selected = cross_validation.plan(
     found.name, "photos", found.fields, folds=3, count=3, positive=False
   )
-  runs = study.expand(
+  runs = expansion.expand(
     selected,
     folder=tmp_path,
     seeds=2,

@@ -10,11 +10,12 @@ import pytest
 
 from mn_jax.config import files
 from mn_jax.errors import InputError, RunError
+from mn_jax.evaluation import run_ensemble
 from mn_jax.metrics import classification, predictions
 from mn_jax.report import run_analysis
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.studies import cross_validation, kept, study
+from mn_jax.studies import cross_validation, expansion, kept, study
 from mn_jax.studies.study import Member, Study
 from tests.metrics import toy_predictions
 from tests.report import toy_runs
@@ -42,7 +43,7 @@ def expand(folder: pathlib.Path, **options) -> list[study.StudyRun]:
     "kept": folder / "kept",
     **options,
   }
-  return study.expand(MADE, **values)
+  return expansion.expand(MADE, **values)
 
 
 def finish(run: study.StudyRun, weights: str = "") -> None:
@@ -291,3 +292,40 @@ def test_kept_folds_are_put_together_without_workdirs(tmp_path):
     assert np.array_equal(
       fold.test.attributes["site"], same.test.attributes["site"]
     )
+
+
+def test_an_ensemble_is_kept_and_outlives_workdirs(tmp_path):
+  mean = Member("mean", "idc_v1", ensemble=("a", "c"))
+  members = (MADE.members[0], Member("c", "idc_v1", {"seed": 3}), mean)
+  made = dataclasses.replace(MADE, members=members)
+  places = {"folder": tmp_path / "runs", "kept": tmp_path / "kept"}
+  options = {"seeds": 1, "sample": False, "weights": None, "overrides": ()}
+
+  def again() -> list[study.StudyRun]:
+    return expansion.expand(made, only=["a", "c", "mean"], **places, **options)
+
+  runs = again()
+  for run in runs[:2]:
+    finish(run)
+  ensemble = again()[2]
+  run_ensemble.write(
+    ensemble.workdir,
+    ensemble.parts,
+    views="",
+    progress=lambda done, total: None,
+  )
+  for run in (*runs[:2], ensemble):
+    kept.keep(run, siblings=runs)
+  shutil.rmtree(tmp_path / "runs")
+  ensemble = again()[2]
+  kept.check(ensemble)
+  assert ensemble.is_complete()
+  assert ensemble.parts[0] == tmp_path / "kept" / "a" / "seed0"
+  assert ensemble.summary()["kept"]["command"] == (
+    "python -m mn_jax.tools.ensemble --output=mean/seed0 --workdir a/seed0 "
+    "c/seed0"
+  )
+  assert run_analysis.analyze(ensemble.folder).test.groups is not None
+  # A member that was trained again makes another mean.
+  edit(tmp_path / "kept" / "a" / "seed0" / "summary.json", best_step=1)
+  assert "is the mean of other runs" in message(kept.check, again()[2])

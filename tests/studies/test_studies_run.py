@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from mn_jax.config import files
+from mn_jax.evaluation import run_ensemble
 from mn_jax.report import page, study_report
 from mn_jax.report.inspection import Inspections
 from mn_jax.studies import kept, study
@@ -33,7 +34,15 @@ def run(path: pathlib.Path, folder: pathlib.Path, only: list[str]) -> None:
   )
   with jax.numpy_dtype_promotion("standard"):
     for each in runs:
-      toy_transfer.run(config_of(each), each.workdir)
+      if each.parts:
+        run_ensemble.write(
+          each.workdir,
+          each.parts,
+          views=each.member.views,
+          progress=lambda done, total: None,
+        )
+      else:
+        toy_transfer.run(config_of(each), each.workdir)
       kept.keep(each, siblings=runs)
   results = study_results.collect(made, runs)
   text = json.dumps(results, allow_nan=False)

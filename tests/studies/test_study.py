@@ -10,7 +10,7 @@ import pytest
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import setup, training, workdir
-from mn_jax.studies import study
+from mn_jax.studies import expansion, runner, study
 from mn_jax.studies.study import Member, Study
 from mn_jax.weights import manifest
 from tests import toy_summary
@@ -41,7 +41,7 @@ def expand(made=TOY, **options) -> list[study.StudyRun]:
     "only": [member.name for member in made.members],
     **options,
   }
-  return study.expand(made, **values)
+  return expansion.expand(made, **values)
 
 
 def config_of(run: study.StudyRun):
@@ -81,11 +81,18 @@ def test_every_run_of_every_study_is_valid(path, sample, tmp_path):
   made = files.load(str(path), "get_study", study.Study)
   for member in made.members:
     if member.weights:
-      file = tmp_path / manifest.get(member.weights).top.name
+      known = manifest.load().get(member.weights)
+      file = tmp_path / (known.top.name if known else member.weights)
       file.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(8))
   runs = expand(made, sample=sample, weights=tmp_path)
-  wanted = sum(min(2, member.seeds or 2) for member in made.members)
+  wanted = sum(
+    1 if member.ensemble and not made.splits_anew else min(2, member.seeds or 2)
+    for member in made.members
+  )
   assert len({run.workdir for run in runs}) == wanted
+  places = {run.workdir for run in runs}
+  assert all(place in places for run in runs for place in run.parts)
+  runs = [run for run in runs if not run.parts]
   text = path.read_text()
   assert f"python -m mn_jax.tools.study configs/studies/{path.name}" in text
   assert re.match(r'"""[A-Z].*[.]\n', text)
@@ -122,23 +129,23 @@ def test_runs_are_ordered_by_seed():
 def test_folders_of_another_config_are_refused(tmp_path):
   """A row that was trained otherwise is not taken for one of these."""
   (run,) = expand(folder=tmp_path, seeds=1, only=["a"])
-  study.check_folders([run])
+  expansion.check_folders([run])
   finish(run, 0.5, 0.5)
   folder = workdir.Workdir(run.workdir, first_process=False)
   folder.write_config(config_of(run), step=0)
-  study.check_folders([run])
+  expansion.check_folders([run])
   longer = expand(
     folder=tmp_path, seeds=1, only=["a"], overrides=["train.epochs=3.0"]
   )
   with pytest.raises(InputError, match=r"epochs: 1\.0 there, 3\.0 now"):
-    study.check_folders(longer)
+    expansion.check_folders(longer)
   # One that has not ended may be resumed with more patience.
   changed = ["train.patience=3"]
   patient = expand(folder=tmp_path, seeds=1, only=["a"], overrides=changed)
   with pytest.raises(InputError, match="patience: 0 there, 3 now"):
-    study.check_folders(patient)
+    expansion.check_folders(patient)
   (run.workdir / "summary.json").unlink()
-  study.check_folders(patient)
+  expansion.check_folders(patient)
 
 
 def test_seeds_are_grouped_into_few_programs(tmp_path):
@@ -146,7 +153,7 @@ def test_seeds_are_grouped_into_few_programs(tmp_path):
   finish(row[1], 0.5, 0.5)
   row[2].workdir.mkdir()
   (row[2].workdir / "config.json").touch()
-  jobs = study.group_replicas(row)
+  jobs = expansion.group_replicas(row)
   titles = ["a seed 0", "a seed 1", "a seed 2", "a seeds 3 to 5"]
   assert [job.title() for job in jobs] == titles
   assert [job.is_complete() for job in jobs] == [False, True, False, False]
@@ -223,3 +230,67 @@ def test_resplit_changes_the_split_with_the_seed():
     made = dataclasses.replace(TOY, resplit=resplit)
     runs = expand(made, only=["a"])
     assert [config_of(run).data.split_seed for run in runs] == seeds
+
+
+FOLDS = dataclasses.replace(
+  TOY,
+  members=(
+    *(Member(name, "idc_v1") for name in "ab"),
+    Member("seen", "", ensemble=("a",), views="flips"),
+    Member("both", "", ensemble=("seen", "b")),
+  ),
+  folds=3,
+)
+
+
+def test_seeds_are_folds():
+  runs = expand(FOLDS, seeds=3, sample=False)
+  folds = [config_of(r).data for r in runs if r.member.name == "b"]
+  assert [(x.split, x.folds, x.fold) for x in folds] == [
+    ("kfold", 3, k) for k in range(3)
+  ]
+  assert FOLDS.splits_anew
+  with pytest.raises(InputError, match="--seeds: got 4; valid: 1 to 3"):
+    expand(FOLDS, seeds=4)
+  with pytest.raises(InputError, match="resplit with 3 folds"):
+    dataclasses.replace(FOLDS, resplit=True)
+
+
+def test_ensembles_are_of_the_same_seed_where_seeds_split_anew():
+  runs = {(r.member.name, r.seed): r for r in expand(FOLDS, seeds=2)}
+  assert runs["both", 1].parts == (
+    pathlib.Path("runs/seen/seed1"),
+    pathlib.Path("runs/b/seed1"),
+  )
+  assert runner.command(runs["seen", 1]) == (
+    "mn_jax.tools.ensemble",
+    "--output=runs/seen/seed1",
+    "--tta=flips",
+    "--workdir",
+    "runs/a/seed1",
+  )
+
+
+def test_ensembles_are_of_all_seeds_on_one_split():
+  made = dataclasses.replace(FOLDS, folds=0)
+  runs = [r for r in expand(made, seeds=2) if r.member.ensemble]
+  assert [(r.member.name, r.seed) for r in runs] == [("seen", 0), ("both", 0)]
+  assert runs[0].parts == tuple(pathlib.Path(f"runs/a/seed{k}") for k in (0, 1))
+  # The one run of an ensemble, and both of the other.
+  places = ("seen/seed0", "b/seed0", "b/seed1")
+  assert runs[1].parts == tuple(pathlib.Path(f"runs/{x}") for x in places)
+
+
+def test_an_ensemble_is_of_members_before_it():
+  with pytest.raises(InputError, match="'a' as the mean of 'b'"):
+    dataclasses.replace(TOY, members=(Member("a", "", ensemble=("b",)),))
+
+
+def test_weights_may_be_a_file_that_no_manifest_names(tmp_path):
+  member = Member("a", "idc_v2:fine_tune", weights="own.safetensors")
+  made = dataclasses.replace(TOY, members=(member,), pairs=())
+  with pytest.raises(InputError, match=r"has no own\.safetensors"):
+    expand(made, sample=False, weights=tmp_path)
+  (tmp_path / "own.safetensors").touch()
+  (run, _) = expand(made, sample=False, weights=tmp_path)
+  assert f"model.weights={tmp_path / 'own.safetensors'}" in run.arguments

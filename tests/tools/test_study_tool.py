@@ -58,7 +58,7 @@ def run(folder, *arguments, text=STUDY):
 
 def _train(job: runner.Job) -> int:
   """Stands in for a new process, which would import JAX for seconds."""
-  done = programs.run("mn_jax.main", *job.arguments, f"--workdir={job.workdir}")
+  done = programs.run(*runner.command(job))
   job.workdir.mkdir(parents=True, exist_ok=True)
   with (job.workdir / "run.log").open("a") as log:
     log.write(done.stdout + done.stderr)
@@ -141,3 +141,34 @@ def test_mistakes_are_one_line(tmp_path):
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+MEAN = f"""
+SAMPLE = {TWO_STEPS}
+from mn_jax.studies.study import Member, Study
+
+def get_study():
+  return Study(
+    title="A mean",
+    source="nobody",
+    members=(
+      Member("one", "idc_v1:test"),
+      Member("mean", "", ensemble=("one",), views="horizontal"),
+    ),
+    sample=SAMPLE,
+    pairs=(("mean", "one"),),
+    folds=2,
+  )
+"""
+
+
+def test_an_ensemble_of_folds_is_run_and_compared(tmp_path):
+  code, _, err = run(tmp_path, "--seeds=2", text=MEAN)
+  assert code == 0, err
+  results = json.loads((tmp_path / "runs" / "results.json").read_text())
+  one, mean = results["members"]
+  assert one["seeds"] == mean["seeds"] == [0, 1]
+  assert one["split_sha256"] == mean["split_sha256"]
+  assert len(one["split_sha256"]) == 2
+  assert mean["macs"] == 2 * one["macs"]
+  assert results["pairs"][0]["metrics"]["accuracy"]["seeds"] == [0, 1]
