@@ -6,7 +6,7 @@ Yan 2023 (arXiv:2308.03076) trained both with Adam 1e-4 for five epochs on a
 random split of all 277,524 patches, and compared validation accuracies of
 single runs. The members are that protocol, the same with fixed running
 statistics of BatchNorm, this project's recipe split by patient and by image
-(the difference is the leak), and V3-Small and ResNet-18.
+(the difference is the leak), and V3-Small, ResNet-18 and ResNet-34.
 """
 
 from mn_jax.config import recipes
@@ -38,6 +38,7 @@ _MEMBERS = (
   Member("v2", "idc_v2"),
   Member("v3_small", "idc_v2", _V3_SMALL),
   Member("resnet18", "idc_v1", {"model.name": "resnet18"}),
+  Member("resnet34", "idc_v1", {"model.name": "resnet34"}),
 )
 _CLAIMS = (
   Claim(

@@ -4,14 +4,17 @@
 
 Seed k tests fold k, so every patient is tested once by every row. The recipe is
 `idc_v2:best` with MobileNetV3-Small; rows named `no_` leave one ingredient out.
-`_views` are the same networks by the eight symmetries of the square, and the
-last rows are means of networks: for these nothing is trained.
+`with_` add one. `stains_` have the stains of each patient normalised by
+Macenko's method, with stain jitter and without. `_views` are the same networks
+by the eight symmetries of the square, and `v1_v3` and `v1_v2_v3` are means of
+networks: for these nothing is trained.
 
 Weights are two files of Keras and mobilenet_v2_1.0_torch_no_top.safetensors, a
 torchvision MobileNetV2 as safetensors, in the folder of `--weights`.
 
-Cost on two quiet CPU cores: 13 minutes for a row of V3-Small (twice as much for
-`no_weights`, half for `no_resize`), 20 for V1, 25 for V2; three hours in all.
+Cost on two CPU cores: 11 minutes for a row of V3-Small (twice as much for
+`no_weights`, `with_128_pixels` and `with_10_epochs`, half for `no_resize`), 25
+for V1 and V2; five hours in all.
 """
 
 from mn_jax.config import recipes
@@ -50,6 +53,26 @@ _LEFT_OUT = (
     weights="",
   ),
 )
+_ADDED = tuple(
+  Member(f"with_{name}", _BEST, {**_V3_SMALL, **fields}, weights=_V3_FILE)
+  for name, fields in (
+    ("128_pixels", {"model.resolution": 128}),
+    ("10_epochs", {"train.epochs": 10.0}),
+    ("crops", {"augment.crop_scale": 0.6}),
+    ("stronger_jitter", {"augment.stain": 0.2}),
+    ("mixup", {"augment.mixup": 0.2}),
+  )
+)
+_NORMALISED = {**_V3_SMALL, "data.stain_normalisation": "macenko"}
+_STAINS = (
+  Member("stains_and_jitter", _BEST, _NORMALISED, weights=_V3_FILE),
+  Member(
+    "stains_alone",
+    _BEST,
+    {**_NORMALISED, "augment.stain": 0.0},
+    weights=_V3_FILE,
+  ),
+)
 _VIEWS = tuple(
   Member(f"{name}_views", _BEST, ensemble=(name,), views="dihedral")
   for name in ("recipe", "v1", "v2")
@@ -62,6 +85,8 @@ _MEMBERS = (
   Member("v1_v3", _BEST, ensemble=("recipe_views", "v1_views")),
   Member("v1_v2_v3", _BEST, ensemble=("recipe_views", "v1_views", "v2_views")),
   *_LEFT_OUT,
+  *_ADDED,
+  *_STAINS,
 )
 _NAMES = {
   "stain_jitter": "stain jitter helps",
@@ -84,6 +109,9 @@ def get_study() -> Study:
     metrics=("balanced_accuracy", "auroc", "accuracy", "f1"),
     pairs=(
       *(("recipe", member.name) for member in _LEFT_OUT),
+      *((member.name, "recipe") for member in _ADDED),
+      ("stains_and_jitter", "recipe"),
+      ("stains_alone", "no_stain_jitter"),
       ("recipe_views", "recipe"),
       ("v1", "recipe"),
       ("v2", "recipe"),
@@ -110,6 +138,12 @@ def get_study() -> Study:
       *(
         Claim(text, "recipe", f"no_{name}", _BALANCED)
         for name, text in _NAMES.items()
+      ),
+      Claim(
+        "stain normalisation helps beside jitter",
+        "stains_and_jitter",
+        "recipe",
+        _BALANCED,
       ),
       Claim(
         "symmetries at test time help", "recipe_views", "recipe", _BALANCED

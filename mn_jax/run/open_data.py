@@ -1,12 +1,13 @@
 """Opens the images of a data set as a config's section `data` says."""
 
 import dataclasses
+import pathlib
 from contextlib import AbstractContextManager
 
 import numpy as np
 
 from mn_jax.config.sections.data import DataConfig
-from mn_jax.data import groups, packing, store
+from mn_jax.data import context, groups, packing, stains, store
 from mn_jax.data.cache import PackedCache
 from mn_jax.data.datasets import columns, registry
 from mn_jax.data.datasets.listing import Listing
@@ -51,12 +52,13 @@ def open_packed(
   Raises:
     InputError: for data that cannot be used.
   """
-  return store.load(
+  root = store.cache_root(section.cache_dir)
+  packed = store.load(
     section.name,
     path=section.path,
-    root=store.cache_root(section.cache_dir),
+    root=root,
     options=packing.PackOptions(
-      section.image_size,
+      _size(section),
       section.other_sizes,
       section.max_unreadable,
       section.bits,
@@ -67,6 +69,60 @@ def open_packed(
     classes=names,
     progress=progress,
   )
+  if section.stain_normalisation != "none":
+    packed = _normalise_stains(section, packed, root / "derived")
+  if section.context:
+    step = registry.get(section.name).image_size
+    folder = root / "derived"
+    reach = section.context
+    packed = context.surround(packed, step=step, reach=reach, folder=folder)
+  return packed
+
+
+def _size(section: DataConfig) -> int:
+  """Returns height and width of a packed image, without those around it.
+
+  Raises:
+    InputError: if patches cannot be put together as the config says.
+  """
+  if not section.context:
+    return section.image_size
+  got = f"data.context: got {section.context}"
+  if not registry.get(section.name).slides:
+    raise InputError(
+      f"{got} for {section.name!r}, whose images have no known places on "
+      "slides; valid: 0"
+    )
+  if section.split not in ("grouped", "kfold", "fixed"):
+    raise InputError(
+      f"{got} with data.split={section.split}, which may have a patch in "
+      "training and the one beside it in the test; valid: grouped, kfold, fixed"
+    )
+  if section.group_pattern:
+    raise InputError(
+      f"{got} with data.group_pattern, by which a slide may be in two parts; "
+      "valid: the groups that the data set has"
+    )
+  side = 2 * section.context + 1
+  if section.image_size % side:
+    raise InputError(
+      f"data.image_size: got {section.image_size} with data.context "
+      f"{section.context}; valid: a multiple of {side}, the patches in a row"
+    )
+  return section.image_size // side
+
+
+def _normalise_stains(
+  section: DataConfig, packed: PackedCache, folder: pathlib.Path
+) -> PackedCache:
+  groups_of = regroup(section, packed).groups
+  if len(np.unique(groups_of)) == len(packed) > 1:
+    raise InputError(
+      "data.stain_normalisation: got 'macenko' for images of which no groups "
+      "are known; valid: none, or with data.group or data.group_pattern, the "
+      "slide or patient of each"
+    )
+  return stains.normalise(packed, groups_of, folder)
 
 
 def regroup[Images: (PackedCache, Listing)](

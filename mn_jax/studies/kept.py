@@ -41,7 +41,10 @@ PARTS = ("val", "test")
 _DIGITS = 5
 _LEFT_OUT = ("speed/", "train/epoch", "train/grad_norm")
 # What decides the images of the packed cache, of a config's section `data`.
-_IMAGES = ("name", "classes", "image_size", "other_sizes", "bits")
+_IMAGES = (
+  *("name", "classes", "image_size", "other_sizes", "bits"),
+  *("stain_normalisation", "context"),
+)
 _FIELDS = {
   path: field.metadata for path, field, _ in experiment.items(Config())
 }

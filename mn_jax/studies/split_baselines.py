@@ -80,7 +80,8 @@ def measure_missing(
   """
   of_split = {}
   for run in runs:
-    if (summary := run.summary()) is not None:
+    summary = None if run.parts else run.summary()  # a mean opens no images
+    if summary is not None:
       of_split.setdefault(summary["split_sha256"], run)
   missing = {
     sha256: run for sha256, run in of_split.items() if not read(study, sha256)

@@ -327,7 +327,9 @@ def test_every_config_loads():
     assert config.model.name in registry.MODELS
     for arg in ("sample", "test"):
       assert load(f"{name}:{arg}").experiment == f"{name}_{arg}"
-  with pytest.raises(InputError, match="got 'smaple'; valid: sample, source"):
+  with pytest.raises(
+    InputError, match="got 'smaple'; valid: best, sample, source"
+  ):
     load("idc_v1:smaple")
 
 

@@ -151,6 +151,21 @@ class DataConfig:
     low=8,
     high=16,
   )
+  stain_normalisation: str = field(
+    "none",
+    "macenko: H&E stains get reference colours, estimated from all images of a "
+    "group, such as a patient; such a run predicts whole groups, no single "
+    "images",
+    choices=("none", "macenko"),
+  )
+  context: int = field(
+    0,
+    "patches with known places on slides: patches on each side that the "
+    "network sees too, white where there are none; image_size is that of all "
+    "together. Such a run predicts whole slides, no single images",
+    low=0,
+    high=4,
+  )
   max_unreadable: float = field(
     0.01,
     "largest share of unreadable files that is tolerated",
