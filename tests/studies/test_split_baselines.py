@@ -11,7 +11,7 @@ from mn_jax.config import files
 from mn_jax.metrics import baselines
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
-from mn_jax.studies import evidence, results, split_baselines, study
+from mn_jax.studies import evidence, expansion, results, split_baselines
 from tests import toy_summary
 from tests.studies.test_study import TOY, expand
 
@@ -110,7 +110,7 @@ def test_a_study_is_resplit_by_its_seeds(done):
   assert ratios == {"a": pytest.approx(0.2 / 0.65)}
   together = expand(only=["a"])
   assert results.planned_ratios(together) == {"a": 0}
-  folds = study.expand(
+  folds = expansion.expand(
     TOY,
     folder=pathlib.Path("runs"),
     seeds=2,
