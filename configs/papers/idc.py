@@ -79,6 +79,16 @@ _ITEMS = (
     reason="time; the command below has it",
   ),
   PaperItem(
+    "Open: larger networks",
+    "idc_rivals",
+    metrics_of(
+      "mobilenet_v2 mobilenet_v3_large resnet50 xception inception_resnet_v2 "
+      "resnet152",
+      "test/balanced_accuracy",
+    ),
+    reason="time: up to 3 hours a run; the command below has it",
+  ),
+  PaperItem(
     "Open: data scale",
     "idc_scale",
     metrics_of(
@@ -146,6 +156,11 @@ def get_paper() -> Paper:
       (study_command("idc"), "2 hours on this part, 40 on all patches"),
       (study_command("idc_batchnorm"), "half an hour; 12 hours on all patches"),
       (study_command("idc_lag"), "an hour, on any part of the data"),
+      (
+        study_command("idc_rivals"),
+        "30 minutes for 3 seeds; of the four largest networks, with --only, 20 "
+        "hours",
+      ),
       (study_command("idc_scale"), "2 hours for 5 seeds; 45 on all patches"),
       (
         study_command("idc_regularisation"),

@@ -15,6 +15,7 @@ from typing import Any
 from mn_jax.config import Config, changes, files, own_data
 from mn_jax.errors import InputError
 from mn_jax.report.run_analysis import RunAnalysis
+from mn_jax.run import ensemble_record
 from mn_jax.weights import hub
 
 # What `--data` decides, and where files are.
@@ -25,6 +26,8 @@ def of_run(analysis: RunAnalysis) -> str:
   """Returns the command of a run; '' if its experiment has no file here."""
   if kept := analysis.summary.get("kept"):
     return kept["command"]
+  if made := analysis.summary.get("ensemble"):
+    return _of_ensemble(made)
   saved = analysis.config["config"]
   if saved["data"]["name"] == own_data.NAME:
     images = f"--data={analysis.summary['experiment']}"
@@ -65,6 +68,18 @@ def of_folds(saved: Mapping[str, Any], *, folds: int, seeds: int) -> str:
   )
 
 
+def of_member(config: str, analysis: RunAnalysis) -> str:
+  """Returns the command of a row's run; '' if its config is not there.
+
+  Args:
+    config: of the row, NAME[:ARG] or FILE.py[:ARG].
+    analysis: of the run.
+  """
+  if made := analysis.summary.get("ensemble"):
+    return _of_ensemble(made)
+  return of_config(config, analysis.config["config"])
+
+
 def of_config(config: str, saved: Mapping[str, Any]) -> str:
   """Returns the command of an experiment with the fields of a run.
 
@@ -96,6 +111,14 @@ def _config_of(experiment: str) -> str:
 
 def _defaults() -> dict[str, Any]:
   return changes.flat(changes.plain(dataclasses.asdict(Config())))
+
+
+def _of_ensemble(made: Mapping[str, Any]) -> str:
+  runs = [pathlib.Path(run["name"]) for run in made["runs"]]
+  arguments = ensemble_record.arguments(
+    pathlib.Path("DIR"), runs, made["views"]
+  )
+  return shlex.join(["python", "-m", "mn_jax.tools.ensemble", *arguments])
 
 
 def _command(

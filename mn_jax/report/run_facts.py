@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from mn_jax.augment import views as views_lib
 from mn_jax.config import Config
 from mn_jax.data.datasets import columns, registry
 from mn_jax.errors import InputError
@@ -42,11 +43,11 @@ class Run(Protocol):
 def facts(run: Run) -> list[tuple[str, str]]:
   """Returns (name, value) of images, network, weights and training."""
   summary = run.summary
+  made = _averaging(summary) if "ensemble" in summary else None
   return [
     ("images", images(run)),
     ("split", _split(run)),
-    *training(run),
-    ("checkpoint", _checkpoint(summary)),
+    *(made or [*training(run), ("checkpoint", _checkpoint(summary))]),
     ("time", f"{duration(summary['wall_seconds'])} on {summary['device']}"),
   ]
 
@@ -74,6 +75,23 @@ def training(run: Run) -> list[tuple[str, str]]:
   if loss:
     rows.append(("also", _listed(loss)))
   return rows
+
+
+def _averaging(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+  """Returns (name, value) of what an ensemble is the mean of."""
+  made, views = summary["ensemble"], "the plain image"
+  if kind := made["views"]:
+    views = f"{kind}, {count(len(views_lib.KINDS[kind]), 'view')} of an image"
+  names = ", ".join(run["name"] for run in made["runs"])
+  return [
+    ("mean of", f"the probabilities of {names}; nothing was trained"),
+    ("views", views),
+    (
+      "networks",
+      f"{summary['model']}, {summary['params']:,} parameters, "
+      f"{summary['macs'] / 1e6:,.1f} M mult-adds of an image in all views",
+    ),
+  ]
 
 
 def unit(run: Run) -> str:

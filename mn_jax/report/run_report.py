@@ -108,7 +108,9 @@ def section(
   analysis = seeds[0]
   text = _describe(analysis, inspection, harms=harms)
   facts = run_facts.facts(analysis)
-  figures_shown = [run_figures.curves(title, anchor, seeds)]
+  figures_shown = []
+  if "ensemble" not in analysis.summary:  # which was not trained
+    figures_shown.append(run_figures.curves(title, anchor, seeds))
   if analysis.refused:
     return Section(
       title, anchor, text, command, figures=figures_shown, facts=facts

@@ -91,7 +91,7 @@ def build(
       document.anchor(member["name"]),
       runs,
       inspections.of(runs[0]),
-      run_command.of_config(member["config"], runs[0].config["config"]),
+      run_command.of_member(member["config"], runs[0]),
     )
     for member in results["members"]
     if (runs := analyses[member["name"]])

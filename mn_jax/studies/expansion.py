@@ -49,12 +49,7 @@ def expand(
     for member in study.members:
       if member.name not in only or 0 < member.seeds <= seed:
         continue
-      if member.ensemble:
-        if study.splits_anew or not seed:
-          wanted = [seed] if study.splits_anew else range(seeds)
-          run = _run(member, seed, folder, kept)
-          parts = _parts(study, member, wanted, folder=folder, kept=kept)
-          runs.append(dataclasses.replace(run, parts=parts))
+      if member.ensemble and seed and not study.splits_anew:
         continue
       fields = {**member.fields, "seed": seed}
       if study.resplit:
@@ -76,7 +71,11 @@ def expand(
         fields["model.weights"] = _find(weights, member)
       changed = (f"{name}={value}" for name, value in fields.items())
       arguments = (f"--config={member.config}", *changed, *overrides)
-      runs.append(dataclasses.replace(run, arguments=arguments))
+      parts = ()
+      if member.ensemble:
+        wanted = [seed] if study.splits_anew else range(seeds)
+        parts = _parts(study, member, wanted, folder=folder, kept=kept)
+      runs.append(dataclasses.replace(run, arguments=arguments, parts=parts))
   return runs
 
 
@@ -129,7 +128,7 @@ def check_folders(runs: Sequence[StudyRun]) -> None:
     InputError: with the fields that differ.
   """
   for run in runs:
-    if run.arguments and (run.workdir / "config.json").exists():
+    if not run.parts and (run.workdir / "config.json").exists():
       config = files.load_config(run.member.config, run.arguments[1:])
       folder = workdir_lib.Workdir(run.workdir, first_process=False)
       folder.check_config(config, same=run.is_complete())

@@ -35,7 +35,7 @@ class Member:
       seed, which all have in common; '' for none.
     ensemble: names of members before it; nothing is trained then, and the row
       is the mean of their runs: of the same seed if seeds split the data anew,
-      else of all seeds, and the row has one run.
+      else of all seeds, and the row has one run. Its config tells the split.
     views: with ensemble, symmetries by which each run sees an image, a name in
       `augment.views.KINDS`; '' for the plain image.
     seeds: at most so many seeds are run; 0: as many as are asked for.
@@ -178,7 +178,7 @@ class StudyRun:
     member: what is trained.
     seed: of initial weights, order and augmentation.
     workdir: its folder.
-    arguments: of `mn_jax.main`; empty for an ensemble.
+    arguments: of `mn_jax.main`; of an ensemble they tell its split alone.
     kept: folder that it is kept in when it is complete, and counts from even
       without its workdir; None to keep nothing. See `studies.kept`.
     parts: folders of the runs that an ensemble is the mean of.

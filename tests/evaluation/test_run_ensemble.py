@@ -8,7 +8,12 @@ from mn_jax.augment import views
 from mn_jax.errors import InputError
 from mn_jax.evaluation import run_ensemble
 from mn_jax.metrics import predictions
-from mn_jax.report import run_analysis
+from mn_jax.report import (
+  run_analysis,
+  run_command,
+  run_facts,
+  run_report,
+)
 from mn_jax.run import ensemble_record, records
 
 
@@ -51,6 +56,14 @@ def test_it_is_analyzed_like_a_run(workdirs, tmp_path):
   analysis = run_analysis.analyze(tmp_path / "both")
   found = analysis.intervals["balanced_accuracy"]
   assert found.value == pytest.approx(summary["test/balanced_accuracy"])
+  facts = dict(run_facts.facts(analysis))
+  assert facts["mean of"].startswith("the probabilities of runs/a, runs/b;")
+  assert "learning rate" not in facts
+  section = run_report.section("both", "both", [analysis], None)
+  assert not any("curves" in x.name for x in section.figures[:1])
+  assert run_command.of_run(analysis) == (
+    "python -m mn_jax.tools.ensemble --output=DIR --workdir runs/a runs/b"
+  )
 
 
 def test_views_are_those_of_the_symmetries(workdirs, runs, tmp_path):

@@ -236,8 +236,8 @@ FOLDS = dataclasses.replace(
   TOY,
   members=(
     *(Member(name, "idc_v1") for name in "ab"),
-    Member("seen", "", ensemble=("a",), views="flips"),
-    Member("both", "", ensemble=("seen", "b")),
+    Member("seen", "idc_v1", ensemble=("a",), views="flips"),
+    Member("both", "idc_v1", ensemble=("seen", "b")),
   ),
   folds=3,
 )
@@ -283,7 +283,7 @@ def test_ensembles_are_of_all_seeds_on_one_split():
 
 def test_an_ensemble_is_of_members_before_it():
   with pytest.raises(InputError, match="'a' as the mean of 'b'"):
-    dataclasses.replace(TOY, members=(Member("a", "", ensemble=("b",)),))
+    dataclasses.replace(TOY, members=(Member("a", "idc_v1", ensemble=("b",)),))
 
 
 def test_weights_may_be_a_file_that_no_manifest_names(tmp_path):

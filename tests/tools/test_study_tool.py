@@ -153,7 +153,7 @@ def get_study():
     source="nobody",
     members=(
       Member("one", "idc_v1:test"),
-      Member("mean", "", ensemble=("one",), views="horizontal"),
+      Member("mean", "idc_v1:test", ensemble=("one",), views="horizontal"),
     ),
     sample=SAMPLE,
     pairs=(("mean", "one"),),
