@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import pathlib
-import shlex
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -26,9 +25,9 @@ from mn_jax.metrics import classification, predictions
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe import writers
 from mn_jax.observe.formatting import jsonable
-from mn_jax.run import ensemble_record, records
+from mn_jax.run import records
+from mn_jax.studies import portable
 from mn_jax.studies.study import Study, StudyRun
-from mn_jax.weights import locate, manifest
 
 # Type of the logits -> how far a metric of the predictions may be from that of
 # the summary, relative to it if it is above 1.
@@ -48,8 +47,6 @@ _IMAGES = (
 _FIELDS = {
   path: field.metadata for path, field, _ in experiment.items(Config())
 }
-# Fields that are paths of the machine.
-_PATHS = [path for path, metadata in _FIELDS.items() if metadata["path"]]
 # Fields of the section `data` that neither choose nor split images.
 _FREE = [
   path.removeprefix("data.")
@@ -95,21 +92,21 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
   text = _curves(run, summary)
   atomic.write_text(partial / "metrics.jsonl", text)
   if summary.get("teacher"):
-    name = _portable_path(changes.TEACHER, summary["teacher"]["name"])
+    name = portable.path_of(changes.TEACHER, summary["teacher"]["name"])
     summary["teacher"] = {**summary["teacher"], "name": name}
   summary |= {
     "metrics_sha256": hashlib.sha256(text.encode()).hexdigest(),
     "kept": {
-      "command": _command(run, config),
-      "weights": _weights_name(run, config["config"]),
+      "command": portable.command_of(run, config),
+      "weights": portable.weights_name(run, config["config"]),
       "predictions": facts,
     },
   }
   for name in ("left_out", "quarantine", "dropped"):
     split.pop(name, None)
   config |= {
-    "config": _portable(config["config"]),
-    "history": [_portable_change(x) for x in config.get("history", ())],
+    "config": portable.config_of(config["config"]),
+    "history": [portable.change_of(x) for x in config.get("history", ())],
   }
   check_together(siblings, [(run, summary, config["config"])])
   records.write_object(partial / "config.json", config)
@@ -142,7 +139,7 @@ def check(run: StudyRun) -> None:
     found, config, saved.get("result_fields", found), same=True
   )
   before = records.read_summary(run.kept)["kept"]["weights"]
-  now = _weights_name(run, dataclasses.asdict(config))
+  now = portable.weights_name(run, dataclasses.asdict(config))
   if before != now:
     reasons.append(f"model.weights: {before!r} there, {now!r} now")
   if reasons:
@@ -346,69 +343,3 @@ def _point(line: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in writers.metrics(line).items()
     if name not in _LEFT_OUT and not name.startswith(_LEFT_OUT[0])
   }
-
-
-def _command(run: StudyRun, saved: Mapping[str, Any]) -> str:
-  """The command of the run, with the names of files in place of paths."""
-  if run.parts:
-    output, *parts = (
-      pathlib.Path(*path.parts[-2:]) for path in (run.workdir, *run.parts)
-    )
-    made = ensemble_record.arguments(output, parts, run.member.views)
-    return shlex.join(["python", "-m", "mn_jax.tools.ensemble", *made])
-  portable = changes.flat(_portable(saved["config"]))
-  arguments = []
-  for argument in run.arguments:
-    name, _, value = argument.partition("=")
-    if name in _PATHS:
-      value = portable[name]
-    if value:
-      arguments.append(f"{name}={value}")
-  return shlex.join(["python", "-m", "mn_jax.main", *arguments])
-
-
-def _portable(config: Mapping[str, Any]) -> dict[str, Any]:
-  """A config without paths of this machine."""
-  sections = {
-    name: dict(value) if isinstance(value, Mapping) else value
-    for name, value in config.items()
-  }
-  for path in _PATHS:
-    section, _, name = path.partition(".")
-    if value := sections[section].get(name):
-      sections[section][name] = _portable_path(path, value)
-  return sections
-
-
-def _portable_change(entry: Mapping[str, Any]) -> dict[str, Any]:
-  """An entry of a config's history without paths of this machine."""
-  fields = {
-    path: [
-      _portable_path(path, value) if path in _PATHS and value else value
-      for value in both
-    ]
-    for path, both in entry["fields"].items()
-  }
-  return {**entry, "fields": fields}
-
-
-def _portable_path(field: str, value: str) -> str:
-  if field == "model.weights":
-    return pathlib.Path(value).name if locate.is_path(value) else value
-  if field == changes.TEACHER:  # ROW/seedK
-    return "/".join(pathlib.PurePath(value).parts[-2:])
-  return ""
-
-
-def _weights_name(run: StudyRun, config: Mapping[str, Any]) -> str:
-  """The name of the weights that a run starts from, whatever their path."""
-  if run.parts:  # its runs have them
-    return ""
-  value, wanted = config["model"]["weights"], run.member.weights
-  name = _portable_path("model.weights", value)
-  if wanted:
-    published = manifest.load().get(wanted)
-    names = () if published is None else locate.file_names(published)
-    if not value or name in names:
-      return wanted
-  return name
