@@ -165,9 +165,12 @@ def _score(analysis: RunAnalysis) -> str:
     text += f" of {count(groups, noun)}"
     shared = run_facts.shared_groups(analysis.split)
     if shared == 0:
-      text += " without an image in training"
+      text += " without an image in training or validation"
     elif shared:
-      text += f", {shared:,} of which have images in training too,"
+      text += (
+        f" ({shared:,} of them are in training or validation too, which can "
+        "make the numbers too good)"
+      )
   shown = [
     f"{metric_name(name)} {_with_interval(analysis.intervals[name])}"
     for name in (first, second)

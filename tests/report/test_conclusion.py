@@ -66,6 +66,11 @@ def test_no_baseline_no_comparison(analysis):
   first, *_ = conclusion.of_run(analysis, None)
   values = analysis.intervals
   assert first.startswith("On 91 test images of 10 patients without an image")
+  split = {**analysis.split, "kind": "fixed"}
+  split["groups"] = {"train": ["a", "b"], "val": ["c"], "test": ["b", "c"]}
+  shared = dataclasses.replace(analysis, split=split)
+  first, *_ = conclusion.of_run(shared, None)
+  assert "10 patients (2 of them are in training or validation too, " in first
   assert f"AUROC {values['auroc'].value:.3f} (" in first
   assert f"specificity {values['specificity'].value:.3f}." in first
 
