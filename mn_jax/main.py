@@ -131,10 +131,9 @@ def _stop_requested() -> Callable[[int, bool], bool]:
 
   These leave SIGTERM to JAX, which lets all of them agree on a call to stop at.
   """
-  import jax
   from jax.experimental import multihost_utils
 
-  if jax.process_count() == 1:
+  if cluster.is_one_process():
     return lambda step, saved: signals.hold(not saved)
   signals.hold(True, pass_on=True)
   # A resumed run counts from 0 as a new one does.
@@ -198,7 +197,8 @@ def _train(argv: Sequence[str] | None) -> int:
     from mn_jax.run import training
 
     # Ctrl-C ends the `tee` of a pipe first, and there is training to save.
-    console = Console(quiet=jax.process_index() > 0, needs_reader=False)
+    quiet = not cluster.is_one_process() and jax.process_index() > 0
+    console = Console(quiet=quiet, needs_reader=False)
     if config is None:
       config = settings.config(args.data, workdir, given, console)
     compile_cache.keep(config.data.cache_dir)

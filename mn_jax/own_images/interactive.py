@@ -15,12 +15,10 @@ from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-import jax
-
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.own_images import settings
-from mn_jax.parallel import compile_cache
+from mn_jax.parallel import cluster, compile_cache
 from mn_jax.run import training
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
@@ -45,7 +43,7 @@ def train(
     InputError: for data, a field or a workdir that cannot be used.
     KeyboardInterrupt: after Ctrl-C, with all training saved.
   """
-  if jax.process_count() > 1 or given.get("train.replicas", 1) != 1:
+  if not cluster.is_one_process() or given.get("train.replicas", 1) != 1:
     raise InputError(
       "fit: got several processes or train.replicas; valid: mn-jax train, "
       "which has them, or a call for each seed"

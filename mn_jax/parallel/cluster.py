@@ -123,6 +123,17 @@ def connect_devices() -> None:
     multihost_utils.sync_global_devices("mn_jax: started")
 
 
+def is_one_process() -> bool:
+  """Returns whether this run has a single process.
+
+  `jax.process_count` opens the devices, and some settings have to come first:
+  see `dispatch`. Here they are opened only in a process that is connected.
+  """
+  import jax
+
+  return not jax.distributed.is_initialized() or jax.process_count() == 1
+
+
 def free_port() -> int:
   """Returns a port of this machine's loopback that is not in use."""
   with socket.socket() as listener:

@@ -12,6 +12,7 @@ from absl import logging
 from mn_jax.config import Config
 from mn_jax.data import classes
 from mn_jax.observe import console as console_lib
+from mn_jax.parallel import dispatch
 from mn_jax.run import outputs, split_data
 from mn_jax.run import setup as setup_lib
 from mn_jax.run import workdir as workdir_lib
@@ -48,6 +49,7 @@ def train_and_evaluate(
   Raises:
     InputError: for a config, data or a workdir that cannot be used.
   """
+  _bound_memory(config)
   revision = workdir_lib.weights_revision(workdir, config.model.weights)
   setup_lib.check(config, revision=revision)
   configs = configs_of_seeds(config)
@@ -93,6 +95,15 @@ def configs_of_seeds(config: Config) -> list[Config]:
     dataclasses.replace(config, seed=config.seed + number, train=train)
     for number in range(config.train.replicas)
   ]
+
+
+def _bound_memory(config: Config) -> None:
+  """See `parallel.dispatch`; nothing has asked for devices yet."""
+  model = config.model
+  if model.transfer == "frozen" and model.cache_features:
+    return  # steps take features, not images
+  resolution = model.resolution or config.data.image_size
+  dispatch.bound_memory(config.train.batch_size * resolution**2)
 
 
 def _summary(

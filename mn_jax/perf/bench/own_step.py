@@ -12,7 +12,7 @@ from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
 from mn_jax.models import folding, registry, variables
 from mn_jax.models.classifier import Classifier
-from mn_jax.parallel import image_groups, mesh
+from mn_jax.parallel import dispatch, image_groups, mesh
 from mn_jax.perf import abstract_step
 from mn_jax.perf.bench import roofline, side_process
 
@@ -23,6 +23,8 @@ def build(case: side_process.Case) -> side_process.Program:
     registry.check_resolution(case.model, case.resolution)
   except InputError as error:
     raise side_process.RefusedError(str(error)) from None
+  if case.mode == "train":  # as a run does
+    dispatch.bound_memory(case.batch * case.resolution**2)
   abstract = abstract_step.make(
     config_of(case), global_batch=case.batch, num_devices=1
   )
