@@ -61,7 +61,7 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
         [analysis],
         inspections.of(analysis),
         run_command.of_run(analysis),
-        harms=False,
+        concluded=True,
       )
     ],
     protocol=protocol([analysis]),
@@ -92,7 +92,7 @@ def section(
   inspection: Inspection | None,
   command: str = "",
   *,
-  harms: bool = True,
+  concluded: bool = False,
 ) -> Section:
   """Returns a section about one run, with the curves of its other seeds.
 
@@ -102,11 +102,11 @@ def section(
     seeds: the run, then runs with other seeds.
     inspection: of the run's network; None if it was not opened.
     command: that repeats the run, or ''.
-    harms: whether the text says what a threshold or temperature of validation
-      makes worse; not where the page says so already.
+    concluded: whether the page has the sentences of `conclusion.of_run`, which
+      are not said again.
   """
   analysis = seeds[0]
-  text = _describe(analysis, inspection, harms=harms)
+  text = _describe(analysis, inspection, concluded=concluded)
   facts = run_facts.facts(analysis)
   figures_shown = []
   if "ensemble" not in analysis.summary:  # which was not trained
@@ -172,7 +172,7 @@ def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
 
 
 def _describe(
-  analysis: RunAnalysis, inspection: Inspection | None, *, harms: bool
+  analysis: RunAnalysis, inspection: Inspection | None, *, concluded: bool
 ) -> str:
   """Says what else there is to know of a run, in sentences."""
   summary, texts = analysis.summary, []
@@ -190,12 +190,13 @@ def _describe(
     texts.append(f"It learnt from a teacher: {described}.")
     texts += [f"Note: {note}." for note in teacher["notes"]]
   if analysis.refused:
-    texts.append(
-      "The checkpoint was selected on the test part, so its test metrics are "
-      "not shown."
-    )
+    if not concluded:
+      texts.append(
+        "The checkpoint was selected on the test part, so its test metrics are "
+        "not shown."
+      )
     return " ".join(texts)
-  texts += conclusion.of_validation(analysis, harms=harms)
+  texts += conclusion.of_validation(analysis, harms=not concluded)
   if inspection is not None and not inspection.is_multi_label:
     texts.append(
       f"5-nearest-neighbour accuracy of its features "
