@@ -42,7 +42,7 @@ _LEFT_OUT = ("speed/", "train/epoch", "train/grad_norm")
 # What decides the images of the packed cache, of a config's section `data`.
 _IMAGES = (
   *("name", "classes", "image_size", "other_sizes", "bits"),
-  *("stain_normalisation", "context"),
+  *("crop_share", "short_side", "stain_normalisation", "context"),
 )
 _FIELDS = {
   path: field.metadata for path, field, _ in experiment.items(Config())

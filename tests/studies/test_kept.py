@@ -252,6 +252,16 @@ def test_runs_of_other_images_are_not_put_together(runs, what):
   assert not last.is_kept()
 
 
+def test_rows_may_have_their_images_from_other_crops(tmp_path):
+  for row, share in (("a", 1.0), ("b", 0.875)):
+    overrides = ["data.other_sizes=crop", f"data.crop_share={share}"]
+    run = expand(tmp_path, seeds=1, only=[row], overrides=overrides)[0]
+    finish(run)
+    edit(run.workdir / "summary.json", images_sha256=row * 64)
+    kept.keep(run, siblings=expand(tmp_path))
+    assert run.is_kept()
+
+
 def test_folders_of_no_row_are_refused(runs, tmp_path):
   kept.check_rows(tmp_path / "kept", ["a", "b"])
   kept.check_rows(tmp_path / "nothing", ["a"])
