@@ -43,7 +43,7 @@ def bounds_of(key: str) -> tuple[float, float]:
 
   Args:
     key: in `summary.json`, such as 'test/accuracy', or the metric's name.
-      What has no part, such as 'wall_seconds', is any number above 0.
+      A time, such as 'wall_seconds', is any number above 0.
   """
   part, _, name = key.rpartition("/")
   if not part and name.endswith("_seconds"):

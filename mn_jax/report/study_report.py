@@ -23,7 +23,6 @@ from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import kept
 
-# Paths of one computer mean nothing on another.
 # What results.json must have.
 _RESULTS = {
   **dict.fromkeys(("title", "source"), str),

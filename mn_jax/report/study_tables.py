@@ -194,7 +194,8 @@ def images_table(results: Mapping[str, Any]) -> Table:
     "together; the odds ratio is the first number over the second. Test and "
     "interval count a patient (where none are known, an image) as one, "
     "whatever the number of its images and seeds; they hold for these "
-    "networks, not for other seeds.",
+    "networks, not for other seeds. These p are not adjusted for the number "
+    "of pairs.",
   )
 
 

@@ -14,7 +14,8 @@ third one holds both:
   52 (2003), `1 / seeds + test / train` in place of `1 / seeds`. New tests are
   part of it.
 
-A difference is that of rows with the same seed, on the same resamples.
+A difference is that of rows with the same seed, on the same resamples. If only
+one of two rows splits anew, the groups of the other's test are a third source.
 """
 
 import collections
@@ -44,8 +45,12 @@ _STAND_INS = {
   "chosen_by_test": "test",
   "last_ten_tests": "test",
 }
+# A gain is the difference of two epochs' accuracies on one test. They disagree
+# on about as many images as either has wrong, so it varies as much as they do.
+_STAND_IN_METRICS = {"gain": "accuracy"}
 # What an interval holds.
 SHARED, OWN, SEEDS = "seeds and test", "seeds that split anew", "seeds only"
+MIXED = "seeds that split anew, and the test of the row that does not"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +85,8 @@ class Numbers:
       these networks.
     unit: that a test is resampled by, 'group' or 'image'; '' if there are no
       predictions.
-    holds: what the interval of the estimate holds: `SHARED`, `OWN` or `SEEDS`.
+    holds: what the interval of the estimate holds: `SHARED`, `OWN`, `MIXED` or
+      `SEEDS`.
     ratio: test over training images where seeds split anew, else 0.
     test_error: standard error from the groups of a test that seeds share.
   """
@@ -169,13 +175,12 @@ class Evidence:
     results = self._rows.get(row, {})
     # The last epoch's, 'last/test/...', are of a checkpoint that nothing chose.
     chosen = key.startswith(("test/", fixed_sensitivity.PART))
-    refused = refused_seeds(results) if chosen else []
-    found = {
-      seed: self._value(row, seed, key)
-      for seed in sorted(results)
-      if seed not in refused
+    refused = refused_seeds(results) if chosen else ()
+    return {
+      seed: value
+      for seed in sorted(results.keys() - refused)
+      if (value := self._value(row, seed, key)) is not None
     }
-    return {seed: value for seed, value in found.items() if value is not None}
 
   def _value(self, row: str, seed: int, key: str) -> float | None:
     part, _, metric = key.rpartition("/")
@@ -210,7 +215,8 @@ class Evidence:
       return Numbers(seeds, gaps, nothing)
     part, _, metric = key.rpartition("/")
     runs = [[(row, seed) for seed in seeds] for row in rows]
-    shared, ratio = self._overlap(runs, part)
+    shared = [row for row in runs if self._share_test(row, part)]
+    ratio = self._overlap([x for x in runs if x not in shared], part)
     over_seeds = nothing
     if len(gaps) > 1:
       # Equal seeds may differ by less than the images of the part can show.
@@ -236,14 +242,14 @@ class Evidence:
       pair = [self._predictions(row, seed, "test") for row in (one, other)]
       if None in pair or pair[0].predictions.multi_label:
         return None
-      orders = [np.argsort(x.predictions.ids) for x in pair]
-      ids = [x.predictions.ids[o] for x, o in zip(pair, orders, strict=True)]
-      if not np.array_equal(*ids):
+      pair = [x.take(np.argsort(x.predictions.ids)) for x in pair]
+      first, second = (x.predictions for x in pair)
+      same = np.array_equal(first.ids, second.ids)
+      if not same or not np.array_equal(first.labels, second.labels):
         return None
-      for column, x, order in zip(columns, pair, orders, strict=False):
-        right = x.predictions.predicted() == x.predictions.labels
-        column.append(right[order])
-      columns[2].append(_units_of(pair[0])[orders[0]])
+      columns[0].append(first.predicted() == first.labels)
+      columns[1].append(second.predicted() == second.labels)
+      columns[2].append(_units_of(pair[0]))
     if not seeds:
       return None
     return discordance.measure(*map(np.concatenate, columns))
@@ -254,10 +260,11 @@ class Evidence:
     runs: Sequence[Sequence[tuple[str, int]]],
     part: str,
     metric: str,
-    shared: bool,
+    shared: Sequence[Sequence[tuple[str, int]]],
   ) -> Numbers:
     """Adds what the groups of the tests tell, where there are predictions."""
     source = _STAND_INS.get(part, part)
+    metric = _STAND_IN_METRICS.get(metric, metric)
     resampled = [[self._resampled(*x, source) for x in row] for row in runs]
     if any(x is None or metric not in x for row in resampled for x in row):
       return found
@@ -269,52 +276,50 @@ class Evidence:
     mean = found.estimate.mean
     if source != part:
       samples = samples - np.nanmean(samples) + mean
-    defined = samples[~np.isnan(samples)]
-    used = [self._predictions(*x, source) for row in runs for x in row]
-    groups = len(np.unique(np.concatenate([_units_of(x) for x in used])))
-    if groups < 2 or len(defined) < 2:
+    groups, unit = self._count_units(runs, source)
+    if groups < 2 or np.count_nonzero(~np.isnan(samples)) < 2:
       return found
-    ends = bootstrap.interval(
-      mean,
-      bootstrap.centred(metric, mean, samples),
-      groups=groups,
-      level=0.95,
-    )
-    variance = float(np.var(defined, ddof=1)) * groups / (groups - 1)
-    estimate, holds = found.estimate, OWN
+    samples = bootstrap.centred(metric, mean, samples)
+    ends = bootstrap.interval(mean, samples, groups=groups, level=0.95)
+    estimate, holds, error = found.estimate, OWN, 0.0
     if shared:
       holds = SHARED
+      if len(shared) < len(runs):
+        holds, samples = MIXED, means[runs.index(shared[0])]
+        groups, _ = self._count_units(shared, source)
+      scale = groups / (groups - 1) if groups > 1 else math.nan
+      error = math.sqrt(float(np.nanvar(samples, ddof=1)) * scale)
       estimate = dataclasses.replace(
         estimate,
-        errors=(*estimate.errors, math.sqrt(variance)),
+        errors=(*estimate.errors, error),
         freedoms=(*estimate.freedoms, groups - 1),
       )
     return dataclasses.replace(
       found,
       estimate=estimate,
       over_groups=(ends.low, ends.high),
-      unit="image" if any(x.groups is None for x in used) else "group",
+      unit=unit,
       holds=holds,
-      test_error=math.sqrt(variance) if shared else 0.0,
+      test_error=error,
     )
 
-  def _overlap(
+  def _count_units(
     self, runs: Sequence[Sequence[tuple[str, int]]], part: str
-  ) -> tuple[bool, float]:
-    """Whether all seeds of each row share a test; else test over training.
+  ) -> tuple[int, str]:
+    """The number of groups, or images, of all tests, and which they are."""
+    used = [self._predictions(*x, part) for row in runs for x in row]
+    unit = "image" if any(x.groups is None for x in used) else "group"
+    return len(np.unique(np.concatenate([_units_of(x) for x in used]))), unit
 
-    The ratio is NaN, and with it the interval, if it is not known.
-    """
-    if all(self._share_test(row, part) for row in runs):
-      return True, 0.0
-    of_test = part if part.endswith("val") else "test"
-    ratios = []
-    for row, seed in (x for of_row in runs for x in of_row):
-      images = self._rows[row][seed].images
-      if not images.get("train"):
-        return False, math.nan
-      ratios.append(images[of_test.rpartition("/")[2]] / images["train"])
-    return False, float(np.mean(ratios))
+  def _overlap(
+    self, anew: Sequence[Sequence[tuple[str, int]]], part: str
+  ) -> float:
+    """Test over training images of rows that split anew; NaN if not known."""
+    of_test = "val" if part.endswith("val") else "test"
+    images = [self._rows[row][seed].images for x in anew for row, seed in x]
+    if not all(x.get("train") for x in images):
+      return math.nan
+    return float(np.mean([x[of_test] / x["train"] for x in images] or [0]))
 
   def _share_test(self, runs: Sequence[tuple[str, int]], part: str) -> bool:
     results = [self._rows[row][seed] for row, seed in runs]

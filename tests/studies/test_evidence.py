@@ -118,6 +118,49 @@ def test_seeds_that_split_anew_are_corrected_for_their_overlap():
   assert (numbers.holds, numbers.ratio) == (evidence.SHARED, 0)
 
 
+def test_a_test_that_one_of_two_rows_shares_is_a_source_of_its_own():
+  """As random and spatial splits: the first row splits anew, the other not."""
+  rows = {"random": {}, "spatial": {}}
+  for seed in range(3):
+    outputs = toy.noisy(seed, better=1)
+    moved = dataclasses.replace(outputs, ids=outputs.ids + 40 * seed + 500)
+    anew = toy.of(toy.named(moved), f"split {seed}")
+    images = {"train": 100, "val": 50, "test": 90}
+    rows["random"][seed] = dataclasses.replace(anew, images=images)
+    rows["spatial"][seed] = toy.of(toy.named(toy.noisy(seed)), "spatial")
+  found = Evidence(rows, resamples=100)
+  alone = found.measure("spatial", "", KEY)
+  for pair in (("random", "spatial"), ("spatial", "random")):
+    numbers = found.measure(*pair, KEY)
+    assert numbers.holds == evidence.MIXED
+    assert numbers.ratio == 0.9  # of the row that splits anew alone
+    assert numbers.test_error == pytest.approx(alone.test_error)
+    over_seeds = numbers.spread * (1 / 3 + 0.9) ** 0.5
+    errors = (over_seeds, alone.test_error)
+    assert numbers.estimate.errors == pytest.approx(errors)
+    assert numbers.estimate.freedoms == (2, 89)
+    low, high = numbers.estimate.interval()
+    assert low < numbers.over_seeds[0] < numbers.over_seeds[1] < high
+
+
+def test_a_gain_varies_with_the_test_as_the_accuracy_does(shared):
+  rows, _ = shared
+  key = "chosen_by_test/gain"
+  gains = {
+    seed: dataclasses.replace(x, summary={**x.summary, key: 0.02 + seed / 1000})
+    for seed, x in rows["a"].items()
+  }
+  found = Evidence({"a": gains}, resamples=200)
+  gain, accuracy = (found.measure("a", "", x) for x in (key, "test/accuracy"))
+  assert gain.holds == evidence.SHARED
+  assert gain.test_error == pytest.approx(accuracy.test_error)
+  low, high = gain.estimate.interval()
+  assert low < 0.0215 < high
+  assert high - low == pytest.approx(
+    2 * scipy.stats.t.ppf(0.975, 14) * gain.test_error, rel=0.05
+  )
+
+
 def test_other_checkpoints_vary_with_the_test_as_the_chosen_one_does(shared):
   rows, _ = shared
   last = {
@@ -212,3 +255,8 @@ def test_images_of_two_rows_are_matched_by_row_of_the_data(shared):
     "b": {0: toy.of(rows["b"][0].predictions("test").take(order[:80]))},
   }
   assert Evidence(fewer, resamples=10).compare_images("a", "b") is None
+  # Rows of another data set have the same numbers, but other labels.
+  outputs = rows["b"][0].predictions("test").predictions
+  other = dataclasses.replace(outputs, labels=1 - outputs.labels)
+  others = {**rows, "b": {0: toy.of(toy.named(other, GROUPS))}}
+  assert Evidence(others, resamples=10).compare_images("a", "b") is None
