@@ -11,6 +11,7 @@ from mn_jax.report.reproduction import (
   Paper,
   PaperItem,
   metrics_of,
+  study_command,
 )
 
 _REPORTED = ("test/accuracy", "chosen_by_test/accuracy")
@@ -196,7 +197,7 @@ def get_paper() -> Paper:
     items=_ITEMS,
     commands=(
       (
-        "`python -m mn_jax.tools.study configs/studies/cifar100.py --seeds=5`",
+        study_command("cifar100", seeds=5),
         "20 hours on two cores, of which InceptionV3 and full convolutions "
         "take 6",
       ),

@@ -155,19 +155,18 @@ def get_paper() -> Paper:
     commands=(
       (study_command("idc"), "2 hours on this part, 40 on all patches"),
       (study_command("idc_batchnorm"), "half an hour; 12 hours on all patches"),
-      (study_command("idc_lag"), "an hour, on any part of the data"),
+      (study_command("idc_lag", seeds=5), "2 hours, on any part of the data"),
       (
-        study_command("idc_rivals"),
-        "30 minutes for 3 seeds; of the four largest networks, with --only, 20 "
-        "hours",
+        study_command("idc_rivals", seeds=5),
+        "45 minutes; of the four largest networks, with --only, 36 hours",
       ),
-      (study_command("idc_scale"), "2 hours for 5 seeds; 45 on all patches"),
+      (study_command("idc_scale", seeds=5), "2 hours; 45 on all patches"),
       (
-        study_command("idc_regularisation"),
-        "2.5 hours for 5 seeds; 60 on all patches",
+        study_command("idc_regularisation", seeds=5),
+        "2.5 hours; 60 on all patches",
       ),
-      (study_command("idc_recipe"), "5 hours; 125 on all patches"),
-      (study_command("idc_published"), "1 hour; 25 on all patches"),
+      (study_command("idc_recipe", seeds=5), "5 hours; 125 on all patches"),
+      (study_command("idc_published", seeds=5), "1 hour; 25 on all patches"),
     ),
     headline=Headline("idc", "V1 still beats V2 with fixed running statistics"),
   )

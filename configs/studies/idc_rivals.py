@@ -2,9 +2,8 @@
 
   python -m mn_jax.tools.study configs/studies/idc_rivals.py --seeds=5
 
-Texts on MobileNetV2 name V3-Large, ResNet-152, Xception and Inception-ResNetV2
-beside it. Here all are trained from scratch in the same way, five epochs at 96
-pixels, since the two Inceptions do not take 50. No weights of the larger ones
+All are trained from scratch in the same way, five epochs at 96 pixels, since
+Xception and Inception-ResNetV2 do not take 50. No weights of the larger ones
 were at hand, so this does not say which is best to fine-tune.
 
 Cost on two quiet CPU cores, for each seed: 5 minutes for V2, 4 for V3-Large,

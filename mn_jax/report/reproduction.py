@@ -144,9 +144,10 @@ def metrics_of(members: str, *keys: str) -> tuple[tuple[str, str], ...]:
   return tuple((name, key) for name in members.split() for key in keys)
 
 
-def study_command(study: str) -> str:
+def study_command(study: str, *, seeds: int = 3) -> str:
   """Returns the command that runs a study."""
-  return f"`python -m mn_jax.tools.study configs/studies/{study}.py --seeds=3`"
+  path = f"configs/studies/{study}.py"
+  return f"`python -m mn_jax.tools.study {path} --seeds={seeds}`"
 
 
 def read() -> list[Paper]:

@@ -19,8 +19,11 @@ _NOT_LEARNT = ("replicas", "steps_per_dispatch", "patience")
 _OF_OPTIMIZER = {
   "sgd": ("momentum", "nesterov"),
   "lars": ("momentum", "nesterov", "trust_coefficient"),
+  "rmsprop": ("momentum",),
 }
 _ALWAYS = ("weight_decay",)
+# Fields of `data` that change what is learnt, beside the split.
+_OF_DATA = ("sampling", "train_fraction", "stain_normalisation", "context")
 _IF_CHANGED = ("b1", "b2", "epsilon", "clip_norm", "accumulate", "rules")
 
 
@@ -66,14 +69,15 @@ def training(run: Run) -> list[tuple[str, str]]:
     ("length", _length(summary, config)),
     ("augmentation", _listed(_changed("augment", config)) or "none"),
   ]
-  loss = [
+  others = [x for x in _changed("data", config) if x[0] in _OF_DATA]
+  others += [
     pair
     for pair in _changed("train", config)
     if pair[0] not in (*_LENGTHS, *_NOT_LEARNT)
     and not pair[0].startswith("teacher")
   ]
-  if loss:
-    rows.append(("also", _listed(loss)))
+  if others:
+    rows.append(("also", _listed(others)))
   return rows
 
 
@@ -189,11 +193,22 @@ def learning_rate(config: Mapping[str, Any]) -> str:
       f" times {section['decay_factor']:g} at "
       f"{_value(section['decay_at'])} of the run"
     )
-  for name in ("steps", "epochs", "examples"):
-    if warmup := section.get(f"warmup_{name}"):
-      length = f"{warmup:g} {name.removesuffix('s') if warmup == 1 else name}"
-      text += f", after a warm-up of {length}"
+  if section["schedule"] == "exponential":
+    how = "" if section["decay_staircase"] else ", smoothly"
+    text += f" times {section['decay_factor']:g} every "
+    text += f"{_span('decay_every', section)}{how}"
+  if warmup := _span("warmup", section):
+    text += f", after a warm-up of {warmup}"
   return text
+
+
+def _span(name: str, section: Mapping[str, Any]) -> str:
+  """Formats what is set of NAME_steps, NAME_epochs and NAME_examples; or ''."""
+  for unit_of_length in ("steps", "epochs", "examples"):
+    if length := section.get(f"{name}_{unit_of_length}"):
+      noun = unit_of_length.removesuffix("s" if length == 1 else "")
+      return f"{length:g} {noun}"
+  return ""
 
 
 def _network(summary: Mapping[str, Any], config: Mapping[str, Any]) -> str:

@@ -41,6 +41,27 @@ def test_facts_name_what_was_chosen(tmp_path):
   assert facts["images"] == "idc: training 300, validation 60, test 91"
 
 
+def test_facts_name_what_was_done_to_images_and_rates(tmp_path):
+  analysis = of_config(
+    tmp_path,
+    "idc_v1",
+    data={"stain_normalisation": "macenko", "sampling": "balanced"},
+    optim={
+      "name": "rmsprop",
+      "schedule": "exponential",
+      "decay_factor": 0.97,
+      "decay_every_epochs": 2.4,
+    },
+  )
+  facts = dict(run_facts.facts(analysis))
+  assert "stain normalisation macenko" in facts["also"]
+  assert "sampling balanced" in facts["also"]
+  assert facts["optimizer"].startswith("rmsprop, momentum 0.9, ")
+  assert facts["learning rate"] == (
+    "0.001, exponential times 0.97 every 2.4 epochs, after a warm-up of 1 epoch"
+  )
+
+
 def test_groups_are_counted_by_their_name(tmp_path):
   analysis = of_config(tmp_path, "idc_v1")
   split = {**analysis.split, "kind": "fixed"}
