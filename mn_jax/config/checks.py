@@ -200,6 +200,14 @@ def _whole_images(config: Config) -> None:
       )
   if not data.short_side:
     return
+  for name in ("stain_normalisation", "context"):
+    value, default = getattr(data, name), getattr(DataConfig, name)
+    if value != default:
+      raise InputError(
+        f"data.{name}: got {value!r} with data.short_side {data.short_side}, "
+        f"whose random crops would not have it; valid: {default!r}, or "
+        "data.short_side 0"
+      )
   if data.placement == "device":
     raise InputError(
       f"data.placement: got 'device' with data.short_side {data.short_side}, "

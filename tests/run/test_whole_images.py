@@ -82,6 +82,11 @@ def test_settings_that_whole_images_do_not_allow_are_refused():
     r"data\.placement: got 'device' with data\.short_side",
     **{"data.placement": "device"},
   )
+  for name, value in (("stain_normalisation", "macenko"), ("context", 1)):
+    _refused(
+      rf"data\.{name}: got {value!r} with data\.short_side 25",
+      **{f"data.{name}": value},
+    )
   _refused(
     r"augment\.crop_scale: got 1 with data\.short_side",
     **{"augment.crop_scale": 1.0},
