@@ -39,14 +39,16 @@ def of_runs(
   kind = members.kind_of_views(runs, views)
   rules = {new_images.reading(run): run for run in runs}
   if len(rules) > 1:
-    listed = "; ".join(
-      f"{run.path} {size} px, {other_sizes} {share:g}, {bits} bits"
-      for (size, other_sizes, bits, share), run in rules.items()
+    (first, run), (second, other) = itertools.islice(rules.items(), 2)
+    name, value, another = next(
+      (name, a, b)
+      for (name, a), (_, b) in zip(first, second, strict=True)
+      if a != b
     )
     raise InputError(
-      f"--workdir: got runs that read images differently ({listed}); valid: "
-      "runs of one data.image_size, data.other_sizes, data.crop_share and "
-      "data.bits"
+      f"--workdir: got runs that read images differently, {str(run.path)!r} "
+      f"with {name}={value} and {str(other.path)!r} with {another}; valid: "
+      f"runs of one {name}"
     )
   return mean(
     [

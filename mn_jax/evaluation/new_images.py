@@ -22,6 +22,12 @@ FIELDS = (
   *("group_pattern", "attributes", "positive", "max_unreadable", "cache_dir"),
 )
 
+# Fields of `data` that decide the pixels of new images.
+READING = (
+  *("image_size", "other_sizes", "crop_share", "bits"),
+  *("stain_normalisation", "context"),
+)
+
 
 class Reader:
   """Reads the same new images by the rules of one run after the other."""
@@ -83,15 +89,14 @@ class Reader:
       ) from None
 
 
-def reading(run: SavedRun) -> tuple[int, str, int, float]:
-  """Returns the fields of a run's data that decide how images are decoded."""
+def reading(run: SavedRun) -> tuple[tuple[str, int | float | str], ...]:
+  """Returns what decides the pixels a run sees of new images.
+
+  Returns:
+    ('data.FIELD', value) for each of `READING`.
+  """
   section = run.config.data
-  return (
-    section.image_size,
-    section.other_sizes,
-    section.bits,
-    section.crop_share,
-  )
+  return tuple((f"data.{name}", getattr(section, name)) for name in READING)
 
 
 def section_of(
