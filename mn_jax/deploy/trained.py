@@ -112,14 +112,7 @@ def from_run(run: reopen.SavedRun) -> Trained:
   Raises:
     InputError: if it saw images that no single image can be made like.
   """
-  section = run.config.data
-  for name, none in (("stain_normalisation", "none"), ("context", 0)):
-    if (value := getattr(section, name)) != none:
-      raise InputError(
-        f"--workdir: got {str(run.path)!r}, which was trained with "
-        f"data.{name}={value}, from all images of a group together; valid: "
-        "`evaluate --data` for groups of images, or another run"
-      )
+  run.check_single_images()
   return Trained(
     network=run.network,
     variables=run.variables,

@@ -71,6 +71,21 @@ class SavedRun:
     workdir_lib.check_digests(self.path, data.digests(), self.digests)
     return data
 
+  def check_single_images(self) -> None:
+    """Refuses a run that saw images which no single image can be made like.
+
+    Raises:
+      InputError: if the images of a group were computed together.
+    """
+    for name, none in (("stain_normalisation", "none"), ("context", 0)):
+      value = getattr(self.config.data, name)
+      if value != none:
+        raise InputError(
+          f"--workdir: got {str(self.path)!r}, which was trained with "
+          f"data.{name}={value}, from all images of a group together; valid: "
+          "`evaluate --data` for groups of images, or another run"
+        )
+
   def read_image(self, data: bytes) -> np.ndarray:
     """Decodes an image file, u8[size, size, 3], as the run evaluates it.
 
@@ -78,7 +93,9 @@ class SavedRun:
 
     Raises:
       DecodeError: if it cannot be decoded.
+      InputError: as `check_single_images`.
     """
+    self.check_single_images()
     section = self.config.data
     return resizing.decode_and_fit(
       data,

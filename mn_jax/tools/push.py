@@ -91,6 +91,7 @@ def _push(argv: Sequence[str] | None) -> None:
   console = Console()
   analysis = run_analysis.analyze(args.run)
   run = reopen.open_run(args.run)
+  run.check_single_images()
   best = analysis.summary["best_step"]
   if run.step != best:
     raise InputError(

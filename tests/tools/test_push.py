@@ -143,6 +143,11 @@ def test_mistakes_are_one_line(run, start, tmp_path, monkeypatch):
   (other / "summary.json").write_text(
     json.dumps({**summary, "best_step": summary["best_step"] + 1})
   )
+  stained = shutil.copytree(run, tmp_path / "stained")
+  config = json.loads((stained / "config.json").read_text())
+  del config["checksum"]
+  config["config"]["data"]["stain_normalisation"] = "macenko"
+  (stained / "config.json").write_text(json.dumps(config))
   for arguments, workdir, message in (
     (["--public"], run, "--public: got it without --to; valid"),
     (["--to=me/mine"], run, "--to: got 'me/mine'; valid: hf:OWNER/NAME"),
@@ -151,6 +156,7 @@ def test_mistakes_are_one_line(run, start, tmp_path, monkeypatch):
     ([], tmp_path / "none", "whose summary.json cannot be read"),
     ([], unfinished, "whose summary.json cannot be read"),
     ([], other, "of which there is no checkpoint"),
+    ([], stained, "trained with data.stain_normalisation=macenko"),
   ):
     code, out, err = start(*arguments, workdir=workdir)
     assert (code, out) == (2, "")
