@@ -8,9 +8,10 @@ is computed again.
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
+import filelock
 import numpy as np
 
-from mn_jax.data import atomic, checksums
+from mn_jax.data import atomic, cache, checksums
 from mn_jax.data.checksums import ChecksumError
 
 # Images in memory while they are computed, and per checksum's part.
@@ -32,13 +33,31 @@ def open_or_build(
 
   Returns:
     The images, memory-mapped, and the lines.
+
+  Raises:
+    InputError: if the folder may not be written.
+    RunError: if the system fails to write.
   """
-  try:
-    notes = _check(path, shape)
-  except (ChecksumError, OSError, ValueError, KeyError):
-    blocks, notes = build()
-    _write(path, blocks, notes)
+  notes = _look(path, shape)
+  if notes is None:
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      with filelock.FileLock(path.with_suffix(".lock")):
+        notes = _look(path, shape)  # another process may have come first
+        if notes is None:
+          blocks, notes = build()
+          _write(path, blocks, notes)
+    except OSError as error:
+      raise cache.failure("write", path, error) from None
   return np.memmap(path, np.uint8, "r", shape=tuple(shape)), notes
+
+
+def _look(path: pathlib.Path, shape: Sequence[int]) -> tuple[str, ...] | None:
+  """Returns the notes; None if the pixels are not there, or damaged."""
+  try:
+    return _check(path, shape)
+  except (ChecksumError, OSError, ValueError, KeyError):
+    return None
 
 
 def _check(path: pathlib.Path, shape: Sequence[int]) -> tuple[str, ...]:

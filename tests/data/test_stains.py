@@ -1,5 +1,7 @@
 """Tests of stain normalisation, on slides whose stains are known."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from mn_jax.data import stains
 from mn_jax.data.samples import patches
 from mn_jax.deploy import trained
 from mn_jax.errors import InputError
-from mn_jax.run import split_data
+from mn_jax.run import reopen, split_data
 
 # Two laboratories: colours of both stains, and how much of them they use.
 PINK = stains.Stains(
@@ -112,6 +114,13 @@ def test_a_data_set_is_normalised_once_and_checked(folder):
   assert np.array_equal(load(folder).cache.images, pixels)
 
 
+def test_a_folder_that_cannot_be_written_is_named(folder):
+  (folder / "cache").mkdir()
+  (folder / "cache" / "derived").write_text("")
+  with pytest.raises(InputError, match=r"cannot write .*derived"):
+    load(folder)
+
+
 def test_images_without_groups_are_refused(folder):
   changes = {
     "data.name": "image_folder",
@@ -123,9 +132,11 @@ def test_images_without_groups_are_refused(folder):
 
 
 def test_single_images_are_refused():
-  class Run:
-    path = "runs/a"
-    config = files.load_config("idc_v1", ["data.stain_normalisation=macenko"])
-
-  with pytest.raises(InputError, match="normalisation=macenko"):
-    trained.from_run(Run)
+  for change in ("stain_normalisation=macenko", "context=1"):
+    config = files.load_config("idc_v1", [f"data.{change}"])
+    run = reopen.SavedRun(
+      pathlib.Path("runs/a"), config, None, None, (), 0, {}, {}
+    )
+    for read, what in ((trained.from_run, run), (run.read_image, b"")):
+      with pytest.raises(InputError, match=f"runs/a.*with data.{change}"):
+        read(what)
