@@ -60,9 +60,12 @@ def _exponential(
   """The rate of steps after the warm-up."""
 
   def course(step: jax.Array) -> jax.Array:
-    drops = (step + warmup_steps) / decay_steps
+    done = step + warmup_steps
+    drops = done / decay_steps
     if config.decay_staircase:
-      drops = jnp.floor(drops)
+      # Of integers: XLA multiplies floats by 1 / decay_steps, which may fall
+      # short of a whole number.
+      drops = jnp.float32(done // decay_steps)
     return peak * config.decay_factor**drops
 
   return course

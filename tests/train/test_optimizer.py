@@ -274,6 +274,10 @@ def test_exponential_drops_count_from_the_start_of_the_run():
     if warmup:
       expected[:2] = [0, 0.4]
     np.testing.assert_allclose(rates(warmup), expected, rtol=1e-6)
+  schedule = jax.jit(
+    optimizer.make_schedule(config, 60, 0, batch_size=32, decay_steps=41)
+  )
+  assert schedule(jnp.int32(41)) == pytest.approx(0.4)
   smooth = 0.8 * 0.5 ** (np.arange(8) / 3)
   np.testing.assert_allclose(rates(0, decay_staircase=False), smooth, rtol=1e-5)
 
