@@ -236,6 +236,7 @@ def _magnitudes(
     return bins.astype(jnp.float32) * (LEVELS / (_BINS - 1))
   magnitude, std = config.randaugment_magnitude, config.randaugment_std
   if std >= UNIFORM_STD:
-    return jax.random.uniform(key, shape, maxval=magnitude)
-  drawn = magnitude + std * jax.random.normal(key, shape)
+    drawn = jax.random.uniform(key, shape, maxval=magnitude)
+  else:
+    drawn = magnitude + std * jax.random.normal(key, shape)
   return jnp.clip(drawn, 0, space.highest)

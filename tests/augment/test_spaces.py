@@ -113,6 +113,9 @@ def test_magnitudes_have_a_deviation_and_an_end():
   magnitude = np.abs(angle) / 3
   assert abs(magnitude.mean() - 4.5) < 0.15
   assert magnitude.max() < 9
+  values = {"randaugment_magnitude": 20.0, "randaugment_std": 101.0}
+  _, angle = _draw("timm", **values)["rotate"]
+  assert np.abs(angle).max() == pytest.approx(30)
 
 
 def test_applied_operations_are_those_that_were_drawn():
