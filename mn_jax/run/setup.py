@@ -232,7 +232,7 @@ def build(
   )
   tx = optimizer.make_optimizer(config.optim, schedule, initial.rules)
 
-  images, cached, note = data.cache.images, _caches_features(config), ""
+  images, cached, note = data.cache.images, caches_features(config), ""
   if cached:
     images, note = _features(config, data, initial, progress)
   placement: mesh_lib.HostImages | mesh_lib.DeviceImages
@@ -335,12 +335,16 @@ def _macs(config: Config, initial: network_lib.Initial) -> dict[str, int]:
   return {"macs": counts[sizes[0]], "train_macs": counts[sizes[1]]}
 
 
-def _caches_features(config: Config) -> bool:
-  """Whether a frozen backbone sees the same images in every epoch."""
+def caches_features(config: Config) -> bool:
+  """Whether a frozen backbone sees the same images in every epoch.
+
+  Then its features are computed once, at the resolution of evaluation.
+  """
   return (
     config.model.transfer == "frozen"
     and config.model.cache_features
     and config.augment == AugmentConfig()
+    and resolution(config) == train_resolution(config)
     and not config.train.teacher
   )
 

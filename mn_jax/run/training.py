@@ -10,6 +10,7 @@ import jax
 from absl import logging
 
 from mn_jax.config import Config
+from mn_jax.config.experiment import train_resolution
 from mn_jax.data import classes
 from mn_jax.observe import console as console_lib
 from mn_jax.parallel import dispatch
@@ -99,11 +100,10 @@ def configs_of_seeds(config: Config) -> list[Config]:
 
 def _bound_memory(config: Config) -> None:
   """See `parallel.dispatch`; nothing has asked for devices yet."""
-  model = config.model
-  if model.transfer == "frozen" and model.cache_features:
+  if setup_lib.caches_features(config):
     return  # steps take features, not images
-  resolution = model.resolution or config.data.image_size
-  dispatch.bound_memory(config.train.batch_size * resolution**2)
+  size = train_resolution(config)
+  dispatch.bound_memory(config.train.batch_size * size**2)
 
 
 def _summary(

@@ -81,7 +81,7 @@ def decided(*arguments) -> str:
 
 @pytest.mark.parametrize(
   ("override", "pixels"),
-  [("data.image_size=16", 8 * 16**2), ("model.resolution=40", 8 * 40**2)],
+  [("data.image_size=16", 8 * 16**2), ("model.train_resolution=40", 8 * 40**2)],
 )
 def test_a_run_decides_before_it_opens_its_devices(tmp_path, override, pixels):
   assert f"{pixels} False" == decided(

@@ -12,6 +12,7 @@ from mn_jax.models import registry, variables
 from mn_jax.observe.console import Console
 from mn_jax.parallel import mesh
 from mn_jax.run import outputs
+from mn_jax.run import setup as setup_lib
 from mn_jax.train import state as state_lib
 from mn_jax.weights import keras_files
 from tests import toy_transfer as toy
@@ -76,6 +77,14 @@ def test_fine_tuning_starts_from_the_file(two_classes):
   assert all(value == 1 for value in values.values())
   assert setup.network.conventions.padding == "end"
   assert not setup.cached_features
+
+
+@pytest.mark.parametrize(
+  ("size", "cached"), [(0, True), (32, True), (48, False)]
+)
+def test_features_are_not_cached_of_another_training_resolution(size, cached):
+  config = toy.load(model__transfer="frozen", model__train_resolution=size)
+  assert setup_lib.caches_features(config) == cached
 
 
 @pytest.mark.parametrize("head", ["own", "gap_128_64"])
