@@ -115,14 +115,16 @@ def load(config: Config, data: SplitData, mesh: Mesh) -> RunTeacher | None:
     mesh: the devices.
 
   Raises:
-    InputError: if it cannot be read, has other classes, or learnt from images
-      of the run's validation or test part.
+    InputError: if it cannot be read, has other classes, saw images in other
+      stains or surroundings, or learnt from images of the run's validation or
+      test part.
   """
   section = config.train
   if not section.teacher:
     return None
   if _is_run(section.teacher):
     run = run_overlap.open_named("train.teacher", _path(section.teacher))
+    _check_images(run, config)
     saved, overlap = _of_run(run), run_overlap.of_run(run, data)
   else:
     try:
@@ -178,6 +180,17 @@ def _path(name: str) -> pathlib.Path:
 def _is_run(name: str) -> bool:
   """Whether a teacher is the workdir of a run, and not weights."""
   return locate.is_path(name) and (_path(name) / "network.json").is_file()
+
+
+def _check_images(run: reopen.SavedRun, config: Config) -> None:
+  """Refuses a teacher that would be shown what it was not trained on."""
+  for name in ("stain_normalisation", "context"):
+    own, theirs = getattr(config.data, name), getattr(run.config.data, name)
+    if own != theirs:
+      raise InputError(
+        f"train.teacher: got {str(run.path)!r}, which was trained with "
+        f"data.{name}={theirs}, for a run with {own}; valid: a run of the same"
+      )
 
 
 def _of_run(run: reopen.SavedRun) -> _Saved:

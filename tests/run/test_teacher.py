@@ -115,6 +115,14 @@ def test_it_sees_images_at_its_own_size(finished, data):
   np.testing.assert_allclose(logits(loaded, large), expected, atol=1e-4)
 
 
+def test_a_teacher_of_other_stains_is_refused(finished, data):
+  config = toy.load(
+    train__teacher=str(finished), data__stain_normalisation="macenko"
+  )
+  with pytest.raises(InputError, match=r"data\.stain_normalisation=none, for"):
+    teacher.load(config, data, mesh_lib.make_mesh())
+
+
 def test_classes_in_another_order_are_put_in_order(finished, data, tmp_path):
   opened = reopen.open_run(finished)
   images = data.cache.images[:8]
