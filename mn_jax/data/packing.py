@@ -65,11 +65,13 @@ class PackOptions:
   short_side: int = 0
 
   def __post_init__(self):
-    if self.short_side and self.other_sizes != "crop":
-      raise InputError(
-        f"data.short_side: got {self.short_side} with data.other_sizes "
-        f"{self.other_sizes!r}; valid: 0, or data.other_sizes 'crop'"
-      )
+    for name, none in (("crop_share", 1.0), ("short_side", 0)):
+      value = getattr(self, name)
+      if value != none and self.other_sizes != "crop":
+        raise InputError(
+          f"data.{name}: got {value:g} with data.other_sizes "
+          f"{self.other_sizes!r}; valid: {none:g}, or data.other_sizes 'crop'"
+        )
 
   @property
   def image_bytes(self) -> int:

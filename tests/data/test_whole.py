@@ -111,6 +111,8 @@ def test_a_changed_byte_is_noticed(files, tmp_path):
 def test_squeezed_images_are_not_whole(files, tmp_path):
   with pytest.raises(InputError, match=r"data\.short_side: got 16 .*'resize'"):
     _build(files, tmp_path, other_sizes="resize")
+  with pytest.raises(InputError, match=r"data\.crop_share: got 0.5 .*'drop'"):
+    packing.PackOptions(16, "drop", crop_share=0.5)
 
 
 def _torchvision(size, uniforms, min_area):
