@@ -208,7 +208,8 @@ MOBILENET_V4_SMALL = {
 }
 # timm's `ra` template, from the command that it published for MobileNetV3-Large
 # (75.8 % top-1). Not here: noise of the learning rate, random colours per pixel
-# of erased rectangles, bicubic interpolation.
+# of erased rectangles, bicubic interpolation. The rates of drop path end at
+# this one, those of timm's MobileNets a block below.
 TIMM_RA = {
   "model.norm_momentum": 0.9,
   "model.dropout": 0.2,
