@@ -61,7 +61,9 @@ def _draw(space: str, **values):
         "cutout": 60,
       },
     ),
+    # Model Garden, configs/common.py: RandAugment.translate_const is 10.
     ("mobilenet_v4_small", 9.0, {"translate_x": 18, "translate_y": 18}),
+    ("mobilenet_v4_medium", 15.0, {"translate_x": 15, "rotate": 45}),
   ],
 )
 def test_arguments_are_those_of_the_source(space, magnitude, expected):
