@@ -189,7 +189,8 @@ IMAGENET_TEST = {**_IMAGENET_SMALL, **FOLDER_TEST}
 
 # MobileNetV4-Conv-Small's: Model Garden's imagenet_mobilenetv4_conv_small_tpu.
 # Not here: the L2 of 1e-5 that it has in the loss beside the decoupled decay,
-# and BatchNorm's epsilon of 1e-6.
+# BatchNorm's epsilon of 1e-6, float32 throughout, and averages that start after
+# the warm-up.
 MOBILENET_V4_SMALL = {
   "model.norm_momentum": 0.95,
   "model.dropout": 0.3,

@@ -78,8 +78,9 @@ class Backbone(nn.Module):
     """Returns the rate of a block's `blocks.DropPath`.
 
     It rises linearly from 0 for the first of `count` blocks to `drop_path` for
-    the last, as in timm's ResNets; Huang et al. 2016, section 3, and TensorFlow's
-    Model Garden start one step above 0, timm's MobileNets end one below the rate.
+    the last, as in timm's ResNets; Huang et al. 2016, section 3, and
+    TensorFlow's Model Garden start one step above 0, timm's MobileNets end one
+    step below the rate.
     """
     return self.drop_path * index / (count - 1)
 
