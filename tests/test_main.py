@@ -278,7 +278,10 @@ def test_wrong_arguments_are_one_line(tmp_path, capsys, monkeypatch):
     ("model.width=9", "model.width: got 9.0; valid: 0.05 to 4"),
     ("train.steps=3", "train: got steps=3, epochs=4; valid:"),
     ("--config=configs/none.py", "config: got 'configs/none.py'"),
-    ("--config=configs/idc_v1.py:big", "got 'big'; valid: sample, source"),
+    (
+      "--config=configs/idc_v1.py:big",
+      "got 'big'; valid: best, sample, source",
+    ),
     ("surplus", "got 'surplus'"),
     ("--config.train.epochs", "got no value; valid: --config.train.epochs="),
     ("--bogus=1", "got '--bogus=1'; valid: see --help"),

@@ -27,7 +27,7 @@ from mn_jax.report.document import Document, Section
 from mn_jax.report.inspection import Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
-from mn_jax.run import outputs
+from mn_jax.run import outputs, watched_test
 
 
 def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
@@ -166,9 +166,9 @@ def devices(analyses: Sequence[RunAnalysis]) -> str:
 
 def notes(analyses: Sequence[RunAnalysis]) -> list[str]:
   """Returns the notes of the splits and what is damaged, each once."""
-  texts = [[a.damage] if a.damage else [] for a in analyses]
+  texts = [(a.damage, watched_test.note(a.summary)) for a in analyses]
   texts += [a.split["notes"] for a in analyses]
-  return list(dict.fromkeys(text for some in texts for text in some))
+  return list(dict.fromkeys(text for some in texts for text in some if text))
 
 
 def _describe(

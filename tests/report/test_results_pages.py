@@ -26,10 +26,17 @@ PUBLISHED_CASES = RESULTS / "idc_15_epochs"
 
 
 def all_runs(name: str) -> list[study_lib.StudyRun]:
-  """The runs of a study with as many seeds as are kept of some row."""
+  """The runs of a study with as many seeds as are kept of some row.
+
+  Optional rows are among them as far as they are kept.
+  """
   made = files.load(name, "get_study", study_lib.Study)
   folder = RESULTS / name / "runs"
-  rows = [member.name for member in made.members]
+  rows = [
+    member.name
+    for member in made.members
+    if not member.optional or (folder / member.name).exists()
+  ]
   runs = expansion.expand(
     made,
     folder=pathlib.Path("runs") / name,

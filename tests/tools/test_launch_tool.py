@@ -19,7 +19,10 @@ def test_wrong_input_is_one_line(capsys):
     (["slrum"], "invalid choice: 'slrum' (choose from"),
     (["slurm"], "arguments are required: --config, --workdir"),
     (["local", "--config=configs/no.py", "--workdir=x"], "got 'configs/no.py'"),
-    (["slurm", f"{CONFIG}s", "--workdir=x"], "got 'tests'; valid: sample"),
+    (
+      ["slurm", f"{CONFIG}s", "--workdir=x"],
+      "got 'tests'; valid: best, sample",
+    ),
     (
       ["slurm", CONFIG, "--workdir=x", "--config.model.nme=v"],
       "model.nme: unknown field; valid: name",
