@@ -1,6 +1,6 @@
 """MobileNetV1 against V2 on IDC patches, as published and as it should be done.
 
-  python -m mn_jax.tools.study configs/studies/idc.py --seeds=3
+  python -m mn_jax.tools.study configs/studies/idc.py --seeds=5
 
 Yan 2023 (arXiv:2308.03076) trained both with Adam 1e-4 for five epochs on a
 random split of all 277,524 patches, and compared validation accuracies of
