@@ -104,6 +104,7 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
   }
   for name in ("left_out", "quarantine", "dropped"):
     split.pop(name, None)
+  _count_images(split)
   config |= {
     "config": portable.config_of(config["config"]),
     "history": [portable.change_of(x) for x in config.get("history", ())],
@@ -113,6 +114,15 @@ def keep(run: StudyRun, *, siblings: Iterable[StudyRun]) -> None:
   records.write_object(partial / "split.json", split)
   records.write_object(partial / "summary.json", summary)
   partial.replace(run.kept)
+
+
+def _count_images(split: dict[str, Any]) -> None:
+  """Lists no groups of one image each: these are the names of all images."""
+  groups = split.get("groups", {})
+  counts = {part: len({*names}) for part, names in groups.items()}
+  if counts == split["images"]:
+    del split["groups"]
+    split["group_counts"] = counts
 
 
 def check(run: StudyRun) -> None:

@@ -339,3 +339,12 @@ def test_an_ensemble_is_kept_and_outlives_workdirs(tmp_path):
   # A member that was trained again makes another mean.
   edit(tmp_path / "kept" / "a" / "seed0" / "summary.json", best_step=1)
   assert "is the mean of other runs" in message(kept.check, again()[2])
+
+
+@pytest.mark.parametrize("groups", [["a", "b"], ["a", "a"]])
+def test_groups_of_one_image_each_are_counted_not_listed(groups):
+  split = {"images": {"test": 2}, "groups": {"test": groups}}
+  kept._count_images(split)
+  assert ("groups" in split) == (groups == ["a", "a"])
+  if "groups" not in split:
+    assert split["group_counts"] == {"test": 2}
