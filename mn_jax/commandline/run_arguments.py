@@ -3,7 +3,8 @@
 import argparse
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -107,6 +108,15 @@ def places(changes: Sequence[str]) -> dict[str, str]:
   for path in values:
     if path not in PLACES:
       raise InputError(f"{path}: got it; valid: {' and '.join(PLACES)}")
+  return place_arguments(values)
+
+
+def place_arguments(values: Mapping[str, Any]) -> dict[str, str]:
+  """Returns the arguments of `reopen.open_run` among overridden fields.
+
+  Args:
+    values: 'section.field' -> value.
+  """
   return {
     argument: values[path]
     for argument, path in zip(

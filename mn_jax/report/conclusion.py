@@ -11,7 +11,7 @@ import numpy as np
 
 from mn_jax.metrics import calibration, comparison, thresholds
 from mn_jax.metrics.bootstrap import Interval
-from mn_jax.metrics.predictions import NamedPredictions
+from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.observe.formatting import (
   count,
   interval,
@@ -265,14 +265,7 @@ def _threshold(analysis: RunAnalysis, *, resampled: bool = False) -> str:
     decided = thresholds.decide(
       test.predictions, analysis.threshold, positive=test.positive
     )
-    found = comparison.on_images(
-      test.predictions,
-      test.predictions,
-      predicted_first=decided,
-      positive=test.positive,
-      groups=test.groups,
-      resamples=analysis.intervals["loss"].resamples,
-    )["balanced_accuracy"]
+    found = _changed(analysis, test.predictions, decided)["balanced_accuracy"]
     text += f", by {_with_interval(found, signed=True)}"
   if not _threshold_harms(analysis):
     return f"{text}."
@@ -300,20 +293,34 @@ def _temperature(analysis: RunAnalysis, *, resampled: bool = False) -> str:
   )
   found = None
   if resampled:
-    test = analysis.test
-    found = comparison.on_images(
-      calibration.scale(test.predictions, analysis.temperature),
-      test.predictions,
-      positive=test.positive,
-      groups=test.groups,
-      resamples=analysis.intervals["loss"].resamples,
-    )["ece"]
+    scaled = calibration.scale(analysis.test.predictions, analysis.temperature)
+    found = _changed(analysis, scaled)["ece"]
     text += f", by {_with_interval(found, signed=True)}"
   if not _temperature_harms(analysis):
     return f"{text}."
   return (
     f"{text}: it makes calibration worse, where the probabilities are better "
     f"as they are{_judged(found)}."
+  )
+
+
+def _changed(
+  analysis: RunAnalysis,
+  predictions: Predictions,
+  decided: np.ndarray | None = None,
+) -> dict[str, Interval]:
+  """Test metrics of changed predictions, or decisions, minus those as they are.
+
+  Resampled as often as the metrics of the run.
+  """
+  test = analysis.test
+  return comparison.on_images(
+    predictions,
+    test.predictions,
+    predicted_first=decided,
+    positive=test.positive,
+    groups=test.groups,
+    resamples=analysis.intervals["loss"].resamples,
   )
 
 

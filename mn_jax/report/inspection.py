@@ -105,9 +105,7 @@ def inspect(
   analysis: RunAnalysis,
   inspections: Inspections,
   *,
-  data_path: str | None,
-  data_root: str | None,
-  cache_dir: str | None,
+  places: Mapping[str, str],
   progress: Progress,
 ) -> None:
   """Inspects the network of a run; takes half a minute, mostly to compile.
@@ -115,9 +113,8 @@ def inspect(
   Args:
     analysis: of the run.
     inspections: that it and the baselines of a new split are added to.
-    data_path: of the images; None for where the run found them.
-    data_root: of the images in a table; None for where the run found them.
-    cache_dir: of packed images; None for that of the run.
+    places: 'data_path', 'data_root' and 'cache_dir' of `reopen.open_run`, those
+      that are not where the run had them.
     progress: called with (images done, images in all).
 
   Raises:
@@ -128,9 +125,7 @@ def inspect(
   run = reopen.open_run(
     analysis.path,
     step=analysis.summary["best_step"],
-    data_path=data_path,
-    data_root=data_root,
-    cache_dir=cache_dir,
+    **places,
   )
   data = run.data(progress)
   if data.split.sha256 not in inspections.baselines:

@@ -47,8 +47,7 @@ def inspect_missing(
     console: shows progress, and names the networks that cannot be opened.
     runs: of the study, in the order of seeds.
     figures: folder of the study's figures.
-    places: 'data.path', 'data.root' and 'data.cache_dir' of the images, those
-      that are not where the runs had them.
+    places: as `inspection.inspect` takes them.
   """
   firsts: dict[str, StudyRun] = {}
   for run in runs:
@@ -58,14 +57,14 @@ def inspect_missing(
   with console.counting("opening networks", "images") as progress:
     for run in missing:
       analysis = run_analysis.analyze(run.kept)
-      found = Inspections({}, {})
+      baselines = inspection_lib.saved_baselines(analysis)
+      known = {analysis.summary["split_sha256"]: baselines} if baselines else {}
+      found = Inspections(known, {})
       try:
         inspection_lib.inspect(
           dataclasses.replace(analysis, path=run.workdir),
           found,
-          data_path=places.get("data.path"),
-          data_root=places.get("data.root"),
-          cache_dir=places.get("data.cache_dir"),
+          places=places,
           progress=progress,
         )
       except InputError as error:

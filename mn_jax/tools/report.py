@@ -110,14 +110,7 @@ def _inspect(
   with console.counting("opening networks", "images") as progress:
     for analysis in firsts:
       try:
-        inspect(
-          analysis,
-          inspections,
-          data_path=places.get("data_path"),
-          data_root=places.get("data_root"),
-          cache_dir=places.get("cache_dir"),
-          progress=progress,
-        )
+        inspect(analysis, inspections, places=places, progress=progress)
       except InputError as error:
         console.line(f"Not opened: {analysis.path}: {error}")
   return inspections

@@ -18,7 +18,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from mn_jax.commandline import program, study_arguments
+from mn_jax.commandline import program, run_arguments, study_arguments
 from mn_jax.commandline.parser import Parser, file_path
 from mn_jax.config import files, overrides
 from mn_jax.errors import InputError
@@ -194,15 +194,18 @@ def _run_and_keep(
   failed = []
   if not args.collect:
     failed = runner.run_all(console, _jobs(args, runs), finish)
+  if args.index is None:
+    _measure_baselines(args, runs, console)
   if args.inspect:
-    places = dict(map(overrides.parse, args.overrides))
+    places = run_arguments.place_arguments(
+      dict(map(overrides.parse, args.overrides))
+    )
     allocator.keep_freed_memory()
-    compile_cache.keep(places.get("data.cache_dir", ""))
+    compile_cache.keep(places.get("cache_dir", ""))
     kept_inspection.inspect_missing(
       console, runs, _kept_folder(args).parent / "figures", places
     )
   if args.index is None:
-    _measure_baselines(args, runs, console)
     found = results.collect(selected, runs)
     results.show(console, found)
     if args.collect:

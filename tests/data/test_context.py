@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from mn_jax.config import files
 from mn_jax.data import context
-from mn_jax.data.samples import patches
 from mn_jax.errors import InputError
-from mn_jax.run import split_data
+from tests.data import toy_idc
 
 GROUPS = np.array(["a", "a", "a", "a", "b"])
 # A corner of three patches, one apart from them, and one of another slide.
@@ -46,17 +44,13 @@ def test_squares_have_patches_in_their_places():
 
 
 def load(folder, **changes):
-  fields = {"data.path": folder / "idc", "data.cache_dir": folder / "cache"}
-  fields |= {"data.context": 1, "data.image_size": 150, **changes}
-  made = [f"{name}={value}" for name, value in fields.items()]
-  config = files.load_config("idc_v1", made)
-  return split_data.load(config.data, lambda done, total: None)
+  fields = {"data.context": 1, "data.image_size": 150}
+  return toy_idc.load(folder, **fields | changes)
 
 
 @pytest.fixture
 def folder(tmp_path):
-  patches.write_sample(tmp_path / "idc", num_patients=8, patches_per_patient=9)
-  (tmp_path / "idc" / "SAMPLE.json").unlink()
+  toy_idc.write(tmp_path, patches_per_patient=9)
   return tmp_path
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from mn_jax.config import files
 from mn_jax.data import stains
-from mn_jax.data.samples import patches
 from mn_jax.deploy import trained
 from mn_jax.errors import InputError
-from mn_jax.run import reopen, split_data
+from mn_jax.run import reopen
+from tests.data import toy_idc
 
 # Two laboratories: colours of both stains, and how much of them they use.
 PINK = stains.Stains(
@@ -79,17 +79,14 @@ def test_what_has_no_two_stains_is_not_guessed():
 
 
 def load(folder, **changes):
-  fields = {"data.path": folder / "idc", "data.cache_dir": folder / "cache"}
-  fields |= {"data.stain_normalisation": "macenko", **changes}
-  made = [f"{name}={value}" for name, value in fields.items()]
-  config = files.load_config("idc_v1", made)
-  return split_data.load(config.data, lambda done, total: None)
+  return toy_idc.load(
+    folder, **{"data.stain_normalisation": "macenko"} | changes
+  )
 
 
 @pytest.fixture
 def folder(tmp_path):
-  patches.write_sample(tmp_path / "idc", num_patients=8, patches_per_patient=3)
-  (tmp_path / "idc" / "SAMPLE.json").unlink()
+  toy_idc.write(tmp_path, patches_per_patient=3)
   return tmp_path
 
 
