@@ -13,12 +13,13 @@ initial weights of V2, running statistics of share r of the initial values and
   r   e^-5   e^-6   e^-7   e^-8   e^-9  e^-10  e^-11
        1 %    9 %   26 %   42 %   72 %   88 %   95 %
 
-(one half at e^-8.3; at e^-8.1 for V1), whatever the batch size. So evaluation
-is at chance up to n = 5 / -ln(m) updates, has recovered by 11 / -ln(m), and
-escapes near 8.3 / -ln(m): 8,300 updates with V2's 0.999, 830 with V1's 0.99.
-Yan 2023 saw V2 at the majority rate for three of five epochs of 222,000
-patches, and .743 in the fifth; 8,300 updates are 4.8 of these epochs with
-batches of 128, and 1.2 with 32. The paper does not state its batch size.
+(one half at e^-8.3; at e^-8.1 for V1), whatever the batch size;
+tests/studies/test_idc_lag.py computes it again on synthetic patches. So
+evaluation is at chance up to n = 5 / -ln(m) updates, has recovered by 11 /
+-ln(m), and escapes near 8.3 / -ln(m): 8,300 updates with V2's 0.999, 830 with
+V1's 0.99. Yan 2023 saw V2 at the majority rate for three of five epochs of
+222,000 patches, and .743 in the fifth; 8,300 updates are 4.8 of these epochs
+with batches of 128, and 1.2 with 32. The paper does not state its batch size.
 
 `_before` and `_after` are runs of 5 and 11 / -ln(m) updates with the paper's
 optimizer. `_control` is the same run with debiased statistics, whose weights
