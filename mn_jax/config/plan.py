@@ -96,8 +96,8 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
     num_train_examples: of the training part.
 
   Raises:
-    InputError: if the batch is larger than the training split or the warm-up
-      longer than the run.
+    InputError: if the batch is larger than the training split, the warm-up
+      longer than the run, or the rate due to decay every zero examples.
   """
   batch_size = config.train.batch_size
   if batch_size > num_train_examples:
@@ -120,6 +120,12 @@ def resolve(config: Config, num_train_examples: int) -> Plan:
     raise InputError(
       f"optim.warmup: got {warmup_steps} steps; valid: fewer than the run's "
       f"{total_steps}"
+    )
+  if config.optim.schedule == "exponential" and not decay_steps:
+    raise InputError(
+      f"optim.decay_every_epochs: got {config.optim.decay_every_epochs:g}, not "
+      f"one of the {num_train_examples} training examples; valid: at least "
+      f"{1 / num_train_examples:.2g}"
     )
 
   start = config.observe.profile_at_step

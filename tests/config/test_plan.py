@@ -151,3 +151,16 @@ def test_batches_and_warmups_that_do_not_fit_are_refused():
     InputError, match=r"optim\.warmup: got 3 steps; valid: fewer than the r.* 3"
   ):
     plan_lib.resolve(_config(train__steps=3, optim__warmup_steps=3), 100)
+
+
+def test_a_decay_of_less_than_an_example_is_refused():
+  """It would round to none, and the rate would stay what it is."""
+  changes = {"optim__schedule": "exponential", "train__epochs": 2.0}
+  plan = plan_lib.resolve(
+    _config(optim__decay_every_epochs=0.01, **changes), 100
+  )
+  assert plan.decay_steps == 1
+  with pytest.raises(
+    InputError, match=r"decay_every_epochs: got 0\.004, not one of the 100"
+  ):
+    plan_lib.resolve(_config(optim__decay_every_epochs=0.004, **changes), 100)
