@@ -58,7 +58,7 @@ OTHERS = {
 ENGINES = ("local", "slurm", "tpu_vm", "gke", "skypilot")
 VERBS = ("measure", "plan", "report")
 FOREIGN = {"--gpus-per-task", "--config"}  # of SLURM, and of overrides
-DATA = {"idc": "idc_sample", "eurosat": "eurosat_sample"}
+SAMPLED = ("idc", "eurosat", "chest_xray", "colorectal_histology", "cifar100")
 SHRUNK = (
   "data.image_size=32",
   "model.width=0.25",
@@ -207,8 +207,8 @@ def _shrink(module: str, arguments: list[str], folder: pathlib.Path) -> list:
   if config and module in ("mn_jax.main", "mn_jax.tools.leakcheck"):
     with contextlib.chdir(folder):
       name = files.load_config(config.partition("=")[2]).data.name
-    if name in DATA:
-      arguments = [*arguments, f"data.name={DATA[name]}"]
+    if name in SAMPLED:
+      arguments = [*arguments, f"data.name={name}_sample"]
   if module == "mn_jax.tools.report":
     arguments = [*arguments, "--numbers"]
   if module == "mn_jax.tools.export":
