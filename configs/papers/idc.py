@@ -54,9 +54,10 @@ _ITEMS = (
     "Open: when evaluation escapes, predicted from the initial weights",
     "idc_lag",
     metrics_of(
-      "m0.99_b32_before m0.99_b32_after m0.99_b8_before m0.99_b8_after "
+      "m0.99_b32_before m0.99_b32_before_control m0.99_b32_after "
+      "m0.99_b32_after_control m0.99_b8_before m0.99_b8_after "
       "m0.999_b8_before m0.999_b8_after",
-      "test/balanced_accuracy",
+      "last/test/balanced_accuracy",
     ),
     reason="time; the command below has it",
   ),

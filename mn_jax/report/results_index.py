@@ -128,9 +128,8 @@ def _table(report: Mapping[str, Any] | None) -> str:
     found = members.get(cells[0], {}).get("metrics", {}).get(metrics[0], {})
     ends = formatting.interval(found.get("low"), found.get("high"))
     seeds = cells[1].partition("/")[0]
-    if seeds != "0":
-      cells = (cells[0], seeds, cells[2], ends, *cells[3:shown])
-      rows.append(tuple(re.sub(r"\b0\.(?=\d{3}\b)", ".", x) for x in cells))
+    cells = (cells[0], seeds, cells[2], ends, *cells[3:shown])
+    rows.append(tuple(re.sub(r"\b0\.(?=\d{3}\b)", ".", x) for x in cells))
   columns = list(table.columns[:shown])
   columns.insert(3, "95 %")
   return Table(tuple(columns), rows).markdown()

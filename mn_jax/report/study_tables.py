@@ -26,25 +26,28 @@ _BLIND = ("majority class", "label shares")
 def results_table(
   results: Mapping[str, Any], firsts: Sequence[RunAnalysis]
 ) -> Table:
-  """Returns the test metrics of every member, then those of the baselines.
+  """Returns the test metrics of members with runs, then of the baselines.
+
+  Members without a run are named in the caption.
 
   Args:
     results: content of results.json.
     firsts: the first run of each member.
   """
   metrics = results["metrics"]
-  rows = []
+  rows, without = [], []
   for member in wanted(results):
+    if not member["seeds"]:
+      without.append(member["name"])
+      continue
     refused = " (selected on the test: refused)" if member["refused"] else ""
-    facts = ["-"] * 5
-    if member["seeds"]:
-      facts = [
-        member["split"],
-        f"{member['epochs']:.3g}",
-        f"{member['params'] / 1e6:.2f}",
-        f"{member['macs'] / 1e6:,.0f}",
-        duration(member["wall_seconds"]),
-      ]
+    facts = (
+      member["split"],
+      f"{member['epochs']:.3g}",
+      f"{member['params'] / 1e6:.2f}",
+      f"{member['macs'] / 1e6:,.0f}",
+      duration(member["wall_seconds"]),
+    )
     runs = f"{len(member['seeds'])}/{member['wanted']}"
     values = _means(member["metrics"], metrics)
     rows.append((member["name"] + refused, runs, *values, *facts))
@@ -58,7 +61,8 @@ def results_table(
     rows,
     "Test metrics of the checkpoint that validation selected: mean ± standard "
     "deviation over seeds; of baselines over the splits of the same seeds. "
-    f"Time is that of one run, on {run_report.devices(firsts)}.",
+    f"Time is that of one run, on {run_report.devices(firsts)}."
+    + (f" Without runs: {', '.join(without)}." if without else ""),
   )
 
 
