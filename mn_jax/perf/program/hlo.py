@@ -151,7 +151,8 @@ def parse(text: str) -> Program:
   lines = iter(text.split("\n"))
   for line in lines:
     if current is not None:
-      if line.strip() == "}":
+      # Its thread follows where it is not the main one's.
+      if line.lstrip().startswith("}"):
         current = None
       elif line.strip():
         # A constant of several dimensions has several lines.

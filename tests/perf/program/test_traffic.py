@@ -226,6 +226,19 @@ ROOT %d = {part} {name}-done(%s)"""
     assert found == traffic.Traffic(1024, result * 1024), start
 
 
+def test_a_computation_of_another_thread_ends_where_its_thread_is_named():
+  assert moved(
+    """%x = f32[256] parameter(0)
+%s = ((f32[256]), f32[256], u32[]) async-start(%x), calls=%work
+ROOT %d = f32[256] async-done(%s)""",
+    bodies="""%work (p: f32[256]) -> f32[256] {
+  %p = f32[256] parameter(0)
+  ROOT %n = f32[256] negate(%p)
+}, execution_thread="sparsecore"
+""",
+  ) == traffic.Traffic(1024, 1024)
+
+
 def test_what_cannot_be_read_is_refused():
   for text, message in (
     ("", "no ENTRY"),
