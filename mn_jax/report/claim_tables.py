@@ -77,6 +77,6 @@ def plan_table(results: Mapping[str, Any]) -> Table:
     "How many seeds decide a claim with a chance of 80 %, if the truth is its "
     "margin away (of ±: if there is no difference), by the standard deviation "
     "over seeds; in brackets with Holm's adjustment for all claims at its "
-    "strictest. 'Over 100': the test is too small or splits overlap too much "
-    "for this margin, whatever the number of seeds.",
+    "strictest. 'Over' a hundred, or the number of folds: the test is too "
+    "small or splits overlap too much for this margin.",
   )

@@ -161,13 +161,14 @@ def planned_claims(
 def _judged_claims(
   study: Study, evidence: Evidence, runs: Sequence[StudyRun]
 ) -> list[dict[str, Any]]:
-  """The claims with verdicts, and 'wanted', how many seeds are going to be."""
+  """The claims with verdicts, and how many seeds are 'wanted' and at 'most'."""
   wanted = collections.Counter(run.member.name for run in runs)
   judged = claims_lib.judge(study.claims, evidence, planned_ratios(runs))
   return [
     {
       **claim,
       "wanted": min(wanted[x] for x in (claim["one"], claim["other"]) if x),
+      "most": study.folds or estimates.MOST_SEEDS,
     }
     for claim in judged
   ]
@@ -200,13 +201,13 @@ def seeds_needed(claim: Mapping[str, Any]) -> str:
   """Formats '5 (8)': the seeds that a claim needs, and with Holm's adjustment.
 
   Args:
-    claim: as `claims.judge` returns it.
+    claim: as `collect` returns it; one of an earlier version has no 'most'.
   """
   if not claim["spread_from"]:
     return "not known"
-  most = estimates.MOST_SEEDS
+  most = claim.get("most", estimates.MOST_SEEDS)
   alone, adjusted = (
-    f"over {most}" if claim[name] is None else str(claim[name])
+    f"over {most}" if (claim[name] or math.inf) > most else str(claim[name])
     for name in ("seeds_alone", "seeds_needed")
   )
   return alone if alone == adjusted else f"{alone} ({adjusted})"

@@ -77,3 +77,13 @@ def test_metrics_of_runs_selected_on_the_test_do_not_count(tmp_path):
   assert (first["seeds"], first["refused"]) == ([0, 1], [0])
   assert first["metrics"]["accuracy"]["values"] == [0.7]  # of seed 1 alone
   assert first["published"]["test/f1"]["values"] == []
+
+
+def test_seeds_that_a_claim_needs_are_at_most_its_folds():
+  claim = {"spread_from": "measured", "seeds_alone": 4, "seeds_needed": 7}
+  assert results.seeds_needed(claim) == "4 (7)"
+  assert results.seeds_needed({**claim, "most": 5}) == "4 (over 5)"
+  assert results.seeds_needed({**claim, "most": 3}) == "over 3"
+  none = {**claim, "seeds_alone": None, "seeds_needed": None}
+  assert results.seeds_needed(none) == "over 100"
+  assert results.seeds_needed({**claim, "spread_from": ""}) == "not known"
