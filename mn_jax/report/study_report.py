@@ -111,7 +111,7 @@ def build(
     warnings=[_SAMPLE] if results.get("sample") else [],
     claims=[claim_tables.claim_row(claim) for claim in results["claims"]],
     tables={title: table for title, table in tables.items() if table.rows},
-    figures=[_members_figure(results)],
+    figures=[_members_figure(results)] if firsts else [],
     sections=sections,
     protocol=run_report.protocol(firsts),
     notes=[
@@ -185,6 +185,7 @@ def _members_figure(results: Mapping[str, Any]) -> Figure:
       levels.get(member["name"], {}),
     )
     for member in study_tables.wanted(results)
+    if member["seeds"] or f"test/{metric}" in member["published"]
   ]
   name = metric_name(metric)
   return Figure(

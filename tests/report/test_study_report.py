@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mn_jax.errors import InputError
-from mn_jax.observe import formatting
+from mn_jax.observe import formatting, report_figures
 from mn_jax.report import (
   claim_tables,
   page,
@@ -98,6 +98,18 @@ def test_tables_have_published_numbers_and_baselines(studied):
   assert table.note.endswith(" Without runs: never.")
   _, seeds, *cells = table.rows[-1]
   assert (seeds, *cells[:2]) == ("2", *table.rows[0][2:4])
+
+
+def test_rows_without_runs_are_not_drawn(studied, monkeypatch):
+  drawn = []
+
+  def members(rows, axis, title):
+    drawn.extend(row.name for row in rows)
+    return np.zeros((2, 2, 3), np.uint8)
+
+  monkeypatch.setattr(report_figures, "members", members)
+  report(studied)
+  assert drawn == ["a", "b"]
 
 
 def test_markdown_and_latex_escape_their_cells(plain):
