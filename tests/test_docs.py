@@ -170,6 +170,8 @@ def test_speeds_are_those_of_the_benchmark():
   ("study", "metrics"),
   [
     ("idc", ("accuracy", "balanced_accuracy", "auroc")),
+    ("idc_recipe", ("accuracy", "balanced_accuracy", "auroc", "f1")),
+    ("colorectal", ("accuracy", "balanced_accuracy", "macro_auroc")),
     ("chest_xray", ("accuracy", "balanced_accuracy", "specificity", "auroc")),
     ("eurosat", ("accuracy", "macro_auroc")),
   ],

@@ -96,7 +96,5 @@ def get_paper() -> Paper:
     commands=(
       (study_command("chest_xray"), "7 hours at 128 pixels on two cores"),
     ),
-    headline=Headline(
-      "chest_xray", "V2 fine-tuned reaches the published accuracy of .9215"
-    ),
+    headline=Headline("chest_xray", "an accuracy of .942 is reached"),
   )

@@ -30,6 +30,7 @@ from mn_jax.studies import study as study_lib
 # As docs/results.md names it.
 _FOLDER = "results"
 _VERDICTS = ("holds", "does not hold", "not decided", "not run")
+_OF_SEVERAL = {"holds": "hold", "does not hold": "do not hold"}
 
 
 def rewrite(text: str, papers: Sequence[Paper], results: pathlib.Path) -> str:
@@ -95,7 +96,11 @@ def _paper(
     for claim in reports.get(study, {}).get("claims", ())
   )
   if verdicts:
-    listed = (f"{verdicts[x]} {x}" for x in _VERDICTS if verdicts[x])
+    listed = (
+      f"{number} {x if number == 1 else _OF_SEVERAL.get(x, x)}"
+      for x in _VERDICTS
+      if (number := verdicts[x])
+    )
     total = count(verdicts.total(), "claim")
     remarks.append(f"Of {total} about it: {', '.join(listed)}.")
   remarks.append(f"[All its numbers](reproduction.md#{anchor}).")
