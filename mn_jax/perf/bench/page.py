@@ -54,10 +54,12 @@ def render(
   if networks := of("model"):
     add("Whole networks", "", *tables.networks(list(networks.values())))
   if operations := of("ops"):
-    add("Operations", _OPERATIONS)
-  for report in operations.values():
-    title = f"{tables.title(report)}, {report['device']}"
-    add(title, "", *tables.operations(report))
+    folded = {
+      f"{tables.title(report)}, {report['device']}: {table.columns[0]}": table
+      for report in operations.values()
+      for table in tables.operations(report)
+    }
+    sections.append(Section("Operations", "", _OPERATIONS, folded=folded))
   if runs := of("run"):
     runs = {config(flags): report for flags, report in runs.items()}
     add("Whole runs", "", tables.runs(runs))
