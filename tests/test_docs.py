@@ -174,6 +174,7 @@ def test_speeds_are_those_of_the_benchmark():
     ("colorectal", ("accuracy", "balanced_accuracy", "macro_auroc")),
     ("chest_xray", ("accuracy", "balanced_accuracy", "specificity", "auroc")),
     ("eurosat", ("accuracy", "macro_auroc")),
+    ("cifar100", ("accuracy", "macro_f1", "macro_auroc")),
   ],
 )
 def test_results_are_those_of_the_reports(study, metrics):
