@@ -57,7 +57,7 @@ _ITEMS = (
       "m0.99_b32_before m0.99_b32_before_control m0.99_b32_after "
       "m0.99_b32_after_control m0.99_b8_before m0.99_b8_after "
       "m0.999_b8_before m0.999_b8_after",
-      "last/test/balanced_accuracy",
+      "test/balanced_accuracy",
     ),
     reason="time; the command below has it",
   ),

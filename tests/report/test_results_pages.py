@@ -223,5 +223,5 @@ def test_what_is_said_first_of_a_paper(tmp_path):
   cells = f"2 of 3 | 0 of 4: summaries only |  | 1 of 2 | [{headline.study}]"
   assert cells in written
   first = papers[0].headline.claim
-  assert f"{first}: **not run**.\n" in written
+  assert f"{first[1:]}: **not run**.\n" in written
   assert " | | | | | not run |\n" in written
