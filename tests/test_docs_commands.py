@@ -21,6 +21,7 @@ from PIL import Image
 from mn_jax.commandline.entry import COMMANDS
 from mn_jax.commandline.parser import Parser
 from mn_jax.config import files
+from mn_jax.data.datasets import registry
 from tests import programs
 from tests.test_docs import ROOT, TEXT
 
@@ -58,7 +59,6 @@ OTHERS = {
 ENGINES = ("local", "slurm", "tpu_vm", "gke", "skypilot")
 VERBS = ("measure", "plan", "report")
 FOREIGN = {"--gpus-per-task", "--config"}  # of SLURM, and of overrides
-SAMPLED = ("idc", "eurosat", "chest_xray", "colorectal_histology", "cifar100")
 SHRUNK = (
   "data.image_size=32",
   "model.width=0.25",
@@ -207,7 +207,7 @@ def _shrink(module: str, arguments: list[str], folder: pathlib.Path) -> list:
   if config and module in ("mn_jax.main", "mn_jax.tools.leakcheck"):
     with contextlib.chdir(folder):
       name = files.load_config(config.partition("=")[2]).data.name
-    if name in SAMPLED:
+    if f"{name}_sample" in registry.DATASETS:
       arguments = [*arguments, f"data.name={name}_sample"]
   if module == "mn_jax.tools.report":
     arguments = [*arguments, "--numbers"]

@@ -166,10 +166,7 @@ def get_paper() -> Paper:
         study_command("idc_regularisation", seeds=5),
         "2.5 hours; 60 on all patches",
       ),
-      (
-        study_command("idc_recipe", seeds=5),
-        "2.5 hours; 60 on all patches",
-      ),
+      (study_command("idc_recipe", seeds=5), "2.5 hours; 60 on all patches"),
       (study_command("idc_published", seeds=5), "1 hour; 25 on all patches"),
     ),
     headline=Headline(

@@ -214,14 +214,17 @@ def test_what_is_said_first_of_a_paper(tmp_path):
   (folder / "report.json").write_text(json.dumps(report))
   text = (DOCS / "results.md").read_text()
   written = results_index.rewrite(text, papers, results)
-  start = headline.claim[0].upper() + headline.claim[1:]
-  assert f"\n{start}: **holds**.\n" in written
+
+  def sentence(text):
+    return text[0].upper() + text[1:]
+
+  assert f"\n{sentence(headline.claim)}: **holds**.\n" in written
   assert "Accuracy of a_b minus a_b: +0.031 (+0.010 to +0.052), 3 s" in written
   assert "Of 2 claims about it: 1 holds, 1 not decided." in written
   figure = f"results/{headline.study}/figures/{headline.figure}.webp"
   assert f"![{papers[-1].title}]({figure})" in written
   cells = f"2 of 3 | 0 of 4: summaries only |  | 1 of 2 | [{headline.study}]"
   assert cells in written
-  first = papers[0].headline.claim
-  assert f"{first[1:]}: **not run**.\n" in written
+  first = sentence(papers[0].headline.claim)
+  assert f"\n{first}: **not run**.\n" in written
   assert " | | | | | not run |\n" in written
