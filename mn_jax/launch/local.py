@@ -78,10 +78,12 @@ def run(
       f"--workdir: got {job.workdir!r}, which cannot be written "
       f"({error.strerror}); valid: a folder you may create or write"
     ) from None
-  failures = 0
+  failures, port = 0, None
   with _stop_signals() as stop:
     while True:
-      commands = make_commands(cluster.free_port())
+      # The last attempt's port may be why it failed.
+      port = cluster.free_port(other_than=port)
+      commands = make_commands(port)
       code = _attempt(commands, folder, environment, stop, job.grace)
       if stop.is_set() or code in (_DONE, _WRONG_INPUT, _INTERRUPTED):
         return code

@@ -134,11 +134,20 @@ def is_one_process() -> bool:
   return not jax.distributed.is_initialized() or jax.process_count() == 1
 
 
-def free_port() -> int:
-  """Returns a port of this machine's loopback that is not in use."""
-  with socket.socket() as listener:
+def free_port(*, other_than: int | None = None) -> int:
+  """Returns a port of this machine's loopback that is not in use.
+
+  Args:
+    other_than: a port that is not returned even if it is free again.
+  """
+  with socket.socket() as listener, socket.socket() as second:
     listener.bind(("127.0.0.1", 0))
-    return listener.getsockname()[1]
+    port = listener.getsockname()[1]
+    if port == other_than:
+      # While the first is bound, the system cannot choose it again.
+      second.bind(("127.0.0.1", 0))
+      port = second.getsockname()[1]
+    return port
 
 
 def _count_scheduled() -> int:

@@ -114,3 +114,27 @@ def test_contradictory_flags_are_refused():
   cluster.check_flags("auto", None, 1, 0)
   cluster.check_flags("off", None, 1, 0)
   cluster.check_flags("auto", "[::1]:1234", 4, 3)
+
+
+def test_a_free_port_can_be_another_one_than_the_last(monkeypatch):
+  # The system may choose a port that was just free once more.
+  class Socket(contextlib.nullcontext):
+    chosen = 0
+
+    def __enter__(self):
+      return self
+
+    def bind(self, address):
+      assert address == ("127.0.0.1", 0)
+      Socket.chosen += 1
+      self.port = 4000 + Socket.chosen
+
+    def getsockname(self):
+      return "127.0.0.1", self.port
+
+  monkeypatch.setattr(cluster.socket, "socket", Socket)
+  assert cluster.free_port() == 4001
+  Socket.chosen = 0
+  assert cluster.free_port(other_than=4000) == 4001
+  Socket.chosen = 0
+  assert cluster.free_port(other_than=4001) == 4002
