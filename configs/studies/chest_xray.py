@@ -11,10 +11,12 @@ validations without improvement, and then trained the saved state on until there
 were four. A run that resumes with more patience continues as if it had had it
 from the start, so a patience of 4 is both.
 
-Images are reduced to 128 pixels. Rows that end in `_apart` leave training
-images out whose `personN` is in the test. ImageNet weights of ResNet-34 are not
-among those that can be fetched: its rows from them are optional, for a file
-`resnet34.safetensors` of torchvision's in the folder of weights.
+`v2_best_mean` and `v1_v2_best` are means of all runs of V2, and of V1 and V2:
+nothing is trained for them, and the row has one run. Images are reduced to 128
+pixels. Rows that end in `_apart` leave training images out whose `personN` is
+in the test. ImageNet weights of ResNet-34 are not among those that can be
+fetched: its rows from them are optional, for a file `resnet34.safetensors` of
+torchvision's in the folder of weights.
 """
 
 from mn_jax.studies.study import Claim, Member, Study
@@ -104,6 +106,8 @@ _MEMBERS = (
     {"model.name": "mobilenet_v1"},
     weights=_V1_FILE,
   ),
+  Member("v2_best_mean", f"{_V2}:best", ensemble=("v2_best",)),
+  Member("v1_v2_best", f"{_V2}:best", ensemble=("v2_best", "v1_best")),
   Member(
     "resnet34_fine_tune",
     _V2,
@@ -214,6 +218,7 @@ def get_study() -> Study:
       ("v2_best", "v2_best_apart"),
       ("v2_best", "v2_fine_tune"),
       ("v2_best", "v1_best"),
+      ("v1_v2_best", "v2_best_mean"),
       ("v2_scratch", "resnet34_scratch"),
     ),
     claims=_CLAIMS,

@@ -6,15 +6,16 @@ Seed k tests fold k, so every patient is tested once by every row. The recipe is
 `idc_v2:best` with MobileNetV3-Small; rows named `no_` leave one ingredient out.
 `with_` add one. `stains_` have the stains of each patient normalised by
 Macenko's method, with stain jitter and without. `_views` are the same networks
-by the eight symmetries of the square; `v1_v3`, `v1_v2_v3` and `four_networks`,
-the last with V3-Small at 128 pixels too, are means of such networks: for these
-nothing is trained.
+by the eight symmetries of the square; `v1_v3`, `v1_v2_v3`, `four_networks`, the
+last with V3-Small at 128 pixels too, and `three_at_128` are means of such
+networks: for these nothing is trained.
 
 Weights are two files of Keras and mobilenet_v2_1.0_torch_no_top.safetensors, a
 torchvision MobileNetV2 as safetensors, in the folder of `--weights`.
 
 Cost on two CPU cores: 6 minutes for a row of V3-Small (10 with 128 pixels or
-10 epochs), 16 for V1 and 19 for V2; two and a half hours in all.
+10 epochs), 16 for V1 and 19 for V2; two and a half hours in all, and another
+for V1 and V2 at 128 pixels.
 """
 
 from mn_jax.config import recipes
@@ -53,10 +54,11 @@ _LEFT_OUT = (
     weights="",
   ),
 )
+_LARGER = {"model.resolution": 128}
 _ADDED = tuple(
   Member(f"with_{name}", _BEST, {**_V3_SMALL, **fields}, weights=_V3_FILE)
   for name, fields in (
-    ("128_pixels", {"model.resolution": 128}),
+    ("128_pixels", _LARGER),
     ("10_epochs", {"train.epochs": 10.0}),
     ("crops", {"augment.crop_scale": 0.6}),
     ("stronger_jitter", {"augment.stain": 0.2}),
@@ -73,9 +75,10 @@ _STAINS = (
     weights=_V3_FILE,
   ),
 )
+_AT_128 = ("with_128_pixels", "v1_128_pixels", "v2_128_pixels")
 _VIEWS = tuple(
   Member(f"{name}_views", _BEST, ensemble=(name,), views="dihedral")
-  for name in ("recipe", "v1", "v2", "with_128_pixels")
+  for name in ("recipe", "v1", "v2", *_AT_128)
 )
 _MEMBERS = (
   Member("recipe", _BEST, _V3_SMALL, weights=_V3_FILE),
@@ -84,6 +87,10 @@ _MEMBERS = (
   *_LEFT_OUT,
   *_ADDED,
   *_STAINS,
+  Member(
+    "v1_128_pixels", "idc_v1:best", _LARGER, weights="mobilenet_v1_1.0_224"
+  ),
+  Member("v2_128_pixels", _BEST, _LARGER, weights=_V2_FILE),
   *_VIEWS,
   Member("v1_v3", _BEST, ensemble=("recipe_views", "v1_views")),
   Member("v1_v2_v3", _BEST, ensemble=("recipe_views", "v1_views", "v2_views")),
@@ -91,6 +98,11 @@ _MEMBERS = (
     "four_networks",
     _BEST,
     ensemble=("recipe_views", "v1_views", "v2_views", "with_128_pixels_views"),
+  ),
+  Member(
+    "three_at_128",
+    _BEST,
+    ensemble=tuple(f"{name}_views" for name in _AT_128),
   ),
 )
 _NAMES = {
@@ -123,6 +135,9 @@ def get_study() -> Study:
       ("v1_v3", "recipe_views"),
       ("v1_v2_v3", "v1_v3"),
       ("four_networks", "v1_v2_v3"),
+      ("v1_128_pixels", "v1"),
+      ("v2_128_pixels", "v2"),
+      ("three_at_128", "v1_v2_v3"),
     ),
     claims=(
       Claim(
