@@ -23,7 +23,9 @@ def expand(
   overrides: Sequence[str] = (),
   kept: pathlib.Path | None = None,
 ) -> list[StudyRun]:
-  """Returns the runs of a study, all members of seed 0 first.
+  """Returns the runs of a study in an order in which they can be run.
+
+  All members of seed 0 come first; ensembles of all seeds come last.
 
   Args:
     study: the study.
@@ -44,7 +46,7 @@ def expand(
     raise InputError(
       f"--seeds: got {seeds}; valid: 1 to {study.folds}, the folds of the study"
     )
-  runs = []
+  runs, ensembles_of_seeds = [], []
   for seed in range(seeds):
     for member in study.members:
       if member.name not in only or 0 < member.seeds <= seed:
@@ -71,12 +73,13 @@ def expand(
         fields["model.weights"] = _find(weights, member)
       changed = (f"{name}={value}" for name, value in fields.items())
       arguments = (f"--config={member.config}", *changed, *overrides)
-      parts = ()
+      parts, made = (), runs
       if member.ensemble:
         wanted = [seed] if study.splits_anew else range(seeds)
         parts = _parts(study, member, wanted, folder=folder, kept=kept)
-      runs.append(dataclasses.replace(run, arguments=arguments, parts=parts))
-  return runs
+        made = runs if study.splits_anew else ensembles_of_seeds
+      made.append(dataclasses.replace(run, arguments=arguments, parts=parts))
+  return [*runs, *ensembles_of_seeds]
 
 
 def _run(

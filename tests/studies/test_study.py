@@ -281,6 +281,16 @@ def test_ensembles_are_of_all_seeds_on_one_split():
   assert runs[1].parts == tuple(pathlib.Path(f"runs/{x}") for x in places)
 
 
+@pytest.mark.parametrize("folds", [0, 3])
+def test_an_ensemble_runs_after_all_its_runs(folds):
+  runs = expand(dataclasses.replace(FOLDS, folds=folds), seeds=3)
+  done = set()
+  for run in runs:
+    assert done.issuperset(run.parts)
+    done.add(run.workdir)
+  assert len(runs) == (12 if folds else 8)
+
+
 def test_an_ensemble_is_of_members_before_it():
   with pytest.raises(InputError, match="'a' as the mean of 'b'"):
     dataclasses.replace(TOY, members=(Member("a", "idc_v1", ensemble=("b",)),))
