@@ -131,16 +131,18 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
   chance of at most alpha.
 
   Args:
-    p_values: of each comparison, 0 to 1; NaN is no comparison, and stays NaN.
+    p_values: of each comparison, 0 to 1; NaN of one that is not made yet. It
+      stays NaN, but counts among those that are: no result depends on which of
+      the planned comparisons were made.
 
   Returns:
     f64[n], in the order given.
   """
   adjusted = np.array(p_values, np.float64)
   order = np.argsort(adjusted, kind="stable")
-  order = order[: np.count_nonzero(~np.isnan(adjusted))]
   left = np.arange(len(order), 0, -1)
   raised = np.minimum(adjusted[order] * left, 1)
+  # NaNs are the last, and make those after them NaN.
   adjusted[order] = np.maximum.accumulate(raised)
   return adjusted
 

@@ -234,7 +234,9 @@ def _item_rows(
     here, ends, state = "-", "-", not_run
     if statistics.get("mean") is not None:
       here = mean_std(statistics["mean"], statistics["std"])
-      ends = interval(statistics["low"], statistics["high"])
+      # An earlier version's intervals were over seeds alone, and had no bounds.
+      if "holds" in statistics:
+        ends = interval(statistics["low"], statistics["high"])
       state = _state(report, name, len(statistics["values"]))
     there = "-" if there is None else compact(there)
     rows.append((f"{name}, {metric_name(key)}", there, here, ends, state))

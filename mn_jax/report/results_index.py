@@ -90,11 +90,9 @@ def _paper(
     _, verdict, _, numbers = claim_row(claims[headline.claim])
     remarks.append(f"{_sentence(numbers)}.")
   studies = dict.fromkeys(item.study for item in paper.items if item.study)
-  verdicts = collections.Counter(
-    claim["verdict"]
-    for study in studies
-    for claim in reports.get(study, {}).get("claims", ())
-  )
+  verdicts = collections.Counter()
+  for study in studies:
+    verdicts += _verdicts(study, reports.get(study, {}))
   if verdicts:
     listed = (
       f"{number} {x if number == 1 else _OF_SEVERAL.get(x, x)}"
@@ -113,6 +111,13 @@ def _paper(
   if (results / figure).is_file():
     parts.append(f"![{paper.title}]({_FOLDER}/{figure})")
   return "\n\n".join(parts)
+
+
+def _verdicts(name: str, report: Mapping[str, Any]) -> collections.Counter[str]:
+  """How many claims of a study have each verdict, by its page."""
+  found = {x["text"]: x["verdict"] for x in report.get("claims", ())}
+  claims = files.load(name, "get_study", study_lib.Study).claims
+  return collections.Counter(found.get(x.text, "not run") for x in claims)
 
 
 def _sentence(text: str) -> str:
@@ -155,17 +160,16 @@ def _studies(reports: Mapping[str, Any], results: pathlib.Path) -> list[str]:
     report = reports[name]
     run = [member for member in report["members"] if member["seeds"]]
     runs = sum(len(member["seeds"]) for member in run)
-    decided = sum(
-      claim["verdict"] in _VERDICTS[:2] for claim in report["claims"]
-    )
+    verdicts = _verdicts(name, report)
+    decided = sum(verdicts[x] for x in _VERDICTS[:2])
     names = report.get("kept", ())
     of_all = f"{len(names)} of {runs}" + ": summaries only" * (not names)
     cells = (
       title,
-      f"{len(run)} of {len(report['members'])}",
+      f"{len(run)} of {len(made.members)}",
       of_all,
       _hours(results / name / "runs", names),
-      f"{decided} of {len(report['claims'])}",
+      f"{decided} of {len(made.claims)}",
       f"[{name}]({_FOLDER}/{name}/report.md)",
     )
     rows.append(f"| {' | '.join(cells)} |")

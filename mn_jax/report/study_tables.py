@@ -17,7 +17,7 @@ from mn_jax.observe.formatting import (
 from mn_jax.report import run_report
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
-from mn_jax.studies import evidence as evidence_lib
+from mn_jax.studies import numbers as numbers_lib
 
 # Baselines that look at no image.
 _BLIND = ("majority class", "label shares")
@@ -94,9 +94,10 @@ def interval_table(results: Mapping[str, Any]) -> Table:
     ("row", "metric", "mean", "95 %", "over seeds", "over the test", "holds"),
     rows,
     f"'Over the test': {unit}s resampled, for these networks. The first "
-    f"interval holds both: of {evidence_lib.SHARED!r} half the widths of the "
-    f"two add in squares; of {evidence_lib.OWN!r}, whose tests differ, it is "
-    "that over seeds, with Nadeau and Bengio's correction for their overlap.",
+    f"interval holds both: of {numbers_lib.SHARED!r} half the widths of the "
+    f"two add in squares; of {numbers_lib.OWN!r}, whose tests differ, it is "
+    "that over seeds, with Nadeau and Bengio's correction for their overlap; "
+    f"of {numbers_lib.BY_IMAGE!r} both, as all tests have the same groups.",
   )
 
 
@@ -295,7 +296,13 @@ def wanted(results: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _means(
   spreads: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]
 ) -> list[str]:
-  return [mean_std(spreads[x]["mean"], spreads[x]["std"]) for x in metrics]
+  cells = []
+  for found in (spreads[x] for x in metrics):
+    cell = mean_std(found["mean"], found["std"])
+    if missing := found.get("undefined"):
+      cell += f" (undefined in {len(missing)})"
+    cells.append(cell)
+  return cells
 
 
 def _difference_cells(found: Mapping[str, Any]) -> tuple[str, ...]:

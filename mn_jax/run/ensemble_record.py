@@ -26,12 +26,17 @@ def is_current(
 ) -> bool:
   """Returns whether a summary is of an ensemble of these runs as they are now.
 
-  An ensemble outlives runs that are gone.
+  It outlives runs that are gone, if they are those that it was made of.
   """
-  try:
-    return summary.get("ensemble") == members(paths, views)
-  except InputError:
-    return "ensemble" in summary
+  made = summary.get("ensemble")
+  if made is None or made["views"] != views:
+    return False
+  if [x["name"] for x in made["runs"]] != [_name(path) for path in paths]:
+    return False
+  return all(
+    now in (None, then)
+    for then, now in zip(made["runs"], map(_present, paths), strict=True)
+  )
 
 
 def arguments(
@@ -42,13 +47,24 @@ def arguments(
   return (f"--output={output}", *tta, "--workdir", *map(str, paths))
 
 
+def _present(path: pathlib.Path) -> dict[str, Any] | None:
+  try:
+    return _identity(path)
+  except InputError:
+    return None
+
+
 def _identity(path: pathlib.Path) -> dict[str, Any]:
   """Returns what tells a run from another in the same folder."""
   summary = records.read_summary(path)
   return {
-    # Where it lies on this machine is nobody else's concern.
-    "name": "/".join(path.absolute().parts[-2:]),
+    "name": _name(path),
     "best_step": summary["best_step"],
     "state_sha256": summary.get("state_sha256"),
     "ensemble": summary.get("ensemble"),
   }
+
+
+def _name(path: pathlib.Path) -> str:
+  """Where it lies on this machine is nobody else's concern."""
+  return "/".join(path.absolute().parts[-2:])

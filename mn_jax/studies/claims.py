@@ -2,7 +2,7 @@
 
 A claim is decided by a test of its number against its value: by the interval
 that holds seeds and test images, and after Holm's adjustment over all claims of
-the study that could be tested. One seed or two decide nothing.
+the study, also those that are not run yet. One seed or two decide nothing.
 """
 
 import math
@@ -11,8 +11,9 @@ from typing import Any
 
 from mn_jax.metrics import comparison, estimates
 from mn_jax.observe import formatting
-from mn_jax.studies import evidence as evidence_lib
-from mn_jax.studies.evidence import Evidence, Numbers
+from mn_jax.studies import numbers as numbers_lib
+from mn_jax.studies.evidence import Evidence
+from mn_jax.studies.numbers import Numbers
 from mn_jax.studies.study import Claim
 
 HOLDS, FAILS = "holds", "does not hold"
@@ -27,7 +28,8 @@ def judge(
   """Decides the claims of a study.
 
   Args:
-    claims: all of the study, as they are tested together.
+    claims: all of the study, as they are tested together: of one without runs
+      p counts as 1.
     evidence: of its runs.
     ratios: row -> test over training images that its runs are going to have,
       as for `plan`.
@@ -127,10 +129,13 @@ def _chances(claim: Claim, numbers: Numbers) -> tuple[float, float]:
 def _untested(claim: Claim, numbers: Numbers) -> str:
   """Why a claim cannot be tested; '' if it can."""
   count = len(numbers.values)
+  if missing := numbers.undefined:
+    seeds = ", ".join(map(str, missing))
+    return f"{claim.metric} is undefined of seed {seeds}"
   if count < LEAST_SEEDS:
     return f"{LEAST_SEEDS} seeds are the least that decide"
   is_of_training = claim.metric.startswith(("train/", "last/train/"))
-  if numbers.holds == evidence_lib.SEEDS and not is_of_training:
+  if numbers.holds == numbers_lib.SEEDS and not is_of_training:
     return "the predictions of a run are not there"
   if math.isnan(numbers.estimate.interval()[0]):
     return "its error is not known"

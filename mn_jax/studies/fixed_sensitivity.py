@@ -37,14 +37,37 @@ def predictions(
     None without predictions, with more than two classes, or where validation
     has too few images to choose.
   """
-  if val is None or test is None or len(test.classes) != 2:
+  if val is None or test is None:
     return None
-  positive = test.positive
-  if positive is None or test.predictions.multi_label:
-    return None
-  threshold = operating_point.choose_threshold(
-    val.predictions, TARGET, positive=positive
+  return shift(test, threshold(val))
+
+
+def threshold(val: NamedPredictions) -> float:
+  """Returns the threshold that predictions for validation choose.
+
+  It is NaN with more than two classes, and where there are too few images to
+  choose by.
+  """
+  if len(val.classes) != 2 or val.positive is None:
+    return np.nan
+  if val.predictions.multi_label:
+    return np.nan
+  return operating_point.choose_threshold(
+    val.predictions, TARGET, positive=val.positive
   )
+
+
+def shift(test: NamedPredictions, threshold: float) -> NamedPredictions | None:
+  """Returns predictions whose logits have a threshold as 0.5.
+
+  Args:
+    test: of two classes.
+    threshold: probability of the positive class, from which on it is predicted.
+
+  Returns:
+    None for a threshold that is not finite.
+  """
+  positive = test.positive
   if not np.isfinite(threshold):
     return None
   scores = test.predictions.probabilities()[:, positive]

@@ -22,7 +22,8 @@ from mn_jax.run import records
 from mn_jax.studies import claims as claims_lib
 from mn_jax.studies import evidence as evidence_lib
 from mn_jax.studies import split_baselines
-from mn_jax.studies.evidence import Evidence, Numbers
+from mn_jax.studies.evidence import Evidence
+from mn_jax.studies.numbers import Numbers
 from mn_jax.studies.study import Study, StudyRun
 
 # As many metrics as a terminal of 80 columns has room for.
@@ -333,13 +334,15 @@ def _compared_pairs(study: Study, evidence: Evidence) -> list[dict[str, Any]]:
 
 
 def _p_values(difference: Numbers) -> dict[str, Any]:
-  """Two-sided, against no difference; of fewer than three seeds there is none.
+  """Two-sided, against no difference.
 
+  There is none of fewer than three seeds, or where one has no such metric.
   The signed-rank test (Wilcoxon 1945) leaves equal pairs out, and of five pairs
   is never below 1/16.
   """
   p = wilcoxon = math.nan
-  if len(difference.values) >= claims_lib.LEAST_SEEDS:
+  enough = len(difference.values) >= claims_lib.LEAST_SEEDS
+  if enough and not difference.undefined:
     estimate = difference.estimate
     p = 2 * min(estimate.chance_below(0.0), estimate.chance_above(0.0))
     gaps = np.array(difference.values)

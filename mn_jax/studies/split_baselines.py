@@ -21,7 +21,7 @@ from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
 from mn_jax.run.split_data import SplitData
-from mn_jax.studies.evidence import Result
+from mn_jax.studies.resampling import Result
 from mn_jax.studies.study import StudyRun
 
 # A linear model of a few numbers learns no more from more images.
@@ -116,8 +116,9 @@ def rows(
     for seed, run in of_seed.items():
       of_split = reader(run.summary["split_sha256"])
       for name, (summary, named) in of_split.items():
+        of_run = {x: run.summary[x] for x in ("split", "split_sha256")}
         found[row].setdefault(name, {})[seed] = Result(
-          {**summary, "split_sha256": run.summary["split_sha256"]},
+          {**summary, **of_run},
           run.images,
           {"test": named}.get,
         )

@@ -220,13 +220,15 @@ class StudyRun:
     return self.kept if self.is_kept() else self.workdir
 
   def damage(self) -> str:
-    """Returns what is wrong with a summary that cannot be read, or ''."""
+    """Returns why a summary that is there does not count, or ''."""
     try:
       if (self.workdir / "summary.json").exists():
         records.read_summary(self.workdir)
     except InputError as error:
       return str(error)
-    return ""
+    if self.summary() is None or self.is_complete():
+      return ""
+    return f"{str(self.folder)!r} is the mean of other runs than its row's now"
 
   def predictions(self, part: str) -> predictions_lib.NamedPredictions | None:
     """Returns the predictions for a part; None if they cannot be read.

@@ -218,7 +218,7 @@ def _leakcheck(argv: Sequence[str] | None) -> int:
     console.line(
       "Leaks were found."
       if leaking
-      else "No part shares anything with another."
+      else "No known group, equal image or near duplicate is in several parts."
     )
   return int(leaking)
 

@@ -101,7 +101,11 @@ def test_it_knows_whether_it_is_of_these_runs(workdirs, tmp_path):
   assert not current(summary, [one, other], "flips")
   assert not current(summary, [one], "")
   assert not current(records.read_summary(one), [one], "")
-  assert current(summary, [tmp_path / "gone"], "")
+  # It outlives its runs, but is not of others that are not there.
+  gone = [tmp_path.joinpath(*path.parts[-2:]) for path in (one, other)]
+  assert current(summary, gone, "")
+  assert not current(summary, [*gone, tmp_path / "third"], "")
+  assert not current(summary, [tmp_path / "gone", gone[1]], "")
 
 
 def test_what_would_be_no_test_is_refused(workdirs, tmp_path):

@@ -85,14 +85,26 @@ def test_other_claims_make_a_verdict_harder():
   # So it is for what does not hold.
   against = judged("<", 0.0, [0.82, 0.825, 0.814], [0.8] * 3, others=2)
   assert against["verdict"] == claims.OPEN
-  # Those that were not run do not count.
+  # Those that were not run count, so that no verdict depends on them.
   rows = {
     "a": {i: toy.bare(KEY, x) for i, x in enumerate([0.82, 0.825, 0.814])}
   }
   claim = Claim("text", "a", "", KEY, ">", 0.8)
   never = Claim("text", "b", "", KEY, ">", 0.8)
   found = claims.judge([claim, never, never], Evidence(rows), {})
-  assert found[0]["p_holm"] == found[0]["p"]
+  assert found[0]["p_holm"] == pytest.approx(3 * found[0]["p"])
+  assert found[1]["p_holm"] is None
+
+
+def test_an_undefined_metric_decides_nothing():
+  rows = {"a": {i: toy.bare(KEY, x) for i, x in enumerate([0.9, 0.91, 0.92])}}
+  rows["a"][3] = toy.bare(KEY, None)
+  (found,) = claims.judge(
+    [Claim("text", "a", "", KEY, ">", 0.8)], Evidence(rows), {}
+  )
+  assert (found["verdict"], found["p"]) == (claims.OPEN, None)
+  assert found["reason"] == f"{KEY} is undefined of seed 3"
+  assert (found["seeds"], found["undefined"]) == ([0, 1, 2], [3])
 
 
 def test_a_test_without_its_predictions_decides_nothing():

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 
 from mn_jax.metrics import bootstrap, comparison
-from mn_jax.studies import evidence
+from mn_jax.studies import evidence, resampling
+from mn_jax.studies import numbers as numbers_lib
 from mn_jax.studies.evidence import Evidence
 from tests.studies import toy_evidence as toy
 
@@ -52,7 +53,7 @@ def test_seeds_on_one_test_add_the_variance_of_its_groups(shared):
   values = [x.summary[KEY] for x in rows["a"].values()]
   assert numbers.estimate.mean == pytest.approx(np.mean(values))
   assert numbers.spread == pytest.approx(np.std(values, ddof=1))
-  assert numbers.holds == evidence.SHARED
+  assert numbers.holds == numbers_lib.SHARED
   # The same resamples of patients for all seeds.
   metrics = [
     bootstrap.resample(
@@ -103,7 +104,7 @@ def test_seeds_that_split_anew_are_corrected_for_their_overlap():
     rows["a"][seed] = toy.of(toy.named(moved), f"split {seed}")
   numbers = Evidence(rows, resamples=50).measure("a", "", KEY)
   values = [x.summary[KEY] for x in rows["a"].values()]
-  assert (numbers.holds, numbers.unit) == (evidence.OWN, "image")
+  assert (numbers.holds, numbers.unit) == (numbers_lib.OWN, "image")
   assert numbers.ratio == 0.3
   error = np.std(values, ddof=1) * (1 / 3 + 0.3) ** 0.5
   assert numbers.estimate.errors == pytest.approx((error,))
@@ -115,7 +116,7 @@ def test_seeds_that_split_anew_are_corrected_for_their_overlap():
     "a": {i: toy.of(toy.named(toy.noisy(i)), f"split {i}") for i in range(3)}
   }
   numbers = Evidence(fixed, resamples=50).measure("a", "", KEY)
-  assert (numbers.holds, numbers.ratio) == (evidence.SHARED, 0)
+  assert (numbers.holds, numbers.ratio) == (numbers_lib.SHARED, 0)
 
 
 def test_a_test_that_one_of_two_rows_shares_is_a_source_of_its_own():
@@ -132,7 +133,7 @@ def test_a_test_that_one_of_two_rows_shares_is_a_source_of_its_own():
   alone = found.measure("spatial", "", KEY)
   for pair in (("random", "spatial"), ("spatial", "random")):
     numbers = found.measure(*pair, KEY)
-    assert numbers.holds == evidence.MIXED
+    assert numbers.holds == numbers_lib.MIXED
     assert numbers.ratio == 0.9  # of the row that splits anew alone
     assert numbers.test_error == pytest.approx(alone.test_error)
     over_seeds = numbers.spread * (1 / 3 + 0.9) ** 0.5
@@ -141,6 +142,49 @@ def test_a_test_that_one_of_two_rows_shares_is_a_source_of_its_own():
     assert numbers.estimate.freedoms == (2, 89)
     low, high = numbers.estimate.interval()
     assert low < numbers.over_seeds[0] < numbers.over_seeds[1] < high
+
+
+def test_groups_on_both_sides_are_a_source_of_their_own():
+  """Splits by image have the same patients in every test."""
+  groups = np.array([f"p{i // 6:02}" for i in range(90)])
+  kinds = {"random": numbers_lib.BY_IMAGE, "grouped": numbers_lib.OWN}
+  found = {}
+  for kind, holds in kinds.items():
+    rows = {"a": {}}
+    for seed in range(3):
+      named = toy.named(toy.noisy(seed), groups)
+      # Other images of the same patients.
+      ids = named.predictions.ids + 90 * seed
+      outputs = dataclasses.replace(named.predictions, ids=ids)
+      named = dataclasses.replace(named, predictions=outputs)
+      rows["a"][seed] = toy.of(named, f"split {seed}", split_kind=kind)
+    found[kind] = Evidence(rows, resamples=200).measure("a", "", KEY)
+    assert found[kind].holds == holds
+  by_image, grouped = found["random"], found["grouped"]
+  assert by_image.estimate.errors[0] == grouped.estimate.errors[0]
+  assert by_image.estimate.freedoms == (2, 14)
+  assert by_image.test_error > 0 == grouped.test_error
+  low, high = by_image.estimate.interval()
+  assert low < by_image.over_groups[0] < by_image.over_groups[1] < high
+  # Beside a row of other tests, its own groups are added.
+  mixed = {"a": rows["a"], "b": {}}
+  for seed, result in rows["a"].items():
+    summary = {**result.summary, "split": "random"}
+    mixed["b"][seed] = dataclasses.replace(result, summary=summary)
+  both = Evidence(mixed, resamples=200).measure("b", "a", KEY)
+  assert both.holds == numbers_lib.BY_IMAGE
+  assert both.test_error == pytest.approx(by_image.test_error)
+
+
+def test_an_image_moves_a_share_of_its_class_by_more():
+  outputs = toy.noisy(0)
+  named = toy.named(outputs)
+  ill = np.count_nonzero(outputs.labels)
+  assert resampling.one_image(named, "accuracy") == 1 / 90
+  assert resampling.one_image(named, "sensitivity") == 1 / ill
+  assert resampling.one_image(named, "specificity") == 1 / (90 - ill)
+  expected = 1 / (2 * min(ill, 90 - ill))
+  assert resampling.one_image(named, "balanced_accuracy") == expected
 
 
 def test_a_gain_varies_with_the_test_as_the_accuracy_does(shared):
@@ -152,7 +196,7 @@ def test_a_gain_varies_with_the_test_as_the_accuracy_does(shared):
   }
   found = Evidence({"a": gains}, resamples=200)
   gain, accuracy = (found.measure("a", "", x) for x in (key, "test/accuracy"))
-  assert gain.holds == evidence.SHARED
+  assert gain.holds == numbers_lib.SHARED
   assert gain.test_error == pytest.approx(accuracy.test_error)
   low, high = gain.estimate.interval()
   assert low < 0.0215 < high
@@ -173,7 +217,7 @@ def test_other_checkpoints_vary_with_the_test_as_the_chosen_one_does(shared):
   }
   found = Evidence(last, resamples=200)
   chosen, other = (found.measure("a", "", key) for key in (KEY, "last/" + KEY))
-  assert other.holds == evidence.SHARED
+  assert other.holds == numbers_lib.SHARED
   assert other.test_error == pytest.approx(chosen.test_error)
   assert other.estimate.mean == pytest.approx(chosen.estimate.mean - 0.1)
   width = [x.over_groups[1] - x.over_groups[0] for x in (chosen, other)]
@@ -186,7 +230,7 @@ def test_without_predictions_there_are_seeds_alone():
   values = [0.7, 0.8, 0.75]
   rows = {"a": {i: toy.bare(key, x) for i, x in enumerate(values)}}
   numbers = Evidence(rows).measure("a", "", key)
-  assert (numbers.holds, numbers.unit) == (evidence.SEEDS, "")
+  assert (numbers.holds, numbers.unit) == (numbers_lib.SEEDS, "")
   error = np.std(values, ddof=1) / 3**0.5
   assert numbers.estimate.errors == pytest.approx((error,))
   assert np.isnan(numbers.over_groups).all()

@@ -1,6 +1,7 @@
 """Tests of predictions at the threshold that validation chose."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from mn_jax.metrics import classification, operating_point
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
 from mn_jax.studies import fixed_sensitivity
-from mn_jax.studies.evidence import Evidence, Result
+from mn_jax.studies import numbers as numbers_lib
+from mn_jax.studies.evidence import Evidence
+from mn_jax.studies.resampling import Result
 
 
 def _named(seed, count, shift, classes=2):
@@ -96,3 +99,31 @@ def test_evidence_measures_and_resamples_them():
   assert low < numbers.estimate.mean < high
   assert numbers.unit == "image"
   assert Evidence(rows).measure("chose", "", key).values == []
+
+
+def test_validation_is_a_source_of_its_own_where_seeds_share_it():
+  few, many = (_named(0, count, 3.0) for count in (60, 6000))
+  test = _named(1, 300, 2.5)
+  key, errors = f"{fixed_sensitivity.PART}/specificity", []
+  for val in (few, many):
+    summary = {"chosen_on": "val", "split_sha256": "0"}
+    rows = {
+      "v2": {
+        k: Result(summary, {}, {"val": val, "test": test}.get) for k in range(3)
+      }
+    }
+    numbers = Evidence(rows, resamples=200).measure("v2", "", key)
+    assert numbers.holds == numbers_lib.CHOSEN
+    of_test, of_val = numbers.estimate.errors[1:]
+    assert numbers.estimate.freedoms == (2, 299, len(val.names) - 1)
+    assert numbers.test_error == pytest.approx(math.hypot(of_test, of_val))
+    errors.append(of_val)
+  # By hand: resampled and chosen again.
+  rng, found = np.random.default_rng(5), []
+  for _ in range(200):
+    drawn = few.take(rng.integers(0, 60, 60))
+    shifted = fixed_sensitivity.predictions(drawn, test)
+    metrics = classification.summarize(shifted.predictions, positive=1)
+    found.append(metrics["specificity"])
+  assert errors[0] == pytest.approx(np.std(found, ddof=1), rel=0.25)
+  assert errors[1] < errors[0] / 3

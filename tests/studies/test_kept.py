@@ -15,7 +15,7 @@ from mn_jax.metrics import classification, predictions
 from mn_jax.report import run_analysis
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
-from mn_jax.studies import cross_validation, expansion, kept, study
+from mn_jax.studies import cross_validation, evidence, expansion, kept, study
 from mn_jax.studies.study import Member, Study
 from tests.metrics import toy_predictions
 from tests.report import toy_runs
@@ -336,9 +336,13 @@ def test_an_ensemble_is_kept_and_outlives_workdirs(tmp_path):
     "c/seed0"
   )
   assert run_analysis.analyze(ensemble.folder).test.groups is not None
+  assert list(evidence.read([ensemble])) == ["mean"]
   # A member that was trained again makes another mean.
   edit(tmp_path / "kept" / "a" / "seed0" / "summary.json", best_step=1)
-  assert "is the mean of other runs" in message(kept.check, again()[2])
+  stale = again()[2]
+  assert "is the mean of other runs" in message(kept.check, stale)
+  assert "is the mean of other runs" in stale.damage()
+  assert not evidence.read([stale])
 
 
 @pytest.mark.parametrize("groups", [["a", "b"], ["a", "a"]])

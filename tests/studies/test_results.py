@@ -14,7 +14,8 @@ def test_results_are_means_with_intervals(tmp_path):
   runs = expand(folder=tmp_path, seeds=4)
   values = {"a": [0.7, 0.8, 0.75, 0.85], "b": [0.8, 0.82, 0.9, None]}
   for run in runs:
-    finish(run, values[run.member.name][run.seed], 0.9)
+    if (value := values[run.member.name][run.seed]) is not None:
+      finish(run, value, 0.9)
   collected = results.collect(TOY, runs)
   json.dumps(collected, allow_nan=False)
   first, second = collected["members"]
@@ -39,6 +40,17 @@ def test_results_are_means_with_intervals(tmp_path):
   np.testing.assert_allclose(compared["p"], test.pvalue)
   assert compared["p_holm"] == compared["p"]  # the only comparison
   assert pair["metrics"]["auroc"]["p"] == 1  # no difference at all
+
+
+def test_what_a_run_leaves_undefined_is_no_result_of_its_pairs(tmp_path):
+  runs = expand(folder=tmp_path, seeds=4)
+  for run in runs:
+    finish(run, None if (run.member.name, run.seed) == ("b", 1) else 0.8, 0.9)
+  collected = results.collect(TOY, runs)
+  found = collected["members"][1]["metrics"]["accuracy"]
+  assert (found["seeds"], found["undefined"]) == ([0, 2, 3], [1])
+  compared = collected["pairs"][0]["metrics"]["accuracy"]
+  assert (compared["undefined"], compared["p"]) == ([1], None)
 
 
 def test_one_seed_has_no_standard_deviation_and_none_no_mean(tmp_path):

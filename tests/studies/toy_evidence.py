@@ -4,7 +4,7 @@ import numpy as np
 
 from mn_jax.metrics import classification
 from mn_jax.metrics.predictions import NamedPredictions, Predictions
-from mn_jax.studies.evidence import Result
+from mn_jax.studies.resampling import Result
 from tests.metrics import toy_predictions
 
 IMAGES = {"train": 300, "val": 50, "test": 90}
@@ -30,12 +30,18 @@ def noisy(seed: int, *, better: float = 0.0, n: int = 90) -> Predictions:
   return toy_predictions.of(base.labels, logits, rng.random(n))
 
 
-def of(found: NamedPredictions, split: str = "same", **summary) -> Result:
+def of(
+  found: NamedPredictions,
+  split: str = "same",
+  split_kind: str = "grouped",
+  **summary,
+) -> Result:
   """A result whose test has these predictions."""
   metrics = classification.summarize(found.predictions, positive=1)
   return Result(
     {
       **{f"test/{k}": v for k, v in metrics.items()},
+      "split": split_kind,
       "split_sha256": split,
       "chosen_on": "val",
       **summary,
