@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification, discordance, estimates
 from mn_jax.metrics.discordance import Discordance
 from mn_jax.metrics.estimates import Estimate
@@ -63,11 +64,25 @@ _BY_IMAGE = ("random", "stratified")
 
 
 def read(runs: Sequence[StudyRun]) -> dict[str, dict[int, Result]]:
-  """Reads the complete runs of a study, by row and seed."""
-  rows = collections.defaultdict(dict)
+  """Reads the complete runs of a study, by row and seed.
+
+  Raises:
+    InputError: if seeds of a row are of different images, as of a data set that
+      has grown meanwhile.
+  """
+  rows, first = collections.defaultdict(dict), {}
   for run in runs:
     if run.is_complete():
       summary = run.summary()
+      images = summary.get("images_sha256")
+      before, other = first.setdefault(run.member.name, (images, run))
+      if images != before:
+        raise InputError(
+          f"--workdir: got {str(run.folder)!r} of the images "
+          f"{str(images)[:16]}, and {str(other.folder)!r} of "
+          f"{str(before)[:16]}; valid: seeds of the same images, or without "
+          "one of these folders"
+        )
       reader = functools.cache(run.predictions)
       rows[run.member.name][run.seed] = Result(summary, run.images(), reader)
   return rows

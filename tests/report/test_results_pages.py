@@ -204,7 +204,13 @@ def test_what_is_said_first_of_a_paper(tmp_path):
     "seeds": [0, 1, 2],
     "verdict": "holds",
   }
-  other = {**claim, "text": "another", "verdict": "not decided"}
+  studies = {
+    name: files.load(name, "get_study", study_lib.Study)
+    for name in {x.study for x in papers[-1].items if x.study}
+  }
+  made = studies[headline.study]
+  unlike = next(x for x in made.claims if x.text != headline.claim)
+  other = {**claim, "text": unlike.text, "verdict": "not decided"}
   report = toy_runs.write_study(tmp_path / "toy")
   report["claims"] = [claim, other]
   results = tmp_path / "results"
@@ -220,10 +226,16 @@ def test_what_is_said_first_of_a_paper(tmp_path):
 
   assert f"\n{sentence(headline.claim)}: **holds**.\n" in written
   assert "Accuracy of a_b minus a_b: +0.031 (+0.010 to +0.052), 3 s" in written
-  assert "Of 2 claims about it: 1 holds, 1 not decided." in written
+  # Claims and rows are those of the study files, whether a page has them.
+  total = sum(len(x.claims) for x in studies.values())
+  counted = f"1 holds, 1 not decided, {total - 2} not run"
+  assert f"Of {total} claims about it: {counted}." in written
   figure = f"results/{headline.study}/figures/{headline.figure}.webp"
   assert f"![{papers[-1].title}]({figure})" in written
-  cells = f"2 of 3 | 0 of 4: summaries only |  | 1 of 2 | [{headline.study}]"
+  cells = (
+    f"2 of {len(made.members)} | 0 of 4: summaries only |  | "
+    f"1 of {len(made.claims)} | [{headline.study}]"
+  )
   assert cells in written
   first = sentence(papers[0].headline.claim)
   assert f"\n{first}: **not run**.\n" in written

@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pytest
 import scipy.stats
 
+from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.studies import results
 from tests.studies.test_study import TOY, expand, finish
@@ -51,6 +53,17 @@ def test_what_a_run_leaves_undefined_is_no_result_of_its_pairs(tmp_path):
   assert (found["seeds"], found["undefined"]) == ([0, 2, 3], [1])
   compared = collected["pairs"][0]["metrics"]["accuracy"]
   assert (compared["undefined"], compared["p"]) == ([1], None)
+
+
+def test_seeds_of_other_images_are_refused(tmp_path):
+  runs = expand(folder=tmp_path, seeds=2)
+  for run in runs:
+    finish(run, 0.8, 0.9)
+  path = runs[-1].workdir / "summary.json"
+  summary = json.loads(path.read_text())
+  path.write_text(json.dumps({**summary, "images_sha256": "more"}))
+  with pytest.raises(InputError, match=r"of the images more, and .*seed0"):
+    results.collect(TOY, runs)
 
 
 def test_one_seed_has_no_standard_deviation_and_none_no_mean(tmp_path):
