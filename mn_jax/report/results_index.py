@@ -92,7 +92,8 @@ def _paper(
   studies = dict.fromkeys(item.study for item in paper.items if item.study)
   verdicts = collections.Counter()
   for study in studies:
-    verdicts += _verdicts(study, reports.get(study, {}))
+    made = files.load(study, "get_study", study_lib.Study)
+    verdicts += _verdicts(made, reports.get(study, {}))
   if verdicts:
     listed = (
       f"{number} {x if number == 1 else _OF_SEVERAL.get(x, x)}"
@@ -113,11 +114,12 @@ def _paper(
   return "\n\n".join(parts)
 
 
-def _verdicts(name: str, report: Mapping[str, Any]) -> collections.Counter[str]:
+def _verdicts(
+  study: study_lib.Study, report: Mapping[str, Any]
+) -> collections.Counter[str]:
   """How many claims of a study have each verdict, by its page."""
   found = {x["text"]: x["verdict"] for x in report.get("claims", ())}
-  claims = files.load(name, "get_study", study_lib.Study).claims
-  return collections.Counter(found.get(x.text, "not run") for x in claims)
+  return collections.Counter(found.get(x.text, "not run") for x in study.claims)
 
 
 def _sentence(text: str) -> str:
@@ -160,7 +162,7 @@ def _studies(reports: Mapping[str, Any], results: pathlib.Path) -> list[str]:
     report = reports[name]
     run = [member for member in report["members"] if member["seeds"]]
     runs = sum(len(member["seeds"]) for member in run)
-    verdicts = _verdicts(name, report)
+    verdicts = _verdicts(made, report)
     decided = sum(verdicts[x] for x in _VERDICTS[:2])
     names = report.get("kept", ())
     of_all = f"{len(names)} of {runs}" + ": summaries only" * (not names)

@@ -35,6 +35,7 @@ from mn_jax.errors import InputError
 from mn_jax.metrics import bootstrap, classification, discordance, estimates
 from mn_jax.metrics.discordance import Discordance
 from mn_jax.metrics.estimates import Estimate
+from mn_jax.observe import formatting
 from mn_jax.studies import fixed_sensitivity, numbers
 from mn_jax.studies.numbers import Numbers
 from mn_jax.studies.resampling import (
@@ -106,6 +107,7 @@ class Evidence:
       resamples: of the groups of a test.
     """
     self._rows, self._resamples = rows, Resamples(rows, resamples)
+    self._found = functools.cache(self._all_values)
 
   def values(self, row: str, key: str) -> dict[int, float]:
     """Returns seed -> metric, of the runs in which it is defined and counts.
@@ -115,48 +117,28 @@ class Evidence:
       key: of the metric in `summary.json`, or 'at_sensitivity_0.95/...', at the
         threshold that validation chose.
     """
-    return {
-      seed: value
-      for seed in self._counted(row, key)
-      if (value := self._value(row, seed, key)) is not None
-    }
+    found = self._found(row, key)
+    return {seed: x for seed, x in found.items() if x is not None}
 
-  def undefined(self, row: str, key: str) -> list[int]:
-    """Returns the seeds that count, but whose metric has no value.
-
-    Args:
-      row: its name.
-      key: as of `values`.
-    """
-    part, _, _ = key.rpartition("/")
-    return [
-      seed
-      for seed in self._counted(row, key)
-      if self._value(row, seed, key) is None
-      and (
-        key in self._rows[row][seed].summary
-        or self._resamples.predictions((row, seed), part) is not None
-      )
-    ]
-
-  def _counted(self, row: str, key: str) -> list[int]:
+  def _all_values(self, row: str, key: str) -> dict[int, float | None]:
+    """Seed -> metric of the runs that count; None where it is undefined."""
     results = self._rows.get(row, {})
     # The last epoch's, 'last/test/...', are of a checkpoint that nothing chose.
     chosen = key.startswith(("test/", fixed_sensitivity.PART))
-    refused = refused_seeds(results) if chosen else ()
-    return sorted(results.keys() - refused)
-
-  def _value(self, row: str, seed: int, key: str) -> float | None:
+    seeds = sorted(results.keys() - (refused_seeds(results) if chosen else ()))
     part, _, metric = key.rpartition("/")
     if part != fixed_sensitivity.PART:
-      return self._rows[row][seed].summary.get(key)
-    named = self._resamples.predictions((row, seed), part)
-    if named is None:
-      return None
-    value = classification.summarize(
-      named.predictions, positive=named.positive
-    ).get(metric, math.nan)
-    return None if math.isnan(value) else value
+      summaries = {seed: results[seed].summary for seed in seeds}
+      return {seed: x[key] for seed, x in summaries.items() if key in x}
+    found = {}
+    for seed in seeds:
+      named = self._resamples.predictions((row, seed), part)
+      if named is not None:
+        metrics = classification.summarize(
+          named.predictions, positive=named.positive
+        )
+        found[seed] = formatting.jsonable(metrics.get(metric))
+    return found
 
   def measure(self, one: str, other: str, key: str) -> Numbers:
     """Returns a metric of a row, or its difference between two rows.
@@ -175,14 +157,20 @@ class Evidence:
     options = {"bounds": estimates.bounds_of(key), "is_difference": bool(other)}
     mean = float(np.mean(gaps)) if gaps else math.nan
     nothing = Estimate(mean, (math.nan,), (math.nan,), **options)
-    lacking = sorted({x for row in rows for x in self.undefined(row, key)})
+    lacking = sorted(
+      {
+        seed
+        for row in rows
+        for seed, x in self._found(row, key).items()
+        if x is None
+      }
+    )
     if not gaps:
       return Numbers(seeds, gaps, nothing, undefined=lacking)
     runs = [[(row, seed) for seed in seeds] for row in rows]
     part, _, _ = key.rpartition("/")
-    ratio = self._overlap(
-      [row for row in runs if not self._share_test(row, part)], part
-    )
+    shared = [row for row in runs if self._share_test(row, part)]
+    ratio = self._overlap([x for x in runs if x not in shared], part)
     over_seeds = nothing
     if len(gaps) > 1:
       # Equal seeds may differ by less than the images of the part can show.
@@ -197,7 +185,7 @@ class Evidence:
       ratio=ratio,
       undefined=lacking,
     )
-    return self._with_test(found, runs, key)
+    return self._with_test(found, runs, shared, key)
 
   def compare_images(self, one: str, other: str) -> Discordance | None:
     """Returns McNemar's test of two rows on the images of their tests.
@@ -230,7 +218,11 @@ class Evidence:
     return discordance.measure(*map(np.concatenate, columns))
 
   def _with_test(
-    self, found: Numbers, runs: Sequence[Sequence[Run]], key: str
+    self,
+    found: Numbers,
+    runs: Sequence[Sequence[Run]],
+    shared: Sequence[Sequence[Run]],
+    key: str,
   ) -> Numbers:
     """Adds what the groups of the tests tell, where there are predictions."""
     part, _, metric = key.rpartition("/")
@@ -256,7 +248,6 @@ class Evidence:
       unit=unit,
       holds=numbers.OWN,
     )
-    shared = [row for row in runs if self._share_test(row, part)]
     by_image = [
       row for row in runs if row not in shared and self._split_images(row, part)
     ]

@@ -46,7 +46,7 @@ def expand(
     raise InputError(
       f"--seeds: got {seeds}; valid: 1 to {study.folds}, the folds of the study"
     )
-  runs, ensembles_of_seeds = [], []
+  runs = []
   for seed in range(seeds):
     for member in study.members:
       if member.name not in only or 0 < member.seeds <= seed:
@@ -73,13 +73,12 @@ def expand(
         fields["model.weights"] = _find(weights, member)
       changed = (f"{name}={value}" for name, value in fields.items())
       arguments = (f"--config={member.config}", *changed, *overrides)
-      parts, made = (), runs
+      parts = ()
       if member.ensemble:
         wanted = [seed] if study.splits_anew else range(seeds)
         parts = _parts(study, member, wanted, folder=folder, kept=kept)
-        made = runs if study.splits_anew else ensembles_of_seeds
-      made.append(dataclasses.replace(run, arguments=arguments, parts=parts))
-  return [*runs, *ensembles_of_seeds]
+      runs.append(dataclasses.replace(run, arguments=arguments, parts=parts))
+  return sorted(runs, key=lambda run: bool(run.parts) and not study.splits_anew)
 
 
 def _run(
