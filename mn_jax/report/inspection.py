@@ -69,18 +69,22 @@ class Inspections:
   """What was learnt from all networks and data sets that could be opened.
 
   Attributes:
-    baselines: sha256 of a split -> the baselines' predictions for its test.
+    baselines: `split_baselines.key` -> predictions for the test.
     networks: folder of a run -> inspection of its network.
   """
 
   baselines: dict[str, dict[str, NamedPredictions]]
   networks: dict[pathlib.Path, Inspection]
 
-  def baseline_metrics(self, split_sha256: str) -> dict[str, dict[str, float]]:
-    """Returns baseline -> metric -> value on the test of a split; or {}."""
+  def baseline_metrics(self, of: str) -> dict[str, dict[str, float]]:
+    """Returns baseline -> metric -> value on a test; or {}.
+
+    Args:
+      of: `split_baselines.key` of a run on that test.
+    """
     return {
       name: classification.summarize(x.predictions, positive=x.positive)
-      for name, x in self.baselines.get(split_sha256, {}).items()
+      for name, x in self.baselines.get(of, {}).items()
     }
 
   def of(self, analysis: RunAnalysis) -> Inspection | None:
@@ -89,13 +93,13 @@ class Inspections:
 
 
 def saved_baselines(analysis: RunAnalysis) -> dict[str, NamedPredictions]:
-  """Reads the baselines that a run's study has kept for its split; or {}.
+  """Reads the baselines that a run's study has kept for it; or {}.
 
   Args:
     analysis: of a run that lies in ROW/SEED or runs/ROW/SEED of the study.
   """
   for study in analysis.path.parents[1:3]:
-    found = split_baselines.read(study, analysis.summary["split_sha256"])
+    found = split_baselines.read(study, split_baselines.key(analysis.summary))
     if found:
       return found
   return {}
@@ -112,7 +116,7 @@ def inspect(
 
   Args:
     analysis: of the run.
-    inspections: that it and the baselines of a new split are added to.
+    inspections: that it and the baselines of a new test are added to.
     places: 'data_path', 'data_root' and 'cache_dir' of `reopen.open_run`, those
       that are not where the run had them.
     progress: called with (images done, images in all).
@@ -128,8 +132,9 @@ def inspect(
     **places,
   )
   data = run.data(progress)
-  if data.split.sha256 not in inspections.baselines:
-    inspections.baselines[data.split.sha256] = split_baselines.predict(data)
+  of = split_baselines.key(analysis.summary)
+  if of not in inspections.baselines:
+    inspections.baselines[of] = split_baselines.predict(data)
   inspections.networks[analysis.path] = Inspection(
     draw_errors(data, analysis.test.predictions),
     _explain(run, data, analysis.test),

@@ -19,6 +19,7 @@ from mn_jax.report import document, page, run_analysis
 from mn_jax.report import inspection as inspection_lib
 from mn_jax.report.inspection import Inspection, Inspections
 from mn_jax.run import records
+from mn_jax.studies import split_baselines
 from mn_jax.studies.study import StudyRun
 
 _NAME = "inspection.json"
@@ -58,7 +59,8 @@ def inspect_missing(
     for run in missing:
       analysis = run_analysis.analyze(run.kept)
       baselines = inspection_lib.saved_baselines(analysis)
-      known = {analysis.summary["split_sha256"]: baselines} if baselines else {}
+      of = split_baselines.key(analysis.summary)
+      known = {of: baselines} if baselines else {}
       found = Inspections(known, {})
       try:
         inspection_lib.inspect(

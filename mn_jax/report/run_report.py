@@ -28,6 +28,7 @@ from mn_jax.report.inspection import Inspection, Inspections
 from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.report.tables import Table
 from mn_jax.run import outputs, watched_test
+from mn_jax.studies import split_baselines
 
 
 def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
@@ -40,12 +41,12 @@ def build(analysis: RunAnalysis, inspections: Inspections) -> Document:
   summary, tables = analysis.summary, {}
   versus = None
   if not analysis.refused:
-    digest = summary["split_sha256"]
-    metrics = inspections.baseline_metrics(digest)
+    of = split_baselines.key(summary)
+    metrics = inspections.baseline_metrics(of)
     tables["Test"] = _first_table(analysis, metrics)
     versus = conclusion.compare(
       analysis.test,
-      inspections.baselines.get(digest, {}),
+      inspections.baselines.get(of, {}),
       metrics,
       resamples=analysis.intervals["loss"].resamples,
     )

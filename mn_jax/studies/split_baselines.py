@@ -2,13 +2,16 @@
 
 Seeds that split the data anew have different tests, some easier than others: a
 network is compared with what a model of colour gets on the same test, trained
-on the same images. The predictions are kept in the study's folder, so that all
-comparisons can be made again without the data set.
+on the same images. Rows may change the images as well, as a normalisation of
+stains does; each has the baselines of its own. The predictions are kept in the
+study's folder, so that all comparisons can be made again without the data set.
 """
 
 import functools
 import pathlib
+import shutil
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +30,8 @@ from mn_jax.studies.study import StudyRun
 # A linear model of a few numbers learns no more from more images.
 _MOST_IMAGES = 20_000
 _FOLDER = "baselines"
+# What a baseline shares with the run that it is compared with.
+_OF_RUN = ("split", "split_sha256", "images_sha256")
 
 
 def predict(data: SplitData) -> dict[str, NamedPredictions]:
@@ -47,20 +52,25 @@ def predict(data: SplitData) -> dict[str, NamedPredictions]:
   return {name: data.named_predictions(x) for name, x in found.items()}
 
 
-def folder_of(study: pathlib.Path, split_sha256: str) -> pathlib.Path:
-  """Returns the folder of the baselines of a split.
+def key(summary: Mapping[str, Any]) -> str:
+  """Returns 'SPLIT-IMAGES', the digests of what a run's baselines are of.
+
+  Args:
+    summary: of the run.
+  """
+  digests = (summary["split_sha256"], summary["images_sha256"])
+  return "-".join(digest[:16] for digest in digests)
+
+
+def read(study: pathlib.Path, of: str) -> dict[str, NamedPredictions]:
+  """Reads kept baselines; those that cannot be read are left out.
 
   Args:
     study: the study's folder.
-    split_sha256: of the split.
+    of: `key` of the runs that they are for.
   """
-  return study / _FOLDER / split_sha256[:16]
-
-
-def read(study: pathlib.Path, split_sha256: str) -> dict[str, NamedPredictions]:
-  """Reads the baselines of a split; those that cannot be read are left out."""
   found = {}
-  for path in sorted(folder_of(study, split_sha256).glob("*.npz")):
+  for path in sorted((study / _FOLDER / of).glob("*.npz")):
     try:
       found[path.stem.replace("_", " ")] = predictions_lib.read(path)
     except InputError:
@@ -71,33 +81,30 @@ def read(study: pathlib.Path, split_sha256: str) -> dict[str, NamedPredictions]:
 def measure_missing(
   console: Console, study: pathlib.Path, runs: Sequence[StudyRun]
 ) -> None:
-  """Predicts and keeps the baselines of every split that has none yet.
+  """Predicts and keeps the baselines of the runs that have none yet.
+
+  Those of a split and its images are kept together or not at all.
 
   Args:
     console: for people; it names the runs whose images cannot be opened.
     study: the study's folder.
     runs: of the study; those that are not complete do not count.
   """
-  of_split = {}
+  firsts: dict[str, tuple[StudyRun, Mapping[str, Any]]] = {}
   for run in runs:
     summary = None if run.parts else run.summary()  # a mean opens no images
     if summary is not None:
-      of_split.setdefault(summary["split_sha256"], run)
-  missing = {
-    sha256: run for sha256, run in of_split.items() if not read(study, sha256)
-  }
-  for sha256, run in missing.items():
+      firsts.setdefault(key(summary), (run, summary))
+  for of, (run, summary) in firsts.items():
+    if read(study, of):
+      continue
     with console.counting("baselines", "images") as progress:
       try:
-        found = predict(_open(run, sha256, progress))
+        found = predict(_open(run, summary, progress))
       except InputError as error:
         console.line(f"No baselines for {run.title()}: {error}")
         continue
-    folder = folder_of(study, sha256)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, named in found.items():
-      path = folder / f"{name.replace(' ', '_')}.npz"
-      named.write(path, logits=np.float32)
+    _write(found, study / _FOLDER / of)
 
 
 def rows(
@@ -114,9 +121,9 @@ def rows(
   for row, of_seed in results.items():
     found[row] = {}
     for seed, run in of_seed.items():
-      of_split = reader(run.summary["split_sha256"])
-      for name, (summary, named) in of_split.items():
-        of_run = {x: run.summary[x] for x in ("split", "split_sha256")}
+      kept = reader(key(run.summary))
+      for name, (summary, named) in kept.items():
+        of_run = {x: run.summary[x] for x in _OF_RUN}
         found[row].setdefault(name, {})[seed] = Result(
           {**summary, **of_run},
           run.images,
@@ -125,11 +132,23 @@ def rows(
   return found
 
 
+def _write(found: Mapping[str, NamedPredictions], folder: pathlib.Path) -> None:
+  """Writes baselines into a new folder, whole or not at all."""
+  partial = folder.with_name(f".{folder.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir(parents=True)
+  for name, named in found.items():
+    path = partial / f"{name.replace(' ', '_')}.npz"
+    named.write(path, logits=np.float32)
+  shutil.rmtree(folder, ignore_errors=True)  # with nothing that can be read
+  partial.replace(folder)
+
+
 def _results(
-  study: pathlib.Path, split_sha256: str
+  study: pathlib.Path, of: str
 ) -> dict[str, tuple[dict[str, float | str], NamedPredictions]]:
   found = {}
-  for name, named in read(study, split_sha256).items():
+  for name, named in read(study, of).items():
     metrics = classification.summarize(
       named.predictions, positive=named.positive
     )
@@ -141,18 +160,21 @@ def _results(
 
 
 def _open(
-  run: StudyRun, split_sha256: str, progress: packing.Progress
+  run: StudyRun, summary: Mapping[str, Any], progress: packing.Progress
 ) -> SplitData:
   """Opens the data of a run.
 
   Raises:
-    InputError: if it is not there any more, or is split otherwise.
+    InputError: if it is not there any more, of other images or split otherwise.
   """
   config = files.load_config(run.member.config, run.arguments[1:])
   data = split_data.load(config.data, progress)
-  if data.split.sha256 != split_sha256:
-    raise InputError(
-      f"data: the split is {data.split.sha256[:12]} now, not "
-      f"{split_sha256[:12]} as in the run; valid: the same images"
-    )
+  digests = {"split": data.split.sha256, "images": data.cache.sha256}
+  for what, digest in digests.items():
+    before = summary[f"{what}_sha256"]
+    if digest != before:
+      raise InputError(
+        f"data: the sha256 of the {what} is {digest[:12]} now, not "
+        f"{before[:12]} as in the run; valid: the same images"
+      )
   return data

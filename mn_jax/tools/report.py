@@ -29,6 +29,7 @@ from mn_jax.report import (
 )
 from mn_jax.report.inspection import Inspections, inspect, saved_baselines
 from mn_jax.report.run_analysis import RunAnalysis
+from mn_jax.studies import split_baselines
 
 # Of this project, from whose folder pages about it are made.
 _RESULTS = pathlib.Path("docs/results")
@@ -97,7 +98,7 @@ def _inspect(
 ) -> Inspections:
   """Inspects the first run of each row; names those that cannot be opened."""
   baselines = {
-    analysis.summary["split_sha256"]: found
+    split_baselines.key(analysis.summary): found
     for analysis in firsts
     if (found := saved_baselines(analysis))
   }

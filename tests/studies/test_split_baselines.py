@@ -9,6 +9,7 @@ import pytest
 
 from mn_jax.config import files
 from mn_jax.metrics import baselines
+from mn_jax.metrics import predictions as predictions_lib
 from mn_jax.observe.console import Console
 from mn_jax.run import split_data
 from mn_jax.studies import evidence, expansion, results, split_baselines
@@ -40,6 +41,7 @@ def done(tmp_path_factory):
       "test/accuracy": 0.75,
       "test/auroc": 0.75,
       "split_sha256": splits[-1].split.sha256,
+      "images_sha256": splits[-1].cache.sha256,
     }
     text = json.dumps(summary)
     (run.workdir / "summary.json").write_text(text)
@@ -49,8 +51,8 @@ def done(tmp_path_factory):
 
 def test_each_split_has_its_own_baselines(done):
   _, runs, splits, folder = done
-  for data in splits:
-    found = split_baselines.read(folder, data.split.sha256)
+  for run, data in zip(runs, splits, strict=True):
+    found = split_baselines.read(folder, split_baselines.key(run.summary()))
     expected = baselines.predict(
       data.cache.images,
       data.cache.labels,
@@ -100,8 +102,76 @@ def test_images_that_are_not_there_are_named(done, capsys, tmp_path):
   ]
   split_baselines.measure_missing(Console(), tmp_path, other)
   out = " ".join(capsys.readouterr().out.split())
-  assert "No baselines for a seed 0: data: the split is" in out
+  assert "No baselines for a seed 0: data: the sha256 of the split is" in out
   assert not list(pathlib.Path(tmp_path).iterdir())
+
+
+def test_a_row_of_other_images_has_its_own_baselines(done, tmp_path):
+  _, runs, _, folder = done
+  change = "data.stain_normalisation=macenko"
+  run = runs[0]
+  config = files.load_config(run.member.config, (*run.arguments[1:], change))
+  data = split_data.load(config.data, lambda *_: None)
+  digests = {
+    "split_sha256": data.split.sha256,
+    "images_sha256": data.cache.sha256,
+  }
+  other = dataclasses.replace(
+    run, workdir=tmp_path / "b" / "seed0", arguments=(*run.arguments, change)
+  )
+  other.workdir.mkdir(parents=True)
+  text = json.dumps({**run.summary(), **digests})
+  (other.workdir / "summary.json").write_text(text)
+  split_baselines.measure_missing(Console(), tmp_path, [run, other])
+  plain, normalised = (
+    split_baselines.read(tmp_path, split_baselines.key(x.summary()))
+    for x in (run, other)
+  )
+  name = "colour histogram"
+  kept = split_baselines.read(folder, split_baselines.key(run.summary()))
+  logits = [x[name].predictions.logits for x in (plain, normalised, kept)]
+  np.testing.assert_array_equal(logits[0], logits[2])
+  assert not np.allclose(logits[0], logits[1])
+
+
+def test_baselines_of_other_images_than_the_run_s_are_not_measured(
+  done, capsys, tmp_path
+):
+  _, runs, _, _ = done
+  workdir = tmp_path / "a" / "seed0"
+  workdir.mkdir(parents=True)
+  text = json.dumps({**runs[0].summary(), "images_sha256": "0" * 64})
+  (workdir / "summary.json").write_text(text)
+  other = dataclasses.replace(runs[0], workdir=workdir)
+  split_baselines.measure_missing(Console(), tmp_path, [other])
+  out = " ".join(capsys.readouterr().out.split())
+  assert "No baselines for a seed 0: data: the sha256 of the images is" in out
+  assert not (tmp_path / "baselines").exists()
+
+
+def test_what_was_not_written_to_its_end_is_measured_again(
+  done, monkeypatch, tmp_path
+):
+  _, runs, _, _ = done
+  write = predictions_lib.NamedPredictions.write
+  written = []
+
+  def stop(self, path, **kwargs):
+    if written:
+      raise KeyboardInterrupt
+    written.append(path)
+    write(self, path, **kwargs)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(predictions_lib.NamedPredictions, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+      split_baselines.measure_missing(Console(), tmp_path, runs[:1])
+  of = split_baselines.key(runs[0].summary())
+  assert written
+  assert not split_baselines.read(tmp_path, of)
+  split_baselines.measure_missing(Console(), tmp_path, runs[:1])
+  assert len(split_baselines.read(tmp_path, of)) == 3
+  assert [x.name for x in (tmp_path / "baselines").iterdir()] == [of]
 
 
 def test_a_study_is_resplit_by_its_seeds(done):
