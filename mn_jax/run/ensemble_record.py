@@ -1,4 +1,4 @@
-"""What the summary of an ensemble says of the runs that it is the mean of."""
+"""What a summary says of other runs: an ensemble's, or a student's teacher."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -37,6 +37,24 @@ def is_current(
     now in (None, then)
     for then, now in zip(made["runs"], map(_present, paths), strict=True)
   )
+
+
+def is_of_teacher(summary: Mapping[str, Any], path: pathlib.Path) -> bool:
+  """Returns whether a student learnt from a run as it is now.
+
+  A student outlives its teacher, and one of an earlier version does not say
+  which network taught it.
+
+  Args:
+    summary: of the student.
+    path: folder of its teacher.
+  """
+  taught = (summary.get("teacher") or {}).get("state_sha256")
+  try:
+    now = records.read_summary(path)["state_sha256"]
+  except (InputError, KeyError):
+    return True
+  return taught in (None, now)
 
 
 def arguments(

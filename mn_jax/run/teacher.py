@@ -209,6 +209,7 @@ def _of_run(run: reopen.SavedRun) -> _Saved:
       "seed": summary["seed"],
       "step": run.step,
       "split_sha256": summary["split_sha256"],
+      "state_sha256": summary.get("state_sha256"),
       "metrics": {
         name: value
         for name, value in summary.items()

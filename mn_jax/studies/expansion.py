@@ -46,6 +46,7 @@ def expand(
     raise InputError(
       f"--seeds: got {seeds}; valid: 1 to {study.folds}, the folds of the study"
     )
+  members = {member.name: member for member in study.members}
   runs = []
   for seed in range(seeds):
     for member in study.members:
@@ -59,15 +60,16 @@ def expand(
       if study.folds:
         fold = {"data.folds": study.folds, "data.fold": seed}
         fields |= {"data.split": "kfold", **fold}
+      run = _run(member, seed, folder, kept)
       if member.teacher:
-        teacher = folder / member.teacher
-        of_seed = workdir_lib.of_seed(teacher, seed if study.splits_anew else 0)
-        fields["train.teacher"] = str(of_seed.absolute())
+        of_seed = seed if study.splits_anew else 0
+        teacher = _run(members[member.teacher], of_seed, folder, kept)
+        fields["train.teacher"] = str(teacher.workdir.absolute())
+        run = dataclasses.replace(run, teacher=_where(teacher))
       if sample:
         fields |= study.sample
         if member.weights:
           fields |= {"model.transfer": "scratch", "model.match_statistics": 0}
-      run = _run(member, seed, folder, kept)
       starts = member.weights and not sample and not run.is_kept()
       if starts and weights is not None:
         fields["model.weights"] = _find(weights, member)
@@ -115,10 +117,13 @@ def _parts(
     for seed in (seeds[:1] if found[name].ensemble else seeds)
     if not 0 < found[name].seeds <= seed
   ]
-  return tuple(
-    run.workdir if (run.workdir / "summary.json").exists() else run.folder
-    for run in runs
-  )
+  return tuple(map(_where, runs))
+
+
+def _where(run: StudyRun) -> pathlib.Path:
+  """Returns the folder of a run: that with its weights if it is there."""
+  has_ended = (run.workdir / "summary.json").exists()
+  return run.workdir if has_ended else run.folder
 
 
 def check_folders(runs: Sequence[StudyRun]) -> None:

@@ -135,12 +135,11 @@ def check(run: StudyRun) -> None:
   """
   if not run.is_kept():
     return
+  if why := run.staleness():
+    raise InputError(
+      f"--keep: got {str(run.kept)!r}, which {why}; valid: without that folder"
+    )
   if run.parts:
-    if not run.is_complete():
-      raise InputError(
-        f"--keep: got {str(run.kept)!r}, which is the mean of other runs than "
-        f"those of {run.member.name!r} now; valid: without that folder"
-      )
     return
   saved = records.read_object(run.kept / "config.json", records.CONFIG)
   config = files.load_config(run.member.config, run.arguments[1:])

@@ -182,6 +182,7 @@ class StudyRun:
     kept: folder that it is kept in when it is complete, and counts from even
       without its workdir; None to keep nothing. See `studies.kept`.
     parts: folders of the runs that an ensemble is the mean of.
+    teacher: folder of the run that it learns from; None without one.
   """
 
   member: Member
@@ -190,6 +191,7 @@ class StudyRun:
   arguments: tuple[str, ...]
   kept: pathlib.Path | None = None
   parts: tuple[pathlib.Path, ...] = ()
+  teacher: pathlib.Path | None = None
 
   def title(self) -> str:
     """Returns its name for the terminal."""
@@ -228,7 +230,7 @@ class StudyRun:
       return str(error)
     if self.summary() is None or self.is_complete():
       return ""
-    return f"{str(self.folder)!r} is the mean of other runs than its row's now"
+    return f"{str(self.folder)!r} {self.staleness()}"
 
   def predictions(self, part: str) -> predictions_lib.NamedPredictions | None:
     """Returns the predictions for a part; None if they cannot be read.
@@ -250,11 +252,22 @@ class StudyRun:
     return split["images"]
 
   def is_complete(self) -> bool:
-    """Whether nothing is left to run; an ensemble follows its runs."""
-    summary = self.summary()
-    if summary is None or not self.parts:
-      return summary is not None
-    return ensemble_record.is_current(summary, self.parts, self.member.views)
+    """Whether nothing is left to run, of this run and those it depends on."""
+    return self.summary() is not None and not self.staleness()
+
+  def staleness(self) -> str:
+    """Returns how it is of other runs than those there are now, or ''."""
+    summary = self.summary() or {}
+    views = self.member.views
+    if self.parts and not ensemble_record.is_current(
+      summary, self.parts, views
+    ):
+      return f"is the mean of other runs than those of {self.member.name!r} now"
+    if self.teacher and not ensemble_record.is_of_teacher(
+      summary, self.teacher
+    ):
+      return f"learnt from another network than {str(self.teacher)!r} is now"
+    return ""
 
 
 @dataclasses.dataclass(frozen=True)

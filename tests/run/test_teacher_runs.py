@@ -59,7 +59,9 @@ def test_a_run_writes_down_its_teacher(finished, teacher):
   assert described["name"] == str(teacher)
   assert described["model"] == "mobilenet_v1"
   assert described["step"] == toy.read(teacher, "summary.json")["best_step"]
-  accuracy = toy.read(teacher, "summary.json")["test/accuracy"]
+  of_teacher = toy.read(teacher, "summary.json")
+  assert described["state_sha256"] == of_teacher["state_sha256"]
+  accuracy = of_teacher["test/accuracy"]
   assert described["metrics"]["test/accuracy"] == accuracy
   (line,) = (x for x in printed.splitlines() if x.startswith("Teacher: "))
   # The last two parts of its path alone.

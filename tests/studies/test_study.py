@@ -4,13 +4,14 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 
 import pytest
 
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.run import setup, training, workdir
-from mn_jax.studies import expansion, runner, study
+from mn_jax.studies import evidence, expansion, runner, study
 from mn_jax.studies.study import Member, Study
 from mn_jax.weights import manifest
 from tests import toy_summary
@@ -223,6 +224,34 @@ def test_a_teacher_is_another_member(tmp_path):
   for members in ((student, teacher), (student,)):
     with pytest.raises(InputError, match="with the teacher 'a'; valid: a mem"):
       dataclasses.replace(made, members=members)
+
+
+def test_a_student_of_another_teacher_does_not_count(tmp_path):
+  student = Member("c", "idc_v1", teacher="a")
+  made = dataclasses.replace(TOY, members=(MEMBERS[0], student), pairs=())
+
+  def finished(name, **fields):
+    path = tmp_path / name / "seed0" / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**toy_summary.FIELDS, **fields}))
+
+  def runs():
+    return expand(made, folder=tmp_path, only=["a", "c"])[:2]
+
+  finished("a", state_sha256="one")
+  for taught in ({"state_sha256": "one"}, {}):  # or by an earlier version
+    finished("c", teacher=taught)
+    assert all(run.is_complete() for run in runs())
+  finished("c", teacher={"state_sha256": "one"})
+  finished("a", state_sha256="two")
+  teacher, stale = runs()
+  assert teacher.is_complete()
+  assert not stale.is_complete()
+  assert "learnt from another network than" in stale.damage()
+  assert list(evidence.read([teacher, stale])) == ["a"]
+  # A student outlives its teacher.
+  shutil.rmtree(tmp_path / "a")
+  assert runs()[1].is_complete()
 
 
 def test_resplit_changes_the_split_with_the_seed():
