@@ -1,9 +1,11 @@
 """The report of a study: its claims, tables, and a section for each member."""
 
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe import report_figures
 from mn_jax.observe.formatting import metric_name
@@ -22,12 +24,15 @@ from mn_jax.report.run_analysis import RunAnalysis
 from mn_jax.run import records
 from mn_jax.run import workdir as workdir_lib
 from mn_jax.studies import kept
+from mn_jax.studies.study import Study
 
 # What results.json must have.
 _RESULTS = {
   **dict.fromkeys(("title", "source"), str),
   **dict.fromkeys(("claims", "members", "metrics", "pairs"), list),
 }
+# What of a claim decides its number; the rest is of how many seeds it needs.
+_OF_CLAIM = ("text", "one", "other", "metric", "relation", "value")
 _SAMPLE = "these are generated images, which decide no claim"
 
 
@@ -152,23 +157,58 @@ def read_report(folder: pathlib.Path) -> dict[str, Any]:
   """Reads the numbers of a study's page; {} if there is none.
 
   Args:
-    folder: of the page, with the kept runs that it is of. A page of an earlier
-      version has none.
+    folder: of the page, named as the study, with the kept runs that it is of. A
+      page of an earlier version has none.
 
   Raises:
-    InputError: if runs were kept or removed since the page was made.
+    InputError: if runs were kept or removed, or rows or claims declared or
+      changed, since the page was made.
   """
   path = folder / "report.json"
   report = records.read_object(path) if path.is_file() else {}
   before, now = report.get("kept", {}), kept.digests(folder / "runs")
-  if before != now:
-    name = min(before.items() ^ now.items())[0]
-    raise InputError(
-      f"{path}: it was made before {name} was kept, changed or removed; valid: "
-      f"after `python -m mn_jax.tools.study {folder.name} --collect "
-      f"--keep={folder.parent}`"
-    )
-  return report
+  if changed := before.items() ^ now.items():
+    change = f"{min(changed)[0]} was kept, changed or removed"
+  elif before and (changed := _declared(report) ^ _of_file(folder.name)):
+    change = f"the {' '.join(min(changed))} was declared, changed or removed"
+  else:
+    return report
+  raise InputError(
+    f"{path}: it was made before {change}; valid: after `python -m "
+    f"mn_jax.tools.study {folder.name} --collect --keep={folder.parent}`"
+  )
+
+
+def _declared(report: Mapping[str, Any]) -> set[tuple[str, str]]:
+  """What a report says that its study declares: kind and JSON of each part."""
+  rows = [
+    {
+      **{name: row[name] for name in ("name", "config", "fields", "note")},
+      "published": {key: x["there"] for key, x in row["published"].items()},
+    }
+    for row in report["members"]
+  ]
+  pairs = [pair["members"] for pair in report["pairs"]]
+  claims = [{x: claim[x] for x in _OF_CLAIM} for claim in report["claims"]]
+  parts = {"row": rows, "pair": pairs, "claim": claims}
+  return {
+    (kind, json.dumps(x, sort_keys=True)) for kind in parts for x in parts[kind]
+  }
+
+
+def _of_file(name: str) -> set[tuple[str, str]]:
+  """The same of a study's file."""
+  study = files.load(name, "get_study", Study)
+  rows = [
+    {
+      **vars(member),
+      "published": {key: {"there": x} for key, x in member.published.items()},
+    }
+    for member in study.members
+  ]
+  pairs = [{"members": pair} for pair in study.pairs]
+  claims = [vars(claim) for claim in study.claims]
+  return _declared({"members": rows, "pairs": pairs, "claims": claims})
 
 
 def _members_figure(results: Mapping[str, Any]) -> Figure:

@@ -1,5 +1,6 @@
 """Tests of the page of the papers' numbers beside those found here."""
 
+import hashlib
 import json
 import pathlib
 
@@ -8,7 +9,7 @@ import pytest
 from mn_jax.config import files
 from mn_jax.errors import InputError
 from mn_jax.observe import formatting
-from mn_jax.report import page, reproduction
+from mn_jax.report import page, reproduction, study_report
 from mn_jax.report.reproduction import Headline, NetworkSize, Paper, PaperItem
 from mn_jax.studies import study
 from tests.report import toy_runs as toy
@@ -132,6 +133,48 @@ def test_a_report_of_other_runs_than_are_kept_is_refused(tmp_path):
     "or removed; valid: after `python -m mn_jax.tools.study idc --collect "
     f"--keep={tmp_path}`"
   )
+
+
+@pytest.mark.parametrize("changed", ["claim", "row", "pair", "published"])
+def test_a_report_of_another_study_file_than_today_s_is_refused(
+  changed, tmp_path
+):
+  """The page lacks a claim or row, or has another number of the paper."""
+  made = files.load("cifar100", "get_study", study.Study)
+  published = {"published": {"test/accuracy": {"there": 0.5}}}
+  report = {
+    "members": [
+      {
+        **vars(member),
+        "published": {k: {"there": v} for k, v in member.published.items()},
+      }
+      for member in made.members
+    ],
+    "pairs": [{"members": list(pair)} for pair in made.pairs],
+    "claims": [vars(claim) for claim in made.claims],
+    "kept": {"v1_1.0/seed0": hashlib.sha256(b"{}").hexdigest()},
+  }
+  folder = tmp_path / "cifar100"
+  kept_run = folder / "runs" / "v1_1.0" / "seed0"
+  kept_run.mkdir(parents=True)
+  (kept_run / "summary.json").write_text("{}")
+
+  def read():
+    (folder / "report.json").write_text(json.dumps(report))
+    return study_report.read_report(folder)
+
+  assert read() == json.loads(json.dumps(report))
+  if changed == "published":
+    report["members"][0] |= published
+    what = f"row {{.*{made.members[0].name}"
+  else:
+    key = {"row": "members"}.get(changed, f"{changed}s")
+    report[key] = report[key][1:]
+    what = f"{changed} "
+  with pytest.raises(
+    InputError, match=f"before the {what}.*was declared, changed or removed; v"
+  ):
+    read()
 
 
 def test_every_study_and_published_number_is_on_the_page(papers):
