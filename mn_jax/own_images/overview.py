@@ -18,8 +18,9 @@ from mn_jax.data.datasets.source import ImageFiles
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.own_images import settings
-from mn_jax.run import open_data, split_data
+from mn_jax.run import open_data, setup, split_data
 from mn_jax.run.split_data import SplitData
+from mn_jax.weights import locate
 
 # With more images, comparing all with all takes minutes.
 MOST_COMPARED = 50_000
@@ -181,7 +182,9 @@ def look(
     InputError: for data that cannot be used, or a field with a wrong value.
   """
   new = settings.recommended(data, given)
-  section = new.config.data
+  weights, section = new.config.model.weights, new.config.data
+  if not weights or locate.is_path(weights):  # others would be downloaded
+    setup.check(new.config)
   with open_data.open_source(section) as source:
     with console.counting("decoding", "images") as progress:
       found = survey.survey(source, bits=section.bits, progress=progress)

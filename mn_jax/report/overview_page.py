@@ -127,8 +127,6 @@ def lines(overview: Overview, *, shown: int = 5) -> Iterator[str]:
   yield from (f"Note: {note}" for note in passed_over)
   if overview.data is not None:
     yield from (f"Note: {note}" for note in overview.data.split.notes)
-  if overview.problem:
-    yield f"These images cannot be trained on: {overview.problem}"
 
 
 def _examples(alike: Alike, what: str, shown: int) -> Iterator[str]:
@@ -157,8 +155,12 @@ def build(overview: Overview, time: str) -> Document:
   split = "no split"
   if overview.data is not None:
     split = f"{overview.data.kind}, sha256 {overview.data.split.sha256[:12]}"
+  warnings = []
+  if overview.problem:
+    warnings.append(f"These images cannot be trained on: {overview.problem}")
   return Document(
     title=f"{new.config.experiment}: the images",
+    warnings=warnings,
     intro=f"{count(number, 'image')} in {len(new.facts.classes):,} {kind}, "
     f"{size:,.1f} MB",
     tables={

@@ -2,7 +2,8 @@
 
 Says what is there, which files cannot be read or are there twice, what would be
 trained and how long that would take. Nothing is written but the page that is
-asked for. Exit codes: 0 done; 2 images that cannot be used, or an argument.
+asked for. Exit codes: 0 done; 2 images that cannot be trained on, which are shown
+all the same, or a wrong argument.
 """
 
 import argparse
@@ -84,6 +85,8 @@ def _look(argv: Sequence[str] | None) -> None:
     images = {x.name: page.webp(x) for x in document.all_figures()}
     atomic.write_text(args.output, page.html(document, images))
     console.line(f"Page:     {args.output}")
+  if overview.problem:
+    raise InputError(overview.problem)
   if not args.json:
     _show_next(args, console)
 
@@ -145,6 +148,8 @@ def _show(overview: Overview, time_text: str, console: Console) -> None:
   overview_page.duplicate_table(overview).show(console, "More than once")
   for line in overview_page.lines(overview):
     console.line(line)
+  if overview.problem:
+    return
   settings.print_recommendation(console, overview.new)
   stored = 3e-6 * len(overview.found.rows) * config.data.image_size**2
   console.line(f"Time:     {time_text}")

@@ -189,11 +189,18 @@ def test_images_that_cannot_be_split_are_shown(run, tmp_path):
     (tmp_path / name).mkdir()
     for number in range(count):
       picture(number).save(tmp_path / name / f"{number}{name}.png")
-  code, out, _ = run(tmp_path)
-  assert code == 0
-  (line,) = (x for x in out.splitlines() if "cannot be trained on" in x)
-  assert "without an image of 'b'" in line
-  assert "not measured" in out
+  page = tmp_path / "page.html"
+  code, out, err = run(tmp_path, f"--output={page}")
+  assert code == 2
+  assert "10 images in 2 classes" in out
+  assert "Train:" not in out
+  assert err.count("\n") == 1
+  assert "without an image of 'b'" in err
+  assert "cannot be trained on" in page.read_text()
+  code, out, err = run(tmp_path, "--json")
+  assert code == 2
+  assert "without an image of 'b'" in json.loads(out)["split"]["problem"]
+  assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -204,6 +211,7 @@ def test_images_that_cannot_be_split_are_shown(run, tmp_path):
     (["photos", "--output=no/page.html"], "--output: got 'no/page.html'"),
     (["photos/cat"], "got 0 folders of images, 22 images in no folder"),
     (["photos", "--model=vgg"], "vgg"),
+    (["photos", "--weights=no.h5"], "model.weights: got 'no.h5', which is no"),
   ],
 )
 def test_mistakes_are_one_line(arguments, message, photos, run, monkeypatch):
