@@ -19,6 +19,7 @@ from mn_jax.errors import InputError
 from mn_jax.models import registry
 from mn_jax.observe.formatting import count
 from mn_jax.run import recalibrate
+from mn_jax.weights import locate
 
 MODEL = "mobilenet_v2"
 # Images whose headers are read for their sizes, spread over all.
@@ -243,10 +244,14 @@ class _Chooser:
     if self.transfer == "scratch":
       why = "trained from scratch, as you say"
       if {"model.transfer", "model.weights"}.isdisjoint(self.given):
+        name = locate.downloadable(
+          self.model, width=self.given.get("model.width", 1.0)
+        )
+        there = f"--weights={name} downloads some, " if name else ""
         why = (
           "trained from scratch, much weaker with few images: ImageNet weights "
-          "of this network are not on this machine. `mn-jax fetch` lists and "
-          "downloads them; --weights=FILE takes yours"
+          f"of this network are not on this machine; {there}--weights=FILE "
+          "takes yours"
         )
       return Choice(fields, why)
     fields |= {"model.weights": self.weights, "model.transfer": self.transfer}

@@ -2,8 +2,8 @@
 
 Says what is there, which files cannot be read or are there twice, what would be
 trained and how long that would take. Nothing is written but the page that is
-asked for. Exit codes: 0 done; 2 images that cannot be trained on, which are shown
-all the same, or a wrong argument.
+asked for. Exit codes: 0 done; 2 images that cannot be trained on, which are
+shown all the same, or a wrong argument.
 """
 
 import argparse

@@ -15,6 +15,14 @@ from mn_jax.errors import InputError
 from mn_jax.weights import files, hub, manifest
 
 IMAGENET = "imagenet"
+# Network and width -> ImageNet weights of the hub, which has checksums of them:
+# the default ones of timm 1.0.31, of networks whose files at Keras have none.
+_OF_HUB = {
+  ("mobilenet_v1", 1.0): "timm/mobilenetv1_100.ra4_e3600_r224_in1k",
+  ("mobilenet_v2", 0.5): "timm/mobilenetv2_050.lamb_in1k",
+  ("mobilenet_v2", 1.0): "timm/mobilenetv2_100.ra_in1k",
+  ("mobilenet_v2", 1.4): "timm/mobilenetv2_140.ra_in1k",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +100,23 @@ def at_hand(
   return None if published is None else find(folder(), published)
 
 
+def downloadable(
+  network: str, *, width: float = 1.0, minimalistic: bool = False
+) -> str:
+  """Returns the name of ImageNet weights that can be downloaded, or ''.
+
+  Args:
+    network: a name in `models.registry.MODELS`.
+    width: its width multiplier.
+    minimalistic: whether those of a minimalistic MobileNetV3 are meant.
+  """
+  published = _published(network, width, minimalistic)
+  if published is not None and published.top.md5 is not None:
+    return IMAGENET
+  of_hub = _OF_HUB.get((network, width))
+  return f"{hub.PREFIX}{of_hub}" if of_hub else ""
+
+
 def folder(cache_dir: str = "") -> pathlib.Path:
   """Returns the folder of published weights, `$MN_JAX_CACHE/weights`.
 
@@ -154,10 +179,12 @@ def _imagenet(network: str, width: float, minimalistic: bool) -> pathlib.Path:
         f"{path.name} put there, or a path"
       ) from None
   elif not path.is_file():
+    name = downloadable(network, width=width)
+    other = f"{name}, or " if name else ""
     raise InputError(
       f"{got}, which is not in {path.parent}, and whose publisher states no "
-      f"checksum to compare a download with; valid: {path.name} put there, "
-      f"from {published.top.url}"
+      f"checksum to compare a download with; valid: {other}{path.name} put "
+      f"there, from {published.top.url}"
     )
   return path
 

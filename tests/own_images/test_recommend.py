@@ -71,7 +71,7 @@ def test_without_weights_it_says_how_to_get_them():
     if "model.name" in choice.fields
   )
   assert "from scratch" in network.reason
-  assert "mn-jax fetch" in network.reason
+  assert "--weights=hf:timm/mobilenetv2_100.ra_in1k downloads" in network.reason
   assert "--weights" in network.reason
 
 

@@ -44,6 +44,20 @@ def publish(monkeypatch, url, md5):
   return top
 
 
+def test_what_can_be_downloaded_has_a_checksum():
+  """Of its publisher, or of the hub."""
+  expected = {
+    ("mobilenet_v3_small", 1.0): "imagenet",
+    ("resnet50", 1.0): "imagenet",
+    ("mobilenet_v2", 1.0): "hf:timm/mobilenetv2_100.ra_in1k",
+    ("mobilenet_v2", 1.3): "",
+    ("mobilenet_v1", 0.25): "",
+    ("simple_cnn", 1.0): "",
+  }
+  found = {key: locate.downloadable(key[0], width=key[1]) for key in expected}
+  assert found == expected
+
+
 def test_at_hand_is_the_file_of_the_network_and_its_width(folder):
   assert locate.at_hand("mobilenet_v2") is None
   put(folder, "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_192.h5")
@@ -73,7 +87,7 @@ def test_without_a_stated_checksum_a_line_says_what_to_put_where(folder):
     "model.weights: got 'imagenet' for 'mobilenet_v1', "
   )
   assert f"is not in {folder}" in message
-  assert "valid: mobilenet_1_0_224_tf.h5 put there, from https://" in message
+  assert "mobilenet_1_0_224_tf.h5 put there, from https://" in message
   path = put(folder, "mobilenet_1_0_224_tf.h5")
   located = locate.resolve("imagenet", "mobilenet_v1")
   assert (located.path, located.name, located.revision) == (
