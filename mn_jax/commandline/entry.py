@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from mn_jax.commandline import program, signals
+from mn_jax.config import near
 from mn_jax.errors import InputError
 
 # Name -> (module with a `main`, what it does).
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(_help())
     return 0
   if name not in COMMANDS:
-    error = InputError(f"got {name!r}; valid: {', '.join(COMMANDS)}")
+    meant = near.hint(near.name(name, COMMANDS))
+    error = InputError(f"got {name!r}{meant}; valid: {', '.join(COMMANDS)}")
     program.report("mn-jax", error)
     return 2
   if argv is None:

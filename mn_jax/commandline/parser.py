@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
-from mn_jax.config import overrides, paths
+from mn_jax.config import near, overrides, paths
 from mn_jax.errors import InputError
 
 _WIDTH = 78  # columns; argparse leaves two of a terminal's 80
@@ -109,8 +109,11 @@ class Parser(argparse.ArgumentParser):
     changes = []
     if self.takes_overrides:
       changes, words = _split(words)
+    self._check_flags(words)
     args, surplus = self.parse_known_args(words)
     if "overrides" in args:
+      for word in args.overrides:
+        self._check_override(word)
       args.overrides = changes + args.overrides
       args.overrides += [word for word in surplus if not word.startswith("-")]
       surplus = [word for word in surplus if word.startswith("-")]
@@ -121,6 +124,34 @@ class Parser(argparse.ArgumentParser):
     if surplus:
       raise InputError(f"got {surplus[0]!r}; valid: see --help")
     return args
+
+  def _check_flags(self, words: Sequence[str]) -> None:
+    """Refuses the first unknown flag, before others are missed."""
+    if self._subparsers is not None:
+      return  # which have flags of their own
+    end = words.index("--") if "--" in words else len(words)
+    for word in words[:end]:
+      flag, equals, value = word.partition("=")
+      if word.startswith("--") and flag not in self._option_string_actions:
+        wrong = flag.removeprefix("--").replace("-", "_")
+        flags = {
+          x.removeprefix("--").replace("-", "_"): x
+          for x in self._option_string_actions
+        }
+        if self.takes_overrides:
+          meant = near.field(wrong, flags)
+        else:
+          meant = flags.get(near.name(wrong, flags), "")
+        question = near.hint(meant and f"{meant}{equals}{value}")
+        raise InputError(f"got {word!r}{question}; valid: see --help")
+
+  def _check_override(self, word: str) -> None:
+    """Asks about a path of images without its flag."""
+    takes_images = "--data" in self._option_string_actions
+    if takes_images and "=" not in word and pathlib.Path(word).exists():
+      raise InputError(
+        f"got {word!r}{near.hint(f'--data={word}')}; valid: SECTION.FIELD=VALUE"
+      )
 
   def error(self, message: str) -> NoReturn:
     """Raises what is wrong.

@@ -11,7 +11,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from mn_jax.config import checks
+from mn_jax.config import checks, near
 from mn_jax.config.experiment import Config
 from mn_jax.errors import InputError
 
@@ -100,7 +100,10 @@ def _field(path: str, value: Any) -> dataclasses.Field:
   for depth, name in enumerate(names, 1):
     fields = {f.name: f for f in dataclasses.fields(section)}
     if name not in fields:
-      raise InputError(f"{path}: unknown field; valid: {', '.join(fields)}")
+      meant = near.hint(near.field(path))
+      raise InputError(
+        f"{path}: unknown field{meant}; valid: {', '.join(fields)}"
+      )
     section = fields[name].type
     if dataclasses.is_dataclass(section) == (depth == len(names)):
       raise InputError(f"{path}: got {value!r}; valid: section.field=value")

@@ -29,8 +29,8 @@ def test_a_value_has_the_type_of_its_field():
 def test_wrong_overrides_are_one_line():
   for text, message in (
     ("nonsense", "got 'nonsense'; valid: SECTION.FIELD=VALUE"),
-    ("optim.lr=1", "optim.lr: unknown field; valid: name, learning_rate,"),
-    ("optimizer.name=x", "optimizer.name: unknown field; valid: experiment"),
+    ("optim.zzz=1", "optim.zzz: unknown field; valid: name, learning_rate,"),
+    ("optimizer.name=x", "optimizer.name: unknown field (did you mean 'optim."),
     ("seed=1.5", "seed: got '1.5'; valid: int"),
     ("seed=", "seed: got ''; valid: int"),
     ("model.width=wide", "model.width: got 'wide'; valid: float"),

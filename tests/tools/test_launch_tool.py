@@ -25,7 +25,7 @@ def test_wrong_input_is_one_line(capsys):
     ),
     (
       ["slurm", CONFIG, "--workdir=x", "--config.model.nme=v"],
-      "model.nme: unknown field; valid: name",
+      "model.nme: unknown field (did you mean 'model.name'?); valid: name",
     ),
     (
       ["slurm", CONFIG, "--workdir=x", "--config.seed"],

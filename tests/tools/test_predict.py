@@ -291,7 +291,10 @@ def test_mistakes_are_one_line_and_2(capsys, tmp_path, monkeypatch):
     ([*run, "--top=a"], "--top: got a; valid: 1 or more"),
     ([*run, "--format=xml"], "invalid choice: 'xml'"),
     ([*run, "--precision=int4"], "invalid choice: 'int4' (choo"),
-    ([".", "--wokdir=x"], "got '--wokdir=x'; valid: see --help"),
+    (
+      [".", "--wokdir=x"],
+      "got '--wokdir=x' (did you mean '--workdir=x'?); valid",
+    ),
     ([".", "--model=x", "--weights=y"], "model.name: got 'x'; valid: mobile"),
     (vgg16, "got 'y', which is no file; valid"),
     ([*vgg16, "--width=0"], "--width: got 0; valid: 0.01 to 4"),
