@@ -272,8 +272,11 @@ def test_wrong_arguments_are_one_line(tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(ROOT)
   line = [*RUN, f"--workdir={tmp_path / 'run'}"]
   for argument, message in (
-    ("--config.model.nme=x", "model.nme: unknown field; valid: name, width"),
-    ("model.nme=x", "model.nme: unknown field; valid: name, width"),
+    (
+      "--config.model.nme=x",
+      "model.nme: unknown field (did you mean 'model.n",
+    ),
+    ("model.nme=x", "model.nme: unknown field (did you mean 'model.n"),
     ("optim.learning_rate=big", "got 'big'; valid: float"),
     ("model.width=9", "model.width: got 9.0; valid: 0.05 to 4"),
     ("train.steps=3", "train: got steps=3, epochs=4; valid:"),

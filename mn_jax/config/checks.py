@@ -14,7 +14,7 @@ from typing import Any
 
 import ml_collections
 
-from mn_jax.config import paths
+from mn_jax.config import near, paths
 from mn_jax.config.experiment import Config, resolved
 from mn_jax.config.sections.data import DataConfig
 from mn_jax.errors import InputError
@@ -93,8 +93,10 @@ def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
   fields = {f.name: f for f in dataclasses.fields(cls)}
   unknown = sorted(set(values) - set(fields))
   if unknown:
+    path = f"{prefix}{unknown[0]}"
+    meant = near.hint(near.field(path))
     raise InputError(
-      f"{prefix}{unknown[0]}: unknown field; valid: {', '.join(fields)}"
+      f"{path}: unknown field{meant}; valid: {', '.join(fields)}"
     )
   checked = {}
   for name, value in values.items():

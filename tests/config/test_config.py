@@ -122,7 +122,10 @@ _WRONG_VALUES = [
   ("data.folds", 1, "0 for one per group, or 2"),
 ]
 _WRONG = [
-  ({"model__widht": 1.0}, "model.widht: unknown field; valid: name, width"),
+  (
+    {"model__widht": 1.0},
+    "model.widht: unknown field (did you mean 'model.width'?)",
+  ),
   ({"modle": 1}, "modle: unknown field; valid: experiment, seed, data, mod"),
   (
     {"train__epochs": 2.0},
