@@ -85,6 +85,7 @@ $(STAMP): requirements.txt $(if $(RUNS),,FORCE)
 	if [ "$$uv" ]; then \
 	  echo "setup: installing requirements.txt into $(VENV) with uv"; \
 	  uv venv --quiet --clear --python "$${python:-3.13}" $(VENV); \
+	  $(PYTHON) -m ensurepip --default-pip >/dev/null 2>&1 || true; \
 	  uv pip install --quiet --python $(PYTHON) --require-hashes \
 	    -r requirements.txt; \
 	else \

@@ -329,7 +329,7 @@ class Model:
       The path.
 
     Raises:
-      InputError: without a package (`pip install 'mn_jax[export]'`), for an
+      InputError: without a package of the extra 'export', for an
         option that the format does not have, or a file that cannot be written.
 
     Example:

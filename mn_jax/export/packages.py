@@ -18,5 +18,5 @@ def require(*modules: str) -> None:
     if importlib.util.find_spec(module) is None:
       raise InputError(
         f"export: got an environment without {module.replace('_', '-')}; "
-        "valid: after pip install 'mn_jax[export]'"
+        "valid: after pip install '.[export]' in a checkout"
       )

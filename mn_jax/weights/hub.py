@@ -116,7 +116,7 @@ def _file(
     raise _refused(
       name,
       "needs the package huggingface_hub",
-      "after pip install 'mn_jax[hub]'",
+      "after pip install '.[hub]' in a checkout",
     ) from None
   revision = repository.revision
   asked = {"repo_id": repository.name, "filename": file, "revision": revision}

@@ -34,7 +34,7 @@ def upload(
   except ImportError:
     raise InputError(
       f"--to: got hf:{repository}, which needs the package huggingface_hub; "
-      "valid: after pip install 'mn_jax[hub]'"
+      "valid: after pip install '.[hub]' in a checkout"
     ) from None
   with _explained(repository):
     api = huggingface_hub.HfApi()

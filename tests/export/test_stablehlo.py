@@ -174,7 +174,7 @@ def test_what_it_cannot_do_is_one_line(monkeypatch):
     lambda: stablehlo.export(of, Options(), description=""),
     lambda: stablehlo.open_bytes(b""),
   ):
-    with pytest.raises(InputError, match=r"pip install 'mn_jax\[export\]"):
+    with pytest.raises(InputError, match=r"pip install '.\[export\]"):
       attempt()
 
 

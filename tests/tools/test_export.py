@@ -366,7 +366,7 @@ def test_missing_packages_are_one_line(start, monkeypatch, tmp_path):
   for form in files.FORMATS:
     code, _, err = start(f"--to={form}", "--unjudged")
     assert code == 2
-    assert "pip install 'mn_jax[export]'" in err
+    assert "pip install '.[export]'" in err
     assert err.count("\n") == 1
   assert not (tmp_path / "out").exists()
 

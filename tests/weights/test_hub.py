@@ -279,4 +279,4 @@ def test_other_names_are_refused(name):
 
 def test_without_the_library_a_line_says_how_to_get_it(monkeypatch):
   monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
-  assert "pip install 'mn_jax[hub]'" in refused()
+  assert "pip install '.[hub]'" in refused()

@@ -165,7 +165,7 @@ def _parquet(path: pathlib.Path) -> Table:
   except ImportError:
     raise InputError(
       f"data.path: got {path.name!r}, which needs pyarrow; valid: after `pip "
-      "install 'mn_jax[parquet]'`, or the table as .csv"
+      "install '.[parquet]'` in a checkout, or the table as .csv"
     ) from None
   try:
     file = parquet.ParquetFile(path)

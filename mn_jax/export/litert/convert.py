@@ -44,7 +44,7 @@ def convert(
   if found != VERSION:
     raise InputError(
       f"litert-converter: got version {found}; valid: {VERSION} (its entry is "
-      "undocumented), after pip install 'mn_jax[export]'"
+      "undocumented), after pip install '.[export]' in a checkout"
     )
   exported = jax_export.export(jax.jit(program), platforms=[PORTABLE])(images)
   ir, passmanager, api = _converter()

@@ -202,7 +202,7 @@ def devices(chip: Accelerator, shape: tuple[int, ...]) -> Sequence[jax.Device]:
     raise InputError(
       f"compiling for {chip.name}: got {plugin} that cannot describe it "
       f"({str(error).splitlines()[0]}); valid: a version that fits jax "
-      f"{jax.__version__}, as pip install 'mn_jax[{_extra(plugin)}]' has it"
+      f"{jax.__version__}, as pip install '.[{_extra(plugin)}]' has it"
     ) from error
 
 
@@ -263,11 +263,11 @@ def _missing(chip: Accelerator) -> str:
   if isinstance(chip.layout, Torus):
     return (
       f"compiling for {chip.name}: got no libtpu; valid: with the extra 'tpu' "
-      "(pip install 'mn_jax[tpu]')"
+      "(pip install '.[tpu]' in a checkout)"
     )
   return (
     f"compiling for {chip.name}: got no CUDA plugin of XLA; valid: with the "
-    "extra 'cuda12' or 'cuda13' (pip install 'mn_jax[cuda12]')"
+    "extra 'cuda12' or 'cuda13' (pip install '.[cuda12]' in a checkout)"
   )
 
 
@@ -300,7 +300,7 @@ def _gpus(
       raise InputError(
         f"compiling for {chip.name}: got {name} {installed} beside jaxlib "
         f"{jaxlib}; valid: the same "
-        f"version of both, as pip install 'mn_jax[{plugin}]' has it"
+        f"version of both, as pip install '.[{plugin}]' has it"
       )
   # So that the plugin finds what it finds on a machine without a GPU.
   os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -244,5 +244,5 @@ def test_missing_packages_are_one_line(monkeypatch):
     lambda name: None if name == "onnxruntime" else find(name),
   )
   for act in (lambda: export(made), lambda: onnx_file.open_bytes(b"")):
-    with pytest.raises(InputError, match=r"pip install 'mn_jax\[export\]'"):
+    with pytest.raises(InputError, match=r"pip install '.\[export\]'"):
       act()
