@@ -13,6 +13,7 @@ import faulthandler
 import itertools
 import os
 import pathlib
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -209,7 +210,19 @@ def _train(argv: Sequence[str] | None) -> int:
       stop_requested=_stop_requested(),
       reached=reached,
     )
+    if summaries is not None and len(summaries) == 1:
+      for line in _next_steps(workdir):
+        console.line(line)
   return 0 if summaries is not None else signals.exit_code()
+
+
+def _next_steps(workdir: pathlib.Path) -> tuple[str, ...]:
+  """Returns lines with what can be done with a run that has ended."""
+  folder = shlex.quote(str(workdir))
+  return (
+    f"Report:   {command('report')} {folder}",
+    f"Predict:  {command('predict')} --workdir={folder} IMAGE ...",
+  )
 
 
 def _one_of_several() -> bool:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -150,6 +151,8 @@ def test_run_leaves_what_it_promises(whole):
   assert summary["steps"] == 163
   assert "balanced accuracy" in done.stdout
   assert "summary.json" in done.stdout
+  predict = f"--workdir={shlex.quote(str(workdir))} IMAGE ..."
+  assert done.stdout.splitlines()[-1].endswith(predict)
   assert done.stderr == ""
   assert max(map(len, done.stdout.splitlines())) < 130
   assert list((workdir / "tensorboard").glob("events.out.tfevents.*"))
