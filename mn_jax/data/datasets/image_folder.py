@@ -195,8 +195,9 @@ def _check_all(
   if len(classes) < 2:
     held = images.summary(what for _, what in found.passed_over)
     outside = "" if classes else f", {len(found.images)} images in no folder"
+    folders = "1 folder" if classes else "0 folders"
     raise InputError(
-      f"data.path: got {len(classes)} folders of images{outside}, and passed "
+      f"data.path: got {folders} of images{outside}, and passed "
       f"over {held}; valid: one folder for each of two or more classes, or a "
       "table (.csv) of images and labels"
     )

@@ -238,7 +238,7 @@ def test_what_is_passed_over_is_counted_by_class():
 def test_what_is_no_image_folder_is_refused():
   for names, message in (
     (["1.png"], "got 0 folders"),
-    (["dog/1.png"], "got 1 folders"),
+    (["dog/1.png"], "got 1 folder of images"),
     ([], "got 0 folders"),
     (["dog/1.png", "cat/1.png", "2.png"], "images in 'the top folder', bes"),
     (["x/dog/1.png", "x/cat/1.png", "2.png"], "images in 'the top folder'"),
