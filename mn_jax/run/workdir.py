@@ -25,13 +25,13 @@ _OTHERS = (
   "predictions/val.npz",
   "predictions/test.npz",
 )
-# What a run is started with -> the field that errors name.
+# What a run is started with -> the field that errors name, and what else it is.
 _DIGESTS = {
-  "split": "data",
-  "images": "data",
-  "labels": "data",
-  "weights": "model.weights",
-  "teacher": "train.teacher",
+  "images": ("data", "other images"),
+  "labels": ("data", "other labels"),
+  "split": ("data", "another split"),
+  "weights": ("model.weights", "other weights"),
+  "teacher": ("train.teacher", "another teacher"),
 }
 
 
@@ -358,11 +358,11 @@ def check_digests(
   Raises:
     InputError: with both digests.
   """
-  for what, field in _DIGESTS.items():
+  for what, (field, other) in _DIGESTS.items():
     digest, expected = now.get(what), before.get(what)
     if digest and expected and digest != expected:
       raise InputError(
-        f"{field}: the sha256 of the {what} is {digest[:16]}, but "
-        f"{str(path)!r} was started with {expected[:16]}; valid: the same "
-        f"{what}, or another --workdir"
+        f"{field}: got {other} than {str(path)!r} was started with (sha256 "
+        f"{digest[:16]}, not {expected[:16]}); valid: the same {what}, or "
+        "another --workdir"
       )

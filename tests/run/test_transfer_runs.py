@@ -104,8 +104,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(finished, tmp_path):
   write(path, seed=5)
   message = refused(config, workdir)
   sha256 = files.sha256(path)
-  assert f"model.weights: the sha256 of the weights is {sha256[:16]}" in message
-  assert f"was started with {before[:16]}; valid: the same weights" in message
+  assert f"(sha256 {sha256[:16]}, not " in message
+  assert f", not {before[:16]}); valid: the same weights" in message
   assert toy.read(workdir, "network.json")["weights"]["sha256"] == before
 
   config = toy.load(model__weights=str(moved), **FROZEN)

@@ -233,10 +233,10 @@ def test_other_data_is_refused_with_both_digests(folder):
   folder.write_json("split.json", content)
   folder.check_data(digests)
   for other, shown in (
-    ({"split": "b" * 64}, "the split is b{16},.* with a{16};"),
-    ({"images": "d" * 64}, "the images is d{16},.* with c{16};"),
-    ({"weights": "f" * 64}, "the weights is f{16},.* with e{16};"),
-    ({"labels": "2" * 64}, "the labels is 2{16},.* with 1{16};"),
+    ({"split": "b" * 64}, "another split than .* b{16}, not a{16}"),
+    ({"images": "d" * 64}, "other images than .* d{16}, not c{16}"),
+    ({"weights": "f" * 64}, "other weights than .* f{16}, not e{16}"),
+    ({"labels": "2" * 64}, "other labels than .* 2{16}, not 1{16}"),
   ):
     with pytest.raises(InputError, match=shown):
       folder.check_origin({**digests, **other}, digests)
