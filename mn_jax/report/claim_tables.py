@@ -1,8 +1,10 @@
 """The claims of a study as a report shows them: verdicts, and seeds needed."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
+from mn_jax.metrics.estimates import MOST_SEEDS
 from mn_jax.observe.formatting import (
   compact,
   interval,
@@ -13,6 +15,7 @@ from mn_jax.observe.formatting import (
 from mn_jax.report.tables import Table
 from mn_jax.studies import claims as claims_lib
 from mn_jax.studies import results as study_results
+from mn_jax.studies.claims import LEAST_SEEDS
 
 # How a page marks a verdict.
 _SIGNS = {
@@ -49,8 +52,22 @@ def claim_row(claim: Mapping[str, Any]) -> tuple[str, str, str, str]:
   if claim.get("p_holm") is not None:
     numbers += f"; Holm's p {p_value(claim['p_holm'])}"
   if claim["verdict"] == claims_lib.OPEN and claim.get("reason"):
-    numbers += f"; {claim['reason']}"
+    numbers += f"; {claim['reason']}{_limit(claim)}"
   return _SIGNS[claim["verdict"]], claim["verdict"], claim["text"], numbers
+
+
+def _limit(claim: Mapping[str, Any]) -> str:
+  """Says whether seeds or the test limit a claim that is not decided."""
+  if not claim.get("spread_from") or len(claim["seeds"]) < LEAST_SEEDS:
+    return ""
+  margin, most = compact(claim["margin"]), claim.get("most", MOST_SEEDS)
+  needed = claim["seeds_alone"] or math.inf
+  if needed > most:
+    what = "folds" if most < MOST_SEEDS else "seeds"
+    return f", and even {most} {what} would not tell a margin of {margin}"
+  if needed > len(claim["seeds"]):
+    return f", and a margin of {margin} takes {needed} seeds"
+  return f", with seeds enough for a margin of {margin}"
 
 
 def plan_table(results: Mapping[str, Any]) -> Table:

@@ -202,6 +202,19 @@ def test_a_claim_says_why_it_is_not_decided(studied):
   assert claim_tables.claim_row(decided)[3].endswith("; Holm's p 0.012")
   early = {**decided, "wanted": 5}
   assert ", 2 of 5 seeds; claimed" in claim_tables.claim_row(early)[3]
+  undecided = {
+    **vars(Claim("b beats a", "b", "a", "test/auroc", margin=0.03)),
+    **{"mean": 0.01, "low": -0.1, "high": 0.1, "seeds": [0, 1, 2]},
+    **{"verdict": "not decided", "spread_from": "measured", "most": 100},
+    "reason": "the interval has both sides",
+  }
+  for limits, said in (
+    ({"seeds_alone": None}, "even 100 seeds would not tell a margin of 0.03"),
+    ({"seeds_alone": 7}, "and a margin of 0.03 takes 7 seeds"),
+    ({"seeds_alone": 3}, "both sides, with seeds enough for a margin of 0.03"),
+    ({"seeds_alone": 7, "most": 5}, "even 5 folds would not tell a margin of "),
+  ):
+    assert said in claim_tables.claim_row(undecided | limits)[3]
   plan = claim_tables.plan_table(results)
   assert [row[1:] for row in plan.rows] == [
     ("0.02", "-", "not known", "not known", "2"),
