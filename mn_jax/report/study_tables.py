@@ -235,7 +235,8 @@ def baseline_table(results: Mapping[str, Any]) -> Table:
     rows,
     f"{metric_name(metric)[:1].upper()}{metric_name(metric)[1:]} of linear "
     "models of colour, on each seed's own split, and of each row minus them, "
-    "paired by split; Holm's p is adjusted for the number of rows.",
+    "paired by split; Holm's p is adjusted for the number of rows, also those "
+    "to come.",
   )
 
 

@@ -275,18 +275,25 @@ def _compared_baselines(
         "ahead": {**ahead.for_json(), **_p_values(ahead)},
       }
     found.append({"name": name, "row": row, "metrics": metrics})
+  planned = {x.name for x in study.members if not x.optional}
   for name in {x["name"] for x in found}:
+    of_name = [x for x in found if x["name"] == name]
+    to_come = len(planned - {x["row"] for x in of_name})
     for metric in study.metrics:
-      _adjust(
-        [x["metrics"][metric]["ahead"] for x in found if x["name"] == name]
-      )
+      _adjust([x["metrics"][metric]["ahead"] for x in of_name], to_come)
   return found
 
 
-def _adjust(differences: Sequence[dict[str, Any]]) -> None:
-  """Adds 'p_holm' to differences that are tested together."""
+def _adjust(differences: Sequence[dict[str, Any]], to_come: int = 0) -> None:
+  """Adds 'p_holm' to differences that are tested together.
+
+  Args:
+    differences: with 'p'.
+    to_come: number of more that are planned.
+  """
   p_values = [math.nan if x["p"] is None else x["p"] for x in differences]
-  adjusted = comparison.holm(p_values).tolist()
+  planned = [*p_values, *[math.nan] * to_come]
+  adjusted = comparison.holm(planned).tolist()[: len(differences)]
   for difference, p in zip(differences, adjusted, strict=True):
     difference |= jsonable({"p_holm": p})
 

@@ -112,3 +112,10 @@ def test_seeds_that_a_claim_needs_are_at_most_its_folds():
   none = {**claim, "seeds_alone": None, "seeds_needed": None}
   assert results.seeds_needed(none) == "over 100"
   assert results.seeds_needed({**claim, "spread_from": ""}) == "not known"
+
+
+def test_comparisons_to_come_count_as_those_that_are_made():
+  differences = [{"p": 0.01}, {"p": None}, {"p": 0.02}]
+  results._adjust(differences, 2)
+  found = [x["p_holm"] for x in differences]
+  assert found == [pytest.approx(0.05), None, pytest.approx(0.08)]
