@@ -34,10 +34,10 @@ def field(wrong: str, others: Mapping[str, str] | None = None) -> str:
   section = _nearest(given, {x: x for x in sections if x}, _OF_SECTION)
   own, known = {}, dict(_ALIASES)
   for path in paths:
-    of_section, _, name = path.rpartition(".")
-    known.setdefault(name, path)
+    of_section, _, end = path.rpartition(".")
+    known.setdefault(end, path)
     if section and of_section == section:
-      own[name] = path
+      own[end] = path
   return _nearest(last, own) or _nearest(last, known | dict(others or {}))
 
 
