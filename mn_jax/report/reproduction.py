@@ -7,7 +7,7 @@ what time.
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mn_jax.config import files
@@ -24,6 +24,7 @@ from mn_jax.report import study_report
 from mn_jax.report.claim_tables import claim_row
 from mn_jax.report.document import Document, Section
 from mn_jax.report.tables import Table
+from mn_jax.studies import claims as claims_lib
 from mn_jax.studies import study as study_lib
 
 # The most frequent reason why something was not run.
@@ -189,19 +190,20 @@ def build(papers: Sequence[Paper], results: pathlib.Path) -> Document:
 
 
 def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
-  reports, rows = {}, []
+  reports, studies, rows = {}, {}, []
   for item in paper.items:
-    published = {}
-    if item.study:
-      if item.study not in reports:
-        reports[item.study] = study_report.read_report(results / item.study)
-      study = files.load(item.study, "get_study", study_lib.Study)
-      published = {member.name: member.published for member in study.members}
+    published, name = {}, item.study
+    if name:
+      if name not in reports:
+        reports[name] = study_report.read_report(results / name)
+        studies[name] = files.load(name, "get_study", study_lib.Study)
+      members = studies[name].members
+      published = {member.name: member.published for member in members}
     rows += _item_rows(item, reports.get(item.study, {}), published, results)
   claims = [
     claim_row(claim)[1:]
-    for report in reports.values()
-    for claim in report.get("claims", ())
+    for name, study in studies.items()
+    for claim in _claims(study, reports[name])
   ]
   tables = [
     Table(
@@ -212,6 +214,16 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
   ]
   tables = [table for table in tables if table.rows]
   return Section(paper.title, anchor, paper.text, tables=tables)
+
+
+def _claims(
+  study: study_lib.Study, report: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+  """Yields all claims of a study, as its page has them or as not run."""
+  found = {claim["text"]: claim for claim in report.get("claims", ())}
+  nothing = {"mean": None, "seeds": (), "verdict": claims_lib.NOT_RUN}
+  for claim in study.claims:
+    yield found.get(claim.text) or {**vars(claim), **nothing}
 
 
 def _item_rows(

@@ -112,6 +112,20 @@ def test_every_number_of_a_paper_is_in_its_study(papers):
         assert kind in {"curves", "confusion", "embedding", "saliency"}
 
 
+def test_claims_without_runs_are_listed_too(papers, tmp_path):
+  document = reproduction.build(papers, tmp_path)
+  for paper, section in zip(papers, document.sections, strict=True):
+    claims = section.tables[1].rows
+    declared = [
+      claim.text
+      for name in dict.fromkeys(x.study for x in paper.items if x.study)
+      for claim in files.load(name, "get_study", study.Study).claims
+    ]
+    assert [text for _, text, _ in claims] == declared
+    assert {verdict for verdict, *_ in claims} == {"not run"}
+    assert all("no runs; claimed: " in numbers for *_, numbers in claims)
+
+
 def test_the_first_thing_said_of_a_paper_is_a_claim_of_its_study(papers):
   for paper in papers:
     headline = paper.headline
