@@ -8,9 +8,9 @@ Published, not measured here: 73.8 % top-1 after 9,623 epochs (TensorFlow's
 Model Garden, imagenet_mobilenetv4_conv_small_tpu); 73.8 % at 224 pixels after
 2,400 and 74.6 % at 256 (timm, mobilenetv4_conv_small.e2400_r224_in1k). What its
 recipe has and this one lacks is in `recipes.MOBILENET_V4_SMALL`. Never run
-where this was written, and its program was not compiled for an accelerator:
-what it costs is said by `python -m mn_jax.tools.scaling plan
---config=imagenet_v4_small`.
+where this was written; its step, compiled for eight H200, takes at least 73
+hours of one by its bytes (`python -m mn_jax.tools.scaling plan
+--config=imagenet_v4_small --chips=H200 --counts=8`).
 
 Arguments (`--config=configs/imagenet_v4_small.py:ARG`): `sample` and `test` run
 on embedded textures.
