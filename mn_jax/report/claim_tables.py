@@ -61,13 +61,14 @@ def _limit(claim: Mapping[str, Any]) -> str:
   if not claim.get("spread_from") or len(claim["seeds"]) < LEAST_SEEDS:
     return ""
   margin, most = compact(claim["margin"]), claim.get("most", MOST_SEEDS)
-  needed = claim["seeds_alone"] or math.inf
+  alone = claim["reason"] != claims_lib.BY_HOLM
+  needed = claim["seeds_alone" if alone else "seeds_needed"] or math.inf
   if needed > most:
     what = "folds" if most < MOST_SEEDS else "seeds"
     return f", and even {most} {what} would not tell a margin of {margin}"
   if needed > len(claim["seeds"]):
     return f", and a margin of {margin} takes {needed} seeds"
-  return f", with seeds enough for a margin of {margin}"
+  return f", with seeds enough for a margin of {margin}" if alone else ""
 
 
 def plan_table(results: Mapping[str, Any]) -> Table:

@@ -18,6 +18,7 @@ from mn_jax.studies.study import Claim
 
 HOLDS, FAILS = "holds", "does not hold"
 OPEN, NOT_RUN = "not decided", "not run"
+BY_HOLM = "after Holm's adjustment for all claims"
 LEAST_SEEDS = 3
 _LEVEL = 0.05
 
@@ -148,5 +149,5 @@ def _reason(claim: Claim, numbers: Numbers, p: float, p_holm: float) -> str:
   if p_holm <= _LEVEL:
     return ""
   if p <= _LEVEL:
-    return "after Holm's adjustment for all claims"
+    return BY_HOLM
   return "the interval has both sides"

@@ -17,6 +17,7 @@ from mn_jax.report import (
   study_tables,
 )
 from mn_jax.report.inspection import Inspection, Inspections
+from mn_jax.studies import claims as claims_lib
 from mn_jax.studies.study import Claim
 from tests.report import toy_runs as toy
 
@@ -208,13 +209,21 @@ def test_a_claim_says_why_it_is_not_decided(studied):
     **{"verdict": "not decided", "spread_from": "measured", "most": 100},
     "reason": "the interval has both sides",
   }
+  by_holm = {"reason": claims_lib.BY_HOLM, "seeds_alone": 3}
   for limits, said in (
     ({"seeds_alone": None}, "even 100 seeds would not tell a margin of 0.03"),
     ({"seeds_alone": 7}, "and a margin of 0.03 takes 7 seeds"),
     ({"seeds_alone": 3}, "both sides, with seeds enough for a margin of 0.03"),
     ({"seeds_alone": 7, "most": 5}, "even 5 folds would not tell a margin of "),
+    (
+      by_holm | {"seeds_needed": 31},
+      "claims, and a margin of 0.03 takes 31 se",
+    ),
+    (by_holm | {"seeds_needed": None}, "even 100 seeds would not tell a margi"),
   ):
     assert said in claim_tables.claim_row(undecided | limits)[3]
+  enough = undecided | by_holm | {"seeds_needed": 3}
+  assert claim_tables.claim_row(enough)[3].endswith("for all claims")
   plan = claim_tables.plan_table(results)
   assert [row[1:] for row in plan.rows] == [
     ("0.02", "-", "not known", "not known", "2"),
