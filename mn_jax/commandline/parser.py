@@ -112,12 +112,11 @@ class Parser(argparse.ArgumentParser):
     self._check_flags(words)
     args, surplus = self.parse_known_args(words)
     if "overrides" in args:
-      for word in args.overrides:
-        self._check_override(word)
       args.overrides = changes + args.overrides
       args.overrides += [word for word in surplus if not word.startswith("-")]
       surplus = [word for word in surplus if word.startswith("-")]
       for change in args.overrides:
+        self._check_override(change)
         overrides.parse(change)
     else:
       surplus += changes

@@ -92,17 +92,21 @@ class Inspections:
     return self.networks.get(analysis.path)
 
 
-def saved_baselines(analysis: RunAnalysis) -> dict[str, NamedPredictions]:
-  """Reads the baselines that a run's study has kept for it; or {}.
+def saved_baselines(
+  analyses: Iterable[RunAnalysis],
+) -> dict[str, dict[str, NamedPredictions]]:
+  """Reads the baselines that studies have kept, for `Inspections`.
 
   Args:
-    analysis: of a run that lies in ROW/SEED or runs/ROW/SEED of the study.
+    analyses: of runs that lie in ROW/SEED or runs/ROW/SEED of their study.
   """
-  for study in analysis.path.parents[1:3]:
-    found = split_baselines.read(study, split_baselines.key(analysis.summary))
-    if found:
-      return found
-  return {}
+  kept = {}
+  for analysis in analyses:
+    of = split_baselines.key(analysis.summary)
+    for study in analysis.path.parents[1:3]:
+      if of not in kept and (found := split_baselines.read(study, of)):
+        kept[of] = found
+  return kept
 
 
 def inspect(

@@ -19,7 +19,6 @@ from mn_jax.report import document, page, run_analysis
 from mn_jax.report import inspection as inspection_lib
 from mn_jax.report.inspection import Inspection, Inspections
 from mn_jax.run import records
-from mn_jax.studies import split_baselines
 from mn_jax.studies.study import StudyRun
 
 _NAME = "inspection.json"
@@ -58,10 +57,7 @@ def inspect_missing(
   with console.counting("opening networks", "images") as progress:
     for run in missing:
       analysis = run_analysis.analyze(run.kept)
-      baselines = inspection_lib.saved_baselines(analysis)
-      of = split_baselines.key(analysis.summary)
-      known = {of: baselines} if baselines else {}
-      found = Inspections(known, {})
+      found = Inspections(inspection_lib.saved_baselines([analysis]), {})
       try:
         inspection_lib.inspect(
           dataclasses.replace(analysis, path=run.workdir),

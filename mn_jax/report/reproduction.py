@@ -203,7 +203,7 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
   claims = [
     claim_row(claim)[1:]
     for name, study in studies.items()
-    for claim in _claims(study, reports[name])
+    for claim in claims_of(study, reports[name])
   ]
   tables = [
     Table(
@@ -216,10 +216,15 @@ def _section(paper: Paper, anchor: str, results: pathlib.Path) -> Section:
   return Section(paper.title, anchor, paper.text, tables=tables)
 
 
-def _claims(
+def claims_of(
   study: study_lib.Study, report: Mapping[str, Any]
 ) -> Iterator[Mapping[str, Any]]:
-  """Yields all claims of a study, as its page has them or as not run."""
+  """Yields all claims of a study, as its page has them or as not run.
+
+  Args:
+    study: the study.
+    report: of `study_report.read_report`.
+  """
   found = {claim["text"]: claim for claim in report.get("claims", ())}
   nothing = {"mean": None, "seeds": (), "verdict": claims_lib.NOT_RUN}
   for claim in study.claims:

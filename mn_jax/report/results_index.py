@@ -21,7 +21,7 @@ from mn_jax.report import (
   study_tables,
 )
 from mn_jax.report.claim_tables import claim_row
-from mn_jax.report.reproduction import Paper
+from mn_jax.report.reproduction import Paper, claims_of
 from mn_jax.report.tables import Table
 from mn_jax.run import records
 from mn_jax.studies import kept
@@ -118,8 +118,8 @@ def _verdicts(
   study: study_lib.Study, report: Mapping[str, Any]
 ) -> collections.Counter[str]:
   """How many claims of a study have each verdict, by its page."""
-  found = {x["text"]: x["verdict"] for x in report.get("claims", ())}
-  return collections.Counter(found.get(x.text, "not run") for x in study.claims)
+  claims = claims_of(study, report)
+  return collections.Counter(claim["verdict"] for claim in claims)
 
 
 def _sentence(text: str) -> str:

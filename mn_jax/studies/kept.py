@@ -135,7 +135,8 @@ def check(run: StudyRun) -> None:
   """
   if not run.is_kept():
     return
-  if why := run.staleness():
+  summary = records.read_summary(run.kept)
+  if why := run.staleness(summary):
     raise InputError(
       f"--keep: got {str(run.kept)!r}, which {why}; valid: without that folder"
     )
@@ -147,7 +148,7 @@ def check(run: StudyRun) -> None:
   reasons = changes.refused(
     found, config, saved.get("result_fields", found), same=True
   )
-  before = records.read_summary(run.kept)["kept"]["weights"]
+  before = summary["kept"]["weights"]
   now = portable.weights_name(run, dataclasses.asdict(config))
   if before != now:
     reasons.append(f"model.weights: {before!r} there, {now!r} now")

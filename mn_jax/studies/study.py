@@ -228,9 +228,10 @@ class StudyRun:
         records.read_summary(self.workdir)
     except InputError as error:
       return str(error)
-    if self.summary() is None or self.is_complete():
+    summary = self.summary()
+    if summary is None or not self.staleness(summary):
       return ""
-    return f"{str(self.folder)!r} {self.staleness()}"
+    return f"{str(self.folder)!r} {self.staleness(summary)}"
 
   def predictions(self, part: str) -> predictions_lib.NamedPredictions | None:
     """Returns the predictions for a part; None if they cannot be read.
@@ -253,11 +254,11 @@ class StudyRun:
 
   def is_complete(self) -> bool:
     """Whether nothing is left to run, of this run and those it depends on."""
-    return self.summary() is not None and not self.staleness()
+    summary = self.summary()
+    return summary is not None and not self.staleness(summary)
 
-  def staleness(self) -> str:
-    """Returns how it is of other runs than those there are now, or ''."""
-    summary = self.summary() or {}
+  def staleness(self, summary: Mapping[str, Any]) -> str:
+    """Returns how its summary is of other runs than there are now, or ''."""
     views = self.member.views
     if self.parts and not ensemble_record.is_current(
       summary, self.parts, views

@@ -29,7 +29,6 @@ from mn_jax.report import (
 )
 from mn_jax.report.inspection import Inspections, inspect, saved_baselines
 from mn_jax.report.run_analysis import RunAnalysis
-from mn_jax.studies import split_baselines
 
 # Of this project, from whose folder pages about it are made.
 _RESULTS = pathlib.Path("docs/results")
@@ -97,12 +96,7 @@ def _inspect(
   args: argparse.Namespace, firsts: Sequence[RunAnalysis], console: Console
 ) -> Inspections:
   """Inspects the first run of each row; names those that cannot be opened."""
-  baselines = {
-    split_baselines.key(analysis.summary): found
-    for analysis in firsts
-    if (found := saved_baselines(analysis))
-  }
-  inspections = Inspections(baselines, {})
+  inspections = Inspections(saved_baselines(firsts), {})
   if args.numbers:
     return inspections
   places = run_arguments.places(args.overrides)

@@ -163,3 +163,17 @@ def test_exit_codes_and_what_is_said(capsys):
   assert capsys.readouterr().err == (
     "toy: a: got 1\ntoy: stopped; the same command resumes\n"
   )
+
+
+def test_images_without_their_flag_are_asked_about(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "photos").mkdir()
+  toy = Parser("toy")
+  toy.option("--data", "PATH", "images")
+  toy.flag("--quick", "in a hurry")
+  toy.add_overrides()
+  for line in ("photos", "seed=1 --quick photos", "--quick photos seed=1"):
+    with pytest.raises(InputError, match=r"'photos' \(did you mean '--data=ph"):
+      toy.parse(line.split())
+  with pytest.raises(InputError, match="got 'other'; valid: SECTION"):
+    toy.parse(["other"])
