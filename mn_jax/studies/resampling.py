@@ -50,6 +50,11 @@ class Resamples:
   def __init__(self, rows: Rows, resamples: int):
     """Keeps the results of all rows, and the number of resamples."""
     self._rows, self._resamples = rows, resamples
+    # Rows on the same split share what their baselines predict. Predictions
+    # are kept beside their metrics, so that no other object takes their id.
+    self._measured: dict[
+      tuple[int, str], tuple[NamedPredictions, dict[str, np.ndarray]]
+    ] = {}
     self._units = functools.cache(self._all_units)
     self._at_sensitivity = functools.cache(self._with_its_threshold)
     self.metrics = functools.cache(self._metrics)
@@ -82,6 +87,14 @@ class Resamples:
     named = self.predictions(run, part)
     if named is None or not len(named.predictions.ids):
       return None
+    key = id(named), part
+    if key not in self._measured:
+      self._measured[key] = named, self._resample(named, part)
+    return self._measured[key][1]
+
+  def _resample(
+    self, named: NamedPredictions, part: str
+  ) -> dict[str, np.ndarray]:
     codes = self._codes(named, part)
     metrics = classification.weighted(
       named.predictions, positive=named.positive

@@ -122,7 +122,10 @@ def finish(
 
 
 def show(console: Console, results: Mapping[str, Any]) -> None:
-  """Prints the metrics and the compared pairs of what `collect` returned."""
+  """Prints metrics, compared pairs and claims of what `collect` returned.
+
+  Rows that are not selected, and claims about such rows, are left out.
+  """
   metrics = results["metrics"][:_COLUMNS]
   rows = [
     (
@@ -131,6 +134,7 @@ def show(console: Console, results: Mapping[str, Any]) -> None:
       *(mean_std(spread[x]["mean"], spread[x]["std"]) for x in metrics),
     )
     for member in results["members"]
+    if member["wanted"] or member["seeds"]
     for spread in [member["metrics"]]
   ]
   columns = ("member", "runs", *map(metric_name, metrics))
@@ -180,10 +184,9 @@ def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
 
   Args:
     console: for people.
-    claims: as `collect` returns them.
+    claims: as `collect` returns them; those about rows that are not selected
+      are left out.
   """
-  if not claims:
-    return
   rows = [
     (
       claim["text"],
@@ -193,7 +196,10 @@ def show_claims(console: Console, claims: Sequence[Mapping[str, Any]]) -> None:
       claim["verdict"],
     )
     for claim in claims
+    if claim["wanted"] or claim["seeds"]
   ]
+  if not rows:
+    return
   columns = ("claim", "margin", "needs", "seeds", "verdict")
   console.table("Claims", columns, rows)
 

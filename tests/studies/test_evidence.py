@@ -76,6 +76,24 @@ def test_seeds_on_one_test_add_the_variance_of_its_groups(shared):
   assert low < numbers.over_groups[0] < numbers.over_groups[1] < high
 
 
+def test_predictions_that_rows_share_are_resampled_once(monkeypatch):
+  drawn, draw = [], bootstrap.draw
+
+  def count(*args, **options):
+    drawn.append(options["number"])
+    return draw(*args, **options)
+
+  monkeypatch.setattr(bootstrap, "draw", count)
+  one, other = (
+    toy.named(toy.noisy(seed, better=0.8), GROUPS) for seed in range(2)
+  )
+  rows = {"a": {0: toy.of(one)}, "b": {0: toy.of(one)}, "c": {0: toy.of(other)}}
+  found = Evidence(rows, resamples=50)
+  measured = [found.measure(row, "", KEY).over_groups for row in rows]
+  assert drawn == [*range(50)] * 2
+  assert measured[0] == measured[1] != measured[2]
+
+
 def test_rows_are_compared_on_the_same_resamples(shared):
   rows, found = shared
   numbers = found.measure("a", "b", KEY)

@@ -1,5 +1,6 @@
 """Tests of the results of a study: means, intervals and verdicts."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import scipy.stats
 from mn_jax.errors import InputError
 from mn_jax.observe.console import Console
 from mn_jax.studies import results
+from mn_jax.studies.study import Claim
 from tests.studies.test_study import TOY, expand, finish
 
 
@@ -75,6 +77,17 @@ def test_one_seed_has_no_standard_deviation_and_none_no_mean(tmp_path):
   assert (none["mean"], none["values"]) == (None, [])
   assert members[0]["wanted"] == 2
   assert "params" not in members[1]
+
+
+def test_rows_that_are_not_selected_are_not_shown(tmp_path, capsys):
+  runs = [x for x in expand(folder=tmp_path, seeds=2) if x.member.name == "a"]
+  claims = (Claim("of both", "b", "a", "test/accuracy"),)
+  made = dataclasses.replace(TOY, claims=claims)
+  results.show(Console(), results.collect(made, runs))
+  shown = capsys.readouterr().out
+  assert "│ a " in shown
+  assert "│ b " not in shown
+  assert "Claims" not in shown
 
 
 def test_damaged_summaries_are_named_and_do_not_count(tmp_path, capsys):
