@@ -30,8 +30,9 @@ _LEAST_SHARE = 0.05
 # Groups per image, and images in the largest group, of all in a form.
 _MOST_GROUPS = 0.7
 _MOST_IN_ONE = 0.5
-# Pairs of images of one group that are of one class, of those to be expected if
-# both were independent. Numbers that start again in every class have none.
+# Pairs of images of one group that are of one class and part, of those to be
+# expected if both were independent. Numbers that start again in every class, or
+# in every class of every part, have none.
 _LEAST_ALIKE = 0.2
 # Numbers with something behind them, which does not make another group.
 _MOST_SUFFIXED = 0.1
@@ -158,18 +159,19 @@ def _patterns(form: _Form, labels: np.ndarray) -> list[tuple[str, str]]:
   Each is what comes before the group, and the group itself.
   """
   classes = np.unique(labels, return_inverse=True)[1]
+  cells = _cells(form, classes)
   kept: list[int] = []
   found: dict[int, tuple[str, str]] = {}  # by number of groups
   kinds = set()
   key = np.zeros(len(classes), np.int64)
   for column in range(form.pieces.shape[1]):
     values = np.unique(form.pieces[:, column], return_inverse=True)[1]
-    if _is_skipped(form.pieces[:, column], values, classes):
+    if _is_skipped(form.pieces[:, column], values, classes, cells):
       continue
     kept.append(column)
     key = np.unique(np.stack([key, values], 1), axis=0, return_inverse=True)[1]
     count = key.max() + 1
-    if count in found or not _are_groups(key, classes):
+    if count in found or not _are_groups(key, classes, cells):
       continue
     alone = values.max() + 1 == count
     found[count] = _expressions(form, column if alone else kept[0], column)
@@ -184,28 +186,46 @@ def _patterns(form: _Form, labels: np.ndarray) -> list[tuple[str, str]]:
   ]
 
 
+def _cells(form: _Form, classes: np.ndarray) -> np.ndarray:
+  """Returns i64[m], the class and the part that each image is of."""
+  columns = [classes]
+  for column in form.pieces.T:
+    if _are_parts(column):
+      columns.append(np.unique(column, return_inverse=True)[1])
+  return np.unique(np.stack(columns, 1), axis=0, return_inverse=True)[1]
+
+
+def _are_parts(pieces: np.ndarray) -> bool:
+  return all(piece.lower() in PARTS for piece in np.unique(pieces).tolist())
+
+
 def _is_skipped(
-  pieces: np.ndarray, values: np.ndarray, classes: np.ndarray
+  pieces: np.ndarray,
+  values: np.ndarray,
+  classes: np.ndarray,
+  cells: np.ndarray,
 ) -> bool:
   """Whether pieces tell no groups: class, part, side, or number of an image."""
   count = values.max() + 1
   if count < _LEAST_GROUPS:
     return True
-  if all(piece.lower() in PARTS for piece in np.unique(pieces).tolist()):
+  if _are_parts(pieces):
     return True
   pairs = _count_pairs(values, classes)
   follows_from_class = pairs == classes.max() + 1 == count
-  return follows_from_class or _numbers_images(values, classes)
+  return follows_from_class or _numbers_images(values, cells)
 
 
-def _are_groups(key: np.ndarray, classes: np.ndarray) -> bool:
+def _are_groups(
+  key: np.ndarray, classes: np.ndarray, cells: np.ndarray
+) -> bool:
   """Whether sets of images, i64[m], have the sizes of groups."""
   sizes = np.bincount(key)
   pairs = _count_pairs(key, classes)
   return (
     len(sizes) >= _LEAST_GROUPS
     and len(sizes) <= _MOST_GROUPS * len(key)
-    and not _numbers_images(key, classes)
+    and not _numbers_images(key, cells)
     and sizes.max() <= _MOST_IN_ONE * len(key)
     and not _are_kinds(len(sizes), pairs, classes, _MOST_KINDS)
   )
@@ -217,11 +237,11 @@ def _are_kinds(count: int, pairs: int, classes: np.ndarray, most: int) -> bool:
   return num_classes > 1 and pairs == count <= most * num_classes
 
 
-def _numbers_images(key: np.ndarray, classes: np.ndarray) -> bool:
-  """Whether sets of images, i64[m], hardly have two of one class."""
-  joint = key.astype(np.int64) * (classes.max() + 1) + classes
+def _numbers_images(key: np.ndarray, cells: np.ndarray) -> bool:
+  """Whether sets of images, i64[m], hardly have two of one class and part."""
+  joint = key.astype(np.int64) * (cells.max() + 1) + cells
   sizes = np.bincount(key)
-  shares = np.bincount(classes) / len(classes)
+  shares = np.bincount(cells) / len(cells)
   alike = np.unique(joint, return_counts=True)[1]
   expected = (sizes * (sizes - 1)).sum() * (shares**2).sum()
   return (alike * (alike - 1)).sum() <= _LEAST_ALIKE * expected

@@ -101,11 +101,25 @@ def test_numbers_of_images_suggest_nothing():
     [f"{c}/{i}.jpg" for c in "ab" for i in range(99)],
     [f"train/{c}/train_{i}.jpg" for i, c in enumerate("abcde" * 20)]
     + [f"test/{c}/test_{i}.jpg" for i, c in enumerate("abcde" * 5)],
+    # Numbers that start again in every class of every part.
+    [
+      f"{part}/{c}/{i:04}.png"
+      for part, count in (("train", 60), ("val", 20), ("test", 20))
+      for c in "ab"
+      for i in range(count)
+    ],
     # Kinds of a class.
     [f"{c}/{c}{i % 3}_{i}.jpg" for c in "ab" for i in range(99)],
     ["a/1.png", "b/2.png"],
   ):
     assert _suggest(names, _class_of(names)) == []
+  # Patients are told from such numbers, also where they are in two parts.
+  names = [
+    f"{part}/{'ab'[i % 2]}/p{i // 6:02}_{i:04}.png"
+    for part in ("train", "test")
+    for i in range(120)
+  ]
+  assert _suggest(names, _class_of(names))[0].groups == 20
   several = np.tile(np.array([[1, 1, 0], [0, 1, 0]], np.uint8), (50, 1))
   names = np.array([f"p{i // 5}_{i}.png" for i in range(100)])
   assert suggest(names, several)[0].groups == 20
