@@ -62,7 +62,8 @@ def from_keywords(keywords: Iterable[tuple[str, Any]]) -> dict[str, Any]:
       value = os.fsdecode(value)
     elif isinstance(value, np.generic):
       value = value.item()
-    _field(path, value)
+    dot = "." if "." in keyword else "__"
+    _field(path, value, dot=dot)
     fields[path] = value
   return fields
 
@@ -95,18 +96,22 @@ def put(
   (values[section] if section else values)[field] = value
 
 
-def _field(path: str, value: Any) -> dataclasses.Field:
+def _field(path: str, value: Any, dot: str = ".") -> dataclasses.Field:
+  """The field of a path; messages write its dots as the caller does."""
   section, names = Config, path.split(".")
+  written = path.replace(".", dot)
   for depth, name in enumerate(names, 1):
     fields = {f.name: f for f in dataclasses.fields(section)}
     if name not in fields:
-      meant = near.hint(near.field(path))
+      meant = near.hint(near.field(path).replace(".", dot))
       raise InputError(
-        f"{path}: unknown field{meant}; valid: {', '.join(fields)}"
+        f"{written}: unknown field{meant}; valid: {', '.join(fields)}"
       )
     section = fields[name].type
     if dataclasses.is_dataclass(section) == (depth == len(names)):
-      raise InputError(f"{path}: got {value!r}; valid: section.field=value")
+      raise InputError(
+        f"{written}: got {value!r}; valid: section{dot}field=value"
+      )
   return fields[name]
 
 

@@ -65,3 +65,21 @@ def test_the_last_of_several_counts():
 def test_names_are_written_with_commas_or_as_in_python(text, value):
   expected = ("data.attributes", value)
   assert overrides.parse(f"data.attributes={text}") == expected
+
+
+@pytest.mark.parametrize(
+  ("keyword", "expected"),
+  [
+    (
+      "train__epoch",
+      "train__epoch: unknown field (did you mean 'train__epochs'?); valid: ba",
+    ),
+    ("epoch", "epoch: unknown field (did you mean 'train__epochs'?); valid: e"),
+    ("train.epoch", "train.epoch: unknown field (did you mean 'train.epochs'?"),
+    ("train", "train: got 3; valid: section__field=value"),
+  ],
+)
+def test_messages_write_fields_as_the_caller_did(keyword, expected):
+  with pytest.raises(InputError) as error:
+    overrides.from_keywords([(keyword, 3)])
+  assert str(error.value).startswith(expected)
