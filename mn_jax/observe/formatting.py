@@ -20,10 +20,23 @@ _ABBREVIATIONS = {
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
-  """Formats a metric with three decimals; '-' if None or not finite."""
+  """Formats a metric; '-' if None or not finite.
+
+  It has three decimals, and none from 100 on, as seconds may be.
+  """
+  return _number(value, _decimals(value), signed=signed)
+
+
+def _decimals(*values: float | None) -> int:
+  """How many decimals numbers have that are shown beside each other."""
+  return 3 if all(x is None or not abs(x) >= 100 for x in values) else 0
+
+
+def _number(value: float | None, decimals: int, *, signed: bool = False) -> str:
   if value is None or not math.isfinite(value):
     return UNDEFINED
-  return f"{value:{'+' if signed else ''}.3f}".replace("-", MINUS)
+  sign = "+" if signed else ""
+  return f"{value:{sign},.{decimals}f}".replace("-", MINUS)
 
 
 def compact(value: float) -> str:
@@ -35,7 +48,8 @@ def mean_std(mean: float | None, std: float | None) -> str:
   """Formats '0.512 ± 0.010'; the mean alone without a standard deviation."""
   if UNDEFINED in (number(mean), number(std)):
     return number(mean)
-  return f"{number(mean)} ± {number(std)}"
+  decimals = _decimals(mean, std)
+  return f"{_number(mean, decimals)} ± {_number(std, decimals)}"
 
 
 def mean_std_of(values: Sequence[float | None]) -> str:
@@ -52,7 +66,9 @@ def interval(
   """Formats '0.400 to 0.600'; '-' without an interval."""
   if low is None or high is None:
     return UNDEFINED
-  return f"{number(low, signed=signed)} to {number(high, signed=signed)}"
+  decimals = _decimals(low, high)
+  ends = (_number(x, decimals, signed=signed) for x in (low, high))
+  return " to ".join(ends)
 
 
 def p_value(p: float | None) -> str:

@@ -35,6 +35,13 @@ def test_numbers_have_a_real_minus_sign():
   assert formatting.number(1) == "1.000"
   assert formatting.number(-0.5) == "\N{MINUS SIGN}0.500"
   assert formatting.number(0.5, signed=True) == "+0.500"
+  assert formatting.number(1234.5) == "1,234"
+  assert formatting.mean_std(696.875, 54.736) == "697 ± 55"
+  assert formatting.mean_std(99.5, 120.25) == "100 ± 120"
+  assert formatting.interval(-3.25, 101.75) == "\N{MINUS SIGN}3 to 102"
+  assert formatting.interval(-3.25, 99.75, signed=True) == (
+    "\N{MINUS SIGN}3.250 to +99.750"
+  )
   assert formatting.compact(-0.74) == "\N{MINUS SIGN}0.74"
   text = formatting.interval(-0.5, 0.125, signed=True)
   assert text == "\N{MINUS SIGN}0.500 to +0.125"
