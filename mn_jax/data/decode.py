@@ -204,10 +204,10 @@ class _Counted(io.BytesIO):
 
 @contextlib.contextmanager
 def _as_decode_error() -> Iterator[None]:
-  """Raises a `DecodeError` for all that goes wrong in a block."""
+  """Raises a `DecodeError` for all that is wrong with an image in a block."""
   try:
     yield
-  except DecodeError:
+  except (DecodeError, MemoryError):  # the latter is not the file's fault
     raise
   except UnidentifiedImageError:
     raise DecodeError(f"no readable {', '.join(FORMATS)} file") from None

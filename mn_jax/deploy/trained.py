@@ -77,10 +77,18 @@ class Trained:
     """
     if classes is None:
       return None
-    listed = [classes] if isinstance(classes, str | int) else list(classes)
+    one = isinstance(classes, str | int | np.integer)
+    listed = [classes] if one else list(classes)
     indices = []
     for value in listed:
       index = value
+      if isinstance(value, bool) or not isinstance(
+        value, str | int | np.integer
+      ):
+        raise InputError(
+          f"classes: got {value!r} of type {type(value).__name__}; valid: "
+          "names or indices"
+        )
       if isinstance(value, str):
         if self.classes.count(value) != 1:
           valid = ", ".join(self.classes[:_VALID])

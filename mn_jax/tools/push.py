@@ -7,6 +7,7 @@ Exit codes: 0, 2 for a wrong argument, 130 stopped by Ctrl-C.
 
 import argparse
 import functools
+import json
 import pathlib
 import re
 import sys
@@ -118,7 +119,13 @@ def _write(
   output: pathlib.Path,
   repository: str,
 ) -> str | None:
-  """Writes all files, or none; returns timm's name of the network."""
+  """Writes all files, or none; returns timm's name of the network.
+
+  Raises:
+    InputError: for a folder with files of these names from elsewhere.
+    RunError: if the machine does not write them.
+  """
+  _check_output(output)
   config = run.config
   description = exported.Description(
     network=run.network,
@@ -153,6 +160,24 @@ def _write(
       f"{output}: cannot be written ({error.strerror or error})"
     ) from None
   return name
+
+
+def _check_output(output: pathlib.Path) -> None:
+  """Refuses a folder whose files of the same names are not an earlier push."""
+  there = [name for name in _FILES if (output / name).exists()]
+  if not there:
+    return
+  try:
+    pushed = exported.FIELD in json.loads(
+      (output / sources.CONFIG).read_bytes()
+    )
+  except (OSError, ValueError, TypeError):
+    pushed = False
+  if not pushed:
+    raise InputError(
+      f"--output: got {str(output)!r}, which has a {there[0]} that is not of a "
+      "pushed model; valid: a new folder, or one that was pushed into before"
+    )
 
 
 main = functools.partial(program.run, "push", _push)

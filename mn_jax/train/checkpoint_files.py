@@ -34,6 +34,7 @@ _DAMAGE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 _STATUS = re.compile(
   "ABORTED|DEADLINE_EXCEEDED|PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE"
+  "|Invalid file path"
 )
 
 
@@ -233,9 +234,10 @@ class _Arrays:
   """
 
   def __init__(self, folder: pathlib.Path):
+    # tensorstore refuses paths with '..'.
     self._store = {
       "driver": "ocdbt",
-      "base": {"driver": "file", "path": f"{folder.absolute() / 'state'}/"},
+      "base": {"driver": "file", "path": f"{folder.resolve() / 'state'}/"},
     }
     self._context = tensorstore.Context()
     store = tensorstore.KvStore.open(self._store, context=self._context)

@@ -1,5 +1,7 @@
 """Tests of patches in their surroundings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -54,7 +56,7 @@ def folder(tmp_path):
   return tmp_path
 
 
-def test_a_data_set_is_loaded_with_surroundings(folder):
+def test_a_data_set_is_loaded_with_surroundings(folder, tmp_path):
   plain = {"data.context": 0, "data.image_size": 50}
   before, made = load(folder, **plain).cache, load(folder).cache
   assert made.images.shape == (len(before), 150, 150, 3)
@@ -67,6 +69,10 @@ def test_a_data_set_is_loaded_with_surroundings(folder):
     assert np.array_equal(made.images[row, 50:100, 100:], before.images[right])
   share = ((around >= 0).sum() - len(made)) / (8 * len(made))
   assert any(f"{share:.1%} of the patches around" in x for x in made.notes)
+  # The same pixels at other places have other surroundings.
+  moved = dataclasses.replace(before, positions=before.positions + [[0, 50]])
+  moved = context.surround(moved, step=50, reach=1, folder=tmp_path)
+  assert moved.sha256 != made.sha256
   both = load(folder, **{"data.stain_normalisation": "macenko"}).cache
   assert len({x.sha256 for x in (before, made, both)}) == 3
 

@@ -54,6 +54,18 @@ def test_what_is_written_predicts_as_the_run(run, pushed):
   )
 
 
+def test_files_from_elsewhere_are_left_alone(run, start, pushed, tmp_path):
+  mine = tmp_path / "project"
+  mine.mkdir()
+  (mine / "README.md").write_text("mine")
+  for folder in (run, mine):
+    code, _, err = start(f"--output={folder}")
+    assert code == 2
+    assert "that is not of a pushed model; valid: a new folder" in err
+  assert (mine / "README.md").read_text() == "mine"
+  assert start(f"--output={pushed}")[0] == 0
+
+
 def test_predict_needs_no_name_of_the_network(run, pushed, tmp_path, capsys):
   image = tmp_path / "a.png"
   Image.new("RGB", (40, 30), (200, 30, 60)).save(image)

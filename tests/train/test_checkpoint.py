@@ -182,6 +182,15 @@ def test_restoring_returns_every_bit(tmp_path):
     _assert_restores(checkpoints, 3)
 
 
+def test_a_workdir_reached_by_its_parent_is_read_as_it_is_written(tmp_path):
+  (tmp_path / "here").mkdir()
+  workdir = tmp_path / "here" / ".." / "run"
+  save(workdir, 2)
+  with opened(workdir) as checkpoints:
+    _assert_restores(checkpoints, 2)
+  assert steps_on_disk(tmp_path / "run") == {2}
+
+
 def test_restoring_onto_another_sharding(tmp_path):
   save(tmp_path, 2)
   mesh = mesh_lib.make_mesh()
