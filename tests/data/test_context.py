@@ -70,7 +70,8 @@ def test_a_data_set_is_loaded_with_surroundings(folder, tmp_path):
   share = ((around >= 0).sum() - len(made)) / (8 * len(made))
   assert any(f"{share:.1%} of the patches around" in x for x in made.notes)
   # The same pixels at other places have other surroundings.
-  moved = dataclasses.replace(before, positions=before.positions + [[0, 50]])
+  places = before.positions + np.array([0, 50])
+  moved = dataclasses.replace(before, positions=places)
   moved = context.surround(moved, step=50, reach=1, folder=tmp_path)
   assert moved.sha256 != made.sha256
   both = load(folder, **{"data.stain_normalisation": "macenko"}).cache
