@@ -178,12 +178,12 @@ def test_mistakes_are_one_line(photos, workdir, tmp_path, monkeypatch):
     (lambda: fit(tmp_path / "none"), "data.path: got '.*none', which does not"),
     (lambda: fit(photos, model), "model: got Model; valid: the name of a net"),
     (lambda: fit(photos, "vgg17"), "model.name: got 'vgg17'; valid: mobile"),
-    (lambda: fit(photos, epoch=3), "epoch: unknown field .*'train.epochs'"),
+    (lambda: fit(photos, epoch=3), "epoch: unknown field .*'train__epochs'"),
     (
       lambda: fit(photos, train__epoch=3),
-      "train.epoch: unknown field .*epochs",
+      "train__epoch: unknown field .*train__epochs",
     ),
-    (lambda: fit(photos, train=3), "train: got 3; valid: section.field"),
+    (lambda: fit(photos, train=3), "train: got 3; valid: section__field"),
     (lambda: fit(photos, epochs="5"), "train.epochs: got '5' of type str; v"),
     (lambda: fit(photos, epochs=-1), "train.epochs: got -1.0; valid: at least"),
     (
