@@ -73,6 +73,8 @@ def silence_echoes() -> None:
 
 def _parse(error: BaseException) -> tuple[int | None, str]:
   """The number of the system's error, or None, and the file, or ''."""
+  if isinstance(error, MemoryError):
+    return errno.ENOMEM, ""
   if isinstance(error, OSError):
     return error.errno, "" if error.filename is None else str(error.filename)
   match = _TENSORSTORE.search(str(error))

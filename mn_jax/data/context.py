@@ -68,12 +68,10 @@ def surround(
   Returns:
     The data set with images u8[n, side * size, side * size, 3].
   """
-  text = f"{_VERSION}\t{cache.sha256}\t{step}\t{reach}"
   # Names that change move patches, of the same pixels, to other places.
-  places = "\n".join([text, *cache.groups.tolist()]).encode()
-  digest = hashlib.sha256(places + b"\0")
-  digest.update(np.ascontiguousarray(cache.positions, np.int64).tobytes())
-  sha256 = digest.hexdigest()
+  places = [*cache.groups.tolist(), *cache.positions.ravel().tolist()]
+  fields = [_VERSION, cache.sha256, step, reach, *places]
+  sha256 = hashlib.sha256("\n".join(map(str, fields)).encode()).hexdigest()
   count, size = cache.images.shape[:2]
   side = (2 * reach + 1) * size
   images, notes = derived.open_or_build(

@@ -19,6 +19,7 @@ from mn_jax.weights import exported, imagenet, locate
 from mn_jax.weights import pretrained as pretrained_lib
 
 _VALID = 12  # classes that an error names
+_CLASS = str | int | np.integer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,14 +78,11 @@ class Trained:
     """
     if classes is None:
       return None
-    one = isinstance(classes, str | int | np.integer)
-    listed = [classes] if one else list(classes)
+    listed = [classes] if isinstance(classes, _CLASS) else list(classes)
     indices = []
     for value in listed:
       index = value
-      if isinstance(value, bool) or not isinstance(
-        value, str | int | np.integer
-      ):
+      if isinstance(value, bool) or not isinstance(value, _CLASS):
         raise InputError(
           f"classes: got {value!r} of type {type(value).__name__}; valid: "
           "names or indices"

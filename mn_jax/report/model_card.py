@@ -302,7 +302,7 @@ def _data(analysis: RunAnalysis) -> list[tuple[str, str]]:
 
 def _groups(analysis: RunAnalysis) -> dict[str, set[str]]:
   """Returns the groups of each part, to be counted; {} if none are known."""
-  if analysis.test is not None and analysis.test.groups is None:
+  if analysis.test.groups is None:
     return {}  # the names of the images stand for them in the split
   listed = analysis.split.get("groups") or {}
   groups = {part: {*names} - {""} for part, names in listed.items()}

@@ -57,7 +57,6 @@ class Resamples:
     ] = {}
     self._units = functools.cache(self._all_units)
     self._at_sensitivity = functools.cache(self._with_its_threshold)
-    self.metrics = functools.cache(self._metrics)
     self.rechosen = functools.cache(self._rechosen)
 
   def predictions(self, run: Run, part: str) -> NamedPredictions | None:
@@ -82,8 +81,16 @@ class Resamples:
     unit = "image" if any(x.groups is None for x in used) else "group"
     return len(np.unique(np.concatenate([units_of(x) for x in used]))), unit
 
-  def _metrics(self, run: Run, part: str) -> dict[str, np.ndarray] | None:
-    """Metric -> f64[resamples], on resamples of the groups of all tests."""
+  def metrics(self, run: Run, part: str) -> dict[str, np.ndarray] | None:
+    """Returns the metrics of a run on resamples of the groups of all tests.
+
+    Args:
+      run: row and seed.
+      part: as in `predictions`.
+
+    Returns:
+      Metric -> f64[resamples]; None without predictions.
+    """
     named = self.predictions(run, part)
     if named is None or not len(named.predictions.ids):
       return None

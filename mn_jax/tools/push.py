@@ -7,7 +7,6 @@ Exit codes: 0, 2 for a wrong argument, 130 stopped by Ctrl-C.
 
 import argparse
 import functools
-import json
 import pathlib
 import re
 import sys
@@ -165,15 +164,7 @@ def _write(
 def _check_output(output: pathlib.Path) -> None:
   """Refuses a folder whose files of the same names are not an earlier push."""
   there = [name for name in _FILES if (output / name).exists()]
-  if not there:
-    return
-  try:
-    pushed = exported.FIELD in json.loads(
-      (output / sources.CONFIG).read_bytes()
-    )
-  except (OSError, ValueError, TypeError):
-    pushed = False
-  if not pushed:
+  if there and not exported.is_described(output / files.FILE):
     raise InputError(
       f"--output: got {str(output)!r}, which has a {there[0]} that is not of a "
       "pushed model; valid: a new folder, or one that was pushed into before"

@@ -120,6 +120,15 @@ def write(
   return name
 
 
+def is_described(file: pathlib.Path) -> bool:
+  """Returns whether `write`, of any version, wrote what is beside a file.
+
+  Args:
+    file: of the weights.
+  """
+  return _fields(file.with_name(sources.CONFIG)) is not None
+
+
 def describe(file: pathlib.Path) -> Description | None:
   """Reads what `write` wrote beside a file of weights.
 
@@ -133,9 +142,8 @@ def describe(file: pathlib.Path) -> Description | None:
     InputError: if it is of another version, or damaged.
   """
   path = file.with_name(sources.CONFIG)
-  try:
-    fields = json.loads(path.read_bytes())[FIELD]
-  except (OSError, ValueError, LookupError, TypeError, RecursionError):
+  fields = _fields(path)
+  if fields is None:
     return None
   try:
     if fields["format"] != _FORMAT:
@@ -258,6 +266,14 @@ def insert(
     flat[path] = np.ones((), np.float32) if is_weight else tensors[name]
   changed = flax.traverse_util.unflatten_dict(flat, sep="/")
   return {"batch_stats": {}, **changed}
+
+
+def _fields(path: pathlib.Path) -> Any:
+  """What `write` says of the network in a config.json; None without it."""
+  try:
+    return json.loads(path.read_bytes())[FIELD]
+  except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    return None
 
 
 def _check(found: Description) -> None:

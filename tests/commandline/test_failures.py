@@ -45,6 +45,7 @@ def test_the_reason_is_one_line_with_the_file():
   for error, expected in (
     (FULL, f"{full}: /disk/a"),
     (OSError(errno.ENOSPC, full), full),
+    (MemoryError(), "Cannot allocate memory"),
     (TENSORSTORE, "File too large: /disk/2.orbax-checkpoint-tmp/"),
     (raised_for(FULL), f"{full}: /disk/a"),
     (raised_for(TENSORSTORE), "File too large: /disk/2.orbax-checkpoint-tmp/"),

@@ -57,6 +57,18 @@ def test_a_header_that_cannot_be_read():
       decode.header(data)
 
 
+def test_too_little_memory_is_no_fault_of_the_file(monkeypatch):
+  content = io.BytesIO()
+  Image.new("RGB", (4, 4)).save(content, "PNG")
+
+  def fail(*args):
+    raise MemoryError
+
+  monkeypatch.setattr(decode, "_to_rgb", fail)
+  with pytest.raises(MemoryError):
+    decode.decode(content.getvalue())
+
+
 def test_bits_of_16_bit_grey_images():
   values = np.array([[0, 3, 4, 500, 1023]], np.uint16)
   for kind in ("PNG", "TIFF"):

@@ -132,6 +132,9 @@ def test_maps_explain_the_class_that_is_asked_for(model):
   assert maps.max() > 0
   for classes in (likeliest, [model.classes[i] for i in likeliest]):
     np.testing.assert_array_equal(model.explain(PIXELS, classes), maps)
+  np.testing.assert_array_equal(
+    model.explain(PIXELS[:1], likeliest[0]), model.explain(PIXELS[:1])
+  )
   both = np.stack([model.explain(PIXELS, i, method="gradient") for i in (0, 1)])
   # Rows have gradients of their own, whatever their batch; ten are two batches.
   twice = model.explain(
@@ -142,6 +145,8 @@ def test_maps_explain_the_class_that_is_asked_for(model):
     ("cat", "classes: got 'cat'; valid: no_idc, idc, or an index where s"),
     (2, "classes: got 2; valid: 0 to 1"),
     (-1, "classes: got -1; valid: 0 to 1"),
+    ([0.7], "classes: got 0.7 of type float; valid: names or indices"),
+    ([True], "classes: got True of type bool; valid: names or indices"),
     ([0, 1], "classes: got 2 for 5 images; valid: one for all, or one for e"),
   ):
     with pytest.raises(mn_jax.InputError, match=message):

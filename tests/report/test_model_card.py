@@ -97,6 +97,18 @@ def test_limits_are_said(tmp_path):
   assert "| class | test images | precision | recall | AUROC |" in body
 
 
+def test_images_without_groups_are_no_groups(tmp_path):
+  folder = toy.write(tmp_path / "run")
+  # A split lists the images themselves then.
+  names = {x: [f"{x}{i}.png" for i in range(9)] for x in ("val", "test")}
+  change(folder, "split.json", groups=names)
+  path = folder / "predictions" / "test.npz"
+  dataclasses.replace(predictions.read(path), groups=None).write(path)
+  _, _, body = card_of(folder)
+  assert "No groups are known: images of one patient or object may be" in body
+  assert "groups: " not in body
+
+
 def test_labels_have_their_own_thresholds(tmp_path):
   folder, labels = toy.write(tmp_path / "run"), ("scar", "tear")
   for part, seed in (("val", 0), ("test", 1)):
