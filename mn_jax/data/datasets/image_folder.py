@@ -3,7 +3,8 @@
 Classes are named after the folders at the top, below those that hold all the
 others. The images are in parts if the folders at the top are called train, val
 or test (or a usual synonym); such data is split as it lies there. Folders
-inside that of a class are groups: its patients, say.
+inside that of a class are groups: its patients, say. Where these have folders
+again, the outer ones are the groups: all studies of a patient stay together.
 """
 
 import collections
@@ -60,13 +61,12 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
     classes = named
     _check_all(bare, classes, depth, found)
   label_of = {name: label for label, name in enumerate(classes)}
-  is_deep = any(len(folder) > depth + 1 for folder in folders)
+  end = depth + _group_length(folders, depth)
   rows = []
   for path in found.images:
     folder = _folder(path)
     name = "/".join((*folder[top:], path.rpartition("/")[2]))
-    has_group = is_deep and len(folder) > depth + 1
-    group = "/".join(folder[depth:]) if has_group else name
+    group = "/".join(folder[depth:end]) if len(folder) > depth + 1 else name
     part = "" if parts is None else parts[folder[top]]
     label, stamp = label_of[folder[depth]], files.stamp(path)
     rows.append((label, name, path, stamp, group, part, 0, 0))
@@ -83,7 +83,7 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
     classes,
     sorted(rows),
     passed_over=images.count(passed_over),
-    notes=(*found.notes, *_group_notes(folders, top, depth)),
+    notes=(*found.notes, *_group_notes(folders, top, depth, end)),
   )
 
 
@@ -203,17 +203,46 @@ def _check_all(
     )
 
 
-def _group_notes(folders: set[tuple], top: int, depth: int) -> list[str]:
-  """Returns what to know of folders inside those of the classes."""
-  deep = sorted(folder[depth:] for folder in folders if len(folder) > depth + 1)
+def _group_length(folders: set[tuple], depth: int) -> int:
+  """Returns how many folders, from that of the class on, name a group.
+
+  The outermost that can be patients: of which a class has enough for all parts
+  of a split, or else more than one. None is inside a folder with images.
+  """
+  deep = {folder[depth:] for folder in folders if len(folder) > depth + 1}
+  for least in (len({*PARTS.values()}), 2):
+    for length in range(2, min(map(len, deep), default=0) + 1):
+      groups = {folder[:length] for folder in deep}
+      if max(collections.Counter(g[0] for g in groups).values()) >= least:
+        return length
+  return 2
+
+
+def _group_notes(
+  folders: set[tuple], top: int, depth: int, end: int
+) -> list[str]:
+  """Returns what to know of folders inside those of the classes.
+
+  Args:
+    folders: all that images are in.
+    top, depth: where parts, if there are any, and classes are among these.
+    end: where the folders end that name a group.
+  """
+  deep = sorted({f[depth:end] for f in folders if len(f) > depth + 1})
   if not deep:
     return []
-  groups = len(set(deep))
   notes = [
-    f"folders inside those of the classes, which are groups: {groups}, the "
+    f"folders inside those of the classes, which are groups: {len(deep)}, the "
     f"first {'/'.join(deep[0])!r}; data.split=grouped keeps each in one part, "
     "and data.group_pattern finds others"
   ]
+  inner = {f[depth:] for f in folders if len(f) > end}
+  if inner:
+    notes.append(
+      f"folders inside those of groups, which stay together: {len(inner)}, the "
+      f"first {'/'.join(min(inner))!r}; if each is a group of its own, "
+      f"data.group_pattern='^((?:[^/]+/){{{end - top}}}[^/]+)/' says so"
+    )
   inside = collections.Counter(name for _, name in {f[:2] for f in deep})
   alike = sorted(n for n in inside if inside[n] > 1 or n.lower() in PARTS)
   if alike:

@@ -1,10 +1,12 @@
 """Tests of the layouts of X-rays, colorectal tiles and anyone's images."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
 
+from mn_jax.data import groups
 from mn_jax.data.datasets import chest_xray, colorectal_histology, image_folder
 from mn_jax.data.files import archive
 from mn_jax.errors import InputError
@@ -166,12 +168,13 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
   assert listing.classes == ("cat", "dog")
   assert dict(zip(listing.names, listing.groups, strict=True)) == {
     "cat/p1/1.png": "cat/p1",
-    "cat/p1/x/2.png": "cat/p1/x",
+    "cat/p1/x/2.png": "cat/p1",
     "dog/p1/1.png": "dog/p1",
   }
-  note, alike = listing.notes
+  note, inner, alike = listing.notes
   assert "several classes, or called like parts: 1, 'p1'; they are" in alike
-  assert "which are groups: 3, the first 'cat/p1'; data" in note
+  assert "which are groups: 2, the first 'cat/p1'; data" in note
+  assert "which stay together: 1, the first 'cat/p1/x'; if" in inner
   assert listing.passed_over == (("", ".md files", 1),)
   # A class may be called a part, and have images beside its folders.
   listing = image_folder.list_images(
@@ -200,6 +203,45 @@ def test_the_folder_at_the_top_is_the_class_and_those_inside_are_groups():
     assert listing.names.tolist() == ["a/1.png", "b/2.png"]
     assert listing.groups.tolist() == listing.names.tolist()
     assert not listing.notes
+
+
+def test_studies_of_a_patient_stay_together():
+  """`CLASS/PATIENT/STUDY/FILE`: a group is a patient, or what is outermost."""
+
+  def list_groups(*names):
+    listing = image_folder.list_images(NamedFiles(*names))
+    return sorted({*listing.groups.tolist()}), listing
+
+  tails = ("p1/s1/1.png", "p1/s2/1.png", "p2/s1/1.png", "p3/s1/t/1.png")
+  found, listing = list_groups(*(f"{c}/{tail}" for c in "ab" for tail in tails))
+  assert found == [f"{c}/p{i}" for c in "ab" for i in (1, 2, 3)]
+  note = listing.notes[1]
+  assert "those of groups, which stay together: 8, the first 'a/p1/s1'" in note
+  # The pattern that the note has makes each study a group of its own.
+  pattern = re.search("group_pattern='(.*)'", note)[1]
+  studies, _ = groups.by_pattern(pattern, listing.names)
+  assert len({*studies.tolist()}) == 8
+  assert studies[0] == "a/p1/s1"
+  # The same inside parts, where a patient in two of them is one group.
+  found, listing = list_groups(
+    *(f"{p}/{c}/{t}" for p in ("train", "test") for c in "ab" for t in tails)
+  )
+  assert found == [f"{c}/p{i}" for c in "ab" for i in (1, 2, 3)]
+  pattern = re.search("group_pattern='(.*)'", listing.notes[1])[1]
+  studies, _ = groups.by_pattern(pattern, listing.names)
+  assert "train/a/p1/s1" in studies.tolist()
+  # A class of few patients: those of others say what the folders are.
+  found, _ = list_groups(
+    *(f"a/{tail}" for tail in tails), "b/p9/s1/1.png", "b/p9/s2/1.png"
+  )
+  assert found == ["a/p1", "a/p2", "a/p3", "b/p9"]
+  # Folders that hold all others of a class, or two sides, are no patients.
+  for above in (["images"], ["left", "right"]):
+    found, _ = list_groups(
+      *(f"{c}/{a}/p{i}/1.png" for c in "ab" for a in above for i in (1, 2, 3))
+    )
+    assert len(found) == 6 * len(above)
+    assert found[0] == f"a/{above[0]}/p1"
 
 
 def test_bytes_that_are_no_text_are_escaped_in_names():
