@@ -113,7 +113,8 @@ def build(
     progress: called with the number of images done, and of all.
 
   Raises:
-    InputError: if too many files are unreadable, or no image is left.
+    InputError: if too many files are unreadable, or no image of all or of a
+      part is left.
     RunError: if there is no room, or the system cannot read a file; the build
       can be resumed.
   """
@@ -250,6 +251,7 @@ def _write_index(
       f"{len(unreadable)} are unreadable, {len(dropped)} of another size "
       "(data.other_sizes)"
     )
+  _check_parts(listing, rows)
   left_out = collections.Counter(
     (classes.of_row(listing.classes, listing.labels, row), what)
     for row, what in (
@@ -287,6 +289,24 @@ def _write_index(
   with (folder / "meta.json").open("w", encoding="utf-8") as file:
     content = {"sha256": checksums.of_json(meta), **meta}
     _write(file, json.dumps(content, indent=1))
+
+
+def _check_parts(listing: Listing, rows: np.ndarray) -> None:
+  """Refuses to lose a part, as another would be drawn in its place.
+
+  Args:
+    listing: all images.
+    rows: i64[m], of those that are packed.
+  """
+  lost = {*listing.parts.tolist()} - {*listing.parts[rows].tolist()}
+  if lost:
+    part = min(lost)
+    count = int((listing.parts == part).sum())
+    raise InputError(
+      f"data.path: got the part {part!r} without an image that can be used: "
+      f"all {count:,} are unreadable or of another size (data.other_sizes); "
+      "valid: at least one in each part"
+    )
 
 
 def key(fingerprint: str, options: PackOptions) -> str:

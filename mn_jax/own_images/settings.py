@@ -127,7 +127,7 @@ def saved(
 def check_finished(
   folder: pathlib.Path, config: Config, console: Console
 ) -> None:
-  """Refuses other images than those that a finished run was trained on.
+  """Refuses other images or labels than a finished run was trained on.
 
   A run that has ended does not read its images again, so that new ones in the
   same folder would be answered with the results of the old ones.
@@ -138,21 +138,16 @@ def check_finished(
     console: for people.
 
   Raises:
-    InputError: if there are other images, or another split of them.
+    InputError: if there are others, or another split of them.
   """
   run = folder
   if config.train.replicas > 1:
     run = workdir.of_seed(folder, config.seed)
   if not (run / "summary.json").exists():
     return  # a run that continues compares them itself
-  try:
-    split = records.read_object(run / "split.json", records.SPLIT)
-  except records.DamagedError:
-    return
   with console.counting("decoding", "images") as progress:
     data = split_data.load(config.data, progress)
-  before = {"split": split["sha256"], "images": split["images_sha256"]}
-  workdir.check_digests(run, data.digests(), before)
+  workdir.check_data(run, data.digests())
 
 
 def print_recommendation(console: Console, new: Recommendation) -> None:

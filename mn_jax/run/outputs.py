@@ -60,13 +60,15 @@ def write_beginning(
     step: that the run starts or resumes from.
   """
   config, data = setup.config, setup.data
+  digests = data.digests()
   (folder.path / "summary.json").unlink(missing_ok=True)
   folder.write_config(config, step)
   folder.write_json(
     "split.json",
     {
-      "sha256": data.split.sha256,
-      "images_sha256": data.cache.sha256,
+      "sha256": digests["split"],
+      "images_sha256": digests["images"],
+      "labels_sha256": digests["labels"],
       "kind": data.kind,
       "seed": config.data.split_seed,
       "notes": (*data.split.notes, *data.cache.notes),

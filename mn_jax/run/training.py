@@ -142,7 +142,7 @@ def _set_up(
     data.kind, data.classes, data.counts(), configs[0].data.allow_missing
   )
   for folder in folders:
-    folder.check_data(data.digests())
+    workdir_lib.check_data(folder.path, data.digests())
   with console.counting("extracting features", "images") as progress:
     first = setup_lib.build(
       configs[0],

@@ -124,24 +124,6 @@ class Workdir:
         f"({'; '.join(reasons)}); valid: another folder, or the same values"
       )
 
-  def check_data(self, now: dict[str, str]) -> None:
-    """Refuses other images than the run was started with, by `split.json`.
-
-    What is not in that file any more, `check_origin` compares later.
-
-    Args:
-      now: sha256 of 'split' and 'images'.
-
-    Raises:
-      InputError: with both digests.
-    """
-    try:
-      saved = records.read_object(self.path / "split.json", records.SPLIT)
-    except records.DamagedError:
-      return
-    before = {"split": saved["sha256"], "images": saved["images_sha256"]}
-    check_digests(self.path, now, before)
-
   def check_origin(self, now: dict[str, str], before: dict[str, str]) -> None:
     """Refuses to resume with something else than the run was started with.
 
@@ -343,6 +325,30 @@ def _check_place(section: DataConfig, path: pathlib.Path) -> None:
 def _remove_empty(path: pathlib.Path) -> None:
   if path.is_dir() and not any(path.iterdir()):
     path.rmdir()
+
+
+def check_data(path: pathlib.Path, now: dict[str, str]) -> None:
+  """Refuses other images than a run was started with, by its `split.json`.
+
+  What is not in that file any more, `Workdir.check_origin` compares later.
+
+  Args:
+    path: the run's folder.
+    now: sha256 of 'split', 'images' and 'labels'.
+
+  Raises:
+    InputError: with both digests.
+  """
+  try:
+    saved = records.read_object(path / "split.json", records.SPLIT)
+  except records.DamagedError:
+    return
+  before = {
+    "split": saved["sha256"],
+    "images": saved["images_sha256"],
+    "labels": saved.get("labels_sha256", ""),  # not in earlier versions
+  }
+  check_digests(path, now, before)
 
 
 def check_digests(

@@ -112,6 +112,17 @@ def test_too_few_readable_files(tmp_path):
     toy.build(files, tmp_path, max_unreadable=0.1)  # the cache is there
 
 
+def test_no_part_loses_all_its_images(tmp_path):
+  files = toy.make_files(6)
+  files.content |= {f"{i:02}.png": b"no image" for i in (1, 3, 5)}  # the test
+  message = r"data\.path: got the part 'test' without .* all 3 are unread"
+  with pytest.raises(InputError, match=message):
+    toy.build(files, tmp_path, max_unreadable=0.5)
+  files.content["05.png"] = toy.make_files(6).content["05.png"]
+  packed = toy.build(files, tmp_path, max_unreadable=0.5)
+  assert packed.parts.tolist() == ["train", "train", "train", "test"]
+
+
 def test_a_damaged_or_foreign_cache_is_built_again(tmp_path):
   files = toy.make_files()
   intact = toy.build(files, tmp_path / "intact")

@@ -105,31 +105,47 @@ def test_a_run_keeps_its_config(photos, tmp_path, monkeypatch, capsys):
   assert other.model.weights == "imagenet"
 
 
+def _finish(folder, config):
+  """Writes what a run that has ended leaves, but the network."""
+  data = split_data.load(config.data, lambda *_: None)
+  digests = data.digests()
+  workdir = Workdir(folder, first_process=True)
+  workdir.write_config(config, 0)
+  saved = {f"{what}_sha256": digests[what] for what in ("images", "labels")}
+  saved |= {"sha256": digests["split"], "seed": 0, "notes": (), "images": {}}
+  workdir.write_json("split.json", saved)
+  workdir.write_json("summary.json", {})
+  workdir.close()
+
+
 def test_a_finished_run_refuses_other_images(photos, tmp_path):
   folder = tmp_path / "run"
   config = settings.config(str(photos), folder, SMALL, QUIET)
-  data = split_data.load(config.data, lambda *_: None)
-  workdir = Workdir(folder, first_process=True)
-  workdir.write_config(config, 0)
-  digests = {
-    "sha256": data.split.sha256,
-    "images_sha256": data.cache.sha256,
-    "kind": data.kind,
-    "seed": 0,
-    "notes": (),
-    "images": {},
-    "groups": {},
-    "left_out": (),
-    "quarantine": (),
-    "dropped": 0,
-  }
-  workdir.write_json("split.json", digests)
-  workdir.write_json("summary.json", {})
-  workdir.close()
+  _finish(folder, config)
   assert settings.config(str(photos), folder, {}, QUIET) == config
   Image.new("RGB", (50, 50)).save(photos / "cat" / "new.png")
   with pytest.raises(InputError, match="got other images than"):
     settings.config(str(photos), folder, {}, QUIET)
+
+
+def test_a_finished_run_refuses_corrected_labels(photos, tmp_path):
+  """Pixels, names and parts are what they were."""
+  rows = [
+    f"{name}/{number}.png,{name},{part}\n"
+    for name in ("cat", "dog")
+    for number, part in zip(range(20), ["train", "val", "test", "train"] * 5)
+  ]
+  table = photos / "labels.csv"
+  table.write_text("".join(["file,label,part\n", *rows]))
+  folder = tmp_path / "run"
+  given = SMALL | {"data.part": "part"}
+  config = settings.config(str(table), folder, given, QUIET)
+  _finish(folder, config)
+  assert settings.config(str(table), folder, {}, QUIET) == config
+  rows[3] = rows[3].replace(",cat", ",dog")
+  table.write_text("".join(["file,label,part\n", *rows]))
+  with pytest.raises(InputError, match="got other labels than"):
+    settings.config(str(table), folder, {}, QUIET)
 
 
 def test_seeds_are_continued_too(photos, tmp_path):

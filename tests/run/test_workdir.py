@@ -227,11 +227,14 @@ def test_a_lost_config_is_made_up_for_by_a_checkpoint(folder):
 def test_other_data_is_refused_with_both_digests(folder):
   digests = {"split": "a" * 64, "images": "c" * 64, "weights": "e" * 64}
   digests |= {"labels": "1" * 64}
-  folder.check_data(digests)
+  workdir.check_data(folder.path, digests)
   content = {"sha256": "a" * 64, "images_sha256": "c" * 64}
   content |= {"seed": 0, "notes": [], "images": {}}
+  # Earlier versions did not write down the labels.
   folder.write_json("split.json", content)
-  folder.check_data(digests)
+  workdir.check_data(folder.path, {**digests, "labels": "2" * 64})
+  folder.write_json("split.json", {**content, "labels_sha256": "1" * 64})
+  workdir.check_data(folder.path, digests)
   for other, shown in (
     ({"split": "b" * 64}, "another split than .* b{16}, not a{16}"),
     ({"images": "d" * 64}, "other images than .* d{16}, not c{16}"),
@@ -240,12 +243,12 @@ def test_other_data_is_refused_with_both_digests(folder):
   ):
     with pytest.raises(InputError, match=shown):
       folder.check_origin({**digests, **other}, digests)
-    if other.keys() & {"split", "images"}:
+    if "weights" not in other:
       with pytest.raises(InputError, match=shown):
-        folder.check_data({**digests, **other})
+        workdir.check_data(folder.path, {**digests, **other})
   # What a damaged file, or an older version, does not tell is not compared.
   (folder.path / "split.json").write_text("{")
-  folder.check_data({**digests, "split": "b" * 64})
+  workdir.check_data(folder.path, {**digests, "split": "b" * 64})
   folder.check_origin(digests, {"split": "a" * 64})
 
 

@@ -38,8 +38,8 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
       or image; empty: all folders, sorted, of which none may be without.
 
   Raises:
-    InputError: if there are fewer than two classes, one has no image, or a
-      folder is none of the classes that are given; if images lie outside the
+    InputError: if there are fewer than two classes, one or a part has no image,
+      or a folder is none of the classes that are given; if images lie outside the
       classes, or two folders are the same part; and see `images.find`.
   """
   found = images.find(files)
@@ -59,6 +59,7 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
     _check_known(named, classes, found)
   else:
     classes = named
+    _check_parts(bare, parts, top, found)
     _check_all(bare, classes, depth, found)
   label_of = {name: label for label, name in enumerate(classes)}
   end = depth + _group_length(folders, depth)
@@ -170,6 +171,26 @@ def _check_known(
       f"data.path: got {got}; valid: folders named after the "
       f"classes {', '.join(classes)}"
     )
+
+
+def _check_parts(
+  bare: set[tuple], parts: dict[str, str] | None, top: int, found: images.Found
+) -> None:
+  """Refuses parts without an image, as others would be drawn for them."""
+  if parts is None:
+    return
+  without = {f[top] for f in bare if len(f) > top + 1} - {*parts}
+  for name in sorted(without):
+    if PARTS.get(name.lower()) not in {None, *parts.values()}:
+      held = images.summary(
+        what
+        for path, what in found.passed_over
+        if _folder(path)[top : top + 1] == (name,)
+      )
+      raise InputError(
+        f"data.path: the part {name!r} has no image that can be read ({held}); "
+        "valid: at least one in each part, and other folders elsewhere"
+      )
 
 
 def _check_all(

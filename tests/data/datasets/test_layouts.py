@@ -277,6 +277,20 @@ def test_what_is_passed_over_is_counted_by_class():
   )
 
 
+def test_folders_beside_parts_without_images_are_no_parts():
+  listing = image_folder.list_images(
+    NamedFiles(
+      *("train/a/1.png", "train/b/1.png", "test/a/1.png", "testing/a/x.txt"),
+      *("docs/x.txt", "val/readme.txt"),
+    )
+  )
+  assert listing.parts.tolist() == ["test", "train", "train"]
+  # New images are told apart by class alone.
+  files = NamedFiles("train/a/1.png", "train/b/1.png", "test/a/1.heic")
+  listing = image_folder.list_images(files, ("a", "b"))
+  assert listing.passed_over == (("a", ".heic files", 1),)
+
+
 def test_what_is_no_image_folder_is_refused():
   for names, message in (
     (["1.png"], "got 0 folders"),
@@ -298,6 +312,10 @@ def test_what_is_no_image_folder_is_refused():
     (
       ["train/a/1.png", "train/b/1.png", "val/a/1.png", "valid/a/1.png"],
       "two are the same part",
+    ),
+    (
+      ["train/a/1.png", "train/b/1.png", "Test/a/1.heic", "Test/b/2.heic"],
+      "part 'Test' has no image that can be read (.heic files (2))",
     ),
   ):
     with pytest.raises(InputError) as caught:
