@@ -36,7 +36,8 @@ MAX_READS = 1 << 20
 _COUNTED_BYTES = 1 << 20  # smaller files cannot have so many pieces
 _ORIENTATION = 0x0112  # in EXIF; 2 to 8 are the turns and flips
 _ON_THEIR_SIDE = range(5, 9)  # of these, those that swap height and width
-_BITS_PER_SAMPLE = 258  # in TIFF
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # in TIFF
+_WHITE_IS_ZERO = 0
 _FEW_BITS = 12  # 16-bit files whose values need no more are spoken of
 _STARTS = {
   b"\x89PNG\r\n\x1a\n": "PNG",
@@ -104,11 +105,11 @@ def decode(
   with _as_decode_error(), _open(data) as image:
     if bits < 16 and image.mode[0] != "I" and ";16" in str(image.tile):
       raise DecodeError("16-bit colour; valid with data.bits=16 only")
-    turned = _is_turned(image)
+    turned, grey = _is_turned(image), _grey_form(image)
     box = _load(image, data, None if turned else size)
     if turned:
       ImageOps.exif_transpose(image, in_place=True)
-    rgb = _to_rgb(image, bits, set() if maxima is None else maxima)
+    rgb = _to_rgb(image, grey, bits, set() if maxima is None else maxima)
     if size is not None:
       rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box)
     return np.asarray(rgb)
@@ -169,7 +170,7 @@ def from_pil(image: Image.Image, *, bits: int = 16) -> np.ndarray:
   _check_size(image)
   with _as_decode_error():
     turned = ImageOps.exif_transpose(image) if _is_turned(image) else image
-    return np.asarray(_to_rgb(turned, bits, set()))
+    return np.asarray(_to_rgb(turned, _grey_form(image), bits, set()))
 
 
 def unused_bits(maxima: set[int], bits: int) -> str | None:
@@ -271,16 +272,27 @@ def _load(
   return draft and draft[1]
 
 
-def _to_rgb(image: Image.Image, bits: int, maxima: set[int]) -> Image.Image:
+def _grey_form(image: Image.Image) -> tuple[int, bool]:
+  """Returns the bits of a grey value, and whether 0 is white, by a TIFF's tags.
+
+  Of values of 8 bits Pillow sees to it.
+  """
+  if image.format != "TIFF" or not image.mode.startswith("I;16"):
+    return 16, False
+  tags = image.tag_v2
+  return tags[_BITS_PER_SAMPLE][0], tags[_PHOTOMETRIC] == _WHITE_IS_ZERO
+
+
+def _to_rgb(
+  image: Image.Image, grey: tuple[int, bool], bits: int, maxima: set[int]
+) -> Image.Image:
   if image.mode in ("I", "F"):
     raise DecodeError(f"pixels of mode {image.mode!r} have no fixed range")
   if image.mode.startswith("I;16"):
     # Pillow would clip them to 255; of 16-bit colour it keeps the upper byte.
     values = np.asarray(image)
     highest = int(values.max())
-    stored = 16
-    if image.format == "TIFF":
-      stored = image.tag_v2[_BITS_PER_SAMPLE][0]
+    stored, white_is_zero = grey
     if stored == 16:
       maxima.add(highest)
     bits = min(bits, stored)
@@ -288,6 +300,8 @@ def _to_rgb(image: Image.Image, bits: int, maxima: set[int]) -> Image.Image:
       raise DecodeError(
         f"a grey value of {highest}; valid: at most {2**bits - 1} (data.bits)"
       )
-    grey = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
-    return grey.convert("RGB")
+    if white_is_zero:
+      values = 2**bits - 1 - values
+    shown = Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+    return shown.convert("RGB")
   return image if image.mode == "RGB" else image.convert("RGB")

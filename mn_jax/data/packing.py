@@ -26,7 +26,7 @@ from mn_jax.data.datasets.source import Source
 from mn_jax.errors import InputError, RunError
 
 # Of the format and of decoding: other pixels are another version.
-VERSION = 3
+VERSION = 4
 # Pixels in memory while building, per checksum, and between two points of
 # resumption.
 _CHUNK_BYTES = 1 << 26

@@ -102,6 +102,28 @@ def test_bits_of_16_bit_grey_images():
   np.testing.assert_array_equal(decode.decode(data, bits=9), hostile.RGB)
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_zero_is_white_where_a_tiff_says_so(orientation):
+  """As some scanners of X-rays write; at 8 bits Pillow sees to it."""
+  black = b"\x06\x01\x03\0\x01\0\0\0\x01\0"  # photometric interpretation 1
+  tags = {0x0112: orientation}
+  for values, bits, highest in (
+    (hostile.GREY, 16, 255),
+    (hostile.GREY.astype(np.uint16) * 257, 16, 65_535),
+    (hostile.GREY.astype(np.uint16) * 4, 10, 1023),
+  ):
+    data = hostile.save(values, "TIFF", tiffinfo=tags)
+    inverted = data.replace(black, black[:-2] + bytes(2))
+    assert inverted != data
+    expected = decode.decode(
+      hostile.save(highest - values, "TIFF", tiffinfo=tags), bits=bits
+    )
+    np.testing.assert_array_equal(decode.decode(inverted, bits=bits), expected)
+    with Image.open(io.BytesIO(inverted)) as image:
+      pixels = decode.from_pil(image, bits=bits)
+    np.testing.assert_array_equal(pixels, expected)
+
+
 def test_a_file_of_very_many_pieces_is_refused(monkeypatch):
   monkeypatch.setattr(decode, "MAX_READS", 20_000)
   monkeypatch.setattr(decode, "_COUNTED_BYTES", 100_000)

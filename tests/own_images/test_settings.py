@@ -133,7 +133,7 @@ def test_a_finished_run_refuses_corrected_labels(photos, tmp_path):
   rows = [
     f"{name}/{number}.png,{name},{part}\n"
     for name in ("cat", "dog")
-    for number, part in zip(range(20), ["train", "val", "test", "train"] * 5)
+    for number, part in enumerate(["train", "val", "test", "train"] * 5)
   ]
   table = photos / "labels.csv"
   table.write_text("".join(["file,label,part\n", *rows]))

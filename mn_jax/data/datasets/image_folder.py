@@ -39,8 +39,8 @@ def list_images(files: Files, classes: tuple[str, ...] = ()) -> Listing:
 
   Raises:
     InputError: if there are fewer than two classes, one or a part has no image,
-      or a folder is none of the classes that are given; if images lie outside the
-      classes, or two folders are the same part; and see `images.find`.
+      or a folder is none of the classes that are given; if images lie outside
+      the classes, or two folders are the same part; and see `images.find`.
   """
   found = images.find(files)
   folders = {_folder(path) for path in found.images}

@@ -18,7 +18,7 @@ from mn_jax.data.datasets.listing import Listing
 from mn_jax.data.datasets.source import ImageFiles, of_files
 from mn_jax.data.files import images, members
 from mn_jax.data.files.archive import Files
-from mn_jax.data.files.table import Table, shown
+from mn_jax.data.files.table import Table, shown, without_value
 from mn_jax.errors import InputError
 
 
@@ -190,6 +190,11 @@ def _groups(
     notes.append(
       f"the column {column!r} is empty for {len(empty):,} images, the first "
       f"{names[empty[0]]!r}: each is a group of its own"
+    )
+  if odd := without_value(cells):
+    notes.append(
+      f"the column {column!r} has cells that look as if a value were missing, "
+      f"and are groups like others: {shown(odd)}"
     )
   groups = [cell or name for cell, name in zip(cells, names, strict=True)]
   return groups, notes

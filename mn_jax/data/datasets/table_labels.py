@@ -4,7 +4,7 @@ import itertools
 import math
 
 from mn_jax.data.files import members
-from mn_jax.data.files.table import Table, shown
+from mn_jax.data.files.table import Table, shown, without_value
 from mn_jax.errors import InputError
 
 _YES_NO = {
@@ -114,10 +114,16 @@ def _sorted(names: set[str]) -> tuple[str, ...]:
 
 
 def notes(classes: tuple[str, ...], labels: Labels) -> list[str]:
-  """Points out labels that exclude each other."""
+  """Points out labels that exclude each other, or look like missing ones."""
+  found = []
   if isinstance(labels[0], tuple) and all(sum(row) == 1 for row in labels):
-    return [
+    found.append(
       f"every image has exactly one of the {len(classes)} labels: if they "
       "exclude each other, they are the classes of one column"
-    ]
-  return []
+    )
+  if odd := without_value(classes):
+    found.append(
+      f"labels that look as if a value were missing, and are classes like "
+      f"others: {shown(odd)}"
+    )
+  return found

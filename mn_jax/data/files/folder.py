@@ -130,10 +130,13 @@ def read_file(path: pathlib.Path, count: int | None = None) -> bytes:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
       raise OSError("no plain file")
-    if count is None:
-      members.check_size(status.st_size)
-      count = members.MAX_MEMBER_BYTES
-    return file.read(count)
+    if count is not None:
+      return file.read(count)
+    members.check_size(status.st_size)
+    data = file.read(status.st_size + 1)
+    if len(data) > status.st_size:
+      raise OSError("it grew while it was read")
+    return data
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

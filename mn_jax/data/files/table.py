@@ -4,7 +4,7 @@ import csv
 import dataclasses
 import io
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mn_jax.data.files import members
 from mn_jax.errors import InputError, in_one_line
@@ -13,6 +13,8 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _MAX_BYTES = 1 << 30
 _MOST_NAMED = 20
+# What programs write in place of a value, in lower case.
+_NO_VALUES = ("nan", "na", "n/a", "<na>", "none", "null")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,11 @@ def shown(names: Sequence[str]) -> str:
   more = len(names) - _MOST_NAMED
   text = ", ".join(map(repr, names[:_MOST_NAMED]))
   return f"{text} and {more} more" if more > 0 else text
+
+
+def without_value(cells: Iterable[str]) -> list[str]:
+  """Returns in order which texts look as if a value were missing: 'nan'."""
+  return sorted(x for x in {*cells} if x.lower() in _NO_VALUES)
 
 
 def is_table(path: pathlib.Path) -> bool:
@@ -193,8 +200,12 @@ def _parquet(path: pathlib.Path) -> Table:
       table = file.read([schema.names[index]])
     except (pyarrow.ArrowException, OSError) as error:
       raise _damaged(path, error) from None
-    values = table.column(0).to_pylist()
-    return ["" if value is None else str(value).strip() for value in values]
+    cells = []
+    for value in table.column(0).to_pylist():
+      # What pandas has no value for is NaN in a column of numbers.
+      is_missing = value is None or value != value
+      cells.append("" if is_missing else str(value).strip())
+    return cells
 
   return Table(path, tuple(schema.names), range(1, count + 1), (), read_column)
 

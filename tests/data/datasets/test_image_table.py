@@ -144,6 +144,17 @@ def test_an_image_without_a_group_is_one_of_its_own(listing):
   )
 
 
+def test_labels_and_groups_that_look_missing_are_pointed_out(listing):
+  images = listing(
+    "path,label,p\na/1.png,NaN,x\na/2.png,N/A,none\nb/3.png,b,x\n", group="p"
+  )
+  assert images.classes == ("N/A", "NaN", "b")
+  labels, groups = images.notes[-2:]
+  assert labels.endswith("missing, and are classes like others: 'N/A', 'NaN'")
+  assert groups.startswith("the column 'p' has cells that look as if a value")
+  assert groups.endswith("missing, and are groups like others: 'none'")
+
+
 def test_names_are_found_in_another_unicode_form(tmp_path):
   nfc, nfd = (unicodedata.normalize(f, "Müll.png") for f in ("NFC", "NFD"))
   both = NamedFiles(nfc, nfd)

@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mn_jax.data.files import archive
+from mn_jax.data.files import archive, folder
 from mn_jax.errors import InputError
 
 _CONTENT = {
@@ -142,6 +142,18 @@ def test_links_in_folders_are_followed_and_said(tmp_path):
   assert note.endswith(f"the first 'folder', to '{outside}'")
   with pytest.raises(OSError, match="no plain file"):
     files.read("cat/2.png")
+
+
+def test_a_file_that_grows_while_it_is_read_is_refused(tmp_path, monkeypatch):
+  path = tmp_path / "a.png"
+  path.write_bytes(b"12345")
+  assert folder.read_file(path) == b"12345"
+  assert folder.read_file(path, 2) == b"12"
+  before = path.stat()
+  path.write_bytes(b"1234567")
+  monkeypatch.setattr(folder.os, "fstat", lambda _: before)
+  with pytest.raises(OSError, match="it grew while it was read"):
+    folder.read_file(path)
 
 
 def test_any_name_is_listed_but_for_control_characters(tmp_path):
