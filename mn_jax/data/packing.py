@@ -94,6 +94,7 @@ class _Chunk:
   blocks: list[str]  # checksum of each block of the pixels
   unreadable: list[tuple[int, str]]  # listing row and reason
   dropped: list[int]  # listing rows of images of another size
+  highest: int = 0  # value of 16-bit grey images up to here
   # Height and width of images that are packed whole.
   sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
 
@@ -144,6 +145,7 @@ def build(
         pool.map(read, itertools.batched(rows, _TASK))
       )
       chunk, data = _pack(rows, images, options)
+      chunk.highest = max(source.maxima, default=0)
       unreadable += chunk.unreadable
       check_unreadable(
         _quarantine(source.listing, unreadable), total, options.max_unreadable
@@ -251,7 +253,7 @@ def _write_index(
       f"{len(unreadable)} are unreadable, {len(dropped)} of another size "
       "(data.other_sizes)"
     )
-  _check_parts(listing, rows)
+  check_parts(listing, rows)
   left_out = collections.Counter(
     (classes.of_row(listing.classes, listing.labels, row), what)
     for row, what in (
@@ -259,7 +261,8 @@ def _write_index(
       *((row, "images of another size (data.other_sizes)") for row in dropped),
     )
   )
-  unused_bits = decode.unused_bits(source.maxima, options.bits)
+  highest = {chunk.highest for chunk in chunks}
+  unused_bits = decode.unused_bits(highest, options.bits)
   index = io.BytesIO()
   np.savez(
     index,
@@ -289,24 +292,6 @@ def _write_index(
   with (folder / "meta.json").open("w", encoding="utf-8") as file:
     content = {"sha256": checksums.of_json(meta), **meta}
     _write(file, json.dumps(content, indent=1))
-
-
-def _check_parts(listing: Listing, rows: np.ndarray) -> None:
-  """Refuses to lose a part, as another would be drawn in its place.
-
-  Args:
-    listing: all images.
-    rows: i64[m], of those that are packed.
-  """
-  lost = {*listing.parts.tolist()} - {*listing.parts[rows].tolist()}
-  if lost:
-    part = min(lost)
-    count = int((listing.parts == part).sum())
-    raise InputError(
-      f"data.path: got the part {part!r} without an image that can be used: "
-      f"all {count:,} are unreadable or of another size (data.other_sizes); "
-      "valid: at least one in each part"
-    )
 
 
 def key(fingerprint: str, options: PackOptions) -> str:
@@ -388,6 +373,23 @@ def check_unreadable(
       f"data.max_unreadable: at least {len(quarantine)} of {total} files are "
       f"unreadable, more than a share of {max_unreadable:g}; the first: "
       f"{name}: {reason}"
+    )
+
+
+def check_parts(listing: Listing, rows: np.ndarray) -> None:
+  """Refuses to lose a part, as another would be drawn in its place.
+
+  Raises:
+    InputError: if none of the rows that can be used, i64[m], is of some part.
+  """
+  lost = {*listing.parts.tolist()} - {*listing.parts[rows].tolist()}
+  if lost:
+    part = min(lost)
+    count = int((listing.parts == part).sum())
+    raise InputError(
+      f"data.path: got the part {part!r} without an image that can be used: "
+      f"all {count:,} are unreadable or of another size (data.other_sizes); "
+      "valid: at least one in each part"
     )
 
 

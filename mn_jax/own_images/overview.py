@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mn_jax.data import classes as classes_lib
-from mn_jax.data import duplicates, resizing, survey
+from mn_jax.data import duplicates, packing, resizing, survey
 from mn_jax.data.datasets.listing import PARTS, Listing
 from mn_jax.data.datasets.source import ImageFiles
 from mn_jax.errors import InputError
@@ -198,7 +198,7 @@ def look(
           progress=progress,
         )
     listing = source.listing
-    split, problem = _split(new, listing.take(found.rows))
+    split, problem = _split(new, listing, found)
     parts = _parts(len(listing), found.rows, split)
     shown, pairs = {}, ([], ())
     if samples:
@@ -219,11 +219,15 @@ def look(
 
 
 def _split(
-  new: settings.Recommendation, listing: Listing
+  new: settings.Recommendation, listing: Listing, found: survey.Survey
 ) -> tuple[SplitData | None, str]:
   """Returns the split that would be trained on, or why there is none."""
+  unreadable = [(str(listing.names[row]), why) for row, why in found.unreadable]
+  most = new.config.data.max_unreadable
   try:
-    data = split_data.divide(new.config.data, listing)
+    packing.check_unreadable(unreadable, len(listing), most)
+    packing.check_parts(listing, found.rows)
+    data = split_data.divide(new.config.data, listing.take(found.rows))
     classes_lib.check(
       data.kind, data.classes, data.counts(), new.config.data.allow_missing
     )

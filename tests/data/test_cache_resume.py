@@ -61,6 +61,21 @@ def test_stopped_build_goes_on(tmp_path, monkeypatch, expected, after):
   toy.only_folder(root)
 
 
+def test_grey_levels_of_the_chunks_before_are_remembered(tmp_path, monkeypatch):
+  """A build that goes on says the same of unused bits."""
+  files = toy.make_files()
+  dark = np.full((toy.SIZE, toy.SIZE), 300, np.uint16)
+  files.content["00.png"] = toy.png(dark)
+  complete = toy.build(files, tmp_path / "complete")
+  (note,) = complete.notes
+  assert "values up to 300" in note
+  root = tmp_path / "root"
+  _stop_build(files, root, monkeypatch, 9)
+  packed = toy.build(files, root)
+  assert "00.png" not in files.reads
+  assert packed.notes == complete.notes
+
+
 def test_chunks_of_another_size_are_resumed(tmp_path, monkeypatch, expected):
   files, root = _flawed(), tmp_path / "root"
   _stop_build(files, root, monkeypatch, 9)

@@ -1,5 +1,6 @@
 """Tests of the look at a user's own images."""
 
+import itertools
 import json
 import pathlib
 
@@ -201,6 +202,23 @@ def test_images_that_cannot_be_split_are_shown(run, tmp_path):
   assert code == 2
   assert "without an image of 'b'" in json.loads(out)["split"]["problem"]
   assert err.count("\n") == 1
+
+
+def test_what_training_refuses_to_read_is_refused_here(photos, run, tmp_path):
+  few = "data.max_unreadable=0.02"  # one of 34 cannot be read
+  code, out, err = run(photos, "--no-time", few)
+  assert code == 2
+  assert "Train:" not in out
+  assert "data.max_unreadable: at least 1 of 34 files are unreadable" in err
+  for part, name in itertools.product(("train", "test"), "ab"):
+    (tmp_path / part / name).mkdir(parents=True)
+    for number in range(9 if part == "train" else 1):
+      picture(number).save(tmp_path / part / name / f"{number}.png")
+    if part == "test":
+      (tmp_path / part / name / "0.png").write_bytes(b"no image")
+  code, _, err = run(tmp_path, "--no-time", "data.max_unreadable=0.5")
+  assert code == 2
+  assert "got the part 'test' without an image that can be used" in err
 
 
 @pytest.mark.parametrize(
