@@ -89,12 +89,9 @@ class Trained:
         )
       if isinstance(value, str):
         if self.classes.count(value) != 1:
-          valid = ", ".join(self.classes[:_VALID])
-          if len(self.classes) > _VALID:
-            valid += f", ... ({len(self.classes)} in all, as Model.classes has)"
           raise InputError(
-            f"classes: got {value!r}; valid: {valid}, or an index where "
-            "several have the name"
+            f"classes: got {value!r}; valid: {_some(self.classes)}, or an "
+            "index where several have the name"
           )
         index = self.classes.index(value)
       if not 0 <= index < len(self.classes):
@@ -190,7 +187,8 @@ def from_weights(
 ) -> Trained:
   """Loads a network with published weights, which sees the centre of images.
 
-  A classifier of one logit gets two classes: the sigmoid of the logit is the
+  What `mn-jax push` wrote sees them as it has seen them in training. A
+  classifier of one logit gets two classes: the sigmoid of the logit is the
   probability of the second.
 
   Args:
@@ -202,9 +200,17 @@ def from_weights(
 
   Raises:
     InputError: if the file does not fit, has no classifier or one that is not
-      the network's own, or if it has another number of classes than names.
+      the network's own, if it has another number of classes than names, or if
+      it names its classes otherwise.
   """
   loaded = pretrained_lib.load(path, network)
+  if (pushed := _pushed(path, loaded)) is not None:
+    if classes and tuple(classes) != pushed.classes:
+      raise InputError(
+        f"--classes: got {_some(classes)}; valid: {_some(pushed.classes)}, in "
+        f"this order, as {path!r} has them, or none"
+      )
+    return pushed
   origin, count = loaded.origin, loaded.origin.num_classes
   if origin.head_problem:
     raise InputError(
@@ -242,6 +248,8 @@ def backbone_of(
 ) -> Trained:
   """Loads weights for any classes, which may get a random classifier.
 
+  What `mn-jax push` wrote sees images as it has seen them in training.
+
   Args:
     name: of the weights, as `weights.pretrained.load` takes it.
     network: that they are of.
@@ -253,10 +261,28 @@ def backbone_of(
     InputError: if the weights are not found or do not fit.
   """
   loaded = pretrained_lib.load(name, network)
+  pushed = _pushed(name, loaded)
+  if pushed is not None and classes in (None, pushed.classes):
+    return pushed
   count = loaded.origin.num_classes or network.num_classes
   names = classes or loaded.class_names or class_names(count)
+  loaded = pretrained_lib.for_classes(loaded, names)
   made = with_head(loaded, names, seed)
+  if pushed is not None:
+    made = dataclasses.replace(
+      pushed,
+      network=made.network,
+      variables=made.variables,
+      classes=names,
+      multi_label=False,
+      random=made.random,
+    )
   return dataclasses.replace(made, note=loaded.origin.note)
+
+
+def _pushed(name: str, loaded: pretrained_lib.Pretrained) -> Trained | None:
+  """The network of loaded weights as it was pushed; None if it was not."""
+  return from_export(name) if loaded.classes else None
 
 
 def with_head(
@@ -313,6 +339,14 @@ def initial(
     interpolation=conventions.interpolation,
     random="network",
   )
+
+
+def _some(classes: Sequence[str]) -> str:
+  """Names classes in an error; of many the first."""
+  listed = ", ".join(classes[:_VALID])
+  if len(classes) > _VALID:
+    listed += f", ... ({len(classes)} in all, as Model.classes has)"
+  return listed
 
 
 def class_names(count: int) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -11,6 +12,7 @@ from PIL import Image
 
 from mn_jax import api
 from mn_jax.deploy import predictor, trained
+from mn_jax.errors import InputError
 from mn_jax.models import registry, variables
 from mn_jax.tools import predict, push
 from mn_jax.weights import exported
@@ -115,6 +117,46 @@ def test_labels_have_probabilities_of_their_own(several, tmp_path, capsys):
   assert predict.main(arguments) == 0
   header, _ = capsys.readouterr().out.splitlines()
   assert header == 'file,"red, dark",green,blue'
+
+
+def test_the_name_of_the_network_changes_nothing(several):
+  """Classes, their kind and the size of images are those that were pushed."""
+  image = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
+  expected = api.load(several)
+  named = {"width": 0.25}
+  for model in (
+    api.load(several, model="simple_cnn", **named),
+    api.load(several, model="simple_cnn", classes=expected.classes, **named),
+    api.create_model("simple_cnn", several, **named),
+    api.create_model("simple_cnn", several, expected.classes, **named),
+  ):
+    assert model.classes == expected.classes
+    np.testing.assert_array_equal(
+      model.predict(image), expected.predict(image), strict=True
+    )
+  mixed = ("green", "blue", "red, dark")
+  with pytest.raises(InputError, match=r"got green, .*; valid: red, dark, "):
+    api.load(several, model="simple_cnn", classes=mixed, **named)
+  with pytest.raises(InputError, match=r"is of simple_cnn at width 0\.25 w"):
+    api.load(several, model="simple_cnn")
+
+
+def test_new_classes_on_a_pushed_network_see_the_same_images(several):
+  for classes in (("green", "blue", "red, dark"), ("a", "b")):
+    made = trained.backbone_of(
+      str(several),
+      registry.describe("simple_cnn", num_classes=3, width=0.25),
+      classes,
+      seed=1,
+    )
+    assert (made.classes, made.random, made.image_size) == (classes, "head", 32)
+    assert not made.multi_label
+    before = trained.from_export(str(several)).variables["params"]
+    after = made.variables["params"]
+    one, other = (jax.tree.leaves(x["backbone"]) for x in (before, after))
+    assert all(map(np.array_equal, one, other))
+    kernels = [x["head"]["logits"]["kernel"] for x in (before, after)]
+    assert not np.array_equal(*kernels)
 
 
 def test_nothing_of_patients_is_written(run, pushed):
