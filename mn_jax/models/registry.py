@@ -7,6 +7,8 @@ a row to MODELS. Its parameters and mult-adds are printed by
 
 import dataclasses
 import functools
+import types
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +29,19 @@ from mn_jax.models import (
   xception,
 )
 from mn_jax.models.classifier import HEADS, Classifier, Head, HeadSpec
-from mn_jax.models.spec import Conventions, ModelSpec, Network, Options
+from mn_jax.models.spec import (
+  INTERPOLATIONS,
+  Conventions,
+  ModelSpec,
+  Network,
+  Options,
+)
+from mn_jax.ops import padding
 
+# Of numbers in a description that was written to a file.
+_MAX_WIDTH = 4.0
+_LARGEST = 1e6
+_LONGEST = 99  # text
 # The authors' code and Keras scale inputs to [-1, 1]: x / 127.5 - 1.
 _HALF = Conventions(mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 # Mean and standard deviation of ImageNet's training images (torchvision, timm).
@@ -223,18 +236,55 @@ def from_dict(values: dict[str, Any]) -> Network:
   """Reads a network that `dataclasses.asdict` wrote to JSON.
 
   Raises:
-    KeyError, TypeError: if its fields are not those of this version.
+    InputError, KeyError, TypeError, ValueError: if its fields are not those of
+      this version, or have values that no network has.
   """
-  conventions = dict(values["conventions"])
-  for name in ("mean", "std"):  # JSON has lists
-    conventions[name] = tuple(conventions[name])
-  return Network(
-    **{
+  network = _typed(
+    Network,
+    {
       **values,
-      "options": Options(**values["options"]),
-      "conventions": Conventions(**conventions),
-    }
+      "options": _typed(Options, values["options"]),
+      "conventions": _typed(Conventions, values["conventions"]),
+    },
   )
+  conventions = network.conventions
+  for name, is_valid in (
+    ("num_classes", network.num_classes > 0),
+    ("width", 0 < network.width <= _MAX_WIDTH),
+    ("block_dropout", 0 <= network.options.block_dropout < 1),
+    ("std", min(conventions.std) > 0),
+    ("padding", conventions.padding in padding.RULES),
+    ("epsilon", conventions.epsilon > 0),
+    ("resolution", conventions.resolution > 0),
+    ("crop", 0 < conventions.crop <= 1),
+    ("interpolation", conventions.interpolation in INTERPOLATIONS),
+  ):
+    if not is_valid:
+      raise ValueError(f"a network with a {name} that there is not")
+  return describe(**vars(network))
+
+
+def _typed(cls: type, values: dict[str, Any]) -> Any:
+  """Makes an object of fields from JSON, which must be of the right types."""
+  made = {}
+  for name, value in vars(cls(**values)).items():
+    kind = cls.__annotations__[name]
+    if is_tuple := isinstance(kind, types.GenericAlias):
+      parts, kinds = value, typing.get_args(kind)
+      right = isinstance(value, list | tuple) and len(value) == len(kinds)
+    else:
+      parts, kinds, right = (value,), (kind,), True
+    if not right or not all(map(_is_of, parts, kinds)):
+      raise TypeError(f"{name} of {str(value)[:40]!r}")
+    made[name] = tuple(value) if is_tuple else value
+  return cls(**made)
+
+
+def _is_of(value: Any, kind: type) -> bool:
+  """Whether a value is of a type, and neither huge nor, as text, long."""
+  if kind is float:
+    return type(value) in (int, float) and abs(value) < _LARGEST
+  return type(value) is kind and (kind is not str or len(value) < _LONGEST)
 
 
 def build(

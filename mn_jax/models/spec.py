@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 from mn_jax.models.classifier import HEADS, Backbone, HeadSpec
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:

@@ -153,7 +153,7 @@ def describe(file: pathlib.Path) -> Description | None:
       **{
         **values,
         "network": registry.from_dict(values["network"]),
-        "classes": tuple(map(str, values["classes"])),
+        "classes": _names(values["classes"]),
       }
     )
     _check(found)
@@ -276,31 +276,40 @@ def _fields(path: pathlib.Path) -> Any:
     return None
 
 
+def _names(classes: Any) -> tuple[str, ...]:
+  if type(classes) is not list or not all(type(x) is str for x in classes):
+    raise TypeError("classes that are no list of names")
+  return tuple(classes)
+
+
 def _check(found: Description) -> None:
   """Checks what a hostile file could have.
 
   Raises:
     ValueError: for values that nothing here could have written.
   """
-  conventions = found.network.conventions
-  registry.get(found.network.name)
+  sizes = (found.image_size, found.network.conventions.resolution)
+  # A resolution of 0 is that of the images.
+  if not all(type(x) is int for x in (*sizes, found.resolution)) or not (
+    min(sizes) > 0 and max(*sizes, found.resolution) <= 4096
+  ):
+    raise ValueError(f"sizes of {(*sizes, found.resolution)} pixels")
   registry.check_resolution(
-    found.network.name, int(found.resolution or found.image_size)
+    found.network.name, found.resolution or found.image_size
   )
-  sizes = (found.image_size, found.resolution or 1, conventions.resolution)
-  if not all(type(x) is int and 0 < x <= 4096 for x in sizes):
-    raise ValueError(f"sizes of {sizes} pixels")
-  if len(found.classes) != found.network.num_classes or not found.classes:
+  if len(found.classes) != found.network.num_classes:
     raise ValueError(f"{len(found.classes)} classes")
+  if type(found.bits) is not int or not 8 <= found.bits <= 16:
+    raise ValueError(f"bits {found.bits!r}")
+  if type(found.multi_label) is not bool:
+    raise ValueError(f"multi_label {found.multi_label!r}")
   if found.other_sizes not in ("resize", "crop", "drop"):
     raise ValueError(f"other_sizes {found.other_sizes!r}")
-  if not 0.1 <= float(found.crop_share) <= 1:
-    raise ValueError(f"crop_share {found.crop_share}")
+  share = found.crop_share
+  if type(share) not in (int, float) or not 0.1 <= share <= 1:
+    raise ValueError(f"crop_share {share!r}")
   if found.dtype not in ("float32", "bfloat16"):
     raise ValueError(f"dtype {found.dtype!r}")
-  numbers = np.array((*conventions.mean, *conventions.std), np.float64)
-  if numbers.shape != (6,) or not np.isfinite(numbers).all():
-    raise ValueError(f"mean {conventions.mean}, std {conventions.std}")
 
 
 def _flatten(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """A trained network as files, and back: the same tensors and logits."""
 
+import copy
 import dataclasses
+import functools
 import json
 
 import jax
@@ -193,3 +195,42 @@ def test_another_network_and_damage_are_refused(tmp_path):
   assert exported.read(file) is None
   with pytest.raises(InputError, match=r"has no config\.json beside it"):
     pretrained.load(str(tmp_path), network)
+
+
+@pytest.mark.parametrize(
+  ("path", "values"),
+  [
+    ("network.name", ("vgg", None, ["vgg16"], "v" * 9999)),
+    ("network.num_classes", (True, 0, 3.0, "3")),
+    ("network.width", (None, 0, -1, 1e308, float("nan"), "x", [1], True)),
+    ("network.head", (None, "x", ["own"])),
+    ("network.options", (None, [], {"unknown": 1}, {"shallow": True})),
+    ("network.options.block_dropout", ("0", 2, None)),
+    ("network.conventions", (None, [], {})),
+    ("network.conventions.mean", (0.5, [0.5] * 2, ["a"] * 3, [10**400] * 3)),
+    ("network.conventions.std", ([0.5, 0, 0.5], [[1]] * 3, "abc")),
+    ("network.conventions.padding", ("x", 0, [])),
+    ("network.conventions.epsilon", (0, "1e-3", float("inf"))),
+    ("network.conventions.resolution", (0, 5000, True)),
+    ("network.conventions.crop", (0, 2, None)),
+    ("network.conventions.interpolation", ("nearest", 1)),
+    ("classes", ("abc", [1, 2, 3], ["a", "b"], {"a": 1})),
+    ("resolution", (None, "", -1, 5000, 96.0)),
+    ("bits", (7, 17, 12.0, True)),
+    ("multi_label", (1, None, "no")),
+    ("crop_share", (True, 0, "1", float("nan"))),
+  ],
+)
+def test_hostile_values_are_refused(path, values, tmp_path):
+  """A config.json from a hub is anyone's."""
+  network = network_of("simple_cnn", width=0.25)
+  fields = dataclasses.asdict(describe(network)) | {"format": 1}
+  *above, last = path.split(".")
+  for value in values:
+    damaged = copy.deepcopy(fields)
+    functools.reduce(dict.__getitem__, above, damaged)[last] = value
+    (tmp_path / "config.json").write_text(json.dumps({"mn_jax": damaged}))
+    with pytest.raises(InputError) as caught:
+      exported.describe(tmp_path / "model.safetensors")
+    assert "cannot be understood" in str(caught.value), value
+    assert len(str(caught.value)) < 500, value
