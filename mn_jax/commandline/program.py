@@ -45,6 +45,7 @@ def run(
     failure of the machine, 130 after Ctrl-C, 143 after SIGTERM, 141 if nobody
     reads its output any longer.
   """
+  _open_closed_streams()
   if argv is None:
     signals.take_over(hint)
   for stream in (sys.stdout, sys.stderr):
@@ -82,6 +83,24 @@ def report(name: str, error: Exception) -> None:
   """Prints an error as one line."""
   text = " ".join(line.strip() for line in str(error).splitlines())
   print(f"{name}: {escape.printable(text)}", file=sys.stderr)
+
+
+def _open_closed_streams() -> None:
+  """Gives a process that was started without streams some that keep nothing.
+
+  Else the next file that is opened would get what is printed.
+  """
+  for number, name in ((1, "stdout"), (2, "stderr")):
+    if getattr(sys, name) is not None:
+      continue
+    file = os.open(os.devnull, os.O_WRONLY)
+    try:
+      os.fstat(number)
+    except OSError:
+      os.dup2(file, number)
+      os.close(file)
+      file = number
+    setattr(sys, name, os.fdopen(file, "w", encoding="utf-8"))
 
 
 def _end(code: int, text: str) -> int:

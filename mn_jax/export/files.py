@@ -5,9 +5,11 @@ in common.
 """
 
 import dataclasses
+import errno
 import hashlib
 import importlib
 import json
+import os
 import pathlib
 from collections.abc import Mapping
 from types import ModuleType
@@ -230,7 +232,7 @@ def write(file: File, path: pathlib.Path) -> pathlib.Path:
 
   Raises:
     InputError: for a path where no file can be.
-    OSError: if the machine does not write them.
+    RunError: if the machine does not write them.
   """
   beside = {
     **file.description,
@@ -242,6 +244,9 @@ def write(file: File, path: pathlib.Path) -> pathlib.Path:
   }
   text = json.dumps(beside, indent=1, allow_nan=False) + "\n"
   try:
+    for place in (path, description_path(path)):
+      if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     with (
       atomic.writing(path) as content,
       atomic.writing(description_path(path)) as described,
@@ -252,6 +257,10 @@ def write(file: File, path: pathlib.Path) -> pathlib.Path:
     raise InputError(
       f"path: got {str(path)!r}, which cannot be written ({error.strerror}); "
       "valid: a file that you may write"
+    ) from None
+  except OSError as error:
+    raise RunError(
+      f"path: {str(path)!r} cannot be written ({error.strerror or error})"
     ) from None
   return path
 

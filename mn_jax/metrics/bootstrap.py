@@ -74,7 +74,8 @@ def intervals(
   Returns:
     Metric of `classification.summarize`, without the count -> interval between
     the percentiles of its resamples; that of `widen` for accuracy, sensitivity
-    and specificity where no image is missed, or all are.
+    and specificity where no image is missed, or all are. The majority rate,
+    which tells of the labels and is biased upward in resamples, has none.
 
   Raises:
     InputError: if there are no images, or not a group for each.
@@ -97,6 +98,8 @@ def intervals(
     )
     for name, value in values.items()
   }
+  rate = found["majority_rate"]
+  found["majority_rate"] = dataclasses.replace(rate, low=np.nan, high=np.nan)
   for name, counted in _counted(predictions, positive).items():
     found[name] = widen(
       found[name], groups=len(np.unique(codes[counted])), level=level

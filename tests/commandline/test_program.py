@@ -72,3 +72,36 @@ def test_text_that_an_encoding_lacks_is_escaped():
       assert "\\u732b" in table
       assert "\\U0001f436" in table
       assert "+--" in table
+
+
+CLOSED = """
+import os, sys
+from mn_jax.commandline import program
+from mn_jax.errors import InputError
+
+def tool(argv):
+  with open(sys.argv[1], "w") as file:
+    print("of the terminal", flush=True)
+    print("of the terminal", file=sys.stderr, flush=True)
+    os.write(1, b"of a library")
+    file.write("kept")
+  sys.stdout.reconfigure(errors=program.FILE_NAMES)
+  raise InputError("wrong")
+
+sys.exit(program.run("tool", tool))
+"""
+
+
+def test_what_is_printed_to_closed_streams_is_in_no_file(tmp_path):
+  """`>&-` of a shell, or a service without a terminal."""
+  path = tmp_path / "file"
+  for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
+    done = subprocess.run(
+      ["sh", "-c", f'"$@" {closed}', "sh", sys.executable, "-c", CLOSED, path],
+      capture_output=True,
+      check=False,
+      text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr in ("", "of the terminal\ntool: wrong\n")
+    assert path.read_text() == "kept"

@@ -148,6 +148,11 @@ def test_nothing_is_left_where_nothing_can_be_written(tmp_path, monkeypatch):
   for path in (tmp_path / "file" / "a.stablehlo", tmp_path / "b.stablehlo"):
     with pytest.raises(InputError, match=r"path: got .* cannot be wri"):
       model.export(path)
+  assert sorted(x.name for x in tmp_path.iterdir()) == ["b.stablehlo", "file"]
+  (tmp_path / "d.stablehlo.json").mkdir()
+  with pytest.raises(InputError, match=r"path: got .* cannot be wri"):
+    model.export(tmp_path / "d.stablehlo")
+  assert not (tmp_path / "d.stablehlo").exists()
   before = model.export(tmp_path / "c.stablehlo").read_bytes()
   json_before = (tmp_path / "c.stablehlo.json").read_text()
   left = sorted(path.name for path in tmp_path.iterdir())
@@ -157,7 +162,7 @@ def test_nothing_is_left_where_nothing_can_be_written(tmp_path, monkeypatch):
 
   monkeypatch.setattr(pathlib.Path, "replace", full)
   model = Model(dataclasses.replace(toy.trained(), classes=("x", "y", "z")))
-  with pytest.raises(OSError, match="No space left"):
+  with pytest.raises(RunError, match=r"cannot be written \(No space left"):
     model.export(tmp_path / "c.stablehlo")
   assert (tmp_path / "c.stablehlo").read_bytes() == before
   assert (tmp_path / "c.stablehlo.json").read_text() == json_before

@@ -41,7 +41,7 @@ def test_intervals_do_not_depend_on_the_order_of_images():
     )
     for name, interval in first.items():
       assert dataclasses.astuple(moved[name]) == pytest.approx(
-        dataclasses.astuple(interval), abs=1e-12
+        dataclasses.astuple(interval), abs=1e-12, nan_ok=True
       )
   seeded = bootstrap.intervals(predictions, groups=groups, seed=1, **options)
   assert seeded["loss"].low != first["loss"].low
@@ -67,6 +67,8 @@ def test_intervals_are_quantiles_of_resampled_metrics(positive):
       values += summary[name] - values.mean()
     low, high = np.nanquantile(values, [0.1, 0.9])
     assert interval.value == summary[name]
+    if name == "majority_rate":  # has none
+      continue
     assert interval.low == pytest.approx(low, abs=1e-12)
     assert interval.high == pytest.approx(high, abs=1e-12)
     assert interval.undefined == np.isnan(values).sum()
@@ -153,6 +155,12 @@ def test_undefined_resamples_are_counted():
   assert {name for name, x in result.items() if not np.isnan(x.value)} == {
     "majority_rate"
   }
+  # It tells of the labels alone.
+  result = bootstrap.intervals(toy.random(30, 3), positive=None, resamples=30)
+  rate = result.pop("majority_rate")
+  assert rate.value > 1 / 3
+  assert np.isnan([rate.low, rate.high]).all()
+  assert all(x.low <= x.value <= x.high for x in result.values())
   # Nor has one group.
   result = bootstrap.intervals(
     toy.random(30, 2), groups=np.zeros(30), **options
