@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from mn_jax.errors import InputError, RunError
 from mn_jax.metrics.predictions import NamedPredictions
 from mn_jax.run import records
 
+# Patterns, backslashes, what is no text, and a colon behind a name.
+_UNSAFE = re.compile(r"[*?\[\]\\\ud800-\udfff]|:(?=/|$)")
 # What else a run that has ended has.
 _OTHERS = (
   "parameters.txt",
@@ -53,8 +56,10 @@ class Workdir:
       first_process: of several processes of one run only the first locks.
 
     Raises:
-      InputError: if it cannot be written or another run is using it.
+      InputError: if it cannot be written, another run is using it, or
+        checkpoints cannot be saved below such a name.
     """
+    _check_name(path)
     self.path = path
     self.changes: changes.Changes = {}
     self.config_is_lost = False
@@ -319,6 +324,21 @@ def _check_place(section: DataConfig, path: pathlib.Path) -> None:
     raise InputError(
       f"--workdir: got {str(path)!r}, a folder of the images in {source!r}; "
       "valid: another folder"
+    )
+
+
+def _check_name(path: pathlib.Path) -> None:
+  """Refuses a folder in which checkpoints would be lost.
+
+  Orbax looks for their files by patterns, and tensorstore writes them elsewhere
+  where a name has a backslash.
+  """
+  whole = str(path.absolute())
+  if found := _UNSAFE.search(whole):
+    raise InputError(
+      f"--workdir: got {whole!r}, where no checkpoint can be saved, because of "
+      f"{found[0]!r}; valid: a path in UTF-8 without * ? [ ] and backslashes, "
+      "and without names that end in a colon"
     )
 
 

@@ -271,6 +271,17 @@ def test_json_is_written_at_once_or_not_at_all(folder, monkeypatch):
   assert records.read_object(path) == {"x": [2, None, "ü"]}
 
 
+@pytest.mark.parametrize(
+  "name", ["a[1]", "a*", "a?", "a\\b", "gs:", "gs:/b", "caf\udce9"]
+)
+def test_a_folder_where_checkpoints_would_be_lost_is_refused(name, tmp_path):
+  """All were found damaged when they were read."""
+  for path in (tmp_path / name, tmp_path / name / "run"):
+    with pytest.raises(InputError, match="where no checkpoint can be saved"):
+      Workdir(path, first_process=True)
+  assert not [*tmp_path.iterdir()]
+
+
 def test_a_folder_of_the_images_is_no_workdir(tmp_path):
   data, cache = tmp_path / "data", tmp_path / "cache"
   for name in ("train/cat", "train/dog"):

@@ -191,6 +191,13 @@ def test_a_workdir_reached_by_its_parent_is_read_as_it_is_written(tmp_path):
   assert steps_on_disk(tmp_path / "run") == {2}
 
 
+def test_a_workdir_of_any_other_name_is_read_as_it_is_written(tmp_path):
+  for name in ("a b", "a%20b", "a#b", "é", "a:b", "a|b", "a'b", '"', "{a}"):
+    save(tmp_path / name / "run", 1)
+    with opened(tmp_path / name / "run") as checkpoints:
+      _assert_restores(checkpoints, 1)
+
+
 def test_restoring_onto_another_sharding(tmp_path):
   save(tmp_path, 2)
   mesh = mesh_lib.make_mesh()
