@@ -382,7 +382,7 @@ def check_parts(listing: Listing, rows: np.ndarray) -> None:
   Raises:
     InputError: if none of the rows that can be used, i64[m], is of some part.
   """
-  lost = {*listing.parts.tolist()} - {*listing.parts[rows].tolist()}
+  lost = {*listing.parts.tolist()} - {"", *listing.parts[rows].tolist()}
   if lost:
     part = min(lost)
     count = int((listing.parts == part).sum())

@@ -121,6 +121,10 @@ def test_no_part_loses_all_its_images(tmp_path):
   files.content["05.png"] = toy.make_files(6).content["05.png"]
   packed = toy.build(files, tmp_path, max_unreadable=0.5)
   assert packed.parts.tolist() == ["train", "train", "train", "test"]
+  # Images of no part are no part that could be lost.
+  listing = toy.make_listing(files)
+  listing.parts[[0, 2, 4]] = ""
+  packing.check_parts(listing, np.array([1, 3]))
 
 
 def test_a_damaged_or_foreign_cache_is_built_again(tmp_path):
