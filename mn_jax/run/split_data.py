@@ -264,7 +264,10 @@ def _kind(
     kind, why = "grouped", "groups are known"
     if fewest < len(PARTS):
       kind = "stratified"
-      why = f"a class has {fewest} groups, too few for {len(PARTS)} parts"
+      why = (
+        f"a class has {fewest} groups, too few for {len(PARTS)} parts, so that "
+        "images of one group may be in two parts"
+      )
   else:
     kind, why = "stratified", "neither a test part nor groups are known"
   return kind, (f"data.split=auto is {kind} here: {why}",)

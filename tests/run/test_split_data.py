@@ -65,7 +65,8 @@ def test_auto_uses_parts_then_groups_then_classes(load):
     (
       {f"{c}/{scale}X": 10 for c in "ab" for scale in (40, 100)},
       "stratified",
-      "a class has 2 groups, too few for 3 parts",
+      "a class has 2 groups, too few for 3 parts, so that images of one group "
+      "may be in two parts",
     ),
     (pair, "stratified", "neither a test part nor groups are known"),
     ({"train/a": 20, "train/b": 20}, "stratified", "neither a test part"),
