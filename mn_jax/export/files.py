@@ -260,7 +260,7 @@ def write(file: File, path: pathlib.Path) -> pathlib.Path:
     ) from None
   except OSError as error:
     raise RunError(
-      f"path: {str(path)!r} cannot be written ({error.strerror or error})"
+      f"{str(path)!r} cannot be written ({error.strerror or error})"
     ) from None
   return path
 

@@ -380,5 +380,7 @@ def test_nothing_is_half_written_where_the_disk_is_full(
   monkeypatch.setattr(files.atomic.pathlib.Path, "replace", full)
   code, _, err = start(*LITTLE, "--unjudged")
   assert code == 1
-  assert err == "export: No space left on device\n"
+  assert err.startswith("export: '")
+  assert err.endswith(" cannot be written (No space left on device)\n")
+  assert err.count("\n") == 1
   assert not list((tmp_path / "out").iterdir())
