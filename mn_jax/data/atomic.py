@@ -6,6 +6,7 @@ place once everything is written. A process that is killed can leave the
 """
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -18,13 +19,16 @@ def writing(path: pathlib.Path, *, fsync: bool = False) -> Iterator[BinaryIO]:
   """Opens a file that replaces `path` when the block ends without an error.
 
   Missing parent folders are created. After an error `path` is as it was and
-  nothing is left beside it.
+  nothing is left beside it. A folder of that name is noticed before the block,
+  so that of two files that are written together neither takes its place.
 
   Args:
     path: of the final file.
     fsync: whether the content must be on the disk before it takes the name.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
+  if path.is_dir():
+    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
   partial = path.with_name(f"{path.name}.partial")
   try:
     with partial.open("wb") as file:

@@ -148,7 +148,7 @@ def build(
       chunk.highest = max(source.maxima, default=0)
       unreadable += chunk.unreadable
       check_unreadable(
-        _quarantine(source.listing, unreadable), total, options.max_unreadable
+        quarantine(source.listing, unreadable), total, options.max_unreadable
       )
       _write(out, data)
       _write(lines, _journal_line(chunk))
@@ -282,7 +282,7 @@ def _write_index(
     "classes": listing.classes,
     "index_sha256": hashlib.sha256(index.getvalue()).hexdigest(),
     "chunks": [(len(chunk.rows), chunk.sha256) for chunk in chunks],
-    "quarantine": _quarantine(listing, unreadable),
+    "quarantine": quarantine(listing, unreadable),
     "dropped": len(dropped),
     "left_out": [(*pair, count) for pair, count in left_out.most_common()],
     "passed_over": listing.passed_over,
@@ -314,7 +314,7 @@ def key(fingerprint: str, options: PackOptions) -> str:
   return checksums.of_json({"version": VERSION, "listing": fingerprint, **form})
 
 
-def _quarantine(
+def quarantine(
   listing: Listing, unreadable: Iterable[tuple[int, str]]
 ) -> list[tuple[str, str]]:
   """Returns (name, reason) of unreadable rows."""

@@ -5,11 +5,9 @@ in common.
 """
 
 import dataclasses
-import errno
 import hashlib
 import importlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from types import ModuleType
@@ -244,9 +242,6 @@ def write(file: File, path: pathlib.Path) -> pathlib.Path:
   }
   text = json.dumps(beside, indent=1, allow_nan=False) + "\n"
   try:
-    for place in (path, description_path(path)):
-      if place.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     with (
       atomic.writing(path) as content,
       atomic.writing(description_path(path)) as described,

@@ -7,7 +7,6 @@ a row to MODELS. Its parameters and mult-adds are printed by
 
 import dataclasses
 import functools
-import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -268,20 +267,17 @@ def _typed(cls: type, values: dict[str, Any]) -> Any:
   """Makes an object of fields from JSON, which must be of the right types."""
   made = {}
   for name, value in vars(cls(**values)).items():
-    kind = cls.__annotations__[name]
-    if is_tuple := isinstance(kind, types.GenericAlias):
-      parts, kinds = value, typing.get_args(kind)
-      right = isinstance(value, list | tuple) and len(value) == len(kinds)
-    else:
-      parts, kinds, right = (value,), (kind,), True
-    if not right or not all(map(_is_of, parts, kinds)):
+    made[name] = tuple(value) if isinstance(value, list) else value
+    if not _is_of(made[name], cls.__annotations__[name]):
       raise TypeError(f"{name} of {str(value)[:40]!r}")
-    made[name] = tuple(value) if is_tuple else value
   return cls(**made)
 
 
-def _is_of(value: Any, kind: type) -> bool:
+def _is_of(value: Any, kind: Any) -> bool:
   """Whether a value is of a type, and neither huge nor, as text, long."""
+  if kinds := typing.get_args(kind):  # of a tuple
+    is_tuple = type(value) is tuple and len(value) == len(kinds)
+    return is_tuple and all(map(_is_of, value, kinds))
   if kind is float:
     return type(value) in (int, float) and abs(value) < _LARGEST
   return type(value) is kind and (kind is not str or len(value) < _LONGEST)

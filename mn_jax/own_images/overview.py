@@ -116,8 +116,7 @@ class Overview:
 
   def unreadable(self) -> list[tuple[str, str]]:
     """Returns (name, reason) of the images that cannot be read."""
-    names = self.listing.names
-    return [(str(names[row]), why) for row, why in self.found.unreadable]
+    return packing.quarantine(self.listing, self.found.unreadable)
 
   def blank(self) -> int:
     """Returns how many images have too little contrast to look alike."""
@@ -222,7 +221,7 @@ def _split(
   new: settings.Recommendation, listing: Listing, found: survey.Survey
 ) -> tuple[SplitData | None, str]:
   """Returns the split that would be trained on, or why there is none."""
-  unreadable = [(str(listing.names[row]), why) for row, why in found.unreadable]
+  unreadable = packing.quarantine(listing, found.unreadable)
   most = new.config.data.max_unreadable
   try:
     packing.check_unreadable(unreadable, len(listing), most)

@@ -141,8 +141,9 @@ def _set_up(
   classes.check(
     data.kind, data.classes, data.counts(), configs[0].data.allow_missing
   )
+  digests = data.digests()
   for folder in folders:
-    workdir_lib.check_data(folder.path, data.digests())
+    workdir_lib.check_data(folder.path, digests)
   with console.counting("extracting features", "images") as progress:
     first = setup_lib.build(
       configs[0],

@@ -348,7 +348,7 @@ def _remove_empty(path: pathlib.Path) -> None:
 
 
 def check_data(path: pathlib.Path, now: dict[str, str]) -> None:
-  """Refuses other images than a run was started with, by its `split.json`.
+  """Refuses other images or labels than a run started with, by `split.json`.
 
   What is not in that file any more, `Workdir.check_origin` compares later.
 

@@ -173,6 +173,15 @@ def _check_known(
     )
 
 
+def _summary(found: images.Found, depth: int, name: str) -> str:
+  """Says what was passed over below the folders of a name at a depth."""
+  return images.summary(
+    what
+    for path, what in found.passed_over
+    if _folder(path)[depth : depth + 1] == (name,)
+  )
+
+
 def _check_parts(
   bare: set[tuple], parts: dict[str, str] | None, top: int, found: images.Found
 ) -> None:
@@ -182,11 +191,7 @@ def _check_parts(
   without = {f[top] for f in bare if len(f) > top + 1} - {*parts}
   for name in sorted(without):
     if PARTS.get(name.lower()) not in {None, *parts.values()}:
-      held = images.summary(
-        what
-        for path, what in found.passed_over
-        if _folder(path)[top : top + 1] == (name,)
-      )
+      held = _summary(found, top, name)
       raise InputError(
         f"data.path: the part {name!r} has no image that can be read ({held}); "
         "valid: at least one in each part, and other folders elsewhere"
@@ -203,11 +208,7 @@ def _check_all(
   without = {f[depth] for f in bare if len(f) > depth} - {*classes}
   if classes and without:
     name = min(without)
-    held = images.summary(
-      what
-      for path, what in found.passed_over
-      if _folder(path)[depth : depth + 1] == (name,)
-    )
+    held = _summary(found, depth, name)
     raise InputError(
       f"data.path: the folder {name!r} has no image that can be read ({held}); "
       "valid: at least one in the folder of each class, and other folders "
